@@ -1,0 +1,245 @@
+"""The config as typed values: the core's own sections, and the components that a config chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from dit_run.components import Component, Kind
+from dit_run.options import (
+    LocalPath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    bounds,
+    plain,
+)
+from dit_run.problems import KeyPath
+
+__all__ = [
+    "COMMON_OPTIONS",
+    "SECTIONS",
+    "CacheOptions",
+    "Choice",
+    "Config",
+    "DatasetCommon",
+    "SamplingOptions",
+    "TrainingOptions",
+    "ValidationOptions",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetCommon:
+    """Keys that every dataset takes, kept when its type changes."""
+
+    image_size: Annotated[int, bounds(ge=8, multiple_of=8)] = 256
+    """Side of the square training images in pixels, a multiple of 8."""
+    num_samples: PositiveInt | None = 5000
+    """How many samples are used, chosen by a hash of their keys and the seed; null uses all."""
+    train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
+    """Share of the samples used for training; the rest is held out for the validation loss. 1.0 holds out none."""
+    random_flip: bool = False
+    """Mirror half of the visits left to right. Off by default, because captions say left and right."""
+    crop: Literal["center", "random"] = "center"
+    """Which square of an image that is not square is shown. A random one is drawn per visit and cannot be cached."""
+    alpha_background: Literal["white", "gray", "black"] = "white"
+    """What transparent parts are laid on."""
+    on_bad_sample: Literal["error", "skip"] = "error"
+    """What happens when an image cannot be read: stop and name it, or leave it out and report it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """How a run trains, and what it writes."""
+
+    output_dir: Annotated[str, LocalPath, Operational] = "./outputs"
+    """The run folder. The same command continues an unfinished run that it finds there."""
+    seed: Annotated[int, bounds(ge=0, lt=2**63)] = 42
+    """All randomness: initial weights, data order, noise, timesteps, dropout."""
+    batch_size: PositiveInt = 96
+    """Samples per process and micro-step."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Micro-steps per optimizer step; gradients are averaged over all of them."""
+    learning_rate: PositiveFloat = 1e-4
+    """Peak learning rate."""
+    num_epochs: PositiveInt = 1000
+    """Passes over the training samples."""
+    max_steps: PositiveInt | None = None
+    """Optimizer steps after which the run ends, where that is before its epochs end."""
+    save_every_n_epochs: Annotated[PositiveInt | None, Operational] = 10
+    """A checkpoint on the first step that completes so many epochs; null turns it off."""
+    save_steps: Annotated[PositiveInt | None, Operational] = 500
+    """A checkpoint every so many optimizer steps; null turns it off."""
+    save_total_limit: Annotated[Annotated[int, bounds(ge=2)] | None, Operational] = 3
+    """How many checkpoints are kept, the best by validation loss among them; null keeps all."""
+    logging_steps: Annotated[PositiveInt, Operational] = 50
+    """Log every so many optimizer steps."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    """Precision of the forward and backward pass; weights, optimizer and averages stay fp32."""
+    max_grad_norm: PositiveFloat | None = 1.0
+    """Gradients are scaled down to this norm; null clips nothing."""
+    use_ema: bool = False
+    """Keep an exponential moving average of the weights, and use it for samples and validation."""
+    ema_decay: Annotated[float, bounds(ge=0, lt=1)] = 0.9999
+    """Decay of the average, reached after its warm-up."""
+    ema_warmup: NonNegativeFloat = 0.75
+    """Power p of the average's warm-up: at update s its decay is min(ema_decay, 1 - (1 + s)^-p). 0: no warm-up."""
+    caption_dropout: Probability = 0.1
+    """Share of captions that are dropped in training, so that guidance has a condition to move away from."""
+    init_from: Annotated[str, LocalPath] | None = None
+    """A run folder or checkpoint whose weights this run begins with, for fine-tuning."""
+    device: Annotated[str, bounds(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"), Operational] = "auto"
+    """`auto` takes a GPU where there is one; or `cpu`, `mps`, `cuda`, `cuda:1`."""
+    num_threads: Annotated[PositiveInt | None, Operational] = None
+    """CPU threads of a process; null leaves torch's own choice. A run that continues takes the count it began with."""
+    num_workers: Annotated[NonNegativeInt, Operational] = 8
+    """Data loading processes; 0 loads in the training process. More than the cores are lowered with a notice."""
+    prefetch_factor: Annotated[PositiveInt, Operational] = 4
+    """Batches fetched ahead per worker; without effect at 0 workers."""
+    compile_model: Annotated[bool, Operational] = False
+    """torch.compile the model's blocks; checkpoints are the same with and without."""
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms, so that a GPU run repeats bit for bit."""
+    elastic_exact: bool = False
+    """Reduce gradients in a fixed binary tree, so that 1, 2 and 4 processes learn the same bytes."""
+    max_bad_steps: NonNegativeInt = 0
+    """How many optimizer steps in a row may be skipped for a loss or gradient that is not finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """Pictures made while training, and the defaults of `dit-run sample`."""
+
+    every_n_steps: Annotated[PositiveInt | None, Operational] = 500
+    """A grid of pictures every so many optimizer steps, and at the end; null makes none."""
+    prompts: Annotated[tuple[str, ...], Operational] = ()
+    """What the pictures show; empty takes captions of held-out samples."""
+    num_images: Annotated[PositiveInt, Operational] = 16
+    """Pictures in a grid where `prompts` is empty."""
+    sampler: str | None = None
+    """The sampler's name, one of those that the scheduler offers; null takes its first."""
+    steps: PositiveInt = 50
+    """Sampling steps."""
+    guidance_scale: NonNegativeFloat = 4.0
+    """Classifier-free guidance: 1 is none, more follows the caption more closely."""
+    guidance_rescale: Probability = 0.0
+    """Share of the guided output's standard deviation that is brought back to the conditional one's."""
+    guidance_interval: tuple[Probability, Probability] = (0.0, 1.0)
+    """The part of the way from clean (0) to noise (1) on which guidance works."""
+    seed: NonNegativeInt = 0
+    """Picture i depends on seed + i alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationOptions:
+    """The held-out loss and the metrics, on fixed noise and timesteps."""
+
+    every_n_steps: Annotated[PositiveInt | None, Operational] = 500
+    """Measure every so many optimizer steps, and at the end; null measures never."""
+    num_samples: PositiveInt = 256
+    """The most held-out samples that are measured; as many training samples are the probe for overfitting."""
+    timestep_bins: PositiveInt = 4
+    """The loss is measured in so many equal parts of the timestep distribution, one draw of each per sample."""
+    metrics_every_n_steps: Annotated[PositiveInt | None, Operational] = None
+    """Score pictures with the `metrics` every so many optimizer steps; null scores only at the end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions:
+    """Where outputs of frozen encoders are kept."""
+
+    mode: Literal["auto", "off"] = "auto"
+    """`auto` keeps what frozen encoders make and reads it back; `off` encodes in every step."""
+    dir: Annotated[str, LocalPath, Operational] | None = None
+    """The folder, shared by all runs; null is `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`."""
+    num_workers: Annotated[NonNegativeInt, Operational] = 0
+    """Processes that build it; 0 builds in the training process."""
+
+
+SECTIONS: Mapping[str, type] = {
+    "training": TrainingOptions,
+    "sampling": SamplingOptions,
+    "validation": ValidationOptions,
+    "cache": CacheOptions,
+}
+"""The core's own sections."""
+
+COMMON_OPTIONS: Mapping[Kind, type] = {Kind.DATASET: DatasetCommon}
+"""Keys of a kind that are valid for each of its types."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that a config chose, with its options."""
+
+    component: Component
+    options: Any
+    common: Any = None
+    """The kind's common options, for a kind that has them."""
+
+    @property
+    def type(self) -> str:
+        return self.component.type
+
+    def to_dict(self) -> dict[str, Any]:
+        common = plain(self.common) if self.common is not None else {}
+        return {"type": self.type, **common, **plain(self.options)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A checked config with defaults filled in."""
+
+    data: Choice
+    model: Choice
+    vae: Choice
+    training: TrainingOptions
+    scheduler: Choice
+    text_encoder: Choice
+    optimizer: Choice
+    lr_scheduler: Choice
+    sampling: SamplingOptions
+    validation: ValidationOptions
+    cache: CacheOptions
+    trackers: tuple[Choice, ...]
+    metrics: tuple[Choice, ...]
+    callbacks: tuple[Choice, ...]
+    plugins: tuple[str, ...] = ()
+    """Plugin files, as absolute paths."""
+    written: frozenset[KeyPath] = frozenset()
+    """The keys that a layer wrote; the rest are defaults."""
+
+    def choices(self) -> Iterator[tuple[KeyPath, Choice]]:
+        """Every chosen component with its place in the config."""
+        for kind in Kind:
+            chosen = getattr(self, kind.section)
+            if kind.listed:
+                yield from (((kind.section, index), choice) for index, choice in enumerate(chosen))
+            else:
+                yield (kind.section,), chosen
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of every key; ``data`` carries both ``type`` and its old name ``dataset_name``."""
+        data = self.data.to_dict()
+        return {
+            "data": {"dataset_name": data["type"], **data},
+            "model": self.model.to_dict(),
+            "vae": self.vae.to_dict(),
+            "training": plain(self.training),
+            "scheduler": self.scheduler.to_dict(),
+            "text_encoder": self.text_encoder.to_dict(),
+            "optimizer": self.optimizer.to_dict(),
+            "lr_scheduler": self.lr_scheduler.to_dict(),
+            "sampling": plain(self.sampling),
+            "validation": plain(self.validation),
+            "cache": plain(self.cache),
+            "trackers": [choice.to_dict() for choice in self.trackers],
+            "metrics": [choice.to_dict() for choice in self.metrics],
+            "callbacks": [choice.to_dict() for choice in self.callbacks],
+            "plugins": list(self.plugins),
+        }

@@ -1,0 +1,1 @@
+"""The components that dit-run brings with it, registered through the same hook as a stranger's."""
