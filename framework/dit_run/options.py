@@ -149,12 +149,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
 def _option(cls: type, field: dataclasses.Field[Any], hint: Any) -> Option:
     where = f"{_name(cls)}.{field.name}"
     schema, markers = _schema(hint, where)
-    default = field.default
-    if field.default_factory is not MISSING:
-        default = field.default_factory()
-    if default is not MISSING:
-        default = _plain(default)
-    return Option(field.name, hint, default, schema, markers)
+    default = field.default_factory() if callable(field.default_factory) else field.default
+    return Option(field.name, hint, default if default is MISSING else _plain(default), schema, markers)
 
 
 def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
@@ -236,7 +232,8 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     Lists become tuples, integral floats become ints where an int is asked for, ints become floats where a float is.
     Raises TypeError for a key that the class does not have or a required one that is missing.
     """
-    known = {option.name: option for option in options_of(cls)}
+    owner: type = cls
+    known = {option.name: option for option in options_of(owner)}
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise TypeError(f"{_name(cls)} has no option {', '.join(unknown)}")

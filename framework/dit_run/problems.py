@@ -41,6 +41,10 @@ class Problem:
     help: tuple[str, ...] = ()
     """What to do, a line each."""
     severity: str = "error"
+    related: tuple[KeyPath, ...] = ()
+    """Other keys that are part of it: the values that do not go together."""
+    related_places: tuple[Place, ...] = ()
+    """Where those are written; the loader finds them."""
 
 
 class DitRunError(Exception):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from dit_run.components import Component, Kind
@@ -18,7 +18,7 @@ from dit_run.options import (
     bounds,
     plain,
 )
-from dit_run.problems import KeyPath
+from dit_run.problems import KeyPath, Place, Problem
 
 __all__ = [
     "COMMON_OPTIONS",
@@ -211,8 +211,19 @@ class Config:
     callbacks: tuple[Choice, ...]
     plugins: tuple[str, ...] = ()
     """Plugin files, as absolute paths."""
-    written: frozenset[KeyPath] = frozenset()
-    """The keys that a layer wrote; the rest are defaults."""
+    places: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False, repr=False)
+    """Where each key that a layer wrote has its value; the rest are defaults."""
+    secrets: Mapping[KeyPath, str] = field(default_factory=dict, compare=False, repr=False)
+    """What secret values were written as: ``${env:…}``."""
+    adjusted: Mapping[KeyPath, Any] = field(default_factory=dict, compare=False, repr=False)
+    """The defaults that rules replaced, by key."""
+    notices: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
+    """What is worth knowing about this config: adjusted defaults and the like."""
+
+    @property
+    def written(self) -> frozenset[KeyPath]:
+        """The keys that a layer wrote; the rest are defaults."""
+        return frozenset(self.places)
 
     def choices(self) -> Iterator[tuple[KeyPath, Choice]]:
         """Every chosen component with its place in the config."""

@@ -1,0 +1,92 @@
+"""The command line: which command is meant, its arguments, and the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from dit_run import __version__
+from dit_run.problems import ConfigError, DitRunError
+
+__all__ = ["COMMANDS", "entry", "main"]
+
+COMMANDS = {
+    "train": "train a model, or continue an unfinished run",
+    "sample": "make pictures from prompts with a trained run",
+    "eval": "score a trained run with its metrics",
+    "validate": "check configs without running anything",
+    "explain": "show a resolved config and where each value came from",
+    "diff": "compare two configs or runs by meaning",
+    "check": "build everything, take one batch, and say with numbers whether it fits together",
+    "plan": "predict memory, disk and time, and propose batch sizes",
+    "cache": "build, verify, inspect or clean the cache",
+    "schema": "write the JSON Schema for editors, or the reference of all keys",
+    "plugins": "list, show and check plugins",
+    "new": "write a plugin to start from",
+}
+"""Each command lives in ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
+
+
+def entry() -> None:
+    """The console script."""
+    raise SystemExit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 130/143 stopped."""
+    command, rest = _command(arguments)
+    if command is None:
+        _overview().parse_args(rest)
+        _overview().print_help()
+        return 0
+    module = importlib.import_module(f"dit_run.cli.{command}")
+    parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=COMMANDS[command].capitalize() + ".")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
+    module.configure(parser)
+    parsed = parser.parse_args(rest)
+    try:
+        return int(module.run(parsed))
+    except DitRunError as error:
+        return _report(error, verbose=parsed.verbose)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The command and what follows it; the first word that is no command and no flag is a config to train."""
+    for index, word in enumerate(arguments):
+        if word in COMMANDS:
+            return word, [*arguments[:index], *arguments[index + 1 :]]
+        if not word.startswith("-"):
+            return "train", list(arguments)
+    return None, list(arguments)
+
+
+def _overview() -> argparse.ArgumentParser:
+    lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="dit-run",
+        usage="dit-run CONFIG [key=value ...]\n       dit-run COMMAND ...",
+        description="Train a text-to-image Diffusion Transformer from one YAML file.",
+        epilog=f"commands (dit-run COMMAND --help):\n{lines}\n\ndit-run CONFIG is short for dit-run train CONFIG.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"dit-run {__version__}")
+    return parser
+
+
+def _report(error: DitRunError, *, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    elif isinstance(error, ConfigError):
+        from dit_run.cli.render import print_problems
+
+        print_problems(error.problems)
+    else:
+        print(f"error: {error}", file=sys.stderr)
+    return error.exit_status

@@ -1,0 +1,107 @@
+"""A run on the screen: a live bar on a terminal, one line per logged step elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+__all__ = ["ConsoleReporter"]
+
+
+class ConsoleReporter:
+    """Implements :class:`dit_run.training.reporting.Reporter` for people."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self._live = self.console.is_terminal
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._phase = ("", 0.0)
+        self._total = 0
+        self._began = (0, 0.0)
+
+    def notice(self, text: str) -> None:
+        self.console.print(f"note: {text}", markup=False)
+
+    def phase(self, name: str, done: int, total: int) -> None:
+        if self._live:
+            self._show(name, done, total, "")
+            if done >= total:
+                self._stop()
+        elif name != self._phase[0] or done >= total or time.monotonic() - self._phase[1] > 10:
+            self._phase = (name, time.monotonic())
+            self.console.print(f"{name}: {done}/{total}", markup=False)
+
+    def begin(self, step: int, total_steps: int) -> None:
+        self._stop()
+        self._total = total_steps
+        self._began = (step, time.monotonic())
+        if self._live:
+            self._show("training", step, total_steps, "")
+
+    def step(self, step: int, loss: float | None) -> None:
+        if self._live:
+            self._show("training", step, self._total, "" if loss is None else f"loss {loss:.4f}")
+
+    def logged(self, step: int, values: Mapping[str, float]) -> None:
+        if self._live and "validation/loss" not in values:
+            return
+        parts = [f"{name} {value:.4g}" for name, value in values.items() if name in _SHOWN]
+        self.console.print(f"step {step}/{self._total}  {'  '.join(parts)}  {self._time_left(step)}", markup=False)
+
+    def saved(self, path: Path) -> None:
+        self.console.print(f"saved {path}", markup=False)
+
+    def end(self) -> None:
+        self._stop()
+
+    def _time_left(self, step: int) -> str:
+        first, since = self._began
+        if step <= first:
+            return ""
+        seconds = (time.monotonic() - since) / (step - first) * (self._total - step)
+        return f"left {_duration(seconds)}"
+
+    def _show(self, name: str, done: int, total: int, text: str) -> None:
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[text]}"),
+                TimeElapsedColumn(),
+                TimeLeftColumn(),
+                console=self.console,
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task(name, total=total, completed=done, text=text)
+        assert self._task is not None
+        known = {"text": text} if text else {}
+        self._progress.update(self._task, description=name, completed=done, total=total, **known)
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = self._task = None
+
+
+_SHOWN = (
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "images_per_second",
+    "validation/loss",
+    "validation/loss_ema",
+)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

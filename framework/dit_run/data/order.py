@@ -1,0 +1,130 @@
+"""The order of a run: which sample and caption stand at a position, and how many steps that makes.
+
+Position p = step × global batch + j. Epochs are permutations of all samples laid end to end. A permutation is a
+Feistel network (Luby and Rackoff, 1988) on a × a with a = ceil(sqrt(n)), walked until it lands in [0, n): any index is
+computed alone, in constant time and memory, whatever n is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dit_run.streams import MAX_SEED, keyed_hash
+
+__all__ = ["Order", "Plan", "permute"]
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_TURNS = np.arange(1, 9, dtype=np.uint64) * _GOLDEN
+
+
+def permute(index: ArrayLike, size: ArrayLike, key: ArrayLike) -> Ints:
+    """Where the permutation of [0, size) named by ``key`` (uint64) sends ``index``; the three broadcast.
+
+    Raises ValueError for an index outside [0, size).
+    """
+    indices, sizes, keys = np.broadcast_arrays(
+        np.asarray(index, dtype=np.int64), np.asarray(size, dtype=np.int64), np.asarray(key, dtype=np.uint64)
+    )
+    if np.any((indices < 0) | (indices >= sizes)):
+        raise ValueError("an index lies outside [0, size)")
+    limit, result = sizes.astype(np.uint64).ravel(), indices.astype(np.uint64).ravel()
+    walking = np.arange(result.size)
+    side = np.ceil(np.sqrt(limit.astype(np.float64))).astype(np.uint64)
+    words = keys.ravel()
+    while walking.size:
+        result[walking] = _feistel(result[walking], side[walking], words[walking])
+        walking = walking[result[walking] >= limit[walking]]
+    return result.astype(np.int64).reshape(indices.shape)
+
+
+def _feistel(value: Words, side: Words, key: Words) -> Words:
+    left, right = value // side, value % side
+    for turn in _TURNS:
+        mixed = _mix(right + _mix(key + turn))
+        left, right = right, (left + mixed % side) % side
+    return left * side + right
+
+
+def _mix(words: Words) -> Words:
+    """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) on an array, where products wrap silently."""
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
+def _keys(seed: int, purpose: str, *numbers: Ints) -> Words:
+    """A word [n] for each row of numbers >= 0."""
+    key = np.array([keyed_hash(f"{purpose}:{seed}")], dtype=np.uint64)
+    for number in numbers:
+        key = _mix(key + (number.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    return key
+
+
+@dataclass(frozen=True)
+class Order:
+    """The endless sequence of visits to ``size`` samples that a seed decides."""
+
+    size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or not 0 <= self.seed <= MAX_SEED:
+            raise ValueError(f"an order has at least one sample and a seed in [0, {MAX_SEED}], not {self}")
+
+    def visits(self, positions: ArrayLike, attempt: int = 0) -> tuple[Ints, Ints]:
+        """Epochs and sample indices, each int64 [n], of positions >= 0.
+
+        ``attempt`` k names the stand-in where k samples in a row could not be read: the sample that stands k places
+        later in the same epoch, its start following its end.
+        """
+        epoch, place = np.divmod(np.atleast_1d(np.asarray(positions, dtype=np.int64)), self.size)
+        return epoch, permute((place + attempt) % self.size, self.size, _keys(self.seed, "order", epoch))
+
+    def captions(self, epochs: ArrayLike, indices: ArrayLike, counts: ArrayLike) -> Ints:
+        """Which of a sample's ``counts`` captions is shown in an epoch: all are used before any repeats."""
+        epoch, index, count = np.broadcast_arrays(
+            *(np.atleast_1d(np.asarray(each, dtype=np.int64)) for each in (epochs, indices, counts))
+        )
+        turn, place = np.divmod(epoch, count)
+        return permute(place, count, _keys(self.seed, "caption", index, turn))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is. Steps count optimizer updates; step s uses positions [s, s + 1) × global_batch."""
+
+    size: int
+    """Training samples."""
+    global_batch: int
+    """Samples per optimizer step, over all processes and micro-steps."""
+    epochs: int
+    max_steps: int | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """ceil(epochs × size / global_batch), or max_steps where that is less."""
+        steps = self.first_step_completing(self.epochs)
+        return steps if self.max_steps is None else min(steps, self.max_steps)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps of one pass; a fraction, because a step may straddle two epochs."""
+        return self.size / self.global_batch
+
+    def first_step_completing(self, epochs: int) -> int:
+        """The number of steps after which ``epochs`` passes are complete for the first time."""
+        return -(-epochs * self.size // self.global_batch)
+
+    def completed_epochs(self, steps: int) -> int:
+        """Whole passes done after ``steps`` steps."""
+        return steps * self.global_batch // self.size
+
+    def completes_every(self, steps: int, epochs: int) -> bool:
+        """Whether step number ``steps`` (from 1) is the first that completes another ``epochs`` passes."""
+        return self.completed_epochs(steps) // epochs > self.completed_epochs(steps - 1) // epochs

@@ -1,0 +1,78 @@
+"""Which samples a run uses and which it holds out, decided by their keys alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dit_run.problems import InputError
+
+__all__ = ["Split", "split"]
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+
+class Split(NamedTuple):
+    """Indices into the dataset, in the order of a hash of their keys, which owes nothing to the dataset's own order."""
+
+    train: Ints
+    validation: Ints
+
+
+def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_split: float) -> Split:
+    """Choose ``num_samples`` of the keys (None: all) and send a share ``train_split`` in (0, 1] of them to training.
+
+    The choice takes the first of the keys ordered by a hash of key and seed, so a larger one contains a smaller one.
+    The side is decided by another hash, of the key alone: it stays when samples come, go or the seed changes. Shares are
+    approximate, but with a share below 1 and two samples neither side is empty. Raises InputError for a repeated key.
+    """
+    hashes = _hashes(keys, seed)
+    chosen = np.lexsort((hashes.side, hashes.order))
+    _refuse_repeats(hashes, chosen)
+    chosen = chosen[:num_samples].astype(np.int64)
+    trains = _trains(hashes.side[chosen], train_split)
+    return Split(chosen[trains], chosen[~trains])
+
+
+@dataclass(frozen=True)
+class _Hashes:
+    order: Words
+    side: Words
+
+
+def _hashes(keys: Iterable[str], seed: int) -> _Hashes:
+    order = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"), person=b"dit-run order")
+    side = hashlib.blake2b(digest_size=8, person=b"dit-run side")
+    digests = bytearray()
+    for key in keys:
+        data = key.encode("utf-8", "surrogateescape")
+        for start in (order, side):
+            state = start.copy()
+            state.update(data)
+            digests += state.digest()
+    pairs = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
+    return _Hashes(order=pairs[:, 0].astype(np.uint64), side=pairs[:, 1].astype(np.uint64))
+
+
+def _refuse_repeats(hashes: _Hashes, ordered: NDArray[np.intp]) -> None:
+    """128 bits that agree are one key twice."""
+    repeats = (np.diff(hashes.order[ordered]) == 0) & (np.diff(hashes.side[ordered]) == 0)
+    if repeats.any():
+        first, second = sorted(int(ordered[place]) for place in (repeats.argmax(), repeats.argmax() + 1))
+        raise InputError(
+            f"samples {first} and {second} of the dataset have the same key; each sample needs one of its own (data)"
+        )
+
+
+def _trains(side: Words, train_split: float) -> NDArray[np.bool_]:
+    if train_split >= 1.0 or side.size < 2:
+        return np.ones(side.size, dtype=np.bool_)
+    trains: NDArray[np.bool_] = side < np.uint64(int(train_split * 2.0**64))
+    trains[side.argmin()], trains[side.argmax()] = True, False
+    return trains

@@ -1,0 +1,128 @@
+"""Prompts to pictures: what `dit-run sample`, previews and metrics have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dit_run.conditions import Conditions
+from dit_run.guidance import Guidance, guided
+from dit_run.pictures import to_images
+from dit_run.problems import InputError
+from dit_run.protocols import VAE, Scheduler, TextStates
+from dit_run.settings import SamplingOptions
+from dit_run.streams import Streams
+from dit_run.training.learner import Learner
+from dit_run.training.step import Precision
+
+__all__ = ["Pipeline", "Request"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw, and how."""
+
+    prompts: tuple[str, ...]
+    height: int
+    """Pixels; a multiple of the VAE's factor times the model's patch size."""
+    width: int
+    sampler: str | None = None
+    """None takes the scheduler's first."""
+    steps: int = 50
+    guidance: Guidance = Guidance()
+    seed: int = 0
+    """All noise of picture i depends on seed + i alone."""
+    negative_prompt: str = ""
+    batch_size: int = 16
+
+    @classmethod
+    def of(cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = 16) -> Request:
+        """A request with the settings of a config's ``sampling`` section."""
+        guidance = Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval)
+        return cls(
+            tuple(prompts), image_size, image_size, options.sampler, options.steps, guidance, options.seed, "", batch_size
+        )
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Trained parts, ready to draw. The learner may be the live one or the averaged one."""
+
+    learner: Learner
+    conditions: Conditions
+    vae: VAE
+    scheduler: Scheduler
+    patch_size: int
+    device: torch.device
+    precision: Precision
+
+    def images(self, request: Request) -> Iterator[Image.Image]:
+        """A picture per prompt, in order. Raises InputError for a size or sampler that does not fit."""
+        request = self._checked(request)
+        training = self.learner.training
+        self.learner.eval()
+        try:
+            for start in range(0, len(request.prompts), request.batch_size):
+                yield from self._batch(request, start)
+        finally:
+            self.learner.train(training)
+
+    def _checked(self, request: Request) -> Request:
+        unit = self.vae.factor * self.patch_size
+        if request.height % unit or request.width % unit:
+            raise InputError(
+                f"pictures of {request.height}x{request.width} pixels: height and width must be multiples of {unit} "
+                f"(VAE factor {self.vae.factor} times patch size {self.patch_size})"
+            )
+        names = self.scheduler.samplers
+        if request.sampler is not None and request.sampler not in names:
+            raise InputError(f"sampler {request.sampler!r} does not fit this scheduler; it offers {', '.join(names)}")
+        if request.steps < 1:
+            raise InputError(f"sampling takes at least 1 step, not {request.steps}")
+        return replace(request, sampler=request.sampler or names[0])
+
+    @torch.no_grad()
+    def _batch(self, request: Request, start: int) -> list[Image.Image]:
+        prompts = request.prompts[start : start + request.batch_size]
+        seeds = [request.seed + start + index for index in range(len(prompts))]
+        factor = self.vae.factor
+        shape = (self.vae.latent_channels, request.height // factor, request.width // factor)
+        assert request.sampler is not None
+        with self.precision.autocast():
+            text, empty = self._text(prompts, request)
+            latents = self.scheduler.sample(
+                guided(self.learner, text, empty, request.guidance),
+                self._noise("sampling_start", 0, seeds, shape),
+                sampler=request.sampler,
+                steps=request.steps,
+                step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
+            )
+            pixels = self.vae.decode(latents.float())
+        return to_images(pixels)
+
+    def _text(self, prompts: Sequence[str], request: Request) -> tuple[TextStates, TextStates | None]:
+        """Conditions of the prompts and, where guidance wants it, of what to move away from, padded alike."""
+        count = len(prompts)
+        if not request.guidance.active:
+            return self._encode(prompts, [False] * count), None
+        negative = request.negative_prompt
+        both = self._encode([*prompts, *[negative] * count], [False] * count + [negative == ""] * count)
+        return TextStates(*(part[:count] for part in both)), TextStates(*(part[count:] for part in both))
+
+    def _encode(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
+        text = self.conditions(captions, null)
+        return self.learner.condition(type(text)(*(part.to(self.device) for part in text)))
+
+    def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+        draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
+        return torch.from_numpy(np.stack(draws)).to(self.device)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """How many numbers train."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

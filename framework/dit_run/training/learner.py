@@ -1,0 +1,106 @@
+"""The learner: everything that trains, as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.conditions import TextIds
+from dit_run.problems import InputError
+from dit_run.protocols import ParameterRole, TextStates
+
+__all__ = ["TEXT_ENCODER_PREFIX", "Learner", "check_tensors", "parameter_roles", "seeded_build", "trainable_parameters"]
+
+TEXT_ENCODER_PREFIX = "text_encoder."
+
+
+class Learner(nn.Module):
+    """The model and, where it trains, the text encoder: what is optimised, averaged, saved and wrapped as one."""
+
+    def __init__(self, model: nn.Module, text_encoder: nn.Module | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.text_encoder = text_encoder
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates | TextIds) -> Tensor:
+        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
+        output: Tensor = self.model(noisy, timesteps, self.condition(text))
+        return output
+
+    def condition(self, text: TextStates | TextIds) -> TextStates:
+        """Text states as the model takes them."""
+        if isinstance(text, TextStates):
+            return text
+        assert self.text_encoder is not None
+        tokens, pooled = self.text_encoder(text.ids, text.mask)
+        return TextStates(tokens, text.mask, pooled, text.null)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and buffers by the names that checkpoints use: the model's own, then the encoder's, prefixed."""
+        named = dict(self.model.state_dict())
+        if self.text_encoder is not None:
+            named |= {TEXT_ENCODER_PREFIX + name: value for name, value in self.text_encoder.state_dict().items()}
+        return named
+
+    def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
+        """Take over tensors saved by :meth:`tensors`. Raises InputError naming what is missing, left over or of
+        another shape; nothing has changed then."""
+        expected = self.tensors()
+        check_tensors(expected, tensors, where=where)
+        with torch.no_grad():
+            for name, value in expected.items():
+                value.copy_(tensors[name])
+
+
+def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:
+    """Raises InputError when the names or shapes differ."""
+    faults = [f"{name} is missing" for name in sorted(set(expected) - set(got))]
+    faults += [f"{name} is not in the model" for name in sorted(set(got) - set(expected))]
+    faults += [
+        f"{name} is {list(got[name].shape)}, the model has {list(expected[name].shape)}"
+        for name in sorted(set(expected) & set(got))
+        if got[name].shape != expected[name].shape
+    ]
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise InputError(f"the weights in {where} do not fit the model of this config: {shown}")
+
+
+def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
+    """The role of each parameter, by the layer it belongs to: see :data:`dit_run.protocols.ParameterRole`."""
+    roles: dict[str, ParameterRole] = {}
+    for path, layer in module.named_modules():
+        inside_block = any(part.isdigit() for part in path.split("."))
+        for name, parameter in layer.named_parameters(recurse=False):
+            full = f"{path}.{name}" if path else name
+            roles[full] = _role(layer, name, parameter, inside_block)
+    return roles
+
+
+def _role(layer: nn.Module, name: str, parameter: nn.Parameter, inside_block: bool) -> ParameterRole:
+    kind = type(layer).__name__.lower()
+    if "norm" in kind:
+        return "norm"
+    if "bias" in name:
+        return "bias"
+    if isinstance(layer, nn.Embedding):
+        return "embedding"
+    if isinstance(layer, nn.Linear | nn.modules.conv._ConvNd):
+        return "matrix" if inside_block and parameter.ndim == 2 else "edge"
+    return "other"
+
+
+def trainable_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """(name, parameter) of all that takes gradients."""
+    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+
+
+def seeded_build(seed: int, make: Any) -> nn.Module:
+    """A module whose initial weights are a function of the seed; torch's global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module: nn.Module = make()
+    return module

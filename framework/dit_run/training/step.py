@@ -1,0 +1,170 @@
+"""The training step: micro-batches in, one update of the weights out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.conditions import TextIds
+from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
+
+__all__ = ["Examples", "Gradients", "Outcome", "Precision", "TrainingStep", "denoising_loss", "seed_dropout"]
+
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A micro-batch on the device, all randomness drawn."""
+
+    latents: Tensor
+    """float [n, c, h, w], clean."""
+    noise: Tensor
+    """float [n, c, h, w], standard normal."""
+    uniform: Tensor
+    """float [n] in [0, 1): the draw that decides the timestep."""
+    text: TextStates | TextIds
+    keys: tuple[str, ...] = ()
+    """The samples' keys, for a report when something is wrong with them."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Autocast for one device; weights stay fp32."""
+
+    device_type: str
+    dtype: torch.dtype | None
+
+    @classmethod
+    def of(cls, mixed_precision: str, device: torch.device) -> Precision:
+        return cls(device.type, _DTYPES[mixed_precision])
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+
+def denoising_loss(learner: nn.Module, scheduler: Scheduler, examples: Examples, precision: Precision) -> Tensor:
+    """The objective for each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
+    timesteps = scheduler.timesteps(examples.uniform)
+    noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
+    target = scheduler.target(examples.latents, examples.noise, timesteps)
+    with precision.autocast():
+        output = learner(noisy, timesteps, examples.text)
+    error = (output.float() - target.float()).square().flatten(1).mean(1)
+    return error * scheduler.weight(timesteps)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One optimizer step, as tensors on the device: reading them waits for it."""
+
+    loss: Tensor
+    """Mean over this process's micro-batches."""
+    grad_norm: Tensor
+    """Norm of the averaged gradient before clipping."""
+    finite: Tensor
+    """bool: the loss and the gradient are finite. Where False, nothing was updated."""
+
+
+class Gradients(Protocol):
+    """How the gradients of a step's micro-batches become one."""
+
+    def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Wraps forward and backward of this process's micro-batch ``index``."""
+        ...
+
+    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
+        """After the last: ``parameter.grad`` is the mean over all micro-batches of all processes."""
+        ...
+
+
+class LocalGradients:
+    """One process: autograd adds them up."""
+
+    def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext()
+
+    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
+        return None
+
+
+class TrainingStep:
+    """Forward, backward, clipping and update; accumulates over the micro-batches it is given.
+
+    ``forward`` is the learner or a wrapper of it (DistributedDataParallel); ``parameters`` are those the optimizer
+    updates.
+    """
+
+    def __init__(
+        self,
+        *,
+        forward: nn.Module,
+        scheduler: Scheduler,
+        optimizer: torch.optim.Optimizer,
+        learning_rate_factor: LearningRateFactor,
+        precision: Precision,
+        max_grad_norm: float | None,
+        seed: int,
+        gradients: Gradients | None = None,
+    ) -> None:
+        self.forward = forward
+        self.scheduler = scheduler
+        self.optimizer = optimizer
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.dtype is torch.float16)
+        self._factor = learning_rate_factor
+        self._peak_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        self._max_grad_norm = max_grad_norm
+        self._seed = seed
+        self._gradients = gradients or LocalGradients()
+        self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of update ``step`` for the first param group."""
+        return float(self._peak_rates[0] * self._factor(step))
+
+    def run(self, step: int, micro_batches: Iterable[Examples], *, count: int, first_index: int = 0) -> Outcome:
+        """Update ``step`` (from 0) from ``count`` micro-batches; ``first_index`` is the first one's global index."""
+        self.optimizer.zero_grad(set_to_none=True)
+        total: Tensor | None = None
+        for index, examples in enumerate(micro_batches):
+            seed_dropout(self._seed, step, first_index + index)
+            with self._gradients.micro_batch(index, last=index == count - 1):
+                loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
+                self.scaler.scale(loss / count).backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        return self._update(step, total / count)
+
+    def _update(self, step: int, loss: Tensor) -> Outcome:
+        self.scaler.unscale_(self.optimizer)
+        self._gradients.finish(self._parameters)
+        norm = self._clip()
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
+            group["lr"] = peak * self._factor(step)
+        if bool(finite):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return Outcome(loss, norm, finite)
+
+    def _clip(self) -> Tensor:
+        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        if self._max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._max_grad_norm, norm, foreach=True)
+        return norm
+
+
+def seed_dropout(seed: int, step: int, micro_batch: int) -> None:
+    """Seed torch's generators for one micro-batch: the one place where training uses them is dropout."""
+    digest = hashlib.blake2b(f"dropout {seed} {step} {micro_batch}".encode(), digest_size=4).digest()
+    torch.manual_seed(int.from_bytes(digest, "little"))

@@ -1,0 +1,25 @@
+"""constant: the peak learning rate, after a warm-up where one is wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from dit_run.options import NonNegativeInt
+from dit_run.protocols import LearningRateFactor
+from dit_run_plugins.lr_schedulers.warmup import warmup_factor
+
+__all__ = ["Constant", "build"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The peak learning rate throughout, after a linear warm-up where one is wanted."""
+
+    warmup_steps: NonNegativeInt = 0
+    """Optimizer steps of linear warm-up from zero."""
+
+
+def build(options: Constant) -> LearningRateFactor:
+    """The factor on the peak learning rate as a function of the step."""
+    return partial(warmup_factor, warmup=options.warmup_steps)
