@@ -1,48 +1,51 @@
-"""Batches: what stands at each position of a run, read and drawn in any process, and laid before the step in order."""
+"""Batches: what stands at each position of a run, read and drawn in any process, laid before the step in order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dit_run.conditions import Conditions, TextIds
-from dit_run.data.order import Order
-from dit_run.data.visits import View
+from dit_run.data.samples import Samples
 from dit_run.protocols import TextStates
 from dit_run.streams import Streams
-from dit_run.training.step import Examples
+from dit_run.training.signals import ignore_signals
 
-__all__ = ["Batch", "LatentSource", "Layout", "Visits", "load"]
+__all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
+
+Latents = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 
 
 class Batch(NamedTuple):
     """A micro-batch of n samples on the CPU, all randomness drawn."""
 
     images: Tensor
-    """float [n, c, h, w]: means of latents, or uint8 [n, H, W, 3]: pixels still to be encoded."""
+    """Means of latents, float [n, c, h, w]; or pixels still to be encoded, uint8 [n, H, W, 3]."""
     spread: Tensor | None
-    """float [n, c, h, w]: standard deviations of the latents, where their encoder has a posterior."""
+    """Standard deviations of the latents, float [n, c, h, w], where their encoder has a posterior."""
     draw: Tensor
-    """float [n, c, h, w], standard normal: which latents of the posterior are shown."""
+    """Standard normal [n, c, h, w]: which latents of the posterior are shown."""
     noise: Tensor
-    """float [n, c, h, w], standard normal."""
+    """Standard normal [n, c, h, w]."""
     uniform: Tensor
-    """float [n] in [0, 1)."""
+    """float [n] in [0, 1): decides the timestep."""
     text: TextStates | TextIds
     keys: tuple[str, ...]
 
 
 class LatentSource(Protocol):
-    """Reads latents of a sample from the cache; picklable."""
+    """Latents of samples, kept from an earlier encoding; picklable."""
 
-    def __call__(self, index: int, flip: bool) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-        """Mean and standard deviation, float32 [c, h, w], of the sample with that index in the dataset."""
+    def __call__(self, index: int, flip: bool) -> Latents:
+        """Mean and standard deviation, float32 [c, h, w], of the sample with this index in the dataset."""
         ...
 
 
@@ -57,6 +60,7 @@ class Layout:
 
     @property
     def global_batch(self) -> int:
+        """Samples per optimizer step over all processes."""
         return self.batch_size * self.accumulation * self.processes
 
     @property
@@ -64,8 +68,8 @@ class Layout:
         """The global index of this process's first micro-batch of a step."""
         return self.rank * self.accumulation
 
-    def positions(self, first_step: int, end_step: int) -> Iterator[list[int]]:
-        """This process's micro-batches, in order, of the steps from ``first_step`` up to ``end_step``."""
+    def micro_batches(self, first_step: int, end_step: int) -> Iterator[list[int]]:
+        """Positions of this process's micro-batches, in order, of the steps first_step to end_step - 1."""
         for step in range(first_step, end_step):
             for micro_batch in range(self.first_micro_batch, self.first_micro_batch + self.accumulation):
                 start = step * self.global_batch + micro_batch * self.batch_size
@@ -74,35 +78,76 @@ class Layout:
 
 @dataclass(frozen=True)
 class Visits:
-    """All that a position decides. Picklable: it works the same in the training process and in any loading one."""
+    """All that a position decides, as a function of the seed. Picklable: it works the same in any process."""
 
-    view: View
-    order: Order
+    samples: Samples
     seed: int
     latent_shape: tuple[int, int, int]
+    """(c, h, w)."""
     caption_dropout: float
-    flip: bool
     conditions: Conditions
     latents: LatentSource | None = None
-    prepare: Callable[[], None] | None = None
-    """Run first in a loading process."""
+    """None: pixels are read, for encoding in the step."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """The micro-batch at these positions."""
         streams = Streams(self.seed)
-        indices, captions, keys, images = self._read(positions, streams)
-        null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
-        if self.latents is None:
-            shown, spread = torch.from_numpy(np.stack(images)), None
-        else:
-            shown, spread = _stack(images)
-        del indices
+        visits = self.samples.visits(positions)
+        null = (streams.uniforms("caption_dropout", positions) < self.caption_dropout).tolist()
+        images, spread = self._images(visits)
         return Batch(
-            images=shown,
+            images=images,
             spread=spread,
-            draw=torch.from_numpy(streams.normals("latents", positions, self.latent_shape)),
+            draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
-            text=self.conditions(captions, null.tolist()),
-            keys=tuple(keys),
+            text=self.conditions([visit.caption for visit in visits], null),
+            keys=tuple(visit.key for visit in visits),
         )
+
+    def _images(self, visits: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        if self.latents is None:
+            return torch.from_numpy(np.stack([self.samples.pixels(visit) for visit in visits])), None
+        kept = [self.latents(visit.index, visit.flip) for visit in visits]
+        means = torch.from_numpy(np.stack([mean for mean, _ in kept]))
+        spreads = [spread for _, spread in kept if spread is not None]
+        return means, torch.from_numpy(np.stack(spreads)) if spreads else None
+
+
+def batches(
+    visits: Visits, layout: Layout, first_step: int, end_step: int, *, workers: int, prefetch: int, pin: bool, setup: Any
+) -> Iterator[Batch]:
+    """This process's micro-batches of a range of steps, in order, whatever the number of loading processes.
+
+    ``setup`` is a picklable function that a loading process calls first.
+    """
+    if workers == 0:
+        for positions in layout.micro_batches(first_step, end_step):
+            yield visits.__getitems__(positions)
+        return
+    loader = DataLoader(
+        visits,  # type: ignore[arg-type]
+        batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=prefetch,
+        collate_fn=_whole,
+        pin_memory=pin,
+        multiprocessing_context="forkserver",
+        worker_init_fn=partial(_begin_worker, setup),
+        generator=torch.Generator(),
+    )
+    yield from loader
+
+
+def _whole(batch: Batch) -> Batch:
+    """Visits come as whole batches."""
+    return batch
+
+
+def _begin_worker(setup: Any, worker: int) -> None:
+    ignore_signals()
+    torch.set_num_threads(1)
+    setup()

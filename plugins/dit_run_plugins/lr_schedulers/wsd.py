@@ -63,5 +63,6 @@ def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
             message=f"lr_scheduler.warmup_steps {options.warmup_steps} and the {decay} steps of decay_share "
             f"{options.decay_share:g} overlap: the run has {total} optimizer steps",
             path=(*context.path, "decay_share"),
+            related=((*context.path, "warmup_steps"),),
             help=("lower one of the two",),
         )

@@ -61,19 +61,20 @@ def combinations_fit(context: RuleContext) -> Iterator[Problem]:
     """Options of the scheduler that exclude one another."""
     options: Ddpm = context.options
     if options.zero_terminal_snr and options.prediction_type == "epsilon":
-        for key in ("zero_terminal_snr", "prediction_type"):
-            yield Problem(
-                code="zero-terminal-snr-epsilon",
-                message="scheduler.zero_terminal_snr does not fit prediction_type epsilon: at the last timestep the "
-                "noisy latents are the noise itself, and predicting it says nothing about the picture",
-                path=(*context.path, key),
-                help=("set prediction_type: v_prediction (or sample), or zero_terminal_snr: false",),
-            )
+        yield Problem(
+            code="zero-terminal-snr-epsilon",
+            message="scheduler.zero_terminal_snr does not fit prediction_type epsilon: at the last timestep the "
+            "noisy latents are the noise itself, and predicting it says nothing about the picture",
+            path=(*context.path, "zero_terminal_snr"),
+            related=((*context.path, "prediction_type"),),
+            help=("set prediction_type: v_prediction (or sample), or zero_terminal_snr: false",),
+        )
     if options.beta_schedule != "squaredcos_cap_v2" and options.beta_start >= options.beta_end:
         yield Problem(
             code="betas-do-not-grow",
             message=f"scheduler.beta_start {options.beta_start:g} should be below beta_end {options.beta_end:g}",
             path=(*context.path, "beta_start"),
+            related=((*context.path, "beta_end"),),
         )
     yield from _unused_betas(context)
 

@@ -84,9 +84,7 @@ class Diffusion:
         """The clean latents that a model output stands for: the inverse of ``target`` given x_t."""
         return self._invert(output, noisy, *self._spread(timesteps, noisy))
 
-    def _invert(
-        self, output: Tensor, noisy: Tensor, alpha: Tensor | float, sigma: Tensor | float
-    ) -> Tensor:
+    def _invert(self, output: Tensor, noisy: Tensor, alpha: Tensor | float, sigma: Tensor | float) -> Tensor:
         if self.prediction_type == "epsilon":
             return (noisy - sigma * output) / alpha
         if self.prediction_type == "sample":
@@ -98,9 +96,7 @@ class Diffusion:
         shape = (-1, *[1] * (like.ndim - 1))
         return alpha.view(shape), sigma.view(shape)
 
-    def sample(
-        self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise
-    ) -> Tensor:
+    def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
         """Latents from standard normal ``noise``, which is x_T. Raises InputError for a sampler that does not fit, or
         for more steps than it can take."""
         if sampler not in self.samplers:

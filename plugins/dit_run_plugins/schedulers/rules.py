@@ -14,10 +14,11 @@ def sampler_problems(context: RuleContext, samplers: Sequence[str]) -> Iterator[
     """A problem where `sampling.sampler` names none of the scheduler's samplers."""
     chosen = context.config.sampling.sampler
     if chosen is not None and chosen not in samplers:
-        name = context.config.scheduler.type
+        name, offered = context.config.scheduler.type, ", ".join(samplers)
         yield Problem(
             code="sampler-does-not-fit",
-            message=f"sampling.sampler is {chosen!r}, which does not fit scheduler {name}: it has {', '.join(samplers)}",
+            message=f"sampling.sampler is {chosen!r}, which does not fit scheduler {name}: it has {offered}",
             path=("sampling", "sampler"),
+            related=((*context.path, "type"),),
             help=(f"take one of these, or leave the key out for {samplers[0]}",),
         )

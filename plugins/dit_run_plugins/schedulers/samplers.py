@@ -45,9 +45,7 @@ Update = Callable[[Denoise, Tensor, Path, StepNoise], Tensor]
 """``update(denoise, x, path, step_noise)``: latents from ``x`` at the first point of the path."""
 
 
-def run(
-    sampler: str, predict: Predict, invert: Invert, noise: Tensor, path: Path, step_noise: StepNoise
-) -> Tensor:
+def run(sampler: str, predict: Predict, invert: Invert, noise: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
     """Latents from ``noise`` [n, c, h, w] at the first point of the path, by the sampler of this name."""
 
     def denoise(x: Tensor, i: int) -> Tensor:

@@ -1,0 +1,82 @@
+"""Safetensors files, written one tensor at a time, always the same bytes for the same tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dit_run.problems import InputError
+
+__all__ = ["read_tensors", "tensor_bytes", "write_tensors"]
+
+_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_METADATA = "__metadata__"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors, of any device and stride, and texts. Widest elements come first, so that all are aligned.
+
+    The library's own writer holds all bytes in memory at once and writes metadata in any order. Raises OSError, and
+    TypeError naming a tensor whose type the format does not have.
+    """
+    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
+    header: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
+    offset = 0
+    for name in order:
+        end = offset + tensors[name].nbytes
+        header[name] = {
+            "dtype": _dtype_name(name, tensors[name]),
+            "shape": list(tensors[name].shape),
+            "data_offsets": [offset, end],
+        }
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(_bytes(tensors[name]))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors on the CPU, and texts. Raises InputError naming the file where it is no whole safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+
+
+def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of all values together."""
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def _dtype_name(name: str, tensor: Tensor) -> str:
+    if name == _METADATA or tensor.dtype not in _NAMES or tensor.layout is not torch.strided:
+        raise TypeError(f"tensor {name!r} ({tensor.dtype}, {tensor.layout}) cannot be saved as safetensors")
+    return _NAMES[tensor.dtype]
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    flat = tensor.detach().to("cpu").contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())

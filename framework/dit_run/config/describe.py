@@ -1,0 +1,82 @@
+"""Descriptions: what a key takes and what came instead, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["expected", "received"]
+
+_LONGEST = 60
+_NOUNS = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a string",
+          "null": "null", "object": "a mapping", "array": "a list"}
+
+
+def expected(schema: Mapping[str, Any]) -> str:
+    """What a value schema accepts: ``a whole number of at least 1, or null``."""
+    kinds = schema.get("type", [])
+    kinds = [kinds] if isinstance(kinds, str) else list(kinds)
+    if "enum" in schema:
+        return _either([_word(value) for value in schema["enum"]])
+    parts = [_one(kind, schema) for kind in kinds if kind != "null"]
+    return " or ".join([*parts, *(["null"] if "null" in kinds else [])])
+
+
+def _one(kind: str, schema: Mapping[str, Any]) -> str:
+    if kind in ("integer", "number"):
+        return _NOUNS[kind] + _limits(schema)
+    if kind == "array":
+        return _list(schema)
+    if kind == "string" and schema.get("minLength"):
+        return "a string that is not empty" if schema["minLength"] == 1 else f"a string of {schema['minLength']}"
+    if kind == "string" and "pattern" in schema:
+        return f"a string that matches {schema['pattern']}"
+    return _NOUNS[kind]
+
+
+def _list(schema: Mapping[str, Any]) -> str:
+    count = f" of {schema['minItems']}" if "minItems" in schema else ""
+    items = schema.get("items")
+    return f"a list{count}" + (f", each {expected(items)}" if items and items.get("type") != "object" else "")
+
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    phrases = []
+    if "minimum" in schema:
+        phrases.append(f"of at least {_number(schema['minimum'])}")
+    if "exclusiveMinimum" in schema:
+        phrases.append(f"above {_number(schema['exclusiveMinimum'])}")
+    if "maximum" in schema:
+        phrases.append(f"at most {_number(schema['maximum'])}")
+    if "exclusiveMaximum" in schema:
+        phrases.append(f"below {_number(schema['exclusiveMaximum'])}")
+    limits = " " + " and ".join(phrases) if phrases else ""
+    multiple = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
+    return limits + multiple
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _either(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def _word(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else received(value)
+
+
+def received(value: Any) -> str:
+    """What came: ``the string 'abc'``, ``null``, ``a list of 3``."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str):
+        return f"the string '{_short(value)}'"
+    if isinstance(value, list):
+        return f"a list of {len(value)}" if value else "an empty list"
+    return "a mapping" if isinstance(value, dict) else _short(str(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

@@ -1,0 +1,83 @@
+"""Digests of files: what a fingerprint of weights is made of."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["cache_home", "combined", "file_digest"]
+
+_REMEMBERED_BYTES = 8 << 20
+_SETTLED_NS = 2_000_000_000
+Stat = tuple[int, int, int, int]
+
+
+def cache_home() -> Path:
+    """Where caches of all runs live by default: ``$XDG_CACHE_HOME/dit-run``, or ``~/.cache/dit-run``."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "dit-run"
+
+
+def combined(parts: Iterable[Any]) -> str:
+    """Hex digest of plain values (JSON) in their order."""
+    text = json.dumps(list(parts), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Hex SHA-256 of a file's content.
+
+    A large file's digest is kept under :func:`cache_home` and believed while its size, mtime, ctime and inode stay;
+    it is kept only if the file had been left alone for two seconds, so that no later write shares its times.
+    """
+    path = path.resolve()
+    return _digest(path, file_stat(path))
+
+
+def file_stat(path: Path) -> Stat:
+    """Size, mtime_ns, ctime_ns and inode: what tells quickly that a file is still the same."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, stat: Stat) -> str:
+    if stat[0] < _REMEMBERED_BYTES:
+        return _hash(path)
+    memory = cache_home() / "digests" / f"{combined([str(path)])[:32]}.json"
+    digest = _recall(memory, stat) or _hash(path)
+    if time.time_ns() - max(stat[1], stat[2]) > _SETTLED_NS:
+        _remember(memory, stat, digest)
+    return digest
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _recall(memory: Path, stat: Stat) -> str | None:
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        return None
+    if not isinstance(known, dict) or known.get("stat") != list(stat):
+        return None
+    digest = known.get("sha256")
+    return digest if isinstance(digest, str) and len(digest) == 64 else None
+
+
+def _remember(memory: Path, stat: Stat, digest: str) -> None:
+    temporary = memory.with_name(f".{memory.name}.{os.getpid()}.tmp")
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps({"stat": stat, "sha256": digest}))
+        temporary.replace(memory)
+    except OSError:
+        temporary.unlink(missing_ok=True)

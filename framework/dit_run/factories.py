@@ -1,0 +1,57 @@
+"""Factories: from ``"package.module:function"`` to the function, and from options to the thing itself."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from dit_run.components import Component
+from dit_run.problems import DitRunError
+
+__all__ = ["PluginFault", "make", "resolve"]
+
+
+class PluginFault(DitRunError):
+    """A component failed in a way that its user cannot mend; names the component. Exit status 1."""
+
+
+def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
+    """The function that ``"package.module:function"`` names; a callable is itself.
+
+    Raises ImportError or AttributeError as the import does, TypeError when what it names cannot be called.
+    """
+    if not isinstance(reference, str):
+        return reference
+    module, _, name = reference.partition(":")
+    function = getattr(importlib.import_module(module), name)
+    if not callable(function):
+        raise TypeError(f"{reference} is {function!r}, which cannot be called")
+    return function  # type: ignore[no-any-return]
+
+
+def make(component: Component, options: Any, **runtime: Any) -> Any:
+    """Call the component's factory with its options and those of the runtime keywords that its signature names.
+
+    Raises DitRunError as the factory does, and PluginFault naming the component for anything else.
+    """
+    try:
+        factory = resolve(component.factory)
+        return factory(options, **_accepted(component, factory, runtime))
+    except DitRunError:
+        raise
+    except Exception as error:  # a plugin may raise anything, and is named
+        raise PluginFault(f"{component.name} could not be made: {type(error).__name__}: {error}") from error
+
+
+def _accepted(component: Component, factory: Callable[..., Any], runtime: dict[str, Any]) -> dict[str, Any]:
+    parameters = list(inspect.signature(factory).parameters.values())[1:]
+    named = {p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
+    unknown = sorted(p.name for p in parameters if p.name not in runtime and p.default is p.empty and p.name in named)
+    if unknown:
+        raise PluginFault(
+            f"the factory of {component.name} asks for {', '.join(unknown)}; the runtime keywords of kind "
+            f"{component.kind} are {', '.join(sorted(runtime)) or 'none'}"
+        )
+    return {name: value for name, value in runtime.items() if name in named}

@@ -1,0 +1,78 @@
+"""Classifier-free guidance: away from the empty caption, towards the given one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dit_run.protocols import Predict, TextStates
+
+__all__ = ["Forward", "Guidance", "combined", "guided", "rescaled"]
+
+Forward = Callable[[Tensor, Tensor, TextStates], Tensor]
+"""``forward(noisy latents [n, c, h, w], timesteps [n], text states of n captions)``: the model's output."""
+
+LAST_TIMESTEP = 1000.0
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly pictures follow their captions."""
+
+    scale: float = 1.0
+    """1 is the plain conditional output, 0 the unconditional one, more goes beyond the first."""
+    rescale: float = 0.0
+    """Share of the guided output's standard deviation that is brought back to the conditional one's, 0 to 1."""
+    interval: tuple[float, float] = (0.0, 1.0)
+    """The part of the way from clean (0) to noise (1) on which guidance works, both ends included."""
+
+    @property
+    def active(self) -> bool:
+        """Whether it needs the output for the empty caption at all."""
+        return self.scale != 1.0 and self.interval[0] <= self.interval[1]
+
+    def covers(self, timestep: float) -> bool:
+        """Whether it works at this timestep in [0, 1000]."""
+        low, high = self.interval
+        return self.active and low <= timestep / LAST_TIMESTEP <= high
+
+
+def guided(forward: Forward, text: TextStates, empty: TextStates | None, guidance: Guidance) -> Predict:
+    """A model with guidance applied, as samplers call it; all timesteps of a call must be the same.
+
+    ``text`` holds the conditions of n captions, ``empty`` the n that guidance moves away from, with the same number
+    of tokens; None where guidance is not active. Both halves go through one forward of 2n, where guidance works
+    (Kynkäänniemi et al. 2024 for the interval), and ``text`` alone through one of n elsewhere. The output has the
+    dtype of the noisy latents.
+    """
+    if empty is None or not guidance.active:
+        return lambda noisy, timesteps: forward(noisy, timesteps, text).to(noisy.dtype)
+    both = TextStates(*(torch.cat(pair) for pair in zip(text, empty, strict=True)))
+
+    def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        if not guidance.covers(float(timesteps[0])):
+            return forward(noisy, timesteps, text).to(noisy.dtype)
+        output = forward(torch.cat([noisy, noisy]), torch.cat([timesteps, timesteps]), both).to(noisy.dtype)
+        conditional, unconditional = output.chunk(2)
+        return rescaled(combined(conditional, unconditional, guidance.scale), conditional, guidance.rescale)
+
+    return predict
+
+
+def combined(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
+    """unconditional + scale (conditional - unconditional) (Ho and Salimans 2022)."""
+    return torch.lerp(unconditional, conditional, scale)
+
+
+def rescaled(output: Tensor, conditional: Tensor, share: float) -> Tensor:
+    """``share`` of the way from a guided output [n, c, h, w] to the same with each picture's standard deviation brought
+    to that of the conditional output (Lin et al. 2023, equations 15 and 16)."""
+    if share == 0:
+        return output
+    dims = tuple(range(1, output.ndim))
+    spread = output.std(dims, keepdim=True)
+    factor = torch.where(spread > 0, conditional.std(dims, keepdim=True) / spread, 1.0)
+    return output * (1 + share * (factor - 1))

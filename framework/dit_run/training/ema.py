@@ -1,0 +1,48 @@
+"""The exponential moving average of what trains."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Ema", "decay_at"]
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def decay_at(step: int, *, decay: float, power: float) -> float:
+    """The decay of update ``step``, counted from 0: min(decay, 1 - (1 + step)^-power), or ``decay`` for power 0.
+
+    With a warm-up the first update copies the weights, so that the initial ones leave no trace.
+    """
+    return min(decay, 1 - (1 + step) ** -power) if power > 0 else decay
+
+
+class Ema(Generic[M]):
+    """A second instance of a module whose parameters are fp32 averages of the first's.
+
+    The live module is only read. The averages are ordinary weights of :attr:`module`, under the live names: they are
+    saved, loaded and evaluated as such. Several modules are averaged together as children of one, such as
+    :class:`dit_run.training.learner.Learner`. Made before the live module is compiled or wrapped.
+    """
+
+    module: M
+    """In eval mode, on the live module's device, without gradients."""
+
+    def __init__(self, live: M, *, decay: float, power: float) -> None:
+        self._live = live
+        self._decay = decay
+        self._power = power
+        self.module = copy.deepcopy(live).float().eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Take in the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
+        averages: list[Tensor] = list(self.module.parameters())
+        weights = [weight.to(average.dtype) for weight, average in zip(self._live.parameters(), averages, strict=True)]
+        torch._foreach_lerp_(averages, weights, 1 - decay_at(step, decay=self._decay, power=self._power))
+        for average, buffer in zip(self.module.buffers(), self._live.buffers(), strict=True):
+            average.copy_(buffer)

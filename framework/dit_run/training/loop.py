@@ -1,0 +1,192 @@
+"""The loop: from the step it stands at to the last, with everything that is due on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from dit_run.problems import DitRunError
+from dit_run.protocols import Callback, Progress, Tracker
+from dit_run.training.batches import Layout
+from dit_run.training.ema import Ema
+from dit_run.training.learner import Learner
+from dit_run.training.meters import Meters
+from dit_run.training.processes import Processes
+from dit_run.training.reporting import Reporter
+from dit_run.training.schedule import Schedule
+from dit_run.training.step import Examples, Outcome, TrainingStep
+
+__all__ = ["BadLoss", "Loop", "Watch"]
+
+
+class BadLoss(DitRunError):
+    """The loss or gradient was not finite more often in a row than the config allows."""
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is done beside training, in the first process; each returns named values to log, and may be slow."""
+
+    validate: Callable[[], dict[str, float]]
+    draw: Callable[[int], Path]
+    """Makes a grid of pictures for a step."""
+    score: Callable[[int], dict[str, float]]
+
+
+@dataclass
+class Loop:
+    """One run in one process. ``done`` counts optimizer steps; everything else about a run follows from it."""
+
+    step: TrainingStep
+    learner: Learner
+    ema: Ema[Learner] | None
+    layout: Layout
+    schedule: Schedule
+    meters: Meters
+    processes: Processes
+    reporter: Reporter
+    trackers: Sequence[Tracker]
+    callbacks: Sequence[Callback]
+    watch: Watch
+    record: Callable[[dict[str, Any]], None]
+    """Appends an object to the run's metrics."""
+    save: Callable[[Loop], Path | None]
+    stopped: Callable[[], bool]
+    """Whether any process was asked to stop; called once a step in all of them."""
+    run_dir: Path
+    max_bad_steps: int
+    done: int = 0
+    bad_steps: int = 0
+    best: dict[str, Any] = field(default_factory=dict)
+    """The lowest validation loss and its step."""
+    _since: tuple[int, float] = (0, 0.0)
+
+    @property
+    def total_steps(self) -> int:
+        return self.schedule.plan.total_steps
+
+    def run(self, examples: Iterator[Examples]) -> bool:
+        """Train to the end, or until asked to stop: then what was done is saved, and the answer is False."""
+        self._since = (self.done, time.monotonic())
+        self.reporter.begin(self.done, self.total_steps)
+        self._tell("on_train_start")
+        try:
+            while self.done < self.total_steps:
+                outcome = self._advance(examples)
+                saved = self._follow(outcome)
+                if self.done < self.total_steps and self.stopped():
+                    if not saved:
+                        self._save()
+                    return False
+        finally:
+            self.reporter.end()
+        self._tell("on_train_end")
+        return True
+
+    def _advance(self, examples: Iterator[Examples]) -> Outcome:
+        accumulation = self.layout.accumulation
+        micro_batches = list(islice(examples, accumulation)) if accumulation > 1 else [next(examples)]
+        outcome = self.step.run(
+            self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch
+        )
+        self._refuse_bad(outcome, micro_batches)
+        if self.ema is not None and bool(outcome.finite):
+            self.ema.update(self.done)
+        self.done += 1
+        self.meters.add(outcome)
+        return outcome
+
+    def _refuse_bad(self, outcome: Outcome, micro_batches: Sequence[Examples]) -> None:
+        scaled = self.step.scaler.is_enabled()
+        if bool(outcome.finite) or (scaled and bool(outcome.loss.isfinite())):
+            self.bad_steps = 0
+            return
+        self.bad_steps += 1
+        if self.bad_steps <= self.max_bad_steps:
+            self.reporter.notice(f"step {self.done + 1}: loss or gradient is not finite; the update is skipped")
+            return
+        keys = [key for examples in micro_batches for key in examples.keys]
+        raise BadLoss(
+            f"step {self.done + 1}: the loss is {outcome.loss.item():g} and the gradient norm "
+            f"{outcome.grad_norm.item():g}; nothing was updated or saved. Its samples: {', '.join(keys[:8])}"
+            f"{' …' if len(keys) > 8 else ''}. Try a lower training.learning_rate or mixed_precision: no"
+        )
+
+    def _follow(self, outcome: Outcome) -> bool:
+        """All that is due after a step. Returns whether a checkpoint was saved."""
+        loss = outcome.loss.item() if outcome.loss.device.type == "cpu" else None
+        self.reporter.step(self.done, loss)
+        values = self._logged() if self.schedule.logs(self.done) else {}
+        if self.processes.first:
+            values |= self._watched()
+        self._publish(values)
+        self._tell("on_step_end", values)
+        if self.schedule.saves(self.done):
+            self._save()
+            return True
+        return False
+
+    def _logged(self) -> dict[str, float]:
+        means = self.processes.mean(self.meters.read())
+        step, since = self._since
+        now = time.monotonic()
+        rate = (self.done - step) * self.layout.global_batch / max(now - since, 1e-9)
+        self._since = (self.done, now)
+        plan = self.schedule.plan
+        return {
+            "epoch": self.done * plan.global_batch / plan.size,
+            "loss": means["loss"],
+            "learning_rate": self.step.learning_rate(self.done - 1),
+            "grad_norm": means["grad_norm"],
+            "images_per_second": rate,
+        }
+
+    def _watched(self) -> dict[str, float]:
+        """Validation, pictures and scores that are due; the time they take does not count for the rate."""
+        began = time.monotonic()
+        values: dict[str, float] = {}
+        if self.schedule.validates(self.done):
+            values |= self.watch.validate()
+            self._note_best(values)
+        if self.schedule.draws(self.done):
+            picture = self.watch.draw(self.done)
+            self.reporter.saved(picture)
+            self._tell("on_sample", path=picture)
+        if self.schedule.scores(self.done):
+            values |= self.watch.score(self.done)
+        self._since = (self._since[0], self._since[1] + time.monotonic() - began)
+        return values
+
+    def _note_best(self, values: dict[str, float]) -> None:
+        name = "validation/loss_ema" if self.ema is not None else "validation/loss"
+        if name in values and values[name] < self.best.get("loss", float("inf")):
+            self.best = {"loss": values[name], "step": self.done}
+
+    def _publish(self, values: dict[str, float]) -> None:
+        if not values or not self.processes.first:
+            return
+        self.record({"step": self.done, **values, "time": time.time()})
+        for tracker in self.trackers:
+            tracker.log(self.done, values)
+        self.reporter.logged(self.done, values)
+
+    def _save(self) -> None:
+        for tracker in self.trackers:
+            tracker.flush()
+        path = self.save(self)
+        if path is not None:
+            self.reporter.saved(path)
+            self._tell("on_checkpoint_saved", path=path)
+
+    def _tell(self, event: str, values: dict[str, float] | None = None, path: Path | None = None) -> None:
+        if not self.callbacks:
+            return
+        progress = Progress(self.done, self.total_steps, self.run_dir, values or {}, path)
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(progress)

@@ -1,0 +1,82 @@
+"""Attention among patches and from patches to text. How it is computed on which device is decided in :func:`attend`."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.positions import rotate
+
+__all__ = ["CrossAttention", "SelfAttention", "attend"]
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+    """softmax(q kᵀ / √d) v for [n, heads, q, d], [n, heads, k, d] twice; mask bool [n, 1, 1, k], True where to look.
+
+    On a CPU the three products in bfloat16 are several times quicker than torch's fused kernel.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return F.softmax(scores, dim=-1, dtype=scores.dtype) @ value
+
+
+class SelfAttention(nn.Module):
+    """Patches look at one another; query, key and value come from one product."""
+
+    def __init__(self, width: int, heads: int, *, qk_norm: str | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.query_norm, self.key_norm = qk_norms(qk_norm, width // heads)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None, mask: Tensor | None = None) -> Tensor:
+        """``x`` [n, patches, d], ``turn`` the patches' rotations, ``mask`` bool [n, 1, 1, patches]."""
+        query, key, value = split_heads(self.qkv(x), 3, self.heads)
+        query, key = self.query_norm(query), self.key_norm(key)
+        if turn is not None:
+            query, key = rotate(query, turn), rotate(key, turn)
+        out: Tensor = self.out(join_heads(attend(query, key, value, mask)))
+        return out
+
+
+class CrossAttention(nn.Module):
+    """Patches look at text tokens."""
+
+    def __init__(self, width: int, heads: int, *, qk_norm: str | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.query_norm, self.key_norm = qk_norms(qk_norm, width // heads)
+
+    def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+        """``x`` [n, patches, d], ``text`` [n, l, d], ``mask`` bool [n, 1, 1, l] with at least one True a row."""
+        (query,) = split_heads(self.query(x), 1, self.heads)
+        key, value = split_heads(self.key_value(text), 2, self.heads)
+        out: Tensor = self.out(join_heads(attend(self.query_norm(query), self.key_norm(key), value, mask)))
+        return out
+
+
+def qk_norms(kind: str | None, head_width: int) -> tuple[nn.Module, nn.Module]:
+    """Norms of queries and keys (Dehghani et al. 2023), with a scale each; nothing for ``None``."""
+    if kind is None:
+        return nn.Identity(), nn.Identity()
+    return make_norm(kind, head_width, affine=True), make_norm(kind, head_width, affine=True)
+
+
+def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """[n, l, parts · d] to ``parts`` tensors [n, heads, l, d / heads]."""
+    n, length, _ = x.shape
+    return x.view(n, length, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """[n, heads, l, d / heads] to [n, l, d]."""
+    return x.transpose(1, 2).flatten(2)

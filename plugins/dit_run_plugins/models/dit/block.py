@@ -1,0 +1,73 @@
+"""A block of the transformer: attention among patches, attention to text, MLP."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dit_run_plugins.models.dit import Dit, mlp_width
+from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
+from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
+
+__all__ = ["Block", "TextBlock"]
+
+
+class Block(nn.Module):
+    """Self-attention and MLP, modulated by the timestep, with plain cross-attention between (PixArt-α, Chen et al. 2024).
+
+    With adaln_single the six modulations are one projection shared by all blocks plus this block's table; with
+    adaln_zero (Peebles and Xie 2023) a projection of its own, zero at first, so that the block begins as identity.
+    """
+
+    def __init__(self, options: Dit) -> None:
+        super().__init__()
+        width, norm = options.hidden_size, options.norm
+        qk_norm = norm if options.qk_norm else None
+        self.self_norm = make_norm(norm, width, affine=False)
+        self.self_attention = SelfAttention(width, options.num_heads, qk_norm=qk_norm)
+        self.cross_norm = make_norm(norm, width, affine=True)
+        self.cross_attention = CrossAttention(width, options.num_heads, qk_norm=qk_norm)
+        self.mlp_norm = make_norm(norm, width, affine=False)
+        self.mlp = make_mlp(options.mlp, width, mlp_width(options))
+        self.dropout = nn.Dropout(options.dropout)
+        self.table: nn.Parameter | None = None
+        self.modulation: nn.Linear | None = None
+        if options.modulation == "adaln_single":
+            self.table = nn.Parameter(torch.randn(6, width) / width**0.5)
+        else:
+            self.modulation = nn.Linear(width, 6 * width)
+
+    def forward(
+        self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """``x`` [n, patches, d]; ``condition`` [n, 6, d] for adaln_single, [n, d] for adaln_zero; ``text`` [n, l, d]."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
+        change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
+        x = torch.addcmul(x, self.dropout(change), gate)
+        x = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
+        change = self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
+        return torch.addcmul(x, self.dropout(change), mlp_gate)
+
+    def _modulations(self, condition: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        """Six tensors [n, 1, d]."""
+        if self.modulation is not None:
+            return self.modulation(condition).to(dtype)[:, None].chunk(6, dim=-1)
+        return (condition + self.table).to(dtype).chunk(6, dim=1)
+
+
+class TextBlock(nn.Module):
+    """Self-attention among text tokens and MLP, without modulation."""
+
+    def __init__(self, options: Dit) -> None:
+        super().__init__()
+        width, norm = options.hidden_size, options.norm
+        self.self_norm = make_norm(norm, width, affine=True)
+        self.self_attention = SelfAttention(width, options.num_heads, qk_norm=norm if options.qk_norm else None)
+        self.mlp_norm = make_norm(norm, width, affine=True)
+        self.mlp = make_mlp(options.mlp, width, mlp_width(options))
+
+    def forward(self, text: Tensor, mask: Tensor) -> Tensor:
+        """``text`` [n, l, d], ``mask`` bool [n, 1, 1, l]."""
+        text = text + self.self_attention(self.self_norm(text), None, mask)
+        out: Tensor = text + self.mlp(self.mlp_norm(text))
+        return out

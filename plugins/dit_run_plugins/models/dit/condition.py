@@ -1,0 +1,70 @@
+"""What a picture is made from besides noise: the timestep and the caption."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dit_run.protocols import TextStates
+from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.dit.block import TextBlock
+from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.positions import timestep_code
+
+__all__ = ["Condition", "Text"]
+
+CODE_WIDTH = 256
+
+
+class Condition(nn.Module):
+    """Timestep and pooled caption as one vector, and for adaln_single the blocks' shared modulations."""
+
+    def __init__(self, options: Dit, pooled_width: int) -> None:
+        super().__init__()
+        width = options.hidden_size
+        self._learned_null = options.null_condition == "learned"
+        self.first = nn.Linear(CODE_WIDTH, width)
+        self.second = nn.Linear(width, width)
+        self.pooled = nn.Linear(pooled_width, width) if options.pooled_text else None
+        self.pooled_norm = make_norm(options.norm, pooled_width, affine=True) if options.pooled_text else None
+        self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
+
+    def forward(self, timesteps: Tensor, text: TextStates) -> tuple[Tensor, Tensor]:
+        """The vector [n, d], and what blocks take: [n, 6, d] for adaln_single, the vector itself for adaln_zero."""
+        code = timestep_code(timesteps, CODE_WIDTH).to(self.first.weight.dtype)
+        vector = self.second(F.silu(self.first(code)))
+        if self.pooled is not None and self.pooled_norm is not None:
+            pooled = self.pooled(self.pooled_norm(text.pooled.to(code.dtype)))
+            # A dropped caption adds nothing: the timestep's own path is its learned null.
+            vector = vector + (pooled * ~text.null[:, None] if self._learned_null else pooled)
+        vector = F.silu(vector)
+        if self.shared is None:
+            return vector, vector
+        return vector, self.shared(vector).unflatten(-1, (6, -1))
+
+
+class Text(nn.Module):
+    """Text states as the patches look at them, behind one learned token that is always there.
+
+    That token is what a caption without tokens, or a dropped one with ``null_condition: learned``, leaves to look at.
+    """
+
+    def __init__(self, options: Dit, text_width: int) -> None:
+        super().__init__()
+        width = options.hidden_size
+        self._learned_null = options.null_condition == "learned"
+        self.norm = make_norm(options.norm, text_width, affine=True)
+        self.projection = nn.Linear(text_width, width)
+        self.always = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
+        self.blocks = nn.ModuleList(TextBlock(options) for _ in range(options.text_layers))
+
+    def forward(self, text: TextStates) -> tuple[Tensor, Tensor]:
+        """Tokens [n, 1 + l, d] and mask bool [n, 1, 1, 1 + l]."""
+        mask = text.mask & ~text.null[:, None] if self._learned_null else text.mask
+        tokens = self.projection(self.norm(text.tokens.to(self.projection.weight.dtype)))
+        tokens = torch.cat([self.always.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
+        mask = F.pad(mask, (1, 0), value=True)[:, None, None]
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        return tokens, mask

@@ -1,0 +1,82 @@
+"""The network: patches in, blocks, patches out."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from dit_run.protocols import TextStates
+from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.dit.block import Block
+from dit_run_plugins.models.dit.condition import Condition, Text
+from dit_run_plugins.models.dit.layers import make_norm, modulate
+from dit_run_plugins.models.dit.positions import rotations, sincos
+
+__all__ = ["Network"]
+
+
+class Network(nn.Module):
+    """The diffusion transformer. Its output is zero at first, whatever goes in."""
+
+    def __init__(self, options: Dit, *, text_width: int, pooled_width: int) -> None:
+        super().__init__()
+        self.options = options
+        self.patch_size = options.patch_size
+        width, area = options.hidden_size, options.patch_size**2
+        self.input = nn.Linear(options.in_channels * area, width)
+        self.condition = Condition(options, pooled_width)
+        self.text = Text(options, text_width)
+        self.blocks = nn.ModuleList(Block(options) for _ in range(options.num_layers))
+        self.output_norm = make_norm(options.norm, width, affine=False)
+        self.output_modulation = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, options.out_channels * area)
+        self._initialise()
+
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+        rows, columns = (side // self.patch_size for side in latents.shape[-2:])
+        x = self._positioned(self.input(self._patches(latents)), rows, columns)
+        vector, shared = self.condition(timesteps, text)
+        tokens, mask = self.text(text)
+        turn = self._rotations(rows, columns, x.device)
+        for block in self.blocks:
+            x = self._run(block, x, shared, tokens, mask, turn)
+        shift, scale = self.output_modulation(vector).to(x.dtype)[:, None].chunk(2, dim=-1)
+        return self._pixels(self.output(modulate(self.output_norm(x), shift, scale)), rows, columns)
+
+    def _run(self, block: nn.Module, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
+        if self.options.gradient_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(block, *states, use_reentrant=False)
+        out: Tensor = block(*states)
+        return out
+
+    def _positioned(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        if self.options.positions == "rope":
+            return x
+        return x + sincos(rows, columns, self.options.hidden_size, x.device).to(x.dtype)
+
+    def _rotations(self, rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        if self.options.positions == "sincos":
+            return None
+        return rotations(rows, columns, self.options.hidden_size // self.options.num_heads, device)
+
+    def _patches(self, latents: Tensor) -> Tensor:
+        """[n, c, h, w] to [n, patches, c · patch²]."""
+        return F.pixel_unshuffle(latents, self.patch_size).flatten(2).transpose(1, 2)
+
+    def _pixels(self, patches: Tensor, rows: int, columns: int) -> Tensor:
+        """[n, patches, c · patch²] to [n, c, h, w]."""
+        return F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, (rows, columns)), self.patch_size)
+
+    def _initialise(self) -> None:
+        """Xavier-uniform weights and zero biases; zero where something must begin without effect."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        starts_at_zero = [self.output, self.output_modulation]
+        starts_at_zero += [block.modulation for block in self.blocks if block.modulation is not None]
+        for layer in starts_at_zero:
+            nn.init.zeros_(layer.weight)

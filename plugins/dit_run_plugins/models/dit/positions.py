@@ -1,0 +1,65 @@
+"""Positions: where on the grid a patch stands, computed from the grid's size alone.
+
+Coordinates are in patches from the middle of the grid, so that the middle of a larger or longer picture is that of the
+pictures in training.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["grid", "rotate", "rotations", "sincos", "timestep_code"]
+
+ROPE_BASE = 100.0
+"""Longest wave over shortest, for grids of some tens of patches (Heo et al. 2024, axial frequencies)."""
+CODE_BASE = 10_000.0
+
+
+def grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Row and column of each of the rows · columns patches from the middle, float [rows · columns] each."""
+    down = torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2
+    right = torch.arange(columns, device=device, dtype=torch.float32) - (columns - 1) / 2
+    down, right = torch.meshgrid(down, right, indexing="ij")
+    return down.flatten(), right.flatten()
+
+
+def _waves(count: int, base: float, device: torch.device) -> Tensor:
+    """``count`` angular frequencies from 1 falling to about 1 / base."""
+    steps = torch.arange(count, device=device, dtype=torch.float32)
+    return torch.exp(-torch.log(torch.tensor(base)) * steps / max(count, 1))
+
+
+def sincos(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
+    """Sine and cosine of row and column at width / 4 frequencies, float [rows · columns, width] (Vaswani et al. 2017)."""
+    count = -(-width // 4)
+    waves = _waves(count, CODE_BASE, device)
+    angles = [place[:, None] * waves for place in grid(rows, columns, device)]
+    code = torch.cat([part for angle in angles for part in (angle.sin(), angle.cos())], dim=1)
+    return code[:, :width]
+
+
+def rotations(rows: int, columns: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of each patch's rotations, float [rows · columns, pairs] each: the first half of the pairs turns
+    with the row, the second with the column (axial RoPE, Su et al. 2021 and Heo et al. 2024).
+
+    Of a head's width 4 · floor(width / 4) turns, the rest stays.
+    """
+    waves = _waves(head_width // 4, ROPE_BASE, device)
+    down, right = grid(rows, columns, device)
+    angles = torch.cat([down[:, None] * waves, right[:, None] * waves], dim=1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Queries or keys [..., patches, head width] turned by their patches' rotations."""
+    cos, sin = (part.to(x.dtype) for part in turn)
+    pairs = cos.shape[-1]
+    one, other, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
+    return torch.cat([one * cos - other * sin, other * cos + one * sin, rest], dim=-1)
+
+
+def timestep_code(timesteps: Tensor, width: int) -> Tensor:
+    """Sinusoidal code of timesteps [n] in [0, 1000], float [n, width] (Ho et al. 2020)."""
+    angles = timesteps.float()[:, None] * _waves(-(-width // 2), CODE_BASE, timesteps.device)
+    return torch.cat([angles.cos(), angles.sin()], dim=1)[:, :width]

@@ -1,0 +1,61 @@
+"""Checks of the dit's options against one another and the rest of the config; light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dit_run.problems import InputError, Problem
+from dit_run.protocols import RuleContext
+from dit_run_plugins.models.dit import Dit
+
+__all__ = ["channels_agree", "check_channels", "heads_divide"]
+
+
+def heads_divide(context: RuleContext) -> Iterator[Problem]:
+    """num_heads divides hidden_size, and attention_head_dim, where it is written, is what that gives."""
+    options: Dit = context.options
+    path, width, heads, head_dim = context.path, options.hidden_size, options.num_heads, options.attention_head_dim
+    if width % heads:
+        below, above = (next(n for n in numbers if width % n == 0) for numbers in _outwards(heads, width))
+        yield Problem(
+            code="heads-do-not-divide",
+            message=f"model.num_heads {heads} does not divide model.hidden_size {width}",
+            path=(*path, "num_heads"),
+            related=((*path, "hidden_size"),),
+            help=(f"the nearest numbers that divide {width} are {below} and {above}",),
+        )
+    elif head_dim is not None and head_dim * heads != width:
+        yield Problem(
+            code="head-dim-disagrees",
+            message=f"model.attention_head_dim {head_dim} is not model.hidden_size {width} / model.num_heads {heads} = "
+            f"{width // heads}",
+            path=(*path, "attention_head_dim"),
+            related=((*path, "hidden_size"), (*path, "num_heads")),
+            help=(f"leave attention_head_dim out, or write {width // heads}",),
+        )
+
+
+def _outwards(heads: int, width: int) -> tuple[range, range]:
+    return range(min(heads, width), 0, -1), range(heads, width + 1) if heads <= width else range(width, width + 1)
+
+
+def channels_agree(context: RuleContext) -> Iterator[Problem]:
+    """What comes out has the channels of what goes in."""
+    options: Dit = context.options
+    if options.in_channels != options.out_channels:
+        yield Problem(
+            code="channels-disagree",
+            message=f"model.out_channels {options.out_channels} is not model.in_channels {options.in_channels}: "
+            "the prediction has the shape of the latents",
+            path=(*context.path, "out_channels"),
+            related=((*context.path, "in_channels"),),
+        )
+
+
+def check_channels(options: Dit, latent_channels: int) -> None:
+    """Raises InputError where the model's channels are not those of the latents."""
+    if options.in_channels != latent_channels:
+        raise InputError(
+            f"model.in_channels is {options.in_channels}, but the VAE's latents have {latent_channels} channels; "
+            f"set model.in_channels and model.out_channels to {latent_channels}"
+        )
