@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["make_folder", "sync_folder", "sync_file", "write_atomic"]
+__all__ = ["make_folder", "sync_file", "sync_folder", "write_atomic"]
 
 
 def write_atomic(path: Path, data: bytes) -> None:

@@ -128,13 +128,17 @@ MISSING: Any = dataclasses.MISSING
 _SCALARS: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null"}
 
 
-@functools.cache
 def options_of(cls: type) -> tuple[Option, ...]:
     """The config keys of an options class, in the order of its fields.
 
     Raises HintError when the class is no frozen keyword-only dataclass or a hint is not one of: ``int``, ``float``,
     ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``.
     """
+    return _options_of(cls)
+
+
+@functools.cache
+def _options_of(cls: type) -> tuple[Option, ...]:
     if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
         raise HintError(f"{_name(cls)} is not a dataclass; write @dataclass(frozen=True, kw_only=True) above it")
     if not cls.__dataclass_params__.frozen or not all(f.kw_only for f in dataclasses.fields(cls)):  # type: ignore[attr-defined]
@@ -232,8 +236,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     Lists become tuples, integral floats become ints where an int is asked for, ints become floats where a float is.
     Raises TypeError for a key that the class does not have or a required one that is missing.
     """
-    owner: type = cls
-    known = {option.name: option for option in options_of(owner)}
+    known = {option.name: option for option in options_of(cls)}
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise TypeError(f"{_name(cls)} has no option {', '.join(unknown)}")

@@ -43,7 +43,9 @@ def grid(images: Sequence[Image.Image], captions: Sequence[str] = (), *, columns
     for index, image in enumerate(images):
         left = _MARGIN + (index % columns) * (width + _MARGIN)
         top = _MARGIN + (index // columns) * (height + text_height + _MARGIN)
-        sheet.paste(image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST), (left, top))
+        sheet.paste(
+            image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST), (left, top)
+        )
         if index < len(texts):
             draw.multiline_text((left, top + height), "\n".join(texts[index]), fill="black", font=font, spacing=1)
     return sheet

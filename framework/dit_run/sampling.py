@@ -45,7 +45,15 @@ class Request:
         """A request with the settings of a config's ``sampling`` section."""
         guidance = Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval)
         return cls(
-            tuple(prompts), image_size, image_size, options.sampler, options.steps, guidance, options.seed, "", batch_size
+            tuple(prompts),
+            image_size,
+            image_size,
+            options.sampler,
+            options.steps,
+            guidance,
+            options.seed,
+            "",
+            batch_size,
         )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "SamplingOptions",
     "TrainingOptions",
     "ValidationOptions",
+    "put",
 ]
 
 
@@ -235,9 +236,9 @@ class Config:
                 yield (kind.section,), chosen
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of every key; ``data`` carries both ``type`` and its old name ``dataset_name``."""
+        """Plain values of every key, secrets as they were written; ``data`` carries ``type`` and ``dataset_name``."""
         data = self.data.to_dict()
-        return {
+        values: dict[str, Any] = {
             "data": {"dataset_name": data["type"], **data},
             "model": self.model.to_dict(),
             "vae": self.vae.to_dict(),
@@ -254,3 +255,13 @@ class Config:
             "callbacks": [choice.to_dict() for choice in self.callbacks],
             "plugins": list(self.plugins),
         }
+        for path, reference in self.secrets.items():
+            put(values, path, reference)
+        return values
+
+
+def put(values: Any, path: KeyPath, value: Any) -> None:
+    """Write one value into nested dicts and lists."""
+    for step in path[:-1]:
+        values = values[step]
+    values[path[-1]] = value

@@ -14,7 +14,8 @@ __all__ = ["LazyNetwork"]
 class LazyNetwork(nn.Module):
     """Stands for a frozen network; makes it at the first call, on the device and in the dtype it was moved to.
 
-    Always in eval mode and without gradients of its parameters. Inputs of floating point take its dtype.
+    Always in eval mode and without gradients of its parameters; making it draws from no generator that others use.
+    Inputs of floating point take its dtype.
     """
 
     def __init__(self, make: Callable[[], nn.Module]) -> None:
@@ -33,7 +34,8 @@ class LazyNetwork(nn.Module):
 
     def forward(self, *inputs: Tensor, **settings: Any) -> Any:
         if self.network is None:
-            network = self._make().requires_grad_(False).eval()
+            with torch.random.fork_rng(devices=[]):
+                network = self._make().requires_grad_(False).eval()
             self.network = network.to(device=self._place.device, dtype=self._place.dtype)
         return self.network(*(self._fit(value) for value in inputs), **settings)
 

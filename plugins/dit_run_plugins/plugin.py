@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
 from dit_run_plugins.lr_schedulers.wsd import WarmupStableDecay
+from dit_run_plugins.metrics.shapes import ShapesScore
+from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.optimizers.adamw import AdamW
+from dit_run_plugins.optimizers.muon import Muon
 from dit_run_plugins.schedulers.ddpm import Ddpm
+from dit_run_plugins.schedulers.flow_matching import FlowMatching
+from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.words import Words
+from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
+from dit_run_plugins.vaes.identity import Identity
 
 HERE = "dit_run_plugins"
+DIT_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rules:channels_agree")
+FLOW_RULES = (f"{HERE}.schedulers.flow_matching:sampling_fits", f"{HERE}.schedulers.flow_matching:sampler_fits")
+WORDS_RULES = (f"{HERE}.text_encoders.words:heads_divide",)
+PIXART_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rules:channels_agree")
 DDPM_RULES = (f"{HERE}.schedulers.ddpm:combinations_fit", f"{HERE}.schedulers.ddpm:sampler_fits")
 WARMUP_RULES = (f"{HERE}.lr_schedulers.warmup:warmup_fits",)
 WSD_RULES = (f"{HERE}.lr_schedulers.wsd:phases_fit",)
@@ -19,6 +34,29 @@ WSD_RULES = (f"{HERE}.lr_schedulers.wsd:phases_fit",)
 @hookimpl
 def dit_run_components() -> list[Component]:
     return [
+        Component(Kind.OPTIMIZER, "muon", Muon, f"{HERE}.optimizers.muon:build"),
+        Component(Kind.SCHEDULER, "flow_matching", FlowMatching, f"{HERE}.schedulers.flow_matching:build", FLOW_RULES),
+        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.words:build", WORDS_RULES),
+        Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit:build", DIT_RULES),
+        Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart:build", PIXART_RULES),
+        Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes:build"),
+        Component(Kind.DATASET, "shapes", Shapes, f"{HERE}.datasets.shapes:build"),
+        Component(Kind.TEXT_ENCODER, "clip", Clip, f"{HERE}.text_encoders.clip:build"),
+        Component(
+            Kind.VAE,
+            "autoencoder_kl",
+            AutoencoderKl,
+            f"{HERE}.vaes.autoencoder_kl:build",
+            (f"{HERE}.vaes.autoencoder_kl:fits",),
+        ),
+        Component(
+            Kind.VAE,
+            "autoencoder_tiny",
+            AutoencoderTiny,
+            f"{HERE}.vaes.autoencoder_tiny:build",
+            (f"{HERE}.vaes.autoencoder_tiny:fits",),
+        ),
+        Component(Kind.VAE, "identity", Identity, f"{HERE}.vaes.identity:build", (f"{HERE}.vaes.identity:fits",)),
         Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.ddpm:build", DDPM_RULES),
         Component(Kind.OPTIMIZER, "adamw", AdamW, f"{HERE}.optimizers.adamw:build"),
         Component(Kind.LR_SCHEDULER, "cosine", Cosine, f"{HERE}.lr_schedulers.cosine:build", WARMUP_RULES),

@@ -1,4 +1,4 @@
-"""The ddpm objective: its coefficients are diffusers' and its targets, weights and inverses are the papers' formulae."""
+"""The ddpm objective: coefficients as in diffusers; targets, weights and inverses as in the papers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run_plugins.schedulers.betas import alphas_cumprod

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from dit_run.protocols import Scheduler
-from dit_run_plugins.schedulers import ddpm
 from torch import Tensor
+
+from dit_run.protocols import Scheduler
+from dit_run_plugins.schedulers import ddpm, flow_matching
 
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpm-solver++": 2}
 MEAN = torch.tensor([0.7, -1.0], dtype=torch.float64)
@@ -32,10 +33,17 @@ def cases() -> Iterator[Case]:
                 if not (zero and prediction == "epsilon"):
                     options = ddpm.Ddpm(beta_schedule=schedule, prediction_type=prediction, zero_terminal_snr=zero)  # type: ignore[arg-type]
                     yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, ddpm.build(options))
+    for prediction in ("velocity", "sample"):
+        for sampling, shift in (("uniform", 1.0), ("logit_normal", 1.0), ("logit_normal", 3.0)):
+            flow = flow_matching.FlowMatching(prediction_type=prediction, timestep_sampling=sampling, shift=shift)  # type: ignore[arg-type]
+            name = f"flow_matching-{prediction}-{sampling}-{shift:g}"
+            yield Case(name, flow_matching.build(flow, latent_shape=(4, 32, 32)))
 
 
 CASES = list(cases())
-RUNS = [pytest.param(case.scheduler, name, id=f"{case.name}-{name}") for case in CASES for name in case.scheduler.samplers]
+RUNS = [
+    pytest.param(case.scheduler, name, id=f"{case.name}-{name}") for case in CASES for name in case.scheduler.samplers
+]
 
 
 def scales(scheduler: Scheduler, timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,18 +123,77 @@ def test_a_perfect_predictor_in_single_precision_ends_at_its_image(scheduler: Sc
         assert (found - image).abs().max() < 1e-4, steps
 
 
-@pytest.mark.parametrize(("scheduler", "sampler"), RUNS)
+DETERMINISTIC = [case for case in RUNS if case.values[1] in ORDERS]
+STOCHASTIC = [case for case in RUNS if case.values[1] not in ORDERS]
+
+
+@pytest.mark.parametrize(("scheduler", "sampler"), DETERMINISTIC)
 def test_the_error_of_a_deterministic_sampler_falls_with_its_order(scheduler: Scheduler, sampler: str) -> None:
-    if sampler not in ORDERS:
-        pytest.skip("stochastic")
+    """Against the exact flow down to timestep 0, where a discrete process still has noise and the estimate ends it."""
     gaussian, noise = Gaussian(scheduler), normal(64, 1, 1, 2)
-    start, end = asked_timesteps(scheduler, sampler)
-    expected = gaussian.carried(noise, start, end)
-    if ORDERS[sampler] > 1:
-        expected = gaussian.clean(expected, end)
-    else:
-        expected = gaussian.carried(noise, start, clean_end(gaussian))
-    steps = [16, 32, 64, 128]
-    errors = [rms(solved(scheduler, sampler, gaussian, noise, count) - expected) for count in steps]
+    end = torch.zeros(1, dtype=torch.float64)
+    exact = gaussian.clean(gaussian.carried(noise, first_timestep(scheduler, sampler), end), end)
+    steps, errors = [16, 32, 64, 128], []
+    for count in steps:
+        found = scheduler.sample(gaussian, noise, sampler=sampler, steps=count, step_noise=no_noise)
+        errors.append(float((found - exact).square().mean().sqrt()))
     slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert abs(slope - ORDERS[sampler]) < 0.3, (slope, errors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheduler", "sampler"), STOCHASTIC)
+def test_a_stochastic_sampler_gives_mean_and_covariance(scheduler: Scheduler, sampler: str) -> None:
+    count = 10_000
+    found = scheduler.sample(
+        Gaussian(scheduler),
+        normal(count, 1, 1, 2, seed=1),
+        sampler=sampler,
+        steps=1000,
+        step_noise=lambda i: normal(count, 1, 1, 2, seed=2 + i),
+    ).flatten(1)
+    variance = COVARIANCE.diag()
+    errors_of_mean = (found.mean(0) - MEAN) / (variance / count).sqrt()
+    spread = ((COVARIANCE.square() + torch.outer(variance, variance)) / count).sqrt()
+    errors_of_covariance = (torch.cov(found.T) - COVARIANCE) / spread
+    assert errors_of_mean.abs().max() < 4
+    assert errors_of_covariance.abs().max() < 4
+
+
+@pytest.mark.parametrize("scheduler", [pytest.param(case.scheduler, id=case.name) for case in CASES])
+def test_the_training_target_of_noisy_latents_inverts_to_the_clean_ones(scheduler: Scheduler) -> None:
+    timesteps = scheduler.timesteps(torch.linspace(0.001, 0.999, 65, dtype=torch.float64))
+    clean, noise = 4 * normal(65, 2, 3, 2), normal(65, 2, 3, 2, seed=1)
+    noisy, output = scheduler.add_noise(clean, noise, timesteps), scheduler.target(clean, noise, timesteps)
+    torch.testing.assert_close(scheduler.to_x0(output, noisy, timesteps), clean, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("scheduler", [pytest.param(case.scheduler, id=case.name) for case in CASES])
+def test_timesteps_rise_with_the_uniform_draw_within_the_scale_of_the_model(scheduler: Scheduler) -> None:
+    timesteps = scheduler.timesteps(torch.linspace(0, 1 - 2**-24, 4097))
+    assert bool((timesteps.diff() >= 0).all())
+    assert 0 <= timesteps[0] < 5
+    assert 990 < timesteps[-1] <= 1000
+
+
+@pytest.mark.parametrize("scheduler", [pytest.param(case.scheduler, id=case.name) for case in CASES])
+def test_weights_are_finite_and_not_negative(scheduler: Scheduler) -> None:
+    weights = scheduler.weight(scheduler.timesteps(torch.linspace(0, 1 - 2**-24, 1000)))
+    assert weights.shape == (1000,)
+    assert bool(((weights >= 0) & weights.isfinite()).all())
+
+
+def no_noise(step: int) -> Tensor:
+    raise AssertionError("a deterministic sampler asked for noise")
+
+
+def first_timestep(scheduler: Scheduler, sampler: str) -> Tensor:
+    """Where sampling starts, as the model is told."""
+    asked: list[Tensor] = []
+
+    def predict(x: Tensor, timesteps: Tensor) -> Tensor:
+        asked.append(timesteps)
+        return torch.zeros_like(x)
+
+    scheduler.sample(predict, normal(1, 1, 1, 2), sampler=sampler, steps=1, step_noise=no_noise)
+    return asked[0]

@@ -49,8 +49,10 @@ def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return _pack_list(value, path, tensors)
     if isinstance(value, Mapping):
         return _pack_mapping(value, path, tensors)
-    raise TypeError(f"the state holds {type(value).__name__} at {path or 'its top'}; only tensors, numbers, strings, "
-                    "None, lists, tuples and dicts can be saved")
+    raise TypeError(
+        f"the state holds {type(value).__name__} at {path or 'its top'}; only tensors, numbers, strings, "
+        "None, lists, tuples and dicts can be saved"
+    )
 
 
 def _pack_list(values: Any, path: str, tensors: dict[str, Tensor]) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dit_run.checkpoint.commit import MANIFEST, Damage, SaveFailed, commit, remove, verify
+from dit_run.checkpoint.commit import Damage, SaveFailed, commit, remove, verify
 from dit_run.checkpoint.skeleton import join, split
 from dit_run.checkpoint.tensors import read_tensors, tensor_bytes, write_tensors
 from dit_run.durable import sync_folder
@@ -85,10 +85,11 @@ class Checkpoints:
 
         Raises InputError where there are checkpoints of it and none is whole: starting again would overwrite them.
         """
-        passed_over = []
+        passed_over: list[PassedOver] = []
         for path in reversed(self.paths()):
             damages = tuple(self._damages(path))
             if not damages:
+                self._known[path] = (_signature(path), self.run_id)
                 return Newest(path, tuple(passed_over))
             passed_over.append(PassedOver(path, damages))
         if passed_over:
@@ -124,8 +125,11 @@ class Checkpoints:
         everything that was there still is.
         """
         path = self.path(step)
-        if path.exists() and self._is_own(path):
+        owner = self._owner(path)
+        if owner == self.run_id:
             _sync(path)
+        elif owner is not None:
+            raise SaveFailed(f"{path} is a checkpoint of another run, {owner}; move it away")
         else:
             commit(path, lambda folder: self._write(folder, step, contents), needed=needed_bytes(contents))
             self._known[path] = (_signature(path), self.run_id)
@@ -143,7 +147,7 @@ class Checkpoints:
     def _prune(self, newest: Path, limit: int | None, best_step: int | None, protect: Collection[int]) -> Saved:
         if limit is None:
             return Saved(newest)
-        own = [path for path in self.paths() if self._is_own(path)]
+        own = [path for path in self.paths() if self._owner(path) == self.run_id]
         removed, notices = [], []
         for path in _superfluous(own, max(limit, 2), best_step, protect):
             try:
@@ -153,13 +157,12 @@ class Checkpoints:
                 notices.append(f"the old checkpoint {path} could not be removed: {error.strerror or error}")
         return Saved(newest, tuple(removed), tuple(notices))
 
-    def _is_own(self, path: Path) -> bool:
-        """Whether it is whole and this run's; verified again only where its files changed since."""
+    def _owner(self, path: Path) -> str | None:
+        """Whose whole checkpoint it is, None for a damaged one; verified again only where its files changed since."""
         signature = _signature(path)
         if self._known.get(path, (None, None))[0] != signature:
-            damaged = bool(verify(path))
-            self._known[path] = (signature, None if damaged else _run_id(path))
-        return self._known[path][1] == self.run_id
+            self._known[path] = (signature, None if verify(path) else _run_id(path))
+        return self._known[path][1]
 
     def _damages(self, path: Path) -> list[Damage]:
         damages = verify(path)

@@ -9,7 +9,7 @@ import jsonschema
 
 from dit_run.components import Kind
 from dit_run.config.describe import expected, received
-from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL, component_options, key_name
+from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
 from dit_run.options import options_of
@@ -55,24 +55,27 @@ class _Checker:
 
     def problems(self, error: jsonschema.ValidationError) -> Iterator[Problem]:
         path: KeyPath = tuple(error.absolute_path)
+        schema, value = _parts(error)
+        node = find(self.root, path)[1]
+        if isinstance(node, Scalar) and node.broken:
+            return
         if error.validator == "additionalProperties":
-            yield from self._unknown_keys(path, error)
+            yield from self._unknown_keys(path, schema, value)
         elif error.validator == "required":
-            yield from self._missing_keys(path, error)
+            yield from self._missing_keys(path, schema, value)
         elif path[-1:] == ("type",) and error.validator in ("enum", "not"):
-            yield self._unknown_type(path, error.instance)
+            yield self._unknown_type(path, value)
         else:
-            yield self._bad_value(path, error)
+            yield self._bad_value(path, _CODES[str(error.validator)], schema, value)
 
     # ------------------------------------------------------------------------------------------------------- values
 
-    def _bad_value(self, path: KeyPath, error: jsonschema.ValidationError) -> Problem:
+    def _bad_value(self, path: KeyPath, code: str, schema: Mapping[str, Any], value: Any) -> Problem:
         node = find(self.root, path)[1]
-        code = _CODES[str(error.validator)]
-        if len(path) == 1 and error.instance is None:
+        if len(path) == 1 and value is None:
             return self._empty_section(path, node)
-        message = f"{self._name(path)} takes {expected(error.schema)}, not {received(error.instance)}"
-        return Problem(code, message, path, node.span.place(), _value_help(error.instance, error.schema, node))
+        message = f"{self._name(path)} takes {expected(schema)}, not {received(value)}"
+        return Problem(code, message, path, node.span.place(), _value_help(value, schema, node))
 
     def _empty_section(self, path: KeyPath, node: Node) -> Problem:
         entry = find(self.root, path)[0]
@@ -86,10 +89,10 @@ class _Checker:
 
     # --------------------------------------------------------------------------------------------------------- keys
 
-    def _unknown_keys(self, path: KeyPath, error: jsonschema.ValidationError) -> Iterator[Problem]:
-        allowed = [name for name in error.schema["properties"] if name != "dataset_name"]
-        for key in error.instance:
-            if key not in error.schema["properties"]:
+    def _unknown_keys(self, path: KeyPath, schema: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[Problem]:
+        allowed = [name for name in schema["properties"] if name != "dataset_name"]
+        for key in value:
+            if key not in schema["properties"]:
                 place = self._key_place((*path, key))
                 help_ = (*did_you_mean(key, allowed), *self._belongs(path, key), self._allowed(path, allowed))
                 yield Problem("unknown-key", self._unknown_message(path, key), (*path, key), place, help_)
@@ -118,15 +121,15 @@ class _Checker:
                 homes += [kind.section] if _has(component_options(component), key) else []
         return (f"'{key}' is a key of {' and '.join(homes)}",) if homes else ()
 
-    def _missing_keys(self, path: KeyPath, error: jsonschema.ValidationError) -> Iterator[Problem]:
+    def _missing_keys(self, path: KeyPath, schema: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[Problem]:
         entry, node = find(self.root, path)
         place = entry.span.place() if entry and not isinstance(path[-1], int) else node.span.place()
-        for key in error.schema["required"]:
-            if key not in error.instance:
+        for key in schema["required"]:
+            if key not in value:
                 type_ = self._type(path)
                 message = f"{key_name(path)}{f' ({type_})' if type_ else ''} needs the key '{key}'"
-                schema = error.schema["properties"][key]
-                help_ = (f"write '{key}: …' with {expected(schema)}",) if "enum" in schema or "type" in schema else ()
+                wanted = expected(schema["properties"][key])
+                help_ = (f"write '{key}:' with {wanted}",) if wanted else ()
                 yield Problem("missing-key", message, (*path, key), place, help_)
 
     # -------------------------------------------------------------------------------------------------------- types
@@ -163,6 +166,12 @@ def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, plac
     help_ = [*did_you_mean(type_, known), f"registered: {', '.join(known) or 'none'}"]
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
     return Problem("unknown-type", f"there is no {kind.replace('_', ' ')} '{type_}'", path, place, tuple(help_))
+
+
+def _parts(error: jsonschema.ValidationError) -> tuple[Mapping[str, Any], Any]:
+    """The schema that was not met and the value that did not meet it."""
+    assert isinstance(error.schema, Mapping)
+    return error.schema, error.instance
 
 
 def _has(options: Any, key: str) -> bool:

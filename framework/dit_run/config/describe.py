@@ -8,8 +8,15 @@ from typing import Any
 __all__ = ["expected", "received"]
 
 _LONGEST = 60
-_NOUNS = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a string",
-          "null": "null", "object": "a mapping", "array": "a list"}
+_NOUNS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "a string",
+    "null": "null",
+    "object": "a mapping",
+    "array": "a list",
+}
 
 
 def expected(schema: Mapping[str, Any]) -> str:

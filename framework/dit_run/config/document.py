@@ -1,4 +1,4 @@
-"""Documents: bytes of YAML to nodes with places, hostile input refused on the stream of events before it is composed."""
+"""Documents: bytes of YAML to nodes with places; hostile input is refused on the stream of events."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ MAX_LEVELS = 32
 MAX_NODES = 20_000
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,6 +47,9 @@ def read_source(content: bytes, name: str, directory: Path) -> tuple[Source, lis
 
 def parse(source: Source) -> tuple[Node | None, list[Problem]]:
     """The root node of a source, None where there is no whole document; and its problems, in the order met."""
+    forbidden = _control_characters(source)
+    if forbidden:
+        return None, forbidden
     composer = _Composer(source)
     try:
         return composer.document(), composer.problems
@@ -53,30 +57,41 @@ def parse(source: Source) -> tuple[Node | None, list[Problem]]:
         return None, composer.problems
     except yaml.MarkedYAMLError as error:
         return None, [*composer.problems, _syntax(error, source)]
-    except yaml.YAMLError as error:
-        return None, [*composer.problems, _unreadable(error, source)]
 
 
 def _syntax(error: yaml.MarkedYAMLError, source: Source) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    line, column = (mark.line, mark.column) if mark else (0, 0)
+    line, column = _position(error, source)
     text = source.lines[line] if line < len(source.lines) else ""
     context = f" {error.context}" if error.context else ""
-    help_ = ()
+    help_: tuple[str, ...] = ()
     if "\t" in text[: column + 1]:
         help_ = ("YAML is indented with spaces, not with tabs",)
     return Problem(
-        "syntax", f"not YAML:{context}{',' if context else ''} {error.problem}",
-        place=Place(source.name, line + 1, column + 1, 1, text), help=help_,
+        "syntax",
+        f"not YAML:{context}{',' if context else ''} {error.problem}",
+        place=Place(source.name, line + 1, column + 1, 1, text),
+        help=help_,
     )
 
 
-def _unreadable(error: yaml.YAMLError, source: Source) -> Problem:
-    """A control character; the reader knows only its offset."""
-    before = _BREAK.split(source.text[: getattr(error, "position", 0)])
+def _position(error: yaml.MarkedYAMLError, source: Source) -> tuple[int, int]:
+    """Where the fault is; one at the end of the text is where its construct began, or the last character."""
+    for mark in (error.problem_mark, error.context_mark):
+        if mark is not None and "".join(source.lines[mark.line :]).strip():
+            return mark.line, mark.column
+    last = max((number for number, line in enumerate(source.lines) if line.strip()), default=0)
+    return last, max(0, len(source.lines[last].rstrip()) - 1)
+
+
+def _control_characters(source: Source) -> list[Problem]:
+    """Characters that YAML does not allow in any form."""
+    found = _FORBIDDEN.search(source.text)
+    if found is None:
+        return []
+    before = _BREAK.split(source.text[: found.start()])
     line, column = len(before), len(before[-1]) + 1
-    message = "not YAML: " + str(getattr(error, "reason", error)).splitlines()[0]
-    return Problem("syntax", message, place=Place(source.name, line, column, 1, source.lines[line - 1]))
+    place = Place(source.name, line, column, 1, source.lines[line - 1])
+    return [Problem("control-character", f"character U+{ord(found.group()):04X} is not allowed in YAML", place=place)]
 
 
 class _Composer:
@@ -103,7 +118,7 @@ class _Composer:
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if isinstance(event, yaml.AliasEvent):
-            return Scalar(self._span(event), None)
+            return Scalar(self._span(event), None, broken=True)
         self._level += 1
         if self._level > MAX_LEVELS:
             self._refuse("too-deep", f"more than {MAX_LEVELS} levels", event, "a config needs four")
@@ -124,14 +139,16 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Scalar:
         span, text = self._span(event), event.value
-        if event.style or event.tag is not None:
+        if event.tag is not None:
+            return Scalar(span, text, broken=True)
+        if event.style:
             return Scalar(span, text)
         try:
             return Scalar(span, read_scalar(text), plain=True)
         except NotFinite:
             shown = text if len(text) < 40 else text[:37] + "..."
             self._add("not-finite", f"{shown} is not a finite number", event, "write a finite number, or null for none")
-            return Scalar(span, None)
+            return Scalar(span, None, broken=True)
 
     def _list(self, event: Any, events: Iterator[Any]) -> ListNode:
         node = ListNode(self._span(event), [])

@@ -38,14 +38,16 @@ def expand(node: Scalar, problems: list[Problem], *, text_wanted: bool = False) 
     known = len(problems)
     text = _REFERENCE.sub(lambda match: _replacement(match, node, problems), node.value)
     if len(problems) > known:
-        return Scalar(node.span, None)
+        return Scalar(node.span, None, broken=True)
     if text_wanted or not node.plain or not re.match(ENV_PATTERN, node.value):
         return Scalar(node.span, text)
     try:
         return Scalar(node.span, read_scalar(text))
     except NotFinite:
-        problems.append(Problem("not-finite", f"{node.value} is '{text}', not a finite number", place=node.span.place()))
-        return Scalar(node.span, None)
+        problems.append(
+            Problem("not-finite", f"{node.value} is '{text}', not a finite number", place=node.span.place())
+        )
+        return Scalar(node.span, None, broken=True)
 
 
 def _replacement(match: re.Match[str], node: Scalar, problems: list[Problem]) -> str:
@@ -61,7 +63,9 @@ def _replacement(match: re.Match[str], node: Scalar, problems: list[Problem]) ->
     value = os.environ.get(name)
     if value is None and default is None:
         help_ = (f"set it, or write ${{env:{name}:-default}}",)
-        problems.append(Problem("unset-variable", f"the environment variable {name} is not set", place=place, help=help_))
+        problems.append(
+            Problem("unset-variable", f"the environment variable {name} is not set", place=place, help=help_)
+        )
     return value if value is not None else default or ""
 
 

@@ -70,9 +70,7 @@ def _read_file(name: str, path: Path, layers: Layers, chain: tuple[Path, ...], e
     layers.roots.append(root)
 
 
-def _content(
-    name: str, path: Path, layers: Layers, chain: tuple[Path, ...], extended_at: Place | None
-) -> bytes | None:
+def _content(name: str, path: Path, layers: Layers, chain: tuple[Path, ...], extended_at: Place | None) -> bytes | None:
     place = extended_at or Place(name, 1, 1)
     if path.resolve() in chain:
         ring = " -> ".join([*(p.name for p in chain[chain.index(path.resolve()) :]), path.name])
@@ -84,8 +82,13 @@ def _content(
     actual = _actual(name, path)
     if actual != path:
         layers.problems.append(
-            Problem("packaged-config", f"{name} is not here; using the one that comes with dit-run", severity="notice",
-                    place=Place(name, 1, 1), help=(f"it is {actual}",))
+            Problem(
+                "packaged-config",
+                f"{name} is not here; using the one that comes with dit-run",
+                severity="notice",
+                place=Place(name, 1, 1),
+                help=(f"it is {actual}",),
+            )
         )
     try:
         return actual.read_bytes()
@@ -138,9 +141,13 @@ def _name_types(root: MapNode, layers: Layers) -> None:
     del entries["dataset_name"]
     if isinstance(old.node, Scalar) and isinstance(new.node, Scalar) and old.node.value != new.node.value:
         layers.problems.append(
-            Problem("two-types", f"data.dataset_name is '{old.node.value}' and data.type is '{new.node.value}'",
-                    place=old.node.span.place(), related_places=(new.node.span.place(),),
-                    help=("dataset_name is the old name of type; keep one of the two",))
+            Problem(
+                "two-types",
+                f"data.dataset_name is '{old.node.value}' and data.type is '{new.node.value}'",
+                place=old.node.span.place(),
+                related_places=(new.node.span.place(),),
+                help=("dataset_name is the old name of type; keep one of the two",),
+            )
         )
 
 
@@ -207,7 +214,7 @@ def _nested(steps: list[str], value: Node, source: Source, number: int) -> MapNo
 
 
 def merge(base: MapNode, layer: MapNode) -> MapNode:
-    """The layer laid over the base: mappings merge, everything else replaces; another ``type`` replaces its component."""
+    """The layer laid over the base: mappings merge, all else replaces; another ``type`` replaces its component."""
     entries = dict(base.entries)
     for key, entry in layer.entries.items():
         below = entries.get(key)

@@ -50,6 +50,8 @@ class Scalar:
     value: str | int | float | bool | None
     plain: bool = False
     """Whether it was written without quotes."""
+    broken: bool = False
+    """Whether it has a problem already, so that its value says nothing."""
 
 
 @dataclass(eq=False, slots=True)

@@ -113,9 +113,7 @@ def _branches(kind: Kind, type_: str, names: tuple[str, ...]) -> list[Schema]:
     then = {"$ref": f"#/definitions/{kind}.{type_}"}
     if type_ == kind.default_type:
         return [{"if": {"properties": {name: {"const": type_} for name in names}}, "then": then}]
-    return [
-        {"if": {"properties": {name: {"const": type_}}, "required": [name]}, "then": then} for name in names
-    ]
+    return [{"if": {"properties": {name: {"const": type_}}, "required": [name]}, "then": then} for name in names]
 
 
 def _branch(component: Component, editor: bool) -> Schema:

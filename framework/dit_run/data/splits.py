@@ -29,8 +29,10 @@ def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_spli
     """Choose ``num_samples`` of the keys (None: all) and send a share ``train_split`` in (0, 1] of them to training.
 
     The choice takes the first of the keys ordered by a hash of key and seed, so a larger one contains a smaller one.
-    The side is decided by another hash, of the key alone: it stays when samples come, go or the seed changes. Shares are
-    approximate, but with a share below 1 and two samples neither side is empty. Raises InputError for a repeated key.
+    The side is decided by another hash, of the key alone: it stays when samples come or go or the seed changes.
+    Shares are approximate, but with a share below 1 and two samples neither side is empty.
+
+    Raises InputError for a repeated key.
     """
     hashes = _hashes(keys, seed)
     chosen = np.lexsort((hashes.side, hashes.order))

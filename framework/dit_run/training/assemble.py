@@ -8,38 +8,127 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
+from dit_run.cache.encode import encode_captions
 from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
-from dit_run.config.resolve import with_facts
+from dit_run.config.rules import check_rules, latent_problems
 from dit_run.data.order import Plan
-from dit_run.data.samples import Samples
+from dit_run.data.samples import Samples, choose
 from dit_run.factories import make
-from dit_run.problems import InputError
-from dit_run.protocols import VAE, Facts, Model, Scheduler, TextEncoder
-from dit_run.registry import Registry
-from dit_run.settings import Config
-from dit_run.training.learner import Learner, seeded_build
+from dit_run.problems import ConfigError
+from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
+from dit_run.settings import Choice, Config
+from dit_run.training.learner import Learner, parameter_roles, trainable_parameters
 
-__all__ = ["Encoders", "Parts", "assemble", "build_encoders", "build_learner", "build_scheduler"]
+__all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
 
 
 @dataclass(frozen=True)
 class Encoders:
-    """What turns captions and pictures into what the model sees, on its device."""
+    """What turns captions and pictures into what the model sees, on the run's device."""
 
     text: TextEncoder
     vae: VAE
 
+    @property
+    def conditions(self) -> Conditions:
+        """Captions to conditions, encoding where the encoder is frozen."""
+        if self.text.trainable:
+            return LiveCaptions(self.text)
+        return FrozenCaptions(lambda captions: encode_captions(self.text, captions), max_length=self.text.max_length)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(c, h, w) for pictures of so many pixels."""
+        return self.vae.latent_channels, height // self.vae.factor, width // self.vae.factor
+
 
 @dataclass(frozen=True)
-class Parts:
-    """Everything that a config names, built."""
+class Data:
+    """The samples that a run uses, and how long it is."""
 
-    config: Config
-    """With what became known on the way: adjusted defaults."""
-    samples: Samples
-    encoders: Encoders
-    learner: Learner
-    scheduler: Scheduler
-    latent_shape: tuple[int, int, int]
+    dataset: Dataset
+    train: Samples
+    validation: Samples | None
     plan: Plan
+
+
+def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
+    """Index the data and load the encoders, at the same time; then check what only they tell.
+
+    Returns the config with adjusted defaults. Raises ConfigError or InputError.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        encoders = pool.submit(build_encoders, config, device)
+        data = build_data(config, global_batch)
+        config = check_rules(config, Facts(total_steps=data.plan.total_steps))
+        built = encoders.result()
+    problems = list(latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
+    if problems:
+        raise ConfigError(problems)
+    return config, data, built
+
+
+def build_data(config: Config, global_batch: int) -> Data:
+    """The dataset, its split and the plan of a run over it."""
+    common = config.data.common
+    dataset = make(config.data.component, config.data.options, image_size=common.image_size)
+    train, validation = choose(dataset, common, config.training.seed)
+    plan = Plan(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
+    return Data(dataset, train, validation, plan)
+
+
+def build_encoders(config: Config, device: torch.device) -> Encoders:
+    """Text encoder and VAE on the device, frozen ones without gradients."""
+    text = _seeded(config, "text_encoder", config.text_encoder)
+    vae = _seeded(config, "vae", config.vae)
+    if not text.trainable:
+        text.requires_grad_(False).eval()
+    vae.requires_grad_(False).eval()
+    return Encoders(text.to(device), vae.to(device))
+
+
+def build_learner(config: Config, encoders: Encoders, device: torch.device) -> Learner:
+    """The model, and the text encoder where it trains, with initial weights that the seed decides."""
+    text = encoders.text
+    model = _seeded(
+        config,
+        "model",
+        config.model,
+        latent_channels=encoders.vae.latent_channels,
+        text_width=text.width,
+        pooled_width=text.pooled_width,
+    )
+    return Learner(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
+
+
+def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
+    """The objective with its samplers, for latents of the training size."""
+    size = config.data.common.image_size
+    scheduler: Scheduler = make(
+        config.scheduler.component, config.scheduler.options, latent_shape=encoders.latent_shape(size, size)
+    )
+    return scheduler
+
+
+def build_optimizer(config: Config, learner: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    """The optimizer over all that trains; its rates are the peak ones."""
+    optimizer: torch.optim.Optimizer = make(
+        config.optimizer.component,
+        config.optimizer.options,
+        named_parameters=trainable_parameters(learner),
+        roles=parameter_roles(learner),
+        learning_rate=config.training.learning_rate,
+        device=device,
+    )
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    return optimizer
+
+
+def _seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:
+    """A component whose random weights are a function of seed and purpose; the global generator stays as it was."""
+    digest = hashlib.blake2b(f"{purpose} {config.training.seed}".encode(), digest_size=4).digest()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest, "little"))
+        return make(choice.component, choice.options, **runtime)

@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from dit_run.conditions import Conditions, TextIds
-from dit_run.data.samples import Samples
+from dit_run.data.samples import BadSample, Samples, Visit
 from dit_run.protocols import TextStates
 from dit_run.streams import Streams
 from dit_run.training.signals import ignore_signals
 
 __all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
 
-Latents = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+Latents = tuple[NDArray[Any], NDArray[np.float32] | None]
 
 
 class Batch(NamedTuple):
@@ -39,13 +39,15 @@ class Batch(NamedTuple):
     """float [n] in [0, 1): decides the timestep."""
     text: TextStates | TextIds
     keys: tuple[str, ...]
+    bad: tuple[BadSample, ...] = ()
+    """Samples that could not be read and gave way to others."""
 
 
 class LatentSource(Protocol):
     """Latents of samples, kept from an earlier encoding; picklable."""
 
-    def __call__(self, index: int, flip: bool) -> Latents:
-        """Mean and standard deviation, float32 [c, h, w], of the sample with this index in the dataset."""
+    def __call__(self, visit: Visit) -> Latents:
+        """Mean and standard deviation, float32 [c, h, w], of what a visit shows."""
         ...
 
 
@@ -95,30 +97,40 @@ class Visits:
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """The micro-batch at these positions."""
         streams = Streams(self.seed)
-        visits = self.samples.visits(positions)
+        reading = self.samples.read(positions, self._fetch)
         null = (streams.uniforms("caption_dropout", positions) < self.caption_dropout).tolist()
-        images, spread = self._images(visits)
+        images, spread = _stacked(reading.values)
         return Batch(
             images=images,
             spread=spread,
             draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
-            text=self.conditions([visit.caption for visit in visits], null),
-            keys=tuple(visit.key for visit in visits),
+            text=self.conditions([visit.caption for visit in reading.visits], null),
+            keys=tuple(visit.key for visit in reading.visits),
+            bad=reading.bad,
         )
 
-    def _images(self, visits: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-        if self.latents is None:
-            return torch.from_numpy(np.stack([self.samples.pixels(visit) for visit in visits])), None
-        kept = [self.latents(visit.index, visit.flip) for visit in visits]
-        means = torch.from_numpy(np.stack([mean for mean, _ in kept]))
-        spreads = [spread for _, spread in kept if spread is not None]
-        return means, torch.from_numpy(np.stack(spreads)) if spreads else None
+    def _fetch(self, visit: Visit) -> Latents:
+        return (self.samples.pixels(visit), None) if self.latents is None else self.latents(visit)
+
+
+def _stacked(values: Sequence[Latents]) -> tuple[Tensor, Tensor | None]:
+    spreads = [spread for _, spread in values if spread is not None]
+    images = torch.from_numpy(np.stack([mean for mean, _ in values]))
+    return images, torch.from_numpy(np.stack(spreads)) if spreads else None
 
 
 def batches(
-    visits: Visits, layout: Layout, first_step: int, end_step: int, *, workers: int, prefetch: int, pin: bool, setup: Any
+    visits: Visits,
+    layout: Layout,
+    first_step: int,
+    end_step: int,
+    *,
+    workers: int,
+    prefetch: int,
+    pin: bool,
+    setup: Any,
 ) -> Iterator[Batch]:
     """This process's micro-batches of a range of steps, in order, whatever the number of loading processes.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from dit_run.conditions import TextIds
 from dit_run.problems import InputError
 from dit_run.protocols import ParameterRole, TextStates
 
-__all__ = ["TEXT_ENCODER_PREFIX", "Learner", "check_tensors", "parameter_roles", "seeded_build", "trainable_parameters"]
+__all__ = ["TEXT_ENCODER_PREFIX", "Learner", "check_tensors", "parameter_roles", "trainable_parameters"]
 
 TEXT_ENCODER_PREFIX = "text_encoder."
 
@@ -96,11 +95,3 @@ def _role(layer: nn.Module, name: str, parameter: nn.Parameter, inside_block: bo
 def trainable_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """(name, parameter) of all that takes gradients."""
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-
-
-def seeded_build(seed: int, make: Any) -> nn.Module:
-    """A module whose initial weights are a function of the seed; torch's global generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        module: nn.Module = make()
-    return module

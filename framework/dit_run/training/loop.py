@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.problems import DitRunError
-from dit_run.protocols import Callback, Progress, Tracker
+from dit_run.protocols import Progress
 from dit_run.training.batches import Layout
 from dit_run.training.ema import Ema
 from dit_run.training.learner import Learner
@@ -19,22 +19,13 @@ from dit_run.training.processes import Processes
 from dit_run.training.reporting import Reporter
 from dit_run.training.schedule import Schedule
 from dit_run.training.step import Examples, Outcome, TrainingStep
+from dit_run.training.watch import Observer
 
-__all__ = ["BadLoss", "Loop", "Watch"]
+__all__ = ["BadLoss", "Loop"]
 
 
 class BadLoss(DitRunError):
     """The loss or gradient was not finite more often in a row than the config allows."""
-
-
-@dataclass(frozen=True)
-class Watch:
-    """What is done beside training, in the first process; each returns named values to log, and may be slow."""
-
-    validate: Callable[[], dict[str, float]]
-    draw: Callable[[int], Path]
-    """Makes a grid of pictures for a step."""
-    score: Callable[[int], dict[str, float]]
 
 
 @dataclass
@@ -49,9 +40,7 @@ class Loop:
     meters: Meters
     processes: Processes
     reporter: Reporter
-    trackers: Sequence[Tracker]
-    callbacks: Sequence[Callback]
-    watch: Watch
+    watch: Observer
     record: Callable[[dict[str, Any]], None]
     """Appends an object to the run's metrics."""
     save: Callable[[Loop], Path | None]
@@ -90,9 +79,7 @@ class Loop:
     def _advance(self, examples: Iterator[Examples]) -> Outcome:
         accumulation = self.layout.accumulation
         micro_batches = list(islice(examples, accumulation)) if accumulation > 1 else [next(examples)]
-        outcome = self.step.run(
-            self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch
-        )
+        outcome = self.step.run(self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
         self._refuse_bad(outcome, micro_batches)
         if self.ema is not None and bool(outcome.finite):
             self.ema.update(self.done)
@@ -170,23 +157,15 @@ class Loop:
         if not values or not self.processes.first:
             return
         self.record({"step": self.done, **values, "time": time.time()})
-        for tracker in self.trackers:
-            tracker.log(self.done, values)
+        self.watch.log(self.done, values)
         self.reporter.logged(self.done, values)
 
     def _save(self) -> None:
-        for tracker in self.trackers:
-            tracker.flush()
+        self.watch.flush()
         path = self.save(self)
         if path is not None:
             self.reporter.saved(path)
             self._tell("on_checkpoint_saved", path=path)
 
     def _tell(self, event: str, values: dict[str, float] | None = None, path: Path | None = None) -> None:
-        if not self.callbacks:
-            return
-        progress = Progress(self.done, self.total_steps, self.run_dir, values or {}, path)
-        for callback in self.callbacks:
-            method = getattr(callback, event, None)
-            if method is not None:
-                method(progress)
+        self.watch.tell(event, Progress(self.done, self.total_steps, self.run_dir, values or {}, path))

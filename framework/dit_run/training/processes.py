@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from dit_run.problems import InputError
+from dit_run.problems import DitRunError, InputError
 
 __all__ = ["Processes", "choose_device", "continued_accumulation", "join"]
 
-TIMEOUT = timedelta(minutes=10)
-"""How long a process waits for the others before it gives up."""
+T = TypeVar("T")
+
+TIMEOUT_SECONDS = 1800.0
+"""How long a process waits for the others before it gives up: while they wait, the first one validates and saves."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is, of how many, and what they agree on. Alone, every agreement is immediate."""
+    """Which process this is, of how many, and what they agree on: every method is called in all of them.
+
+    Alone, every agreement is immediate and torch.distributed is not imported.
+    """
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def first(self) -> bool:
@@ -35,48 +42,93 @@ class Processes:
         """Whether the flag is set in any process."""
         if self.count == 1:
             return flag
-        value = torch.tensor(float(flag), device=self.device)
-        torch.distributed.all_reduce(value, op=torch.distributed.ReduceOp.MAX)
+        import torch.distributed as dist
+
+        value = torch.tensor([int(flag)])
+        dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
+    def gather(self, values: Sequence[float]) -> list[float]:
+        """The values of all processes, each of which gives as many, in the order of their ranks."""
+        if self.count == 1:
+            return list(values)
+        import torch.distributed as dist
+
+        own = torch.tensor(list(values), dtype=torch.float64)
+        parts = [torch.empty_like(own) for _ in range(self.count)]
+        dist.all_gather(parts, own)
+        return [float(value) for part in parts for value in part]
+
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean of each value over the processes."""
+        """The mean of each value over the processes, which all have the same names in the same order."""
         if self.count == 1:
             return dict(values)
-        packed = torch.tensor(list(values.values()), dtype=torch.float64, device=self.device)
-        torch.distributed.all_reduce(packed)
-        return dict(zip(values, (packed / self.count).tolist(), strict=True))
+        gathered = self.gather(list(values.values()))
+        return {name: math.fsum(gathered[i :: len(values)]) / self.count for i, name in enumerate(values)}
 
-    def broadcast(self, value: Any) -> Any:
-        """The first process's value, a plain one, in every process."""
+    def broadcast(self, value: T) -> T:
+        """The first process's value, which JSON can hold, in every process."""
         if self.count == 1:
             return value
-        box = [value]
-        torch.distributed.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
+        import torch.distributed as dist
+
+        data = json.dumps(value).encode() if self.first else b""
+        length = torch.tensor([len(data)])
+        dist.broadcast(length, src=0)
+        buffer = torch.frombuffer(bytearray(data or bytes(int(length))), dtype=torch.uint8)
+        dist.broadcast(buffer, src=0)
+        result: T = json.loads(bytes(buffer.tolist()))
+        return result
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """What ``work``, called in the first process alone, returns: a value that JSON can hold. Its DitRunError is
+        raised in every process, so that none waits for one that has left."""
+        if self.count == 1:
+            return work()
+        answer: dict[str, Any] = {}
+        own: DitRunError | None = None
+        if self.first:
+            try:
+                answer = {"value": work()}
+            except DitRunError as error:
+                own, answer = error, {"error": str(error), "status": error.exit_status}
+        answer = self.broadcast(answer)
+        if own is not None:
+            raise own
+        if "error" in answer:
+            raise (InputError if answer["status"] == InputError.exit_status else DitRunError)(answer["error"])
+        value: T = answer["value"]
+        return value
 
     def barrier(self) -> None:
         """Wait until every process is here."""
-        if self.count > 1:
-            torch.distributed.barrier()
+        self.any(False)
 
     def leave(self) -> None:
         """Close the connection to the others."""
         if self.count > 1:
-            torch.distributed.destroy_process_group()
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
 
 
 def join(device: str) -> Processes:
-    """The processes that the environment describes (torchrun's RANK, WORLD_SIZE, LOCAL_RANK), connected: by NCCL on
-    GPUs, by gloo elsewhere. Raises InputError for a device that is not there."""
+    """The processes that the environment describes (torchrun's RANK, WORLD_SIZE, LOCAL_RANK), connected: by NCCL for
+    what is on GPUs, by gloo for the rest. Raises InputError for a device that is not there.
+
+    A process that froze is noticed after half an hour, or the seconds in the environment variable DIT_RUN_TIMEOUT.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Processes(device=choose_device(device))
+    import torch.distributed as dist
+
     chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    backend = "nccl" if chosen.type == "cuda" else "gloo"
-    torch.distributed.init_process_group(backend, timeout=TIMEOUT)
+    seconds = float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS))
+    backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
     return Processes(int(os.environ["RANK"]), count, chosen)
 
 
@@ -103,7 +155,7 @@ def continued_accumulation(global_batch: int, batch_size: int, processes: int) -
     Raises InputError naming the numbers of processes that fit when it would not be whole.
     """
     accumulation, rest = divmod(global_batch, batch_size * processes)
-    if rest or not accumulation:
+    if rest:
         micro_batches = global_batch // batch_size
         fitting = [str(count) for count in range(1, micro_batches + 1) if global_batch % (batch_size * count) == 0]
         raise InputError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+import sys
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,14 +14,20 @@ __all__ = ["STATUS", "StopRequest", "ignore_signals"]
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 """Exit status after a stop."""
+_RELAYED_WITHIN = 3.0
+"""Seconds. On Ctrl-C torchrun passes on the signal that the terminal has sent already: one wish, not two."""
 
 
 class StopRequest:
     """While entered, SIGTERM and SIGINT set :attr:`signal` instead of ending the process; a second SIGINT ends it at
     once. Afterwards the old handlers are back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, relayed: bool | None = None) -> None:
+        """``relayed``: whether a launcher repeats signals; None looks for torchrun in the environment."""
         self.signal: signal.Signals | None = None
+        """The first signal that came."""
+        self._relayed = "TORCHELASTIC_RUN_ID" in os.environ if relayed is None else relayed
+        self._interrupted: float | None = None
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
@@ -32,16 +41,28 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """Exit status for the signal that came."""
+        """Exit status for the signal that came; 0 for none."""
         return STATUS[self.signal] if self.signal else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
+        self.signal = self.signal or signal.Signals(number)
+        if number == signal.SIGINT:
+            self._interrupt(time.monotonic())
+
+    def _interrupt(self, now: float) -> None:
+        if self._interrupted is None:
+            self._interrupted = now
+            if not self._relayed:
+                # From now on the kernel ends the process, even one that is stuck where no Python code runs.
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+        elif now - self._interrupted > _RELAYED_WITHIN:
             os._exit(STATUS[signal.SIGINT])
-        self.signal = signal.Signals(number)
 
 
 def ignore_signals() -> None:
-    """For loading processes: the training process decides when they end."""
+    """For loading processes: the training process decides when they end, and when it dies they die with it."""
     for number in STATUS:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        parent_death_signal = 1
+        ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)

@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from dit_run.conditions import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
 
-__all__ = ["Examples", "Gradients", "Outcome", "Precision", "TrainingStep", "denoising_loss", "seed_dropout"]
+__all__ = [
+    "Examples",
+    "Gradients",
+    "LocalGradients",
+    "Outcome",
+    "Precision",
+    "TrainingStep",
+    "denoising_loss",
+    "seed_dropout",
+]
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -77,6 +86,9 @@ class Outcome:
 class Gradients(Protocol):
     """How the gradients of a step's micro-batches become one."""
 
+    divisor: int
+    """What the loss of each micro-batch is divided by."""
+
     def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
         """Wraps forward and backward of this process's micro-batch ``index``."""
         ...
@@ -88,6 +100,9 @@ class Gradients(Protocol):
 
 class LocalGradients:
     """One process: autograd adds them up."""
+
+    def __init__(self, accumulation: int) -> None:
+        self.divisor = accumulation
 
     def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
@@ -113,7 +128,7 @@ class TrainingStep:
         precision: Precision,
         max_grad_norm: float | None,
         seed: int,
-        gradients: Gradients | None = None,
+        gradients: Gradients,
     ) -> None:
         self.forward = forward
         self.scheduler = scheduler
@@ -124,7 +139,7 @@ class TrainingStep:
         self._peak_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._max_grad_norm = max_grad_norm
         self._seed = seed
-        self._gradients = gradients or LocalGradients()
+        self._gradients = gradients
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def learning_rate(self, step: int) -> float:
@@ -139,7 +154,7 @@ class TrainingStep:
             seed_dropout(self._seed, step, first_index + index)
             with self._gradients.micro_batch(index, last=index == count - 1):
                 loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
-                self.scaler.scale(loss / count).backward()
+                self.scaler.scale(loss / self._gradients.divisor).backward()
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
         return self._update(step, total / count)

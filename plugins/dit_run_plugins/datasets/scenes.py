@@ -164,7 +164,9 @@ def held_out_pairs(share: float, seed: int) -> frozenset[Figure]:
     pairs.sort(key=lambda pair: hashlib.blake2b(f"pair/{seed}/{pair}".encode()).digest())
     count = round(share * len(pairs))
     if len({pair.colour for pair in pairs[count:]}) < 2:
-        raise ValueError(f"held_out_pairs {share} leaves {len(pairs) - count} of {len(pairs)} pairs: too few to draw from")
+        raise ValueError(
+            f"held_out_pairs {share} leaves {len(pairs) - count} of {len(pairs)} pairs: too few to draw from"
+        )
     return frozenset(pairs[:count])
 
 

@@ -18,14 +18,14 @@ from dit_run_plugins.datasets.scenes import BACKGROUNDS, COLOURS, Figure, Placed
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-__all__ = ["Options", "Shapes", "build", "caption", "draw", "paint"]
+__all__ = ["Shapes", "ShapesDataset", "build", "caption", "draw", "paint", "paint_at"]
 
 _CROSS_ARM = 1 / 3
 """Width of a cross's arm as a share of its side."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class Shapes:
     """Coloured shapes with exact captions, drawn on the fly: no files, any size."""
 
     seed: NonNegativeInt = 0
@@ -36,10 +36,10 @@ class Options:
     """Share of the 32 (colour, shape) pairs that no picture shows, to measure how a model composes what it knows."""
 
 
-class Shapes:
+class ShapesDataset:
     """Pictures 0 to size - 1."""
 
-    def __init__(self, options: Options, image_size: int) -> None:
+    def __init__(self, options: Shapes, image_size: int) -> None:
         self._options, self._image_size = options, image_size
         self._held_out = held_out_pairs(options.held_out_pairs, options.seed)
 
@@ -58,10 +58,10 @@ class Shapes:
         )
 
 
-def build(options: Options, *, image_size: int) -> Shapes:
+def build(options: Shapes, *, image_size: int) -> ShapesDataset:
     """The dataset at ``image_size`` pixels. Raises InputError when held_out_pairs leaves too little to draw."""
     try:
-        return Shapes(options, image_size)
+        return ShapesDataset(options, image_size)
     except ValueError as error:
         raise InputError(f"data.{error}; the most that works is about 0.9") from error
 

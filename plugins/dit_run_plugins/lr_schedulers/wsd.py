@@ -50,19 +50,23 @@ def factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> flo
 
 
 def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
-    """Warm-up ends before the decay begins."""
+    """Warm-up ends before the decay begins; the default warm-up is lowered to a tenth of the run where it does not."""
     faults = list(warmup_fits(context))
     yield from faults
     total, options = context.facts.total_steps, context.options
     if faults or total is None:
         return
-    decay = round(options.decay_share * total)
-    if options.warmup_steps + decay > total:
-        yield Problem(
-            code="warmup-meets-decay",
-            message=f"lr_scheduler.warmup_steps {options.warmup_steps} and the {decay} steps of decay_share "
-            f"{options.decay_share:g} overlap: the run has {total} optimizer steps",
-            path=(*context.path, "decay_share"),
-            related=((*context.path, "warmup_steps"),),
-            help=("lower one of the two",),
-        )
+    decay, path = round(options.decay_share * total), (*context.path, "warmup_steps")
+    if options.warmup_steps + decay <= total:
+        return
+    overlap = f"{options.warmup_steps} steps of warm-up and {decay} of decay do not fit into the run's {total}"
+    if path not in context.written and total // 10 + decay <= total:
+        yield Adjustment(path, total // 10, f"{overlap}; the default warm-up is lowered to a tenth")
+        return
+    yield Problem(
+        code="warmup-meets-decay",
+        message=f"lr_scheduler.warmup_steps and decay_share overlap: {overlap}",
+        path=(*context.path, "decay_share"),
+        related=(path,),
+        help=("lower one of the two",),
+    )

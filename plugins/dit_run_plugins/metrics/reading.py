@@ -86,7 +86,7 @@ def _label(pixels: Floats, ground: Floats) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _spots(labels: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
-    """Connected pixels of one colour, as masks: each pixel takes the least number among its neighbours of its colour."""
+    """Connected pixels of one colour, as masks: each pixel takes the least number among neighbours of its colour."""
     numbers = np.arange(labels.size).reshape(labels.shape)
     while True:
         before = numbers
@@ -110,7 +110,10 @@ def _figure(spot: NDArray[np.bool_], labels: NDArray[np.int64], opacity: Floats)
     side = spot.shape[0]
     coverage = np.where(spot | (_grown(spot) & (labels < 0)), opacity, 0.0)
     area = coverage.sum()
-    rows, columns = (np.arange(side) + 0.5) @ coverage.sum(axis=1) / area, (np.arange(side) + 0.5) @ coverage.sum(axis=0) / area
+    rows, columns = (
+        (np.arange(side) + 0.5) @ coverage.sum(axis=1) / area,
+        (np.arange(side) + 0.5) @ coverage.sum(axis=0) / area,
+    )
     fits = {}
     for shape in SHAPES:
         across = float(np.sqrt(area / _FILL[shape]))

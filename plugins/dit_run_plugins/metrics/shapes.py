@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import permutations
+from itertools import chain, islice, permutations
 from typing import TYPE_CHECKING
 
 from dit_run.options import PositiveInt
@@ -15,13 +16,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
-    from dit_run_plugins.metrics.reading import Reading
 
-__all__ = ["Options", "ShapesScore", "Verdict", "build", "chance", "judge"]
+__all__ = ["ShapesMetric", "ShapesScore", "Verdict", "build", "chance", "judge", "scores"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ShapesScore:
     """Pictures of captioned shapes read back and compared with their prompts."""
 
     count: PositiveInt = 200
@@ -82,10 +82,10 @@ def _mistaken(index: int, seed: int) -> Verdict:
     return judge(asked, shown.background, place(shown, 2 * index, seed))
 
 
-class ShapesScore:
+class ShapesMetric:
     """Scores on prompts that the dataset does not contain."""
 
-    def __init__(self, options: Options, *, seed: int, first: int, held_out: frozenset[Figure]) -> None:
+    def __init__(self, options: ShapesScore, *, seed: int, first: int, held_out: frozenset[Figure]) -> None:
         self._options, self._seed, self._first, self._held_out = options, seed, first, held_out
 
     @property
@@ -94,16 +94,17 @@ class ShapesScore:
 
     def prompts(self, count: int) -> list[str]:
         """Captions of fresh pictures; with held-out pairs every second one shows such a pair."""
-        fresh = (scene_at(index, self._seed) for index in range(self._first, self._first + 1000 * count))
         if not self._held_out:
-            return [scene.caption for scene, _ in zip(fresh, range(count), strict=False)]
-        rest: list[str] = []
-        held: list[str] = []
-        for scene in fresh:
-            (rest if self._held_out.isdisjoint(scene.figures) else held).append(scene.caption)
-            if min(len(rest), len(held)) >= count // 2 + count % 2:
-                break
-        return [caption for pair in zip(rest, held, strict=False) for caption in pair][:count]
+            return list(islice(self._fresh(), count))
+        seen = (caption for caption in self._fresh() if not self._shows_held_out(caption))
+        held = (caption for caption in self._fresh() if self._shows_held_out(caption))
+        return list(islice(chain.from_iterable(zip(seen, held, strict=False)), count))
+
+    def _fresh(self) -> Iterator[str]:
+        return (scene_at(index, self._seed).caption for index in itertools.count(self._first))
+
+    def _shows_held_out(self, prompt: str) -> bool:
+        return not self._held_out.isdisjoint(Scene.parse(prompt).figures)
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
         """``wholly_right`` and ``attributes_right``, shares of pictures and of attributes; ``above_chance`` is the
@@ -113,21 +114,17 @@ class ShapesScore:
         """
         from dit_run_plugins.metrics.reading import read
 
-        scenes = [Scene.parse(prompt) for prompt in prompts]
-        verdicts = [self._verdict(scene, read(image)) for scene, image in zip(scenes, images, strict=True)]
-        held = [not self._held_out.isdisjoint(scene.figures) for scene in scenes]
-        scores = _scores([verdict for verdict, out in zip(verdicts, held, strict=True) if not out])
-        return scores | {
-            f"held_out_{name}": value
-            for name, value in _scores([verdict for verdict, out in zip(verdicts, held, strict=True) if out]).items()
-        }
-
-    @staticmethod
-    def _verdict(scene: Scene, reading: Reading) -> Verdict:
-        return judge(scene, reading.background, reading.figures)
+        seen: list[Verdict] = []
+        held: list[Verdict] = []
+        for image, prompt in zip(images, prompts, strict=True):
+            scene, reading = Scene.parse(prompt), read(image)
+            verdict = judge(scene, reading.background, reading.figures)
+            (held if self._shows_held_out(prompt) else seen).append(verdict)
+        return scores(seen) | {f"held_out_{name}": value for name, value in scores(held).items()}
 
 
-def _scores(verdicts: Sequence[Verdict]) -> dict[str, float]:
+def scores(verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """Means over pictures; nothing for none."""
     if not verdicts:
         return {}
     attributes = sum(verdict.right / verdict.of for verdict in verdicts) / len(verdicts)
@@ -138,10 +135,10 @@ def _scores(verdicts: Sequence[Verdict]) -> dict[str, float]:
     }
 
 
-def build(options: Options, *, config: Config) -> ShapesScore:
+def build(options: ShapesScore, *, config: Config) -> ShapesMetric:
     """The metric for the dataset of this config; for another dataset than ``shapes`` its defaults hold."""
-    from dit_run_plugins.datasets.shapes import Options as Dataset
+    from dit_run_plugins.datasets.shapes import Shapes
 
-    dataset = config.data.options if isinstance(config.data.options, Dataset) else Dataset()
+    dataset = config.data.options if isinstance(config.data.options, Shapes) else Shapes()
     held_out = held_out_pairs(dataset.held_out_pairs, dataset.seed)
-    return ShapesScore(options, seed=dataset.seed, first=dataset.size, held_out=held_out)
+    return ShapesMetric(options, seed=dataset.seed, first=dataset.size, held_out=held_out)

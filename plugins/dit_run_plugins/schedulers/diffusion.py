@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dit_run.problems import InputError
 from dit_run.protocols import Predict, StepNoise
 from dit_run_plugins.schedulers.ddpm import SAMPLERS, STRIDED
-from dit_run_plugins.schedulers.samplers import Path, run
+from dit_run_plugins.schedulers.samplers import Path, run, way
 
 __all__ = ["Diffusion"]
 
@@ -101,7 +102,7 @@ class Diffusion:
         for more steps than it can take."""
         if sampler not in self.samplers:
             raise InputError(f"scheduler ddpm has no sampler {sampler!r}: it has {', '.join(self.samplers)}")
-        path = self._strided(steps, sampler) if sampler in STRIDED else self._smooth(steps)
+        path = self._strided(steps, sampler) if sampler in STRIDED else self._smooth(steps, sampler)
         return run(sampler, predict, self._invert, noise, path, step_noise)
 
     def _strided(self, steps: int, sampler: str) -> Path:
@@ -110,11 +111,12 @@ class Diffusion:
             raise InputError(f"sampler {sampler} takes at most {self.count} steps (num_train_timesteps), not {steps}")
         return self._path([float(round(self.count - i * self.count / steps) - 1) for i in range(steps)])
 
-    def _smooth(self, steps: int) -> Path:
-        """From the last timestep to the first, dense towards the first, so that the last step out of the schedule
-        costs second-order samplers nothing."""
-        last = self.count - 1
-        return self._path([last * (1 - i / max(steps - 1, 1)) ** 2 for i in range(steps)])
+    def _smooth(self, steps: int, sampler: str) -> Path:
+        """From the last timestep to the first over s = sigma / (alpha + sigma), and between whole timesteps."""
+        alphas, sigmas = self._scales
+        s = (sigmas / (alphas + sigmas)).numpy()
+        points = [s[0] + (s[-1] - s[0]) * part for part in way(sampler, steps - 1)]
+        return self._path(np.interp(points, s, np.arange(self.count)).tolist())
 
     def _path(self, indices: Sequence[float]) -> Path:
         timesteps = torch.tensor(indices, dtype=torch.float64) * (MODEL_SCALE / self.count)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log, sqrt
+from math import cos, log, pi, sqrt
 
 import torch
 from torch import Tensor
 
 from dit_run.protocols import Predict, StepNoise
 
-__all__ = ["SAMPLERS", "Denoise", "Invert", "Path", "Update", "ancestral", "dpm_solver", "euler", "heun", "run"]
+__all__ = ["SAMPLERS", "Denoise", "Invert", "Path", "Update", "ancestral", "dpm_solver", "euler", "heun", "run", "way"]
 
 Denoise = Callable[[Tensor, int], Tensor]
 """``denoise(x, i)``: the model's estimate of the clean latents for ``x`` at point i of the path."""
@@ -39,6 +39,16 @@ class Path:
     @property
     def steps(self) -> int:
         return len(self.timesteps)
+
+
+def way(sampler: str, steps: int) -> list[float]:
+    """Where steps + 1 points lie on the way from noise (1) to clean (0), in sigma / (alpha + sigma) or a time like it.
+
+    Even for all but DPM-Solver++, whose points follow a cosine: it works in log(alpha / sigma), which grows without
+    bound at both ends, and keeps its second order only where the steps shrink towards them.
+    """
+    even = [1 - i / max(steps, 1) for i in range(steps + 1)]
+    return [(1 - cos(pi * u)) / 2 for u in even] if sampler == "dpm-solver++" else even
 
 
 Update = Callable[[Denoise, Tensor, Path, StepNoise], Tensor]

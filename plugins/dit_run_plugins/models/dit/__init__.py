@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from dit_run.options import NonNegativeInt, Operational, PositiveFloat, PositiveInt, bounds
+from dit_run.options import Operational, PositiveFloat, PositiveInt, bounds
 
 if TYPE_CHECKING:
     from dit_run_plugins.models.dit.network import Network
@@ -50,8 +50,6 @@ class Dit:
     """Add the caption's pooled vector to the timestep's, so that it reaches every patch at once."""
     null_condition: Literal["learned", "encoded"] = "learned"
     """What stands for a dropped caption: vectors of the model's own, or the text encoder's empty caption."""
-    text_layers: NonNegativeInt = 0
-    """Transformer blocks that refine the text states before the patches look at them."""
     gradient_checkpointing: Annotated[bool, Operational] = False
     """Compute each block again in the backward pass instead of keeping its states: less memory, a third slower."""
 

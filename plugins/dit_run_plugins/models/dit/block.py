@@ -9,11 +9,11 @@ from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
 from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
 
-__all__ = ["Block", "TextBlock"]
+__all__ = ["Block"]
 
 
 class Block(nn.Module):
-    """Self-attention and MLP, modulated by the timestep, with plain cross-attention between (PixArt-α, Chen et al. 2024).
+    """Self-attention and MLP, modulated by the timestep, with cross-attention between (PixArt-α, Chen et al. 2024).
 
     With adaln_single the six modulations are one projection shared by all blocks plus this block's table; with
     adaln_zero (Peebles and Xie 2023) a projection of its own, zero at first, so that the block begins as identity.
@@ -40,7 +40,7 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """``x`` [n, patches, d]; ``condition`` [n, 6, d] for adaln_single, [n, d] for adaln_zero; ``text`` [n, l, d]."""
+        """``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d]."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
         change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
         x = torch.addcmul(x, self.dropout(change), gate)
@@ -53,21 +53,3 @@ class Block(nn.Module):
         if self.modulation is not None:
             return self.modulation(condition).to(dtype)[:, None].chunk(6, dim=-1)
         return (condition + self.table).to(dtype).chunk(6, dim=1)
-
-
-class TextBlock(nn.Module):
-    """Self-attention among text tokens and MLP, without modulation."""
-
-    def __init__(self, options: Dit) -> None:
-        super().__init__()
-        width, norm = options.hidden_size, options.norm
-        self.self_norm = make_norm(norm, width, affine=True)
-        self.self_attention = SelfAttention(width, options.num_heads, qk_norm=norm if options.qk_norm else None)
-        self.mlp_norm = make_norm(norm, width, affine=True)
-        self.mlp = make_mlp(options.mlp, width, mlp_width(options))
-
-    def forward(self, text: Tensor, mask: Tensor) -> Tensor:
-        """``text`` [n, l, d], ``mask`` bool [n, 1, 1, l]."""
-        text = text + self.self_attention(self.self_norm(text), None, mask)
-        out: Tensor = text + self.mlp(self.mlp_norm(text))
-        return out

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from dit_run.protocols import TextStates
 from dit_run_plugins.models.dit import Dit
-from dit_run_plugins.models.dit.block import TextBlock
 from dit_run_plugins.models.dit.layers import make_norm
 from dit_run_plugins.models.dit.positions import timestep_code
 
@@ -57,14 +56,10 @@ class Text(nn.Module):
         self.norm = make_norm(options.norm, text_width, affine=True)
         self.projection = nn.Linear(text_width, width)
         self.always = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
-        self.blocks = nn.ModuleList(TextBlock(options) for _ in range(options.text_layers))
 
     def forward(self, text: TextStates) -> tuple[Tensor, Tensor]:
         """Tokens [n, 1 + l, d] and mask bool [n, 1, 1, 1 + l]."""
         mask = text.mask & ~text.null[:, None] if self._learned_null else text.mask
         tokens = self.projection(self.norm(text.tokens.to(self.projection.weight.dtype)))
         tokens = torch.cat([self.always.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
-        mask = F.pad(mask, (1, 0), value=True)[:, None, None]
-        for block in self.blocks:
-            tokens = block(tokens, mask)
-        return tokens, mask
+        return tokens, F.pad(mask, (1, 0), value=True)[:, None, None]

@@ -31,7 +31,7 @@ def _waves(count: int, base: float, device: torch.device) -> Tensor:
 
 
 def sincos(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
-    """Sine and cosine of row and column at width / 4 frequencies, float [rows · columns, width] (Vaswani et al. 2017)."""
+    """Sines and cosines of row and column (Vaswani et al. 2017), float [rows · columns, width]."""
     count = -(-width // 4)
     waves = _waves(count, CODE_BASE, device)
     angles = [place[:, None] * waves for place in grid(rows, columns, device)]

@@ -1,0 +1,71 @@
+"""``dit-run explain CONFIG [key]``: the resolved config, where each value came from, and what it means."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dit_run.cli.loading import add_plugin_flags, resolved, split
+from dit_run.cli.render import json_text, print_problems
+from dit_run.config.explain import Explanation, explain
+from dit_run.config.keys import key_name
+from dit_run.options import MISSING
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help="a config file")
+    parser.add_argument("words", metavar="key|key=value", nargs="*", help="a key or section, and values on top")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="how it is shown")
+    add_plugin_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    keys, overrides = split(arguments.words)
+    config = resolved(arguments.config, overrides, arguments).config
+    found = [item for key in keys for item in explain(config, key)] if keys else explain(config)
+    print_problems(config.notices)
+    if arguments.format == "json":
+        print(json_text([_plain(item) for item in found]))
+    elif keys:
+        print("\n\n".join(_whole(item) for item in found))
+    else:
+        print("\n".join(_table(found)))
+    return 0
+
+
+def _table(found: Sequence[Explanation]) -> list[str]:
+    names = [key_name(item.path) for item in found]
+    values = [_shown(item.value) for item in found]
+    name_width, value_width = max(map(len, names)), min(40, max(map(len, values)))
+    return [
+        f"{name:<{name_width}}  {value:<{value_width}}  {item.origin}".rstrip()
+        for name, value, item in zip(names, values, found, strict=True)
+    ]
+
+
+def _whole(item: Explanation) -> str:
+    default = "must be written" if item.default is MISSING else f"default {_shown(item.default)}"
+    notes = f"{item.expected}; {default}" + ("; may change when a run continues" if item.operational else "")
+    lines = [f"{key_name(item.path)}: {_shown(item.value)}", f"  from {item.origin}", f"  takes {notes}"]
+    return "\n".join(lines + [f"  {line}" for line in item.text.splitlines()])
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def _plain(item: Explanation) -> dict[str, Any]:
+    default = {} if item.default is MISSING else {"default": item.default}
+    return {
+        "key": key_name(item.path),
+        "value": item.value,
+        "origin": item.origin,
+        "expected": item.expected,
+        **default,
+        "operational": item.operational,
+        "description": item.text,
+    }

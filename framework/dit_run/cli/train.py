@@ -1,0 +1,68 @@
+"""``dit-run train``: train, or continue an unfinished run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from dit_run.cli.configs import add_config, resolved
+from dit_run.config.resolve import Resolution
+from dit_run.problems import InputError
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--fresh", metavar="DIR", help="start another run, in this folder")
+    start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    resolution = resolved(arguments)
+    elsewhere = arguments.fresh or arguments.fork
+    fork_from = None
+    if elsewhere is not None:
+        _refuse_run(Path(elsewhere))
+        if arguments.fork is not None:
+            fork_from = _newest_checkpoint(Path(resolution.config.training.output_dir))
+        resolution = resolved(arguments, f"training.output_dir={elsewhere}")
+    return _train(resolution, fork_from)
+
+
+def _refuse_run(folder: Path) -> None:
+    if (folder / "checkpoints").exists() or (folder / "status.json").exists():
+        raise InputError(f"{folder} already holds a run; name another folder")
+
+
+def _newest_checkpoint(folder: Path) -> Path:
+    from dit_run.checkpoint.store import Checkpoints
+    from dit_run.run_folder import RunFolder
+
+    newest = Checkpoints(folder / "checkpoints", RunFolder(folder).run_id()).newest_valid().path
+    if newest is None:
+        raise InputError(f"{folder} has no checkpoint to fork from (training.output_dir)")
+    return newest
+
+
+def _train(resolution: Resolution, fork_from: Path | None) -> int:
+    from dit_run.cli.progress import ConsoleReporter
+    from dit_run.training.reporting import Silent
+    from dit_run.training.run import train
+
+    reporter = ConsoleReporter() if os.environ.get("RANK", "0") == "0" else Silent()
+    outcome = train(
+        resolution.config, resolution.registry, reporter=reporter, arguments=sys.argv[1:], fork_from=fork_from
+    )
+    if outcome.already_finished:
+        reporter.notice(
+            f"the run in {outcome.run_dir} finished after {outcome.step} steps; start another one with --fresh DIR"
+        )
+    elif outcome.exit_status:
+        reporter.notice(f"stopped after step {outcome.step} of {outcome.total_steps}; the same command continues")
+    else:
+        reporter.notice(f"finished after {outcome.step} steps: {outcome.run_dir}")
+    return outcome.exit_status

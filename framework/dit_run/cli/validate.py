@@ -1,0 +1,72 @@
+"""``dit-run validate CONFIG…``: check configs without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from dit_run.cli.loading import add_plugin_flags, installed, resolved, split
+from dit_run.cli.render import FORMATS, as_github, as_json, json_text, print_problems
+from dit_run.problems import ConfigError, Problem
+from dit_run.registry import Registry
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("words", metavar="CONFIG|key=value", nargs="+", help="config files, and values on top of each")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="how problems are shown")
+    add_plugin_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Exit status 0 where every config is valid, else 2."""
+    paths, overrides = split(arguments.words)
+    if not paths:
+        print("error: no config is given", file=sys.stderr)
+        return 2
+    registry = installed(arguments)
+    results = {path: _problems(path, overrides, arguments, registry) for path in paths}
+    {"text": _text, "json": _json, "github": _github}[arguments.format](results)
+    return 0 if all(_valid(problems) for problems in results.values()) else 2
+
+
+def _problems(
+    path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry
+) -> tuple[Problem, ...]:
+    try:
+        return resolved(path, overrides, arguments, registry).config.notices
+    except ConfigError as error:
+        return error.problems
+
+
+def _valid(problems: Sequence[Problem]) -> bool:
+    return all(problem.severity != "error" for problem in problems)
+
+
+def _text(results: dict[str, tuple[Problem, ...]]) -> None:
+    for path, problems in results.items():
+        print_problems(problems)
+        errors = sum(problem.severity == "error" for problem in problems)
+        if errors:
+            print(f"{path}: {errors} problem{'s' if errors > 1 else ''}", file=sys.stderr)
+        else:
+            print(f"{path}: valid")
+
+
+def _json(results: dict[str, tuple[Problem, ...]]) -> None:
+    print(
+        json_text(
+            [
+                {"config": path, "valid": _valid(problems), "problems": as_json(problems)}
+                for path, problems in results.items()
+            ]
+        )
+    )
+
+
+def _github(results: dict[str, tuple[Problem, ...]]) -> None:
+    for problems in results.values():
+        for problem in problems:
+            print(as_github(problem))

@@ -1,0 +1,70 @@
+"""Dumping: a config as YAML that reads back to the same config."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from dit_run.config.environment import escape
+from dit_run.config.identity import absolute
+from dit_run.config.scalars import NotFinite, read_scalar
+from dit_run.settings import Config, put
+
+__all__ = ["dump", "run_config"]
+
+
+def dump(config: Config) -> str:
+    """Every key of the config as YAML, secrets as ``${env:…}``; reading it gives an equal config."""
+    values = _escaped(config.to_dict())
+    for path, reference in config.secrets.items():
+        put(values, path, reference)
+    del values["data"]["dataset_name"]
+    return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096))
+
+
+def run_config(config: Config, *, plugins: Sequence[str] | None = None) -> str:
+    """The text of a run folder's ``config.yaml``: resolved, itself runnable from anywhere, paths absolute.
+
+    ``plugins`` replaces the plugin files, by their copies in the run folder: ``["plugins/my_optimizer.py"]``.
+    """
+    config = absolute(config)
+    return dump(config if plugins is None else dataclasses.replace(config, plugins=tuple(plugins)))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return escape(value) if isinstance(value, str) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every word that YAML 1.1 or 1.2 would read as something else than a string."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _string(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _is_word(text) else '"')
+
+
+def _is_word(text: str) -> bool:
+    try:
+        return isinstance(read_scalar(text), str) and text.isprintable()
+    except NotFinite:
+        return False
+
+
+def _list(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
+    """Lists of values on one line, lists of components one below the other."""
+    flow = not any(isinstance(item, dict) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
+
+
+_Dumper.add_representer(str, _string)
+_Dumper.add_representer(list, _list)

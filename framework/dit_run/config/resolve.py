@@ -1,0 +1,253 @@
+"""Resolving: from a path and arguments to a checked, typed config."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dit_run.components import Component, Kind
+from dit_run.config.check import check, unknown_type
+from dit_run.config.environment import expand
+from dit_run.config.keys import KINDS_BY_SECTION, component_options
+from dit_run.config.layers import Layers, read_layers
+from dit_run.config.nodes import Entry, ListNode, MapNode, Node, Scalar, Source, find, plain, walk
+from dit_run.config.rules import check_rules
+from dit_run.config.schema import compose
+from dit_run.options import Option, build, options_of
+from dit_run.problems import ConfigError, InputError, KeyPath, Place, Problem
+from dit_run.protocols import Facts
+from dit_run.registry import Origin, Registry, UnknownType, discover
+from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
+
+__all__ = ["Resolution", "load_config", "registry_of", "resolve"]
+
+DEFAULT_COMPONENTS: Mapping[Kind, tuple[str, ...]] = {Kind.TRACKER: ("tensorboard",)}
+"""The types in a list that a config does not have, where they are registered."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A config with what it was made from."""
+
+    config: Config
+    root: MapNode
+    """The merged nodes."""
+    sources: tuple[Source, ...]
+    """The layers' texts, lowest first."""
+    registry: Registry
+
+
+def load_config(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+    disabled: Collection[str] = (),
+    config_plugins: bool = True,
+    facts: Facts | None = None,
+) -> Config:
+    """Read, check and type a config: the file, what it extends, and ``section.key=value`` arguments on top.
+
+    ``registry`` None discovers what is installed but for the plugins that ``disabled`` names; files that the config
+    names are added to either, or refused where ``config_plugins`` is False. Raises ConfigError with all problems.
+    """
+    return resolve(
+        path, overrides, registry=registry, disabled=disabled, config_plugins=config_plugins, facts=facts
+    ).config
+
+
+def resolve(
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+    disabled: Collection[str] = (),
+    config_plugins: bool = True,
+    facts: Facts | None = None,
+) -> Resolution:
+    """As :func:`load_config`, with the nodes and sources that `explain` shows and the registry that was used."""
+    layers = read_layers(path, overrides)
+    problems, notices = _by_severity(layers.problems)
+    if not (layers.complete and layers.roots):
+        raise ConfigError(_in_order(problems, layers))
+    root = layers.merged()
+    installed = discover(disabled=disabled) if registry is None else registry
+    files = _plugin_files(root, problems, allowed=config_plugins)
+    known = _with_files(installed, files, problems)
+    secrets = _expand_all(root, known, problems)
+    if not any(problem.code.startswith("plugin") for problem in problems):
+        problems += check(root, compose(known), known)
+    if problems:
+        raise ConfigError(_in_order(problems, layers))
+    config = _typed(root, known, tuple(str(file) for file, _ in files), layers)
+    config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
+    config = _ruled(config, facts, layers)
+    return Resolution(config, root, tuple(layers.sources), known)
+
+
+def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = True) -> Registry:
+    """The registry with the plugin files that a config names; the rest of the config is not checked.
+
+    Raises ConfigError where the config cannot be read or a file fails.
+    """
+    layers = read_layers(path)
+    problems, _ = _by_severity(layers.problems)
+    if layers.complete and layers.roots:
+        files = _plugin_files(layers.merged(), problems, allowed=config_plugins)
+        registry = _with_files(registry, files, problems)
+    if problems:
+        raise ConfigError(_in_order(problems, layers))
+    return registry
+
+
+def _by_severity(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    errors = [problem for problem in problems if problem.severity == "error"]
+    return errors, [problem for problem in problems if problem.severity != "error"]
+
+
+def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
+    """By layer, then by line and column."""
+    ranks = {source.name: rank for rank, source in enumerate(layers.sources)}
+
+    def key(problem: Problem) -> tuple[int, int, int]:
+        place = problem.place
+        return (ranks.get(place.source, len(ranks)), place.line, place.column) if place else (len(ranks) + 1, 0, 0)
+
+    return sorted(problems, key=key)
+
+
+def _ruled(config: Config, facts: Facts | None, layers: Layers) -> Config:
+    try:
+        return check_rules(config, facts or Facts(total_steps=config.training.max_steps))
+    except ConfigError as error:
+        raise ConfigError(_in_order(error.problems, layers)) from None
+
+
+# ------------------------------------------------------------------------------------------------------------ plugins
+
+
+def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> list[tuple[Path, Place]]:
+    entry = root.entries.get("plugins")
+    if entry is None or not isinstance(entry.node, ListNode):
+        return []
+    if not allowed and entry.node.items:
+        message = "the config names plugin files, which are not allowed here (--no-config-plugins)"
+        problems.append(Problem("plugins-refused", message, ("plugins",), entry.span.place()))
+        return []
+    files = []
+    for index, item in enumerate(entry.node.items):
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            scalar = expand(item, problems, text_wanted=True)
+            entry.node.items[index] = scalar
+            if scalar.value:
+                files.append(((item.span.source.directory / str(scalar.value)).resolve(), item.span.place()))
+    return files
+
+
+def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]) -> Registry:
+    plugins = list(registry.plugins)
+    for file, place in files:
+        try:
+            loaded = discover([file], third_party=False)
+        except InputError as error:
+            problems.append(Problem("plugin-failed", str(error), ("plugins",), place))
+        else:
+            plugins += [plugin for plugin in loaded.plugins if plugin.origin is Origin.FILE]
+    return Registry(tuple(plugins))
+
+
+# -------------------------------------------------------------------------------------------------------- environment
+
+
+def _expand_all(root: MapNode, registry: Registry, problems: list[Problem]) -> dict[KeyPath, str]:
+    """Replace ``${env:…}`` in all values; what secret values were written as."""
+    secrets: dict[KeyPath, str] = {}
+    for path, node in list(walk(root)):
+        if not isinstance(node, Scalar) or path[:1] == ("plugins",):
+            continue
+        option = _option(root, path, registry)
+        if option is not None and "secret" in option.markers and node.value is not None:
+            secrets[path] = _secret(node, path, problems)
+        wanted = option is not None and _is_text(option)
+        _put(root, path, expand(node, problems, text_wanted=wanted))
+    return secrets
+
+
+def _secret(node: Scalar, path: KeyPath, problems: list[Problem]) -> str:
+    if not (isinstance(node.value, str) and "${env:" in node.value):
+        message = f"{'.'.join(map(str, path))} is a secret and is not written into a config"
+        help_ = ("put it into an environment variable and write ${env:NAME}",)
+        problems.append(Problem("secret-in-config", message, path, node.span.place(), help_))
+    return str(node.value)
+
+
+def _is_text(option: Option) -> bool:
+    kinds = option.schema["type"]
+    return set([kinds] if isinstance(kinds, str) else kinds) <= {"string", "null"}
+
+
+def _option(root: MapNode, path: KeyPath, registry: Registry) -> Option | None:
+    section, name = str(path[0]) if path else "", path[-1] if path else ""
+    options: Sequence[Option] = ()
+    if section in SECTIONS:
+        options = options_of(SECTIONS[section])
+    elif section in KINDS_BY_SECTION:
+        component = _component(root, path, KINDS_BY_SECTION[section], registry)
+        options = component_options(component) if component else ()
+    return next((option for option in options if option.name == name), None)
+
+
+def _component(root: MapNode, path: KeyPath, kind: Kind, registry: Registry) -> Component | None:
+    section = find(root, path[: 2 if kind.listed else 1])[1]
+    type_ = plain(section).get("type", kind.default_type) if isinstance(section, MapNode) else None
+    return registry.components(kind).get(type_) if isinstance(type_, str) else None
+
+
+def _put(root: MapNode, path: KeyPath, node: Node) -> None:
+    parent = find(root, path[:-1])[1]
+    if isinstance(parent, MapNode):
+        entry = parent.entries[str(path[-1])]
+        parent.entries[str(path[-1])] = Entry(entry.key, entry.span, node)
+    elif isinstance(parent, ListNode):
+        parent.items[int(path[-1])] = node
+
+
+# ------------------------------------------------------------------------------------------------------------- typing
+
+
+def _typed(root: MapNode, registry: Registry, plugins: tuple[str, ...], layers: Layers) -> Config:
+    values = plain(root)
+    places = {path: node.span.place() for path, node in walk(root) if path}
+    sections: dict[str, Any] = {name: build(cls, values.get(name, {})) for name, cls in SECTIONS.items()}
+    problems: list[Problem] = []
+    for kind in Kind:
+        sections[kind.section] = _chosen(kind, values, registry, problems, root)
+    if problems:
+        raise ConfigError(_in_order(problems, layers))
+    return Config(**sections, plugins=plugins, places=places)
+
+
+def _chosen(kind: Kind, values: Mapping[str, Any], registry: Registry, problems: list[Problem], root: MapNode) -> Any:
+    if kind.listed:
+        default = [{"type": t} for t in DEFAULT_COMPONENTS.get(kind, ()) if t in registry.components(kind)]
+        return tuple(_choice(kind, item, registry) for item in values.get(kind.section, default))
+    section = values.get(kind.section, {})
+    try:
+        return _choice(kind, {"type": kind.default_type, **section}, registry)
+    except UnknownType:
+        path = (kind.section,)
+        place = find(root, path)[1].span.place()
+        problems.append(unknown_type(kind, str(kind.default_type), registry, path, place))
+        return None
+
+
+def _choice(kind: Kind, values: Mapping[str, Any], registry: Registry) -> Choice:
+    component = registry.component(kind, values["type"])
+    common = COMMON_OPTIONS.get(kind)
+    names = {option.name for option in options_of(common)} if common else set()
+    own = {key: value for key, value in values.items() if key != "type" and key not in names}
+    shared = {key: value for key, value in values.items() if key in names}
+    return Choice(component, build(component.options, own), build(common, shared) if common else None)

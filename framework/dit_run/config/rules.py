@@ -1,0 +1,241 @@
+"""Rules: checks across keys, by the core and by components, and the defaults that they adjust."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from dit_run.config.keys import config_options, key_name
+from dit_run.factories import resolve
+from dit_run.problems import ConfigError, KeyPath, Place, Problem
+from dit_run.protocols import Adjustment, Facts, RuleContext
+from dit_run.settings import Choice, Config
+
+__all__ = ["check_rules", "latent_problems", "replace_value", "sorted_problems"]
+
+_MOST_ROUNDS = 4
+
+Finding = Problem | Adjustment
+
+
+def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008 (frozen)
+    """The config with adjusted defaults and their notices. Raises ConfigError with all that does not go together.
+
+    To be called again, with the config it gave before, when more facts are known: adjustments begin anew.
+    """
+    config = _unadjusted(config)
+    for _ in range(_MOST_ROUNDS):
+        findings = list(_findings(config, facts))
+        adjustments = [f for f in findings if isinstance(f, Adjustment) and f.path not in config.adjusted]
+        if not adjustments:
+            break
+        for adjustment in adjustments:
+            config = _adjust(config, adjustment)
+    problems = [_placed(finding, config) for finding in findings if isinstance(finding, Problem)]
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if errors:
+        raise ConfigError(sorted_problems(errors))
+    return dataclasses.replace(config, notices=(*config.notices, *problems))
+
+
+def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
+    """By place; what has none comes last."""
+    nowhere = Place("\U0010ffff", 0, 0)
+    return sorted(problems, key=lambda problem: (problem.place or nowhere, problem.code))
+
+
+# ---------------------------------------------------------------------------------------------------------- all rules
+
+
+def _findings(config: Config, facts: Facts) -> Iterator[Finding]:
+    context = RuleContext(config, (), None, facts, config.written)
+    for rule in CORE_RULES:
+        yield from rule(context)
+    for path, choice in config.choices():
+        yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)
+
+
+def _component_findings(context: RuleContext, choice: Choice) -> Iterator[Finding]:
+    for reference in choice.component.rules:
+        try:
+            for finding in resolve(reference)(context):
+                yield _checked(finding, reference, context)
+        except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+            message = f"the rule {reference} of {choice.component.name} failed: {type(error).__name__}: {error}"
+            yield Problem("rule-failed", message, context.path, help=("this is a fault of the plugin",))
+
+
+def _checked(finding: object, reference: str, context: RuleContext) -> Finding:
+    if not isinstance(finding, Problem | Adjustment):
+        raise TypeError(f"it gave {finding!r}, neither Problem nor Adjustment")
+    if isinstance(finding, Adjustment) and finding.path in context.written:
+        raise ValueError(f"it adjusts {key_name(finding.path)}, which is written")
+    return finding
+
+
+def _placed(problem: Problem, config: Config) -> Problem:
+    """The problem at the first of its keys that is written, or at the nearest section that is."""
+    if problem.place is not None:
+        return problem
+    concerned = [problem.path, *problem.related]
+    written = [path for path in concerned if path in config.places]
+    if written:
+        places = [config.places[path] for path in written]
+        return dataclasses.replace(problem, place=places[0], related_places=tuple(places[1:]))
+    parents = [path[:length] for path in concerned for length in range(len(path) - 1, -1, -1)]
+    place = next((config.places[path] for path in parents if path in config.places), None)
+    return dataclasses.replace(problem, place=place)
+
+
+# -------------------------------------------------------------------------------------------------------- adjustments
+
+
+def _unadjusted(config: Config) -> Config:
+    for path, default in config.adjusted.items():
+        config = replace_value(config, path, default)
+    kept = tuple(notice for notice in config.notices if notice.path not in config.adjusted and notice.path == ())
+    return dataclasses.replace(config, adjusted={}, notices=kept)
+
+
+def _adjust(config: Config, adjustment: Adjustment) -> Config:
+    old = next(value for path, _, value in config_options(config) if path == adjustment.path)
+    message = f"{key_name(adjustment.path)} is {adjustment.value} instead of its default {old}"
+    notice = Problem("adjusted-default", message, adjustment.path, help=(adjustment.reason,), severity="notice")
+    config = replace_value(config, adjustment.path, adjustment.value)
+    return dataclasses.replace(
+        config, adjusted={**config.adjusted, adjustment.path: old}, notices=(*config.notices, notice)
+    )
+
+
+def replace_value(config: Config, path: KeyPath, value: Any) -> Config:
+    """The config with another value for one option."""
+    section, *rest = path
+    held = getattr(config, str(section))
+    if isinstance(held, tuple):
+        index = int(rest[0])
+        held = (*held[:index], _replaced(held[index], str(rest[1]), value), *held[index + 1 :])
+    else:
+        held = _replaced(held, str(rest[0]), value)
+    return dataclasses.replace(config, **{str(section): held})
+
+
+def _replaced(holder: Any, name: str, value: Any) -> Any:
+    if not isinstance(holder, Choice):
+        return dataclasses.replace(holder, **{name: value})
+    if holder.common is not None and name in {field.name for field in dataclasses.fields(holder.common)}:
+        return dataclasses.replace(holder, common=dataclasses.replace(holder.common, **{name: value}))
+    return dataclasses.replace(holder, options=dataclasses.replace(holder.options, **{name: value}))
+
+
+# --------------------------------------------------------------------------------------------------- rules of the core
+
+
+def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
+    training = context.config.training
+    if training.save_steps is None and training.save_every_n_epochs is None:
+        yield Problem(
+            "never-saved",
+            "neither training.save_steps nor training.save_every_n_epochs is set: "
+            "a run that is stopped would lose everything",
+            ("training", "save_steps"),
+            related=(("training", "save_every_n_epochs"),),
+            help=("set one of the two",),
+        )
+
+
+def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
+    config, path = context.config, ("sampling", "guidance_scale")
+    if config.training.caption_dropout > 0 or config.sampling.guidance_scale == 1:
+        return
+    if path not in context.written:
+        reason = "training.caption_dropout is 0, so guidance has no trained condition to move away from"
+        yield Adjustment(path, 1.0, reason)
+        return
+    yield Problem(
+        "guidance-untrained",
+        f"sampling.guidance_scale is {config.sampling.guidance_scale:g}, but "
+        "training.caption_dropout is 0: guidance needs the empty condition, which is never trained",
+        path,
+        related=(("training", "caption_dropout"),),
+        help=("set guidance_scale: 1, or train with caption_dropout: 0.1",),
+    )
+
+
+def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
+    config, path = context.config, ("cache", "mode")
+    if config.data.common.crop != "random" or config.cache.mode == "off":
+        return
+    if path not in context.written:
+        yield Adjustment(path, "off", "data.crop is random: each visit shows another square, which no cache can hold")
+        return
+    yield Problem(
+        "random-crop-cached",
+        f"cache.mode is {config.cache.mode}, but data.crop is random: "
+        "each visit shows another square, which no cache can hold",
+        path,
+        related=(("data", "crop"),),
+        help=("set cache.mode: off, or data.crop: center",),
+    )
+
+
+def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
+    low, high = context.config.sampling.guidance_interval
+    if low > high:
+        message = f"sampling.guidance_interval runs from {low:g} down to {high:g}"
+        yield Problem(
+            "empty-interval", message, ("sampling", "guidance_interval"), help=(f"write [{high:g}, {low:g}]",)
+        )
+
+
+CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
+    _checkpoints_are_saved,
+    _guidance_is_trained,
+    _cached_crops_are_fixed,
+    _intervals_run_upwards,
+)
+
+
+# ---------------------------------------------------------------------------------------------- for rules of components
+
+
+def latent_problems(
+    config: Config, *, factor: int | None = None, channels: int | None = None, vae: KeyPath = ("vae",)
+) -> Iterator[Problem]:
+    """Whether image size, patches and channels fit latents of ``channels`` at 1/``factor`` of the image's side.
+
+    For the rule of a VAE that knows these from its options or from a local config.json, and for the engine when the
+    VAE is built. What is None is not checked.
+    """
+    options, size = config.model.options, config.data.common.image_size
+    patch = getattr(options, "patch_size", 1)
+    if factor is not None and size % (factor * patch):
+        yield Problem(
+            "image-size-does-not-fit",
+            f"data.image_size is {size}, not a multiple of {factor * patch}: "
+            f"VAE {config.vae.type} has {factor} pixels per latent pixel, model {config.model.type} patches of {patch}",
+            ("data", "image_size"),
+            related=(("model", "patch_size"), vae),
+            help=_sizes(size, factor * patch),
+        )
+    for key, said in _channel_keys(options):
+        if channels is not None and said != channels:
+            yield Problem(
+                "channels-do-not-fit",
+                f"model.{key} is {said}, but the latents of VAE {config.vae.type} have {channels} channels",
+                ("model", key),
+                related=(vae,),
+                help=(f"set model.{key}: {channels}",),
+            )
+
+
+def _channel_keys(options: Any) -> Iterator[tuple[str, int]]:
+    for key in ("in_channels", "out_channels"):
+        value = getattr(options, key, None)
+        if value is not None:
+            yield key, value
+
+
+def _sizes(size: int, unit: int) -> tuple[str, ...]:
+    lower, upper = size // unit * unit, -(-size // unit) * unit
+    return (f"take {lower} or {upper}" if lower else f"take {upper}",)

@@ -1,0 +1,174 @@
+"""From a sample's image to the square of pixels that training sees.
+
+A square is cut from the stored picture, converted to 8-bit RGB, laid on the background where it is transparent,
+resized with an antialiased bicubic filter and turned as its EXIF orientation says. JPEG is decoded by libjpeg-turbo
+(simplejpeg) and resized by torch's vectorised uint8 kernel, everything else by Pillow; the two agree within 0.01 of 255
+on average.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_run.data.headers import MAX_EXTRA_BYTES, HeaderError, ImageHeader, orientation_of, read_header
+from dit_run.problems import InputError
+
+__all__ = ["BACKGROUNDS", "MAX_PIXELS", "PREPROCESSING_VERSION", "decoder", "read_image"]
+
+PREPROCESSING_VERSION = 1
+"""Raised by hand when pixels that :func:`read_image` returns change; part of cache keys."""
+MAX_PIXELS = 64_000_000
+"""Larger pictures are refused from their header."""
+BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
+"""What transparent parts can be laid on, as RGB."""
+
+Pixels = NDArray[np.uint8]
+
+_TURNS: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: pixels.transpose(1, 0, 2)[:, ::-1],
+    7: lambda pixels: pixels.transpose(1, 0, 2)[::-1, ::-1],
+    8: lambda pixels: pixels.transpose(1, 0, 2)[::-1],
+}
+
+
+def decoder() -> str:
+    """The libraries that decide pixels, for cache keys."""
+    import PIL
+    import simplejpeg
+    import torch
+
+    return f"simplejpeg {simplejpeg.__version__}, torch {torch.__version__}, pillow {PIL.__version__}"
+
+
+def read_image(
+    image: Path | Callable[[], Image.Image], size: int, *, background: str = "white", offset: float = 0.5
+) -> Pixels:
+    """The picture as uint8 [size, size, 3], RGB.
+
+    ``offset`` in [0, 1) says where along its longer side the square is cut: 0.5 is the centre, and uniform draws give
+    every place the same chance. Of animations the first picture is taken.
+
+    Raises InputError, naming the file, for what is missing, no regular file, no JPEG, PNG or WebP by its content,
+    larger than MAX_PIXELS, cut short or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
+    """
+    if not isinstance(image, Path):
+        picture = image()
+        return _small(picture.crop(_box(*picture.size, offset)), size, background)
+    try:
+        with _open(image) as file:
+            header = _checked_header(file)
+            pixels = _jpeg(file, size, offset) if header.format == "JPEG" else None
+            if pixels is not None:
+                return _turned(pixels, header.orientation)
+            return _by_pillow(file, header, size, background, offset)
+    except (HeaderError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read the image {image}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _open(path: Path) -> BinaryIO:
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise HeaderError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
+    return path.open("rb")
+
+
+def _checked_header(file: BinaryIO) -> ImageHeader:
+    header = read_header(file)
+    pixels = header.width * header.height
+    if pixels == 0:
+        raise HeaderError(f"it is {header.width} × {header.height} pixels")
+    if pixels > MAX_PIXELS:
+        raise HeaderError(f"{header.width} × {header.height} pixels are more than the {MAX_PIXELS} allowed")
+    size = os.fstat(file.fileno()).st_size
+    if header.format != "PNG" and size > MAX_EXTRA_BYTES + 2 * pixels:
+        raise HeaderError(f"its {size} bytes are too many for {header.width} × {header.height} pixels")
+    return header
+
+
+def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
+    """The square by the quick way, or None for a JPEG that needs Pillow: CMYK, or with flaws that libjpeg mends."""
+    import simplejpeg
+    import torch
+    from torch.nn.functional import interpolate
+
+    data = file.read()
+    file.seek(0)
+    try:
+        pixels = simplejpeg.decode_jpeg(data)
+    except ValueError:
+        return None
+    height, width, _ = pixels.shape
+    left, top, right, bottom = _box(width, height, offset)
+    square = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1)[None]
+    resized = interpolate(square, size=(size, size), mode="bicubic", antialias=True)
+    result: Pixels = resized[0].permute(1, 2, 0).numpy()
+    return result
+
+
+def _by_pillow(file: BinaryIO, header: ImageHeader, size: int, background: str, offset: float) -> Pixels:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        picture: Image.Image = Image.open(file, formats=(header.format,))
+    if picture.size != (header.width, header.height):
+        raise HeaderError(f"its header says {header.width} × {header.height} pixels, its pixels {picture.size}")
+    webp = header.format == "WEBP"
+    orientation = orientation_of(picture.info.get("exif") or b"") if webp else header.orientation
+    square = picture.crop(_box(*picture.size, offset))
+    picture.close()
+    return _turned(_small(square, size, background), orientation)
+
+
+def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
+    side = min(width, height)
+    left, top = (int(offset * (free + 1)) for free in (width - side, height - side))
+    return left, top, left + side, top + side
+
+
+def _small(square: Image.Image, size: int, background: str) -> Pixels:
+    rgb = _rgb(square, BACKGROUNDS[background])
+    return np.array(rgb.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def _rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if picture.mode.startswith("I"):
+        picture = _eight_bits(picture)
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        canvas = Image.new("RGB", picture.size, background)
+        canvas.paste(picture, mask=picture)
+        return canvas
+    return picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit grey as 8-bit grey, rounded; a transparent value stays so."""
+    clear = picture.info.pop("transparency", None)
+    values = picture.convert("I")
+    grey = values.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
+    if clear is not None:
+        grey.putalpha(values.point([0 if value == clear else 255 for value in range(65536)], "L"))
+    return grey
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    turn = _TURNS.get(orientation)
+    return np.ascontiguousarray(turn(pixels) if turn else pixels)

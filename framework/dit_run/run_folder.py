@@ -1,0 +1,195 @@
+"""The run folder: where everything of a run lies, who owns it, and how far its run got."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from dit_run.durable import make_folder, sync_folder, write_atomic
+from dit_run.problems import InputError
+
+__all__ = ["RunFolder", "RunState", "Status"]
+
+RunState = Literal["running", "interrupted", "finished", "failed"]
+Status = Mapping[str, Any]
+"""``state``, ``step``, ``reason``, ``pid``, ``host``, ``time``."""
+
+
+class RunFolder:
+    """The layout of a run folder, and all that is written there but checkpoints, trackers' files and pictures."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.config = self.path / "config.yaml"
+        self.provenance = self.path / "provenance.json"
+        self.status = self.path / "status.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.samples = self.path / "samples"
+        self.plugins = self.path / "plugins"
+        self.checkpoints = self.path / "checkpoints"
+        self._lock = self.path / "lock"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Own the folder, which is made where it is missing; the lock goes when the process does.
+
+        Raises InputError naming the owner where another process has it.
+        """
+        make_folder(self.path)
+        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        os.register_at_fork(after_in_child=lambda: _close_quietly(descriptor))
+        try:
+            self._take(descriptor)
+            yield
+        finally:
+            _close_quietly(descriptor)
+
+    def remove_if_empty(self) -> None:
+        """Remove a folder that holds nothing but its lock; its owner calls this where a run never began."""
+        if [path.name for path in self.path.iterdir()] == [self._lock.name]:
+            self._lock.unlink()
+            self.path.rmdir()
+
+    def run_id(self) -> str:
+        """The run's own id, which its checkpoints carry: read from its provenance, new where there is none."""
+        if not self.provenance.exists():
+            return uuid.uuid4().hex
+        found = _read_object(self.provenance).get("run_id")
+        if not isinstance(found, str):
+            raise InputError(
+                f"{self.provenance} has no run_id; restore the file, or start another run with --fresh DIR"
+            )
+        return found
+
+    def write_config(self, text: str) -> None:
+        """``config.yaml``: resolved, itself runnable."""
+        write_atomic(self.config, text.encode())
+
+    def write_provenance(self, values: Mapping[str, Any], *, run_id: str) -> None:
+        """``provenance.json``: the id, how the run began, and under ``continued`` each later start."""
+        if self.provenance.exists():
+            kept = _read_object(self.provenance)
+            kept.setdefault("continued", []).append(dict(values))
+        else:
+            kept = {"run_id": run_id, **values}
+        write_atomic(self.provenance, _json_bytes(kept))
+
+    def write_status(self, state: RunState, *, step: int, reason: str = "") -> None:
+        """``status.json``: how far the run is, or how it ended."""
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "time": _now()}
+        write_atomic(self.status, _json_bytes({"state": state, "step": step, "reason": reason, **owner}))
+
+    def read_status(self) -> Status | None:
+        """What was last written; None for a folder without a run. Raises InputError for a file that is damaged."""
+        return _read_object(self.status) if self.status.exists() else None
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Append an object, one of whose values is ``step``, to ``metrics.jsonl``."""
+        line = json.dumps(values).encode() + b"\n"
+        descriptor = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            end = os.fstat(descriptor).st_size
+            try:
+                if os.write(descriptor, line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                os.ftruncate(descriptor, end)
+                raise
+        finally:
+            os.close(descriptor)
+
+    def sync_metrics(self) -> None:
+        """All recorded lines are on the disk when this returns; called before a checkpoint commits."""
+        if not self.metrics.exists():
+            return
+        descriptor = os.open(self.metrics, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sync_folder(self.path)
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop what was recorded after ``step``, and a line that a crash cut short: a run continues there."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _recorded_by(line, step)]
+        if kept != lines:
+            write_atomic(self.metrics, b"".join(kept))
+
+    def keep_plugin(self, source: Path) -> tuple[Path, str]:
+        """Copy a plugin file into the folder; its copy and SHA-256. Another file of the same name gets its digest
+        into the name of its copy."""
+        data = source.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        copy = self.plugins / source.name
+        if copy.exists() and copy.read_bytes() != data:
+            copy = self.plugins / f"{source.stem}-{digest[:12]}{source.suffix}"
+        if not copy.exists():
+            make_folder(self.plugins)
+            write_atomic(copy, data)
+        return copy, digest
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{self.path} is in use by {self._owner()}; wait for it, stop it, or choose another training.output_dir"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{self._lock} cannot be locked ({error.strerror}): put training.output_dir on a file "
+                "system that has locks"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _json_bytes({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}), 0)
+
+    def _owner(self) -> str:
+        with suppress(InputError):
+            owner = _read_object(self._lock)
+            return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+        return "another process"
+
+
+def _recorded_by(line: bytes, step: int) -> bool:
+    if not line.endswith(b"\n"):
+        return False
+    try:
+        return bool(json.loads(line)["step"] <= step)
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} should hold a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _json_bytes(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, indent=1).encode() + b"\n"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _close_quietly(descriptor: int) -> None:
+    with suppress(OSError):
+        os.close(descriptor)

@@ -1,0 +1,49 @@
+"""Gradients of micro-batches and processes, brought together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dit_run.training.learner import Learner, trainable_parameters
+from dit_run.training.processes import Processes
+from dit_run.training.reduce import TreeReducer
+from dit_run.training.step import Gradients, LocalGradients
+
+__all__ = ["DistributedGradients", "distribute"]
+
+
+class DistributedGradients:
+    """DistributedDataParallel's mean over processes, taken once a step: with the last micro-batch."""
+
+    def __init__(self, wrapped: DistributedDataParallel, accumulation: int) -> None:
+        self.divisor = accumulation
+        self._wrapped = wrapped
+
+    def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
+        context: contextlib.AbstractContextManager[object] = (
+            contextlib.nullcontext() if last else self._wrapped.no_sync()
+        )
+        return context
+
+    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
+        return None
+
+
+def distribute(
+    learner: Learner, processes: Processes, *, exact: bool, accumulation: int
+) -> tuple[nn.Module, Gradients]:
+    """The module to call in the step, and how its gradients meet.
+
+    ``exact`` sums them in a binary tree that is the same for any number of processes.
+    """
+    if exact:
+        parameters = [parameter for _, parameter in trainable_parameters(learner)]
+        return learner, TreeReducer(parameters, accumulation * processes.count, processes)
+    if processes.count == 1:
+        return learner, LocalGradients(accumulation)
+    wrapped = DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
+    return wrapped, DistributedGradients(wrapped, accumulation)

@@ -1,0 +1,49 @@
+"""Running out of memory: caught, and answered with numbers that would fit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from dit_run.problems import DitRunError
+
+__all__ = ["OutOfMemory", "answer_out_of_memory", "smaller_batch"]
+
+
+class OutOfMemory(DitRunError):
+    """The device has too little memory for this batch; the message proposes another split of it."""
+
+
+@contextlib.contextmanager
+def answer_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
+    """Turns a device's or the allocator's out-of-memory error into OutOfMemory."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _answer(batch_size, accumulation) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise _answer(batch_size, accumulation) from error
+
+
+def _answer(batch_size: int, accumulation: int) -> OutOfMemory:
+    proposal = smaller_batch(batch_size, accumulation)
+    said = f"out of memory with training.batch_size {batch_size} and gradient_accumulation_steps {accumulation}. "
+    if proposal is None:
+        return OutOfMemory(said + "A single sample does not fit: take a smaller model or data.image_size")
+    return OutOfMemory(
+        f"{said}Try training.batch_size={proposal[0]} training.gradient_accumulation_steps={proposal[1]}, "
+        f"which learns from the same {batch_size * accumulation} samples a step"
+    )
+
+
+def smaller_batch(batch_size: int, accumulation: int) -> tuple[int, int] | None:
+    """The largest batch size of at most half that keeps batch size times accumulation, and its accumulation."""
+    effective = batch_size * accumulation
+    for smaller in range(batch_size // 2, 0, -1):
+        if effective % smaller == 0:
+            return smaller, effective // smaller
+    return None

@@ -1,0 +1,99 @@
+"""Gradients added in a fixed binary tree: the same bytes however many processes share the micro-batches."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.problems import InputError
+from dit_run.training.processes import Processes
+
+__all__ = ["TreeReducer"]
+
+Leaf = list[Tensor]
+"""A gradient for each parameter, and last how many of the micro-batches below gave it one."""
+
+
+class TreeReducer:
+    """Implements :class:`dit_run.training.step.Gradients` for ``training.elastic_exact``.
+
+    Micro-batch v of a step, counted over all processes, is leaf v of a binary tree. Each process holds a whole
+    subtree; the levels above it are added by recursive doubling, in which partners add the same two numbers, so that
+    all processes end with the same bits.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], micro_batches_total: int, processes: Processes) -> None:
+        """Raises InputError where micro-batches or processes are no power of two, or processes are more."""
+        for count, name in ((micro_batches_total, "micro-batches a step"), (processes.count, "processes")):
+            if count & (count - 1):
+                raise InputError(f"training.elastic_exact needs a power of two of {name}, and this run has {count}")
+        if processes.count > micro_batches_total:
+            raise InputError(
+                f"training.elastic_exact: {processes.count} processes cannot share {micro_batches_total} "
+                "micro-batches a step"
+            )
+        self._parameters = list(parameters)
+        self._processes = processes
+        self.divisor = micro_batches_total
+        """What each micro-batch's loss is divided by, so that the tree's sum is the mean."""
+        self._pending: list[tuple[int, Leaf]] = []
+
+    @contextlib.contextmanager
+    def micro_batch(self, index: int, last: bool) -> Iterator[None]:
+        """Takes the gradients of one micro-batch out of the parameters and adds up the subtrees that are complete."""
+        yield
+        height, node = 0, self._take()
+        while self._pending and self._pending[-1][0] == height:
+            node = _add(self._pending.pop()[1], node)
+            height += 1
+        self._pending.append((height, node))
+
+    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Give every parameter the sum over all micro-batches of all processes; None where none gave it one."""
+        (_, node), self._pending = self._pending[0], []
+        distance = 1
+        while distance < self._processes.count:
+            node = _add(node, self._swap(node, self._processes.rank ^ distance))
+            distance *= 2
+        for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
+            parameter.grad = gradient if given else None
+
+    def _take(self) -> Leaf:
+        given = [float(parameter.grad is not None) for parameter in self._parameters]
+        leaf = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
+        for parameter in self._parameters:
+            parameter.grad = None
+        return [*leaf, torch.tensor(given, device=leaf[0].device)]
+
+    def _swap(self, node: Leaf, partner: int) -> Leaf:
+        """The partner's node, for this process's own."""
+        import torch.distributed as dist
+
+        received: Leaf = []
+        for indices in _by_dtype(node):
+            own = torch.cat([node[index].reshape(-1) for index in indices])
+            other = torch.empty_like(own)
+            works = dist.batch_isend_irecv(
+                [dist.P2POp(dist.isend, own, partner), dist.P2POp(dist.irecv, other, partner)]
+            )
+            for work in works:
+                work.wait()
+            received += torch.split(other, [node[index].numel() for index in indices])
+        places = [index for indices in _by_dtype(node) for index in indices]
+        ordered = dict(zip(places, received, strict=True))
+        return [ordered[index].view_as(value) for index, value in enumerate(node)]
+
+
+def _add(left: Leaf, right: Leaf) -> Leaf:
+    torch._foreach_add_(left, right)
+    return left
+
+
+def _by_dtype(node: Leaf) -> list[list[int]]:
+    groups: dict[torch.dtype, list[int]] = {}
+    for index, tensor in enumerate(node):
+        groups.setdefault(tensor.dtype, []).append(index)
+    return list(groups.values())

@@ -1,0 +1,335 @@
+"""A run: from a config to a finished run folder, continued where one is unfinished."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_run.checkpoint.commit import SaveFailed, clean
+from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.config.dump import run_config
+from dit_run.config.identity import absolute
+from dit_run.config.rules import check_rules
+from dit_run.data.samples import BadSamples
+from dit_run.factories import make
+from dit_run.protocols import Facts
+from dit_run.provenance import collect
+from dit_run.registry import Registry, import_files
+from dit_run.run_folder import RunFolder
+from dit_run.settings import Config
+from dit_run.training.assemble import (
+    Data,
+    Encoders,
+    build_learner,
+    build_optimizer,
+    build_scheduler,
+    prepare,
+)
+from dit_run.training.batches import Batch, Layout, Visits, batches
+from dit_run.training.ema import Ema
+from dit_run.training.examples import Encoder
+from dit_run.training.gradients import distribute
+from dit_run.training.learner import Learner
+from dit_run.training.loop import Loop
+from dit_run.training.memory import answer_out_of_memory
+from dit_run.training.meters import Meters
+from dit_run.training.processes import Processes, continued_accumulation, join
+from dit_run.training.reporting import Reporter
+from dit_run.training.schedule import Schedule
+from dit_run.training.signals import STATUS, StopRequest
+from dit_run.training.state import RunFacts, capture, initialise, refuse_other_run, restore
+from dit_run.training.step import Examples, Precision, TrainingStep
+from dit_run.training.watch import Observer
+
+__all__ = ["Outcome", "train"]
+
+_MOST_FAILED_SAVES = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run_dir: Path
+    step: int
+    total_steps: int
+    exit_status: int
+    already_finished: bool = False
+
+
+def train(
+    config: Config,
+    registry: Registry,
+    *,
+    reporter: Reporter,
+    arguments: Sequence[str] = (),
+    fork_from: Path | None = None,
+) -> Outcome:
+    """Train, or continue an unfinished run in ``training.output_dir``, to the end or until a signal asks to stop.
+
+    ``fork_from`` is a checkpoint to begin with, its step and optimizer included, whatever config it was made with.
+    Raises InputError for what the user can mend, before anything is written where that is knowable.
+    """
+    processes = join(config.training.device)
+    folder = RunFolder(Path(config.training.output_dir))
+    try:
+        with StopRequest() as stop, _owned(folder, processes):
+            return _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from).go()
+    finally:
+        processes.leave()
+
+
+@contextlib.contextmanager
+def _owned(folder: RunFolder, processes: Processes) -> Iterator[None]:
+    """The first process holds the lock; all learn whether it has it. A folder that got nothing else goes again."""
+    made = not folder.path.exists()
+    with contextlib.ExitStack() as stack:
+        processes.on_first(lambda: stack.enter_context(folder.lock()))
+        try:
+            yield
+        finally:
+            if made and processes.first:
+                folder.remove_if_empty()
+
+
+@dataclass
+class _Run:
+    config: Config
+    registry: Registry
+    processes: Processes
+    folder: RunFolder
+    reporter: Reporter
+    stop: StopRequest
+    arguments: Sequence[str]
+    fork_from: Path | None
+    failed_saves: int = 0
+
+    def go(self) -> Outcome:
+        self.run_id = self.processes.on_first(self.folder.run_id)
+        self.checkpoints = Checkpoints(self.folder.path / "checkpoints", self.run_id)
+        contents, where = self._found()
+        if contents is not None and self._finished():
+            step = contents.state["step"]
+            return Outcome(self.folder.path, step, step, 0, already_finished=True)
+        if contents is not None and self.fork_from is None:
+            known = check_rules(self.config, Facts(total_steps=contents.state["total_steps"]))
+            refuse_other_run(known, contents.state, self.folder.path)
+        layout, device = self._layout(contents), self.processes.device
+        self._set_up_torch(contents)
+        self.config, data, encoders = prepare(self.config, global_batch=layout.global_batch, device=device)
+        for notice in self.config.notices:
+            self.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
+        loop, learner = self._loop(data, encoders, layout)
+        if contents is not None:
+            restore(loop, contents, where=where)
+        elif self.config.training.init_from is not None:
+            initialise(loop, Path(self.config.training.init_from))
+        del contents
+        return self._train(loop, learner, data, encoders, layout)
+
+    # -------------------------------------------------------------------------------------------------------- before
+
+    def _found(self) -> tuple[CheckpointContents | None, Path]:
+        """Where this run goes on: the newest whole checkpoint, a forked one, or nothing."""
+        newest = self.processes.on_first(self._newest)
+        path = Path(newest) if newest else self.fork_from
+        return (load(path), path) if path is not None else (None, self.folder.path)
+
+    def _newest(self) -> str:
+        newest = self.checkpoints.newest_valid()
+        for passed_over in newest.passed_over:
+            self.reporter.notice(f"damaged checkpoint passed over: {passed_over}")
+        return str(newest.path or "")
+
+    def _finished(self) -> bool:
+        status = self.processes.on_first(lambda: dict(self.folder.read_status() or {}))
+        return status.get("state") == "finished" and self.fork_from is None
+
+    def _layout(self, contents: CheckpointContents | None) -> Layout:
+        training, count = self.config.training, self.processes.count
+        accumulation = training.gradient_accumulation_steps
+        if contents is not None and self.fork_from is None:
+            accumulation = continued_accumulation(contents.state["global_batch"], training.batch_size, count)
+        return Layout(training.batch_size, accumulation, count, self.processes.rank)
+
+    def _set_up_torch(self, contents: CheckpointContents | None) -> None:
+        training = self.config.training
+        threads = training.num_threads or (contents.state["threads"] if contents is not None else None)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(training.deterministic)
+
+    # ------------------------------------------------------------------------------------------------------- building
+
+    def _loop(self, data: Data, encoders: Encoders, layout: Layout) -> tuple[Loop, Learner]:
+        config, training = self.config, self.config.training
+        learner = build_learner(config, encoders, self.processes.device)
+        ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+        optimizer = build_optimizer(config, learner, self.processes.device)
+        scheduler = build_scheduler(config, encoders)
+        precision = Precision.of(training.mixed_precision, self.processes.device)
+        if training.compile_model:
+            compile_blocks(learner)
+        forward, gradients = distribute(
+            learner, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
+        )
+        schedule = Schedule(config, data.plan)
+        step = TrainingStep(
+            forward=forward,
+            scheduler=scheduler,
+            optimizer=optimizer,
+            learning_rate_factor=make(
+                config.lr_scheduler.component, config.lr_scheduler.options, total_steps=data.plan.total_steps
+            ),
+            precision=precision,
+            max_grad_norm=training.max_grad_norm,
+            seed=training.seed,
+            gradients=gradients,
+        )
+        self.facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads())
+        device = self.processes.device
+        self.observer = Observer(config, data, encoders, learner, ema, scheduler, precision, device, self.folder)
+        loop = Loop(
+            step=step,
+            learner=learner,
+            ema=ema,
+            layout=layout,
+            schedule=schedule,
+            meters=Meters(self.processes.device),
+            processes=self.processes,
+            reporter=self.reporter,
+            watch=self.observer,
+            record=self.folder.record,
+            save=self._save,
+            stopped=lambda: self.processes.any(self.stop.signal is not None),
+            run_dir=self.folder.path,
+            max_bad_steps=training.max_bad_steps,
+        )
+        return loop, learner
+
+    # ------------------------------------------------------------------------------------------------------- training
+
+    def _train(self, loop: Loop, learner: Learner, data: Data, encoders: Encoders, layout: Layout) -> Outcome:
+        if self.processes.first:
+            self._begin_folder(loop)
+        examples = self._examples(loop, data, encoders, layout)
+        learner.train()
+        training = self.config.training
+        try:
+            with answer_out_of_memory(training.batch_size, layout.accumulation):
+                finished = loop.run(examples)
+        except BaseException as error:
+            self._status("failed", loop.done, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self.observer.close()
+        reason = "" if finished else f"stopped by {self.stop.signal.name if self.stop.signal else 'another process'}"
+        self._status("finished" if finished else "interrupted", loop.done, reason)
+        status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
+        return Outcome(self.folder.path, loop.done, loop.total_steps, status)
+
+    def _begin_folder(self, loop: Loop) -> None:
+        self.checkpoints.folder.mkdir(exist_ok=True)
+        clean(self.checkpoints.folder)
+        plugins = [self.folder.keep_plugin(Path(path))[0] for path in self.config.plugins]
+        self.folder.write_config(run_config(self.config, plugins=[str(path) for path in plugins]))
+        used = [_used(self.registry, path, choice.component) for path, choice in self.config.choices()]
+        threads, count = torch.get_num_threads(), self.processes.count
+        found = collect(self.arguments, used, threads=threads, processes=count)
+        self.folder.write_provenance(found, run_id=self.run_id)
+        self.folder.rewind_metrics(loop.done)
+        self.folder.write_status("running", step=loop.done)
+        for command in self.observer.open(loop.done, run_config(self.config)):
+            self.reporter.notice(f"watch it with: {command}")
+
+    def _examples(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Iterator[Examples]:
+        training, size = self.config.training, self.config.data.common.image_size
+        visits = Visits(
+            data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, encoders.conditions
+        )
+        encode = Encoder(encoders.vae, self.processes.device)
+        setup = partial(import_files, tuple(self.config.plugins))
+        workers = self._workers()
+        loaded = batches(
+            visits,
+            layout,
+            loop.done,
+            loop.total_steps,
+            workers=workers,
+            prefetch=training.prefetch_factor,
+            pin=self.processes.device.type == "cuda",
+            setup=setup,
+        )
+        return map(encode, self._reported(loaded, BadSamples(len(data.train))))
+
+    def _reported(self, loaded: Iterator[Batch], seen: BadSamples) -> Iterator[Batch]:
+        """The batches as they are; samples that could not be read are named once."""
+        for batch in loaded:
+            for bad in seen.add(batch.bad) if batch.bad else ():
+                self.reporter.notice(f"sample {bad.key} is skipped: {bad.reason}")
+            yield batch
+
+    def _workers(self) -> int:
+        wanted, cores = self.config.training.num_workers, len(os.sched_getaffinity(0))
+        if wanted > cores:
+            self.reporter.notice(f"training.num_workers is {wanted} and this machine has {cores} cores: using {cores}")
+        return min(wanted, cores)
+
+    # --------------------------------------------------------------------------------------------------------- saving
+
+    def _save(self, loop: Loop) -> Path | None:
+        if not self.processes.first:
+            return None
+        self.folder.sync_metrics()
+        contents = capture(loop, self.config, self.facts, absolute(self.config).to_dict())
+        try:
+            limit = self.config.training.save_total_limit
+            saved = self.checkpoints.save(loop.done, contents, limit=limit, best_step=loop.best.get("step"))
+        except SaveFailed as error:
+            self._give_up_after_too_many(error, loop)
+            return None
+        self.failed_saves = 0
+        for notice in saved.notices:
+            self.reporter.notice(notice)
+        return saved.path
+
+    def _give_up_after_too_many(self, error: SaveFailed, loop: Loop) -> None:
+        self.failed_saves += 1
+        if self.failed_saves >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or self.stop.signal:
+            raise error
+        self.reporter.notice(f"{error}; training goes on, earlier checkpoints are untouched")
+
+    def _status(self, state: Any, step: int, reason: str) -> None:
+        if self.processes.first:
+            with contextlib.suppress(OSError):
+                self.folder.write_status(state, step=step, reason=reason)
+
+
+def compile_blocks(learner: Learner) -> None:
+    """torch.compile each repeated block in place: names of parameters, and so checkpoints, stay as they are."""
+    lists = [module for module in learner.model.modules() if isinstance(module, torch.nn.ModuleList)]
+    for block in (block for blocks in lists for block in blocks):
+        block.compile()
+    if not lists:
+        learner.model.compile()
+
+
+def _used(registry: Registry, path: Sequence[str | int], component: Any) -> dict[str, Any]:
+    plugin = registry.plugin(component.kind, component.type)
+    return {
+        "section": ".".join(map(str, path)),
+        "component": component.name,
+        "plugin": plugin.name,
+        "origin": str(plugin.origin),
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "digest": plugin.digest,
+    }

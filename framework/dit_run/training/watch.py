@@ -1,0 +1,175 @@
+"""Watching a run: validation, pictures, scores, trackers and callbacks, in its first process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from dit_run.data.samples import Samples
+from dit_run.factories import make
+from dit_run.pictures import grid, save_png
+from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
+from dit_run.run_folder import RunFolder
+from dit_run.sampling import Pipeline, Request
+from dit_run.settings import Choice, Config
+from dit_run.training.assemble import Data, Encoders
+from dit_run.training.batches import Visits
+from dit_run.training.ema import Ema
+from dit_run.training.examples import Encoder
+from dit_run.training.learner import Learner
+from dit_run.training.step import Precision
+from dit_run.training.validation import Probe
+
+__all__ = ["Observer", "captions_of", "score"]
+
+
+@dataclass
+class Observer:
+    """Reads a run, changes nothing of it, and tells trackers and callbacks. Opened in the first process only."""
+
+    config: Config
+    data: Data
+    encoders: Encoders
+    learner: Learner
+    ema: Ema[Learner] | None
+    scheduler: Scheduler
+    precision: Precision
+    device: torch.device
+    folder: RunFolder
+    trackers: list[Tracker] = field(default_factory=list)
+    callbacks: list[Callback] = field(default_factory=list)
+
+    def open(self, start_step: int, config_text: str) -> list[str]:
+        """Make trackers and callbacks. Returns the commands that show what trackers write."""
+        run_dir = self.folder.path
+        for choice in self.config.trackers:
+            self.trackers.append(make(choice.component, choice.options, run_dir=run_dir, start_step=start_step))
+        for choice in self.config.callbacks:
+            self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
+        if start_step == 0:
+            for tracker in self.trackers:
+                tracker.text(0, "config", config_text)
+        return [tracker.command for tracker in self.trackers if tracker.command]
+
+    def close(self) -> None:
+        for tracker in self.trackers:
+            tracker.close()
+
+    def flush(self) -> None:
+        """All that was logged is on disk."""
+        for tracker in self.trackers:
+            tracker.flush()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        for tracker in self.trackers:
+            tracker.log(step, values)
+
+    def tell(self, event: str, progress: Progress) -> None:
+        """Call the method of this name of every callback that has it."""
+        for callback in self.callbacks:
+            method = getattr(callback, event, None)
+            if method is not None:
+                method(progress)
+
+    # ------------------------------------------------------------------------------------------------------ validation
+
+    def validate(self) -> dict[str, float]:
+        """``validation/loss`` on held-out samples, ``probe/loss`` on training ones; ``_ema`` for averaged weights."""
+        learners = {"": self.learner} | ({"_ema": self.ema.module} if self.ema is not None else {})
+        values: dict[str, float] = {}
+        for name, samples in (("validation", self.data.validation), ("probe", self.data.train)):
+            if samples is None:
+                continue
+            for suffix, loss in self._probe(samples).measure(learners).items():
+                values[f"{name}/loss{suffix}"] = loss.mean
+                values[f"{name}/standard_error{suffix}"] = loss.standard_error
+                values |= {f"{name}/loss{suffix}_part_{part}": mean for part, mean in enumerate(loss.parts)}
+        return values
+
+    def _probe(self, samples: Samples) -> Probe:
+        options = self.config.validation
+        size = self.config.data.common.image_size
+        still = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
+        shape = self.encoders.latent_shape(size, size)
+        return Probe(
+            visits=Visits(still, self.config.training.seed, shape, 0.0, self.encoders.conditions),
+            count=min(len(samples), options.num_samples),
+            parts=options.timestep_bins,
+            batch_size=self.config.training.batch_size,
+            scheduler=self.scheduler,
+            encoder=Encoder(self.encoders.vae, self.device),
+            precision=self.precision,
+        )
+
+    # -------------------------------------------------------------------------------------------------------- pictures
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Averaged weights where there are any."""
+        return Pipeline(
+            learner=self.ema.module if self.ema is not None else self.learner,
+            conditions=self.encoders.conditions,
+            vae=self.encoders.vae,
+            scheduler=self.scheduler,
+            patch_size=self.learner.model.patch_size,  # type: ignore[arg-type]
+            device=self.device,
+            precision=self.precision,
+        )
+
+    @cached_property
+    def prompts(self) -> tuple[str, ...]:
+        """What previews show: the config's prompts, or captions of samples."""
+        options = self.config.sampling
+        return options.prompts or captions_of(self.data, options.num_images)
+
+    def draw(self, step: int) -> Path:
+        """A grid of the preview prompts as ``samples/step-00000100.png``, given to the trackers."""
+        size = self.config.data.common.image_size
+        images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
+        sheet = grid(images, self.prompts)
+        path = self.folder.samples / f"step-{step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        save_png(path, sheet, {"prompts": "\n".join(self.prompts), "step": str(step)})
+        for tracker in self.trackers:
+            tracker.image(step, "samples", sheet)
+        return path
+
+    def score(self, step: int) -> dict[str, float]:
+        """The config's metrics on pictures of their prompts."""
+        return score(self.config, self.data, self.pipeline) if self.config.metrics else {}
+
+
+def score(config: Config, data: Data, pipeline: Pipeline) -> dict[str, float]:
+    """Every metric of the config, its type before each name: ``shapes/wholly_right``."""
+    values: dict[str, float] = {}
+    for choice in config.metrics:
+        values |= {f"{choice.type}/{name}": value for name, value in _score_one(choice, config, data, pipeline).items()}
+    return values
+
+
+def _score_one(choice: Choice, config: Config, data: Data, pipeline: Pipeline) -> Mapping[str, float]:
+    def references(count: int) -> list[tuple[Image.Image, str]]:
+        return _references(data, count)
+
+    metric: Metric = make(choice.component, choice.options, config=config, references=references)
+    prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
+    size = config.data.common.image_size
+    images = list(pipeline.images(Request.of(config.sampling, prompts, image_size=size, batch_size=50)))
+    return metric.score(images, prompts)
+
+
+def captions_of(data: Data, count: int) -> tuple[str, ...]:
+    """Captions of held-out samples, or of training samples where none are held out."""
+    samples = data.validation or data.train
+    return tuple(visit.caption for visit in samples.visits(range(min(count, len(samples)))))
+
+
+def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
+    samples = data.validation or data.train
+    visits = samples.visits(range(min(count, len(samples))))
+    return [(Image.fromarray(samples.pixels(visit)), visit.caption) for visit in visits]

@@ -1,0 +1,74 @@
+"""The rectified flow: objective and samplers on the straight path between latents and noise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from dit_run.protocols import Predict, StepNoise
+from dit_run_plugins.schedulers import samplers
+from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching
+
+__all__ = ["Flow"]
+
+SCALE = 1000.0
+"""Timesteps are t times this."""
+LEAST_T = 0.05
+"""Below it the velocity that a clean prediction implies is weighed as at it: its error over t² has no bound (Li and He
+2025)."""
+
+
+class Flow:
+    """x_t = (1 - t) x_0 + t noise, velocity v = noise - x_0 (Liu et al. 2023), t = timestep / 1000."""
+
+    samplers = SAMPLERS
+
+    def __init__(self, options: FlowMatching, *, shift: float) -> None:
+        self.prediction_type = options.prediction_type
+        self._options, self._shift = options, shift
+
+    def timesteps(self, uniform: Tensor) -> Tensor:
+        """Timesteps [n] for draws in [0, 1): evenly or by the quantiles of the logit-normal, then shifted."""
+        t = uniform
+        if self._options.timestep_sampling == "logit_normal":
+            t = torch.sigmoid(self._options.logit_mean + self._options.logit_std * torch.special.ndtri(uniform))
+        return SCALE * self._shifted(t)
+
+    def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t [n, c, h, w]."""
+        return torch.lerp(latents, noise, _t(timesteps, latents))
+
+    def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """noise - latents, or the latents."""
+        return latents if self.prediction_type == "sample" else noise - latents
+
+    def weight(self, timesteps: Tensor) -> Tensor:
+        """1 for the velocity; 1 / max(t, 0.05)² for clean latents, which makes their error that of the velocity."""
+        if self.prediction_type == "velocity":
+            return torch.ones_like(timesteps)
+        return (timesteps / SCALE).clamp(min=LEAST_T) ** -2
+
+    def to_x0(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
+        """x_t - t v, or the output itself."""
+        return output if self.prediction_type == "sample" else noisy - _t(timesteps, noisy) * output
+
+    def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
+        """Latents from noise in ``steps`` equal steps of the unshifted t. Raises ValueError for another sampler."""
+        if sampler not in self.samplers:
+            raise ValueError(f"sampler {sampler!r} does not fit flow matching: it has {', '.join(self.samplers)}")
+        return samplers.run(sampler, predict, self._invert, noise, self._path(steps), step_noise)
+
+    def _invert(self, output: Tensor, noisy: Tensor, alpha: float, sigma: float) -> Tensor:
+        return output if self.prediction_type == "sample" else noisy - sigma * output
+
+    def _path(self, steps: int) -> samplers.Path:
+        t = [self._shift * u / (1 + (self._shift - 1) * u) for u in (1 - i / steps for i in range(steps + 1))]
+        return samplers.Path([SCALE * value for value in t[:-1]], [1 - value for value in t], t)
+
+    def _shifted(self, t: Tensor) -> Tensor:
+        return self._shift * t / (1 + (self._shift - 1) * t)
+
+
+def _t(timesteps: Tensor, like: Tensor) -> Tensor:
+    """t [n, 1, 1, 1] in the dtype of ``like``."""
+    return (timesteps / SCALE).to(like.dtype).view(-1, *(1,) * (like.ndim - 1))

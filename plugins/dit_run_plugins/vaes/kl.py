@@ -1,0 +1,137 @@
+"""The KL autoencoder as a torch module; its halves are diffusers' Encoder and Decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.digests import combined, file_digest
+from dit_run.hub import Pretrained, local_path
+from dit_run.tensors import read_tensors
+from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION
+from dit_run_plugins.vaes.halves import Halves, filled
+from dit_run_plugins.vaes.original_layout import current_name, current_tensors
+
+__all__ = ["KlVae", "open_vae"]
+
+_VERSION = 1
+"""Raised by hand when the same files give other latents."""
+_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_ORIGINAL = {
+    "stabilityai/sd-vae-ft-mse-original": (
+        "vae-ft-mse-840000-ema-pruned.safetensors",
+        "vae-ft-mse-840000-ema-pruned.ckpt",
+    )
+}
+"""Repositories that have a single file in the original layout and no config."""
+
+
+class KlVae(Halves):
+    """Implements :class:`dit_run.protocols.VAE`. Latents are (z - shift) · scale of the posterior's z."""
+
+    cacheable = True
+
+    def __init__(self, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> None:
+        super().__init__(lambda: _encoder(config, file), lambda: _decoder(config, file), use_slicing=use_slicing)
+        self.latent_channels = int(config.get("latent_channels", 4))
+        self.factor = 2 ** (_levels(config) - 1)
+        shift, scale = _normalisation(config)
+        self.shift: Tensor
+        self.scale: Tensor
+        self.register_buffer("shift", shift, persistent=False)
+        self.register_buffer("scale", scale, persistent=False)
+        self._config = dict(config)
+        self._file = file
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        mean, log_variance = self.run_encoder(images).chunk(2, dim=1)
+        std = torch.exp(0.5 * log_variance.clamp(-30, 20))
+        return (mean - self.shift) * self.scale, std * self.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.run_decoder(latents / self.scale + self.shift)
+
+    def fingerprint(self) -> str:
+        return combined(["autoencoder_kl", _VERSION, file_digest(self._file), self._config])
+
+
+def open_vae(weights: Pretrained, *, use_slicing: bool) -> KlVae:
+    """The VAE of a folder, a hub's repository, or a single file. Raises InputError when it cannot be had."""
+    local = local_path(weights.name)
+    if local is not None and local.is_file():
+        return KlVae(STABLE_DIFFUSION, local, use_slicing=use_slicing)
+    if local is None and weights.name in _ORIGINAL:
+        return KlVae(STABLE_DIFFUSION, weights.need(*_ORIGINAL[weights.name]), use_slicing=use_slicing)
+    config = weights.object(*CONFIG_FILES)
+    if config.get("_class_name") != "AutoencoderKL":
+        raise weights.error(f"describes a {config.get('_class_name', 'model without a name')}, not an AutoencoderKL")
+    file = weights.need(*(f"vae/{name}" for name in _WEIGHTS), *_WEIGHTS)
+    return KlVae(config, file, use_slicing=use_slicing)
+
+
+class _Encoder(nn.Module):
+    def __init__(self, encoder: nn.Module, quant_conv: nn.Module | None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.quant_conv = quant_conv
+
+    def forward(self, images: Tensor) -> Tensor:
+        moments: Tensor = self.encoder(images)
+        return moments if self.quant_conv is None else self.quant_conv(moments)
+
+
+class _Decoder(nn.Module):
+    def __init__(self, decoder: nn.Module, post_quant_conv: nn.Module | None) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.post_quant_conv = post_quant_conv
+
+    def forward(self, latents: Tensor) -> Tensor:
+        if self.post_quant_conv is not None:
+            latents = self.post_quant_conv(latents)
+        images: Tensor = self.decoder(latents)
+        return images
+
+
+def _encoder(config: Mapping[str, Any], file: Path) -> nn.Module:
+    whole = _whole(config)
+    return _load(_Encoder(whole.encoder, whole.quant_conv), config, file)
+
+
+def _decoder(config: Mapping[str, Any], file: Path) -> nn.Module:
+    whole = _whole(config)
+    return _load(_Decoder(whole.decoder, whole.post_quant_conv), config, file)
+
+
+def _whole(config: Mapping[str, Any]) -> Any:
+    """The network without memory for its weights: they are put in place of it."""
+    from diffusers import AutoencoderKL
+
+    with torch.device("meta"):
+        return AutoencoderKL.from_config(dict(config))
+
+
+def _load(half: nn.Module, config: Mapping[str, Any], file: Path) -> nn.Module:
+    levels = _levels(config)
+    wanted = {name.split(".")[0] for name in half.state_dict()}
+    tensors = read_tensors(file, lambda name: current_name(name, levels).split(".")[0] in wanted)
+    return filled(half, current_tensors(tensors, levels), str(file))
+
+
+def _levels(config: Mapping[str, Any]) -> int:
+    return len(config.get("block_out_channels", (64,)))
+
+
+def _normalisation(config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Shift and scale, float32 [1, c or 1, 1, 1], from ``shift_factor`` and ``scaling_factor``, or from
+    ``latents_mean`` and ``latents_std`` where each channel has its own."""
+    scale = torch.tensor(float(config.get("scaling_factor", 0.18215)))
+    mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is None or std is None:
+        shift = torch.tensor(float(config.get("shift_factor") or 0.0))
+        return shift.view(1, 1, 1, 1), scale.view(1, 1, 1, 1)
+    return torch.tensor(mean).view(1, -1, 1, 1), (scale / torch.tensor(std)).view(1, -1, 1, 1)

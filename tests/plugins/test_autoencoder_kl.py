@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from builders import save_original_vae, tiny_autoencoder_kl, tiny_clip, tiny_pipeline
+from diffusers import AutoencoderKL
+
+from dit_run import hub
+from dit_run.problems import InputError
+from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION, AutoencoderKl, build
+from dit_run_plugins.vaes.kl import KlVae
+from dit_run_plugins.vaes.original_layout import current_tensors
+
+
+def opened(path: Path, **options: object) -> KlVae:
+    return build(AutoencoderKl(pretrained_model_name=str(path), **options))  # type: ignore[arg-type]
+
+
+def images(count: int = 2, side: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_latents_are_the_scaled_posterior_of_diffusers(tmp_path: Path) -> None:
+    vae = opened(tiny_autoencoder_kl(tmp_path, shift_factor=0.25))
+    with torch.no_grad():
+        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+    mean, std = vae.encode(images())
+    assert torch.equal(mean, (posterior.mean - 0.25) * 0.5)
+    assert torch.equal(std, posterior.std * 0.5)
+
+
+def test_decoding_undoes_scale_and_shift_and_clamps(tmp_path: Path) -> None:
+    vae = opened(tiny_autoencoder_kl(tmp_path, shift_factor=0.25))
+    latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = AutoencoderKL.from_pretrained(tmp_path).decode(latents / 0.5 + 0.25).sample.clamp(-1, 1)
+    assert torch.equal(vae.decode(latents), expected)
+
+
+def test_latents_with_a_mean_and_deviation_per_channel_are_normalised_by_them(tmp_path: Path) -> None:
+    mean, std = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0]
+    vae = opened(tiny_autoencoder_kl(tmp_path, latents_mean=mean, latents_std=std))
+    with torch.no_grad():
+        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+    shift, scale = torch.tensor(mean).view(1, 4, 1, 1), 0.5 / torch.tensor(std).view(1, 4, 1, 1)
+    torch.testing.assert_close(vae.encode(images())[0], (posterior.mean - shift) * scale)
+
+
+def test_channels_and_factor_come_from_the_config_without_reading_weights(tmp_path: Path) -> None:
+    vae = opened(tiny_autoencoder_kl(tmp_path, latent_channels=8))
+    assert (vae.latent_channels, vae.factor, vae.cacheable) == (8, 4, True)
+    assert not vae.encoder.loaded and not vae.decoder.loaded
+
+
+def test_each_half_is_read_when_it_is_used(tmp_path: Path) -> None:
+    vae = opened(tiny_autoencoder_kl(tmp_path))
+    vae.decode(torch.zeros(1, 4, 8, 8))
+    assert vae.decoder.loaded and not vae.encoder.loaded
+
+
+def test_a_pipelines_vae_subfolder_is_found(tmp_path: Path) -> None:
+    bare, pipeline = tiny_autoencoder_kl(tmp_path / "bare"), tiny_pipeline(tmp_path / "pipeline")
+    assert torch.equal(opened(bare).encode(images())[0], opened(pipeline).encode(images())[0])
+
+
+def test_slices_give_the_latents_and_images_of_one_at_a_time(tmp_path: Path) -> None:
+    tiny_autoencoder_kl(tmp_path)
+    sliced, whole = opened(tmp_path, use_slicing=True), opened(tmp_path)
+    mean, _ = sliced.encode(images(3))
+    assert torch.equal(mean, torch.cat([whole.encode(image)[0] for image in images(3).split(1)]))
+    assert torch.equal(sliced.decode(mean), torch.cat([whole.decode(each) for each in mean.split(1)]))
+
+
+def test_slicing_passes_one_image_at_a_time(tmp_path: Path) -> None:
+    sizes: list[int] = []
+    vae = opened(tiny_autoencoder_kl(tmp_path), use_slicing=True)
+    vae.encoder.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    vae.encode(images(3))
+    assert sizes == [1, 1, 1]
+
+
+def test_every_weight_of_the_original_layout_finds_its_place(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        model = AutoencoderKL.from_config(dict(STABLE_DIFFUSION))
+    expected = {name: torch.zeros(value.shape, dtype=torch.int8) for name, value in model.state_dict().items()}
+    path = save_original_vae(tmp_path / "vae.safetensors", dict(expected), levels=4)
+    from safetensors.torch import load_file
+
+    original = load_file(path)
+    assert "decoder.up.3.upsample.conv.weight" in original and "encoder.mid.attn_1.q.weight" in original
+    current = current_tensors({f"first_stage_model.{name}": value for name, value in original.items()}, 4)
+    assert {name: value.shape for name, value in current.items()} == {n: v.shape for n, v in expected.items()}
+
+
+def test_attention_names_of_older_diffusers_are_taken() -> None:
+    names = ["query", "key", "value", "proj_attn", "group_norm"]
+    old = {f"encoder.mid_block.attentions.0.{name}.weight": torch.zeros(2, 2) for name in names}
+    assert [name.split(".", 4)[4] for name in current_tensors(old, 4)] == [
+        "to_q.weight",
+        "to_k.weight",
+        "to_v.weight",
+        "to_out.0.weight",
+        "group_norm.weight",
+    ]
+
+
+@pytest.mark.parametrize("name", ["vae.safetensors", "vae.ckpt"])
+def test_a_single_file_in_the_original_layout_gives_the_same_latents(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_autoencoder_kl(tmp_path / "vae")
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr("dit_run_plugins.vaes.kl.STABLE_DIFFUSION", config)
+    file = save_original_vae(tmp_path / name, AutoencoderKL.from_pretrained(folder).state_dict(), levels=3)
+    assert torch.equal(opened(file).encode(images())[0], opened(folder).encode(images())[0])
+    latents = torch.ones(1, 4, 8, 8)
+    assert torch.equal(opened(file).decode(latents), opened(folder).decode(latents))
+
+
+def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"state_dict": Payload()}, tmp_path / "vae.ckpt")
+    with pytest.raises(InputError, match=r"vae\.ckpt: refused, .* could run code"):
+        opened(tmp_path / "vae.ckpt").encode(images())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
+    folder = tiny_autoencoder_kl(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "latent_channels": 3}))
+    with pytest.raises(InputError, match=r"encoder\.conv_out\.weight is \[8, 16, 3, 3\], expected \[6, 16, 3, 3\]"):
+        opened(folder).encode(images())
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    tiny_clip(tmp_path)
+    with pytest.raises(InputError, match=r"vae\.pretrained_model_name: .* not an AutoencoderKL"):
+        opened(tmp_path)
+
+
+def test_the_fingerprint_follows_weights_and_config_but_not_slicing(tmp_path: Path) -> None:
+    first, second = tiny_autoencoder_kl(tmp_path / "a"), tiny_autoencoder_kl(tmp_path / "b", seed=1)
+    other = tiny_autoencoder_kl(tmp_path / "c", scaling_factor=0.25)
+    prints = [opened(path).fingerprint() for path in (first, second, other)]
+    assert len(set(prints)) == 3
+    assert opened(first, use_slicing=True).fingerprint() == prints[0]
+
+
+def test_weights_that_cannot_be_had_are_an_error_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError) as caught:
+        build(AutoencoderKl(pretrained_model_name="nobody/nothing", revision="v9"))
+    for part in ("vae.pretrained_model_name", "nobody/nothing", "revision v9", "hf download", "local folder"):
+        assert part in str(caught.value)
+
+
+def test_a_path_that_does_not_exist_is_not_asked_of_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a file or folder that exists nor"):
+        opened(tmp_path / "missing" / "vae")
+
+
+def test_the_name_that_left_the_hub_goes_to_its_mirror_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    hub.hub_name.cache_clear()
+    with caplog.at_level(logging.WARNING, logger="dit_run"):
+        names = {hub.hub_name("runwayml/stable-diffusion-v1-5") for _ in range(3)}
+    assert names == {"stable-diffusion-v1-5/stable-diffusion-v1-5"}
+    assert len(caplog.records) == 1 and "mirror" in caplog.text
+
+
+def test_files_in_the_hubs_cache_are_used_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = tmp_path / "models--stable-diffusion-v1-5--stable-diffusion-v1-5"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    tiny_autoencoder_kl(repository / "snapshots" / ("0" * 40) / "vae")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    mean, _ = build(AutoencoderKl()).encode(images())
+    assert mean.shape == (2, 4, 8, 8)

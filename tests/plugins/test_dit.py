@@ -1,0 +1,251 @@
+"""dit: shapes, conditions, taps, cost and the checks of its options."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dit_run.options import build as make_options
+from dit_run.problems import InputError
+from dit_run.protocols import Facts, RuleContext, TextStates
+from dit_run_plugins.models import dit
+from dit_run_plugins.models.dit import Dit, mlp_width
+from dit_run_plugins.models.dit.attention import attend
+from dit_run_plugins.models.dit.cost import flops_per_sample
+from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
+from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
+from dit_run_plugins.models.dit.taps import tap_names, tapped
+
+SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "in_channels": 3, "out_channels": 3, "dropout": 0.0}
+CHOICES = [
+    {},
+    {"norm": "layernorm", "qk_norm": False, "mlp": "gelu", "positions": "sincos", "modulation": "adaln_zero"},
+    {"positions": "rope", "null_condition": "encoded", "pooled_text": False, "gradient_checkpointing": True},
+]
+
+
+def make(**options):
+    torch.manual_seed(0)
+    return dit.build(Dit(**{**SMALL, **options}), latent_channels=3, text_width=8, pooled_width=6)
+
+
+def awake(**options):
+    """A model whose output is not zero."""
+    model = make(**options).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return model
+
+
+def text(n: int = 2, length: int = 5, *, null: tuple[bool, ...] | None = None, seed: int = 1) -> TextStates:
+    random = torch.Generator().manual_seed(seed)
+    tokens, pooled = torch.randn(n, length, 8, generator=random), torch.randn(n, 6, generator=random)
+    mask = torch.arange(length)[None] < torch.tensor([[length], [length - 2]])[:n]
+    return TextStates(tokens, mask, pooled, torch.tensor(null or (False,) * n))
+
+
+def latents(n: int = 2, rows: int = 8, columns: int = 8) -> torch.Tensor:
+    return torch.randn(n, 3, rows, columns, generator=torch.Generator().manual_seed(2))
+
+
+TIMES = torch.tensor([100.0, 900.0])
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_the_output_is_zero_at_first(options):
+    assert not make(**options)(latents(), TIMES, text()).any()
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_gradients_reach_every_parameter(options):
+    model = awake(**options).train()
+    model(latents(), TIMES, text(null=(False, True))).square().sum().backward()
+    assert [
+        name for name, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ] == []
+
+
+@pytest.mark.parametrize("options", CHOICES)
+@pytest.mark.parametrize(("rows", "columns"), [(8, 8), (2, 2), (6, 14), (16, 4)])
+def test_any_grid_of_patches_fits(options, rows, columns):
+    assert awake(**options)(latents(2, rows, columns), TIMES, text()).shape == (2, 3, rows, columns)
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_timestep_and_caption_change_the_output(options):
+    model = awake(**options)
+    output = model(latents(), TIMES, text())
+    assert not torch.allclose(output, model(latents(), TIMES + 50, text()))
+    assert not torch.allclose(output, model(latents(), TIMES, text(seed=9)))
+
+
+@pytest.mark.parametrize("options", CHOICES)
+def test_masked_tokens_do_not_change_the_output(options):
+    model, states = awake(**options), text()
+    changed = states._replace(tokens=states.tokens.where(states.mask[..., None], 100.0))
+    torch.testing.assert_close(model(latents(), TIMES, states), model(latents(), TIMES, changed))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_caption_without_tokens_is_no_trouble(dtype):
+    model = awake()
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        output = model(latents(), TIMES, text()._replace(mask=torch.zeros(2, 5, dtype=torch.bool)))
+    assert output.isfinite().all()
+
+
+def test_a_learned_null_condition_does_not_depend_on_the_caption():
+    model, dropped = awake(null_condition="learned"), (True, True)
+    first, second = (model(latents(), TIMES, text(null=dropped, seed=seed)) for seed in (1, 2))
+    assert torch.equal(first, second)
+
+
+def test_an_encoded_null_condition_is_the_empty_caption_itself():
+    model, dropped = awake(null_condition="encoded"), (True, True)
+    assert torch.equal(model(latents(), TIMES, text(null=dropped)), model(latents(), TIMES, text()))
+    assert not torch.equal(model(latents(), TIMES, text(null=dropped)), model(latents(), TIMES, text(seed=2)))
+
+
+@pytest.mark.parametrize("positions", ["rope", "sincos", "rope_sincos"])
+def test_where_a_patch_stands_matters(positions):
+    model, x = awake(positions=positions), latents()
+    output = model(x, TIMES, text())
+    assert not torch.allclose(model(x.roll(2, -1), TIMES, text()), output.roll(2, -1), atol=1e-3)
+
+
+def test_dropout_acts_in_training_alone():
+    model = awake(dropout=0.5)
+    assert torch.equal(model(latents(), TIMES, text()), model(latents(), TIMES, text()))
+    model.train()
+    assert not torch.equal(model(latents(), TIMES, text()), model(latents(), TIMES, text()))
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        model = awake(gradient_checkpointing=checkpointing, dropout=0.2).train()
+        torch.manual_seed(5)
+        model(latents(), TIMES, text()).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_taps_give_the_states_of_named_blocks():
+    model = awake()
+    with tapped(model, ["blocks.1"]) as states:
+        output = model(latents(), TIMES, text())
+    assert tap_names(model) == ("blocks.0", "blocks.1")
+    assert {name: tuple(state.shape) for name, state in states.items()} == {"blocks.1": (2, 16, 32)}
+    states["blocks.1"].sum().backward()
+    assert model.input.weight.grad is not None and output.shape == (2, 3, 8, 8)
+    model(latents(1), TIMES[:1], text(1))
+    assert len(states["blocks.1"]) == 2
+
+
+def test_an_unknown_tap_is_refused():
+    with (
+        pytest.raises(ValueError, match=r"no block blocks.7; the model has blocks.0, blocks.1"),
+        tapped(make(), ["blocks.7"]),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("mlp", "ratio", "width"), [("gelu", 4.0, 128), ("swiglu", 4.0, 88), ("gelu", 2.5, 80)])
+def test_mlp_ratio_is_the_width_of_the_mlp(mlp, ratio, width):
+    options = Dit(**{**SMALL, "mlp": mlp, "mlp_ratio": ratio})
+    assert mlp_width(options) == width
+    assert make(mlp=mlp, mlp_ratio=ratio).blocks[0].mlp.down.in_features == width
+
+
+def test_a_gated_mlp_has_the_parameters_of_a_plain_one():
+    plain, gated = (
+        sum(p.numel() for p in make(mlp=mlp, hidden_size=192).blocks[0].mlp.parameters()) for mlp in ("gelu", "swiglu")
+    )
+    assert gated == pytest.approx(plain, rel=0.01)
+
+
+def test_the_default_has_about_12_layers_hidden_squared_parameters():
+    options = Dit()
+    with torch.device("meta"):
+        model = dit.build(options, latent_channels=4, text_width=512, pooled_width=512)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert 150e6 < count < 200e6
+
+
+def test_flops_are_those_of_its_products():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    options = Dit(**{**SMALL, "hidden_size": 64})
+    with FlopCounterMode(display=False) as counter, torch.autocast("cpu", torch.bfloat16):
+        make(hidden_size=64)(latents(1), TIMES[:1], text(1))
+    counted = flops_per_sample(options, rows=8, columns=8, text_length=5, text_width=8, pooled_width=6)
+    assert counter.get_total_flops() == counted
+
+
+@pytest.mark.parametrize("length", [1, 5])
+def test_attention_in_bfloat16_is_that_of_torch(length):
+    q, k, v = (torch.randn(2, 2, length, 8, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    mask = torch.arange(length)[None, None, None] < torch.tensor([length, 1])[:, None, None, None]
+    exact = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    ours = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), mask)
+    torch.testing.assert_close(ours.float(), exact, atol=0.03, rtol=0.03)
+
+
+def test_rotations_make_products_depend_on_the_distance_alone():
+    turn = rotations(3, 5, 16, torch.device("cpu"))
+    q, k = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0))
+    scores = rotate(q.expand(15, 16), turn) @ rotate(k.expand(15, 16), turn).T
+    assert scores[0, 6] == pytest.approx(scores[5, 11].item(), abs=1e-5)
+    assert scores[0, 6] == pytest.approx(scores[8, 14].item(), abs=1e-5)
+    assert scores[0, 6] != pytest.approx(scores[0, 7].item(), abs=1e-3)
+
+
+def test_the_middle_of_every_grid_has_the_same_code():
+    cpu = torch.device("cpu")
+    torch.testing.assert_close(sincos(3, 5, 16, cpu)[7], sincos(7, 3, 16, cpu)[10])
+
+
+def test_rmsnorm_follows_its_formula():
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        make_norm("rmsnorm", 8, affine=True)(x), x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    )
+
+
+def context(**options) -> RuleContext:
+    return RuleContext(SimpleNamespace(), ("model",), make_options(Dit, options), Facts(), frozenset())
+
+
+def test_heads_that_do_not_divide_the_width_are_named_with_it():
+    (problem,) = heads_divide(context(num_heads=13))
+    assert problem.message == "model.num_heads 13 does not divide model.hidden_size 768"
+    assert problem.path == ("model", "num_heads")
+    assert problem.help == ("the nearest numbers that divide 768 are 12 and 16",)
+
+
+def test_a_head_dim_that_disagrees_names_all_three():
+    (problem,) = heads_divide(context(attention_head_dim=32))
+    assert problem.message == "model.attention_head_dim 32 is not model.hidden_size 768 / model.num_heads 12 = 64"
+    assert (problem.path, *problem.related) == tuple(
+        ("model", key) for key in ("attention_head_dim", "hidden_size", "num_heads")
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"attention_head_dim": 64}, {"hidden_size": 10, "num_heads": 5}])
+def test_heads_that_fit_are_no_problem(options):
+    assert list(heads_divide(context(**options))) == []
+
+
+def test_channels_in_and_out_must_be_the_same():
+    (problem,) = channels_agree(context(in_channels=3))
+    assert problem.message.startswith("model.out_channels 4 is not model.in_channels 3")
+
+
+def test_channels_must_be_the_latents():
+    with pytest.raises(InputError, match=r"model.in_channels is 4, but the VAE's latents have 3 channels"):
+        dit.build(Dit(), latent_channels=3, text_width=8, pooled_width=8)

@@ -1,0 +1,115 @@
+"""Learning-rate schedules are pure functions of the step, in closed form."""
+
+from __future__ import annotations
+
+from math import cos, pi
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dit_run.problems import Problem
+from dit_run.protocols import Adjustment, Facts, RuleContext
+from dit_run_plugins.lr_schedulers import constant, cosine, linear, wsd
+from dit_run_plugins.lr_schedulers.warmup import warmup_fits
+
+
+def values(factor: Any, count: int) -> list[float]:
+    return [factor(step) for step in range(count)]
+
+
+def test_cosine_warms_up_from_zero_and_falls_by_half_a_cosine() -> None:
+    factor = cosine.build(cosine.Cosine(warmup_steps=4), total_steps=12)
+    expected = [0, 0.25, 0.5, 0.75, *[(1 + cos(pi * i / 8)) / 2 for i in range(8)]]
+    assert values(factor, 12) == pytest.approx(expected)
+    assert factor(4) == 1
+    assert factor(8) == pytest.approx(0.5)
+    assert factor(12) == pytest.approx(0)
+
+
+def test_cosine_without_warmup_starts_at_the_peak() -> None:
+    assert values(cosine.build(cosine.Cosine(warmup_steps=0), total_steps=2), 2) == pytest.approx([1, 0.5])
+
+
+def test_linear_falls_in_a_line() -> None:
+    factor = linear.build(linear.Linear(warmup_steps=2), total_steps=6)
+    assert values(factor, 6) == pytest.approx([0, 0.5, 1, 0.75, 0.5, 0.25])
+
+
+def test_constant_stays_at_the_peak() -> None:
+    assert values(constant.build(constant.Constant()), 3) == [1, 1, 1]
+    assert values(constant.build(constant.Constant(warmup_steps=2)), 4) == [0, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("shape", "decay"), [("linear", [1, 0.75, 0.5, 0.25]), ("sqrt", [1, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5])]
+)
+def test_warmup_stable_decay_has_three_phases(shape: Any, decay: list[float]) -> None:
+    options = wsd.WarmupStableDecay(warmup_steps=2, decay_share=0.4, decay_shape=shape)
+    assert values(wsd.build(options, total_steps=10), 10) == pytest.approx([0, 0.5, 1, 1, 1, 1, *decay])
+
+
+def test_warmup_stable_decay_without_decay_is_constant() -> None:
+    options = wsd.WarmupStableDecay(warmup_steps=0, decay_share=0.0)
+    assert values(wsd.build(options, total_steps=3), 3) == [1, 1, 1]
+
+
+@given(total=st.integers(1, 400), data=st.data())
+def test_factors_lie_between_zero_and_one_and_reach_the_peak(total: int, data: st.DataObject) -> None:
+    warmup = data.draw(st.integers(0, total - 1))
+    stable = wsd.WarmupStableDecay(warmup_steps=warmup, decay_share=data.draw(st.floats(0, (total - warmup) / total)))
+    for factor in (
+        cosine.build(cosine.Cosine(warmup_steps=warmup), total_steps=total),
+        linear.build(linear.Linear(warmup_steps=warmup), total_steps=total),
+        constant.build(constant.Constant(warmup_steps=warmup)),
+        wsd.build(stable, total_steps=total),
+    ):
+        found = values(factor, total)
+        assert min(found) >= 0
+        assert max(found) == found[warmup] == 1
+
+
+def context(options: Any, total: int | None, *written: str) -> RuleContext:
+    config: Any = SimpleNamespace()
+    paths = frozenset(("lr_scheduler", key) for key in written)
+    return RuleContext(config, ("lr_scheduler",), options, Facts(total), paths)
+
+
+@pytest.mark.parametrize("total", [10, 9])
+def test_a_written_warmup_that_fills_the_run_is_refused(total: int) -> None:
+    (problem,) = warmup_fits(context(cosine.Cosine(warmup_steps=10), total, "warmup_steps"))
+    assert isinstance(problem, Problem)
+    assert problem.path == ("lr_scheduler", "warmup_steps")
+    assert f"warmup_steps is 10, but the run has {total} optimizer steps" in problem.message
+
+
+@pytest.mark.parametrize(("total", "lowered"), [(500, 50), (99, 9), (5, 0)])
+def test_the_default_warmup_is_lowered_to_a_tenth(total: int, lowered: int) -> None:
+    (adjustment,) = warmup_fits(context(cosine.Cosine(), total))
+    assert isinstance(adjustment, Adjustment)
+    assert (adjustment.path, adjustment.value) == (("lr_scheduler", "warmup_steps"), lowered)
+
+
+def test_a_warmup_that_fits_is_left_alone() -> None:
+    assert list(warmup_fits(context(cosine.Cosine(), 501))) == []
+    assert list(warmup_fits(context(cosine.Cosine(warmup_steps=10), 11, "warmup_steps"))) == []
+    assert list(warmup_fits(context(cosine.Cosine(), None))) == []
+    assert list(warmup_fits(context(constant.Constant(), 1))) == []
+
+
+def test_a_written_warmup_that_meets_the_decay_is_refused() -> None:
+    options = wsd.WarmupStableDecay(warmup_steps=60, decay_share=0.5)
+    (problem,) = wsd.phases_fit(context(options, 100, "warmup_steps"))
+    assert isinstance(problem, Problem)
+    assert problem.path == ("lr_scheduler", "decay_share")
+    assert list(wsd.phases_fit(context(options, 120, "warmup_steps"))) == []
+
+
+def test_a_default_warmup_that_meets_the_decay_is_lowered() -> None:
+    (adjustment,) = wsd.phases_fit(context(wsd.WarmupStableDecay(), 600))
+    assert isinstance(adjustment, Adjustment)
+    assert adjustment.value == 60
+    (problem,) = wsd.phases_fit(context(wsd.WarmupStableDecay(decay_share=0.95), 600, "decay_share"))
+    assert isinstance(problem, Problem)

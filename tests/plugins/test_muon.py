@@ -1,0 +1,123 @@
+"""muon: which parameters it takes, and that it continues bit for bit."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from dit_run.training.learner import parameter_roles, trainable_parameters
+from dit_run_plugins.optimizers import muon
+from dit_run_plugins.optimizers.muon import Muon
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(5, 8)
+        self.input = nn.Linear(8, 8)
+        self.blocks = nn.ModuleList([nn.Linear(8, 16), nn.Linear(16, 8)])
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = self.input(self.words(ids))
+        return self.norm(self.blocks[1](self.blocks[0](x).tanh()))
+
+
+@pytest.fixture
+def net() -> Net:
+    torch.manual_seed(0)
+    return Net()
+
+
+def make(net: nn.Module, **options) -> torch.optim.Optimizer:
+    return muon.build(
+        Muon(**options),
+        named_parameters=trainable_parameters(net),
+        roles=parameter_roles(net),
+        learning_rate=0.01,
+        device=torch.device("cpu"),
+    )
+
+
+def train(net: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        ids = torch.randint(5, (6,), generator=torch.Generator().manual_seed(step))
+        optimizer.zero_grad()
+        net(ids).square().sum(-1).sub(3).square().mean().backward()
+        optimizer.step()
+
+
+def test_matrices_of_blocks_go_to_muon_and_the_rest_to_adamw(net):
+    groups = make(net, weight_decay=0.1, adamw_rate=0.5).param_groups
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    assert [[names[id(parameter)] for parameter in group["params"]] for group in groups] == [
+        ["blocks.0.weight", "blocks.1.weight"],
+        ["input.weight"],
+        ["words.weight", "input.bias", "blocks.0.bias", "blocks.1.bias", "norm.weight", "norm.bias"],
+    ]
+    assert [(group["lr"], group["weight_decay"]) for group in groups] == [(0.01, 0.1), (0.005, 0.1), (0.005, 0.0)]
+
+
+def test_the_update_of_a_matrix_is_that_of_torch(net):
+    other = copy.deepcopy(net)
+    train(net, make(net), range(3))
+    matrices = [layer.weight for layer in other.blocks]
+    rest = [p for p in other.parameters() if all(p is not matrix for matrix in matrices)]
+    ours = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    theirs = torch.optim.AdamW(rest, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    theirs.param_groups[0]["params"] = [p for p in rest if p is not other.input.weight]
+    theirs.add_param_group({"params": [other.input.weight], "weight_decay": 0.01})
+    for step in range(3):
+        train(other, _Both(ours, theirs), range(step, step + 1))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+class _Both:
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    def zero_grad(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+
+def test_it_continues_bit_for_bit_from_its_state(net):
+    optimizer = make(net)
+    train(net, optimizer, range(3))
+    resumed = copy.deepcopy(net)
+    again = make(resumed)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    train(net, optimizer, range(3, 6))
+    train(resumed, again, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), resumed.parameters(), strict=True))
+
+
+def test_its_state_is_tensors_and_plain_values(net):
+    optimizer = make(net)
+    train(net, optimizer, range(1))
+    state = optimizer.state_dict()
+    values = [value for entry in state["state"].values() for value in entry.values()]
+    values += [value for group in state["param_groups"] for value in group.values()]
+    assert all(isinstance(value, torch.Tensor | int | float | str | bool | list | tuple | None) for value in values)
+    assert len(state["state"]) == len(list(net.parameters()))
+
+
+def test_the_learning_rate_of_its_groups_is_what_moves(net):
+    optimizer = make(net)
+    before = copy.deepcopy(net)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    train(net, optimizer, range(2))
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), before.parameters(), strict=True))
+
+
+def test_a_network_without_blocks_is_left_to_adamw():
+    net = nn.Linear(3, 3)
+    assert [group["lr"] for group in make(net).param_groups] == [0.01, 0.01]

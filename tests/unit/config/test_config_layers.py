@@ -1,0 +1,148 @@
+"""Layers: extended files, the file, arguments; merged by the rules of the design."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dit_run import Config, load_config
+from dit_run.problems import ConfigError, Problem
+from dit_run.registry import Registry
+
+Load = Callable[..., Config]
+Brief = Callable[..., list[str]]
+
+
+def test_mappings_merge_and_lists_replace(write: Callable[..., str], registry: Registry) -> None:
+    write("training: {batch_size: 4, seed: 1}\nsampling: {prompts: [a, b]}\n", "base.yaml")
+    name = write("extends: base.yaml\ntraining: {seed: 2}\nsampling: {prompts: [c]}\n")
+    config = load_config(name, registry=registry)
+    assert (config.training.batch_size, config.training.seed, config.sampling.prompts) == (4, 2, ("c",))
+
+
+def test_later_files_of_extends_lie_above_earlier_ones(write: Callable[..., str], registry: Registry) -> None:
+    write("training: {batch_size: 4, seed: 1}\n", "one.yaml")
+    write("training: {seed: 2}\n", "two.yaml")
+    config = load_config(write("extends: [one.yaml, two.yaml]\n"), registry=registry)
+    assert (config.training.batch_size, config.training.seed) == (4, 2)
+
+
+def test_extends_is_relative_to_its_own_file(write: Callable[..., str], registry: Registry) -> None:
+    write("training: {seed: 7}\n", "shared/lowest.yaml")
+    write("extends: lowest.yaml\n", "shared/base.yaml")
+    assert load_config(write("extends: shared/base.yaml\n"), registry=registry).training.seed == 7
+
+
+def test_extends_in_a_circle(write: Callable[..., str], registry: Registry) -> None:
+    write("extends: c.yaml\n", "base.yaml")
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("extends: base.yaml\n"), registry=registry)
+    (problem,) = caught.value.problems
+    assert problem.message == "extends goes round in a circle: c.yaml -> base.yaml -> c.yaml"
+    assert str(problem.place) == "base.yaml:1:10"
+
+
+def test_a_missing_base_is_named_at_extends(problems: Callable[..., list[Problem]]) -> None:
+    (problem,) = problems("# first\nextends: [nowhere.yaml]\n")
+    assert (problem.code, str(problem.place)) == ("missing-file", "c.yaml:2:11")
+    assert problem.message == "cannot read nowhere.yaml: there is no such file"
+    assert problem.help == ("in . are: c.yaml",)
+
+
+def test_a_missing_config(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "no.yaml", registry=registry)
+    assert [(p.code, p.place) for p in caught.value.problems] == [("missing-file", None)]
+
+
+def test_arguments_lie_on_top(load: Load) -> None:
+    config = load("training: {batch_size: 4}\n", "training.batch_size=8", "data.num_samples=null", "optimizer={eps: 1e-4}")
+    assert (config.training.batch_size, config.data.common.num_samples) == (8, None)
+    assert config.optimizer.options.eps == 1e-4
+
+
+def test_the_last_of_two_arguments_holds(load: Load) -> None:
+    assert load("", "training.seed=1", "training.seed=2").training.seed == 2
+
+
+@pytest.mark.parametrize("argument", ["training", "=8", "training..seed=8", ".seed=8"])
+def test_an_argument_of_another_form(brief: Brief, argument: str) -> None:
+    assert brief("", argument) == ["command line:1:1 bad-argument"]
+
+
+def test_problems_point_to_the_argument(brief: Brief) -> None:
+    assert brief("", "training.seed=1", "training.bach_size=8", "training.seed=x", "model.width=[") == [
+        "command line:4:13 syntax"
+    ]
+    assert brief("", "training.bach_size=8", "training.seed=x") == [
+        "command line:1:10 unknown-key",
+        "command line:2:15 wrong-type",
+    ]
+
+
+def test_each_problem_points_to_its_layer(write: Callable[..., str], registry: Registry) -> None:
+    write("training:\n  sed: 1\n", "base.yaml")
+    name = write("extends: base.yaml\ntraining:\n\n  batch_size: 0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(name, ["optimizer.eps=0"], registry=registry)
+    assert [str(problem.place) for problem in caught.value.problems] == [
+        "base.yaml:2:3",
+        "c.yaml:4:15",
+        "command line:1:15",
+    ]
+
+
+def test_another_type_replaces_the_component_but_for_common_options(load: Load) -> None:
+    text = "data: {type: coco, image_size: 64, colours: [green]}\noptimizer: {momentum: 0.5}\n"
+    config = load(text, "data.type=folder", "data.dataset_path=x", "optimizer.type=lion")
+    assert (config.data.common.image_size, config.data.options.dataset_path) == (64, "x")
+    assert config.optimizer.options.momentum == 0.95
+
+
+def test_the_same_type_written_above_merges(load: Load) -> None:
+    assert load("optimizer: {momentum: 0.5}\n", "optimizer.type=adamw").optimizer.options.momentum == 0.5
+
+
+def test_options_go_to_the_type_below(load: Load) -> None:
+    assert load("optimizer: {type: lion}\n", "optimizer.momentum=0.1").optimizer.options.momentum == 0.1
+
+
+def test_dataset_name_is_the_type(load: Load) -> None:
+    values = load("data: {dataset_name: folder, dataset_path: x}\n").to_dict()["data"]
+    assert (values["type"], values["dataset_name"]) == ("folder", "folder")
+
+
+def test_dataset_name_and_type_that_agree(load: Load) -> None:
+    assert load("data: {dataset_name: coco, type: coco}\n").data.type == "coco"
+
+
+def test_dataset_name_and_type_that_differ(problems: Callable[..., list[Problem]]) -> None:
+    (problem,) = problems("data:\n  dataset_name: coco\n  type: folder\n  dataset_path: x\n")
+    assert (problem.code, str(problem.place)) == ("two-types", "c.yaml:2:17")
+    assert [str(place) for place in problem.related_places] == ["c.yaml:3:9"]
+
+
+def test_an_argument_names_the_dataset_by_its_old_key(load: Load) -> None:
+    assert load("data: {type: folder, dataset_path: x}\n", "data.dataset_name=coco").data.type == "coco"
+
+
+def test_an_empty_file_is_all_defaults(load: Load) -> None:
+    assert load("# nothing yet\n").training.batch_size == 96
+
+
+def test_a_config_that_is_no_mapping(brief: Brief) -> None:
+    assert brief("- a\n") == ["c.yaml:1:1 not-a-mapping"]
+
+
+def test_a_config_missing_from_configs_is_the_packaged_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, registry: Registry
+) -> None:
+    folder = tmp_path / "packaged"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs" / "small.yaml").write_text("training: {seed: 3}\n")
+    monkeypatch.setattr("dit_run.config.layers.packaged", lambda name: folder / name)
+    monkeypatch.chdir(tmp_path)
+    config = load_config("configs/small.yaml", registry=registry)
+    assert (config.training.seed, [notice.code for notice in config.notices]) == (3, ["packaged-config"])

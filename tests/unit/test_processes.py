@@ -1,0 +1,84 @@
+"""The processes of a run: alone without torch.distributed, together in agreement."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dit_run.problems import InputError
+from dit_run.training.processes import Processes, choose_device, continued_accumulation, join
+
+
+def test_alone_every_agreement_is_immediate() -> None:
+    one = Processes()
+    assert one.first and one.count == 1
+    assert one.any(True) and not one.any(False)
+    assert one.mean({"loss": 0.1}) == {"loss": 0.1}
+    assert one.gather([1.0, 2.0]) == [1.0, 2.0]
+    assert one.broadcast({"a": [1]}) == {"a": [1]}
+    assert one.on_first(lambda: 3) == 3
+    one.barrier()
+    one.leave()
+
+
+def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert join("cpu") == Processes(0, 1)
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; take auto"):
+        choose_device("cuda:63")
+
+
+@pytest.mark.parametrize(("stored", "batch", "processes", "expected"), [(8, 2, 1, 4), (8, 2, 2, 2), (8, 2, 4, 1)])
+def test_accumulation_keeps_the_global_batch(stored: int, batch: int, processes: int, expected: int) -> None:
+    assert continued_accumulation(stored, batch, processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "batch", "processes", "fitting"),
+    [(12, 2, 4, "1, 2, 3, 6"), (8, 2, 8, "1, 2, 4"), (8, 3, 1, "none at this batch_size"), (4, 8, 1, "none")],
+)
+def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, processes: int, fitting: str) -> None:
+    with pytest.raises(
+        InputError, match=f"this run's global batch is {stored}.*Numbers of processes that fit: {fitting}"
+    ):
+        continued_accumulation(stored, batch, processes)
+
+
+TOGETHER = """
+import os
+from dit_run.problems import InputError
+from dit_run.training.processes import join
+all = join("cpu")
+def refuse():
+    raise InputError("the folder is in use")
+try:
+    all.on_first(refuse)
+    refused = ""
+except InputError as error:
+    refused = str(error)
+print([
+    all.any(all.rank == 1), all.any(False), all.mean({"a": all.rank, "b": 0.1}), all.gather([all.rank, 9.0]),
+    all.broadcast({"rank": all.rank, "text": "ä"}), all.on_first(lambda: all.rank), refused,
+], flush=True)
+all.barrier()
+all.leave()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_agree(tmp_path: Path) -> None:
+    (tmp_path / "together.py").write_text(TOGETHER)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", tmp_path / "together.py"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    expected = str([
+        True, False, {"a": 0.5, "b": 0.1}, [0.0, 9.0, 1.0, 9.0], {"rank": 0, "text": "ä"}, 0, "the folder is in use",
+    ])  # fmt: skip
+    assert done.stdout.splitlines() == [expected, expected]

@@ -1,0 +1,83 @@
+"""Stopping by signal: a flag first, the end on the second Ctrl-C, and helpers that outlive neither."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from dit_run.training.signals import StopRequest
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_sets_the_flag_and_the_status(number: signal.Signals, status: int) -> None:
+    with StopRequest() as stop:
+        assert (stop.signal, stop.status) == (None, 0)
+        os.kill(os.getpid(), number)
+        assert (stop.signal, stop.status) == (number, status)
+
+
+def test_the_first_signal_decides_the_status() -> None:
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status == 130
+
+
+def test_the_old_handlers_come_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with StopRequest():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+
+
+def test_sigterm_may_be_repeated() -> None:
+    with StopRequest() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.status == 143
+
+
+def test_a_second_sigint_ends_the_process_at_once() -> None:
+    code = (
+        "import os, signal; from dit_run.training.signals import StopRequest\n"
+        "with StopRequest(relayed=False):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('once', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('twice', flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "once\n")
+
+
+def test_a_launcher_s_repetition_of_sigint_is_not_a_second_one() -> None:
+    with StopRequest(relayed=True) as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.status == 130
+
+
+HELPER = """
+import os, signal, sys
+from dit_run.training.signals import ignore_signals
+child = os.fork()
+if child == 0:
+    ignore_signals()
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGINT)
+    os.write(1, b"%d\\n" % os.getpid())
+    while True:
+        signal.pause()
+os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal is Linux's")
+def test_a_helper_ignores_both_and_dies_with_its_parent() -> None:
+    with subprocess.Popen([sys.executable, "-c", HELPER], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert int(parent.stdout.readline()) > 0
+        parent.kill()
+        assert parent.stdout.read() == b""
