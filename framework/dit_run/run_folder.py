@@ -47,12 +47,14 @@ class RunFolder:
         """
         make_folder(self.path)
         descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.register_at_fork(after_in_child=lambda: _close_quietly(descriptor))
+        held = {descriptor}
+        # A forked helper that outlives this process would keep the lock with the file it inherits.
+        os.register_at_fork(after_in_child=lambda: _close_all(held))
         try:
             self._take(descriptor)
             yield
         finally:
-            _close_quietly(descriptor)
+            _close_all(held)
 
     def remove_if_empty(self) -> None:
         """Remove a folder that holds nothing but its lock; its owner calls this where a run never began."""
@@ -190,6 +192,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _close_quietly(descriptor: int) -> None:
-    with suppress(OSError):
-        os.close(descriptor)
+def _close_all(descriptors: set[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from dit_run.conditions import Conditions
 from dit_run.guidance import Guidance, guided
@@ -34,7 +34,7 @@ class Request:
     sampler: str | None = None
     """None takes the scheduler's first."""
     steps: int = 50
-    guidance: Guidance = Guidance()
+    guidance: Guidance = field(default_factory=Guidance)
     seed: int = 0
     """All noise of picture i depends on seed + i alone."""
     negative_prompt: str = ""
@@ -129,8 +129,3 @@ class Pipeline:
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
         return torch.from_numpy(np.stack(draws)).to(self.device)
-
-
-def count_parameters(module: nn.Module) -> int:
-    """How many numbers train."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

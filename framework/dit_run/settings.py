@@ -154,8 +154,9 @@ class ValidationOptions:
 class CacheOptions:
     """Where outputs of frozen encoders are kept."""
 
-    mode: Literal["auto", "off"] = "auto"
-    """`auto` keeps what frozen encoders make and reads it back; `off` encodes in every step."""
+    mode: Literal["auto", "required", "off"] = "auto"
+    """`auto` keeps what frozen encoders make and reads it back; `required` refuses a run with an encoder whose output
+    cannot be kept; `off` encodes in every step."""
     dir: Annotated[str, LocalPath, Operational] | None = None
     """The folder, shared by all runs; null is `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`."""
     num_workers: Annotated[NonNegativeInt, Operational] = 0

@@ -109,7 +109,9 @@ def test_attention_names_of_older_diffusers_are_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae.safetensors", "vae.ckpt"])
-def test_a_single_file_in_the_original_layout_gives_the_same_latents(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_file_in_the_original_layout_gives_the_same_latents(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
     monkeypatch.setattr("dit_run_plugins.vaes.kl.STABLE_DIFFUSION", config)
@@ -152,7 +154,9 @@ def test_the_fingerprint_follows_weights_and_config_but_not_slicing(tmp_path: Pa
     assert opened(first, use_slicing=True).fingerprint() == prints[0]
 
 
-def test_weights_that_cannot_be_had_are_an_error_with_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_cannot_be_had_are_an_error_with_a_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError) as caught:

@@ -131,7 +131,9 @@ def test_missing_weights_are_never_made_up(folder: Path, tmp_path: Path) -> None
     name = next(name for name in tensors if "layers.1.mlp.fc1.weight" in name)
     for file in ("config.json", "vocab.json", "merges.txt"):
         (tmp_path / file).write_bytes((folder / file).read_bytes())
-    save_file({key: value for key, value in tensors.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in tensors.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
     encoder = opened(tmp_path)
     with pytest.raises(InputError, match=r"text_encoder\.pretrained_model_name: .* lacks weights .*fc1\.weight"):
         encoder(*encoder.tokenize(["a"])[:2])

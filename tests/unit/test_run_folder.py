@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -55,16 +56,15 @@ def test_a_forked_helper_does_not_keep_the_lock(folder: RunFolder) -> None:
     with folder.lock():
         helper = os.fork()
         if helper == 0:
-            os.close(writing)
-            os.read(reading, 1)
-            os._exit(0)
+            os.write(writing, b"x")
+            signal.pause()
+        os.read(reading, 1)
     try:
         with folder.lock():
             pass
     finally:
-        os.close(writing)
+        os.kill(helper, signal.SIGKILL)
         os.waitpid(helper, 0)
-        os.close(reading)
 
 
 def test_locking_makes_the_folder(tmp_path: Path) -> None:

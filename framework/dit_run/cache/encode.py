@@ -42,7 +42,7 @@ def encode_latents(vae: VAE, images: Tensor, dtype: torch.dtype | None = None) -
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     if not vae.cacheable:
         return vae.encode(pixels)
-    parts = [_encode_chunk(vae, chunk, dtype) for chunk in pixels.split(chunk_size(images.device)[0])]
+    parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, chunk_size(images.device)[0])]
     spreads = [spread for _, spread in parts if spread is not None]
     return torch.cat([mean for mean, _ in parts]), torch.cat(spreads) if spreads else None
 

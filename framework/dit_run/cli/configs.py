@@ -1,12 +1,18 @@
-"""Arguments that commands taking a config share."""
+"""Arguments that commands taking configs share, and how they become a config."""
 
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from dit_run.config.resolve import Resolution, resolve
+from dit_run.registry import Registry, discover
 
-__all__ = ["add_config", "add_plugin_flags", "resolved"]
+__all__ = ["add_config", "add_plugin_flags", "installed", "read", "resolved", "split"]
+
+_OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -20,17 +26,28 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_plugin_flags(parser: argparse.ArgumentParser) -> None:
     """``--no-plugin NAME`` and ``--no-config-plugins``."""
-    parser.add_argument("--no-plugin", action="append", default=[], metavar="NAME", help="leave an installed plugin out")
     parser.add_argument(
-        "--no-config-plugins", action="store_true", help="refuse plugin files that the config names"
+        "--no-plugin", action="append", default=[], metavar="NAME", help="leave an installed plugin out"
     )
+    parser.add_argument("--no-config-plugins", action="store_true", help="refuse plugin files that the config names")
 
 
 def resolved(arguments: argparse.Namespace, *extra: str) -> Resolution:
     """The config that the arguments mean; ``extra`` are further ``key=value``. Raises ConfigError."""
-    return resolve(
-        arguments.config,
-        [*arguments.overrides, *extra],
-        disabled=arguments.no_plugin,
-        config_plugins=not arguments.no_config_plugins,
-    )
+    return read(arguments.config, [*arguments.overrides, *extra], arguments, installed(arguments))
+
+
+def installed(arguments: argparse.Namespace) -> Registry:
+    """The installed plugins but for those that ``--no-plugin`` leaves out."""
+    return discover(disabled=arguments.no_plugin)
+
+
+def read(path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry) -> Resolution:
+    """One config over a registry, as the flags say. Raises ConfigError."""
+    return resolve(path, overrides, registry=registry, config_plugins=not arguments.no_config_plugins)
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths or keys, and ``section.key=value`` arguments, for commands that take several of the former."""
+    overrides = [word for word in words if _OVERRIDE.match(word) and not Path(word).exists()]
+    return [word for word in words if word not in overrides], overrides

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dit_run.cli.loading import add_plugin_flags, installed, resolved
+from dit_run.cli.configs import add_plugin_flags, installed, read
 from dit_run.config.identity import Difference, absolute, differences, operational_keys
 from dit_run.config.keys import key_name
 from dit_run.settings import Config
@@ -26,7 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     registry = installed(arguments)
     before, after = (
-        resolved(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
+        read(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
     )
     found = differences(_meaning(before), _meaning(after))
     operational = operational_keys(before) | operational_keys(after)

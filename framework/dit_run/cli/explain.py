@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from dit_run.cli.loading import add_plugin_flags, resolved, split
+from dit_run.cli.configs import add_plugin_flags, installed, read, split
 from dit_run.cli.render import json_text, print_problems
 from dit_run.config.explain import Explanation, explain
 from dit_run.config.keys import key_name
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     keys, overrides = split(arguments.words)
-    config = resolved(arguments.config, overrides, arguments).config
+    config = read(arguments.config, overrides, arguments, installed(arguments)).config
     found = [item for key in keys for item in explain(config, key)] if keys else explain(config)
     print_problems(config.notices)
     if arguments.format == "json":

@@ -82,8 +82,7 @@ class ConsoleReporter:
             self._progress.start()
             self._task = self._progress.add_task(name, total=total, completed=done, text=text)
         assert self._task is not None
-        known = {"text": text} if text else {}
-        self._progress.update(self._task, description=name, completed=done, total=total, **known)
+        self._progress.update(self._task, description=name, completed=done, total=total, text=text)
 
     def _stop(self) -> None:
         if self._progress is not None:

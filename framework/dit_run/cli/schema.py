@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dit_run.cli.loading import add_plugin_flags, installed
+from dit_run.cli.configs import add_plugin_flags, installed
 from dit_run.cli.render import json_text
 from dit_run.config.reference import reference
 from dit_run.config.resolve import registry_of

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dit_run.cli.loading import add_plugin_flags, installed, resolved, split
+from dit_run.cli.configs import add_plugin_flags, installed, read, split
 from dit_run.cli.render import FORMATS, as_github, as_json, json_text, print_problems
 from dit_run.problems import ConfigError, Problem
 from dit_run.registry import Registry
@@ -36,7 +36,7 @@ def _problems(
     path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry
 ) -> tuple[Problem, ...]:
     try:
-        return resolved(path, overrides, arguments, registry).config.notices
+        return read(path, overrides, arguments, registry).config.notices
     except ConfigError as error:
         return error.problems
 

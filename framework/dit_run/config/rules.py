@@ -12,7 +12,7 @@ from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run.settings import Choice, Config
 
-__all__ = ["check_rules", "latent_problems", "replace_value", "sorted_problems"]
+__all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value", "sorted_problems"]
 
 _MOST_ROUNDS = 4
 
@@ -32,11 +32,16 @@ def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008
             break
         for adjustment in adjustments:
             config = _adjust(config, adjustment)
-    problems = [_placed(finding, config) for finding in findings if isinstance(finding, Problem)]
-    errors = [problem for problem in problems if problem.severity == "error"]
-    if errors:
-        raise ConfigError(sorted_problems(errors))
-    return dataclasses.replace(config, notices=(*config.notices, *problems))
+    problems = [finding for finding in findings if isinstance(finding, Problem)]
+    refuse(config, (problem for problem in problems if problem.severity == "error"))
+    return dataclasses.replace(config, notices=(*config.notices, *(_placed(problem, config) for problem in problems)))
+
+
+def refuse(config: Config, problems: Iterable[Problem]) -> None:
+    """Raise ConfigError with the problems at their places, if there are any."""
+    placed = [_placed(problem, config) for problem in problems]
+    if placed:
+        raise ConfigError(sorted_problems(placed))
 
 
 def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
@@ -197,6 +202,20 @@ CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
 
 
 # ---------------------------------------------------------------------------------------------- for rules of components
+
+
+def encoder_problems(config: Config, section: str, *, because: str) -> Iterator[Problem]:
+    """A problem where ``cache.mode`` is ``required`` and the encoder of a section (``vae``, ``text_encoder``) has an
+    output that cannot be kept. For the rule of such an encoder, and for the engine when encoders are built."""
+    if config.cache.mode == "required":
+        yield Problem(
+            "not-cacheable",
+            f"cache.mode is required, but the output of {section} {getattr(config, section).type} cannot be kept: "
+            f"{because}",
+            ("cache", "mode"),
+            related=((section, "type"),),
+            help=("set cache.mode: auto, which keeps what can be kept",),
+        )
 
 
 def latent_problems(

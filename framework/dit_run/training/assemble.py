@@ -12,11 +12,10 @@ from torch import nn
 
 from dit_run.cache.encode import encode_captions
 from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
-from dit_run.config.rules import check_rules, latent_problems
+from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose
 from dit_run.factories import make
-from dit_run.problems import ConfigError
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.settings import Choice, Config
 from dit_run.training.learner import Learner, parameter_roles, trainable_parameters
@@ -63,9 +62,11 @@ def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple
         data = build_data(config, global_batch)
         config = check_rules(config, Facts(total_steps=data.plan.total_steps))
         built = encoders.result()
-    problems = list(latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
-    if problems:
-        raise ConfigError(problems)
+    refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
+    if built.text.trainable:
+        refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
+    if not built.vae.cacheable:
+        refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
     return config, data, built
 
 

@@ -140,12 +140,12 @@ def batches(
         for positions in layout.micro_batches(first_step, end_step):
             yield visits.__getitems__(positions)
         return
-    loader = DataLoader(
+    loader: DataLoader[Any] = DataLoader(
         visits,  # type: ignore[arg-type]
         batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetch,
-        collate_fn=_whole,
+        collate_fn=_whole,  # type: ignore[arg-type]
         pin_memory=pin,
         multiprocessing_context="forkserver",
         worker_init_fn=partial(_begin_worker, setup),

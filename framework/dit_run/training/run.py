@@ -116,12 +116,12 @@ class _Run:
         self.run_id = self.processes.on_first(self.folder.run_id)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints", self.run_id)
         contents, where = self._found()
-        if contents is not None and self._finished():
-            step = contents.state["step"]
-            return Outcome(self.folder.path, step, step, 0, already_finished=True)
         if contents is not None and self.fork_from is None:
             known = check_rules(self.config, Facts(total_steps=contents.state["total_steps"]))
             refuse_other_run(known, contents.state, self.folder.path)
+            if self._finished():
+                step = contents.state["step"]
+                return Outcome(self.folder.path, step, step, 0, already_finished=True)
         layout, device = self._layout(contents), self.processes.device
         self._set_up_torch(contents)
         self.config, data, encoders = prepare(self.config, global_batch=layout.global_batch, device=device)
@@ -151,7 +151,7 @@ class _Run:
 
     def _finished(self) -> bool:
         status = self.processes.on_first(lambda: dict(self.folder.read_status() or {}))
-        return status.get("state") == "finished" and self.fork_from is None
+        return status.get("state") == "finished"
 
     def _layout(self, contents: CheckpointContents | None) -> Layout:
         training, count = self.config.training, self.processes.count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
             "meters": loop.meters.state(),
             "best": loop.best,
             "bad_steps": loop.bad_steps,
+            "prompts": list(loop.watch.prompts),
             "scaler": loop.step.scaler.state_dict(),
             "identity": identity(config),
             "versions": versions(),
@@ -97,7 +99,7 @@ def _checkpoint_in(source: Path) -> Path:
     return found[-1]
 
 
-def refuse_other_run(config: Config, state: dict[str, Any], folder: Path) -> None:
+def refuse_other_run(config: Config, state: Mapping[str, Any], folder: Path) -> None:
     """Raises InputError when a run would continue with a config that learns something else."""
     changed = differences(state["identity"], identity(config))
     if changed:
@@ -105,9 +107,9 @@ def refuse_other_run(config: Config, state: dict[str, Any], folder: Path) -> Non
             f"\n  {'.'.join(map(str, change.path))}: {change.before!r} -> {change.after!r}" for change in changed
         )
         raise InputError(
-            f"{folder} holds an unfinished run with another config:{lines}\n"
-            "Continue it with the old values, start another run with --fresh DIR, or carry its weights over with "
-            "--fork DIR"
+            f"{folder} holds a run with another config:{lines}\n"
+            "Continue it with the old values, start another run with --fresh DIR, or go on from its checkpoint under "
+            "the new ones with --fork DIR"
         )
     if state["streams_version"] != STREAMS_VERSION:
         raise InputError(

@@ -68,7 +68,8 @@ def denoising_loss(learner: nn.Module, scheduler: Scheduler, examples: Examples,
     with precision.autocast():
         output = learner(noisy, timesteps, examples.text)
     error = (output.float() - target.float()).square().flatten(1).mean(1)
-    return error * scheduler.weight(timesteps)
+    weighted: Tensor = error * scheduler.weight(timesteps)
+    return weighted
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class TrainingStep:
             seed_dropout(self._seed, step, first_index + index)
             with self._gradients.micro_batch(index, last=index == count - 1):
                 loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
-                self.scaler.scale(loss / self._gradients.divisor).backward()
+                self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None
         return self._update(step, total / count)

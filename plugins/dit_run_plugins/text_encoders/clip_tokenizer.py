@@ -35,10 +35,10 @@ class ClipTokenizer:
             self._tokenizer = _tokenizer(*self._files)
         except Exception as error:
             raise weights.error(f"has a tokenizer that cannot be read: {file}: {error}") from error
-        ids = [self._tokenizer.token_to_id(marker) for marker in (START, END)]
-        if None in ids:
+        start, end = (self._tokenizer.token_to_id(marker) for marker in (START, END))
+        if start is None or end is None:
             raise weights.error(f"has a tokenizer without {START} and {END}, so none of CLIP's: {file}")
-        self._start, self._end = ids
+        self._start, self._end = start, end
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
         """Token ids int64 [n, max_length] and their mask."""

@@ -67,10 +67,12 @@ def build(options: AutoencoderKl) -> KlVae:
 def fits(context: RuleContext) -> Iterator[Problem]:
     """A rule: image size, patch size and channels fit, where a local folder or a well-known name tells."""
     name = context.options.pretrained_model_name
-    config = Pretrained(name, "vae.pretrained_model_name").local_object(*CONFIG_FILES)
-    if config is None and local_path(name) is None and name in _KNOWN:
-        config = dict(STABLE_DIFFUSION)
-    channels, blocks = (config or {}).get("latent_channels"), (config or {}).get("block_out_channels")
+    local = local_path(name)
+    if local.is_file() if local is not None else name in _KNOWN:
+        config: Mapping[str, Any] = STABLE_DIFFUSION
+    else:
+        config = Pretrained(name, "vae.pretrained_model_name").local_object(*CONFIG_FILES) or {}
+    channels, blocks = config.get("latent_channels"), config.get("block_out_channels")
     return latent_problems(
         context.config,
         vae=context.path,

@@ -35,7 +35,7 @@ class Halves(nn.Module):
         return self._sliced(self.decoder, latents).clamp(-1, 1)
 
     def _sliced(self, network: LazyNetwork, batch: Tensor) -> Tensor:
-        parts: Iterable[Tensor] = batch.split(1) if self._use_slicing else (batch,)
+        parts: Iterable[Tensor] = torch.split(batch, 1) if self._use_slicing else (batch,)
         return torch.cat([network(part).float() for part in parts])
 
 

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from dit_run import Component, Kind
-from dit_run.options import HubOrPath, LocalPath, NonNegativeInt, Operational, PositiveFloat, PositiveInt, Secret, bounds
+from dit_run.options import (
+    HubOrPath,
+    LocalPath,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+    Secret,
+    bounds,
+)
 from dit_run.registry import Origin, Plugin
 
 

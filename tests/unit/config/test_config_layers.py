@@ -58,7 +58,9 @@ def test_a_missing_config(registry: Registry, tmp_path: Path) -> None:
 
 
 def test_arguments_lie_on_top(load: Load) -> None:
-    config = load("training: {batch_size: 4}\n", "training.batch_size=8", "data.num_samples=null", "optimizer={eps: 1e-4}")
+    config = load(
+        "training: {batch_size: 4}\n", "training.batch_size=8", "data.num_samples=null", "optimizer={eps: 1e-4}"
+    )
     assert (config.training.batch_size, config.data.common.num_samples) == (8, None)
     assert config.optimizer.options.eps == 1e-4
 

@@ -1,0 +1,44 @@
+"""``dit-run eval``: score a trained run with its metrics."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from dit_run.problems import InputError
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="on top of its config: sampling.steps=20")
+    parser.add_argument("--checkpoint", metavar="NAME", help="step-00000100; the newest whole one by default")
+    parser.add_argument("--no-ema", action="store_true", help="take the live weights, not their average")
+    parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files that the run carries")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dit_run.trained import open_run
+    from dit_run.training.assemble import build_data
+    from dit_run.training.watch import score
+
+    trained = open_run(
+        Path(arguments.run),
+        arguments.overrides,
+        checkpoint=arguments.checkpoint,
+        ema=not arguments.no_ema,
+        allow_plugins=arguments.allow_plugins,
+    )
+    if not trained.config.metrics:
+        raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
+    scores = score(trained.config, build_data(trained.config, 1), trained.pipeline)
+    if arguments.json:
+        print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))
+    else:
+        print(trained.checkpoint.name)
+        for name, value in scores.items():
+            print(f"{name}  {value:.4f}")
+    return 0

@@ -1,0 +1,88 @@
+"""``dit-run sample``: pictures from prompts with a trained run."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from dit_run.problems import InputError
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to draw; none takes the run's own prompts")
+    parser.add_argument("--prompts", dest="file", metavar="FILE", help="a text file with a prompt a line")
+    parser.add_argument("--output", metavar="DIR", help="where pictures go (default: RUN/samples)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps")
+    parser.add_argument("--guidance-scale", type=float, metavar="G", help="1 is none")
+    parser.add_argument("--sampler", metavar="NAME", help="one that the run's scheduler offers")
+    parser.add_argument("--seed", type=int, metavar="S", help="picture i depends on S + i alone")
+    parser.add_argument("--size", metavar="HxW", help="pixels; the training size by default")
+    parser.add_argument("--negative-prompt", default="", metavar="T", help="what to move away from")
+    parser.add_argument("--num-images", type=int, default=1, metavar="K", help="pictures per prompt")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="pictures at a time")
+    parser.add_argument("--checkpoint", metavar="NAME", help="step-00000100; the newest whole one by default")
+    parser.add_argument("--no-ema", action="store_true", help="take the live weights, not their average")
+    parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files that the run carries")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    prompts = _prompts(arguments)
+    size = _size(arguments.size)
+    from dit_run.trained import open_run
+
+    opened = open_run(
+        Path(arguments.run),
+        checkpoint=arguments.checkpoint,
+        ema=not arguments.no_ema,
+        allow_plugins=arguments.allow_plugins,
+    )
+    from rich.console import Console
+
+    from dit_run.drawing import draw
+
+    drawn = draw(
+        opened,
+        [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
+        output=Path(arguments.output) if arguments.output else Path(arguments.run) / "samples",
+        steps=arguments.steps,
+        guidance_scale=arguments.guidance_scale,
+        sampler=arguments.sampler,
+        seed=arguments.seed,
+        size=size,
+        negative_prompt=arguments.negative_prompt,
+        batch_size=arguments.batch_size,
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    for path, prompt in zip(drawn.paths, drawn.prompts, strict=True):
+        console.print(f"{path}  {prompt}", markup=False)
+    console.print(f"all of them: {drawn.grid}", markup=False)
+    return 0
+
+
+def _prompts(arguments: argparse.Namespace) -> list[str]:
+    if arguments.num_images < 1 or arguments.batch_size < 1:
+        raise InputError("--num-images and --batch-size are at least 1")
+    if arguments.file is None:
+        return list(arguments.prompts)
+    path = Path(arguments.file)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from error
+    read = [line.strip() for line in lines if line.strip()]
+    if not read:
+        raise InputError(f"--prompts {path} holds no prompt; write one a line")
+    return [*arguments.prompts, *read]
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None or not (int(match[1]) and int(match[2])):
+        raise InputError(f"--size is height x width in pixels, such as 256x384, not {text!r}")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,92 @@
+"""Drawing: a request to a trained run, and its pictures as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dit_run.pictures import grid, save_png
+from dit_run.problems import InputError
+from dit_run.sampling import Request
+from dit_run.trained import Trained
+
+__all__ = ["Drawn", "draw"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures on disk, in the order of their prompts."""
+
+    paths: tuple[Path, ...]
+    prompts: tuple[str, ...]
+    grid: Path
+
+
+def draw(
+    trained: Trained,
+    prompts: Sequence[str],
+    *,
+    output: Path,
+    steps: int | None = None,
+    guidance_scale: float | None = None,
+    sampler: str | None = None,
+    seed: int | None = None,
+    size: tuple[int, int] | None = None,
+    negative_prompt: str = "",
+    batch_size: int = 16,
+) -> Drawn:
+    """One PNG per prompt and a ``grid.png`` of all; what is None comes from the run's ``sampling`` section.
+
+    Names sort in the order of the prompts, and numbers go on after those that are there, so that nothing is
+    overwritten; prompt, seed and run are in each file's metadata. Raises InputError for what does not fit.
+    """
+    config = trained.config
+    options = config.sampling
+    _refuse_untrained_guidance(trained, guidance_scale)
+    chosen = replace(
+        options,
+        steps=options.steps if steps is None else steps,
+        guidance_scale=options.guidance_scale if guidance_scale is None else guidance_scale,
+        sampler=options.sampler if sampler is None else sampler,
+        seed=options.seed if seed is None else seed,
+    )
+    request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
+    height, width = size or (request.height, request.width)
+    request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
+    images = list(trained.pipeline.images(request))
+    output.mkdir(parents=True, exist_ok=True)
+    first = _first_free(output)
+    paths = [output / f"{first + index:05d}-{_slug(prompt)}.png" for index, prompt in enumerate(prompts)]
+    for index, (path, image, prompt) in enumerate(zip(paths, images, prompts, strict=True)):
+        save_png(path, image, _metadata(trained, prompt, request.seed + index))
+    sheet = output / ("grid.png" if first == 0 else f"grid-{first:05d}.png")
+    save_png(sheet, grid(images, prompts))
+    return Drawn(tuple(paths), tuple(prompts), sheet)
+
+
+def _refuse_untrained_guidance(trained: Trained, scale: float | None) -> None:
+    if scale not in (None, 1.0) and trained.config.training.caption_dropout == 0:
+        raise InputError(
+            f"--guidance-scale {scale:g}: this run was trained with training.caption_dropout 0, so guidance has no "
+            "trained condition to move away from; take 1"
+        )
+
+
+def _metadata(trained: Trained, prompt: str, seed: int) -> dict[str, str]:
+    return {
+        "prompt": prompt,
+        "seed": str(seed),
+        "run": str(trained.run_dir),
+        "checkpoint": trained.checkpoint.name,
+    }
+
+
+def _first_free(folder: Path) -> int:
+    numbers = [int(match[1]) for path in folder.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
+    return max(numbers, default=-1) + 1
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "empty"

@@ -1,0 +1,86 @@
+"""A trained run, opened to draw with: its config, encoders and the weights of a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_run.checkpoint.store import Checkpoints, load, load_weights
+from dit_run.config.resolve import resolve
+from dit_run.problems import InputError
+from dit_run.registry import Registry
+from dit_run.run_folder import RunFolder
+from dit_run.sampling import Pipeline
+from dit_run.settings import Config
+from dit_run.training.assemble import build_encoders, build_learner, build_scheduler
+from dit_run.training.processes import choose_device
+from dit_run.training.step import Precision
+
+__all__ = ["Trained", "open_run"]
+
+_DEFAULT_PROMPTS = ("a photo",)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What :func:`open_run` gives."""
+
+    run_dir: Path
+    checkpoint: Path
+    config: Config
+    registry: Registry
+    pipeline: Pipeline
+    prompts: tuple[str, ...]
+    """Those of the run's own previews."""
+
+
+def open_run(
+    run_dir: Path,
+    overrides: Sequence[str] = (),
+    *,
+    checkpoint: str | None = None,
+    ema: bool = True,
+    allow_plugins: bool = False,
+) -> Trained:
+    """Open a run folder; needs it and the frozen encoders' weights alone, no data.
+
+    ``overrides`` are ``section.key=value`` on top of its config.
+    ``checkpoint`` names one (``step-00000100``), else the newest whole one is taken. Raises InputError for a folder
+    that is no run or has no such checkpoint, and where it carries plugin files that ``allow_plugins`` does not allow.
+    """
+    folder = RunFolder(run_dir)
+    if not folder.config.is_file():
+        raise InputError(f"{run_dir} is no run folder: it has no config.yaml")
+    resolution = resolve(folder.config, overrides, config_plugins=allow_plugins)
+    config = resolution.config
+    path = _checkpoint(folder, checkpoint)
+    device = choose_device(config.training.device)
+    encoders = build_encoders(config, device)
+    learner = build_learner(config, encoders, device)
+    learner.load_tensors(load_weights(path, ema=ema), where=str(path))
+    pipeline = Pipeline(
+        learner=learner.eval().requires_grad_(False),
+        conditions=encoders.conditions,
+        vae=encoders.vae,
+        scheduler=build_scheduler(config, encoders),
+        patch_size=learner.model.patch_size,  # type: ignore[arg-type]
+        device=device,
+        precision=Precision.of(config.training.mixed_precision, device),
+    )
+    prompts = config.sampling.prompts or tuple(load(path).state.get("prompts", ())) or _DEFAULT_PROMPTS
+    return Trained(folder.path, path, config, resolution.registry, pipeline, prompts)
+
+
+def _checkpoint(folder: RunFolder, name: str | None) -> Path:
+    checkpoints = Checkpoints(folder.path / "checkpoints", folder.run_id())
+    if name is None:
+        newest = checkpoints.newest_valid().path
+        if newest is None:
+            raise InputError(f"{folder.path} has no checkpoint yet")
+        return newest
+    path = folder.path / "checkpoints" / name
+    if not path.is_dir():
+        there = ", ".join(found.name for found in checkpoints.paths()) or "none"
+        raise InputError(f"{folder.path} has no checkpoint {name!r}; there are: {there}")
+    return path
