@@ -9,13 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from dit_run.problems import InputError
 
-__all__ = ["Carried", "PluginFile", "PluginFiles"]
-
-T = TypeVar("T")
+__all__ = ["PluginFile", "PluginFiles"]
 
 
 @dataclass(frozen=True)
@@ -59,19 +57,15 @@ class PluginFile:
         """
         known = sys.modules.get(self.name)
         loader = getattr(known, "__loader__", None)
-        if known is not None and isinstance(loader, _Loader) and loader.file == self:
-            return known
-        if not isinstance(loader, _Loader):
-            self._refuse_taken_name(known)
-        return self._execute(known)
-
-    def _refuse_taken_name(self, known: ModuleType | None) -> None:
-        origin = getattr(known, "__file__", None) or _origin(self.name) if known is None else _where(known)
-        if origin is not None and Path(origin) != self.path:
-            raise InputError(
-                f"the plugin file {self.path} cannot be imported as {self.name!r}: that is already the module "
-                f"{origin}; rename the file"
-            )
+        if known is not None and isinstance(loader, _Loader):
+            return known if loader.file == self else self._execute(known)
+        where = _origin(self.name) if known is None else getattr(known, "__file__", None) or "built into Python"
+        if where is None or _same(where, self.path):
+            return self._execute(None) if known is None else known
+        raise InputError(
+            f"the plugin file {self.path} cannot be imported as {self.name!r}: that already means the module {where}; "
+            "rename the file"
+        )
 
     def _execute(self, replaced: ModuleType | None) -> ModuleType:
         loader = _Loader(self)
@@ -90,14 +84,16 @@ class PluginFile:
         return module
 
 
-def _where(module: ModuleType) -> str:
-    return getattr(module, "__file__", None) or f"{module.__name__} of Python"
-
-
 def _origin(name: str) -> str | None:
     """Where a name that is not imported yet would come from; a bare folder is no module."""
     spec = importlib.util.find_spec(name)
-    return None if spec is None else spec.origin
+    if spec is None or spec.origin is None:
+        return None
+    return spec.origin if spec.has_location else "built into Python"
+
+
+def _same(where: str, path: Path) -> bool:
+    return Path(where).resolve() == path.resolve()
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -114,7 +110,11 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 @dataclass(frozen=True)
 class PluginFiles:
-    """Plugin files that travel: where this is unpickled, they have been imported, whatever the file has become."""
+    """Plugin files that travel: where this is unpickled they are imported, as they were here.
+
+    An object that goes to another process and holds what they define has this as its first field: fields are
+    unpickled in order.
+    """
 
     files: tuple[PluginFile, ...] = ()
 
@@ -126,14 +126,3 @@ def _arrive(files: tuple[PluginFile, ...]) -> PluginFiles:
     for file in files:
         file.load()
     return PluginFiles(files)
-
-
-@dataclass(frozen=True)
-class Carried(Generic[T]):
-    """A value for another process, made of what plugin files define: they are imported there before it is unpickled."""
-
-    plugins: PluginFiles
-    value: T
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Carried, (self.plugins, self.value)

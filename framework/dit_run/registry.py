@@ -7,23 +7,22 @@ the config names, then an installed package, then what is built in.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import importlib.util
 import os
 import sys
-import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from types import ModuleType
-
-import pluggy
+from typing import Any
 
 from dit_run import hookspecs
 from dit_run.components import Component, Kind
+from dit_run.offers import Failure, load_offers
+from dit_run.plugin_files import PluginFile, PluginFiles
 from dit_run.problems import InputError
+from dit_run.provenance import source_digest
 
 __all__ = [
     "BUILT_IN_DISTRIBUTION",
@@ -53,14 +52,6 @@ class Origin(IntEnum):
 
 
 @dataclass(frozen=True)
-class Failure:
-    """Why a plugin could not be loaded."""
-
-    message: str
-    traceback: str = ""
-
-
-@dataclass(frozen=True)
 class Plugin:
     """One plugin, loaded or not."""
 
@@ -71,10 +62,18 @@ class Plugin:
     """What the entry point names, or the file's path."""
     distribution: str = ""
     version: str = ""
-    digest: str = ""
-    """sha256 of the file, for a plugin in one file."""
     components: tuple[Component, ...] = ()
     failure: Failure | None = None
+    file: PluginFile | None = None
+    """For a plugin in one file."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
+        if self.file is not None:
+            return self.file.digest
+        where = getattr(sys.modules.get(self.source.partition(":")[0]), "__file__", None)
+        return source_digest(Path(where)) if where else ""
 
     def __str__(self) -> str:
         if self.origin is Origin.FILE:
@@ -82,7 +81,7 @@ class Plugin:
         return f"{self.name} ({self.distribution} {self.version})"
 
 
-class UnknownType(InputError):
+class UnknownType(InputError, LookupError):
     """No component, or no single one, is meant by a kind and type. Exit status 2."""
 
     def __init__(
@@ -116,18 +115,22 @@ class Registry:
 
     def components(self, kind: Kind) -> dict[str, Component]:
         """The components of a kind by type, sorted; one for each type that is not in conflict."""
-        types = sorted({component.type for _, component in self._offers() if component.kind is kind})
-        return {type: self.component(kind, type) for type in types if len(self.rivals(kind, type)) == 1}
+        return {type: self.component(kind, type) for type in self.types(kind) if len(self.rivals(kind, type)) == 1}
 
     def types(self, kind: Kind) -> tuple[str, ...]:
         """All registered types of a kind, sorted, those in conflict too."""
-        return tuple(sorted({component.type for _, component in self._offers() if component.kind is kind}))
+        return tuple(sorted(type for offered, type in self._offers if offered is kind))
 
     def rivals(self, kind: Kind, type: str) -> tuple[Plugin, ...]:
         """The plugins of the highest rank that offer this type: more than one is a conflict."""
-        offering = [plugin for plugin, c in self._offers() if (c.kind, c.type) == (kind, type)]
+        offering = self._offers.get((kind, type), ())
         best = max((plugin.origin for plugin in offering), default=None)
         return tuple(plugin for plugin in offering if plugin.origin is best)
+
+    def shadowing(self, kind: Kind, type: str) -> tuple[Plugin, ...]:
+        """The plugins of a lower rank whose component of this type is replaced."""
+        rivals = self.rivals(kind, type)
+        return tuple(plugin for plugin in self._offers.get((kind, type), ()) if plugin not in rivals)
 
     def shadowed(self, plugin: Plugin) -> tuple[Component, ...]:
         """The plugin's components that another plugin of a higher rank replaces."""
@@ -138,8 +141,48 @@ class Registry:
         """The plugins that did not load."""
         return tuple(plugin for plugin in self.plugins if plugin.failure)
 
-    def _offers(self) -> Iterator[tuple[Plugin, Component]]:
-        return ((plugin, component) for plugin in self.plugins for component in plugin.components)
+    @property
+    def files(self) -> PluginFiles:
+        """The plugin files, for another process: they are imported where this is unpickled."""
+        return PluginFiles(tuple(plugin.file for plugin in self.plugins if plugin.file))
+
+    def with_file(self, path: Path) -> Registry:
+        """This registry and the plugin in a file that a config names.
+
+        Raises InputError naming the file where it fails: a config asked for it.
+        """
+        plugin = _load_file(path)
+        for other in self.plugins:
+            if other.file and plugin.file and other.name == plugin.name and other.file.path != plugin.file.path:
+                raise InputError(
+                    f"the plugin files {other.source} and {plugin.source} have one name, and so would be one module; "
+                    "rename one"
+                )
+        return Registry((*(other for other in self.plugins if other.source != plugin.source), plugin))
+
+    def record(self, kind: Kind, type: str) -> dict[str, Any]:
+        """Plain values that say whose component a type means: what a run notes about where it comes from."""
+        plugin = self.plugin(kind, type)
+        return {
+            "component": f"{kind}.{type}",
+            "plugin": plugin.name,
+            "origin": str(plugin.origin),
+            "distribution": plugin.distribution,
+            "version": plugin.version,
+            "source": plugin.source,
+            "digest": plugin.digest,
+            "shadows": [str(other) for other in self.shadowing(kind, type)],
+        }
+
+    @cached_property
+    def _offers(self) -> dict[tuple[Kind, str], tuple[Plugin, ...]]:
+        """Who offers each kind and type."""
+        offers: dict[tuple[Kind, str], tuple[Plugin, ...]] = {}
+        for plugin in self.plugins:
+            for component in plugin.components:
+                key = component.kind, component.type
+                offers[key] = (*offers.get(key, ()), plugin)
+        return offers
 
     def _chosen(self, kind: Kind, type: str) -> tuple[Plugin, Component]:
         rivals = self.rivals(kind, type)
@@ -149,118 +192,89 @@ class Registry:
         return rivals[0], component
 
 
+# ---------------------------------------------------------------------------------------------------------- discovery
+
+
 def discover(
     config_plugins: Sequence[Path] = (), *, disabled: Collection[str] = (), third_party: bool | None = None
 ) -> Registry:
     """Load the built-in plugins, the installed ones and the files that a config names.
 
-    ``disabled`` names plugins to leave out; ``third_party`` False leaves out all that are not built in (None: as the
-    environment variable DIT_RUN_DISABLE_PLUGINS says). Raises InputError for a file that fails: a config asked for it.
+    ``disabled`` names installed plugins, or their distributions, to leave out; ``third_party`` False leaves out all
+    that are not built in (None: as the environment variable DIT_RUN_DISABLE_PLUGINS says). Raises InputError for a
+    file that fails, because a config asked for it, and for a name in ``disabled`` that means nothing.
     """
     if third_party is None:
         third_party = os.environ.get(DISABLE_VARIABLE, "") not in ("1", "true")
-    points = [point for point in _entry_points() if point.name not in disabled]
-    installed = [_load_entry_point(point) for point in points if third_party or _origin(point) is Origin.BUILT_IN]
-    files = [_load_file(path) for path in config_plugins]
-    return Registry((*installed, *files))
+    found = sorted(_found(), key=lambda plugin: (plugin.origin, plugin.distribution, plugin.name))
+    _refuse_unknown(disabled, found)
+    wanted = [plugin for plugin in found if not {plugin.name, plugin.distribution} & set(disabled)]
+    registry = Registry(tuple(p.loaded() for p in wanted if third_party or p.origin is Origin.BUILT_IN))
+    for path in config_plugins:
+        registry = registry.with_file(path)
+    return registry
 
 
-def _entry_points() -> list[importlib.metadata.EntryPoint]:
-    """One of each (name, distribution), built-in ones first, then by distribution and name."""
-    points = {
-        (p.name, _distribution(p)[0]): p for p in importlib.metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP)
-    }
-    return sorted(points.values(), key=lambda point: (_origin(point), _distribution(point), point.name))
+@dataclass(frozen=True)
+class _Found:
+    """A plugin that is installed, not loaded yet."""
+
+    point: EntryPoint
+    distribution: str
+    version: str
+    failure: Failure | None = field(default=None)
+
+    @property
+    def name(self) -> str:
+        return self.point.name
+
+    @property
+    def origin(self) -> Origin:
+        return Origin.BUILT_IN if self.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
+
+    def loaded(self) -> Plugin:
+        components, failure = load_offers(self.point.load)
+        return Plugin(self.name, self.origin, self.point.value, self.distribution, self.version, components, failure)
 
 
-def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    return (point.dist.name, point.dist.version) if point.dist else ("", "")
+def _refuse_unknown(disabled: Collection[str], found: Sequence[_Found]) -> None:
+    known = {plugin.name for plugin in found} | {plugin.distribution for plugin in found}
+    for name in disabled:
+        if name not in known:
+            names = ", ".join(sorted({plugin.name for plugin in found}))
+            raise InputError(f"there is no installed plugin {name!r} to leave out; there are {names}")
 
 
-def _origin(point: importlib.metadata.EntryPoint) -> Origin:
-    return Origin.BUILT_IN if _distribution(point)[0] == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
+def _found() -> Iterator[_Found]:
+    """The plugins of each distribution that is first of its name on the path; only those that have some are read."""
+    seen = set()
+    for distribution in distributions():
+        text = distribution.read_text("entry_points.txt") or ""
+        if f"[{hookspecs.ENTRY_POINT_GROUP}]" not in text:
+            continue
+        name, version = _identity(distribution)
+        if name not in seen:
+            seen.add(name)
+            points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
+            yield from (_Found(point, name, version) for point in points)
 
 
-def _load_entry_point(point: importlib.metadata.EntryPoint) -> Plugin:
-    distribution, version = _distribution(point)
-    components, failure = _offered(point.name, point.load)
-    return Plugin(point.name, _origin(point), point.value, distribution, version, "", components, failure)
+def _identity(distribution: Distribution) -> tuple[str, str]:
+    """Name and version; those of the folder where its metadata cannot be read."""
+    metadata = distribution.metadata
+    return metadata["Name"] or "unknown", metadata["Version"] or "unknown"
 
 
 def _load_file(path: Path) -> Plugin:
-    if not path.is_file():
-        raise InputError(f"the config names the plugin file {path}, which does not exist (plugins)")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    components, failure = _offered(path.stem, lambda: import_file(path))
+    file = PluginFile.read(path)
+    components, failure = load_offers(file.load)
     if failure:
-        raise InputError(f"the plugin file {path} did not load: {failure.message}")
-    return Plugin(path.stem, Origin.FILE, str(path), digest=digest, components=components)
+        raise InputError(f"the plugin file {file.path} did not load: {failure.message}{_hint(file, failure)}")
+    return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
 
 
-def import_file(path: Path) -> ModuleType:
-    """Import a plugin file under its stem, so that what it defines can be pickled to another process that has done the
-    same. Raises InputError for a stem that is no module name or already means another module."""
-    name = path.stem
-    if not name.isidentifier():
-        raise InputError(f"a plugin file's name is its module's name, and {name!r} is none; rename {path}")
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(path):
-        return known
-    if known is not None or importlib.util.find_spec(name) is not None:
-        raise InputError(f"{name!r} already names another module; rename {path}")
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def import_files(paths: Iterable[str]) -> None:
-    """Import plugin files in a loading process, before anything they define is unpickled there."""
-    for path in paths:
-        import_file(Path(path))
-
-
-def _offered(name: str, load: Callable[[], object]) -> tuple[tuple[Component, ...], Failure | None]:
-    try:
-        return _components(name, load()), None
-    except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
-        message = str(error) if isinstance(error, _Refused | InputError) else f"{type(error).__name__}: {error}"
-        return (), Failure(message, traceback.format_exc())
-
-
-class _Refused(Exception):
-    """What a plugin offers is not what the hook asks for."""
-
-
-def _components(name: str, plugin: object) -> tuple[Component, ...]:
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
-    manager.register(plugin, name=name)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise _Refused(
-            f"it implements a hook that does not exist; the one hook is dit_run_components ({error})"
-        ) from error
-    offers = manager.hook.dit_run_components()
-    if not manager.get_hookcallers(plugin):
-        raise _Refused("it implements no hook; write @hookimpl above def dit_run_components()")
-    return tuple(_checked(offer) for offered in offers for offer in _iterated(offered))
-
-
-def _iterated(offered: object) -> Iterable[object]:
-    if isinstance(offered, Iterable) and not isinstance(offered, str):
-        return offered
-    raise _Refused(f"dit_run_components should return an iterable of Component, not {offered!r}")
-
-
-def _checked(offer: object) -> Component:
-    if not isinstance(offer, Component):
-        raise _Refused(f"dit_run_components should yield Component objects, not {offer!r}")
-    return offer
+def _hint(file: PluginFile, failure: Failure) -> str:
+    """A plugin file stands alone: say so to one that imports its neighbour."""
+    neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
+    named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
+    return f" ({named[0]} lies beside it, but a plugin of several files must be a package)" if named else ""

@@ -13,15 +13,20 @@ from dit_run.config.identity import absolute
 from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.settings import Config, put
 
-__all__ = ["dump", "run_config"]
+__all__ = ["dump", "escaped", "run_config", "to_yaml"]
 
 
 def dump(config: Config) -> str:
     """Every key of the config as YAML, secrets as ``${env:…}``; reading it gives an equal config."""
-    values = _escaped(config.to_dict())
+    values = escaped(config.to_dict())
     for path, reference in config.secrets.items():
         put(values, path, reference)
     del values["data"]["dataset_name"]
+    return to_yaml(values)
+
+
+def to_yaml(values: Any) -> str:
+    """Plain values as YAML that readers of YAML 1.1 and of 1.2 understand alike."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096))
 
 
@@ -34,11 +39,12 @@ def run_config(config: Config, *, plugins: Sequence[str] | None = None) -> str:
     return dump(config if plugins is None else dataclasses.replace(config, plugins=tuple(plugins)))
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
+    """The values with every ``${`` written as ``$${``."""
     if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
+        return {key: escaped(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_escaped(item) for item in value]
+        return [escaped(item) for item in value]
     return escape(value) if isinstance(value, str) else value
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from dit_run.conditions import Conditions, TextIds
 from dit_run.data.samples import BadSample, Samples, Visit
+from dit_run.plugin_files import PluginFiles
 from dit_run.protocols import TextStates
 from dit_run.streams import Streams
 from dit_run.training.signals import ignore_signals
@@ -39,6 +39,8 @@ class Batch(NamedTuple):
     """float [n] in [0, 1): decides the timestep."""
     text: TextStates | TextIds
     keys: tuple[str, ...]
+    captions: tuple[str, ...]
+    """As they stand in the dataset, dropped or not."""
     bad: tuple[BadSample, ...] = ()
     """Samples that could not be read and gave way to others."""
 
@@ -108,6 +110,7 @@ class Visits:
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
             text=self.conditions([visit.caption for visit in reading.visits], null),
             keys=tuple(visit.key for visit in reading.visits),
+            captions=tuple(visit.caption for visit in reading.visits),
             bad=reading.bad,
         )
 
@@ -130,28 +133,42 @@ def batches(
     workers: int,
     prefetch: int,
     pin: bool,
-    setup: Any,
+    plugins: PluginFiles,
 ) -> Iterator[Batch]:
     """This process's micro-batches of a range of steps, in order, whatever the number of loading processes.
 
-    ``setup`` is a picklable function that a loading process calls first.
+    ``plugins`` are the plugin files of the run's config, which loading processes import as they were.
     """
     if workers == 0:
         for positions in layout.micro_batches(first_step, end_step):
             yield visits.__getitems__(positions)
         return
     loader: DataLoader[Any] = DataLoader(
-        visits,  # type: ignore[arg-type]
+        _Travelling(plugins, visits),  # type: ignore[arg-type]
         batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetch,
         collate_fn=_whole,  # type: ignore[arg-type]
         pin_memory=pin,
         multiprocessing_context="forkserver",
-        worker_init_fn=partial(_begin_worker, setup),
+        worker_init_fn=_begin_worker,
         generator=torch.Generator(),
     )
     yield from loader
+
+
+@dataclass(frozen=True)
+class _Travelling:
+    """Visits on their way to a loading process, behind the plugin files that their parts may come from."""
+
+    plugins: PluginFiles
+    visits: Visits
+
+    def __len__(self) -> int:
+        return len(self.visits)
+
+    def __getitems__(self, positions: Sequence[int]) -> Batch:
+        return self.visits.__getitems__(positions)
 
 
 def _whole(batch: Batch) -> Batch:
@@ -159,7 +176,6 @@ def _whole(batch: Batch) -> Batch:
     return batch
 
 
-def _begin_worker(setup: Any, worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     ignore_signals()
     torch.set_num_threads(1)
-    setup()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.training.learner import Learner, trainable_parameters
@@ -31,6 +32,11 @@ class DistributedGradients:
 
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
         return None
+
+    def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        total = torch.stack(list(losses)).sum()
+        torch.distributed.all_reduce(total)
+        return total / (len(losses) * torch.distributed.get_world_size())
 
 
 def distribute(

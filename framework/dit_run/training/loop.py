@@ -118,7 +118,7 @@ class Loop:
         return False
 
     def _logged(self) -> dict[str, float]:
-        means = self.processes.mean(self.meters.read())
+        means = self.meters.read()
         step, since = self._since
         now = time.monotonic()
         rate = (self.done - step) * self.layout.global_batch / max(now - since, 1e-9)

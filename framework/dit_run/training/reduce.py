@@ -54,12 +54,24 @@ class TreeReducer:
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
         """Give every parameter the sum over all micro-batches of all processes; None where none gave it one."""
         (_, node), self._pending = self._pending[0], []
+        node = self._combine(node)
+        for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
+            parameter.grad = gradient if given else None
+
+    def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        """The mean over all micro-batches, added in the same tree."""
+        nodes = list(losses)
+        while len(nodes) > 1:
+            nodes = [left + right for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
+        return self._combine(nodes)[0] / self.divisor
+
+    def _combine(self, node: Leaf) -> Leaf:
+        """The node's sum with those of all other processes."""
         distance = 1
         while distance < self._processes.count:
             node = _add(node, self._swap(node, self._processes.rank ^ distance))
             distance *= 2
-        for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
-            parameter.grad = gradient if given else None
+        return node
 
     def _take(self) -> Leaf:
         given = [float(parameter.grad is not None) for parameter in self._parameters]

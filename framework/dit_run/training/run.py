@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,13 @@ from dit_run.checkpoint.commit import SaveFailed, clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.config.dump import run_config
 from dit_run.config.identity import absolute
+from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
 from dit_run.data.samples import BadSamples
 from dit_run.factories import make
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
-from dit_run.registry import Registry, import_files
+from dit_run.registry import Registry
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.training.assemble import (
@@ -241,7 +241,10 @@ class _Run:
         clean(self.checkpoints.folder)
         plugins = [self.folder.keep_plugin(Path(path))[0] for path in self.config.plugins]
         self.folder.write_config(run_config(self.config, plugins=[str(path) for path in plugins]))
-        used = [_used(self.registry, path, choice.component) for path, choice in self.config.choices()]
+        used = [
+            {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
+            for path, choice in self.config.choices()
+        ]
         threads, count = torch.get_num_threads(), self.processes.count
         found = collect(self.arguments, used, threads=threads, processes=count)
         self.folder.write_provenance(found, run_id=self.run_id)
@@ -256,7 +259,6 @@ class _Run:
             data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, encoders.conditions
         )
         encode = Encoder(encoders.vae, self.processes.device)
-        setup = partial(import_files, tuple(self.config.plugins))
         workers = self._workers()
         loaded = batches(
             visits,
@@ -266,7 +268,7 @@ class _Run:
             workers=workers,
             prefetch=training.prefetch_factor,
             pin=self.processes.device.type == "cuda",
-            setup=setup,
+            plugins=self.registry.files,
         )
         return map(encode, self._reported(loaded, BadSamples(len(data.train))))
 
@@ -320,16 +322,3 @@ def compile_blocks(learner: Learner) -> None:
         block.compile()
     if not lists:
         learner.model.compile()
-
-
-def _used(registry: Registry, path: Sequence[str | int], component: Any) -> dict[str, Any]:
-    plugin = registry.plugin(component.kind, component.type)
-    return {
-        "section": ".".join(map(str, path)),
-        "component": component.name,
-        "plugin": plugin.name,
-        "origin": str(plugin.origin),
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "digest": plugin.digest,
-    }

@@ -77,7 +77,7 @@ class Outcome:
     """One optimizer step, as tensors on the device: reading them waits for it."""
 
     loss: Tensor
-    """Mean over this process's micro-batches."""
+    """Mean over all micro-batches of all processes."""
     grad_norm: Tensor
     """Norm of the averaged gradient before clipping."""
     finite: Tensor
@@ -98,6 +98,10 @@ class Gradients(Protocol):
         """After the last: ``parameter.grad`` is the mean over all micro-batches of all processes."""
         ...
 
+    def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        """The mean over all micro-batches of all processes, given this one's: the same bits in every process."""
+        ...
+
 
 class LocalGradients:
     """One process: autograd adds them up."""
@@ -110,6 +114,9 @@ class LocalGradients:
 
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
         return None
+
+    def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(losses)).mean()
 
 
 class TrainingStep:
@@ -150,19 +157,18 @@ class TrainingStep:
     def run(self, step: int, micro_batches: Iterable[Examples], *, count: int, first_index: int = 0) -> Outcome:
         """Update ``step`` (from 0) from ``count`` micro-batches; ``first_index`` is the first one's global index."""
         self.optimizer.zero_grad(set_to_none=True)
-        total: Tensor | None = None
+        losses: list[Tensor] = []
         for index, examples in enumerate(micro_batches):
             seed_dropout(self._seed, step, first_index + index)
             with self._gradients.micro_batch(index, last=index == count - 1):
                 loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
                 self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
-            total = loss.detach() if total is None else total + loss.detach()
-        assert total is not None
-        return self._update(step, total / count)
+            losses.append(loss.detach())
+        return self._update(step, self._gradients.loss(losses))
 
     def _update(self, step: int, loss: Tensor) -> Outcome:
-        self.scaler.unscale_(self.optimizer)
         self._gradients.finish(self._parameters)
+        self.scaler.unscale_(self.optimizer)
         norm = self._clip()
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):

@@ -1,0 +1,27 @@
+"""``dit-run check``: build everything, take one batch, and say whether it fits together."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dit_run.cli.configs import add_config, resolved
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--output", default="check.png", metavar="FILE", help="the contact sheet (default: check.png)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = resolved(arguments).config
+    from dit_run.training.check import check_up
+    from dit_run.training.processes import choose_device
+
+    report = check_up(config, device=choose_device(config.training.device), sheet=Path(arguments.output))
+    for finding in report.findings:
+        print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.text}")
+    print(f"what the model sees: {report.sheet}")
+    return 0 if report.passed else 1

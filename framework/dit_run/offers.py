@@ -1,0 +1,115 @@
+"""Offers: from the object that a plugin is to the components it offers, checked without importing a factory."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import pluggy
+
+from dit_run import hookspecs
+from dit_run.components import Component
+from dit_run.options import options_of
+from dit_run.problems import InputError
+from dit_run.references import missing
+from dit_run.settings import COMMON_OPTIONS
+
+__all__ = ["Failure", "load_offers"]
+
+_HOOK = hookspecs.dit_run_components.__name__
+_RESERVED = ("type", "dataset_name")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a plugin could not be loaded."""
+
+    message: str
+    traceback: str = ""
+
+
+class _Refused(Exception):
+    """What a plugin offers is not what the hook asks for."""
+
+
+def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Failure | None]:
+    """The components of the plugin that ``load`` imports, or none and why; whatever the plugin raises is caught."""
+    try:
+        return _checked(_called(_imported(load))), None
+    except _Refused as error:
+        return (), Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
+
+
+def _imported(load: Callable[[], object]) -> object:
+    try:
+        return load()
+    except InputError as error:
+        raise _Refused(str(error)) from error
+    except (Exception, SystemExit) as error:
+        raise _Refused(f"its module cannot be imported: {_named(error)}") from error
+
+
+def _called(plugin: object) -> list[object]:
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(plugin)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise _Refused(f"it implements a hook that is not {_HOOK}(): {_flat(str(error))}") from error
+    if not manager.get_hookcallers(plugin):
+        raise _Refused(f"it does not implement the hook; write @hookimpl above def {_HOOK}()")
+    try:
+        (offered,) = manager.hook.dit_run_components() or [None]
+        return list(_iterable(offered))
+    except (_Refused, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as error:
+        raise _Refused(f"{_HOOK}() raised {_named(error)}") from error
+
+
+def _iterable(offered: object) -> Iterable[object]:
+    if isinstance(offered, Iterable) and not isinstance(offered, str):
+        return offered
+    raise _Refused(f"{_HOOK}() should return a list of Component, not {offered!r}")
+
+
+def _checked(offers: Sequence[object]) -> tuple[Component, ...]:
+    components: dict[str, Component] = {}
+    for offer in offers:
+        if not isinstance(offer, Component):
+            raise _Refused(f"{_HOOK}() should return Component objects, not {offer!r}")
+        if offer.name in components:
+            raise _Refused(f"it offers {offer.name} twice")
+        _refuse_taken_keys(offer)
+        _refuse_missing(offer)
+        components[offer.name] = offer
+    return tuple(components.values())
+
+
+def _refuse_taken_keys(component: Component) -> None:
+    common = COMMON_OPTIONS.get(component.kind)
+    taken = {*_RESERVED, *(option.name for option in (options_of(common) if common else ()))}
+    for option in options_of(component.options):
+        if option.name in taken:
+            raise _Refused(
+                f"{component.name}: an option cannot be named {option.name!r}, which every {component.kind} has; "
+                f"rename it in {component.options.__qualname__}"
+            )
+
+
+def _refuse_missing(component: Component) -> None:
+    references = [("factory", component.factory), *(("rule", rule) for rule in component.rules)]
+    for role, reference in references:
+        fault = missing(reference) if isinstance(reference, str) else None
+        if fault:
+            raise _Refused(f"{component.name}: the {role} {reference!r} does not resolve: {fault}")
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_flat(str(error))}" if str(error) else type(error).__name__
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.split())
