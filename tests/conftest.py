@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+"""Tests run side by side, and torch is imported after this."""
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -269,7 +269,9 @@ def _load_file(path: Path) -> Plugin:
     file = PluginFile.read(path)
     components, failure = load_offers(file.load)
     if failure:
-        raise InputError(f"the plugin file {file.path} did not load: {failure.message}{_hint(file, failure)}")
+        error = InputError(f"the plugin file {file.path} did not load: {failure.message}{_hint(file, failure)}")
+        error.add_note(failure.traceback)
+        raise error
     return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
 
 

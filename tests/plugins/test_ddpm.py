@@ -172,6 +172,13 @@ def test_zero_terminal_snr_with_epsilon_is_refused_at_both_keys() -> None:
     assert errors(combinations_fit(context(replace(options, prediction_type="v_prediction")))) == []
 
 
+def test_min_snr_with_zero_terminal_snr_is_noticed() -> None:
+    options = Ddpm(zero_terminal_snr=True, prediction_type="v_prediction", min_snr_gamma=5.0)
+    assert build(options).weight(T)[-1] == 0
+    (notice,) = combinations_fit(context(options))
+    assert (notice.path, notice.severity) == (("scheduler", "min_snr_gamma"), "notice")
+
+
 def test_betas_that_do_not_grow_are_refused_where_they_matter() -> None:
     options = Ddpm(beta_start=0.02)
     assert errors(combinations_fit(context(options))) == [("scheduler", "beta_start")]

@@ -6,10 +6,15 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from dit_run.training.reporting import Reporter
+    from dit_run.training.run import Outcome
 
 __all__ = ["configure", "run"]
 
@@ -48,6 +53,19 @@ def _newest_checkpoint(folder: Path) -> Path:
     return newest
 
 
+def _summarise(outcome: Outcome, reporter: Reporter) -> None:
+    """How a finished run did: the numbers of its last step, and where its pictures are."""
+    shown = [name for name in outcome.values if name in _SUMMARY or name.split("/")[0] not in _BREAKDOWNS]
+    lines = [f"  {name:<28} {outcome.values[name]:.4f}" for name in shown if "/" in name or name == "loss"]
+    reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.run_dir}", *lines]))
+    if outcome.picture is not None:
+        reporter.notice(f"look at {outcome.picture}")
+
+
+_SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
+_BREAKDOWNS = ("validation", "probe")
+
+
 def _train(resolution: Resolution, fork_from: Path | None) -> int:
     from dit_run.cli.progress import ConsoleReporter
     from dit_run.training.reporting import Silent
@@ -64,5 +82,5 @@ def _train(resolution: Resolution, fork_from: Path | None) -> int:
     elif outcome.exit_status:
         reporter.notice(f"stopped after step {outcome.step} of {outcome.total_steps}; the same command continues")
     else:
-        reporter.notice(f"finished after {outcome.step} steps: {outcome.run_dir}")
+        _summarise(outcome, reporter)
     return outcome.exit_status

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import jsonschema
 
 from dit_run.components import Kind
 from dit_run.config.describe import expected, received
+from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
@@ -40,10 +42,10 @@ def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[
     values = plain(root)
     complete = {kind.section: {} for kind in Kind if not kind.listed} | values
     checker = _Checker(root, complete, registry)
+    errors = jsonschema.Draft7Validator(schema).iter_errors(complete)
     found: dict[KeyPath, Problem] = {}
-    for error in jsonschema.Draft7Validator(schema).iter_errors(complete):
-        for problem in checker.problems(error):
-            found.setdefault(problem.path, problem)
+    for problem in islice(chain.from_iterable(map(checker.problems, errors)), MAX_PROBLEMS):
+        found.setdefault(problem.path, problem)
     return list(found.values())
 
 

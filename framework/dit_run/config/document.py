@@ -13,11 +13,13 @@ from dit_run.config.nodes import Entry, ListNode, MapNode, Node, Scalar, Source,
 from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.problems import Place, Problem
 
-__all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_NODES", "parse", "read_source"]
+__all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_NODES", "MAX_PROBLEMS", "parse", "read_source"]
 
 MAX_BYTES = 256 * 1024
 MAX_LEVELS = 32
 MAX_NODES = 20_000
+MAX_PROBLEMS = 1_000
+"""No more are looked for: what has so many is no config."""
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -197,6 +199,8 @@ class _Composer:
     def _add(self, code: str, message: str, event: Any, *help_: str, related: tuple[Place, ...] = ()) -> None:
         place = self._span(event).place()
         self.problems.append(Problem(code, message, place=place, help=help_, related_places=related))
+        if len(self.problems) == MAX_PROBLEMS:
+            raise _Refused
 
     def _refuse(self, code: str, message: str, event: Any, *help_: str) -> None:
         self._add(code, message, event, *help_)

@@ -19,7 +19,7 @@ from dit_run.config.schema import compose
 from dit_run.options import Option, build, options_of
 from dit_run.problems import ConfigError, InputError, KeyPath, Place, Problem
 from dit_run.protocols import Facts
-from dit_run.registry import Origin, Registry, UnknownType, discover
+from dit_run.registry import Registry, UnknownType, discover
 from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
 
 __all__ = ["Resolution", "load_config", "registry_of", "resolve"]
@@ -148,15 +148,12 @@ def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> l
 
 
 def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]) -> Registry:
-    plugins = list(registry.plugins)
     for file, place in files:
         try:
-            loaded = discover([file], third_party=False)
+            registry = registry.with_file(file)
         except InputError as error:
             problems.append(Problem("plugin-failed", str(error), ("plugins",), place))
-        else:
-            plugins += [plugin for plugin in loaded.plugins if plugin.origin is Origin.FILE]
-    return Registry(tuple(plugins))
+    return registry
 
 
 # -------------------------------------------------------------------------------------------------------- environment

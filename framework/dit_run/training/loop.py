@@ -50,6 +50,10 @@ class Loop:
     max_bad_steps: int
     done: int = 0
     bad_steps: int = 0
+    latest: dict[str, float] = field(default_factory=dict)
+    """The last value of everything that was logged by this process."""
+    picture: Path | None = None
+    """The last grid."""
     best: dict[str, Any] = field(default_factory=dict)
     """The lowest validation loss and its step."""
     _since: tuple[int, float] = (0, 0.0)
@@ -140,9 +144,9 @@ class Loop:
             values |= self.watch.validate()
             self._note_best(values)
         if self.schedule.draws(self.done):
-            picture = self.watch.draw(self.done)
-            self.reporter.saved(picture)
-            self._tell("on_sample", path=picture)
+            self.picture = self.watch.draw(self.done)
+            self.reporter.saved(self.picture)
+            self._tell("on_sample", path=self.picture)
         if self.schedule.scores(self.done):
             values |= self.watch.score(self.done)
         self._since = (self._since[0], self._since[1] + time.monotonic() - began)
@@ -156,6 +160,7 @@ class Loop:
     def _publish(self, values: dict[str, float]) -> None:
         if not values or not self.processes.first:
             return
+        self.latest |= values
         self.record({"step": self.done, **values, "time": time.time()})
         self.watch.log(self.done, values)
         self.reporter.logged(self.done, values)

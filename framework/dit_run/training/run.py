@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class Outcome:
     step: int
     total_steps: int
     exit_status: int
+    values: Mapping[str, float] = field(default_factory=dict)
+    """The last value of everything that was logged."""
+    picture: Path | None = None
+    """The last grid."""
     already_finished: bool = False
 
 
@@ -234,7 +238,7 @@ class _Run:
         reason = "" if finished else f"stopped by {self.stop.signal.name if self.stop.signal else 'another process'}"
         self._status("finished" if finished else "interrupted", loop.done, reason)
         status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
-        return Outcome(self.folder.path, loop.done, loop.total_steps, status)
+        return Outcome(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
 
     def _begin_folder(self, loop: Loop) -> None:
         self.checkpoints.folder.mkdir(exist_ok=True)

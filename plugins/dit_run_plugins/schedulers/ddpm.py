@@ -76,6 +76,15 @@ def combinations_fit(context: RuleContext) -> Iterator[Problem]:
             path=(*context.path, "beta_start"),
             related=((*context.path, "beta_end"),),
         )
+    if options.zero_terminal_snr and options.min_snr_gamma is not None:
+        yield Problem(
+            code="terminal-timestep-untrained",
+            message="scheduler.min_snr_gamma weighs by the SNR, which zero_terminal_snr makes 0 at the last timestep: "
+            "the one that sampling starts from is not trained",
+            path=(*context.path, "min_snr_gamma"),
+            related=((*context.path, "zero_terminal_snr"),),
+            severity="notice",
+        )
     yield from _unused_betas(context)
 
 

@@ -1,0 +1,118 @@
+"""Which content a file has, remembered while size, mtime, ctime and inode stay."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from dit_run.digests import Stat
+
+__all__ = ["FileDigests", "file_state"]
+
+_SETTLED_NS = 2_000_000_000
+_READERS = 8
+_BATCH = 1024
+
+
+class FileDigests:
+    """SHA-256 of files, kept in one small database beside the cache. Losing it costs time and nothing else."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> FileDigests:
+        try:
+            self._connection = self._open()
+        except sqlite3.DatabaseError:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            with contextlib.suppress(sqlite3.Error):
+                self._connection = self._open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS files "
+            "(path TEXT PRIMARY KEY, size INT, mtime INT, ctime INT, inode INT, sha256 BLOB) WITHOUT ROWID"
+        )
+        return connection
+
+    def digests(self, paths: Sequence[Path]) -> list[tuple[Stat, bytes] | OSError]:
+        """Stat and digest of each file, or why it has none."""
+        found: list[tuple[Stat, bytes] | OSError] = []
+        with ThreadPoolExecutor(_READERS) as readers:
+            for start in range(0, len(paths), _BATCH):
+                found += self._batch([os.fspath(path.absolute()) for path in paths[start : start + _BATCH]], readers)
+        return found
+
+    def _batch(self, paths: list[str], readers: ThreadPoolExecutor) -> list[tuple[Stat, bytes] | OSError]:
+        results = [file_state(path) for path in paths]
+        known = self._recall(paths)
+        wanted = [
+            index
+            for index, result in enumerate(results)
+            if not isinstance(result, OSError) and known.get(paths[index], (None, b""))[0] != result
+        ]
+        fresh = dict(zip(wanted, readers.map(_digest, [paths[index] for index in wanted]), strict=True))
+        self._remember((paths[index], each) for index, each in fresh.items() if not isinstance(each, OSError))
+        return [
+            result if isinstance(result, OSError) else fresh.get(index) or (result, known[paths[index]][1])
+            for index, result in enumerate(results)
+        ]
+
+    def _recall(self, paths: list[str]) -> dict[str, tuple[Stat, bytes]]:
+        if self._connection is None:
+            return {}
+        marks = ",".join("?" * len(paths))
+        try:
+            rows = self._connection.execute(f"SELECT * FROM files WHERE path IN ({marks})", paths).fetchall()
+        except sqlite3.Error:
+            return {}
+        return {row[0]: (tuple(row[1:5]), row[5]) for row in rows if isinstance(row[5], bytes) and len(row[5]) == 32}
+
+    def _remember(self, fresh: Iterable[tuple[str, tuple[Stat, bytes]]]) -> None:
+        """Only files left alone for two seconds: no later write can share their times."""
+        now = time.time_ns()
+        rows = [(path, *state, digest) for path, (state, digest) in fresh if now - max(state[1:3]) > _SETTLED_NS]
+        if self._connection is None or not rows:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?)", rows)
+            self._connection.execute("COMMIT")
+
+
+def file_state(path: str | Path) -> Stat | OSError:
+    """What is no regular file is never read: reading it might not end."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return error
+    if not stat.S_ISREG(status.st_mode):
+        return OSError(f"{path} is not a regular file")
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+
+
+def _digest(path: str) -> tuple[Stat, bytes] | OSError:
+    """The digest with a stat taken before it was read: a file that changes meanwhile differs from it."""
+    before = file_state(path)
+    if isinstance(before, OSError):
+        return before
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 (a quarter of the time for small files)
+            return before, hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        return error

@@ -1,0 +1,158 @@
+"""Pictures for the cache: which content each sample shows, and its pixels, read in this or in other processes."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dit_run.cache.files import FileDigests, file_state
+from dit_run.data.images import read_image
+from dit_run.digests import Stat
+from dit_run.problems import InputError
+from dit_run.protocols import Dataset
+from dit_run.settings import DatasetCommon
+from dit_run.training.signals import ignore_signals
+
+__all__ = ["Content", "PictureReader"]
+
+Pixels = NDArray[np.uint8]
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_AHEAD = 4
+
+
+class Content(NamedTuple):
+    """What a sample showed when it was looked at."""
+
+    index: int
+    """Its index in the dataset."""
+    key: bytes
+    """SHA-256 of the picture's file or, where it is drawn, of its pixels."""
+    state: Stat | None
+    """Of the file; None where the picture is drawn."""
+
+
+@dataclass
+class PictureReader:
+    """Reads the pictures of a dataset in ``workers`` processes, or in this one at 0."""
+
+    dataset: Dataset
+    common: DatasetCommon
+    workers: int = 0
+    setup: Callable[[], None] | None = None
+    """Picklable; called first in each process, to import what the dataset needs."""
+    _pool: Executor | None = None
+
+    def __enter__(self) -> PictureReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
+        """The content of each of these samples, or why it has none, in any order."""
+        paths: list[tuple[int, Path]] = []
+        drawn: list[int] = []
+        for index in indices:
+            image = self.dataset[index].image
+            if isinstance(image, Path):
+                paths.append((index, image))
+            else:
+                drawn.append(index)
+        for (index, path), found in zip(paths, files.digests([path for _, path in paths]), strict=True):
+            yield _why(index, path, self.common) if isinstance(found, OSError) else Content(index, found[1], found[0])
+        for index, pixels in zip(drawn, self._map(_read, drawn), strict=True):
+            yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _drawn_key(pixels), None)
+
+    def pixels(self, contents: Iterable[Content]) -> Iterator[tuple[Content, Pixels | InputError | None]]:
+        """uint8 [size, size, 3] of each, in order; None where the file is not any more what it was."""
+        kept = list(contents)
+        yield from zip(kept, self._map(_read_unchanged, kept), strict=True)
+
+    def _map(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
+        if self.workers == 0 or len(items) < 2:
+            source = _Source(self.dataset, self.common)
+            return (work(source, item) for item in items)
+        return self._spread(work, items)
+
+    def _spread(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
+        """In order, with only so many results waiting."""
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            source = _Source(self.dataset, self.common)
+            self._pool = ProcessPoolExecutor(
+                self.workers, mp_context=context, initializer=_begin, initargs=(self.setup, source)
+            )
+        rest = iter(items)
+        submit = self._pool.submit
+        waiting = deque(submit(_work, work, item) for item in islice(rest, _AHEAD * self.workers))
+        while waiting:
+            result: Any = waiting.popleft().result()
+            waiting.extend(submit(_work, work, item) for item in islice(rest, 1))
+            yield result
+
+
+class _Source(NamedTuple):
+    dataset: Dataset
+    common: DatasetCommon
+
+
+_source: _Source | None = None
+
+
+def _begin(setup: Callable[[], None] | None, source: _Source) -> None:
+    global _source
+    ignore_signals()
+    if setup is not None:
+        setup()
+    _source = source
+
+
+def _work(work: Callable[[_Source, In], Out], item: In) -> Out:
+    assert _source is not None
+    return work(_source, item)
+
+
+def _read(source: _Source, index: int) -> Pixels | InputError:
+    common = source.common
+    try:
+        image = source.dataset[index].image
+        return np.ascontiguousarray(read_image(image, common.image_size, background=common.alpha_background))
+    except InputError as error:
+        return error
+
+
+def _read_unchanged(source: _Source, content: Content) -> Pixels | InputError | None:
+    pixels = _read(source, content.index)
+    image = source.dataset[content.index].image
+    if isinstance(image, Path):
+        return pixels if file_state(image.absolute()) == content.state else None
+    if isinstance(pixels, InputError):
+        return pixels
+    return pixels if _drawn_key(pixels) == content.key else None
+
+
+def _drawn_key(pixels: Pixels) -> bytes:
+    return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
+
+
+def _why(index: int, path: Path, common: DatasetCommon) -> tuple[int, InputError]:
+    """A file without content, in the words of the one who reads it."""
+    try:
+        read_image(path, common.image_size)
+    except InputError as error:
+        return index, error
+    return index, InputError(f"cannot read the image {path}: it changes while it is read")

@@ -1,0 +1,127 @@
+"""Shards: files of checked records, written once, mapped into memory and read at random.
+
+A shard is a safetensors file. ``values`` holds the records one after another, ``starts`` where each begins (and the
+last ends), ``keys`` their 32-byte keys, ``sums`` a CRC-32 over key and values of each. Values are float32, or the
+bits of float16 and bfloat16.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dit_run.durable import sync_folder
+
+__all__ = ["BITS", "KEY_BYTES", "DamagedShard", "Shard", "checksum", "write_shard"]
+
+KEY_BYTES = 32
+BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
+"""How numpy holds values of these dtypes: as they are, or as bits."""
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_MAX_HEADER = 1 << 20
+
+Bits = NDArray[Any]
+
+
+class DamagedShard(Exception):
+    """A file that is no whole shard; the message says what is wrong."""
+
+
+def checksum(key: bytes, values: Bits) -> int:
+    """CRC-32 of a record."""
+    return zlib.crc32(values, zlib.crc32(key))
+
+
+def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtype: torch.dtype) -> None:
+    """Write records, flat arrays of values or bits of ``dtype``; the file is there whole or not at all. Raises OSError.
+
+    Any number of processes may write other shards beside it.
+    """
+    from safetensors.torch import save
+
+    lengths = np.array([0, *(record.size for record in records)], dtype=np.int64)
+    sums = [checksum(key, record) for key, record in zip(keys, records, strict=True)]
+    data = save(
+        {
+            "values": torch.from_numpy(np.concatenate(records)).view(dtype),
+            "starts": torch.from_numpy(np.cumsum(lengths)),
+            "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), KEY_BYTES),
+            "sums": torch.tensor(sums, dtype=torch.int64),
+        }
+    )
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with beside.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+class Shard:
+    """A shard, mapped for reading. Raises DamagedShard at construction when its frame is broken."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            header, self._data = _mapped(path)
+            self.dtype = _DTYPES[header["values"]["dtype"]]
+            self.values = self._array(header["values"], BITS[self.dtype])
+            self.starts = self._array(header["starts"], np.int64, "I64")
+            self.keys = self._array(header["keys"], np.uint8, "U8").reshape(-1, KEY_BYTES)
+            self._sums = self._array(header["sums"], np.int64, "I64")
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise DamagedShard(f"{path}: {error}") from error
+        count = len(self.keys)
+        if len(self.starts) != count + 1 or len(self._sums) != count:
+            raise DamagedShard(f"{path}: its tables are of different lengths")
+        self._checked = np.zeros(count, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def record(self, row: int) -> Bits | None:
+        """The flat values of a record, not copied; None when they are damaged. Checked at the first read."""
+        start, end = int(self.starts[row]), int(self.starts[row + 1])
+        if not 0 <= start < end <= self.values.size:
+            return None
+        values = self.values[start:end]
+        if not self._checked[row]:
+            if checksum(self.keys[row].tobytes(), values) != self._sums[row]:
+                return None
+            self._checked[row] = True
+        return values
+
+    def _array(self, entry: dict[str, Any], kind: Any, expected: str | None = None) -> Bits:
+        start, end = entry["data_offsets"]
+        if expected is not None and entry["dtype"] != expected:
+            raise ValueError(f"{entry['dtype']} where {expected} was expected")
+        if not 0 <= start <= end <= len(self._data):
+            raise ValueError("the file is shorter than it says")
+        return np.frombuffer(self._data[start:end], dtype=kind)
+
+
+def _mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
+    """The header of a safetensors file and its data."""
+    with path.open("rb") as file:
+        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    length = int.from_bytes(view[:8], "little")
+    if length > min(_MAX_HEADER, len(view) - 8):
+        raise ValueError("its header is broken")
+    header = json.loads(bytes(view[8 : 8 + length]))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    return header, view[8 + length :]
