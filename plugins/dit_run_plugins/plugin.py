@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.datasets.coco import Coco
+from dit_run_plugins.datasets.cub import Cub
+from dit_run_plugins.datasets.custom import Custom
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
@@ -17,6 +20,7 @@ from dit_run_plugins.schedulers.ddpm import Ddpm
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.text_encoders.clip import Clip
 from dit_run_plugins.text_encoders.words import Words
+from dit_run_plugins.trackers.tensorboard import TensorBoard
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
 from dit_run_plugins.vaes.identity import Identity
@@ -27,6 +31,7 @@ FLOW_RULES = (f"{HERE}.schedulers.flow_matching:sampling_fits", f"{HERE}.schedul
 WORDS_RULES = (f"{HERE}.text_encoders.words:heads_divide",)
 PIXART_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rules:channels_agree")
 DDPM_RULES = (f"{HERE}.schedulers.ddpm:combinations_fit", f"{HERE}.schedulers.ddpm:sampler_fits")
+CUSTOM_RULES = (f"{HERE}.datasets.custom:path_is_written",)
 WARMUP_RULES = (f"{HERE}.lr_schedulers.warmup:warmup_fits",)
 WSD_RULES = (f"{HERE}.lr_schedulers.wsd:phases_fit",)
 
@@ -41,6 +46,10 @@ def dit_run_components() -> list[Component]:
         Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart:build", PIXART_RULES),
         Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes:build"),
         Component(Kind.DATASET, "shapes", Shapes, f"{HERE}.datasets.shapes:build"),
+        Component(Kind.DATASET, "coco", Coco, f"{HERE}.datasets.coco:build"),
+        Component(Kind.DATASET, "cub", Cub, f"{HERE}.datasets.cub:build"),
+        Component(Kind.DATASET, "custom", Custom, f"{HERE}.datasets.custom:build", CUSTOM_RULES),
+        Component(Kind.TRACKER, "tensorboard", TensorBoard, f"{HERE}.trackers.tensorboard:build"),
         Component(Kind.TEXT_ENCODER, "clip", Clip, f"{HERE}.text_encoders.clip:build"),
         Component(
             Kind.VAE,

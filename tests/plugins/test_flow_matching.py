@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext
 from dit_run_plugins.schedulers import flow_matching
 from dit_run_plugins.schedulers.flow import Flow
@@ -130,7 +131,7 @@ def test_the_error_on_a_gaussian_falls_with_the_order_of_the_sampler(prediction,
 
 
 def test_a_sampler_of_another_family_is_refused():
-    with pytest.raises(ValueError, match="'ddpm' does not fit flow matching: it has euler, heun, dpm-solver"):
+    with pytest.raises(InputError, match="'ddpm' does not fit flow matching: it has euler, heun, dpm-solver"):
         make().sample(lambda x, t: x, draw(0), sampler="ddpm", steps=2, step_noise=no_noise)
 
 

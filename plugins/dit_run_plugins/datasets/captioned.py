@@ -15,6 +15,8 @@ from dit_run.protocols import Sample
 
 __all__ = ["Builder", "CaptionedFiles"]
 
+Ints = NDArray[np.int64]
+
 
 class Strings:
     """Texts end to end in one block of bytes."""
@@ -38,7 +40,7 @@ class Strings:
 class CaptionedFiles:
     """A dataset of image files below one folder; a sample's key is its path relative to that folder."""
 
-    def __init__(self, root: Path, files: Strings, captions: Strings, order: NDArray[np.int64], starts: NDArray[np.int64]):
+    def __init__(self, root: Path, files: Strings, captions: Strings, order: Ints, starts: Ints) -> None:
         self._root, self._files, self._captions = root, files, captions
         self._order, self._starts = order, starts
 
@@ -61,6 +63,9 @@ class Builder:
         self._numbers: dict[str, int] = {}
         self._captions = Strings("replace")
         self._owners = array("q")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
 
     def add(self, file: str, caption: str) -> None:
         """One more caption of ``file``, a checked path relative to the root; white space around it goes.

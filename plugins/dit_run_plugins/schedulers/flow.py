@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dit_run.problems import InputError
 from dit_run.protocols import Predict, StepNoise
-from dit_run_plugins.schedulers import samplers
 from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching
+from dit_run_plugins.schedulers.samplers import Path, run, way
 
 __all__ = ["Flow"]
 
@@ -53,17 +54,17 @@ class Flow:
         return output if self.prediction_type == "sample" else noisy - _t(timesteps, noisy) * output
 
     def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
-        """Latents from noise in ``steps`` equal steps of the unshifted t. Raises ValueError for another sampler."""
+        """Latents from noise in ``steps`` steps. Raises InputError for another sampler."""
         if sampler not in self.samplers:
-            raise ValueError(f"sampler {sampler!r} does not fit flow matching: it has {', '.join(self.samplers)}")
-        return samplers.run(sampler, predict, self._invert, noise, self._path(steps), step_noise)
+            raise InputError(f"sampler {sampler!r} does not fit flow matching: it has {', '.join(self.samplers)}")
+        return run(sampler, predict, self._invert, noise, self._path(sampler, steps), step_noise)
 
     def _invert(self, output: Tensor, noisy: Tensor, alpha: float, sigma: float) -> Tensor:
         return output if self.prediction_type == "sample" else noisy - sigma * output
 
-    def _path(self, steps: int) -> samplers.Path:
-        t = [self._shift * u / (1 + (self._shift - 1) * u) for u in (1 - i / steps for i in range(steps + 1))]
-        return samplers.Path([SCALE * value for value in t[:-1]], [1 - value for value in t], t)
+    def _path(self, sampler: str, steps: int) -> Path:
+        t = [self._shift * u / (1 + (self._shift - 1) * u) for u in way(sampler, steps)]
+        return Path([SCALE * value for value in t[:-1]], [1 - value for value in t], t)
 
     def _shifted(self, t: Tensor) -> Tensor:
         return self._shift * t / (1 + (self._shift - 1) * t)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING, Literal
 
 from dit_run.options import PositiveFloat
@@ -51,7 +52,7 @@ def resolution_shift(latent_shape: tuple[int, int, int]) -> float:
     More values tell more about the latents at the same t, so more noise is needed for the same uncertainty.
     """
     channels, height, width = latent_shape
-    return max(1.0, (channels * height * width / (4 * 32 * 32)) ** 0.5)
+    return max(1.0, sqrt(channels * height * width / (4 * 32 * 32)))
 
 
 def sampling_fits(context: RuleContext) -> Iterator[Problem]:
