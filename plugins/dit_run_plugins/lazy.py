@@ -29,6 +29,10 @@ class LazyNetwork(nn.Module):
     def loaded(self) -> bool:
         return self.network is not None
 
+    def release(self) -> None:
+        """Give its memory back; the next call reads the weights again."""
+        self.network = None
+
     def train(self, mode: bool = True) -> LazyNetwork:
         return super().train(False)
 

@@ -115,7 +115,7 @@ ssize_t write(int descriptor, const void *data, size_t length) {
     int append = fcntl(descriptor, F_GETFL) & O_APPEND;
     long offset = append && fstat(descriptor, &status) == 0 ? status.st_size : lseek(descriptor, 0, SEEK_CUR);
     ssize_t written = call(descriptor, data, length);
-    if (written > 0) note("write", path, "", offset, data, (size_t)written);
+    note(written > 0 ? "write" : "failed", path, "", offset, data, written > 0 ? (size_t)written : 0);
     return written;
 }
 
@@ -132,7 +132,7 @@ ssize_t pwrite64(int descriptor, const void *data, size_t length, off64_t offset
         die();
     }
     ssize_t written = call(descriptor, data, length, offset);
-    if (written > 0) note("write", path, "", offset, data, (size_t)written);
+    note(written > 0 ? "write" : "failed", path, "", offset, data, written > 0 ? (size_t)written : 0);
     return written;
 }
 ssize_t pwrite(int d, const void *data, size_t n, off_t offset) { return pwrite64(d, data, n, offset); }
@@ -171,7 +171,7 @@ int ftruncate64(int descriptor, off64_t length) {
     if (fate == 1) return -1;
     if (fate == 2) die();
     int result = call(descriptor, length);
-    if (result == 0) note("truncate", path, "", length, "", 0);
+    note(result == 0 ? "truncate" : "failed", path, "", length, "", 0);
     return result;
 }
 int ftruncate(int descriptor, off_t length) { return ftruncate64(descriptor, length); }
@@ -186,7 +186,7 @@ static int moved(int at, const char *from, int to_at, const char *to) {
     if (fate == 1) return -1;
     if (fate == 2) die();
     int result = call(at, from, to_at, to);
-    if (result == 0) note("rename", source, target, 0, "", 0);
+    note(result == 0 ? "rename" : "failed", source, target, 0, "", 0);
     return result;
 }
 int rename(const char *from, const char *to) { return moved(AT_FDCWD, from, AT_FDCWD, to); }
@@ -201,7 +201,7 @@ int unlinkat(int at, const char *name, int flags) {
     if (fate == 1) return -1;
     if (fate == 2) die();
     int result = call(at, name, flags);
-    if (result == 0) note("unlink", path, "", 0, "", 0);
+    note(result == 0 ? "unlink" : "failed", path, "", 0, "", 0);
     return result;
 }
 int unlink(const char *path) { return unlinkat(AT_FDCWD, path, 0); }
@@ -216,7 +216,7 @@ int mkdirat(int at, const char *name, mode_t permissions) {
     if (fate == 1) return -1;
     if (fate == 2) die();
     int result = call(at, name, permissions);
-    if (result == 0) note("mkdir", path, "", 0, "", 0);
+    note(result == 0 ? "mkdir" : "failed", path, "", 0, "", 0);
     return result;
 }
 int mkdir(const char *path, mode_t permissions) { return mkdirat(AT_FDCWD, path, permissions); }
@@ -234,7 +234,7 @@ static int opened(int at, const char *name, int flags, mode_t permissions) {
     if (fate == 1) return -1;
     if (fate == 2) die();
     int result = call(at, name, flags, permissions);
-    if (result >= 0) note(there ? "truncate" : "create", path, "", 0, "", 0);
+    note(result < 0 ? "failed" : there ? "truncate" : "create", path, "", 0, "", 0);
     return result;
 }
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,13 +50,11 @@ class FileDigests:
         )
         return connection
 
-    def digests(self, paths: Sequence[Path]) -> list[tuple[Stat, bytes] | OSError]:
+    def digests(self, paths: Sequence[Path]) -> Iterator[tuple[Stat, bytes] | OSError]:
         """Stat and digest of each file, or why it has none."""
-        found: list[tuple[Stat, bytes] | OSError] = []
         with ThreadPoolExecutor(_READERS) as readers:
             for start in range(0, len(paths), _BATCH):
-                found += self._batch([os.fspath(path.absolute()) for path in paths[start : start + _BATCH]], readers)
-        return found
+                yield from self._batch([os.fspath(path.absolute()) for path in paths[start : start + _BATCH]], readers)
 
     def _batch(self, paths: list[str], readers: ThreadPoolExecutor) -> list[tuple[Stat, bytes] | OSError]:
         results = [file_state(path) for path in paths]
@@ -98,7 +96,7 @@ class FileDigests:
 def file_state(path: str | Path) -> Stat | OSError:
     """What is no regular file is never read: reading it might not end."""
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except OSError as error:
         return error
     if not stat.S_ISREG(status.st_mode):

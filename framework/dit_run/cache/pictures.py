@@ -33,7 +33,8 @@ Out = TypeVar("Out")
 _AHEAD = 4
 
 
-class Content(NamedTuple):
+@dataclass(frozen=True)
+class Content:
     """What a sample showed when it was looked at."""
 
     index: int

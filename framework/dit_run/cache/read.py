@@ -12,15 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dit_run.cache.records import Places, Records
 from dit_run.cache.shards import BITS
-from dit_run.cache.space import Index, Reader, keys_array
 from dit_run.conditions import CaptionStates
 from dit_run.data.samples import Visit
 from dit_run.problems import DitRunError, InputError
 
 __all__ = ["CaptionCache", "LatentCache", "caption_key"]
-
-Places = NDArray[np.int64]
 
 
 def caption_key(caption: str) -> bytes:
@@ -32,12 +30,12 @@ def caption_key(caption: str) -> bytes:
 class LatentCache:
     """Latents of a run's samples. Picklable."""
 
-    readers: tuple[Reader, ...]
+    records: tuple[Records, ...]
     """Of plain pictures and, where they are mirrored in training, of mirrored ones."""
     indices: NDArray[np.int64]
     """The samples' indices in the dataset, ascending."""
     places: tuple[Places, ...]
-    """Where each of them is, by reader; -1 for one that cannot be read."""
+    """Where each of them is, by that; -1 for one that cannot be read."""
     bad: Mapping[int, str]
     """Why not, by index."""
     shape: tuple[int, int, int]
@@ -62,7 +60,7 @@ class LatentCache:
 
     def gather(self, found: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
         """Means and standard deviations [n, c, h, w] in the dtype they are kept in. Raises DamagedRecord."""
-        records = [self.readers[flip].record(place) for flip, place in found]
+        records = [self.records[flip].read(place) for flip, place in found]
         values = np.empty((len(records), records[0].size), dtype=BITS[self.dtype])
         for row, record in enumerate(records):
             values[row] = record
@@ -74,36 +72,28 @@ class LatentCache:
 class CaptionCache:
     """States of captions. Picklable; ``live`` stays in the process that made it."""
 
-    reader: Reader
-    keys: NDArray[np.uint64]
-    """Beginnings of all keys, ascending."""
-    places: Places
+    records: Records
     width: int
     pooled_width: int
     dtype: torch.dtype
+    """What values are kept in."""
     live: Callable[[Sequence[str]], list[CaptionStates]] | None = None
     """Encodes captions that are not kept, such as new prompts."""
-
-    @classmethod
-    def of(cls, index: Index, width: int, pooled_width: int, dtype: torch.dtype, live: Any = None) -> CaptionCache:
-        return cls(index.reader(), index.prefixes, index.places, width, pooled_width, dtype, live)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "live": None}
 
     def __call__(self, captions: Sequence[str]) -> list[CaptionStates]:
         """States of captions, float32. Raises DamagedRecord."""
-        keys = keys_array([caption_key(caption) for caption in captions])
-        found = Index.find_in(self.keys, self.places, self.reader, keys)
-        missing = [caption for caption, place in zip(captions, found, strict=True) if place < 0]
+        places = self.records.find([caption_key(caption) for caption in captions]).tolist()
+        missing = [caption for caption, place in zip(captions, places, strict=True) if place < 0]
         made = dict(zip(missing, self._encode(missing), strict=True)) if missing else {}
         return [
-            made[caption] if place < 0 else self._states(int(place))
-            for caption, place in zip(captions, found, strict=True)
+            made[caption] if place < 0 else self._states(place) for caption, place in zip(captions, places, strict=True)
         ]
 
     def _states(self, place: int) -> CaptionStates:
-        values = torch.from_numpy(self.reader.record(place).copy()).view(self.dtype).float()
+        values = torch.from_numpy(self.records.read(place).copy()).view(self.dtype).float()
         return CaptionStates(values[: -self.pooled_width].view(-1, self.width), values[-self.pooled_width :])
 
     def _encode(self, captions: list[str]) -> list[CaptionStates]:

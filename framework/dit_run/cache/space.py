@@ -8,32 +8,23 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from dit_run.cache.shards import BITS, KEY_BYTES, Bits, DamagedShard, Shard, write_shard
+from dit_run.cache.shards import BITS, KEY_BYTES, Bits, write_shard
 from dit_run.digests import combined
 from dit_run.durable import make_folder, write_atomic
 from dit_run.problems import DitRunError
 
-__all__ = ["DamagedRecord", "Index", "Reader", "Space", "Writer"]
+__all__ = ["Space", "Writer"]
 
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
 _DESCRIPTION, _DAMAGED, _LOCK = "space.json", "damaged.txt", "lock"
-_ROW_BITS = 32
-
-Places = NDArray[np.int64]
-
-
-class DamagedRecord(DitRunError):
-    """A record that fails its check; it is noted, and made again by the next command that opens the cache."""
 
 
 @dataclass(frozen=True)
@@ -106,95 +97,6 @@ class Space:
         pairs = (line.split() for line in lines)
         return {(pair[0], int(pair[1])) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
 
-    def index(self) -> Index:
-        """What is there now. Broken shards are left out: what they held counts as missing."""
-        shards = []
-        for path in self.shards():
-            with contextlib.suppress(DamagedShard, FileNotFoundError):
-                shards.append(Shard(path))
-        return Index.of(self, shards)
-
-
-@dataclass(frozen=True)
-class Index:
-    """Where each key of a space is."""
-
-    space: Space
-    shards: list[Shard]
-    _prefixes: NDArray[np.uint64]
-    _places: Places
-
-    @classmethod
-    def of(cls, space: Space, shards: list[Shard]) -> Index:
-        damaged = space.damaged()
-        numbers = {shard.path.name: number for number, shard in enumerate(shards)}
-        places = [number << _ROW_BITS | np.arange(len(shard)) for number, shard in enumerate(shards)]
-        prefixes = [_prefix(shard.keys) for shard in shards]
-        place = np.concatenate(places) if places else np.empty(0, np.int64)
-        prefix = np.concatenate(prefixes) if prefixes else np.empty(0, np.uint64)
-        lost = [numbers[name] << _ROW_BITS | row for name, row in damaged if name in numbers]
-        kept = ~np.isin(place, lost)
-        order = np.argsort(prefix[kept], kind="stable")
-        return cls(space, shards, prefix[kept][order], place[kept][order])
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def find(self, keys: NDArray[np.uint8]) -> Places:
-        """Places of keys, uint8 [n, 32]; -1 where there is none."""
-        found = np.searchsorted(self._prefixes, _prefix(keys))
-        found[found == len(self._prefixes)] = 0
-        places = np.full(len(keys), -1, dtype=np.int64)
-        if len(self):
-            candidates = self._places[found]
-            rows = candidates & ((1 << _ROW_BITS) - 1)
-            for number in np.unique(candidates >> _ROW_BITS):
-                mine = np.flatnonzero(candidates >> _ROW_BITS == number)
-                same = (self.shards[number].keys[rows[mine]] == keys[mine]).all(1)
-                places[mine[same]] = candidates[mine[same]]
-        return places
-
-    def reader(self) -> Reader:
-        return Reader(self.space, tuple(shard.path.name for shard in self.shards), list(self.shards))
-
-
-def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The first 8 bytes of keys: enough to sort by."""
-    return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
-
-
-@dataclass
-class Reader:
-    """Reads records by their places; picklable, each process maps the shards that it reads."""
-
-    space: Space
-    names: tuple[str, ...]
-    _shards: list[Shard | None] = field(repr=False)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"space": self.space, "names": self.names, "_shards": [None] * len(self.names)}
-
-    def record(self, place: int) -> Bits:
-        """The flat values of a record, not copied. Raises DamagedRecord."""
-        number, row = place >> _ROW_BITS, place & ((1 << _ROW_BITS) - 1)
-        values = self.shard(number).record(row)
-        if values is None:
-            self.space.note_damage(self.names[number], row)
-            raise DamagedRecord(
-                f"{self.space.folder / self.names[number]}: record {row} of the cache is damaged; "
-                "start again and it alone is made anew (`dit-run cache verify` checks all)"
-            )
-        return values
-
-    def shard(self, number: int) -> Shard:
-        shard = self._shards[number]
-        if shard is None:
-            try:
-                shard = self._shards[number] = Shard(self.space.folder / self.names[number])
-            except DamagedShard as error:
-                raise DamagedRecord(f"{error}; start again and what it held is made anew") from error
-        return shard
-
 
 class Writer:
     """Adds records to a space. They are kept for good at the latest a minute, or 64 MiB, after they were added."""
@@ -212,7 +114,7 @@ class Writer:
         self.flush()
 
     def add(self, key: bytes, values: torch.Tensor) -> None:
-        """Add a record of any shape; what its dtype cannot hold is rounded. Raises DitRunError when the disk is full."""
+        """Add a record of any shape, rounded to the dtype of the space. Raises DitRunError when it cannot be written."""
         assert len(key) == KEY_BYTES
         bits = values.detach().cpu().to(self._dtype).contiguous().view(-1)
         flat = bits.numpy() if self._dtype is torch.float32 else bits.view(torch.int16).numpy()
@@ -235,8 +137,3 @@ class Writer:
                     "What was written before is kept"
                 ) from error
         self._keys, self._records, self._bytes, self._since = [], [], 0, time.monotonic()
-
-
-def keys_array(keys: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Keys as uint8 [n, 32]."""
-    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dit_run.components import Kind
 from dit_run.config.document import parse, read_source
 from dit_run.config.environment import expand
+from dit_run.config.merge import merge
 from dit_run.config.nodes import COMMAND_LINE, Entry, ListNode, MapNode, Node, Scalar, Source, Span
-from dit_run.options import options_of
 from dit_run.package_data import packaged
 from dit_run.problems import Place, Problem
-from dit_run.settings import COMMON_OPTIONS
 
-__all__ = ["Layers", "merge", "read_layers"]
+__all__ = ["Layers", "read_layers"]
 
 _MOST_FILES = 64
-_KIND_OF_SECTION = {kind.section: kind for kind in Kind if not kind.listed}
 
 
 @dataclass
@@ -208,46 +205,3 @@ def _nested(steps: list[str], value: Node, source: Source, number: int) -> MapNo
         node = MapNode(span, {step: Entry(step, span, node)})
     assert isinstance(node, MapNode)
     return node
-
-
-# ------------------------------------------------------------------------------------------------------------ merging
-
-
-def merge(base: MapNode, layer: MapNode) -> MapNode:
-    """The layer laid over the base: mappings merge, all else replaces; another ``type`` replaces its component."""
-    entries = dict(base.entries)
-    for key, entry in layer.entries.items():
-        below = entries.get(key)
-        if below is None or not (isinstance(below.node, MapNode) and isinstance(entry.node, MapNode)):
-            entries[key] = entry
-            continue
-        lower = _without_other_type(key, below.node, entry.node)
-        entries[key] = Entry(entry.key, entry.span, merge_plain(lower, entry.node))
-    return MapNode(layer.span, entries)
-
-
-def merge_plain(base: MapNode, layer: MapNode) -> MapNode:
-    """Mappings merge, everything else replaces."""
-    entries = dict(base.entries)
-    for key, entry in layer.entries.items():
-        below = entries.get(key)
-        if below is not None and isinstance(below.node, MapNode) and isinstance(entry.node, MapNode):
-            entry = Entry(entry.key, entry.span, merge_plain(below.node, entry.node))
-        entries[key] = entry
-    return MapNode(layer.span, entries)
-
-
-def _without_other_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
-    kind = _KIND_OF_SECTION.get(section)
-    if kind is None or "type" not in layer.entries or _type(layer, kind) == _type(base, kind):
-        return base
-    common = COMMON_OPTIONS.get(kind)
-    kept: Iterable[str] = (option.name for option in options_of(common)) if common else ()
-    return MapNode(base.span, {key: base.entries[key] for key in kept if key in base.entries})
-
-
-def _type(section: MapNode, kind: Kind) -> object:
-    if "type" not in section.entries:
-        return kind.default_type
-    node = section.entries["type"].node
-    return expand(node, []).value if isinstance(node, Scalar) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterable
 
@@ -20,6 +19,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     if len(word) > _LONGEST:
         return None
+    import difflib  # only where something is misspelt
+
     lowered = {name.lower(): name for name in known}
     matches = difflib.get_close_matches(word.lower().replace("-", "_"), lowered, n=1, cutoff=0.6)
     return lowered[matches[0]] if matches else None

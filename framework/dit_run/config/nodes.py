@@ -9,7 +9,20 @@ from typing import Any
 
 from dit_run.problems import KeyPath, Place
 
-__all__ = ["COMMAND_LINE", "Entry", "ListNode", "MapNode", "Node", "Scalar", "Source", "Span", "find", "plain", "walk"]
+__all__ = [
+    "COMMAND_LINE",
+    "Entry",
+    "ListNode",
+    "MapNode",
+    "Node",
+    "Scalar",
+    "Source",
+    "Span",
+    "find",
+    "plain",
+    "put_node",
+    "walk",
+]
 
 COMMAND_LINE = "command line"
 
@@ -112,3 +125,13 @@ def find(root: Node, path: KeyPath) -> tuple[Entry | None, Node]:
         else:
             break
     return entry, node
+
+
+def put_node(root: Node, path: KeyPath, node: Node) -> None:
+    """Put another node in the place of the one at a path that exists."""
+    parent = find(root, path[:-1])[1]
+    if isinstance(parent, MapNode):
+        entry = parent.entries[str(path[-1])]
+        parent.entries[str(path[-1])] = Entry(entry.key, entry.span, node)
+    elif isinstance(parent, ListNode):
+        parent.items[int(path[-1])] = node

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dit_run.components import Component, Kind
+from dit_run.components import Kind
 from dit_run.config.check import check, unknown_type
 from dit_run.config.environment import expand
-from dit_run.config.keys import KINDS_BY_SECTION, component_options
+from dit_run.config.expansion import expand_all
 from dit_run.config.layers import Layers, read_layers
-from dit_run.config.nodes import Entry, ListNode, MapNode, Node, Scalar, Source, find, plain, walk
+from dit_run.config.nodes import ListNode, MapNode, Scalar, Source, find, plain, walk
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
-from dit_run.options import Option, build, options_of
-from dit_run.problems import ConfigError, InputError, KeyPath, Place, Problem
+from dit_run.options import build, options_of
+from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
 from dit_run.registry import Registry, UnknownType, discover
 from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
@@ -77,7 +77,7 @@ def resolve(
     installed = discover(disabled=disabled) if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
     known = _with_files(installed, files, problems)
-    secrets = _expand_all(root, known, problems)
+    secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
         problems += check(root, compose(known), known)
     if problems:
@@ -154,62 +154,6 @@ def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problem
         except InputError as error:
             problems.append(Problem("plugin-failed", str(error), ("plugins",), place))
     return registry
-
-
-# -------------------------------------------------------------------------------------------------------- environment
-
-
-def _expand_all(root: MapNode, registry: Registry, problems: list[Problem]) -> dict[KeyPath, str]:
-    """Replace ``${env:…}`` in all values; what secret values were written as."""
-    secrets: dict[KeyPath, str] = {}
-    for path, node in list(walk(root)):
-        if not isinstance(node, Scalar) or path[:1] == ("plugins",):
-            continue
-        option = _option(root, path, registry)
-        if option is not None and "secret" in option.markers and node.value is not None:
-            secrets[path] = _secret(node, path, problems)
-        wanted = option is not None and _is_text(option)
-        _put(root, path, expand(node, problems, text_wanted=wanted))
-    return secrets
-
-
-def _secret(node: Scalar, path: KeyPath, problems: list[Problem]) -> str:
-    if not (isinstance(node.value, str) and "${env:" in node.value):
-        message = f"{'.'.join(map(str, path))} is a secret and is not written into a config"
-        help_ = ("put it into an environment variable and write ${env:NAME}",)
-        problems.append(Problem("secret-in-config", message, path, node.span.place(), help_))
-    return str(node.value)
-
-
-def _is_text(option: Option) -> bool:
-    kinds = option.schema["type"]
-    return set([kinds] if isinstance(kinds, str) else kinds) <= {"string", "null"}
-
-
-def _option(root: MapNode, path: KeyPath, registry: Registry) -> Option | None:
-    section, name = str(path[0]) if path else "", path[-1] if path else ""
-    options: Sequence[Option] = ()
-    if section in SECTIONS:
-        options = options_of(SECTIONS[section])
-    elif section in KINDS_BY_SECTION:
-        component = _component(root, path, KINDS_BY_SECTION[section], registry)
-        options = component_options(component) if component else ()
-    return next((option for option in options if option.name == name), None)
-
-
-def _component(root: MapNode, path: KeyPath, kind: Kind, registry: Registry) -> Component | None:
-    section = find(root, path[: 2 if kind.listed else 1])[1]
-    type_ = plain(section).get("type", kind.default_type) if isinstance(section, MapNode) else None
-    return registry.components(kind).get(type_) if isinstance(type_, str) else None
-
-
-def _put(root: MapNode, path: KeyPath, node: Node) -> None:
-    parent = find(root, path[:-1])[1]
-    if isinstance(parent, MapNode):
-        entry = parent.entries[str(path[-1])]
-        parent.entries[str(path[-1])] = Entry(entry.key, entry.span, node)
-    elif isinstance(parent, ListNode):
-        parent.items[int(path[-1])] = node
 
 
 # ------------------------------------------------------------------------------------------------------------- typing

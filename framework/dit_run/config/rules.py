@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dit_run.config.core_rules import CORE_RULES, Finding
 from dit_run.config.keys import config_options, key_name
 from dit_run.factories import resolve
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
@@ -15,8 +16,6 @@ from dit_run.settings import Choice, Config
 __all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value", "sorted_problems"]
 
 _MOST_ROUNDS = 4
-
-Finding = Problem | Adjustment
 
 
 def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008 (frozen)
@@ -131,74 +130,6 @@ def _replaced(holder: Any, name: str, value: Any) -> Any:
     if holder.common is not None and name in {field.name for field in dataclasses.fields(holder.common)}:
         return dataclasses.replace(holder, common=dataclasses.replace(holder.common, **{name: value}))
     return dataclasses.replace(holder, options=dataclasses.replace(holder.options, **{name: value}))
-
-
-# --------------------------------------------------------------------------------------------------- rules of the core
-
-
-def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
-    training = context.config.training
-    if training.save_steps is None and training.save_every_n_epochs is None:
-        yield Problem(
-            "never-saved",
-            "neither training.save_steps nor training.save_every_n_epochs is set: "
-            "a run that is stopped would lose everything",
-            ("training", "save_steps"),
-            related=(("training", "save_every_n_epochs"),),
-            help=("set one of the two",),
-        )
-
-
-def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
-    config, path = context.config, ("sampling", "guidance_scale")
-    if config.training.caption_dropout > 0 or config.sampling.guidance_scale == 1:
-        return
-    if path not in context.written:
-        reason = "training.caption_dropout is 0, so guidance has no trained condition to move away from"
-        yield Adjustment(path, 1.0, reason)
-        return
-    yield Problem(
-        "guidance-untrained",
-        f"sampling.guidance_scale is {config.sampling.guidance_scale:g}, but "
-        "training.caption_dropout is 0: guidance needs the empty condition, which is never trained",
-        path,
-        related=(("training", "caption_dropout"),),
-        help=("set guidance_scale: 1, or train with caption_dropout: 0.1",),
-    )
-
-
-def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
-    config, path = context.config, ("cache", "mode")
-    if config.data.common.crop != "random" or config.cache.mode == "off":
-        return
-    if path not in context.written:
-        yield Adjustment(path, "off", "data.crop is random: each visit shows another square, which no cache can hold")
-        return
-    yield Problem(
-        "random-crop-cached",
-        f"cache.mode is {config.cache.mode}, but data.crop is random: "
-        "each visit shows another square, which no cache can hold",
-        path,
-        related=(("data", "crop"),),
-        help=("set cache.mode: off, or data.crop: center",),
-    )
-
-
-def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
-    low, high = context.config.sampling.guidance_interval
-    if low > high:
-        message = f"sampling.guidance_interval runs from {low:g} down to {high:g}"
-        yield Problem(
-            "empty-interval", message, ("sampling", "guidance_interval"), help=(f"write [{high:g}, {low:g}]",)
-        )
-
-
-CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
-    _checkpoints_are_saved,
-    _guidance_is_trained,
-    _cached_crops_are_fixed,
-    _intervals_run_upwards,
-)
 
 
 # ---------------------------------------------------------------------------------------------- for rules of components

@@ -112,6 +112,7 @@ def _missing(root: Path, files: Iterable[str]) -> Iterable[str]:
 
 def _names(folder: Path) -> set[str]:
     try:
-        return set(os.listdir(folder))  # noqa: PTH208: bare names
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
     except OSError:
         return set()

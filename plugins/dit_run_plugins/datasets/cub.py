@@ -23,7 +23,7 @@ class Cub:
     prepared `metadata.json`."""
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """Where the data lies: the folder that holds `CUB_200_2011` (and `text_c10` or `cvpr2016_cub`), or that one itself."""
+    """Where the data lies: the folder that holds `CUB_200_2011` and `text_c10` (or `cvpr2016_cub`); also the former."""
 
 
 def build(options: Cub) -> Dataset:

@@ -22,8 +22,8 @@ _SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 @dataclass(frozen=True, kw_only=True)
 class Custom:
-    """Your own images: a folder (and folders in it) with a caption in a `.txt` of the same name beside each; or one with
-    a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`) at its top."""
+    """Your own images, each with its caption in a `.txt` of the same name beside it, also in folders of folders; or all
+    named by a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`)."""
 
     dataset_path: Annotated[str, LocalPath] = "./data"
     """Where the data lies; must be written."""
@@ -70,12 +70,12 @@ def _pairs(root: Path) -> Iterator[tuple[str, str]]:
 
 def _files(root: Path) -> Iterator[str]:
     """Relative paths of all files but hidden ones; links are followed, each folder is entered once."""
-    entered = set()
+    entered = set[str]()
     for folder, folders, names in os.walk(root, followlinks=True):
-        entered.add(os.path.realpath(folder))
-        folders[:] = [
-            name for name in sorted(folders) if name[0] != "." and os.path.realpath(Path(folder, name)) not in entered
-        ]
+        real = os.path.realpath(folder)
+        folders[:] = [] if real in entered else sorted(name for name in folders if name[0] != ".")
+        names = [] if real in entered else names
+        entered.add(real)
         yield from (Path(folder, name).relative_to(root).as_posix() for name in names if name[0] != ".")
 
 

@@ -49,6 +49,10 @@ class ClipTextEncoder(nn.Module):
         last = mask.sum(1) - 1
         return states, states[torch.arange(len(states), device=states.device), last]
 
+    def release(self) -> None:
+        """Give memory back; weights are read again when they are needed."""
+        self._network.release()
+
     def fingerprint(self) -> str:
         return combined(["clip", _VERSION, file_digest(self._file), self._config, self._tokenizer.fingerprint()])
 

@@ -23,8 +23,8 @@ class TensorBoard:
 class TensorBoardTracker:
     """Writes each value before :meth:`log` returns; :meth:`flush` puts it on the disk."""
 
-    def __init__(self, events: EventFile, folder: Path) -> None:
-        self._events = events
+    def __init__(self, events: EventFile, folder: Path, start_step: int) -> None:
+        self._events, self._start_step = events, start_step
         self.command = f"tensorboard --logdir {folder}"
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -34,7 +34,9 @@ class TensorBoardTracker:
         self._events.image(step, name, image)
 
     def text(self, step: int, name: str, text: str) -> None:
-        self._events.text(step, name, text)
+        """What an earlier tracker of the run has written still shows, and is not written again."""
+        if self._start_step == 0 or step > self._start_step:
+            self._events.text(step, name, text)
 
     def flush(self) -> None:
         self._events.sync()
@@ -48,4 +50,5 @@ def build(options: TensorBoard, *, run_dir: Path, start_step: int) -> TensorBoar
     from dit_run_plugins.trackers.events import EventFile
 
     folder = run_dir / "tensorboard"
-    return TensorBoardTracker(EventFile(folder, first_step=start_step + 1 if start_step else 0), folder)
+    events = EventFile(folder, first_step=start_step + 1 if start_step else 0)
+    return TensorBoardTracker(events, folder, start_step)

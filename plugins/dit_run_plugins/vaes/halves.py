@@ -24,6 +24,11 @@ class Halves(nn.Module):
         self.decoder = LazyNetwork(decoder)
         self._use_slicing = use_slicing
 
+    def release(self) -> None:
+        """Give memory back; weights are read again when they are needed."""
+        self.encoder.release()
+        self.decoder.release()
+
     @torch.no_grad()
     def run_encoder(self, images: Tensor) -> Tensor:
         """The encoder's float32 output for images [n, 3, H, W] in [-1, 1]."""

@@ -14,7 +14,23 @@ from dit_run.registry import Registry
 from dit_run.settings import SECTIONS
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12) | st.sampled_from(
-    ["no", "1e-4", "0o17", "12:30", "~", "${env:HOME}", "$${x}", "a: b", "- a", "#", "é\u2028", "&a", "*a", "!t", ".inf"]
+    [
+        "no",
+        "1e-4",
+        "0o17",
+        "12:30",
+        "~",
+        "${env:HOME}",
+        "$${x}",
+        "a: b",
+        "- a",
+        "#",
+        "é\u2028",
+        "&a",
+        "*a",
+        "!t",
+        ".inf",
+    ]
 )
 
 

@@ -78,3 +78,12 @@ def test_an_infinite_variable(problems: Callable[..., list[Problem]], monkeypatc
     monkeypatch.setenv("SIZE", ".inf")
     (problem,) = problems("training:\n  ema_warmup: ${env:SIZE}\n")
     assert (problem.code, str(problem.place)) == ("not-finite", "c.yaml:2:15")
+
+
+def test_items_of_a_list_of_text_stay_text(load: Load) -> None:
+    assert load("sampling:\n  prompts: [a, '${env:DIGITS}']\n").sampling.prompts == ("a", "123")
+    assert load("sampling:\n  prompts:\n  - ${env:DIGITS}\n").sampling.prompts == ("123",)
+
+
+def test_a_section_is_no_reference(problems: Callable[..., list[Problem]]) -> None:
+    assert [problem.code for problem in problems("training: '${env:DIGITS}'\n")] == ["wrong-type"]

@@ -44,7 +44,15 @@ def valid(path: Path, values: dict[str, Any], registry: Registry) -> Config:
     try:
         return read(path, to_yaml(escaped(values)), registry)
     except ConfigError as error:
-        schema_codes = {"unknown-key", "wrong-type", "out-of-bounds", "bad-choice", "bad-form", "syntax", "not-a-multiple"}
+        schema_codes = {
+            "unknown-key",
+            "wrong-type",
+            "out-of-bounds",
+            "bad-choice",
+            "bad-form",
+            "syntax",
+            "not-a-multiple",
+        }
         assert not schema_codes & {problem.code for problem in error.problems}, error
         assume(False)
         raise

@@ -1,0 +1,61 @@
+"""Filling the cache of a config without training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dit_run.cache.build import Stopped
+from dit_run.cache.open import Cached, cache_folder, open_cache
+from dit_run.registry import Registry
+from dit_run.settings import Config
+from dit_run.training.assemble import prepare
+from dit_run.training.processes import choose_device
+from dit_run.training.reporting import Reporter
+from dit_run.training.signals import StopRequest
+from dit_run.training.step import Precision
+
+__all__ = ["Filled", "fill"]
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What came of it."""
+
+    lines: Sequence[str]
+    exit_status: int
+
+
+def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
+    """Make what the config's run would read from its cache. Raises InputError as a run would."""
+    device = choose_device(config.training.device)
+    training = config.training
+    global_batch = training.batch_size * training.gradient_accumulation_steps
+    config, data, encoders = prepare(config, global_batch=global_batch, device=device)
+    samples = [data.train] + ([data.validation] if data.validation is not None else [])
+    with StopRequest() as stop:
+        try:
+            cached = open_cache(
+                config,
+                samples,
+                text=encoders.text,
+                vae=encoders.vae,
+                dtype=Precision.of(training.mixed_precision, device).dtype,
+                reporter=reporter,
+                prompts=config.sampling.prompts,
+                stopped=lambda: stop.signal is not None,
+                setup=registry.files,
+            )
+        except Stopped as stopped:
+            return Filled([str(stopped)], stop.status)
+    return Filled([f"{cache_folder(config.cache)}: {line}" for line in _told(cached)], 0)
+
+
+def _told(cached: Cached) -> list[str]:
+    lines = []
+    if cached.latents is not None:
+        skipped = f", {len(cached.latents.bad)} cannot be read" if cached.latents.bad else ""
+        lines.append(f"latents of {len(cached.latents.indices)} samples{skipped}")
+    if cached.captions is not None:
+        lines.append(f"states of {len(cached.captions.records)} captions")
+    return lines or ["nothing to keep: the encoders of this config work in every step"]

@@ -1,0 +1,104 @@
+"""Opening the cache for a run: what can be kept is there afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dit_run.cache.build import Builder
+from dit_run.cache.pictures import PictureReader
+from dit_run.cache.read import CaptionCache, LatentCache
+from dit_run.data.samples import Samples
+from dit_run.digests import cache_home
+from dit_run.durable import make_folder
+from dit_run.problems import InputError
+from dit_run.protocols import VAE, TextEncoder
+from dit_run.settings import CacheOptions, Config
+from dit_run.training.reporting import Reporter
+
+__all__ = ["Cached", "cache_folder", "open_cache"]
+
+
+@dataclass(frozen=True)
+class Cached:
+    """What is kept of a run's encoders' output; None for an encoder that works in every step. Picklable."""
+
+    latents: LatentCache | None = None
+    captions: CaptionCache | None = None
+
+
+def cache_folder(options: CacheOptions) -> Path:
+    """Where the cache is, as an absolute path."""
+    return Path(options.dir).expanduser().absolute() if options.dir is not None else cache_home()
+
+
+def open_cache(
+    config: Config,
+    samples: Sequence[Samples],
+    *,
+    text: TextEncoder,
+    vae: VAE,
+    dtype: torch.dtype | None,
+    reporter: Reporter,
+    prompts: Iterable[str] = (),
+    stopped: Callable[[], bool] = lambda: False,
+    setup: Callable[[], None] | None = None,
+) -> Cached:
+    """The cache for all these samples (of one dataset), with what was missing; ``prompts`` are kept like captions.
+
+    ``dtype`` is that of autocast, None for float32. ``setup`` is a picklable function that a reading process calls
+    first. Encoders whose output is kept have given back their memory afterwards, if they can.
+
+    Every process of a run may call this: one builds, the others wait and find it done. Raises InputError for pictures
+    that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;
+    :class:`~dit_run.cache.build.Stopped` when ``stopped`` says so.
+    """
+    keeps_text, keeps_latents = _kept(config, text, vae)
+    if not (keeps_text or keeps_latents):
+        return Cached()
+    builder = Builder(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
+    indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
+    captions, latents = None, None
+    if keeps_text:
+        texts = (caption for index in indices for caption in samples[0].dataset[index].captions)
+        captions = builder.captions(text, (*prompts, *texts))
+        _release(text)
+    if keeps_latents:
+        with PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, setup) as reader:
+            latents = builder.latents(vae, reader, indices)
+        _release(vae)
+    return Cached(latents, captions)
+
+
+def _kept(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
+    """Whether text states and latents are kept. Raises InputError where they must be and cannot."""
+    mode = config.cache.mode
+    if mode == "off":
+        return False, False
+    reasons = {
+        f"text encoder {config.text_encoder.type} is trained": text.trainable,
+        f"VAE {config.vae.type} makes nothing worth keeping": not vae.cacheable,
+        "data.crop is random, so each visit shows another square": config.data.common.crop == "random",
+    }
+    hindrances = [reason for reason, holds in reasons.items() if holds]
+    if mode == "required" and hindrances:
+        raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; take cache.mode: auto")
+    return not text.trainable, vae.cacheable and config.data.common.crop == "center"
+
+
+def _made(folder: Path) -> Path:
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise InputError(f"the cache folder {folder} cannot be made: {error}; set cache.dir elsewhere") from error
+    return folder
+
+
+def _release(encoder: object) -> None:
+    release = getattr(encoder, "release", None)
+    if release is not None:
+        release()

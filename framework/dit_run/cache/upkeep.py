@@ -1,0 +1,141 @@
+"""Upkeep of the cache: what is in it, whether it is whole, what can go."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dit_run.cache.records import Records
+from dit_run.cache.shards import DamagedShard, Shard, write_shard
+from dit_run.cache.space import Space
+
+__all__ = ["Part", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
+
+_KINDS = ("latents", "captions")
+_LEFTOVER_SECONDS = 3600.0
+_REWRITE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """One space, for people."""
+
+    folder: Path
+    kind: str
+    settings: dict[str, Any]
+    records: int
+    size: int
+    """Bytes on disk."""
+    last_used: float
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a check of all records found."""
+
+    records: int
+    damaged: int
+    broken_shards: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was removed."""
+
+    spaces: int
+    records: int
+    freed: int
+    """Bytes."""
+
+
+def spaces(root: Path) -> Iterator[Space]:
+    """All spaces of a cache."""
+    for kind in _KINDS:
+        for description in sorted((root / kind).glob("*/space.json")):
+            yield Space(description.parent)
+
+
+def info(root: Path) -> list[Part]:
+    """All parts of a cache, those used last first."""
+    parts = []
+    for space in spaces(root):
+        settings = space.describe()
+        kind = str(settings.pop("kind", space.folder.parent.name))
+        count = len(Records.open(space))
+        parts.append(Part(space.folder, kind, settings, count, _size(space.folder), space.last_used))
+    return sorted(parts, key=lambda part: -part.last_used)
+
+
+def verify(root: Path) -> Verified:
+    """Read and check every record. Damaged ones are noted: they are made anew when they are next wanted."""
+    count = damaged = 0
+    broken: list[str] = []
+    for space in spaces(root):
+        for path in space.shards():
+            try:
+                Shard(path)
+            except DamagedShard as error:
+                broken.append(str(error))
+        records = Records.open(space)
+        count += len(records)
+        damaged += len(records.damaged())
+    return Verified(count, damaged, tuple(broken))
+
+
+def sweep(root: Path, *, unused_days: float, max_bytes: int | None = None) -> Swept:
+    """Remove what no run used for so many days, then the longest unused until ``max_bytes`` hold the rest; and
+    everywhere damaged records, broken shards and leftovers of builders that were killed."""
+    before, now = _size(root), time.time()
+    parts = info(root)
+    kept = [part for part in parts if now - part.last_used <= unused_days * 86400]
+    while max_bytes is not None and kept and sum(part.size for part in kept) > max_bytes:
+        kept.pop()
+    gone = [part for part in parts if part not in kept]
+    for part in gone:
+        with Space(part.folder).building():
+            shutil.rmtree(part.folder, ignore_errors=True)
+    removed = sum(part.records for part in gone) + sum(_clean(Space(part.folder)) for part in kept)
+    return Swept(len(gone), removed, before - _size(root))
+
+
+def _clean(space: Space) -> int:
+    """Remove leftovers, broken shards and damaged records of a space. Returns how many records went."""
+    with space.building():
+        for leftover in space.folder.glob(".*.partial"):
+            with contextlib.suppress(OSError):
+                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                    leftover.unlink()
+        damaged = space.damaged()
+        removed = sum(_clean_shard(space, path, damaged) for path in space.shards())
+        (space.folder / "damaged.txt").unlink(missing_ok=True)
+    return removed
+
+
+def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int:
+    """Write the shard again without its damaged records, which runs that have it open do not notice."""
+    try:
+        shard = Shard(path)
+    except DamagedShard:
+        path.unlink(missing_ok=True)
+        return 0
+    rows = [row for row in range(len(shard)) if (path.name, row) not in damaged]
+    whole = [(row, record) for row in rows if (record := shard.record(row)) is not None]
+    if len(whole) == len(shard):
+        return 0
+    if whole:
+        keys = [shard.keys[row].tobytes() for row, _ in whole]
+        write_shard(
+            path.with_name(f"{path.stem[:24]}{len(whole):08x}.safetensors"), keys, [r for _, r in whole], shard.dtype
+        )
+    path.unlink(missing_ok=True)
+    return len(shard) - len(whole)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())

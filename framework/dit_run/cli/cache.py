@@ -1,0 +1,110 @@
+"""``dit-run cache``: build, verify, inspect or clean the cache."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dit_run.cli.configs import add_plugin_flags, installed, read
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["configure", "run"]
+
+_UPKEEP = ("info", "verify", "gc")
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "dit-run cache CONFIG [key=value ...]\n       dit-run cache info|verify|gc [--dir DIR] ..."
+    parser.add_argument("what", metavar="CONFIG|info|verify|gc", help="build a config's cache, or look after all of it")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values on top of the config's")
+    parser.add_argument("--dir", metavar="DIR", help="the cache's folder (info, verify, gc; else cache.dir)")
+    parser.add_argument(
+        "--unused-days", type=float, default=30.0, metavar="N", help="gc: remove parts not used for so long"
+    )
+    parser.add_argument(
+        "--max-size", metavar="SIZE", help="gc: remove the longest unused parts until so much is left: 50GB"
+    )
+    add_plugin_flags(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    if arguments.what not in _UPKEEP:
+        return _build(arguments)
+    if arguments.overrides:
+        raise InputError(f"dit-run cache {arguments.what} takes no {arguments.overrides[0]!r}; say --dir DIR")
+    from rich.console import Console
+
+    from dit_run.digests import cache_home
+
+    root = Path(arguments.dir).expanduser() if arguments.dir else cache_home()
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    return {"info": _info, "verify": _verify, "gc": _gc}[arguments.what](root, console, arguments)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    if arguments.dir:
+        arguments.overrides.append(f"cache.dir={arguments.dir}")
+    resolution = read(arguments.what, arguments.overrides, arguments, installed(arguments))
+    from dit_run.cache.fill import fill
+    from dit_run.cli.progress import ConsoleReporter
+
+    filled = fill(resolution.config, resolution.registry, ConsoleReporter())
+    for line in filled.lines:
+        print(line)
+    return filled.exit_status
+
+
+def _info(root: Path, console: Console, arguments: argparse.Namespace) -> int:
+    from dit_run.cache.upkeep import info
+
+    parts = info(root)
+    for part in parts:
+        days = (time.time() - part.last_used) / 86400
+        console.print(
+            f"{part.kind} {part.folder.name}  {part.records} records  {_size(part.size)}  used {days:.0f} days ago"
+        )
+        console.print("    " + ", ".join(f"{key} {str(value)[:16]}" for key, value in part.settings.items()))
+    console.print(f"{root}: {len(parts)} parts, {_size(sum(part.size for part in parts))}")
+    return 0
+
+
+def _verify(root: Path, console: Console, arguments: argparse.Namespace) -> int:
+    from dit_run.cache.upkeep import verify
+
+    verified = verify(root)
+    for shard in verified.broken_shards:
+        console.print(f"broken: {shard}")
+    console.print(f"{root}: {verified.records} records checked, {verified.damaged} damaged")
+    if verified.damaged or verified.broken_shards:
+        console.print("what is damaged is made anew when it is next wanted; `dit-run cache gc` removes it now")
+        return 1
+    return 0
+
+
+def _gc(root: Path, console: Console, arguments: argparse.Namespace) -> int:
+    from dit_run.cache.upkeep import sweep
+
+    limit = None if arguments.max_size is None else _bytes(arguments.max_size)
+    swept = sweep(root, unused_days=arguments.unused_days, max_bytes=limit)
+    console.print(f"{root}: removed {swept.spaces} parts and {swept.records} records, {_size(swept.freed)}")
+    return 0
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
+
+
+def _bytes(text: str) -> int:
+    number, unit = text.upper().removesuffix("B"), ""
+    if number and number[-1] in _UNITS:
+        number, unit = number[:-1], number[-1]
+    try:
+        return int(float(number) * _UNITS[unit])
+    except ValueError as error:
+        raise InputError(f"--max-size is a size such as 50GB or 500MB, not {text!r}") from error

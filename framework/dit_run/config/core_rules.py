@@ -1,0 +1,77 @@
+"""Rules of the core: what its own sections ask of one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from dit_run.problems import Problem
+from dit_run.protocols import Adjustment, RuleContext
+
+__all__ = ["CORE_RULES", "Finding"]
+
+Finding = Problem | Adjustment
+
+
+def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
+    training = context.config.training
+    if training.save_steps is None and training.save_every_n_epochs is None:
+        yield Problem(
+            "never-saved",
+            "neither training.save_steps nor training.save_every_n_epochs is set: "
+            "a run that is stopped would lose everything",
+            ("training", "save_steps"),
+            related=(("training", "save_every_n_epochs"),),
+            help=("set one of the two",),
+        )
+
+
+def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
+    config, path = context.config, ("sampling", "guidance_scale")
+    if config.training.caption_dropout > 0 or config.sampling.guidance_scale == 1:
+        return
+    if path not in context.written:
+        reason = "training.caption_dropout is 0, so guidance has no trained condition to move away from"
+        yield Adjustment(path, 1.0, reason)
+        return
+    yield Problem(
+        "guidance-untrained",
+        f"sampling.guidance_scale is {config.sampling.guidance_scale:g}, but "
+        "training.caption_dropout is 0: guidance needs the empty condition, which is never trained",
+        path,
+        related=(("training", "caption_dropout"),),
+        help=("set guidance_scale: 1, or train with caption_dropout: 0.1",),
+    )
+
+
+def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
+    config, path = context.config, ("cache", "mode")
+    if config.data.common.crop != "random" or config.cache.mode == "off":
+        return
+    if path not in context.written:
+        yield Adjustment(path, "off", "data.crop is random: each visit shows another square, which no cache can hold")
+        return
+    yield Problem(
+        "random-crop-cached",
+        f"cache.mode is {config.cache.mode}, but data.crop is random: "
+        "each visit shows another square, which no cache can hold",
+        path,
+        related=(("data", "crop"),),
+        help=("set cache.mode: off, or data.crop: center",),
+    )
+
+
+def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
+    low, high = context.config.sampling.guidance_interval
+    if low > high:
+        message = f"sampling.guidance_interval runs from {low:g} down to {high:g}"
+        yield Problem(
+            "empty-interval", message, ("sampling", "guidance_interval"), help=(f"write [{high:g}, {low:g}]",)
+        )
+
+
+CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
+    _checkpoints_are_saved,
+    _guidance_is_trained,
+    _cached_crops_are_fixed,
+    _intervals_run_upwards,
+)

@@ -1,0 +1,101 @@
+"""Runs of the scenario as forks of a warm process, with a fault at a chosen system call."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["Ended", "Fault", "Forge", "build_shim"]
+
+HERE = Path(__file__).resolve().parent
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+
+
+class Fault(IntEnum):
+    """What the shim does; the numbers are those of shim.c."""
+
+    NONE = 0
+    KILL = 1
+    TEAR = 2
+    FAIL_ONCE = 3
+    FAIL_FROM = 4
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended."""
+
+    status: int
+    """Exit status, or minus the signal."""
+    points: int
+    """System calls under the run folder; 0 where it was killed."""
+    output: str
+
+
+def build_shim(folder: Path) -> Path:
+    """Compile the shim. Raises FileNotFoundError without a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        raise FileNotFoundError("no C compiler: the fault tests need cc or gcc")
+    library = folder / "shim.so"
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", library, HERE / "shim.c", "-ldl"], check=True)
+    return library
+
+
+class Forge:
+    """The warm process. One run at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        """``folder`` holds the shim and the outputs; it is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        shim = build_shim(folder)
+        environment = {**os.environ, **ONE_THREAD, "LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "warm.py"), str(shim)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        )  # fmt: skip
+        assert self._process.stdout is not None and self._process.stdin is not None
+        self._answers, self._requests = self._process.stdout, self._process.stdin
+        if self._answers.readline() != "ready\n":
+            raise RuntimeError(f"the warm process ended with status {self._process.wait()}")
+
+    def __enter__(self) -> Forge:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._requests.close()
+        self._process.wait(60)
+
+    def run(
+        self,
+        arguments: list[str],
+        run_folder: Path,
+        fault: Fault = Fault.NONE,
+        point: int = 0,
+        *,
+        error: int = errno.ENOSPC,
+        log: Path | None = None,
+    ) -> Ended:
+        """``dit-run ARGUMENTS`` with a fault at the given call under ``run_folder``."""
+        output = self.folder / "output.txt"
+        output.unlink(missing_ok=True)
+        request = {
+            "arguments": arguments, "folder": str(run_folder), "mode": int(fault), "point": point, "error": error,
+            "log": str(log or ""), "output": str(output), "directory": str(self.folder),
+        }  # fmt: skip
+        self._requests.write(json.dumps(request) + "\n")
+        self._requests.flush()
+        answer = self._answers.readline()
+        if not answer:
+            raise RuntimeError(f"the warm process ended with status {self._process.wait()}")
+        waited, points = json.loads(answer)
+        return Ended(os.waitstatus_to_exitcode(waited), points, output.read_text(errors="replace"))
