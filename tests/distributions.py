@@ -40,7 +40,7 @@ def distribution(
     *,
     version: str = "0.2.0",
     entry_point: str = "lion = dit_run_lion",
-    modules: Mapping[str, str] = {"dit_run_lion.py": GOOD},  # noqa: B006 (never changed)
+    modules: Mapping[str, str] = {"dit_run_lion.py": GOOD},
 ) -> Path:
     """Lay a distribution into ``folder``, which the test puts on the path, as an installer would."""
     for path, text in modules.items():

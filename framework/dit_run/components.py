@@ -76,6 +76,9 @@ class Component:
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, Kind):
+            if self.kind in list(Kind):
+                name = Kind(self.kind).name
+                raise TypeError(f"component {self.type!r}: the kind is written Kind.{name}, not {self.kind!r}")
             known = ", ".join(Kind)
             raise TypeError(f"component {self.type!r}: unknown kind {self.kind!r}; the kinds are {known}")
         if not (isinstance(self.type, str) and self.type.isidentifier() and self.type == self.type.lower()):
@@ -85,9 +88,7 @@ class Component:
         options_of(self.options)
         for reference in (self.factory, *self.rules):
             if isinstance(reference, str) and not _is_reference(reference):
-                raise ValueError(
-                    f"component {self.name}: {reference!r} should read 'package.module:function'"
-                )
+                raise ValueError(f"component {self.name}: {reference!r} should read 'package.module:function'")
         if not (isinstance(self.factory, str) or callable(self.factory)):
             raise TypeError(f"component {self.name}: factory is {self.factory!r}, neither a reference nor callable")
 

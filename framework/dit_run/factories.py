@@ -42,7 +42,9 @@ def make(component: Component, options: Any, **runtime: Any) -> Any:
     except DitRunError:
         raise
     except Exception as error:  # a plugin may raise anything, and is named
-        raise PluginFault(f"{component.name} could not be made: {type(error).__name__}: {error}") from error
+        raise PluginFault(
+            f"{component.name} could not be made: {type(error).__name__}: {error} (a fault of the plugin; -v shows where)"
+        ) from error
 
 
 def _accepted(component: Component, factory: Callable[..., Any], runtime: dict[str, Any]) -> dict[str, Any]:

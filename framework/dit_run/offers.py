@@ -61,9 +61,11 @@ def _called(plugin: object) -> list[object]:
     if not manager.get_hookcallers(plugin):
         raise _Refused(f"it does not implement the hook; write @hookimpl above def {_HOOK}()")
     try:
-        (offered,) = manager.hook.dit_run_components() or [None]
-        return list(_iterable(offered))
-    except (_Refused, KeyboardInterrupt):
+        answers = manager.hook.dit_run_components()
+        if not answers:
+            raise _Refused(f"{_HOOK}() returned nothing; it should return a list of Component")
+        return [offer for offered in answers for offer in _iterable(offered)]
+    except _Refused:
         raise
     except (Exception, SystemExit) as error:
         raise _Refused(f"{_HOOK}() raised {_named(error)}") from error

@@ -12,6 +12,8 @@ import dataclasses
 import functools
 import inspect
 import itertools
+import math
+import re
 import textwrap
 import types
 import typing
@@ -68,8 +70,14 @@ def bounds(
     """Limits of a value, for use inside ``Annotated``: ``Annotated[int, bounds(ge=1, multiple_of=8)]``.
 
     ``ge``/``gt``/``le``/``lt`` and ``multiple_of`` limit a number, ``pattern`` (unanchored regular expression)
-    and ``min_length`` a string. On a tuple they limit its items.
+    and ``min_length`` a string. On a tuple they limit its items. Raises HintError for a limit that no JSON Schema has.
     """
+    numbers = {"ge": ge, "gt": gt, "le": le, "lt": lt}
+    for name, value in numbers.items():
+        _refuse_limit(name, value, isinstance(value, int | float) and math.isfinite(value), "a number")
+    _refuse_limit("multiple_of", multiple_of, isinstance(multiple_of, int) and multiple_of > 0, "a number above 0")
+    _refuse_limit("pattern", pattern, isinstance(pattern, str) and _is_pattern(pattern), "a regular expression")
+    _refuse_limit("min_length", min_length, isinstance(min_length, int) and min_length >= 0, "a number of at least 0")
     named = {
         "minimum": ge,
         "exclusiveMinimum": gt,
@@ -80,6 +88,19 @@ def bounds(
         "minLength": min_length,
     }
     return Keywords(tuple((name, value) for name, value in named.items() if value is not None))
+
+
+def _refuse_limit(name: str, value: object, good: bool, expected: str) -> None:
+    if value is not None and not good:
+        raise HintError(f"bounds({name}={value!r}): expected {expected}")
+
+
+def _is_pattern(pattern: str) -> bool:
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -174,7 +195,7 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
         return {"type": _SCALARS[hint]}, frozenset()
     origin = get_origin(hint)
     if origin is Literal:
-        return _literal(get_args(hint)), frozenset()
+        return _literal(get_args(hint), where), frozenset()
     if origin is tuple:
         return _tuple(get_args(hint), where)
     if origin in (typing.Union, types.UnionType):
@@ -184,7 +205,9 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
     )
 
 
-def _literal(values: tuple[Any, ...]) -> dict[str, Any]:
+def _literal(values: tuple[Any, ...], where: str) -> dict[str, Any]:
+    if any(type(value) not in _SCALARS for value in values):
+        raise HintError(f"{where}: a Literal holds strings, numbers, truth values and None, not {values!r}")
     kinds = sorted({_SCALARS[type(value)] for value in values})
     return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": list(values)}
 

@@ -221,9 +221,7 @@ class Scheduler(Protocol):
         """The clean latents that a model output stands for."""
         ...
 
-    def sample(
-        self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise
-    ) -> Tensor:
+    def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
         """Latents from standard normal ``noise`` in ``steps`` steps. Scales the noise itself where its process starts
         elsewhere than N(0, 1); clips nothing. Deterministic samplers never call ``step_noise``."""
         ...
@@ -382,4 +380,3 @@ class Rule(Protocol):
     """A cross-field check: imports nothing heavy, reads no data, returns problems and adjustments."""
 
     def __call__(self, context: RuleContext) -> Iterable[Problem | Adjustment]: ...
-

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
-from importlib.metadata import Distribution, EntryPoint, distributions
+from functools import cached_property, partial
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -219,22 +219,19 @@ def discover(
 class _Found:
     """A plugin that is installed, not loaded yet."""
 
-    point: EntryPoint
+    name: str
+    source: str
     distribution: str
     version: str
-    failure: Failure | None = field(default=None)
-
-    @property
-    def name(self) -> str:
-        return self.point.name
+    load: Callable[[], object]
 
     @property
     def origin(self) -> Origin:
         return Origin.BUILT_IN if self.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
 
     def loaded(self) -> Plugin:
-        components, failure = load_offers(self.point.load)
-        return Plugin(self.name, self.origin, self.point.value, self.distribution, self.version, components, failure)
+        components, failure = load_offers(self.load)
+        return Plugin(self.name, self.origin, self.source, self.distribution, self.version, components, failure)
 
 
 def _refuse_unknown(disabled: Collection[str], found: Sequence[_Found]) -> None:
@@ -255,12 +252,24 @@ def _found() -> Iterator[_Found]:
         name, version = _identity(distribution)
         if name not in seen:
             seen.add(name)
-            points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
-            yield from (_Found(point, name, version) for point in points)
+            yield from _points(distribution, name, version)
+
+
+def _points(distribution: Distribution, name: str, version: str) -> Iterator[_Found]:
+    try:
+        points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
+    except Exception as error:  # noqa: BLE001 (the parser raises whatever a malformed line makes it raise)
+        yield _Found(name, "entry_points.txt", name, version, partial(_refuse_entry_points, error))
+        return
+    yield from (_Found(point.name, point.value, name, version, point.load) for point in points)
+
+
+def _refuse_entry_points(error: Exception) -> object:
+    raise InputError(f"its entry_points.txt cannot be read: {error}") from error
 
 
 def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version; those of the folder where its metadata cannot be read."""
+    """Name and version, which damaged metadata does not tell."""
     metadata = distribution.metadata
     return metadata["Name"] or "unknown", metadata["Version"] or "unknown"
 

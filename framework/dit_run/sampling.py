@@ -12,13 +12,13 @@ from torch import Tensor
 
 from dit_run.conditions import Conditions
 from dit_run.guidance import Guidance, guided
+from dit_run.learner import Learner
 from dit_run.pictures import to_images
+from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.settings import SamplingOptions
 from dit_run.streams import Streams
-from dit_run.training.learner import Learner
-from dit_run.training.step import Precision
 
 __all__ = ["Pipeline", "Request"]
 

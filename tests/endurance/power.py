@@ -43,13 +43,25 @@ class Tree:
     """Folders (name to number) and files (bytes) by number; folder 0 is the top."""
 
     folders: dict[int, dict[str, int]] = field(default_factory=lambda: {0: {}})
-    files: dict[int, bytearray] = field(default_factory=dict)
+    files: dict[int, bytes] = field(default_factory=dict)
 
     def find(self, path: PurePosixPath) -> int | None:
         number: int | None = 0
         for part in path.parts:
             number = self.folders.get(number, {}).get(part) if number is not None else None
         return number
+
+    def copy(self) -> Tree:
+        return Tree({number: dict(names) for number, names in self.folders.items()}, dict(self.files))
+
+    def content(self, number: int = 0, path: str = "") -> Iterator[tuple[str, bytes | None]]:
+        """Every path that can be reached, with its bytes; None for a folder."""
+        for name, child in sorted(self.folders[number].items()):
+            if child in self.folders:
+                yield f"{path}{name}", None
+                yield from self.content(child, f"{path}{name}/")
+            else:
+                yield f"{path}{name}", self.files.get(child, b"")
 
 
 @dataclass(frozen=True)
@@ -72,50 +84,52 @@ class Change:
         return synced in (self.folder, self.to_folder) if self.kind == "rename" else synced == self.folder
 
     def apply(self, tree: Tree) -> None:
-        if self.kind in ("write", "truncate"):
-            _rewrite(tree.files.setdefault(self.number, bytearray()), self)
-            return
         names = tree.folders.setdefault(self.folder, {})
-        if self.kind == "rename":
-            if self.name in names:
-                tree.folders.setdefault(self.to_folder, {})[self.to_name] = names.pop(self.name)
-        elif self.kind == "unlink":
-            names.pop(self.name, None)
-        else:
-            names[self.name] = self.number
-            (tree.folders if self.kind == "mkdir" else tree.files).setdefault(self.number, _empty(self.kind))  # type: ignore[attr-defined]
+        match self.kind:
+            case "write" | "truncate":
+                tree.files[self.number] = self._rewritten(tree.files.get(self.number, b""))
+            case "rename":
+                if self.name in names:
+                    tree.folders.setdefault(self.to_folder, {})[self.to_name] = names.pop(self.name)
+            case "unlink":
+                names.pop(self.name, None)
+            case "mkdir":
+                names[self.name] = self.number
+                tree.folders.setdefault(self.number, {})
+            case "create":
+                names[self.name] = self.number
+                tree.files.setdefault(self.number, b"")
 
-
-def _empty(kind: str) -> dict[str, int] | bytearray:
-    return {} if kind == "mkdir" else bytearray()
-
-
-def _rewrite(content: bytearray, change: Change) -> None:
-    if change.kind == "truncate":
-        del content[change.offset :]
-        content.extend(bytes(change.offset - len(content)))
-    else:
-        content.extend(bytes(max(0, change.offset - len(content))))
-        content[change.offset : change.offset + len(change.data)] = change.data
+    def _rewritten(self, content: bytes) -> bytes:
+        before = content[: self.offset].ljust(self.offset, b"\0")
+        return before if self.kind == "truncate" else before + self.data + content[self.offset + len(self.data) :]
 
 
 def images(calls: list[Call]) -> Iterator[tuple[int, str, Tree]]:
     """What the disk may hold after each call: (calls done, what was lost, tree)."""
-    running, changes, sure = Tree(), list[Change](), list[bool]()
+    running, sure, pending = Tree(), Tree(), list[tuple[Change, bool]]()
     for done, call in enumerate(calls, start=1):
         if call.name == "fsync":
             synced = running.find(call.path)
-            sure = [known or change.sure_by(synced or 0) for known, change in zip(sure, changes, strict=True)]
+            pending = [(change, known or change.sure_by(synced or 0)) for change, known in pending]
         elif call.name != "failed":
             change = _change(call, running)
             change.apply(running)
-            changes.append(change)
-            sure.append(False)
-        unsure = [index for index, known in enumerate(sure) if not known]
-        yield done, "all", _tree(changes, set(unsure))
-        for index in unsure:
-            lost = changes[index]
-            yield done, f"{lost.kind} {lost.name or lost.number}", _tree(changes, {index})
+            pending.append((change, False))
+        while pending and pending[0][1]:
+            pending.pop(0)[0].apply(sure)
+        yield done, "all", _after(sure, [change for change, known in pending if known])
+        for lost, known in pending:
+            if not known:
+                rest = [change for change, _ in pending if change is not lost]
+                yield done, f"{lost.kind} {lost.name or lost.number}", _after(sure, rest)
+
+
+def _after(sure: Tree, changes: list[Change]) -> Tree:
+    tree = sure.copy()
+    for change in changes:
+        change.apply(tree)
+    return tree
 
 
 def _change(call: Call, tree: Tree) -> Change:
@@ -135,19 +149,10 @@ def _change(call: Call, tree: Tree) -> Change:
     return Change(call.name, number=number, offset=call.offset, data=call.data)
 
 
-def _tree(changes: list[Change], lost: set[int]) -> Tree:
-    tree = Tree()
-    for index, change in enumerate(changes):
-        if index not in lost:
-            change.apply(tree)
-    return tree
-
-
-def materialise(tree: Tree, folder: Path, number: int = 0) -> None:
+def materialise(tree: Tree, folder: Path) -> None:
     """Write a tree into an empty folder."""
-    for name, child in tree.folders[number].items():
-        if child in tree.folders:
-            (folder / name).mkdir()
-            materialise(tree, folder / name, child)
+    for path, data in tree.content():
+        if data is None:
+            (folder / path).mkdir()
         else:
-            (folder / name).write_bytes(bytes(tree.files.get(child, b"")))
+            (folder / path).write_bytes(data)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from dit_run.learner import Learner
 from dit_run.training.ema import Ema, decay_at
-from dit_run.training.learner import Learner
 
 
 def test_the_decay_warms_up_by_its_power_to_its_limit() -> None:

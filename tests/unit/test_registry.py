@@ -173,7 +173,6 @@ def test_an_option_that_every_component_of_the_kind_has(site: Path) -> None:
 
 
 def test_the_same_type_twice(site: Path) -> None:
-    text = GOOD + "    " + GOOD.splitlines()[-1].strip().replace("return [", "return 2 * [") + "\n"
     text = GOOD.replace("return [", "return 2 * [")
     assert fault(site, {"broken_plugin.py": text}) == "it offers optimizer.lion twice"
 
@@ -197,9 +196,8 @@ def test_a_factory_that_its_module_does_not_have(site: Path) -> None:
 
 
 def test_a_rule_that_does_not_resolve(site: Path) -> None:
-    text = GOOD.replace(", build)]", ", build, ('broken_plugin:heads_divide_',))]")
-    modules = {"broken_plugin.py": text.replace("heads_divide_'", "heads_' 'divide'")}
-    assert fault(site, modules) == (
+    text = GOOD.replace(", build)]", ", build, ('broken_plugin:heads_' 'divide',))]")
+    assert fault(site, {"broken_plugin.py": text}) == (
         "optimizer.lion: the rule 'broken_plugin:heads_divide' does not resolve: "
         "module broken_plugin has no 'heads_divide'"
     )

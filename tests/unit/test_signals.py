@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dit_run.training.signals import StopRequest
+from dit_run.signals import StopRequest
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -43,7 +43,7 @@ def test_sigterm_may_be_repeated() -> None:
 
 def test_a_second_sigint_ends_the_process_at_once() -> None:
     code = (
-        "import os, signal; from dit_run.training.signals import StopRequest\n"
+        "import os, signal; from dit_run.signals import StopRequest\n"
         "with StopRequest(relayed=False):\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('once', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('twice', flush=True)\n"
@@ -61,7 +61,7 @@ def test_a_launcher_s_repetition_of_sigint_is_not_a_second_one() -> None:
 
 HELPER = """
 import os, signal, sys
-from dit_run.training.signals import ignore_signals
+from dit_run.signals import ignore_signals
 child = os.fork()
 if child == 0:
     ignore_signals()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dit_run.assemble import prepare
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import Cached, cache_folder, open_cache
+from dit_run.precision import Precision
+from dit_run.processes import choose_device
 from dit_run.registry import Registry
+from dit_run.reporting import Reporter
 from dit_run.settings import Config
-from dit_run.training.assemble import prepare
-from dit_run.training.processes import choose_device
-from dit_run.training.reporting import Reporter
-from dit_run.training.signals import StopRequest
-from dit_run.training.step import Precision
+from dit_run.signals import StopRequest
 
 __all__ = ["Filled", "fill"]
 
@@ -44,7 +44,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
                 reporter=reporter,
                 prompts=config.sampling.prompts,
                 stopped=lambda: stop.signal is not None,
-                setup=registry.files,
+                first=registry.files,
             )
         except Stopped as stopped:
             return Filled([str(stopped)], stop.status)

@@ -17,8 +17,8 @@ from dit_run.digests import cache_home
 from dit_run.durable import make_folder
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, TextEncoder
+from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
-from dit_run.training.reporting import Reporter
 
 __all__ = ["Cached", "cache_folder", "open_cache"]
 
@@ -46,12 +46,12 @@ def open_cache(
     reporter: Reporter,
     prompts: Iterable[str] = (),
     stopped: Callable[[], bool] = lambda: False,
-    setup: Callable[[], None] | None = None,
+    first: object = None,
 ) -> Cached:
     """The cache for all these samples (of one dataset), with what was missing; ``prompts`` are kept like captions.
 
-    ``dtype`` is that of autocast, None for float32. ``setup`` is a picklable function that a reading process calls
-    first. Encoders whose output is kept have given back their memory afterwards, if they can.
+    ``dtype`` is that of autocast, None for float32. ``first`` is sent to reading processes before the dataset: unpickling
+    it imports what the dataset needs. Encoders whose output is kept have given back their memory afterwards, if they can.
 
     Every process of a run may call this: one builds, the others wait and find it done. Raises InputError for pictures
     that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;
@@ -68,7 +68,7 @@ def open_cache(
         captions = builder.captions(text, (*prompts, *texts))
         _release(text)
     if keeps_latents:
-        with PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, setup) as reader:
+        with PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, first) as reader:
             latents = builder.latents(vae, reader, indices)
         _release(vae)
     return Cached(latents, captions)

@@ -22,7 +22,7 @@ from dit_run.digests import Stat
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.settings import DatasetCommon
-from dit_run.training.signals import ignore_signals
+from dit_run.signals import ignore_signals
 
 __all__ = ["Content", "PictureReader"]
 
@@ -52,8 +52,8 @@ class PictureReader:
     dataset: Dataset
     common: DatasetCommon
     workers: int = 0
-    setup: Callable[[], None] | None = None
-    """Picklable; called first in each process, to import what the dataset needs."""
+    first: object = None
+    """Sent to each process before the dataset: unpickling it may import what the dataset needs."""
     _pool: Executor | None = None
 
     def __enter__(self) -> PictureReader:
@@ -95,7 +95,7 @@ class PictureReader:
             context = multiprocessing.get_context("forkserver")
             source = _Source(self.dataset, self.common)
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_begin, initargs=(self.setup, source)
+                self.workers, mp_context=context, initializer=_begin, initargs=(self.first, source)
             )
         rest = iter(items)
         submit = self._pool.submit
@@ -114,11 +114,9 @@ class _Source(NamedTuple):
 _source: _Source | None = None
 
 
-def _begin(setup: Callable[[], None] | None, source: _Source) -> None:
+def _begin(first: object, source: _Source) -> None:
     global _source
     ignore_signals()
-    if setup is not None:
-        setup()
     _source = source
 
 

@@ -17,8 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
+    from dit_run.processes import choose_device
     from dit_run.training.check import check_up
-    from dit_run.training.processes import choose_device
 
     report = check_up(config, device=choose_device(config.training.device), sheet=Path(arguments.output))
     for finding in report.findings:

@@ -21,8 +21,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from dit_run.assemble import build_data
     from dit_run.trained import open_run
-    from dit_run.training.assemble import build_data
     from dit_run.training.watch import score
 
     trained = open_run(

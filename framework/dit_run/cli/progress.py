@@ -14,7 +14,7 @@ __all__ = ["ConsoleReporter"]
 
 
 class ConsoleReporter:
-    """Implements :class:`dit_run.training.reporting.Reporter` for people."""
+    """Implements :class:`dit_run.reporting.Reporter` for people."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)

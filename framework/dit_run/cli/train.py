@@ -13,7 +13,7 @@ from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
-    from dit_run.training.reporting import Reporter
+    from dit_run.reporting import Reporter
     from dit_run.training.run import Outcome
 
 __all__ = ["configure", "run"]
@@ -68,7 +68,7 @@ _BREAKDOWNS = ("validation", "probe")
 
 def _train(resolution: Resolution, fork_from: Path | None) -> int:
     from dit_run.cli.progress import ConsoleReporter
-    from dit_run.training.reporting import Silent
+    from dit_run.reporting import Silent
     from dit_run.training.run import train
 
     reporter = ConsoleReporter() if os.environ.get("RANK", "0") == "0" else Silent()

@@ -6,19 +6,33 @@ takes ``${env:…}`` where a number or a truth value is asked for.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from dit_run.components import Component, Kind
+from dit_run.config.describe import expected
 from dit_run.config.environment import ENV_PATTERN
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.options import options_of, schema_of, summary
 from dit_run.registry import Registry
 from dit_run.settings import COMMON_OPTIONS, SECTIONS
 
-__all__ = ["SECTION_TEXTS", "compose", "editor_form"]
+__all__ = ["EDITOR_KEYWORDS", "SECTION_TEXTS", "compose", "editor_form"]
 
 Schema = dict[str, Any]
+
+EDITOR_KEYWORDS = (
+    "defaultSnippets",
+    "doNotSuggest",
+    "markdownDescription",
+    "markdownEnumDescriptions",
+    "patternErrorMessage",
+)
+"""What the form for editors has beyond draft-07; validators pass over it."""
+
+_SILENT = {"doNotSuggest": True}
+"""Keeps a key out of what editors offer."""
 
 SECTION_TEXTS: Mapping[str, str] = {
     "data": "The dataset: images with captions.",
@@ -43,6 +57,7 @@ def compose(registry: Registry, *, editor: bool = False) -> Schema:
     schema: Schema = {"$schema": "http://json-schema.org/draft-07/schema#"}
     if editor:
         schema |= {"title": "dit-run config", "description": "Trains a text-to-image Diffusion Transformer."}
+        schema["defaultSnippets"] = [_snippet(c) for kind in Kind for c in registry.components(kind).values()]
     schema |= {"type": "object", "properties": properties, "additionalProperties": False, "definitions": definitions}
     return schema
 
@@ -52,7 +67,7 @@ def _section(section: str, registry: Registry, definitions: Schema, editor: bool
         return _documented(section, SECTION_TEXTS[section], _paths(section), editor)
     if section in SECTIONS:
         cls = SECTIONS[section]
-        return _documented(section, summary(cls), _closed(_options(cls, editor), cls), editor)
+        return _documented(section, _unwrapped(summary(cls)), _closed(_options(cls, editor), cls), editor)
     kind = KINDS_BY_SECTION[section]
     chosen = _choice(kind, registry.components(kind), definitions, editor)
     if kind.listed:
@@ -76,8 +91,11 @@ def _closed(properties: Schema, *classes: type) -> Schema:
 
 
 def _options(cls: type, editor: bool) -> Schema:
-    schemas = schema_of(cls, documented=editor)
-    return {name: editor_form(schema) for name, schema in schemas.items()} if editor else schemas
+    if not editor:
+        return schema_of(cls)
+    required = {option.name for option in options_of(cls) if option.required}
+    schemas = schema_of(cls, documented=True)
+    return {name: editor_form(schema, required=name in required) for name, schema in schemas.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- components
@@ -86,56 +104,80 @@ def _options(cls: type, editor: bool) -> Schema:
 def _choice(kind: Kind, components: Mapping[str, Component], definitions: Schema, editor: bool) -> Schema:
     for component in components.values():
         definitions[component.name] = _branch(component, editor)
-    names = ("type", "dataset_name") if kind is Kind.DATASET else ("type",)
-    schema: Schema = {"type": "object", "properties": {name: _type(kind, components, editor) for name in names}}
-    schema["allOf"] = [branch for type_ in components for branch in _branches(kind, type_, names)]
-    if kind.listed:
-        schema["required"] = ["type"]
+    names = ("type", *_aliases(kind))
+    properties = {name: _type(kind, components, editor) for name in names}
     if editor:
-        schema["defaultSnippets"] = [_snippet(component) for component in components.values()]
-    return schema if schema["allOf"] else {key: value for key, value in schema.items() if key != "allOf"}
+        properties |= {name: {**properties[name], **_SILENT} for name in _aliases(kind)}
+    schema: Schema = {"type": "object", "properties": properties}
+    if components:
+        schema["allOf"] = [branch for type_ in components for branch in _branches(kind, type_, names, editor)]
+    return schema | ({"required": ["type"]} if kind.listed else {})
+
+
+def _aliases(kind: Kind) -> tuple[str, ...]:
+    """Old names of ``type``."""
+    return ("dataset_name",) if kind is Kind.DATASET else ()
 
 
 def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Schema:
-    schema: Schema = {"type": "string", "enum": list(components)}
-    if not components:
-        schema = {"type": "string", "not": {}}
+    schema: Schema = {"type": "string", "enum": list(components)} if components else {"type": "string", "not": {}}
     if kind.default_type is not None:
         schema["default"] = kind.default_type
     if editor:
-        schema["description"] = f"Which {kind.replace('_', ' ')}; the other keys depend on it."
-        schema["markdownEnumDescriptions"] = [summary(c.options) for c in components.values()]
+        default = {"default": kind.default_type} if kind.default_type else {}
+        schema |= _texts(f"Which {kind.replace('_', ' ')}; the other keys depend on it.", default)
+        schema["markdownEnumDescriptions"] = [_unwrapped(summary(c.options)) for c in components.values()]
     return schema
 
 
-def _branches(kind: Kind, type_: str, names: tuple[str, ...]) -> list[Schema]:
+def _branches(kind: Kind, type_: str, names: tuple[str, ...], editor: bool) -> list[Schema]:
     """One conditional per name that ``type`` has; the default type's one holds also where none is written."""
     then = {"$ref": f"#/definitions/{kind}.{type_}"}
+    is_type = {"const": type_, **(_SILENT if editor else {})}
     if type_ == kind.default_type:
-        return [{"if": {"properties": {name: {"const": type_} for name in names}}, "then": then}]
-    return [{"if": {"properties": {name: {"const": type_}}, "required": [name]}, "then": then} for name in names]
+        return [{"if": {"properties": dict.fromkeys(names, is_type)}, "then": then}]
+    return [{"if": {"properties": {name: is_type}, "required": [name]}, "then": then} for name in names]
 
 
 def _branch(component: Component, editor: bool) -> Schema:
     common = COMMON_OPTIONS.get(component.kind)
-    properties: Schema = {"type": {}}
-    if component.kind is Kind.DATASET:
-        properties["dataset_name"] = {}
+    properties: Schema = {"type": True} | {name: _SILENT if editor else True for name in _aliases(component.kind)}
     if common:
         properties |= _options(common, editor)
     properties |= _options(component.options, editor)
     schema = _closed(properties, component.options, *([common] if common else []))
-    return _documented(component.name, summary(component.options), schema, editor)
+    return _documented(component.name, _unwrapped(summary(component.options)), schema, editor)
 
 
 # ------------------------------------------------------------------------------------------------------------ editors
 
 
-def editor_form(schema: Mapping[str, Any]) -> Schema:
-    """The schema of an option as editors take it: ``${env:…}`` is good where a number or a truth value is."""
+def editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
+    """The schema of an option as editors take it: its default in the description, for hovers, and ``${env:…}`` good
+    where a number or a truth value is."""
+    form = _with_references(schema)
+    if form.get("default", 0) is None:
+        del form["default"]  # yaml-language-server 2.0.0 takes the default of a string for one
+    return form | _texts(schema.get("description", ""), schema, required=required)
+
+
+def _texts(text: str, schema: Mapping[str, Any], *, required: bool = False) -> Schema:
+    """The description, and the form that hovers show: with the default."""
+    text = _unwrapped(text)
+    default = json.dumps(schema.get("default"), ensure_ascii=False)
+    note = "Must be written." if required else f"Default: `{default}`" if "default" in schema else ""
+    return {"description": text, "markdownDescription": "\n\n".join(part for part in (text, note) if part)}
+
+
+def _unwrapped(text: str) -> str:
+    """Paragraphs on one line each: editors show every line break."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def _with_references(schema: Mapping[str, Any]) -> Schema:
     form = dict(schema)
     if isinstance(form.get("items"), dict):
-        form["items"] = editor_form(form["items"])
+        form["items"] = _with_references(form["items"])
     kinds = form["type"] if isinstance(form["type"], list) else [form["type"]]
     if "enum" in form:
         return form
@@ -144,13 +186,20 @@ def editor_form(schema: Mapping[str, Any]) -> Schema:
             form["pattern"] = f"({form['pattern']})|({ENV_PATTERN})"
         return form
     if {"integer", "number", "boolean"} & set(kinds):
-        form |= {"type": [*kinds, "string"], "pattern": ENV_PATTERN}
+        message = f"{expected(schema)}, or ${{env:NAME}}"
+        form |= {"type": [*kinds, "string"], "pattern": ENV_PATTERN, "patternErrorMessage": message}
     return form
 
 
 def _snippet(component: Component) -> Schema:
-    """A block to begin with: the type and the keys that must be written."""
+    """A section to begin with: the type and the keys that must be written."""
+    kind = component.kind
     body: Schema = {"type": component.type}
     required = [option.name for option in options_of(component.options) if option.required]
     body |= {name: f"${{{number}}}" for number, name in enumerate(required, 1)}
-    return {"label": component.type, "description": summary(component.options), "body": body}
+    section = kind.section
+    return {
+        "label": f"{section}: {component.type}",
+        "description": _unwrapped(summary(component.options)),
+        "body": {section: [body] if kind.listed else body},
+    }

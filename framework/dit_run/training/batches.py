@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from dit_run.conditions import Conditions, TextIds
 from dit_run.data.samples import BadSample, Samples, Visit
 from dit_run.plugin_files import PluginFiles
-from dit_run.protocols import TextStates
+from dit_run.signals import ignore_signals
 from dit_run.streams import Streams
-from dit_run.training.signals import ignore_signals
 
 __all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
 
@@ -37,7 +35,8 @@ class Batch(NamedTuple):
     """Standard normal [n, c, h, w]."""
     uniform: Tensor
     """float [n] in [0, 1): decides the timestep."""
-    text: TextStates | TextIds
+    null: tuple[bool, ...]
+    """Which captions are dropped."""
     keys: tuple[str, ...]
     captions: tuple[str, ...]
     """As they stand in the dataset, dropped or not."""
@@ -89,7 +88,6 @@ class Visits:
     latent_shape: tuple[int, int, int]
     """(c, h, w)."""
     caption_dropout: float
-    conditions: Conditions
     latents: LatentSource | None = None
     """None: pixels are read, for encoding in the step."""
 
@@ -100,7 +98,7 @@ class Visits:
         """The micro-batch at these positions."""
         streams = Streams(self.seed)
         reading = self.samples.read(positions, self._fetch)
-        null = (streams.uniforms("caption_dropout", positions) < self.caption_dropout).tolist()
+        null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
         images, spread = _stacked(reading.values)
         return Batch(
             images=images,
@@ -108,7 +106,7 @@ class Visits:
             draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
-            text=self.conditions([visit.caption for visit in reading.visits], null),
+            null=tuple(null.tolist()),
             keys=tuple(visit.key for visit in reading.visits),
             captions=tuple(visit.caption for visit in reading.visits),
             bad=reading.bad,

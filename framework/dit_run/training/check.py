@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
+from dit_run.conditions import TextIds
+from dit_run.learner import Learner, trainable_parameters
 from dit_run.pictures import grid, save_png, to_images
-from dit_run.protocols import Scheduler
+from dit_run.precision import Precision
+from dit_run.protocols import Scheduler, TextStates
 from dit_run.settings import Config
-from dit_run.training.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
 from dit_run.training.batches import Batch, Visits
 from dit_run.training.examples import Encoder
-from dit_run.training.gradients import LocalGradients
-from dit_run.training.learner import Learner, trainable_parameters
-from dit_run.training.step import Examples, Precision, TrainingStep, denoising_loss
+from dit_run.training.step import Examples, LocalGradients, TrainingStep, denoising_loss
 
 __all__ = ["Finding", "Report", "check_up"]
 
@@ -56,8 +57,8 @@ def check_up(config: Config, *, device: torch.device, sheet: Path, batch_size: i
     """
     config, data, encoders = prepare(config, global_batch=config.training.batch_size, device=device)
     batch = _batch(config, data, encoders, min(batch_size, len(data.train)))
-    save_png(sheet, _sheet(batch))
     bench = _Bench.of(config, encoders, batch, device)
+    save_png(sheet, _sheet(batch, bench.given.text))
     findings = [_images_come_back(encoders, batch, bench.given), _loss_is_implied(bench)]
     bench.train(config, device)
     findings += [_captions_reach(bench), _null_is_trained(bench, config), _gradients_reach(bench)]
@@ -80,11 +81,11 @@ class _Bench:
 
     @classmethod
     def of(cls, config: Config, encoders: Encoders, batch: Batch, device: torch.device) -> _Bench:
-        encode = Encoder(encoders.vae, device)
+        encode = Encoder(encoders, device)
         count = len(batch.captions)
 
         def dropped(null: list[bool]) -> Examples:
-            return encode(batch._replace(text=encoders.conditions(batch.captions, null)))
+            return encode(batch._replace(null=tuple(null)))
 
         return cls(
             learner=build_learner(config, encoders, device),
@@ -119,8 +120,7 @@ class _Bench:
 def _batch(config: Config, data: Data, encoders: Encoders, count: int) -> Batch:
     size = config.data.common.image_size
     shape = encoders.latent_shape(size, size)
-    visits = Visits(data.train, config.training.seed, shape, 0.0, encoders.conditions)
-    return visits.__getitems__(range(count))
+    return Visits(data.train, config.training.seed, shape, 0.0).__getitems__(range(count))
 
 
 def _images_come_back(encoders: Encoders, batch: Batch, examples: Examples) -> Finding:
@@ -180,7 +180,7 @@ def _pixels(batch: Batch) -> Tensor:
     return batch.images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _sheet(batch: Batch) -> Image.Image:
-    lengths = batch.text.mask.sum(1).tolist()
+def _sheet(batch: Batch, text: TextStates | TextIds) -> Image.Image:
+    lengths = text.mask.sum(1).tolist()
     captions = [f"{caption} [{count} tokens]" for caption, count in zip(batch.captions, lengths, strict=True)]
     return grid(to_images(_pixels(batch)), captions)

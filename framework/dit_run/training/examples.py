@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dit_run.protocols import VAE
+from dit_run.assemble import Encoders
+from dit_run.cache.encode import encode_latents
+from dit_run.conditions import TextIds
+from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
 from dit_run.training.step import Examples
 
@@ -18,7 +21,7 @@ __all__ = ["Encoder"]
 class Encoder:
     """Moves batches to a device and encodes what is still pixels."""
 
-    vae: VAE
+    encoders: Encoders
     device: torch.device
 
     def __call__(self, batch: Batch) -> Examples:
@@ -29,16 +32,18 @@ class Encoder:
             latents=mean if spread is None else mean + spread * draw,
             noise=self._move(batch.noise),
             uniform=self._move(batch.uniform),
-            text=type(batch.text)(*(self._move(part) for part in batch.text)),
+            text=self._text(batch),
             keys=batch.keys,
         )
+
+    def _text(self, batch: Batch) -> TextStates | TextIds:
+        text = self.encoders.conditions(batch.captions, batch.null)
+        return type(text)(*(self._move(part) for part in text))
 
     def _latents(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         images = self._move(batch.images)
         if images.dtype == torch.uint8:
-            from dit_run.cache.encode import encode_latents
-
-            return encode_latents(self.vae, images)
+            return encode_latents(self.encoders.vae, images, self.encoders.dtype)
         return images.float(), None if batch.spread is None else self._move(batch.spread).float()
 
     def _move(self, values: Tensor) -> Tensor:

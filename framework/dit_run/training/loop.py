@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dit_run.learner import Learner
 from dit_run.problems import DitRunError
+from dit_run.processes import Processes
 from dit_run.protocols import Progress
+from dit_run.reporting import Reporter
 from dit_run.training.batches import Layout
 from dit_run.training.ema import Ema
-from dit_run.training.learner import Learner
 from dit_run.training.meters import Meters
-from dit_run.training.processes import Processes
-from dit_run.training.reporting import Reporter
 from dit_run.training.schedule import Schedule
 from dit_run.training.step import Examples, Outcome, TrainingStep
 from dit_run.training.watch import Observer

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.problems import InputError
-from dit_run.training.processes import Processes
+from dit_run.processes import Processes
 
 __all__ = ["TreeReducer"]
 

@@ -6,12 +6,21 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dit_run.assemble import (
+    Data,
+    Encoders,
+    build_learner,
+    build_optimizer,
+    build_scheduler,
+    prepare,
+)
+from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import SaveFailed, clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.config.dump import run_config
@@ -20,34 +29,27 @@ from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
 from dit_run.data.samples import BadSamples
 from dit_run.factories import make
+from dit_run.learner import Learner
+from dit_run.precision import Precision
+from dit_run.processes import Processes, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
 from dit_run.registry import Registry
+from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
-from dit_run.training.assemble import (
-    Data,
-    Encoders,
-    build_learner,
-    build_optimizer,
-    build_scheduler,
-    prepare,
-)
+from dit_run.signals import STATUS, StopRequest
 from dit_run.training.batches import Batch, Layout, Visits, batches
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.gradients import distribute
-from dit_run.training.learner import Learner
 from dit_run.training.loop import Loop
 from dit_run.training.memory import answer_out_of_memory
 from dit_run.training.meters import Meters
-from dit_run.training.processes import Processes, continued_accumulation, join
-from dit_run.training.reporting import Reporter
 from dit_run.training.schedule import Schedule
-from dit_run.training.signals import STATUS, StopRequest
 from dit_run.training.state import RunFacts, capture, initialise, refuse_other_run, restore
-from dit_run.training.step import Examples, Precision, TrainingStep
-from dit_run.training.watch import Observer
+from dit_run.training.step import Examples, TrainingStep
+from dit_run.training.watch import Observer, preview_prompts
 
 __all__ = ["Outcome", "train"]
 
@@ -131,6 +133,7 @@ class _Run:
         self.config, data, encoders = prepare(self.config, global_batch=layout.global_batch, device=device)
         for notice in self.config.notices:
             self.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
+        encoders = self._cached(data, encoders)
         loop, learner = self._loop(data, encoders, layout)
         if contents is not None:
             restore(loop, contents, where=where)
@@ -172,6 +175,23 @@ class _Run:
         torch.use_deterministic_algorithms(training.deterministic)
 
     # ------------------------------------------------------------------------------------------------------- building
+
+    def _cached(self, data: Data, encoders: Encoders) -> Encoders:
+        """The encoders with what is kept of their output, which is made first where it is missing."""
+        used = [data.train] if data.validation is None else [data.train, data.validation]
+        prompts = preview_prompts(self.config, data)
+        cached = open_cache(
+            self.config,
+            used,
+            text=encoders.text,
+            vae=encoders.vae,
+            dtype=encoders.dtype,
+            reporter=self.reporter,
+            prompts=prompts,
+            stopped=lambda: self.stop.signal is not None,
+            first=self.registry.files,
+        )
+        return replace(encoders, cached=cached)
 
     def _loop(self, data: Data, encoders: Encoders, layout: Layout) -> tuple[Loop, Learner]:
         config, training = self.config, self.config.training
@@ -259,10 +279,9 @@ class _Run:
 
     def _examples(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Iterator[Examples]:
         training, size = self.config.training, self.config.data.common.image_size
-        visits = Visits(
-            data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, encoders.conditions
-        )
-        encode = Encoder(encoders.vae, self.processes.device)
+        shape, kept = encoders.latent_shape(size, size), encoders.cached.latents
+        visits = Visits(data.train, training.seed, shape, training.caption_dropout, kept)
+        encode = Encoder(encoders, self.processes.device)
         workers = self._workers()
         loaded = batches(
             visits,

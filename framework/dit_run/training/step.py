@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.conditions import TextIds
+from dit_run.precision import Precision
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
 
 __all__ = [
@@ -19,13 +20,10 @@ __all__ = [
     "Gradients",
     "LocalGradients",
     "Outcome",
-    "Precision",
     "TrainingStep",
     "denoising_loss",
     "seed_dropout",
 ]
-
-_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -41,23 +39,6 @@ class Examples:
     text: TextStates | TextIds
     keys: tuple[str, ...] = ()
     """The samples' keys, for a report when something is wrong with them."""
-
-
-@dataclass(frozen=True)
-class Precision:
-    """Autocast for one device; weights stay fp32."""
-
-    device_type: str
-    dtype: torch.dtype | None
-
-    @classmethod
-    def of(cls, mixed_precision: str, device: torch.device) -> Precision:
-        return cls(device.type, _DTYPES[mixed_precision])
-
-    def autocast(self) -> contextlib.AbstractContextManager[object]:
-        if self.dtype is None:
-            return contextlib.nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype)
 
 
 def denoising_loss(learner: nn.Module, scheduler: Scheduler, examples: Examples, precision: Precision) -> Tensor:

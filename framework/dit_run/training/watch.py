@@ -10,22 +10,22 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from dit_run.assemble import Data, Encoders
 from dit_run.data.samples import Samples
 from dit_run.factories import make
+from dit_run.learner import Learner
 from dit_run.pictures import grid, save_png
+from dit_run.precision import Precision
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.run_folder import RunFolder
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Choice, Config
-from dit_run.training.assemble import Data, Encoders
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
-from dit_run.training.learner import Learner
-from dit_run.training.step import Precision
 from dit_run.training.validation import Probe
 
-__all__ = ["Observer", "captions_of", "score"]
+__all__ = ["Observer", "captions_of", "preview_prompts", "score"]
 
 
 @dataclass
@@ -97,12 +97,12 @@ class Observer:
         still = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
         shape = self.encoders.latent_shape(size, size)
         return Probe(
-            visits=Visits(still, self.config.training.seed, shape, 0.0, self.encoders.conditions),
+            visits=Visits(still, self.config.training.seed, shape, 0.0, self.encoders.cached.latents),
             count=min(len(samples), options.num_samples),
             parts=options.timestep_bins,
             batch_size=self.config.training.batch_size,
             scheduler=self.scheduler,
-            encoder=Encoder(self.encoders.vae, self.device),
+            encoder=Encoder(self.encoders, self.device),
             precision=self.precision,
         )
 
@@ -123,9 +123,8 @@ class Observer:
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """What previews show: the config's prompts, or captions of samples."""
-        options = self.config.sampling
-        return options.prompts or captions_of(self.data, options.num_images)
+        """What previews show."""
+        return preview_prompts(self.config, self.data)
 
     def draw(self, step: int) -> Path:
         """A grid of the preview prompts as ``samples/step-00000100.png``, given to the trackers."""
@@ -161,6 +160,11 @@ def _score_one(choice: Choice, config: Config, data: Data, pipeline: Pipeline) -
     size = config.data.common.image_size
     images = list(pipeline.images(Request.of(config.sampling, prompts, image_size=size, batch_size=50)))
     return metric.score(images, prompts)
+
+
+def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
+    """The config's prompts, or captions of samples."""
+    return config.sampling.prompts or captions_of(data, config.sampling.num_images)
 
 
 def captions_of(data: Data, count: int) -> tuple[str, ...]:

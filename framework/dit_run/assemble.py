@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from dit_run.cache.encode import encode_captions
+from dit_run.cache.open import Cached
 from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose
 from dit_run.factories import make
+from dit_run.learner import Learner, parameter_roles, trainable_parameters
+from dit_run.precision import Precision
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.settings import Choice, Config
-from dit_run.training.learner import Learner, parameter_roles, trainable_parameters
 
 __all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
 
@@ -29,13 +32,18 @@ class Encoders:
 
     text: TextEncoder
     vae: VAE
+    dtype: torch.dtype | None
+    """Precision in which frozen ones work; None is float32."""
+    cached: Cached = field(default_factory=Cached)
+    """What of their output is kept."""
 
-    @property
+    @cached_property
     def conditions(self) -> Conditions:
-        """Captions to conditions, encoding where the encoder is frozen."""
+        """Captions to conditions: token ids where the encoder trains, else states from the cache or made now."""
         if self.text.trainable:
             return LiveCaptions(self.text)
-        return FrozenCaptions(lambda captions: encode_captions(self.text, captions), max_length=self.text.max_length)
+        lookup = self.cached.captions or partial(encode_captions, self.text, dtype=self.dtype)
+        return FrozenCaptions(lookup, max_length=self.text.max_length)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(c, h, w) for pictures of so many pixels."""
@@ -86,7 +94,8 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
     if not text.trainable:
         text.requires_grad_(False).eval()
     vae.requires_grad_(False).eval()
-    return Encoders(text.to(device), vae.to(device))
+    dtype = Precision.of(config.training.mixed_precision, device).dtype
+    return Encoders(text.to(device), vae.to(device), dtype)
 
 
 def build_learner(config: Config, encoders: Encoders, device: torch.device) -> Learner:

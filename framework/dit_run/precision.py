@@ -1,0 +1,29 @@
+"""Mixed precision: autocast for one device."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Precision"]
+
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Autocast for one device; weights stay fp32."""
+
+    device_type: str
+    dtype: torch.dtype | None
+
+    @classmethod
+    def of(cls, mixed_precision: str, device: torch.device) -> Precision:
+        return cls(device.type, _DTYPES[mixed_precision])
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)

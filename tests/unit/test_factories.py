@@ -1,0 +1,98 @@
+"""Factories: what they are given, and whose fault it is when they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dit_run.components import Component, Kind
+from dit_run.factories import PluginFault, make, resolve
+from dit_run.problems import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lion:
+    """Options of a test."""
+
+    decay: float = 0.1
+    """A number."""
+
+
+def component(factory: str | Callable[..., Any]) -> Component:
+    return Component(Kind.OPTIMIZER, "lion", Lion, factory)
+
+
+def fault(factory: str | Callable[..., Any], **runtime: Any) -> str:
+    with pytest.raises(PluginFault) as caught:
+        make(component(factory), Lion(), **runtime)
+    return str(caught.value)
+
+
+def test_a_reference_is_the_function_it_names() -> None:
+    assert resolve("dit_run.factories:make") is make
+
+
+def test_a_callable_is_itself() -> None:
+    assert resolve(make) is make
+
+
+def test_what_cannot_be_called_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^dit_run\.factories:__name__ is 'dit_run\.factories', which cannot be called"):
+        resolve("dit_run.factories:__name__")
+
+
+def test_a_factory_gets_its_options_and_the_keywords_that_it_names() -> None:
+    def build(options: Lion, *, learning_rate: float) -> tuple[float, float]:
+        return options.decay, learning_rate
+
+    assert make(component(build), Lion(decay=0.5), learning_rate=0.1, device="cpu") == (0.5, 0.1)
+
+
+def test_keywords_that_nobody_names_are_not_passed_to_catch_alls() -> None:
+    def build(options: Lion, **rest: Any) -> dict[str, Any]:
+        return rest
+
+    assert make(component(build), Lion(), learning_rate=0.1) == {}
+
+
+def test_a_default_stands_for_a_keyword_that_the_kind_does_not_have() -> None:
+    def build(options: Lion, *, momentum: float = 0.9) -> float:
+        return momentum
+
+    assert make(component(build), Lion()) == 0.9
+
+
+def test_a_keyword_that_the_kind_does_not_have_is_the_plugins_fault() -> None:
+    def build(options: Lion, *, momentum: float) -> None: ...
+
+    assert fault(build, learning_rate=0.1, device="cpu") == (
+        "the factory of optimizer.lion asks for momentum; the runtime keywords of kind optimizer are "
+        "device, learning_rate"
+    )
+
+
+def test_whatever_a_factory_raises_is_the_plugins_fault() -> None:
+    def build(options: Lion) -> None:
+        raise KeyError("betas")
+
+    assert fault(build) == (
+        "optimizer.lion could not be made: KeyError: 'betas' (a fault of the plugin; -v shows where)"
+    )
+
+
+def test_an_input_error_is_the_users() -> None:
+    def build(options: Lion) -> None:
+        raise InputError("there is no folder ./data")
+
+    with pytest.raises(InputError, match=r"^there is no folder \./data$"):
+        make(component(build), Lion())
+
+
+def test_a_factory_that_fails_to_import_is_the_plugins_fault() -> None:
+    assert fault("no_such_package.lion:build") == (
+        "optimizer.lion could not be made: ModuleNotFoundError: No module named 'no_such_package' "
+        "(a fault of the plugin; -v shows where)"
+    )
