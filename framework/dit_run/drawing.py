@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -61,7 +62,7 @@ def draw(
     paths = [output / f"{first + index:05d}-{_slug(prompt)}.png" for index, prompt in enumerate(prompts)]
     for index, (path, image, prompt) in enumerate(zip(paths, images, prompts, strict=True)):
         save_png(path, image, _metadata(trained, prompt, request.seed + index))
-    sheet = output / ("grid.png" if first == 0 else f"grid-{first:05d}.png")
+    sheet = _free_grid(output, first)
     save_png(sheet, grid(images, prompts))
     return Drawn(tuple(paths), tuple(prompts), sheet)
 
@@ -88,5 +89,14 @@ def _first_free(folder: Path) -> int:
     return max(numbers, default=-1) + 1
 
 
+def _free_grid(folder: Path, first: int) -> Path:
+    """``grid.png``, or where that is there one that says with which picture it begins."""
+    names = itertools.chain(
+        ["grid.png", f"grid-{first:05d}.png"], (f"grid-{first:05d}-{n}.png" for n in itertools.count(2))
+    )
+    return next(path for name in names if not (path := folder / name).exists())
+
+
 def _slug(prompt: str) -> str:
-    return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "empty"
+    words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")
+    return words.encode()[:60].decode(errors="ignore") or "empty"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
+
+from dit_run.durable import write_atomic
 
 __all__ = ["grid", "save_png", "to_images"]
 
@@ -56,9 +58,6 @@ def save_png(path: Path, image: Image.Image, text: Mapping[str, str] | None = No
     information = PngImagePlugin.PngInfo()
     for name, value in (text or {}).items():
         information.add_itxt(name, value)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        image.save(temporary, format="PNG", pnginfo=information)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    data = io.BytesIO()
+    image.save(data, format="PNG", pnginfo=information)
+    write_atomic(path, data.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.settings import SamplingOptions
-from dit_run.streams import Streams
+from dit_run.streams import MAX_SEED, Streams
 
 __all__ = ["Pipeline", "Request"]
 
@@ -92,6 +93,10 @@ class Pipeline:
             raise InputError(f"sampler {request.sampler!r} does not fit this scheduler; it offers {', '.join(names)}")
         if request.steps < 1:
             raise InputError(f"sampling takes at least 1 step, not {request.steps}")
+        if not 0 <= request.seed <= MAX_SEED - len(request.prompts):
+            raise InputError(f"a sampling seed is a number from 0 to nearly {MAX_SEED}, not {request.seed}")
+        if not 0 <= request.guidance.scale < inf:
+            raise InputError(f"a guidance scale is a number of at least 0, not {request.guidance.scale:g}")
         return replace(request, sampler=request.sampler or names[0])
 
     @torch.no_grad()

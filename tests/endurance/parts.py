@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
+from tests.endurance.forge import Ended, Fault, Forge
+from tests.endurance.power import Tree, images, read_log
+from tests.endurance.scenario import CONFIG, differences, overrides
+
 from dit_run.checkpoint.store import Checkpoints
 from dit_run.problems import InputError
 from dit_run.run_folder import RunFolder
-from tests.endurance.forge import Ended, Fault, Forge
-from tests.endurance.power import Tree, images, materialise, read_log
-from tests.endurance.scenario import CONFIG, differences, metrics, overrides
 
 __all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "torn_writes"]
 
@@ -37,12 +38,17 @@ class Workshop:
         path.write_text(self.config)
         return path
 
+    @property
+    def log(self) -> Path:
+        """The uninterrupted run's system calls."""
+        return self.folder / "calls.log"
+
     @cached_property
     def reference(self) -> Path:
-        """The uninterrupted run; its calls are in ``calls.log``."""
+        """The uninterrupted run."""
         path = self.folder / "reference"
         shutil.rmtree(path, ignore_errors=True)
-        ended = self.run(path, log=self.folder / "calls.log")
+        ended = self.run(path, log=self.log)
         if ended.status != 0:
             raise RuntimeError(f"the uninterrupted run ended with status {ended.status}:\n{ended.output}")
         return path
@@ -51,14 +57,16 @@ class Workshop:
     def calls(self) -> list[str]:
         """The names of the calls of the uninterrupted run, one for each point."""
         reference = self.reference
-        return [call.name for call in read_log(self.folder / "calls.log", reference.parent)]
+        return [call.name for call in read_log(self.log, reference)]
 
     def fresh(self, name: str) -> Path:
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)
         return path
 
-    def run(self, path: Path, fault: Fault = Fault.NONE, point: int = 0, *, error: int = 0, log: Path | None = None) -> Ended:
+    def run(
+        self, path: Path, fault: Fault = Fault.NONE, point: int = 0, *, error: int = 0, log: Path | None = None
+    ) -> Ended:
         return self.forge.run([str(self.config_file), *overrides(path)], path, fault, point, error=error, log=log)
 
     def finished(self, path: Path) -> list[str]:
@@ -115,50 +123,57 @@ def _litter(path: Path) -> list[str]:
 
 
 def power_losses(workshop: Workshop, every: int = 1) -> Iterator[Case]:
-    """All unsynced changes lost, and each alone, after every call: once committed, a checkpoint can be continued from."""
-    calls = read_log(_log_of(workshop), workshop.folder)
+    """All unsynced changes lost, and each alone, after every call: once committed, a checkpoint can be continued from,
+    and what was logged until then is there."""
+    calls = read_log(workshop.log, workshop.reference)
     renamed = next(i for i, call in enumerate(calls) if call.name == "rename" and call.other.name.startswith("step-"))
     committed = next(i for i in range(renamed, len(calls)) if calls[i].name == "fsync") + 1
-    seen: set[int] = set()
+    judge = _Judge(workshop)
     for done, lost, tree in images(calls):
-        key = hash((done >= committed, *tree.content()))
-        if key not in seen and done % every == 0:
-            seen.add(key)
-            yield f"{done} {lost}", partial(_after_loss, workshop, tree, done >= committed)
+        if done % every == 0:
+            yield f"{done} {lost}", partial(judge, tree, committed=done >= committed)
 
 
-def _log_of(workshop: Workshop) -> Path:
-    assert workshop.calls
-    return workshop.folder / "calls.log"
+@dataclass
+class _Judge:
+    """Says what is wrong with a disk after a power loss; equal checkpoints are examined once."""
+
+    workshop: Workshop
+    _known: dict[int, int | str | None] = field(default_factory=dict)
+
+    def __call__(self, tree: Tree, *, committed: bool) -> list[str]:
+        files = {path: data for path, data in tree.content() if data is None or not path.startswith("samples/")}
+        checkpoints = {path: data for path, data in files.items() if path.startswith(("checkpoints", "provenance"))}
+        key = hash(tuple(checkpoints.items()))
+        if key not in self._known:
+            self._known[key] = self._newest(checkpoints)
+        newest = self._known[key]
+        if newest is None:
+            return ["no checkpoint"] if committed else []
+        if isinstance(newest, str):
+            return [newest]
+        logged = {json.loads(line)["step"] for line in (files.get("metrics.jsonl") or b"").splitlines() if _whole(line)}
+        missing = sorted(set(range(1, newest + 1)) - logged)
+        return [f"step {newest} can be continued from, and metrics of {missing} are lost"] if missing else []
+
+    def _newest(self, files: dict[str, bytes | None]) -> int | str | None:
+        """The step of the checkpoint that would be continued from, or why none can be."""
+        run = self.workshop.fresh("lost")
+        run.mkdir()
+        for path, data in files.items():
+            if data is None:
+                (run / path).mkdir()
+            else:
+                (run / path).write_bytes(data)
+        try:
+            newest = Checkpoints(run / "checkpoints", RunFolder(run).run_id()).newest_valid().path
+        except InputError as error:
+            return str(error)
+        return None if newest is None else int(newest.name.removeprefix("step-"))
 
 
-def _after_loss(workshop: Workshop, tree: Tree, committed: bool) -> list[str]:
-    top = workshop.fresh("lost")
-    top.mkdir()
-    materialise(tree, top)
-    run = top / "reference"
+def _whole(line: bytes) -> bool:
     try:
-        newest = Checkpoints(run / "checkpoints", RunFolder(run).run_id()).newest_valid()
-    except InputError as error:
-        return [str(error)]
-    if newest.path is None:
-        return ["no checkpoint"] if committed else []
-    logged = [line["step"] for line in metrics(_whole_lines(run))]
-    step = int(newest.path.name.removeprefix("step-"))
-    missing = [str(each) for each in range(1, step + 1) if str(each) not in logged]
-    return [f"metrics of steps {', '.join(missing)}"] if missing else []
-
-
-def _whole_lines(run: Path) -> Path:
-    """The run with a metrics file that ends where its last whole line does."""
-    path = run / "metrics.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    path.write_bytes(b"".join(line for line in lines if _is_json(line)))
-    return run
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+        return isinstance(json.loads(line), dict)
     except ValueError:
         return False

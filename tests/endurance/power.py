@@ -1,8 +1,8 @@
 """Power loss, simulated: what the disk may hold when only synced changes are sure to be there.
 
-The file system is a tree of numbered folders and files. A change of a name (create, mkdir, rename, unlink) is sure once
-one of its folders was synced after it; a change of a file's bytes once that file was. A loss at any moment may leave
-out all changes that are not sure, or any one of them.
+The watched folder itself is there from the beginning. In it is a tree of numbered folders and files. A change of a name
+(create, mkdir, rename, unlink) is sure once one of its folders was synced after it; a change of a file's bytes once
+that file was. A loss at any moment may leave out all changes that are not sure, or any one of them.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Call", "images", "materialise", "read_log"]
+__all__ = ["Call", "images", "read_log"]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One system call of the shim's log; paths are relative to the watched folder's parent."""
+    """One system call of the shim's log; paths are relative to the watched folder."""
 
     name: str
     path: PurePosixPath
@@ -109,6 +109,8 @@ def images(calls: list[Call]) -> Iterator[tuple[int, str, Tree]]:
     """What the disk may hold after each call: (calls done, what was lost, tree)."""
     running, sure, pending = Tree(), Tree(), list[tuple[Change, bool]]()
     for done, call in enumerate(calls, start=1):
+        if call.name == "mkdir" and not call.path.parts:
+            continue
         if call.name == "fsync":
             synced = running.find(call.path)
             pending = [(change, known or change.sure_by(synced or 0)) for change, known in pending]
@@ -147,12 +149,3 @@ def _change(call: Call, tree: Tree) -> Change:
             return Change("unlink", folder, call.path.name)
     assert number is not None, call
     return Change(call.name, number=number, offset=call.offset, data=call.data)
-
-
-def materialise(tree: Tree, folder: Path) -> None:
-    """Write a tree into an empty folder."""
-    for path, data in tree.content():
-        if data is None:
-            (folder / path).mkdir()
-        else:
-            (folder / path).write_bytes(data)

@@ -37,12 +37,17 @@ _NOT_LEARNT = ("time", "images_per_second")
 
 def overrides(folder: Path, **values: Any) -> list[str]:
     """Command line words for a run in ``folder`` with other training values."""
-    return [f"training.output_dir={folder}", *(f"training.{name}={json.dumps(value)}" for name, value in values.items())]
+    return [
+        f"training.output_dir={folder}",
+        *(f"training.{name}={json.dumps(value)}" for name, value in values.items()),
+    ]
 
 
 def differences(reference: Path, run: Path, *, ignore: Sequence[str] = ()) -> list[str]:
     """In what a finished run folder differs from that of an uninterrupted run; empty where in nothing that counts."""
-    found = [name for name in _tensor_files(reference) if _bytes(newest(reference) / name) != _bytes(newest(run) / name)]
+    found = [
+        name for name in _tensor_files(reference) if _bytes(newest(reference) / name) != _bytes(newest(run) / name)
+    ]
     for name, of in (("state", _state), ("metrics", metrics), ("events", _events), ("samples", _samples)):
         if name not in ignore and of(reference) != of(run):
             found.append(name)

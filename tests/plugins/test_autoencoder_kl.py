@@ -29,8 +29,8 @@ def test_latents_are_the_scaled_posterior_of_diffusers(tmp_path: Path) -> None:
     with torch.no_grad():
         posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
     mean, std = vae.encode(images())
-    assert torch.equal(mean, (posterior.mean - 0.25) * 0.5)
-    assert torch.equal(std, posterior.std * 0.5)
+    torch.testing.assert_close(mean, (posterior.mean - 0.25) * 0.5)
+    torch.testing.assert_close(std, posterior.std * 0.5)
 
 
 def test_decoding_undoes_scale_and_shift_and_clamps(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_decoding_undoes_scale_and_shift_and_clamps(tmp_path: Path) -> None:
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = AutoencoderKL.from_pretrained(tmp_path).decode(latents / 0.5 + 0.25).sample.clamp(-1, 1)
-    assert torch.equal(vae.decode(latents), expected)
+    torch.testing.assert_close(vae.decode(latents), expected)
 
 
 def test_latents_with_a_mean_and_deviation_per_channel_are_normalised_by_them(tmp_path: Path) -> None:

@@ -90,4 +90,4 @@ def _caption_chunk(
 
 
 def _rounded(values: Tensor, dtype: torch.dtype | None) -> Tensor:
-    return values.float() if dtype is None else values.to(dtype).float()
+    return (values if dtype is None else values.to(dtype)).float().contiguous()

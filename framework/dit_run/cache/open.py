@@ -50,8 +50,9 @@ def open_cache(
 ) -> Cached:
     """The cache for all these samples (of one dataset), with what was missing; ``prompts`` are kept like captions.
 
-    ``dtype`` is that of autocast, None for float32. ``first`` is sent to reading processes before the dataset: unpickling
-    it imports what the dataset needs. Encoders whose output is kept have given back their memory afterwards, if they can.
+    ``dtype`` is that of autocast, None for float32. ``first`` is sent to reading processes before the dataset:
+    unpickling it imports what the dataset needs. Encoders whose output is kept have given back their memory
+    afterwards, where they have a method ``release``.
 
     Every process of a run may call this: one builds, the others wait and find it done. Raises InputError for pictures
     that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;

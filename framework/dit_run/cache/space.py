@@ -114,7 +114,7 @@ class Writer:
         self.flush()
 
     def add(self, key: bytes, values: torch.Tensor) -> None:
-        """Add a record of any shape, rounded to the dtype of the space. Raises DitRunError when it cannot be written."""
+        """Add a record of any shape, rounded to the space's dtype. Raises DitRunError when it cannot be written."""
         assert len(key) == KEY_BYTES
         bits = values.detach().cpu().to(self._dtype).contiguous().view(-1)
         flat = bits.numpy() if self._dtype is torch.float32 else bits.view(torch.int16).numpy()

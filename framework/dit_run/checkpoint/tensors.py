@@ -28,6 +28,7 @@ _NAMES = {
     torch.bool: "BOOL",
 }
 _METADATA = "__metadata__"
+_BUFFER = 1 << 20
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -49,7 +50,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
+    with path.open("wb", buffering=_BUFFER) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
             file.write(_bytes(tensors[name]))

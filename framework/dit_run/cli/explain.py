@@ -38,13 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _table(found: Sequence[Explanation]) -> list[str]:
+    """A line with key, value and origin, and one with what the key means."""
     names = [key_name(item.path) for item in found]
     values = [_shown(item.value) for item in found]
     name_width, value_width = max(map(len, names)), min(40, max(map(len, values)))
-    return [
-        f"{name:<{name_width}}  {value:<{value_width}}  {item.origin}".rstrip()
-        for name, value, item in zip(names, values, found, strict=True)
-    ]
+    lines = []
+    for name, value, item in zip(names, values, found, strict=True):
+        lines.append(f"{name:<{name_width}}  {value:<{value_width}}  {item.origin}")
+        lines += [f"    {line}" for line in item.text.split("\n\n")[0].splitlines()]
+    return lines
 
 
 def _whole(item: Explanation) -> str:

@@ -47,11 +47,13 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=COMMANDS[command].capitalize() + ".")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     module.configure(parser)
-    parsed = parser.parse_args(rest)
+    parsed = parser.parse_intermixed_args(rest)
     try:
         return int(module.run(parsed))
     except DitRunError as error:
         return _report(error, verbose=parsed.verbose)
+    except KeyboardInterrupt:
+        return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from dit_run.config.document import parse, read_source
 from dit_run.config.environment import expand
 from dit_run.config.merge import merge
+from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import COMMAND_LINE, Entry, ListNode, MapNode, Node, Scalar, Source, Span
 from dit_run.package_data import packaged
 from dit_run.problems import Place, Problem
@@ -16,6 +17,7 @@ from dit_run.problems import Place, Problem
 __all__ = ["Layers", "read_layers"]
 
 _MOST_FILES = 64
+_MOST_NAMES = 8
 
 
 @dataclass
@@ -107,7 +109,8 @@ def _beside(path: Path) -> tuple[str, ...]:
     if not path.parent.is_dir():
         return ()
     names = sorted(p.name for p in path.parent.glob("*.y*ml"))
-    return (f"in {path.parent} are: {', '.join(names[:20])}",) if names else ()
+    listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return did_you_mean(path.name, names) or ((f"in {path.parent} are: {listed}",) if names else ())
 
 
 def _root(source: Source, layers: Layers) -> MapNode | None:

@@ -152,7 +152,8 @@ def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problem
         try:
             registry = registry.with_file(file)
         except InputError as error:
-            problems.append(Problem("plugin-failed", str(error), ("plugins",), place))
+            message = str(error).replace(str(file), place.text[place.column - 1 :][: place.length].strip("'\""))
+            problems.append(Problem("plugin-failed", message, ("plugins",), place))
     return registry
 
 

@@ -165,7 +165,7 @@ def latent_problems(
             f"data.image_size is {size}, not a multiple of {factor * patch}: "
             f"VAE {config.vae.type} has {factor} pixels per latent pixel, model {config.model.type} patches of {patch}",
             ("data", "image_size"),
-            related=(("model", "patch_size"), vae),
+            related=(("model", "patch_size"), (*vae, "type")),
             help=_sizes(size, factor * patch),
         )
     for key, said in _channel_keys(options):
@@ -174,7 +174,7 @@ def latent_problems(
                 "channels-do-not-fit",
                 f"model.{key} is {said}, but the latents of VAE {config.vae.type} have {channels} channels",
                 ("model", key),
-                related=(vae,),
+                related=((*vae, "type"),),
                 help=(f"set model.{key}: {channels}",),
             )
 

@@ -31,6 +31,9 @@ MAX_PIXELS = 64_000_000
 BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
 """What transparent parts can be laid on, as RGB."""
 
+_DECODING_SPARE = 48 * 2**20
+_STRIP_PIXELS = 2**19
+
 Pixels = NDArray[np.uint8]
 
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -65,11 +68,10 @@ def read_image(
     larger than MAX_PIXELS, cut short or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
     """
     if not isinstance(image, Path):
-        picture = image()
-        return _small(picture.crop(_box(*picture.size, offset)), size, background)
+        return _small(image(), size, background, offset)
     try:
         with _open(image) as file:
-            header = _checked_header(file)
+            header = _checked_header(file, size)
             pixels = _jpeg(file, size, offset) if header.format == "JPEG" else None
             if pixels is not None:
                 return _turned(pixels, header.orientation)
@@ -91,17 +93,28 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def _checked_header(file: BinaryIO) -> ImageHeader:
+def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
     header = read_header(file)
-    pixels = header.width * header.height
-    if pixels == 0:
-        raise HeaderError(f"it is {header.width} × {header.height} pixels")
-    if pixels > MAX_PIXELS:
-        raise HeaderError(f"{header.width} × {header.height} pixels are more than the {MAX_PIXELS} allowed")
-    size = os.fstat(file.fileno()).st_size
-    if header.format != "PNG" and size > MAX_EXTRA_BYTES + 2 * pixels:
-        raise HeaderError(f"its {size} bytes are too many for {header.width} × {header.height} pixels")
+    area, sides = header.width * header.height, f"{header.width} × {header.height} pixels"
+    if area == 0:
+        raise HeaderError(f"it is {sides}")
+    if area > MAX_PIXELS:
+        raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} allowed")
+    held = os.fstat(file.fileno()).st_size if header.format != "PNG" else 0
+    if held > MAX_EXTRA_BYTES + 2 * area:
+        raise HeaderError(f"its {held:,} bytes are too many for {sides}")
+    scale = _scale(header, size) if header.format == "JPEG" else 1
+    if held + (header.decoding_bytes + 4 / scale**2) * area > 8 * area + _DECODING_SPARE:
+        raise HeaderError(f"{sides} are too many to decode from this kind of {header.format}; save it in a plainer one")
     return header
+
+
+def _scale(header: ImageHeader, size: int) -> int:
+    """How many times smaller a JPEG may be decoded: a square at least thrice as wide as asked for stays.
+
+    From there the resized picture differs from that of the whole by less than 0.4 of 255 on average.
+    """
+    return next((scale for scale in (8, 4, 2) if min(header.width, header.height) >= scale * 3 * size), 1)
 
 
 def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
@@ -113,12 +126,12 @@ def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
     data = file.read()
     file.seek(0)
     try:
-        pixels = simplejpeg.decode_jpeg(data)
+        pixels = simplejpeg.decode_jpeg(data, min_height=3 * size, min_width=3 * size, min_factor=2)
     except ValueError:
         return None
     height, width, _ = pixels.shape
     left, top, right, bottom = _box(width, height, offset)
-    square = torch.from_numpy(pixels[top:bottom, left:right]).permute(2, 0, 1)[None]
+    square = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right])).permute(2, 0, 1)[None]
     resized = interpolate(square, size=(size, size), mode="bicubic", antialias=True)
     result: Pixels = resized[0].permute(1, 2, 0).numpy()
     return result
@@ -132,9 +145,8 @@ def _by_pillow(file: BinaryIO, header: ImageHeader, size: int, background: str, 
         raise HeaderError(f"its header says {header.width} × {header.height} pixels, its pixels {picture.size}")
     webp = header.format == "WEBP"
     orientation = orientation_of(picture.info.get("exif") or b"") if webp else header.orientation
-    square = picture.crop(_box(*picture.size, offset))
-    picture.close()
-    return _turned(_small(square, size, background), orientation)
+    picture.draft(None, (3 * size, 3 * size))  # type: ignore[arg-type]
+    return _turned(_small(picture, size, background, offset), orientation)
 
 
 def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
@@ -143,9 +155,15 @@ def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _small(square: Image.Image, size: int, background: str) -> Pixels:
-    rgb = _rgb(square, BACKGROUNDS[background])
-    return np.array(rgb.resize((size, size), Image.Resampling.BICUBIC))
+def _small(picture: Image.Image, size: int, background: str, offset: float) -> Pixels:
+    """The square of a picture, in strips, so that no second copy of it is ever held in its own mode."""
+    left, top, right, bottom = _box(*picture.size, offset)
+    square = Image.new("RGB", (right - left, bottom - top))
+    rows = max(1, _STRIP_PIXELS // square.width)
+    for above in range(top, bottom, rows):
+        strip = picture.crop((left, above, right, min(above + rows, bottom)))
+        square.paste(_rgb(strip, BACKGROUNDS[background]), (0, above - top))
+    return np.array(square.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:

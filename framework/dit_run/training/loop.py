@@ -122,7 +122,6 @@ class Loop:
         return False
 
     def _logged(self) -> dict[str, float]:
-        means = self.meters.read()
         step, since = self._since
         now = time.monotonic()
         rate = (self.done - step) * self.layout.global_batch / max(now - since, 1e-9)
@@ -130,9 +129,8 @@ class Loop:
         plan = self.schedule.plan
         return {
             "epoch": self.done * plan.global_batch / plan.size,
-            "loss": means["loss"],
+            **self.meters.read(),
             "learning_rate": self.step.learning_rate(self.done - 1),
-            "grad_norm": means["grad_norm"],
             "images_per_second": rate,
         }
 

@@ -19,29 +19,26 @@ class Meters:
     """Loss and gradient norm summed over steps; part of a checkpoint, so that a continued run logs the same means."""
 
     device: torch.device
-    steps: int = 0
     sums: Tensor = field(init=False)
+    """float64 [3]: of losses, of norms, and how many steps they are from."""
 
     def __post_init__(self) -> None:
-        self.sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
 
     def add(self, outcome: Outcome) -> None:
         """Takes over one step without waiting for the device; a skipped one counts for nothing."""
-        values = torch.stack([outcome.loss, outcome.grad_norm]).double()
+        values = torch.stack([outcome.loss, outcome.grad_norm, torch.ones_like(outcome.loss)]).double()
         self.sums += torch.where(outcome.finite, values, torch.zeros_like(values))
-        self.steps += 1
 
     def read(self) -> dict[str, float]:
-        """Means since the last reading; starts again."""
-        loss, norm = (self.sums / max(self.steps, 1)).tolist()
-        self.steps = 0
+        """Means since the last reading, nothing where no step counted; starts again."""
+        loss, norm, steps = self.sums.tolist()
         self.sums.zero_()
-        return {"loss": loss, "grad_norm": norm}
+        return {"loss": loss / steps, "grad_norm": norm / steps} if steps else {}
 
     def state(self) -> dict[str, Any]:
         """Plain values; floats keep all their bits in JSON."""
-        return {"steps": self.steps, "sums": self.sums.tolist()}
+        return {"sums": self.sums.tolist()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.steps = state["steps"]
         self.sums = torch.tensor(state["sums"], dtype=torch.float64, device=self.device)

@@ -31,6 +31,7 @@ from dit_run.data.samples import BadSamples
 from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.precision import Precision
+from dit_run.problems import InputError
 from dit_run.processes import Processes, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
@@ -137,6 +138,7 @@ class _Run:
         loop, learner = self._loop(data, encoders, layout)
         if contents is not None:
             restore(loop, contents, where=where)
+            self._refuse_finished_fork(loop, where)
         elif self.config.training.init_from is not None:
             initialise(loop, Path(self.config.training.init_from))
         del contents
@@ -173,6 +175,13 @@ class _Run:
         if threads is not None:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(training.deterministic)
+
+    def _refuse_finished_fork(self, loop: Loop, where: Path) -> None:
+        if self.fork_from is not None and loop.done >= loop.total_steps:
+            raise InputError(
+                f"{where} is at step {loop.done}, and this config's run ends after {loop.total_steps}; raise "
+                "training.max_steps or num_epochs, or begin at step 0 from its weights with training.init_from"
+            )
 
     # ------------------------------------------------------------------------------------------------------- building
 
@@ -276,6 +285,8 @@ class _Run:
         self.folder.write_status("running", step=loop.done)
         for command in self.observer.open(loop.done, run_config(self.config)):
             self.reporter.notice(f"watch it with: {command}")
+        if self.fork_from is not None:
+            self._save(loop)
 
     def _examples(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Iterator[Examples]:
         training, size = self.config.training, self.config.data.common.image_size

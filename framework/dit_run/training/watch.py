@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -87,7 +88,8 @@ class Observer:
                 continue
             for suffix, loss in self._probe(samples).measure(learners).items():
                 values[f"{name}/loss{suffix}"] = loss.mean
-                values[f"{name}/standard_error{suffix}"] = loss.standard_error
+                if isfinite(loss.standard_error):
+                    values[f"{name}/standard_error{suffix}"] = loss.standard_error
                 values |= {f"{name}/loss{suffix}_part_{part}": mean for part, mean in enumerate(loss.parts)}
         return values
 

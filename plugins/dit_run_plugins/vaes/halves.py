@@ -41,11 +41,13 @@ class Halves(nn.Module):
 
     def _sliced(self, network: LazyNetwork, batch: Tensor) -> Tensor:
         parts: Iterable[Tensor] = torch.split(batch, 1) if self._use_slicing else (batch,)
-        return torch.cat([network(part).float() for part in parts])
+        return torch.cat([network(part).float() for part in parts]).contiguous()
 
 
 def filled(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> nn.Module:
-    """The module with these weights as float32. Raises InputError naming the first that are missing, left over or of
+    """The module with these weights as float32, laid out with channels last, which convolutions want.
+
+    Raises InputError naming the first that are missing, left over or of
     another shape."""
     own = module.state_dict()
     faults = [f"{name} is missing" for name in own if name not in tensors]
@@ -59,4 +61,4 @@ def filled(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> nn.M
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise InputError(f"{where}: the weights do not fit this kind of VAE: {'; '.join(faults[:3])}{more}")
     module.load_state_dict({name: value.float() for name, value in tensors.items()}, assign=True)
-    return module
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]

@@ -1,0 +1,203 @@
+"""What a step of `dit-run train` takes beside a bare PyTorch loop, and beside the same under Accelerate.
+
+All train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32 with
+batch 16. Ours is the whole command but for checkpoints, pictures and validation: drawing lots by position, meters, logs,
+signals. Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 12]``; the three take turns, a
+turn is a few steps, and medians of steps are shown. Bars: at most 1.05 of the bare loop, at most 1.0 of Accelerate
+(which is left out where it is not installed).
+
+This file is also a plugin file: the other loops take their turns in a callback of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dit_run import Component, Kind, hookimpl
+
+if TYPE_CHECKING:
+    from dit_run.protocols import Progress
+    from dit_run.settings import Config
+
+STEPS = 10
+"""A turn."""
+WARM_UP = 2
+"""Turns that are not counted."""
+Loop = Callable[[], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """Lets other loops take their turns between ours."""
+
+
+@dataclass
+class Rivals:
+    """Steps of ours are timed from one call to the next; after a turn of ours each rival has one."""
+
+    loops: dict[str, Loop]
+    seconds: dict[str, list[float]] = field(default_factory=dict)
+    _since: float = 0.0
+
+    def on_train_start(self, progress: Progress) -> None:
+        self._since = time.perf_counter()
+
+    def on_step_end(self, progress: Progress) -> None:
+        self._note("dit-run", time.perf_counter() - self._since)
+        if progress.step % STEPS == 0:
+            for name, loop in self.loops.items():
+                for _ in range(STEPS):
+                    began = time.perf_counter()
+                    loop()
+                    self._note(name, time.perf_counter() - began)
+        self._since = time.perf_counter()
+
+    def on_train_end(self, progress: Progress) -> None:
+        (progress.run_dir / "turns.json").write_text(json.dumps(self.seconds))
+
+    def _note(self, name: str, seconds: float) -> None:
+        self.seconds.setdefault(name, []).append(seconds)
+
+
+def build(options: Turns, *, run_dir: Path) -> Rivals:
+    from dit_run.config.resolve import resolve
+
+    config = resolve(run_dir / "config.yaml").config
+    loops = {"bare PyTorch": bare(config)}
+    if importlib.util.find_spec("accelerate") is not None:
+        loops["Accelerate"] = accelerated(config)
+    return Rivals(loops)
+
+
+@hookimpl
+def dit_run_components() -> Iterable[Component]:
+    return [Component(Kind.CALLBACK, "turns", Turns, build)]
+
+
+def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
+    """Model with text encoder, objective, and an endless loader of encoded examples."""
+    import torch
+
+    from dit_run.assemble import build_learner, build_scheduler, prepare
+    from dit_run.plugin_files import PluginFiles
+    from dit_run.training.batches import Layout, Visits, batches
+    from dit_run.training.examples import Encoder
+
+    device, training, size = torch.device("cpu"), config.training, config.data.common.image_size
+    config, data, encoders = prepare(config, global_batch=training.batch_size, device=device)
+    visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
+    loaded = batches(
+        visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
+    )
+    learner = build_learner(config, encoders, device).train()
+    return learner, build_scheduler(config, encoders), map(Encoder(encoders, device), loaded)
+
+
+def _loss(learner: Any, scheduler: Any, examples: Any) -> Any:
+    timesteps = scheduler.timesteps(examples.uniform)
+    noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
+    target = scheduler.target(examples.latents, examples.noise, timesteps)
+    return (learner(noisy, timesteps, examples.text) - target).square().mean()
+
+
+def bare(config: Config) -> Loop:
+    """The loop that one writes by hand."""
+    import torch
+
+    learner, scheduler, examples = _parts(config)
+    parameters = list(learner.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=config.training.learning_rate, weight_decay=0.01, fused=True)
+
+    def step() -> None:
+        loss = _loss(learner, scheduler, next(examples))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, config.training.max_grad_norm)
+        optimizer.step()
+
+    return step
+
+
+def accelerated(config: Config) -> Loop:
+    """The same as Accelerate's documentation writes it."""
+    import torch
+    from accelerate import Accelerator
+
+    learner, scheduler, examples = _parts(config)
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.training.learning_rate, weight_decay=0.01, fused=True)
+    accelerator = Accelerator(cpu=True)
+    learner, optimizer = accelerator.prepare(learner, optimizer)
+
+    def step() -> None:
+        batch = next(examples)
+        with accelerator.accumulate(learner):
+            loss = _loss(learner, scheduler, batch)
+            accelerator.backward(loss)
+            if accelerator.sync_gradients:
+                accelerator.clip_grad_norm_(learner.parameters(), config.training.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def main() -> int:
+    """Print the table; exit status 1 where a bar is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=64, help="hidden_size of the model")
+    parser.add_argument("--layers", type=int, default=2, help="num_layers of the model")
+    parser.add_argument("--rounds", type=int, default=12, help="turns of each that are counted")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        taken = _train(Path(folder), arguments.width, arguments.layers, (WARM_UP + arguments.rounds) * STEPS)
+    medians = {name: statistics.median(seconds[WARM_UP * STEPS :]) for name, seconds in taken.items()}
+    ours = medians["dit-run"]
+    print(f"| {arguments.layers} layers of {arguments.width} | ms a step | dit-run takes |\n|---|---|---|")
+    for name, median in medians.items():
+        print(f"| {name} | {1000 * median:.2f} | {ours / median:.3f} |")
+    bars = {"bare PyTorch": 1.05, "Accelerate": 1.0}
+    return int(any(ours / median > bars.get(name, float("inf")) for name, median in medians.items()))
+
+
+def _train(folder: Path, width: int, layers: int, steps: int) -> dict[str, list[float]]:
+    """Seconds of each step, by name."""
+    from dit_run.config.resolve import resolve
+    from dit_run.reporting import Silent
+    from dit_run.training.run import train
+
+    config = folder / "loop.yaml"
+    config.write_text(CONFIG.format(width=width, layers=layers, steps=steps, heads=width // 32, folder=folder))
+    resolution = resolve(config, [f"plugins=[{Path(__file__).resolve()}]"])
+    with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):  # noqa: PTH123
+        train(resolution.config, resolution.registry, reporter=Silent())
+    taken: dict[str, list[float]] = json.loads((folder / "run" / "turns.json").read_text())
+    return taken
+
+
+CONFIG = """
+data: {{type: shapes, image_size: 32, num_samples: 2000}}
+model: {{hidden_size: {width}, num_layers: {layers}, num_heads: {heads}, patch_size: 4, in_channels: 3, out_channels: 3,
+  dropout: 0.0}}
+vae: {{type: identity}}
+text_encoder: {{type: words}}
+scheduler: {{type: flow_matching}}
+training: {{output_dir: {folder}/run, batch_size: 16, max_steps: {steps}, save_steps: 100000, save_every_n_epochs: null,
+  num_workers: 0, mixed_precision: "no", logging_steps: 50, device: cpu}}
+validation: {{every_n_steps: null}}
+sampling: {{every_n_steps: null}}
+callbacks: [{{type: turns}}]
+"""
+
+if __name__ == "__main__":
+    raise SystemExit(main())

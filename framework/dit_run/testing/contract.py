@@ -1,0 +1,142 @@
+"""Contracts: what the tests of all kinds share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dit_run.components import Component, Kind
+from dit_run.factories import PluginFault, make
+from dit_run.options import build, options_of, schema_of
+from dit_run.plugin_files import PluginFiles
+from dit_run.problems import InputError
+from dit_run.registry import Registry, discover
+
+__all__ = ["Check", "ContractError", "Subject", "check_all", "neutral"]
+
+
+class ContractError(AssertionError):
+    """A component breaks its contract; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A component under test with the options that it is tested with."""
+
+    component: Component
+    options: Any
+    files: PluginFiles = PluginFiles()
+    """The plugin file that it comes from, for another process."""
+
+    @classmethod
+    def of(
+        cls,
+        kind: Kind,
+        meant: Component | str | Path,
+        values: Mapping[str, Any],
+        registry: Registry | None = None,
+    ) -> Subject:
+        """The component that a test means: itself, an installed type, or a plugin file that offers one of the kind.
+
+        Raises InputError for what is not there and for values that its options do not take.
+        """
+        if isinstance(meant, Component):
+            if meant.kind is not kind:
+                raise InputError(f"{meant.name} is no {kind}")
+            return cls(meant, options_from(meant, values))
+        if isinstance(meant, Path):
+            registry = Registry().with_file(meant)
+            types = registry.types(kind)
+            if len(types) != 1:
+                raise InputError(f"{meant} offers {len(types)} components of kind {kind}; one is expected here")
+            meant = types[0]
+        registry = discover() if registry is None else registry
+        component = registry.component(kind, meant)
+        return cls(component, options_from(component, values), registry.files)
+
+    def make(self, **runtime: Any) -> Any:
+        """What the factory makes. Its own InputError is raised as it is."""
+        try:
+            return make(self.component, self.options, **runtime)
+        except PluginFault as error:
+            raise ContractError(str(error)) from error
+
+    def expect(self, kept: bool, fault: str) -> None:
+        """Raise ContractError unless a promise is kept; ``fault`` says what is wrong and what to change."""
+        if not kept:
+            self.fail(fault)
+
+    def fail(self, fault: str) -> NoReturn:
+        raise ContractError(f"{self.component.name}: {fault}")
+
+    def attribute(self, thing: Any, name: str, kind: type, of: str) -> Any:
+        """An attribute of what the factory made, of the type that the protocol asks for."""
+        value = getattr(thing, name, None)
+        good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
+        came = f"is {value!r}" if hasattr(thing, name) else "is missing"
+        self.expect(good, f"{of}.{name} {came}; set it to {_article(kind)} (dit_run.protocols.{of})")
+        return value
+
+
+Check = Callable[[Subject], None]
+"""One promise; its docstring states it."""
+
+
+def check_all(subject: Subject, checks: Sequence[Check]) -> None:
+    """Raise ContractError at the first promise that is not kept. The global generators stay as they were."""
+    for check in checks:
+        with neutral():
+            check(subject)
+
+
+@contextlib.contextmanager
+def neutral() -> Iterator[None]:
+    """Whatever happens inside leaves torch's, numpy's and Python's generators as they were."""
+    import random
+
+    import numpy as np
+    import torch
+
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
+
+
+def options_from(component: Component, values: Mapping[str, Any]) -> Any:
+    """The component's options with these values, as a config would have them. Raises InputError for wrong ones."""
+    import jsonschema
+
+    known, given = options_of(component.options), _plain(values)
+    schema = {
+        "type": "object",
+        "properties": schema_of(component.options),
+        "additionalProperties": False,
+        "required": [option.name for option in known if option.required],
+    }
+    errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(given), key=lambda error: str(error.path))
+    if errors:
+        raise InputError(f"options of {component.name}: {'; '.join(_text(error) for error in errors)}")
+    return build(component.options, given)
+
+
+def _text(error: Any) -> str:
+    return f"{'.'.join(map(str, error.path))}: {error.message}" if error.path else str(error.message)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _article(kind: type) -> str:
+    return {bool: "True or False", int: "a whole number", str: "a string", tuple: "a tuple"}.get(kind, kind.__name__)

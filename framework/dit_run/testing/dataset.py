@@ -1,0 +1,163 @@
+"""What a dataset must be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dit_run.components import Component, Kind
+from dit_run.data.images import read_image
+from dit_run.problems import InputError
+from dit_run.protocols import Dataset, Sample
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.process import OtherProcess, elsewhere
+
+__all__ = ["CHECKS", "check_dataset"]
+
+_SIZE = 32
+_MOST_KEYS = 10_000
+
+
+def check_dataset(component: Component | str | Path, **options: Any) -> None:
+    """Test a dataset with these options: all keys (of the first 10,000 samples), and the pictures of a few samples.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.DATASET, component, options), CHECKS)
+
+
+def _make(subject: Subject) -> Dataset:
+    dataset = subject.make(image_size=_SIZE)
+    for method in ("__len__", "__getitem__"):
+        subject.expect(
+            hasattr(type(dataset), method),
+            f"the factory returned {type(dataset).__name__}, which has no {method}; return a sequence of Sample",
+        )
+    subject.expect(
+        len(dataset) > 0, "it is empty; raise InputError naming the file or folder where there are no samples"
+    )
+    return dataset  # type: ignore[no-any-return]
+
+
+def _some(dataset: Dataset) -> list[int]:
+    """A few indices, the first and last among them."""
+    last = len(dataset) - 1
+    return sorted({0, min(1, last), last // 2, last})
+
+
+def gives_samples(subject: Subject) -> None:
+    """Every item is a Sample with captions and a way to its picture."""
+    dataset = _make(subject)
+    for index in range(min(len(dataset), _MOST_KEYS)):
+        sample = dataset[index]
+        subject.expect(
+            isinstance(sample, Sample),
+            f"item {index} is {type(sample).__name__}; return dit_run.protocols.Sample(key, captions, image)",
+        )
+        subject.expect(
+            isinstance(sample.key, str) and bool(sample.key),
+            f"the key of item {index} is {sample.key!r}; use a string that is the same on every machine",
+        )
+        subject.expect(
+            isinstance(sample.captions, tuple)
+            and bool(sample.captions)
+            and all(isinstance(caption, str) for caption in sample.captions),
+            f"the captions of item {index} are {sample.captions!r}; use a tuple of at least one string",
+        )
+        subject.expect(
+            isinstance(sample.image, Path) or callable(sample.image),
+            f"the image of item {index} is {type(sample.image).__name__}; "
+            "use the Path of a file, or a function that returns a PIL image",
+        )
+
+
+def names_each_sample_once(subject: Subject) -> None:
+    """No two samples have one key."""
+    dataset = _make(subject)
+    seen: dict[str, int] = {}
+    for index in range(min(len(dataset), _MOST_KEYS)):
+        key = dataset[index].key
+        subject.expect(
+            key not in seen,
+            f"items {seen.get(key)} and {index} have the key {key!r}; keys decide order and split, make them unique",
+        )
+        seen[key] = index
+
+
+def repeats_itself(subject: Subject) -> None:
+    """Built again it holds the same samples with the same pictures."""
+    dataset, again = _make(subject), _make(subject)
+    subject.expect(
+        len(dataset) == len(again), f"it has {len(dataset)} samples, and {len(again)} when it is built again"
+    )
+    for index in range(min(len(dataset), _MOST_KEYS)):
+        one, other = dataset[index], again[index]
+        subject.expect(
+            (one.key, one.captions) == (other.key, other.captions),
+            f"item {index} is {one.key!r} with captions {one.captions!r}, and when it is built again {other.key!r} with "
+            f"{other.captions!r}; sort what you list, and draw nothing at random",
+        )
+    _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "when it is built again")
+
+
+def gives_pictures(subject: Subject) -> None:
+    """The core can read its pictures."""
+    dataset = _make(subject)
+    for index in _some(dataset):
+        sample = dataset[index]
+        try:
+            read_image(sample.image, _SIZE)
+        except InputError as error:
+            subject.fail(f"the picture of item {index} ({sample.key}): {error}")
+        except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+            subject.fail(
+                f"the picture of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; image() should "
+                "return a PIL image"
+            )
+
+
+def travels_to_another_process(subject: Subject) -> None:
+    """A spawned loading process sees the same samples."""
+    dataset = _make(subject)
+    indices = _some(dataset)
+    try:
+        there = elsewhere(_shown, dataset, indices, files=subject.files)
+    except OtherProcess as error:
+        subject.fail(
+            f"it does not work in a spawned loading process: {error}; keep open files, lambdas and local functions out "
+            "of its attributes"
+        )
+    _compare(subject, _shown(dataset, indices), there, "in another process")
+
+
+_Shown = tuple[str, tuple[str, ...], str]
+
+
+def _shown(dataset: Dataset, indices: Sequence[int]) -> list[_Shown]:
+    samples = [dataset[index] for index in indices]
+    return [(sample.key, sample.captions, _digest(sample)) for sample in samples]
+
+
+def _digest(sample: Sample) -> str:
+    return hashlib.sha256(read_image(sample.image, _SIZE).tobytes()).hexdigest()
+
+
+def _compare(subject: Subject, here: Sequence[_Shown], there: Sequence[_Shown], where: str) -> None:
+    for one, other in zip(here, there, strict=True):
+        subject.expect(one[:2] == other[:2], f"sample {one[0]!r} has another key or other captions {where}")
+        subject.expect(
+            one[2] == other[2],
+            f"sample {one[0]!r} has another picture {where}; make it a function of the key and the options alone",
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    gives_samples,
+    names_each_sample_once,
+    gives_pictures,
+    repeats_itself,
+    travels_to_another_process,
+)

@@ -1,0 +1,67 @@
+"""What a learning-rate scheduler must be."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from dit_run.components import Component, Kind
+from dit_run.testing.contract import Check, Subject, check_all
+
+__all__ = ["CHECKS", "check_lr_scheduler"]
+
+_TOTAL = 1000
+
+
+def check_lr_scheduler(component: Component | str | Path, **options: Any) -> None:
+    """Test a learning-rate scheduler with these options over a run of 1000 steps.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    """
+    check_all(Subject.of(Kind.LR_SCHEDULER, component, options), CHECKS)
+
+
+def gives_a_factor_for_every_step(subject: Subject) -> None:
+    """A float from 0 to 1 for each step of the run."""
+    factor = subject.make(total_steps=_TOTAL)
+    subject.expect(
+        callable(factor),
+        f"the factory returned {type(factor).__name__}; return a function of the step, such as functools.partial(...)",
+    )
+    for step in range(_TOTAL):
+        value = factor(step)
+        subject.expect(
+            isinstance(value, float | int) and not isinstance(value, bool),
+            f"the factor of step {step} is {value!r}; return a float",
+        )
+        subject.expect(
+            math.isfinite(value) and 0 <= value <= 1,
+            f"the factor of step {step} of {_TOTAL} is {value:g}; it multiplies the peak learning rate, so return "
+            "0 to 1",
+        )
+
+
+def is_a_function_of_the_step(subject: Subject) -> None:
+    """Asked in another order, by another process, it answers the same."""
+    one, other = subject.make(total_steps=_TOTAL), subject.make(total_steps=_TOTAL)
+    forwards = [one(step) for step in range(_TOTAL)]
+    backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
+    for step, (first, second) in enumerate(zip(forwards, backwards, strict=True)):
+        subject.expect(
+            first == second,
+            f"the factor of step {step} is {first:g} when steps are asked in order and {second:g} in reverse; "
+            "compute it from the step alone and count nothing",
+        )
+
+
+def is_not_always_zero(subject: Subject) -> None:
+    """Some step learns."""
+    factor = subject.make(total_steps=_TOTAL)
+    subject.expect(
+        any(factor(step) > 0 for step in range(_TOTAL)),
+        f"the factor of all {_TOTAL} steps is 0, so nothing would be learnt; 1 is the peak learning rate",
+    )
+
+
+CHECKS: tuple[Check, ...] = (gives_a_factor_for_every_step, is_a_function_of_the_step, is_not_always_zero)

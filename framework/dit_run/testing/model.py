@@ -1,0 +1,185 @@
+"""What a model must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import Model, TextStates
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.modules import built, close, expect_tensor
+
+__all__ = ["CHECKS", "check_model"]
+
+_WIDTH, _POOLED = 16, 12
+_CHANNELS = 4
+
+
+def check_model(component: Component | str | Path, **options: Any) -> None:
+    """Test a model with these options on latents of 4 channels, or as many as its option ``in_channels`` says.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.MODEL, component, options), CHECKS)
+
+
+def _channels(subject: Subject) -> int:
+    return int(getattr(subject.options, "in_channels", None) or _CHANNELS)
+
+
+def _make(subject: Subject, *, seed: int = 0) -> Model:
+    runtime = {"latent_channels": _channels(subject), "text_width": _WIDTH, "pooled_width": _POOLED}
+    module = built(subject, seed=seed, **runtime)
+    patch = subject.attribute(module, "patch_size", int, "Model")
+    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, 1 where any size fits")
+    return cast(Model, module)
+
+
+def _awake(subject: Subject) -> Model:
+    """In eval mode with all parameters moved a little, so that layers that begin at zero speak."""
+    model = _make(subject)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in cast(nn.Module, model).parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return cast(Model, cast(nn.Module, model).eval())
+
+
+def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor, Tensor, TextStates]:
+    """Two samples on latents that are not square; the second caption is one token shorter."""
+    generator = torch.Generator().manual_seed(2)
+    latents = torch.randn(2, _channels(subject), 4 * model.patch_size, 2 * model.patch_size, generator=generator)
+    mask = torch.ones(2, tokens, dtype=torch.bool)
+    mask[1, -1] = False
+    text = TextStates(
+        torch.randn(2, tokens, _WIDTH, generator=generator),
+        mask,
+        torch.randn(2, _POOLED, generator=generator),
+        torch.zeros(2, dtype=torch.bool),
+    )
+    return latents, torch.tensor([300.0, 700.0]), text
+
+
+def begins_as_the_seed_says(subject: Subject) -> None:
+    """Its parameters are float32 on the CPU, drawn from torch's generator alone."""
+    one, other = (cast(nn.Module, _make(subject, seed=3)) for _ in range(2))
+    for (name, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
+        subject.expect(
+            mine.dtype == torch.float32 and mine.device.type == "cpu",
+            f"parameter {name!r} is {mine.dtype} on {mine.device}; make float32 on the CPU, the core moves it",
+        )
+        subject.expect(
+            torch.equal(mine, theirs),
+            f"parameter {name!r} differs between two builds with one seed; draw from torch's own generator only",
+        )
+
+
+@torch.no_grad()
+def predicts(subject: Subject) -> None:
+    """A prediction of the shape of the latents, for other sizes and lengths of text too."""
+    model = _awake(subject)
+    for tokens in (2, 5):
+        latents, timesteps, text = _inputs(subject, model, tokens=tokens)
+        for noisy in (latents, latents.transpose(2, 3).contiguous(), latents.repeat(1, 1, 1, 2)):
+            shape = tuple(noisy.shape)
+            expect_tensor(
+                subject, f"the prediction for {list(shape)}", model(noisy, timesteps, text), shape, torch.float32
+            )
+
+
+@torch.no_grad()
+def repeats_itself(subject: Subject) -> None:
+    """In eval mode the same input gives the same output again."""
+    model = _awake(subject)
+    inputs = _inputs(subject, model)
+    subject.expect(
+        torch.equal(model(*inputs), model(*inputs)),
+        "a second call in eval mode gives another prediction; draw nothing, and use dropout modules",
+    )
+
+
+@torch.no_grad()
+def sees_each_sample_alone(subject: Subject) -> None:
+    """A sample's prediction depends on no other of its batch."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    both = model(latents, timesteps, text)
+    alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+    subject.expect(
+        close(both[:1], alone), "the prediction of a sample differs when another stands beside it; normalise no batch"
+    )
+
+
+@torch.no_grad()
+def depends_on_all_it_gets(subject: Subject) -> None:
+    """Latents, timesteps and text decide the prediction; what is masked does not."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    before = model(latents, timesteps, text)
+    changed = {
+        "latents": (latents + 1, timesteps, text),
+        "timesteps": (latents, timesteps / 2, text),
+        "text": (latents, timesteps, text._replace(tokens=text.tokens.flip(2), pooled=text.pooled.flip(1))),
+    }
+    for name, inputs in changed.items():
+        subject.expect(
+            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; the model must use them"
+        )
+    padded = text.tokens.masked_fill(~text.mask[..., None], 100.0)
+    subject.expect(
+        close(model(latents, timesteps, text._replace(tokens=padded)), before),
+        "states behind the mask change the prediction; mask them in attention",
+    )
+
+
+def takes_dropped_captions(subject: Subject) -> None:
+    """A caption that was dropped gives a finite prediction."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    null = text._replace(null=torch.tensor([True, False]))
+    with torch.no_grad():
+        prediction = model(latents, timesteps, null)
+    expect_tensor(subject, "the prediction for a dropped caption", prediction, tuple(latents.shape), torch.float32)
+
+
+def trains_every_parameter(subject: Subject) -> None:
+    """Each parameter gets a gradient."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    null = text._replace(null=torch.tensor([True, False]))
+    model(latents, timesteps, null).square().mean().backward()  # type: ignore[no-untyped-call]
+    for name, parameter in cast(nn.Module, model).named_parameters():
+        subject.expect(
+            not parameter.requires_grad or parameter.grad is not None,
+            f"parameter {name!r} gets no gradient; use it in every forward pass, or make it a buffer",
+        )
+
+
+@torch.no_grad()
+def is_its_state_dict(subject: Subject) -> None:
+    """Another model with its state_dict predicts the same."""
+    model, other = _awake(subject), _make(subject, seed=5)
+    inputs = _inputs(subject, model)
+    cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())
+    subject.expect(
+        torch.equal(model(*inputs), cast(Model, cast(nn.Module, other).eval())(*inputs)),
+        "a model with the state_dict of another predicts something else; "
+        "keep all that was learnt or drawn in parameters and buffers",
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    begins_as_the_seed_says,
+    predicts,
+    repeats_itself,
+    sees_each_sample_alone,
+    depends_on_all_it_gets,
+    takes_dropped_captions,
+    trains_every_parameter,
+    is_its_state_dict,
+)

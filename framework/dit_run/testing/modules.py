@@ -1,0 +1,79 @@
+"""Torch modules under test: what contracts of encoders and models share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.testing.contract import Subject
+
+__all__ = ["built", "close", "expect_fingerprint", "expect_tensor", "expect_unchanged", "snapshot"]
+
+_TOLERANCE = 1e-4
+
+
+def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
+    """The module that the factory makes with torch's generator at a seed."""
+    torch.manual_seed(seed)
+    module = subject.make(**runtime)
+    subject.expect(
+        isinstance(module, nn.Module),
+        f"the factory returned {type(module).__name__}; return a torch.nn.Module",
+    )
+    return module  # type: ignore[no-any-return]
+
+
+def expect_tensor(subject: Subject, what: str, value: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """A finite tensor of this shape and dtype."""
+    if not isinstance(value, Tensor):
+        subject.fail(f"{what} is {type(value).__name__}; return a tensor {list(shape)}")
+    subject.expect(
+        tuple(value.shape) == shape and value.dtype == dtype,
+        f"{what} is {list(value.shape)} {value.dtype}; return {list(shape)} {dtype}",
+    )
+    subject.expect(bool(value.isfinite().all()), f"{what} has values that are not finite")
+    return value
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    """Equal but for rounding."""
+    scale = max(one.abs().max().item(), other.abs().max().item(), 1e-6)
+    return bool((one - other).abs().max().item() <= _TOLERANCE * scale)
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of all parameters and buffers."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def expect_unchanged(subject: Subject, module: nn.Module, before: Mapping[str, Tensor], when: str) -> None:
+    """What was there before is there and the same."""
+    now = module.state_dict()
+    for name, value in before.items():
+        subject.expect(
+            name in now and torch.equal(now[name], value),
+            f"{name!r} changed {when}; a frozen encoder keeps its parameters and buffers (no running statistics)",
+        )
+
+
+def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
+    """Two builds have one fingerprint, hex digits."""
+    prints = []
+    for module in (one, other):
+        method = getattr(module, "fingerprint", None)
+        subject.expect(callable(method), f"{of}.fingerprint() is missing; return a hex digest of all that decides output")
+        assert method is not None
+        prints.append(method())
+    subject.expect(
+        isinstance(prints[0], str) and re.fullmatch(r"[0-9a-f]{16,}", prints[0]) is not None,
+        f"fingerprint() is {prints[0]!r}; return at least 16 hex digits, such as hashlib's hexdigest()",
+    )
+    subject.expect(
+        prints[0] == prints[1],
+        f"fingerprint() is {prints[0][:12]}… and {prints[1][:12]}… for two equal builds; "
+        "caches keyed by it would never be found again",
+    )

@@ -1,0 +1,198 @@
+"""What an optimizer must be."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.checkpoint.skeleton import join, split
+from dit_run.components import Component, Kind
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.training.learner import parameter_roles, trainable_parameters
+
+__all__ = ["CHECKS", "check_optimizer"]
+
+_RATE = 1e-2
+
+
+def check_optimizer(component: Component | str | Path, **options: Any) -> None:
+    """Test an optimizer with these options on a small network.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    """
+    check_all(Subject.of(Kind.OPTIMIZER, component, options), CHECKS)
+
+
+class _Network(nn.Module):
+    """A little of every role, and a parameter that gets no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(8, 8)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8)) for _ in range(2))
+        self.output = nn.Linear(8, 4)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        states = self.embedding(ids)
+        for block in self.blocks:
+            states = states + block(states)
+        output: Tensor = self.output(states)
+        return output
+
+
+def _network() -> _Network:
+    torch.manual_seed(0)
+    return _Network()
+
+
+def _make(subject: Subject, network: nn.Module, learning_rate: float = _RATE) -> torch.optim.Optimizer:
+    optimizer = subject.make(
+        named_parameters=trainable_parameters(network),
+        roles=parameter_roles(network),
+        learning_rate=learning_rate,
+        device=torch.device("cpu"),
+    )
+    subject.expect(
+        isinstance(optimizer, torch.optim.Optimizer),
+        f"the factory returned {type(optimizer).__name__}; return a torch.optim.Optimizer",
+    )
+    return optimizer  # type: ignore[no-any-return]
+
+
+def _loss(network: nn.Module) -> Tensor:
+    ids = torch.arange(8)
+    target = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
+    loss: Tensor = (network(ids) - target).square().mean()
+    return loss
+
+
+def _train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
+    losses = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = _loss(network)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def _different(one: nn.Module, other: nn.Module) -> Iterator[str]:
+    pairs = zip(one.named_parameters(), other.parameters(), strict=True)
+    return (name for (name, mine), theirs in pairs if not torch.equal(mine, theirs))
+
+
+def covers_every_parameter_once(subject: Subject) -> None:
+    """Each parameter is in one param group."""
+    network = _network()
+    groups = _make(subject, network).param_groups
+    held = [id(parameter) for group in groups for parameter in group["params"]]
+    for name, parameter in network.named_parameters():
+        count = held.count(id(parameter))
+        subject.expect(
+            count == 1,
+            f"parameter {name!r} is in {count or 'none'} of its param groups; "
+            "put every one of named_parameters into one group",
+        )
+
+
+def follows_the_learning_rate(subject: Subject) -> None:
+    """The rates of its groups are learning_rate, or a multiple of it."""
+    rates = [[group["lr"] for group in _make(subject, _network(), rate).param_groups] for rate in (_RATE, 2 * _RATE)]
+    for index, (one, two) in enumerate(zip(*rates, strict=True)):
+        subject.expect(
+            abs(two - 2 * one) <= 1e-6 * abs(two) and one > 0,
+            f"param group {index} has lr {one:g} for learning_rate {_RATE:g} and {two:g} for {2 * _RATE:g}; "
+            "set lr from the learning_rate that the factory gets",
+        )
+
+
+def learns(subject: Subject) -> None:
+    """30 steps lower the loss of a small regression."""
+    network = _network()
+    optimizer = _make(subject, network)
+    losses = _train(network, optimizer, 30)
+    losses.append(_loss(network).item())
+    subject.expect(
+        losses[-1] < losses[0],
+        f"after 30 steps at learning rate {_RATE:g} the loss of a small regression went from {losses[0]:.4g} to "
+        f"{losses[-1]:.4g}; check the sign and the size of the update",
+    )
+
+
+def stands_still_at_rate_zero(subject: Subject) -> None:
+    """A step at learning rate 0, as a warm-up begins, changes nothing."""
+    network = _network()
+    optimizer, before = _make(subject, network), copy.deepcopy(network)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    _train(network, optimizer, 2)
+    for name in _different(network, before):
+        subject.fail(
+            f"a step at lr 0 changed parameter {name!r}; read group['lr'] in every step and scale the whole update by it"
+        )
+
+
+def leaves_parameters_without_gradient(subject: Subject) -> None:
+    """A parameter that got no gradient keeps its value."""
+    network = _network()
+    _train(network, _make(subject, network), 3)
+    subject.expect(
+        bool((network.unused == 1).all()),
+        "a step changed a parameter whose grad is None; skip those",
+    )
+
+
+def repeats_itself(subject: Subject) -> None:
+    """The same start and gradients give the same bytes, whatever the state of the global generators."""
+    results = []
+    for seed in (1, 2):
+        network = _network()
+        optimizer = _make(subject, network)
+        torch.manual_seed(seed)
+        _train(network, optimizer, 5)
+        results.append(network)
+    for name in _different(*results):
+        subject.fail(
+            f"two equal runs of 5 steps differ in parameter {name!r}; "
+            "draw nothing at random and keep no state outside the optimizer"
+        )
+
+
+def continues_from_its_state(subject: Subject) -> None:
+    """Saved and loaded after 3 steps, it goes on bit for bit."""
+    network = _network()
+    optimizer = _make(subject, network)
+    _train(network, optimizer, 3)
+    try:
+        tensors, skeleton = split(optimizer.state_dict())
+    except TypeError as error:
+        subject.fail(f"its state_dict cannot be saved: {error}")
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    copied = copy.deepcopy(network)
+    continued = _make(subject, copied)
+    continued.load_state_dict(join(tensors, skeleton, where="a copy"))
+    _train(network, optimizer, 3)
+    _train(copied, continued, 3)
+    for name in _different(network, copied):
+        subject.fail(
+            f"3 steps after a round trip of its state_dict, parameter {name!r} differs; "
+            "keep all that a step depends on in self.state or in the param groups"
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    covers_every_parameter_once,
+    follows_the_learning_rate,
+    learns,
+    stands_still_at_rate_zero,
+    leaves_parameters_without_gradient,
+    repeats_itself,
+    continues_from_its_state,
+)

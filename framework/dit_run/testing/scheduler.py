@@ -1,0 +1,158 @@
+"""What a scheduler must be: an objective, and samplers that undo it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import Scheduler
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.modules import expect_tensor
+
+__all__ = ["CHECKS", "check_scheduler"]
+
+_SHAPE = (4, 8, 8)
+_STEPS = 30
+_METHODS = ("timesteps", "add_noise", "target", "weight", "to_x0", "sample")
+
+
+def check_scheduler(component: Component | str | Path, **options: Any) -> None:
+    """Test a scheduler with these options, on latents [n, 4, 8, 8].
+
+    Its noise must be a mixture, signal times one coefficient of t plus noise times another, as in every diffusion and
+    flow process. ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises
+    ContractError.
+    """
+    check_all(Subject.of(Kind.SCHEDULER, component, options), CHECKS)
+
+
+def _make(subject: Subject) -> Scheduler:
+    scheduler = subject.make(latent_shape=_SHAPE)
+    for method in _METHODS:
+        subject.expect(
+            callable(getattr(scheduler, method, None)),
+            f"{type(scheduler).__name__} has no method {method}(); see dit_run.protocols.Scheduler",
+        )
+    subject.attribute(scheduler, "prediction_type", str, "Scheduler")
+    names = subject.attribute(scheduler, "samplers", tuple, "Scheduler")
+    subject.expect(bool(names), "Scheduler.samplers is empty; name at least one sampler, the default first")
+    return scheduler  # type: ignore[no-any-return]
+
+
+def _normal(seed: int, count: int = 5) -> Tensor:
+    return torch.randn(count, *_SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def _uniform(count: int = 5) -> Tensor:
+    """From the first to the last part of the way, ends left out."""
+    return (torch.arange(count, dtype=torch.float64) + 0.5) / count
+
+
+def maps_draws_to_timesteps(subject: Subject) -> None:
+    """Uniform draws become timesteps in [0, 1000], more for more."""
+    scheduler = _make(subject)
+    uniform = torch.linspace(0, 1 - 1e-6, 101)
+    timesteps = expect_tensor(subject, "timesteps(uniform [101])", scheduler.timesteps(uniform), (101,), torch.float32)
+    lowest, highest = timesteps.min().item(), timesteps.max().item()
+    subject.expect(
+        0 <= lowest and highest <= 1000, f"timesteps() gives {lowest:g} to {highest:g}; the scale is 0 to 1000"
+    )
+    steps = timesteps.diff()
+    subject.expect(
+        bool((steps >= 0).all()) or bool((steps <= 0).all()),
+        "timesteps() is not monotone; map draws by an inverse distribution function, so that stratified draws stay so",
+    )
+
+
+def gives_targets_and_weights(subject: Subject) -> None:
+    """Shapes and dtypes of x_t, target, weight and x_0."""
+    scheduler, count = _make(subject), 5
+    clean, noise = _normal(0).float(), _normal(1).float()
+    timesteps = scheduler.timesteps(_uniform().float())
+    noisy = expect_tensor(
+        subject, "add_noise()", scheduler.add_noise(clean, noise, timesteps), (count, *_SHAPE), torch.float32
+    )
+    target = expect_tensor(
+        subject, "target()", scheduler.target(clean, noise, timesteps), (count, *_SHAPE), torch.float32
+    )
+    weight = expect_tensor(subject, "weight()", scheduler.weight(timesteps), (count,), torch.float32)
+    subject.expect(bool((weight >= 0).all()), "weight() is negative; a loss weight is at least 0")
+    expect_tensor(subject, "to_x0()", scheduler.to_x0(target, noisy, timesteps), (count, *_SHAPE), torch.float32)
+
+
+def finds_the_image_in_its_target(subject: Subject) -> None:
+    """to_x0 of the target is the clean image."""
+    scheduler = _make(subject)
+    clean, noise = _normal(0), _normal(1)
+    timesteps = scheduler.timesteps(_uniform())
+    noisy = scheduler.add_noise(clean, noise, timesteps)
+    found = scheduler.to_x0(scheduler.target(clean, noise, timesteps), noisy, timesteps)
+    far = (found - clean).abs().amax(dim=(1, 2, 3))
+    worst = int(far.argmax())
+    subject.expect(
+        bool(far.max() < 1e-3),
+        f"to_x0(target, x_t, t) misses the clean latents by {far[worst]:.3g} at t = {timesteps[worst]:.4g}; "
+        "target, add_noise and to_x0 must use the same coefficients",
+    )
+
+
+def is_a_pure_function(subject: Subject) -> None:
+    """The same arguments give the same answers."""
+    scheduler = _make(subject)
+    clean, noise = _normal(0), _normal(1)
+    timesteps = scheduler.timesteps(_uniform())
+    calls = {
+        "add_noise()": lambda: scheduler.add_noise(clean, noise, timesteps),
+        "target()": lambda: scheduler.target(clean, noise, timesteps),
+        "sample()": lambda: _drawn(scheduler, scheduler.samplers[0], clean[:1], steps=3),
+    }
+    for name, call in calls.items():
+        subject.expect(
+            torch.equal(call(), call()),
+            f"a second {name} gives other values; all randomness is handed in: draw nothing, keep nothing between calls",
+        )
+
+
+def recovers_one_image_with_each_sampler(subject: Subject) -> None:
+    """A perfect predictor of one image leads from pure noise to that image."""
+    scheduler = _make(subject)
+    image = _normal(3, 1).clamp(-1, 1)
+    for sampler in scheduler.samplers:
+        found = _drawn(scheduler, sampler, image, steps=_STEPS)
+        subject.expect(
+            tuple(found.shape) == tuple(image.shape),
+            f"sampler {sampler!r} returned {list(found.shape)}; return latents of the shape of the noise, "
+            f"{list(image.shape)}",
+        )
+        miss = (found - image).abs().max().item()
+        subject.expect(
+            miss < 1e-3,
+            f"sampler {sampler!r} with a perfect predictor of one image ends {miss:.3g} away from it after {_STEPS} "
+            "steps; sampler and objective must use the same coefficients",
+        )
+
+
+def _drawn(scheduler: Scheduler, sampler: str, image: Tensor, *, steps: int) -> Tensor:
+    def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        one, zero = torch.ones_like(image), torch.zeros_like(image)
+        alpha, sigma = scheduler.add_noise(one, zero, timesteps), scheduler.add_noise(zero, one, timesteps)
+        noise = (noisy - alpha * image) / sigma.clamp(min=1e-12)
+        return scheduler.target(image.to(noisy), noise.to(noisy), timesteps)
+
+    noise = _normal(4, 1)
+    return scheduler.sample(
+        predict, noise, sampler=sampler, steps=steps, step_noise=lambda step: _normal(100 + step, 1)
+    )
+
+
+CHECKS: tuple[Check, ...] = (
+    maps_draws_to_timesteps,
+    gives_targets_and_weights,
+    finds_the_image_in_its_target,
+    is_a_pure_function,
+    recovers_one_image_with_each_sampler,
+)

@@ -1,0 +1,202 @@
+"""What a text encoder must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import TextEncoder, Tokens
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.modules import built, close, expect_fingerprint, expect_tensor, expect_unchanged, snapshot
+from dit_run.testing.process import OtherProcess, elsewhere
+
+__all__ = ["CHECKS", "check_text_encoder"]
+
+CAPTIONS = (
+    "a red circle",
+    "a green square to the left of a yellow cross on a white background",
+    "",
+)
+_LONG = "word " * 5000
+
+
+def check_text_encoder(component: Component | str | Path, **options: Any) -> None:
+    """Test a text encoder with these options: its tokens, shapes, masks, and whether a frozen one stays as it is.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.TEXT_ENCODER, component, options), CHECKS)
+
+
+def _make(subject: Subject) -> TextEncoder:
+    """As a run has it: eval mode, and without gradients where it is frozen."""
+    module = built(subject)
+    for name, kind in (("trainable", bool), ("width", int), ("pooled_width", int), ("max_length", int)):
+        subject.attribute(module, name, kind, "TextEncoder")
+    if not module.trainable:
+        module.requires_grad_(False)
+    return cast(TextEncoder, module.eval())
+
+
+def _tokens(encoder: TextEncoder, captions: Sequence[str]) -> Tokens:
+    return encoder.tokenize(list(captions))
+
+
+def _states(encoder: TextEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token states, mask, pooled vectors."""
+    tokens = _tokens(encoder, captions)
+    states, pooled = encoder(tokens.ids, tokens.mask)
+    return states, tokens.mask, pooled
+
+
+def tokenizes(subject: Subject) -> None:
+    """Ids and a mask of real tokens, padded at the end, at least one token a caption."""
+    encoder = _make(subject)
+    tokens = _tokens(encoder, CAPTIONS)
+    subject.expect(
+        isinstance(tokens, Tokens),
+        f"tokenize() returned {type(tokens).__name__}; return dit_run.protocols.Tokens(ids, mask, truncated)",
+    )
+    length = tokens.ids.shape[-1] if isinstance(tokens.ids, Tensor) else 0
+    shape = (len(CAPTIONS), length)
+    expect_tensor(subject, "tokenize().ids", tokens.ids, shape, torch.int64)
+    mask = expect_tensor(subject, "tokenize().mask", tokens.mask, shape, torch.bool)
+    subject.expect(
+        length <= encoder.max_length, f"tokenize() gives {length} tokens; cut captions to max_length {encoder.max_length}"
+    )
+    for caption, row in zip(CAPTIONS, mask, strict=True):
+        real = int(row.sum())
+        subject.expect(
+            real > 0,
+            f"the caption {caption!r} has no token; give it a marker at least, the empty caption is what guidance moves "
+            "away from",
+        )
+        subject.expect(bool(row[:real].all()), f"the mask of {caption!r} has gaps; put padding at the end")
+
+
+def cuts_long_captions(subject: Subject) -> None:
+    """Longer captions are cut to max_length and counted."""
+    encoder = _make(subject)
+    tokens = _tokens(encoder, ["a", _LONG])
+    length = int(tokens.mask[1].sum())
+    subject.expect(
+        length <= encoder.max_length,
+        f"a caption of 5000 words has {length} tokens; cut it to max_length {encoder.max_length}",
+    )
+    subject.expect(
+        tokens.truncated == 1,
+        f"truncated is {tokens.truncated} for one caption that is too long and one that is not; count the captions that "
+        "were cut",
+    )
+
+
+def gives_states(subject: Subject) -> None:
+    """Float32 states of its width, and pooled vectors."""
+    encoder = _make(subject)
+    tokens = _tokens(encoder, CAPTIONS)
+    answer = encoder(tokens.ids, tokens.mask)
+    subject.expect(
+        isinstance(answer, tuple) and len(answer) == 2,
+        f"the encoder returned {type(answer).__name__}; return (token states, pooled vectors)",
+    )
+    count, length = tokens.ids.shape
+    expect_tensor(subject, "the token states", answer[0], (count, length, encoder.width), torch.float32)
+    pooled = expect_tensor(subject, "the pooled vectors", answer[1], (count, encoder.pooled_width), torch.float32)
+    subject.expect(
+        not close(pooled[0], pooled[1]),
+        f"the captions {CAPTIONS[0]!r} and {CAPTIONS[1]!r} have the same pooled vector; compute it from the tokens",
+    )
+
+
+def sees_each_caption_alone(subject: Subject) -> None:
+    """A caption's states depend on no neighbour and on no padding."""
+    encoder = _make(subject)
+    states, mask, pooled = _states(encoder, CAPTIONS)
+    for row, caption in enumerate(CAPTIONS):
+        alone, own, alone_pooled = _states(encoder, [caption])
+        subject.expect(
+            close(states[row][mask[row]], alone[0][own[0]]) and close(pooled[row], alone_pooled[0]),
+            f"the states of {caption!r} differ when other captions stand beside it; "
+            "mask padding in attention and in pooling",
+        )
+
+
+def repeats_itself(subject: Subject) -> None:
+    """The same caption gives the same states again."""
+    encoder = _make(subject)
+    (one, _, _), (other, _, _) = _states(encoder, CAPTIONS), _states(encoder, CAPTIONS)
+    subject.expect(
+        torch.equal(one, other), "a second call gives other states; leave dropout off in eval mode and draw nothing"
+    )
+
+
+def is_frozen_or_trains(subject: Subject) -> None:
+    """A frozen encoder never changes and takes no gradients; each parameter of a trainable one takes them."""
+    encoder = _make(subject)
+    module = cast(nn.Module, encoder)
+    if not encoder.trainable:
+        _stays_frozen(subject, encoder, module)
+        return
+    states, mask, pooled = _states(encoder, CAPTIONS)
+    (states[mask].square().sum() + pooled.square().sum()).backward()  # type: ignore[no-untyped-call]
+    for name, parameter in module.named_parameters():
+        subject.expect(
+            not parameter.requires_grad or parameter.grad is not None,
+            f"trainable is True, but parameter {name!r} gets no gradient; use it, or freeze it with requires_grad_(False)",
+        )
+
+
+def _stays_frozen(subject: Subject, encoder: TextEncoder, module: nn.Module) -> None:
+    _states(encoder, CAPTIONS)
+    before = snapshot(module)
+    for _ in range(2):
+        states, _, pooled = _states(encoder, CAPTIONS)
+        subject.expect(
+            not states.requires_grad and not pooled.requires_grad,
+            "trainable is False, but its states carry gradients; freeze what is loaded at the first call too",
+        )
+    expect_unchanged(subject, module, before, "while it encoded")
+
+
+def has_a_fingerprint(subject: Subject) -> None:
+    """Two builds of a frozen encoder have one fingerprint."""
+    one, other = _make(subject), _make(subject)
+    if not one.trainable:
+        expect_fingerprint(subject, one, other, "TextEncoder")
+
+
+def tokenizes_in_another_process(subject: Subject) -> None:
+    """A spawned loading process gets the same tokens."""
+    encoder = _make(subject)
+    try:
+        ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)
+    except OtherProcess as error:
+        subject.fail(f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it")
+    tokens = _tokens(encoder, CAPTIONS)
+    subject.expect(
+        torch.equal(tokens.ids, torch.tensor(ids)) and torch.equal(tokens.mask, torch.tensor(mask)),
+        "a spawned loading process gets other tokens; do not use hash(), which differs between processes",
+    )
+
+
+def _there(encoder: TextEncoder, captions: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    tokens = _tokens(encoder, captions)
+    return tokens.ids.tolist(), tokens.mask.tolist()
+
+
+CHECKS: tuple[Check, ...] = (
+    tokenizes,
+    cuts_long_captions,
+    gives_states,
+    repeats_itself,
+    sees_each_caption_alone,
+    is_frozen_or_trains,
+    has_a_fingerprint,
+    tokenizes_in_another_process,
+)

@@ -1,0 +1,103 @@
+"""What a tracker must be."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import Tracker
+from dit_run.testing.contract import Check, Subject, check_all
+
+__all__ = ["CHECKS", "check_tracker"]
+
+_METHODS = ("log", "image", "text", "flush", "close")
+_MARK = 314159.0
+"""A value that is easily found in a file."""
+
+
+def check_tracker(component: Component | str | Path, **options: Any) -> None:
+    """Test a tracker with these options in a fresh run folder.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.TRACKER, component, options), CHECKS)
+
+
+def _make(subject: Subject, folder: Path, start_step: int = 0) -> Tracker:
+    tracker = subject.make(run_dir=folder, start_step=start_step)
+    for method in _METHODS:
+        subject.expect(
+            callable(getattr(tracker, method, None)),
+            f"{type(tracker).__name__} has no method {method}(); write one, empty where there is nothing to do",
+        )
+    subject.attribute(tracker, "command", str, "Tracker")
+    return tracker  # type: ignore[no-any-return]
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def takes_all_that_a_run_tells(subject: Subject) -> None:
+    """Numbers of any name, a value that is no number, pictures and texts."""
+    with tempfile.TemporaryDirectory() as name:
+        tracker = _make(subject, Path(name))
+        told: dict[str, tuple[Any, ...]] = {
+            "log": (1, {"loss": 0.5, "validation/loss_ema": 0.25}),
+            "log (other names at a later step)": (2, {"loss": 0.4, "learning_rate": 1e-4}),
+            "log (a loss that is not finite)": (3, {"loss": math.nan}),
+            "image": (3, "samples", Image.new("RGB", (8, 8))),
+            "text": (3, "config", "data:\n  type: shapes\n"),
+            "flush": (),
+            "close": (),
+        }
+        for call, arguments in told.items():
+            try:
+                getattr(tracker, call.split()[0])(*arguments)
+            except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+                subject.fail(f"{call} raised {type(error).__name__}: {error}; a tracker takes whatever a run tells")
+
+
+def writes_when_it_is_flushed(subject: Subject) -> None:
+    """What was logged is on disk after flush(), not only after close()."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tracker = _make(subject, folder)
+        for step in range(1, 6):
+            tracker.log(step, {"loss": 1 / step})
+        tracker.flush()
+        flushed = _bytes(folder)
+        tracker.close()
+        subject.expect(
+            flushed > 0 or _bytes(folder) == 0,
+            f"after flush() there is nothing in the run folder, and {_bytes(folder)} bytes after close(); "
+            "write in flush() what was logged",
+        )
+
+
+def forgets_later_steps(subject: Subject) -> None:
+    """A run that continues at a step shows nothing that was logged for later ones."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        first = _make(subject, folder)
+        first.log(1, {"loss": 0.5})
+        first.log(2, {"loss": _MARK})
+        first.close()
+        second = _make(subject, folder, start_step=1)
+        second.log(2, {"loss": 0.25})
+        second.close()
+        for path in sorted(folder.rglob("*")):
+            subject.expect(
+                not path.is_file() or b"314159" not in path.read_bytes(),
+                f"{path.relative_to(folder)} still has what an earlier run logged for step 2 after the run continued "
+                "at step 1; drop what is later than start_step when the tracker is made",
+            )
+
+
+CHECKS: tuple[Check, ...] = (takes_all_that_a_run_tells, writes_when_it_is_flushed, forgets_later_steps)

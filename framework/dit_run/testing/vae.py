@@ -1,0 +1,134 @@
+"""What a VAE must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import VAE
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.modules import built, close, expect_fingerprint, expect_tensor, expect_unchanged, snapshot
+
+__all__ = ["CHECKS", "check_vae"]
+
+_ROWS, _COLUMNS = 8, 4
+"""Latent size: not square, so that exchanged axes show."""
+
+
+def check_vae(component: Component | str | Path, **options: Any) -> None:
+    """Test a VAE with these options: shapes both ways, the range of pictures, and that it never changes.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.VAE, component, options), CHECKS)
+
+
+def _make(subject: Subject) -> VAE:
+    """As a run has it: frozen, in eval mode."""
+    module = built(subject)
+    for name, kind in (("latent_channels", int), ("factor", int), ("cacheable", bool)):
+        subject.attribute(module, name, kind, "VAE")
+    return cast(VAE, module.requires_grad_(False).eval())
+
+
+def _images(vae: VAE, count: int = 2) -> Tensor:
+    shape = (count, 3, _ROWS * vae.factor, _COLUMNS * vae.factor)
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _latent_shape(vae: VAE, count: int = 2) -> tuple[int, ...]:
+    return count, vae.latent_channels, _ROWS, _COLUMNS
+
+
+@torch.no_grad()
+def encodes(subject: Subject) -> None:
+    """Mean, and standard deviation or None, of the shape that latent_channels and factor say."""
+    vae = _make(subject)
+    answer = vae.encode(_images(vae))
+    subject.expect(
+        isinstance(answer, tuple) and len(answer) == 2,
+        f"encode() returned {type(answer).__name__}; return (mean, standard deviation or None)",
+    )
+    mean, spread = answer
+    expect_tensor(subject, "the mean of encode()", mean, _latent_shape(vae), torch.float32)
+    if spread is not None:
+        expect_tensor(subject, "the standard deviation of encode()", spread, _latent_shape(vae), torch.float32)
+        subject.expect(bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 log var)")
+
+
+@torch.no_grad()
+def decodes(subject: Subject) -> None:
+    """Latents become pictures of the size that they came from, in [-1, 1] whatever the latents."""
+    vae = _make(subject)
+    images = _images(vae)
+    decoded = vae.decode(vae.encode(images)[0])
+    expect_tensor(subject, "decode(encode(images))", decoded, tuple(images.shape), torch.float32)
+    noise = torch.randn(_latent_shape(vae), generator=torch.Generator().manual_seed(1))
+    wild = expect_tensor(subject, "decode(latents)", vae.decode(100 * noise), tuple(images.shape), torch.float32)
+    lowest, highest = wild.min().item(), wild.max().item()
+    subject.expect(
+        -1 <= lowest and highest <= 1,
+        f"decode() gives values from {lowest:.3g} to {highest:.3g}; clamp pictures to [-1, 1]",
+    )
+
+
+@torch.no_grad()
+def sees_each_image_alone(subject: Subject) -> None:
+    """An image's latents depend on no other of its batch."""
+    vae = _make(subject)
+    images = _images(vae)
+    both, alone = vae.encode(images)[0], vae.encode(images[:1])[0]
+    subject.expect(
+        close(both[:1], alone), "the latents of an image differ when another stands beside it; normalise no batch"
+    )
+
+
+@torch.no_grad()
+def repeats_itself(subject: Subject) -> None:
+    """The same images and latents give the same bytes again."""
+    vae = _make(subject)
+    images = _images(vae)
+    latents = vae.encode(images)[0]
+    subject.expect(
+        torch.equal(latents, vae.encode(images)[0]),
+        "a second encode() gives other values; return the mean and draw nothing, the core draws the latents",
+    )
+    subject.expect(
+        torch.equal(vae.decode(latents), vae.decode(latents)), "a second decode() gives other values; draw nothing"
+    )
+
+
+def is_frozen(subject: Subject) -> None:
+    """Encoding and decoding change nothing and carry no gradients."""
+    vae = _make(subject)
+    module, images = cast(nn.Module, vae), _images(vae)
+    vae.decode(vae.encode(images)[0])
+    before = snapshot(module)
+    latents = vae.encode(images)[0]
+    subject.expect(
+        not latents.requires_grad and not vae.decode(latents).requires_grad,
+        "its output carries gradients; freeze what is loaded at the first call too",
+    )
+    expect_unchanged(subject, module, before, "while it encoded and decoded")
+
+
+def has_a_fingerprint(subject: Subject) -> None:
+    """Two builds whose latents are kept have one fingerprint."""
+    one, other = _make(subject), _make(subject)
+    if one.cacheable:
+        expect_fingerprint(subject, one, other, "VAE")
+
+
+CHECKS: tuple[Check, ...] = (
+    encodes,
+    decodes,
+    repeats_itself,
+    sees_each_image_alone,
+    is_frozen,
+    has_a_fingerprint,
+)

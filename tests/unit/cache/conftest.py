@@ -1,0 +1,47 @@
+"""Small frozen encoders and a dataset on disk, for tests of the cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from builders import tiny_autoencoder_kl, tiny_clip
+from small_cache import Folder, paint
+
+from dit_run.protocols import VAE, TextEncoder
+from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.clip import build as build_clip
+from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_kl import build as build_vae
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    (tmp_path / "pictures").mkdir()
+    for index in range(4):
+        paint(tmp_path / "pictures" / f"{index}.png", index)
+    return Folder(tmp_path / "pictures")
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_autoencoder_kl(folder / "vae")
+    tiny_clip(folder / "clip")
+    return folder
+
+
+@pytest.fixture
+def vae(weights: Path) -> VAE:
+    return build_vae(AutoencoderKl(pretrained_model_name=str(weights / "vae")))
+
+
+@pytest.fixture
+def text(weights: Path) -> TextEncoder:
+    return build_clip(Clip(pretrained_model_name=str(weights / "clip")))
+
+
+@pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype | None:
+    return request.param  # type: ignore[no-any-return]

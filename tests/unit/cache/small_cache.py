@@ -1,0 +1,34 @@
+"""A dataset on disk for tests of the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dit_run.protocols import Sample
+from dit_run.settings import DatasetCommon
+
+__all__ = ["COMMON", "Folder", "paint"]
+
+COMMON = DatasetCommon(image_size=16)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Pictures of a folder; each has two captions, one of which all share."""
+
+    path: Path
+
+    def __len__(self) -> int:
+        return len(list(self.path.glob("*.png")))
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(f"{index}", (f"caption {index}", "shared"), self.path / f"{index}.png")
+
+
+def paint(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)

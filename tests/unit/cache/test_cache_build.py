@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_cache import COMMON, Folder, paint
+
+from dit_run.cache.build import Builder, Stopped
+from dit_run.cache.encode import encode_captions, encode_latents
+from dit_run.cache.pictures import PictureReader
+from dit_run.cache.read import LatentCache
+from dit_run.cache.records import DamagedRecord
+from dit_run.data.images import read_image
+from dit_run.data.samples import Visit
+from dit_run.problems import DitRunError, InputError
+from dit_run.protocols import VAE, Sample, TextEncoder
+from dit_run.settings import DatasetCommon
+
+
+@dataclass
+class Encoded:
+    """Counts what a build encodes."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, name: str, done: int, total: int) -> None:
+        self.counts[name] = total
+
+    @property
+    def pictures(self) -> int:
+        return self.counts.get("encoding pictures", 0)
+
+    @property
+    def captions(self) -> int:
+        return self.counts.get("encoding captions", 0)
+
+
+def build(
+    root: Path,
+    vae: VAE,
+    dataset: Any,
+    *,
+    dtype: torch.dtype | None = None,
+    common: DatasetCommon = COMMON,
+    workers: int = 0,
+    **settings: Any,
+) -> tuple[LatentCache, Encoded]:
+    encoded = Encoded()
+    builder = Builder(root, dtype, **{"progress": encoded, **settings})
+    with PictureReader(dataset, common, workers) as reader:
+        return builder.latents(vae, reader, range(len(dataset))), encoded
+
+
+def visit(index: int, flip: bool = False) -> Visit:
+    return Visit(index, f"{index}", "", Path(), flip, 0.5)
+
+
+def pixels(folder: Folder, index: int) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(read_image(folder.path / f"{index}.png", 16)))[None]
+
+
+# ----------------------------------------------------------------------------------------------------------- the numbers
+
+
+def test_cached_latents_are_those_of_an_uncached_run_bit_for_bit(
+    tmp_path: Path, vae: VAE, folder: Folder, dtype: torch.dtype | None
+) -> None:
+    cache, _ = build(tmp_path / "cache", vae, folder, dtype=dtype)
+    batch = torch.cat([pixels(folder, index) for index in range(4)])
+    mean, spread = encode_latents(vae, batch, dtype)
+    assert spread is not None
+    for index in range(4):
+        kept_mean, kept_spread = cache(visit(index))
+        assert kept_mean.dtype == np.float32 and kept_spread is not None
+        assert np.array_equal(kept_mean, mean[index].numpy())
+        assert np.array_equal(kept_spread, spread[index].numpy())
+
+
+def test_mirrored_latents_are_those_of_the_mirrored_picture(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    common = dataclasses.replace(COMMON, random_flip=True)
+    cache, encoded = build(tmp_path / "cache", vae, folder, common=common)
+    mean, _ = encode_latents(vae, pixels(folder, 2).flip(2))
+    assert encoded.pictures == 8
+    assert np.array_equal(cache(visit(2, flip=True))[0], mean[0].numpy())
+    assert not np.array_equal(cache(visit(2))[0], mean[0].numpy())
+
+
+def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
+    tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None
+) -> None:
+    captions = ["a red cat", "", "a cat sat", "x " * 100]
+    cache = pickle.loads(pickle.dumps(Builder(tmp_path, dtype).captions(text, captions)))
+    for kept, made in zip(cache(captions), encode_captions(text, captions, dtype), strict=True):
+        assert torch.equal(kept.tokens, made.tokens)
+        assert torch.equal(kept.pooled, made.pooled)
+
+
+def test_only_real_tokens_are_kept(tmp_path: Path, text: TextEncoder) -> None:
+    cache = Builder(tmp_path, None).captions(text, ["a cat"])
+    assert [len(states.tokens) for states in cache(["", "a cat", "a cat a cat"])] == [2, 4, 6]
+
+
+def test_states_of_a_caption_do_not_depend_on_its_neighbours(text: TextEncoder) -> None:
+    (alone,) = encode_captions(text, ["a cat"])
+    among = encode_captions(text, ["a red cat on a mat", "a cat", ""])[1]
+    assert torch.equal(alone.tokens, among.tokens) and torch.equal(alone.pooled, among.pooled)
+
+
+def test_gathered_latents_come_in_the_kept_precision(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    cache, _ = build(tmp_path / "cache", vae, folder, dtype=torch.bfloat16)
+    mean, spread = cache.gather([cache.find(3), cache.find(0), cache.find(3)])
+    assert mean.dtype == torch.bfloat16 and mean.shape == (3, 4, 4, 4)
+    assert spread is not None and np.array_equal(spread[1].float().numpy(), cache(visit(0))[1])
+
+
+def test_an_encoding_that_overflows_is_done_again_in_float32() -> None:
+    class Overflowing(torch.nn.Module):
+        cacheable = True
+
+        def encode(self, images: torch.Tensor) -> tuple[torch.Tensor, None]:
+            return torch.nn.functional.linear(images.float() * 60000, 2 * torch.eye(2)), None
+
+    images = torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)
+    mean, _ = encode_latents(Overflowing(), images, torch.bfloat16)  # type: ignore[arg-type]
+    assert torch.isfinite(mean).all() and mean.max() == torch.tensor(120000.0).bfloat16()
+
+
+# --------------------------------------------------------------------------------------------------- what is made again
+
+
+def test_a_second_build_encodes_nothing(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    build(tmp_path / "cache", vae, folder)
+    vae.release()  # type: ignore[attr-defined]
+    _, encoded = build(tmp_path / "cache", vae, folder)
+    assert encoded.pictures == 0 and not vae.encoder.loaded  # type: ignore[attr-defined]
+
+
+def test_a_changed_file_is_encoded_again_alone(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    before, _ = build(tmp_path / "cache", vae, folder)
+    paint(folder.path / "1.png", 99)
+    after, encoded = build(tmp_path / "cache", vae, folder)
+    assert encoded.pictures == 1
+    assert np.array_equal(after(visit(1))[0], encode_latents(vae, pixels(folder, 1))[0][0].numpy())
+    assert np.array_equal(after(visit(0))[0], before(visit(0))[0])
+
+
+def test_a_renamed_file_is_not_encoded_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    build(tmp_path / "cache", vae, folder)
+    shutil.move(folder.path, tmp_path / "elsewhere")
+    _, encoded = build(tmp_path / "cache", vae, Folder(tmp_path / "elsewhere"))
+    assert encoded.pictures == 0
+
+
+def test_the_same_picture_twice_is_encoded_once(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    shutil.copy(folder.path / "0.png", folder.path / "1.png")
+    cache, encoded = build(tmp_path / "cache", vae, folder)
+    assert encoded.pictures == 3
+    assert np.array_equal(cache(visit(0))[0], cache(visit(1))[0])
+
+
+@pytest.mark.parametrize("change", [{"image_size": 32}, {"alpha_background": "black"}])
+def test_other_preprocessing_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder, change: dict[str, Any]) -> None:
+    build(tmp_path / "cache", vae, folder)
+    _, encoded = build(tmp_path / "cache", vae, folder, common=dataclasses.replace(COMMON, **change))
+    assert encoded.pictures == 4
+
+
+def test_other_precision_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    build(tmp_path / "cache", vae, folder)
+    assert build(tmp_path / "cache", vae, folder, dtype=torch.bfloat16)[1].pictures == 4
+
+
+def test_a_damaged_record_is_encoded_again_alone(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    before, _ = build(tmp_path / "cache", vae, folder)
+    truth = [before(visit(index))[0] for index in range(4)]
+    (shard,) = (tmp_path / "cache").glob("latents/*/*.safetensors")
+    data = bytearray(shard.read_bytes())
+    at = data.index(truth[2].tobytes())
+    data[at] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(DamagedRecord):
+        build(tmp_path / "cache", vae, folder)[0](visit(2))
+    after, encoded = build(tmp_path / "cache", vae, folder)
+    assert encoded.pictures == 1
+    assert all(np.array_equal(after(visit(index))[0], truth[index]) for index in range(4))
+
+
+def test_captions_are_encoded_once_and_only_what_is_new(tmp_path: Path, text: TextEncoder) -> None:
+    first, second = Encoded(), Encoded()
+    Builder(tmp_path, None, first).captions(text, ["a", "b", "a"])
+    Builder(tmp_path, None, second).captions(text, ["b", "c"])
+    assert (first.captions, second.captions) == (3, 1)
+
+
+# --------------------------------------------------------------------------------------------------------- interruptions
+
+
+def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    done: list[int] = []
+
+    def stopped() -> bool:
+        done.append(1)
+        return len(done) > 2
+
+    with pytest.raises(Stopped, match=r"encoding pictures \(2 of 4\)"):
+        build(tmp_path / "cache", vae, folder, stopped=stopped)
+    assert build(tmp_path / "cache", vae, folder)[1].pictures == 2
+
+
+def _build(root: Path, weights: Path, folder: Folder, results: Any) -> None:
+    from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
+    from dit_run_plugins.vaes.autoencoder_kl import build as build_vae
+
+    torch.set_num_threads(1)
+    vae = build_vae(AutoencoderKl(pretrained_model_name=str(weights / "vae")))
+    cache, encoded = build(root, vae, folder)
+    results.put((encoded.pictures, cache(visit(3))[0].tobytes()))
+
+
+@pytest.mark.slow
+def test_two_builders_at_once_make_everything_once(tmp_path: Path, weights: Path, folder: Folder) -> None:
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    arguments = (tmp_path / "cache", weights, folder, results)
+    builders = [context.Process(target=_build, args=arguments) for _ in range(2)]
+    for builder in builders:
+        builder.start()
+    counts, latents = zip(*(results.get(timeout=120) for _ in builders), strict=True)
+    for builder in builders:
+        builder.join(30)
+    assert sorted(counts) == [0, 4]
+    assert latents[0] == latents[1]
+
+
+@pytest.mark.slow
+def test_reading_processes_change_nothing(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    alone, _ = build(tmp_path / "alone", vae, folder)
+    helped, encoded = build(tmp_path / "helped", vae, folder, workers=2)
+    assert encoded.pictures == 4
+    assert all(np.array_equal(alone(visit(index))[0], helped(visit(index))[0]) for index in range(4))
+
+
+def test_a_full_disk_is_foreseen(tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage(NamedTuple):
+        free: int
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100))
+    with pytest.raises(InputError, match=r"the cache needs 0\.00 GB more and .* has 0\.00 GB free; set cache\.dir"):
+        build(tmp_path / "cache", vae, folder)
+
+
+# ------------------------------------------------------------------------------------------------------------ bad samples
+
+
+def test_a_picture_that_cannot_be_read_stops_the_build_by_name(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    (folder.path / "2.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"2\.png.*\n.*on_bad_sample: skip"):
+        build(tmp_path / "cache", vae, folder)
+
+
+@pytest.mark.parametrize("spoil", ["broken", "missing", "pipe"])
+def test_a_skipped_picture_is_refused_at_its_visit(tmp_path: Path, vae: VAE, folder: Folder, spoil: str) -> None:
+    length = len(folder)
+    for index in (1, 2):
+        path = folder.path / f"{index}.png"
+        path.unlink()
+        if spoil == "broken":
+            path.write_bytes(b"no picture")
+        elif spoil == "pipe":
+            os.mkfifo(path)
+    common = dataclasses.replace(COMMON, on_bad_sample="skip")
+    with PictureReader(folder, common) as reader:
+        cache = Builder(tmp_path / "cache", None).latents(vae, reader, range(length))
+    for index in (1, 2):
+        with pytest.raises(InputError, match=rf"[{index}12]\.png"):
+            cache(visit(index))
+    assert cache(visit(3))[0].shape == (4, 4, 4)
+
+
+@dataclass(frozen=True)
+class Restless:
+    """A dataset whose first picture is another file's content whenever it is looked up after the first times."""
+
+    folder: Folder
+    lookups: list[int]
+    calm_after: int
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index == 0:
+            self.lookups.append(index)
+            if 1 < len(self.lookups) <= self.calm_after:
+                paint(self.folder.path / "0.png", 100 + len(self.lookups))
+        return self.folder[index]
+
+
+def test_a_file_that_changes_between_two_looks_is_looked_at_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    cache, _ = build(tmp_path / "cache", vae, Restless(folder, [], calm_after=2))
+    assert np.array_equal(cache(visit(0))[0], encode_latents(vae, pixels(folder, 0))[0][0].numpy())
+
+
+def test_a_file_that_keeps_changing_is_refused(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    with pytest.raises(InputError, match=r"0\.png changes while it is read"):
+        build(tmp_path / "cache", vae, Restless(folder, [], calm_after=10**9))
+
+
+# ---------------------------------------------------------------------------------------------------------- drawn, missing
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Plain pictures, drawn when they are asked for."""
+
+    shades: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.shades)
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(f"{index}", ("a",), lambda: Image.new("RGB", (16, 16), (self.shades[index],) * 3))
+
+
+def test_drawn_pictures_are_kept_by_their_pixels(tmp_path: Path, vae: VAE) -> None:
+    assert build(tmp_path, vae, Drawn((1, 2, 2)))[1].pictures == 2
+    assert build(tmp_path, vae, Drawn((2, 3)))[1].pictures == 1
+
+
+def test_a_caption_that_is_not_kept_is_encoded_where_the_encoder_is(tmp_path: Path, text: TextEncoder) -> None:
+    cache = Builder(tmp_path, None).captions(text, ["a cat"])
+    (live,) = cache(["a new prompt"])
+    assert torch.equal(live.tokens, encode_captions(text, ["a new prompt"])[0].tokens)
+    with pytest.raises(DitRunError, match="'a new prompt' is not in the cache"):
+        pickle.loads(pickle.dumps(cache))(["a new prompt"])
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Exactness is for a number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dit_run.cache.records import DamagedRecord, Records
+from dit_run.cache.space import Space, Writer
+
+
+def key(number: int) -> bytes:
+    return number.to_bytes(4, "big") * 8
+
+
+def filled(root: Path, *numbers: int) -> Space:
+    """A space with a shard for each number, whose record is that number twice."""
+    space = Space.of(root, "latents", {"encoder": "e"})
+    for number in numbers:
+        with Writer(space, torch.float32) as writer:
+            writer.add(key(number), torch.full((2,), float(number)))
+    return space
+
+
+def damage(space: Space, number: int) -> None:
+    """Flip a bit of the record with this number."""
+    value = torch.tensor(float(number)).numpy().tobytes() * 2
+    path = next(path for path in space.shards() if value in path.read_bytes())
+    data = bytearray(path.read_bytes())
+    data[data.index(value)] ^= 1
+    path.write_bytes(data)
+
+
+def test_records_are_found_by_key_in_any_shard(tmp_path: Path) -> None:
+    records = Records.open(filled(tmp_path, 5, 3, 9))
+    places = records.find([key(9), key(4), key(3), key(5)])
+    assert places[1] == -1
+    assert [records.read(int(place)).tolist() for place in places[[0, 2, 3]]] == [[9, 9], [3, 3], [5, 5]]
+
+
+def test_an_empty_space_has_nothing(tmp_path: Path) -> None:
+    assert Records.open(filled(tmp_path)).find([key(1), key(2)]).tolist() == [-1, -1]
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), unique=True, min_size=1, max_size=20), st.data())
+def test_any_keys_are_told_apart(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[bytes], data: st.DataObject
+) -> None:
+    space = Space.of(tmp_path_factory.mktemp("cache"), "latents", {})
+    kept = data.draw(st.sets(st.sampled_from(keys)))
+    with Writer(space, torch.float32) as writer:
+        for each in kept:
+            writer.add(each, torch.tensor([float(keys.index(each))]))
+    records = Records.open(space)
+    for number, place in enumerate(records.find(keys).tolist()):
+        assert (place >= 0) == (keys[number] in kept)
+        assert place < 0 or records.read(place).tolist() == [number]
+
+
+def test_it_travels_without_its_maps_and_reads_the_same(tmp_path: Path) -> None:
+    records = Records.open(filled(tmp_path, 1, 2))
+    data = pickle.dumps(records)
+    place = int(records.find([key(2)])[0])
+    assert len(data) < 2000
+    assert pickle.loads(data).read(place).tolist() == [2, 2]
+
+
+def test_a_damaged_record_is_named_and_counts_as_missing_from_then_on(tmp_path: Path) -> None:
+    space = filled(tmp_path, 1, 2)
+    damage(space, 2)
+    records = Records.open(space)
+    place = int(records.find([key(2)])[0])
+    with pytest.raises(DamagedRecord, match=r"latents/.*\.safetensors: record 0 of the cache is damaged"):
+        records.read(place)
+    assert (Records.open(space).find([key(1), key(2)]) >= 0).tolist() == [True, False]
+
+
+def test_each_record_is_checked_once_in_a_process(tmp_path: Path) -> None:
+    space = filled(tmp_path, 1)
+    records = Records.open(space)
+    place = int(records.find([key(1)])[0])
+    first = records.read(place)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0] = 7
+    assert records.read(place).tolist() == [1, 1]
+
+
+def test_a_broken_shard_is_left_out(tmp_path: Path) -> None:
+    space = filled(tmp_path, 1, 2)
+    space.shards()[0].write_bytes(b"no shard")
+    assert len(Records.open(space)) == 1
+
+
+def test_other_settings_are_another_space(tmp_path: Path) -> None:
+    first, second = (Space.of(tmp_path, "latents", {"size": size}) for size in (1, 2))
+    assert first.folder != second.folder
+    assert first.describe() == {"kind": "latents", "size": 1}
+
+
+def test_the_second_builder_waits_for_the_first(tmp_path: Path) -> None:
+    space, order, waits = filled(tmp_path), [], threading.Event()
+
+    def second() -> None:
+        with space.building(waits.set):
+            order.append("second")
+
+    with space.building():
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(10)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+
+
+def test_a_writer_keeps_what_was_added_before_an_error(tmp_path: Path) -> None:
+    space = filled(tmp_path)
+    with pytest.raises(KeyboardInterrupt), Writer(space, torch.bfloat16) as writer:
+        writer.add(key(1), torch.ones(3))
+        raise KeyboardInterrupt
+    assert len(Records.open(space)) == 1

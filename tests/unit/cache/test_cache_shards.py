@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dit_run.cache.shards import DamagedShard, Shard, write_shard
+
+KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
+RECORDS = [np.arange(count, dtype=np.int16) for count in (4, 1, 7)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    write_shard(tmp_path / "a.safetensors", KEYS, RECORDS, torch.bfloat16)
+    return tmp_path / "a.safetensors"
+
+
+def test_records_come_back(path: Path) -> None:
+    shard = Shard(path)
+    assert [shard.keys[row].tobytes() for row in range(len(shard))] == KEYS
+    for row, record in enumerate(RECORDS):
+        values = shard.record(row)
+        assert values is not None and values.tolist() == record.tolist()
+
+
+def test_the_file_is_plain_safetensors(path: Path) -> None:
+    tensors = load_file(path)
+    assert tensors["values"].dtype == torch.bfloat16
+    assert tensors["values"].view(torch.int16).tolist() == np.concatenate(RECORDS).tolist()
+    assert tensors["starts"].tolist() == [0, 4, 5, 12]
+
+
+def test_float32_values_are_kept_as_they_are(tmp_path: Path) -> None:
+    write_shard(tmp_path / "b.safetensors", KEYS[:1], [np.array([1.5, -2.25], dtype=np.float32)], torch.float32)
+    values = Shard(tmp_path / "b.safetensors").record(0)
+    assert values is not None and values.tolist() == [1.5, -2.25]
+
+
+def what_it_says(path: Path) -> dict[bytes, list[int]]:
+    """Keys and values of all records that pass their check; nothing for a shard that is refused."""
+    try:
+        shard = Shard(path)
+    except DamagedShard:
+        return {}
+    records = {shard.keys[row].tobytes(): shard.record(row) for row in range(len(shard))}
+    return {key: record.tolist() for key, record in records.items() if record is not None}
+
+
+def test_no_flipped_byte_gives_a_wrong_record(path: Path) -> None:
+    truth, data = what_it_says(path), path.read_bytes()
+    assert len(truth) == 3
+    for position in range(len(data)):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :])
+        assert what_it_says(path).items() <= truth.items(), position
+
+
+def test_no_truncated_file_gives_a_wrong_record(path: Path) -> None:
+    truth, data = what_it_says(path), path.read_bytes()
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        assert what_it_says(path).items() <= truth.items(), length
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError):
+        write_shard(tmp_path / "missing" / "a.safetensors", KEYS, RECORDS, torch.bfloat16)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,94 @@
+"""Layouts and visits: what stands where, whoever loads it and in whatever pieces."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_parts import Parts
+
+from dit_run.plugin_files import PluginFiles
+from dit_run.training.batches import Batch, Layout, Visits, batches
+
+SMALL = st.integers(1, 5)
+
+
+def visits(parts: Parts, **changes: object) -> Visits:
+    train = replace(parts.data.train, common=replace(parts.data.train.common, random_flip=True, crop="random"))
+    return replace(Visits(train, 5, (3, 16, 16), 0.5), **changes)
+
+
+def same(batch: Batch, other: Batch) -> bool:
+    pairs = zip(batch[:5], other[:5], strict=True)
+    return batch[5:] == other[5:] and all(a is b if a is None else torch.equal(a, b) for a, b in pairs)
+
+
+def joined(pieces: Sequence[Batch]) -> Batch:
+    tensors = [
+        None if field[0] is None else torch.cat([part for part in field if part is not None])
+        for field in (tuple(piece[place] for piece in pieces) for place in range(5))
+    ]
+    rest = [sum((piece[place] for piece in pieces), ()) for place in range(5, 9)]
+    return Batch(*tensors, *rest)  # type: ignore[arg-type]
+
+
+def test_processes_share_out_consecutive_micro_batches() -> None:
+    first, second = (Layout(2, 2, processes=2, rank=rank) for rank in (0, 1))
+    assert first.global_batch == 8
+    assert list(first.micro_batches(1, 3)) == [[8, 9], [10, 11], [16, 17], [18, 19]]
+    assert list(second.micro_batches(1, 3)) == [[12, 13], [14, 15], [20, 21], [22, 23]]
+    assert [first.first_micro_batch, second.first_micro_batch] == [0, 2]
+
+
+@given(batch_size=SMALL, accumulation=SMALL, processes=SMALL, first=SMALL, steps=SMALL)
+def test_all_processes_together_visit_each_position_once(
+    batch_size: int, accumulation: int, processes: int, first: int, steps: int
+) -> None:
+    layouts = [Layout(batch_size, accumulation, processes, rank) for rank in range(processes)]
+    visited = sorted(
+        p for layout in layouts for positions in layout.micro_batches(first, first + steps) for p in positions
+    )
+    size = batch_size * accumulation * processes
+    assert visited == list(range(first * size, (first + steps) * size))
+
+
+@given(cut=st.integers(1, 7))
+def test_a_batch_is_the_same_in_any_pieces(parts: Parts, cut: int) -> None:
+    pieces = [visits(parts).__getitems__(positions) for positions in (range(50, 50 + cut), range(50 + cut, 58))]
+    assert same(joined(pieces), visits(parts).__getitems__(range(50, 58)))
+
+
+def test_a_batch_is_the_same_in_another_process(parts: Parts) -> None:
+    travelled = pickle.loads(pickle.dumps(visits(parts)))
+    assert same(travelled.__getitems__(range(9)), visits(parts).__getitems__(range(9)))
+
+
+def test_another_seed_shows_other_noise_timesteps_and_drops(parts: Parts) -> None:
+    one, other = (visits(parts, seed=seed).__getitems__(range(16)) for seed in (5, 6))
+    assert not torch.equal(one.noise, other.noise)
+    assert not torch.equal(one.uniform, other.uniform)
+    assert one.null != other.null
+
+
+def test_captions_are_dropped_at_their_share(parts: Parts) -> None:
+    positions = range(2000)
+    for share, low, high in ((0.0, 0, 0), (0.1, 160, 240), (1.0, 2000, 2000)):
+        still = replace(visits(parts, caption_dropout=share), latent_shape=(1, 1, 1))
+        drawn = replace(still, latents=lambda visit: (torch.zeros(1, 1, 1).numpy(), None))
+        assert low <= sum(drawn.__getitems__(positions).null) <= high
+
+
+def test_a_run_that_continues_gets_the_rest(parts: Parts) -> None:
+    def loaded(first: int) -> list[Batch]:
+        return list(
+            batches(
+                visits(parts), Layout(3, 2), first, 4, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
+            )
+        )  # fmt: skip
+
+    for batch, other in zip(loaded(0)[4:], loaded(2), strict=True):
+        assert same(batch, other)

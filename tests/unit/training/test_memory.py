@@ -1,0 +1,58 @@
+"""Running out of memory: which numbers are proposed, and for which errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dit_run.training.memory import OutOfMemory, answer_out_of_memory, smaller_batch
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation", "proposal"),
+    [(96, 1, (48, 2)), (64, 2, (32, 4)), (5, 1, (1, 5)), (9, 2, (3, 6)), (1, 8, None)],
+)
+def test_the_proposal(batch_size: int, accumulation: int, proposal: tuple[int, int] | None) -> None:
+    assert smaller_batch(batch_size, accumulation) == proposal
+
+
+@given(st.integers(2, 500), st.integers(1, 50))
+def test_a_proposal_keeps_the_effective_batch_at_half_the_size_or_less(batch_size: int, accumulation: int) -> None:
+    proposal = smaller_batch(batch_size, accumulation)
+    assert proposal is not None
+    assert proposal[0] * proposal[1] == batch_size * accumulation
+    assert proposal[0] <= batch_size / 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+    ],
+)
+def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
+    with pytest.raises(OutOfMemory) as caught, answer_out_of_memory(96, 1):
+        raise error
+    assert str(caught.value) == (
+        "out of memory with training.batch_size 96 and gradient_accumulation_steps 1. Try training.batch_size=48 "
+        "training.gradient_accumulation_steps=2, which learns from the same 96 samples a step"
+    )
+
+
+def test_the_allocator_of_this_machine_is_answered() -> None:
+    with pytest.raises(OutOfMemory), answer_out_of_memory(2, 1):
+        torch.empty(2**60)
+
+
+def test_a_single_sample_that_does_not_fit_says_so() -> None:
+    with pytest.raises(OutOfMemory, match="A single sample does not fit"), answer_out_of_memory(1, 8):
+        raise MemoryError
+
+
+def test_other_errors_pass() -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), answer_out_of_memory(8, 1):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -1,0 +1,55 @@
+"""When things are due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_parts import CONFIG
+
+from dit_run import load_config
+from dit_run.data.order import Plan
+from dit_run.training.schedule import Schedule
+
+STEPS = range(1, 11)
+
+
+@pytest.fixture
+def schedule(tmp_path: Path) -> Callable[..., Schedule]:
+    """A schedule of 10 steps over 10 samples, 4 a step."""
+
+    def made(*overrides: str, epochs: int = 4) -> Schedule:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(CONFIG)
+        return Schedule(load_config(path, overrides), Plan(10, 4, epochs))
+
+    return made
+
+
+def due(answer: Callable[[int], bool]) -> list[int]:
+    return [step for step in STEPS if answer(step)]
+
+
+def test_logs_come_every_so_many_steps_and_at_the_end(schedule: Callable[..., Schedule]) -> None:
+    assert due(schedule("training.logging_steps=4").logs) == [4, 8, 10]
+
+
+def test_checkpoints_come_by_steps_by_epochs_and_at_the_end(schedule: Callable[..., Schedule]) -> None:
+    by_steps = schedule("training.save_steps=4", "training.save_every_n_epochs=null")
+    by_epochs = schedule("training.save_steps=null", "training.save_every_n_epochs=1")
+    both = schedule("training.save_steps=4", "training.save_every_n_epochs=2")
+    assert due(by_steps.saves) == [4, 8, 10]
+    assert due(by_epochs.saves) == [3, 5, 8, 10]
+    assert due(both.saves) == [4, 5, 8, 10]
+
+
+@pytest.mark.parametrize(("key", "answer"), [("validation", "validates"), ("sampling", "draws")])
+def test_validation_and_pictures(schedule: Callable[..., Schedule], key: str, answer: str) -> None:
+    assert due(getattr(schedule(f"{key}.every_n_steps=6"), answer)) == [6, 10]
+    assert due(getattr(schedule(f"{key}.every_n_steps=null"), answer)) == []
+
+
+def test_scores_come_at_the_end_and_where_asked_for(schedule: Callable[..., Schedule]) -> None:
+    assert due(schedule().scores) == [10]
+    assert due(schedule("validation.metrics_every_n_steps=5").scores) == [5, 10]
