@@ -187,7 +187,7 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
                 markers |= {extra.name}
             elif isinstance(extra, Keywords):
                 target = schema["items"] if isinstance(schema.get("items"), dict) else schema
-                target.update(extra.pairs)
+                _limit(target, extra, where)
             else:
                 raise HintError(f"{where}: Annotated takes bounds(...) and markers, not {extra!r}")
         return schema, markers
@@ -203,6 +203,16 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
     raise HintError(
         f"{where}: {hint!r} cannot be a config key; use int, float, bool, str, Literal, tuple or one of them | None"
     )
+
+
+def _limit(schema: dict[str, Any], limits: Keywords, where: str) -> None:
+    kinds = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
+    for keyword, value in limits.pairs:
+        wanted = {"string"} if keyword in ("pattern", "minLength") else {"integer", "number"}
+        if not kinds & wanted:
+            noun = "strings" if "string" in wanted else "numbers"
+            raise HintError(f"{where}: bounds(...) gives {keyword}={value!r}, which limits {noun}, and this is none")
+        schema[keyword] = value
 
 
 def _literal(values: tuple[Any, ...], where: str) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def dit_run_components() -> list[Component]:
             (f"{HERE}.vaes.autoencoder_tiny:fits",),
         ),
         Component(Kind.VAE, "identity", Identity, f"{HERE}.vaes.identity:build", (f"{HERE}.vaes.identity:fits",)),
-        Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.ddpm:build", DDPM_RULES),
+        Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.diffusion:build", DDPM_RULES),
         Component(Kind.OPTIMIZER, "adamw", AdamW, f"{HERE}.optimizers.adamw:build"),
         Component(Kind.LR_SCHEDULER, "cosine", Cosine, f"{HERE}.lr_schedulers.cosine:build", WARMUP_RULES),
         Component(Kind.LR_SCHEDULER, "constant", Constant, f"{HERE}.lr_schedulers.constant:build", WARMUP_RULES),

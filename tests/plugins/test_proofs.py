@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dit_run.protocols import Scheduler
-from dit_run_plugins.schedulers import ddpm, flow_matching
+from dit_run_plugins.schedulers import ddpm, diffusion, flow_matching
 
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpm-solver++": 2}
 MEAN = torch.tensor([0.7, -1.0], dtype=torch.float64)
@@ -32,7 +32,7 @@ def cases() -> Iterator[Case]:
             for zero in (False, True):
                 if not (zero and prediction == "epsilon"):
                     options = ddpm.Ddpm(beta_schedule=schedule, prediction_type=prediction, zero_terminal_snr=zero)  # type: ignore[arg-type]
-                    yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, ddpm.build(options))
+                    yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, diffusion.build(options))
     for prediction in ("velocity", "sample"):
         for sampling, shift in (("uniform", 1.0), ("logit_normal", 1.0), ("logit_normal", 3.0)):
             flow = flow_matching.FlowMatching(prediction_type=prediction, timestep_sampling=sampling, shift=shift)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from dit_run.config.rules import replace_value
 from dit_run.problems import KeyPath
 from dit_run.settings import Config
 
-__all__ = ["Difference", "absolute", "differences", "digest", "identity", "operational_keys"]
+__all__ = ["ABSENT", "Difference", "absolute", "differences", "digest", "identity", "operational_keys"]
 
 _PATHS = ("local_path", "hub_or_path")
 
@@ -57,21 +57,27 @@ def absolute(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One key whose value differs; MISSING stands for a key that the other side does not have."""
+    """One key whose value differs; ABSENT stands for a key that the other side does not have."""
 
     path: KeyPath
     before: Any
     after: Any
 
 
-MISSING: Any = type("Missing", (), {"__repr__": lambda self: "(none)"})()
+class _Absent:
+    def __repr__(self) -> str:
+        return "(none)"
+
+
+ABSENT = _Absent()
+"""The value of a key that one side does not have."""
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: KeyPath = ()) -> list[Difference]:
     """The leaves in which two nested dicts differ, such as those of :func:`identity` or ``Config.to_dict``."""
     found: list[Difference] = []
     for key in [*before, *(key for key in after if key not in before)]:
-        left, right = before.get(key, MISSING), after.get(key, MISSING)
+        left, right = before.get(key, ABSENT), after.get(key, ABSENT)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             found += differences(left, right, (*path, key))
         elif left != right or type(left) is not type(right):

@@ -83,9 +83,10 @@ def _coefficient_bytes(marker: int, frame: bytes) -> float:
     """A progressive JPEG is held as 16-bit coefficients of all its components until it is complete."""
     if marker not in (0xC2, 0xC6, 0xCA, 0xCE):
         return 0.0
-    samplings: list[tuple[int, int]] = [(byte >> 4, byte & 15) for byte in frame[7 : 6 + 3 * frame[5] : 3]]
-    widest, highest = (max(1, *sides) for sides in zip(*samplings, strict=True))
-    return sum(2.0 * across * down for across, down in samplings) / (widest * highest)
+    across = [byte >> 4 for byte in frame[7 : 6 + 3 * frame[5] : 3]]
+    down = [byte & 15 for byte in frame[7 : 6 + 3 * frame[5] : 3]]
+    blocks = sum(columns * rows for columns, rows in zip(across, down, strict=True))
+    return 2.0 * blocks / (max(across, default=1) * max(down, default=1) or 1)
 
 
 def _jpeg_marker(file: BinaryIO) -> int:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from dit_run.options import PositiveFloat, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.schedulers.rules import sampler_problems
 
-if TYPE_CHECKING:
-    from dit_run_plugins.schedulers.diffusion import Diffusion
-
-__all__ = ["SAMPLERS", "Ddpm", "build", "combinations_fit", "sampler_fits"]
+__all__ = ["SAMPLERS", "Ddpm", "combinations_fit", "sampler_fits"]
 
 SAMPLERS = ("ddim", "ddpm", "dpm-solver++", "heun")
 STRIDED = ("ddim", "ddpm")
@@ -40,21 +37,6 @@ class Ddpm:
     min_snr_gamma: PositiveFloat | None = None
     """Weigh the loss by min(SNR, gamma), put in terms of the prediction (Hang et al. 2023; 5 is usual); null weighs
     all timesteps alike."""
-
-
-def build(options: Ddpm) -> Diffusion:
-    """The objective and samplers of these options."""
-    from dit_run_plugins.schedulers.betas import alphas_cumprod
-    from dit_run_plugins.schedulers.diffusion import Diffusion
-
-    products = alphas_cumprod(
-        options.beta_schedule,
-        start=options.beta_start,
-        end=options.beta_end,
-        count=options.num_train_timesteps,
-        zero_terminal_snr=options.zero_terminal_snr,
-    )
-    return Diffusion(products, prediction_type=options.prediction_type, min_snr_gamma=options.min_snr_gamma)
 
 
 def combinations_fit(context: RuleContext) -> Iterator[Problem]:

@@ -10,15 +10,28 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 from dit_run.protocols import Predict, StepNoise
-from dit_run_plugins.schedulers.ddpm import SAMPLERS, STRIDED
+from dit_run_plugins.schedulers.betas import alphas_cumprod
+from dit_run_plugins.schedulers.ddpm import SAMPLERS, STRIDED, Ddpm
 from dit_run_plugins.schedulers.samplers import Path, run, way
 
-__all__ = ["Diffusion"]
+__all__ = ["Diffusion", "build"]
 
 MODEL_SCALE = 1000.0
 """Timestep i of T is ``1000 i / T`` to the model."""
 WHOLE = 1e-3
 """A timestep this near to a whole one is that one: the model's scale rounds."""
+
+
+def build(options: Ddpm) -> Diffusion:
+    """The objective and samplers of these options."""
+    products = alphas_cumprod(
+        options.beta_schedule,
+        start=options.beta_start,
+        end=options.beta_end,
+        count=options.num_train_timesteps,
+        zero_terminal_snr=options.zero_terminal_snr,
+    )
+    return Diffusion(products, prediction_type=options.prediction_type, min_snr_gamma=options.min_snr_gamma)
 
 
 class Diffusion:

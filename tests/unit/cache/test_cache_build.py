@@ -70,7 +70,7 @@ def pixels(folder: Folder, index: int) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(read_image(folder.path / f"{index}.png", 16)))[None]
 
 
-# ----------------------------------------------------------------------------------------------------------- the numbers
+# ------------------------------------------------------------------------------------------------ the numbers
 
 
 def test_cached_latents_are_those_of_an_uncached_run_bit_for_bit(
@@ -136,7 +136,7 @@ def test_an_encoding_that_overflows_is_done_again_in_float32() -> None:
     assert torch.isfinite(mean).all() and mean.max() == torch.tensor(120000.0).bfloat16()
 
 
-# --------------------------------------------------------------------------------------------------- what is made again
+# ------------------------------------------------------------------------------------------------ what is made again
 
 
 def test_a_second_build_encodes_nothing(tmp_path: Path, vae: VAE, folder: Folder) -> None:
@@ -203,7 +203,7 @@ def test_captions_are_encoded_once_and_only_what_is_new(tmp_path: Path, text: Te
     assert (first.captions, second.captions) == (3, 1)
 
 
-# --------------------------------------------------------------------------------------------------------- interruptions
+# ------------------------------------------------------------------------------------------------ interruptions
 
 
 def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: Folder) -> None:
@@ -260,7 +260,7 @@ def test_a_full_disk_is_foreseen(tmp_path: Path, vae: VAE, folder: Folder, monke
         build(tmp_path / "cache", vae, folder)
 
 
-# ------------------------------------------------------------------------------------------------------------ bad samples
+# ------------------------------------------------------------------------------------------------ bad samples
 
 
 def test_a_picture_that_cannot_be_read_stops_the_build_by_name(tmp_path: Path, vae: VAE, folder: Folder) -> None:
@@ -317,7 +317,7 @@ def test_a_file_that_keeps_changing_is_refused(tmp_path: Path, vae: VAE, folder:
         build(tmp_path / "cache", vae, Restless(folder, [], calm_after=10**9))
 
 
-# ---------------------------------------------------------------------------------------------------------- drawn, missing
+# ------------------------------------------------------------------------------------------------ drawn, missing
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,9 @@ def _leaf(values: Any, where: KeyPath) -> Any:
 
 
 WORDS = st.sampled_from(
-    ["data", "type", "training", "batch_size", "trackers", "- ", ": ", "\n", "  ", "[", "]", "{", "}", "&a", "*a", "!!x",
-     "${env:", "}", "|", ">", "'", '"', "#", "---", "...", "%", "?", ",", "1e999", "null", "\t", "é", "\u2028", "<<", "extends"]
+    ["data", "type", "training", "batch_size", "trackers", "extends", "- ", ": ", "\n", "  ", "[", "]", "{", "}", "&a",
+     "*a", "!!x", "<<", "${env:", "}", "|", ">", "'", '"', "#", "---", "...", "%", "?", ",", "1e999", "null", "\t", "é",
+     "\u2028"]
 )  # fmt: skip
 
 

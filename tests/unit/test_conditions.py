@@ -1,0 +1,54 @@
+"""Captions as conditions: buckets, dropped captions, and that padding changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tiny_parts import Parts
+
+from dit_run.conditions import CaptionStates, FrozenCaptions, LiveCaptions, padded_length
+
+SHORT, LONG = "a red circle", "a large blue triangle below a small green cross on a gray background " * 2
+
+
+@pytest.mark.parametrize(
+    ("length", "longest", "padded"), [(0, 77, 16), (16, 77, 16), (17, 77, 32), (65, 77, 77), (9, 8, 8)]
+)
+def test_lengths_are_padded_to_buckets(length: int, longest: int, padded: int) -> None:
+    assert padded_length(length, longest) == padded
+
+
+def test_live_captions_are_ids_of_which_dropped_ones_are_the_empty_captions(parts: Parts) -> None:
+    conditions = LiveCaptions(parts.encoders.text)
+    given, empty = conditions([SHORT, SHORT], [False, True]), conditions(["", SHORT], [True, False])
+    assert given.null.tolist() == [False, True]
+    assert given.ids.shape == (2, 16)
+    assert torch.equal(given.ids[1], empty.ids[0])
+    assert torch.equal(given.ids[0], empty.ids[1])
+
+
+def test_a_longer_neighbour_does_not_change_a_prediction(parts: Parts) -> None:
+    conditions = LiveCaptions(parts.encoders.text)
+    noisy, timesteps = torch.linspace(-1, 1, 2 * 3 * 256).reshape(2, 3, 16, 16), torch.tensor([300.0, 700.0])
+    alone, beside = conditions([SHORT], [False]), conditions([SHORT, LONG], [False, False])
+    assert beside.ids.shape[1] > alone.ids.shape[1]
+    with torch.no_grad():
+        expected = parts.learner(noisy[:1], timesteps[:1], alone)
+        torch.testing.assert_close(parts.learner(noisy, timesteps, beside)[:1], expected, rtol=1e-5, atol=1e-5)
+
+
+def lookup(captions: Sequence[str]) -> list[CaptionStates]:
+    """A state a word: its length."""
+    lengths = [[float(len(word)) for word in caption.split()] or [0.0] for caption in captions]
+    return [CaptionStates(torch.tensor(each)[:, None], torch.tensor([sum(each)])) for each in lengths]
+
+
+def test_frozen_captions_are_states_padded_with_zeros_under_their_mask() -> None:
+    states = FrozenCaptions(lookup, max_length=77)(["one three", "dropped"], [False, True])
+    assert states.tokens.shape == (2, 16, 1)
+    assert states.tokens[:, :3, 0].tolist() == [[3.0, 5.0, 0.0], [0.0, 0.0, 0.0]]
+    assert states.mask.sum(1).tolist() == [2, 1]
+    assert states.pooled.tolist() == [[8.0], [0.0]]
+    assert states.null.tolist() == [False, True]
