@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 
+from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.nodes import Scalar
 from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.problems import Place, Problem
@@ -53,6 +54,8 @@ def expand(node: Scalar, problems: list[Problem], *, text_wanted: bool = False) 
 def _replacement(match: re.Match[str], node: Scalar, problems: list[Problem]) -> str:
     if match.group() == "$${":
         return "${"
+    if len(problems) >= MAX_PROBLEMS:
+        return ""
     place = _place(match, node)
     env = _ENV.match(match.group(1)) if match.group(2) else None
     if env is None:

@@ -35,6 +35,8 @@ class ImageHeader:
     width: int
     height: int
     orientation: int = 1
+    components: int = 0
+    """Colour components of a JPEG: 1 is grey, 4 is CMYK."""
     decoding_bytes: float = 0.0
     """What a decoder holds for each pixel beside the decoded picture."""
 
@@ -72,7 +74,7 @@ def _jpeg(file: BinaryIO) -> ImageHeader:
             raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes before its pixels")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", payload[1:5])
-            return ImageHeader("JPEG", width, height, orientation, _coefficient_bytes(marker, payload))
+            return ImageHeader("JPEG", width, height, orientation, payload[5], _coefficient_bytes(marker, payload))
         if marker in (0xD9, 0xDA):
             raise HeaderError("it has no frame header")
         if marker == 0xE1 and payload.startswith(b"Exif\0\0"):

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Folder:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
-    tiny_autoencoder_kl(folder / "vae")
+    tiny_autoencoder_kl(folder / "vae", scaling_factor=0.3)
     tiny_clip(folder / "clip")
     return folder
 

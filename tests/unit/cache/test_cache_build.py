@@ -117,6 +117,13 @@ def test_states_of_a_caption_do_not_depend_on_its_neighbours(text: TextEncoder) 
     assert torch.equal(alone.tokens, among.tokens) and torch.equal(alone.pooled, among.pooled)
 
 
+def test_captions_are_encoded_one_by_one_at_full_length_on_a_cpu(text: TextEncoder) -> None:
+    shapes: list[tuple[int, ...]] = []
+    text._network.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))  # type: ignore[attr-defined]
+    encode_captions(text, ["a cat", "", "a cat"])
+    assert shapes == [(1, 77), (1, 77)]
+
+
 def test_gathered_latents_come_in_the_kept_precision(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     cache, _ = build(tmp_path / "cache", vae, folder, dtype=torch.bfloat16)
     mean, spread = cache.gather([cache.find(3), cache.find(0), cache.find(3)])
@@ -308,7 +315,11 @@ class Restless:
 
 
 def test_a_file_that_changes_between_two_looks_is_looked_at_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    first = (folder.path / "0.png").read_bytes()
     cache, _ = build(tmp_path / "cache", vae, Restless(folder, [], calm_after=2))
+    assert np.array_equal(cache(visit(0))[0], encode_latents(vae, pixels(folder, 0))[0][0].numpy())
+    (folder.path / "0.png").write_bytes(first)
+    cache, _ = build(tmp_path / "cache", vae, folder)
     assert np.array_equal(cache(visit(0))[0], encode_latents(vae, pixels(folder, 0))[0][0].numpy())
 
 

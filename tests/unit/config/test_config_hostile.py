@@ -16,7 +16,7 @@ WORST = {
     "many trackers": "trackers: [" + "{type: x}," * 4_900 + "]",
     "a long string": "training: {output_dir: " + "x" * 250_000 + "}",
     "a long key": "training: {" + "x" * 250_000 + ": 1}",
-    "references": "training: {output_dir: '" + "${env:UNSET}" * 20_000 + "'}",
+    "references": "training: {output_dir: '" + "".join(f"${{env:UNSET{n}}}" for n in range(14_000)) + "'}",
     "one long line": "training: {" + "a" * 1000 + "}" + " " * 200_000 + "#",
     "many lines": "\n" * 250_000 + "training: {seed: x}",
     "brackets": "[" * 200_000,

@@ -1,0 +1,148 @@
+"""Training through the command line: what a run leaves and says, and what its folder allows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from runs import Command, Run, Train
+
+from dit_run import load_config
+
+
+def test_a_run_leaves_its_folder(train: Train) -> None:
+    run = train("sampling.every_n_steps=6")
+    assert run.status["state"] == "finished"
+    assert run.checkpoints == ["step-00000003", "step-00000006"]
+    files = {path.name for path in run.file("").iterdir()}
+    assert files == {
+        "model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "config.json", "MANIFEST.json"
+    }  # fmt: skip
+    assert [line["step"] for line in run.metrics] == [1, 2, 3, 4, 5, 6]
+    assert Image.open(run.path / "samples" / "step-00000006.png").text["step"] == "6"  # type: ignore[attr-defined]
+    assert {"config.yaml", "provenance.json", "metrics.jsonl"} <= {path.name for path in run.path.iterdir()}
+
+
+def test_loss_and_rate_are_logged(train: Train) -> None:
+    run = train("training.logging_steps=2")
+    assert [line["step"] for line in run.metrics] == [2, 3, 4, 6]
+    assert set(run.metrics[0]) == {
+        "step", "epoch", "loss", "learning_rate", "grad_norm", "images_per_second", "time"
+    }  # fmt: skip
+    assert len(run.values("validation/loss")) == len(run.values("validation/loss_ema")) == 2
+    assert len(run.values("probe/loss")) == 2
+
+
+def test_a_logged_loss_is_the_mean_of_its_steps(train: Train) -> None:
+    each, pairs = train(), train("training.logging_steps=2", "validation.every_n_steps=null", output="pairs")
+    losses = each.values("loss")
+    means = [(first + second) / 2 for first, second in zip(losses[::2], losses[1::2], strict=True)]
+    assert pairs.values("loss") == pytest.approx(means)
+
+
+def test_the_config_in_the_folder_gives_the_same_run(train: Train, command: Command) -> None:
+    run = train()
+    assert command(run.path / "config.yaml", "training.output_dir=again").status == 0
+    assert Run(Path("again")).learnt() == run.learnt()
+
+
+def test_the_same_command_twice_learns_the_same_bytes(train: Train) -> None:
+    assert train(output="a").learnt() == train(output="b").learnt()
+
+
+def test_observing_a_run_changes_nothing_of_it(train: Train) -> None:
+    watched = train("sampling.every_n_steps=1", "validation.every_n_steps=1", "training.save_steps=1", output="watched")
+    quiet = train("validation.every_n_steps=null", "training.save_steps=100", output="quiet")
+    assert watched.learnt() == quiet.learnt()
+
+
+def test_without_an_average_there_is_none(train: Train) -> None:
+    run = train("training.use_ema=false")
+    assert not run.file("ema.safetensors").exists()
+    assert not run.values("validation/loss_ema")
+
+
+def test_the_average_follows_the_weights_with_its_decay(train: Train) -> None:
+    run = train("training.max_steps=2", "training.save_steps=1", "training.ema_warmup=0")
+    first, second = (run.tensors(step=step) for step in (1, 2))
+    before, after = (run.tensors("ema", step) for step in (1, 2))
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name in second:
+        torch.testing.assert_close(after[name], 0.5 * before[name] + 0.5 * second[name])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_mixed_precision_keeps_weights_in_fp32(train: Train, precision: str) -> None:
+    run = train(f"training.mixed_precision={precision}", "training.learning_rate=0.001")
+    exact = train("training.learning_rate=0.001", output="exact")
+    assert {value.dtype for value in run.tensors().values()} == {torch.float32}
+    assert run.values("loss") == pytest.approx(exact.values("loss"), rel=0.02)
+    assert run.learnt() != exact.learnt()
+
+
+def test_checkpoints_are_kept_up_to_their_limit_the_best_among_them(train: Train) -> None:
+    run = train("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
+    losses = run.values("validation/loss_ema")
+    best = 1 + min(range(6), key=losses.__getitem__)
+    kept = {f"step-{best:08d}", "step-00000006"}
+    assert kept <= set(run.checkpoints)
+    assert len(run.checkpoints) == 2
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(train: Train, command: Command, config: Path) -> None:
+    run = train()
+    before = run.everything()
+    result = command(config)
+    assert result.status == 0
+    assert f"the run in {run.path} finished after 6 steps; start another one with --fresh DIR" in result.words
+    assert run.everything() == before
+
+
+def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train) -> None:
+    first = train(output="first")
+    for source in (first.path, first.file("")):
+        begun = train(f"training.init_from={source}", "training.max_steps=1", "training.learning_rate=1.0e-30", output=f"from-{source.name}")
+        for name, value in begun.tensors().items():
+            torch.testing.assert_close(value, first.tensors("ema")[name], rtol=0, atol=1e-20)
+        assert begun.values("loss") != first.values("loss")[:1]
+
+
+BLOWN_UP = ("training.learning_rate=1.0e+38", "validation.every_n_steps=null")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_samples(command: Command, config: Path) -> None:
+    result = command(config, *BLOWN_UP)
+    assert result.status == 1
+    assert "step 2: the loss is nan and the gradient norm nan; nothing was updated or saved" in result.words
+    assert "Its samples: shapes/0/" in result.words
+    run = Run(Path("run"))
+    assert run.checkpoints == []
+    assert run.status["state"] == "failed"
+    assert "shapes/0/" in run.status["reason"]
+
+
+def test_some_bad_steps_in_a_row_are_allowed(command: Command, config: Path) -> None:
+    result = command(config, *BLOWN_UP, "training.max_bad_steps=2")
+    assert result.status == 1
+    for step in (2, 3):
+        assert f"step {step}: loss or gradient is not finite; the update is skipped" in result.words
+    assert "step 4: the loss is nan" in result.words
+
+
+def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = command(
+        "configs/quickstart.yaml", "training.max_steps=2", "training.output_dir=run", "training.batch_size=2",
+        "metrics=[]", "validation.num_samples=2", "sampling.num_images=1", "sampling.steps=1", "trackers=[]",
+    )  # fmt: skip
+    assert result.status == 0, result.words
+    assert Run(tmp_path / "run").status["state"] == "finished"
+    assert f"look at {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
+
+
+def test_python_reads_the_config_a_run_used(train: Train) -> None:
+    values = load_config(train().path / "config.yaml").to_dict()
+    assert (values["data"]["type"], values["data"]["dataset_name"]) == ("shapes", "shapes")
+    assert values["training"]["batch_size"] == 4

@@ -1,0 +1,96 @@
+"""Runs as tests see them: a tiny config, what a command answered, and a run folder, read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["CONFIG", "Command", "Result", "Run", "Train"]
+
+CONFIG = """
+data: {type: shapes, image_size: 16, size: 60, num_samples: null, train_split: 0.8}
+model: {hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, in_channels: 3, out_channels: 3, dropout: 0.1}
+vae: {type: identity}
+text_encoder: {type: words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}
+scheduler: {type: flow_matching}
+lr_scheduler: {type: constant, warmup_steps: 0}
+training:
+  output_dir: run
+  batch_size: 4
+  learning_rate: 0.02
+  max_steps: 6
+  save_steps: 3
+  save_every_n_epochs: null
+  logging_steps: 1
+  mixed_precision: "no"
+  use_ema: true
+  ema_decay: 0.5
+  num_workers: 0
+  num_threads: 1
+validation: {every_n_steps: 3, num_samples: 4}
+sampling: {every_n_steps: null, num_images: 3, steps: 2, guidance_scale: 2.0}
+trackers: []
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command answered."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        """All that it said, on one line."""
+        return " ".join((self.out + self.err).split())
+
+
+Command = Callable[..., Result]
+Train = Callable[..., "Run"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder, read."""
+
+    path: Path
+
+    @property
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads((self.path / "status.json").read_text()))
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+    @property
+    def checkpoints(self) -> list[str]:
+        return sorted(path.name for path in (self.path / "checkpoints").iterdir())
+
+    def values(self, name: str) -> list[Any]:
+        """What was logged under a name, in order."""
+        return [line[name] for line in self.metrics if name in line]
+
+    def tensors(self, file: str = "model", step: int | None = None) -> dict[str, Any]:
+        """The tensors of a checkpoint's file, of the newest checkpoint where no step is given."""
+        from safetensors.torch import load_file
+
+        return load_file(self.file(f"{file}.safetensors", step))
+
+    def file(self, name: str, step: int | None = None) -> Path:
+        newest = self.checkpoints[-1] if step is None else f"step-{step:08d}"
+        return self.path / "checkpoints" / newest / name
+
+    def learnt(self, step: int | None = None) -> dict[str, bytes]:
+        """The bytes of all that a checkpoint has learnt."""
+        return {name: self.file(f"{name}.safetensors", step).read_bytes() for name in ("model", "ema", "optimizer")}
+
+    def everything(self) -> dict[str, tuple[int, bytes]]:
+        """Every file with its time and content, but for the lock."""
+        files = sorted(path for path in self.path.rglob("*") if path.is_file() and path.name != "lock")
+        return {str(path.relative_to(self.path)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}

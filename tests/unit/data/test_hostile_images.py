@@ -1,0 +1,255 @@
+"""Hostile images: each is refused by name, or read rightly; nothing else happens."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+import subprocess
+import sys
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dit_run.data.headers import HeaderError, orientation_of, read_header
+from dit_run.data.images import read_image
+from dit_run.problems import InputError
+
+SMALL = Image.linear_gradient("L").resize((20, 14)).convert("RGB")
+
+
+def encoded(image, kind, **options):
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return data.getvalue()
+
+
+WHOLE = {
+    "jpeg": encoded(SMALL, "JPEG"),
+    "progressive": encoded(SMALL, "JPEG", progressive=True),
+    "png": encoded(SMALL, "PNG"),
+    "webp": encoded(SMALL, "WEBP"),
+    "lossless": encoded(SMALL, "WEBP", lossless=True),
+}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(data, size=8):
+        path = tmp_path / "image.bin"
+        path.write_bytes(data)
+        return read_image(path, size)
+
+    return read
+
+
+def chunk(name, payload):
+    return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", zlib.crc32(name + payload))
+
+
+def png(width, height, *chunks, depth=8, colour=2, pixels=b""):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_file_cut_at_any_length_is_refused_or_whole(kind, read):
+    data = WHOLE[kind]
+    whole, refused = read(data), 0
+    for length in range(len(data)):
+        try:
+            assert np.array_equal(read(data[:length]), whole), length
+        except InputError as error:
+            assert "image.bin" in str(error)
+            refused += 1
+    assert refused >= len(data) - 2
+
+
+@pytest.mark.parametrize("kind", ["png", "webp"])
+def test_a_cut_png_or_webp_is_always_refused(kind, read):
+    for length in range(len(WHOLE[kind])):
+        with pytest.raises(InputError):
+            read(WHOLE[kind][:length])
+
+
+def test_every_flipped_byte_of_a_png_is_noticed(read):
+    data, whole = WHOLE["png"], read(WHOLE["png"])
+    for place in range(len(data)):
+        with pytest.raises(InputError):
+            read(data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :])
+    assert np.array_equal(read(data), whole)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "progressive", "webp", "lossless"])
+def test_a_flipped_byte_elsewhere_gives_pixels_or_an_input_error(kind, read):
+    data = WHOLE[kind]
+    for place, bit in itertools.product(range(len(data)), (1, 0x80)):
+        try:
+            assert read(data[:place] + bytes([data[place] ^ bit]) + data[place + 1 :]).shape == (8, 8, 3)
+        except InputError:
+            continue
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8 "]), st.binary(max_size=80))
+@example(b"\xff\xd8\xff", b"\xc2\x00\x08\x08\x00\x01\x00\x01\x00")
+@example(b"\xff\xd8\xff", b"\xc0\x00\x00")
+@example(b"RIFF", b"\xff\xff\xff\xffWEBPVP8L")
+def test_any_bytes_give_a_header_or_a_header_error(start, rest):
+    file = io.BytesIO(start + rest)
+    try:
+        read_header(file)
+    except HeaderError:
+        pass
+    assert file.tell() == 0
+
+
+@given(st.binary(max_size=60))
+@example(b"Exif\0\0II*\0\xff\xff\xff\xff")
+def test_any_exif_gives_an_orientation(block):
+    assert 1 <= orientation_of(block) <= 8
+    assert 1 <= orientation_of(b"Exif\0\0MM\0*\0\0\0\x08" + block) <= 8
+
+
+@pytest.mark.parametrize(("width", "height"), [(65_000, 65_000), (8001, 8000), (2**31 - 1, 2**31 - 1)])
+def test_a_bomb_is_refused_from_its_header(width, height, read):
+    with pytest.raises(InputError, match=f"{width} × {height} pixels are more than the 64,000,000 allowed"):
+        read(png(width, height))
+
+
+def test_a_jpeg_bomb_is_refused_from_its_header(read):
+    data = bytearray(WHOLE["jpeg"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 65_000, 65_000)
+    with pytest.raises(InputError, match="65000 × 65000 pixels"):
+        read(bytes(data))
+
+
+def test_a_webp_too_large_to_decode_in_its_share_of_memory_is_refused(read):
+    data = encoded(Image.new("RGB", (2600, 2600)), "WEBP", method=0)
+    with pytest.raises(InputError, match="too many to decode from this kind of WEBP"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
+def test_sides_of_one_pixel_are_read(kind, size, read):
+    assert (read(encoded(Image.new("RGB", size, "white"), kind)) == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("size", [(30_000, 2), (2, 30_000)])
+def test_sides_of_30000_pixels_are_read(kind, size, read):
+    assert (read(encoded(Image.new("RGB", size, "white"), kind)) == 255).all()
+
+
+@pytest.mark.parametrize("sides", [(0, 5), (5, 0)])
+def test_no_pixels_at_all_are_refused(sides, read):
+    with pytest.raises(InputError, match="it is . × . pixels"):
+        read(png(*sides))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "ICO", "PPM"])
+def test_other_formats_are_refused_whatever_their_name(kind, read):
+    with pytest.raises(InputError, match="expected JPEG, PNG or WebP, but it begins with"):
+        read(encoded(SMALL, kind))
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 100, b"hello, I am text", b"<svg></svg>", b"%!PS-Adobe-3.0 EPSF-3.0"])
+def test_what_is_no_image_is_refused(data, read):
+    with pytest.raises(InputError, match="it is empty" if not data else "expected JPEG, PNG or WebP"):
+        read(data)
+
+
+def test_a_png_with_more_beside_its_pixels_than_pixels_is_refused(read):
+    with pytest.raises(InputError, match="holds more than 16777216 bytes beside its pixels"):
+        read(png(1, 1, *[chunk(b"prIv", bytes(2**20))] * 17, pixels=zlib.compress(bytes(4))))
+
+
+def test_a_jpeg_with_more_before_its_pixels_than_pixels_is_refused(read):
+    segment = b"\xff\xe2" + struct.pack(">H", 65_535) + bytes(65_533)
+    with pytest.raises(InputError, match="holds more than 16777216 bytes before its pixels"):
+        read(WHOLE["jpeg"][:2] + segment * 260 + WHOLE["jpeg"][2:])
+
+
+def test_a_jpeg_with_more_after_its_pixels_than_pixels_is_refused(read):
+    with pytest.raises(InputError, match="bytes are too many for 20 × 14 pixels"):
+        read(WHOLE["jpeg"] + bytes(17 * 2**20))
+
+
+def test_a_jpeg_with_a_few_bytes_after_its_end_is_read(read):
+    assert np.array_equal(read(WHOLE["jpeg"] + b"\0" * 9), read(WHOLE["jpeg"]))
+
+
+def test_a_zlib_bomb_in_a_png_profile_is_harmless(read):
+    profile = chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(50 * 2**20), 9))
+    try:
+        assert read(png(1, 1, profile, pixels=zlib.compress(bytes(4)))).shape == (8, 8, 3)
+    except InputError as error:
+        assert "image.bin" in str(error)
+
+
+def test_a_png_whose_pixels_decompress_to_too_little_is_refused(read):
+    with pytest.raises(InputError, match="image.bin"):
+        read(png(64, 64, pixels=zlib.compress(bytes(10))))
+
+
+def test_a_webp_whose_canvas_and_picture_disagree_is_refused_or_read(read):
+    data = bytearray(encoded(SMALL.convert("RGBA"), "WEBP", exif=b"Exif\0\0II*\0"))
+    assert data[12:16] == b"VP8X"
+    data[24:27] = (500).to_bytes(3, "little")
+    with pytest.raises(InputError, match="image.bin"):
+        read(bytes(data))
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from PIL import Image
+from dit_run.data.images import read_image
+from dit_run.problems import InputError
+Image.MAX_IMAGE_PIXELS = None
+
+def peak(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
+
+folder = Path(sys.argv[1])
+for kind in ("jpeg", "png", "webp"):
+    Image.new("RGB", (40, 30)).save(folder / f"small.{kind}")
+    read_image(folder / f"small.{kind}", 64)
+before = peak("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+try:
+    read_image(folder / sys.argv[2], 64)
+except InputError:
+    pass
+with Image.open(folder / sys.argv[2]) as image:
+    print((peak("VmHWM") - before - 64 * 2**20) / (image.width * image.height))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("a.jpg", "RGB", {}),
+        ("a.jpg", "RGB", {"progressive": True, "subsampling": 0, "quality": 95}),
+        ("a.jpg", "CMYK", {}),
+        ("a.jpg", "CMYK", {"progressive": True}),
+        ("a.png", "RGB", {"compress_level": 1}),
+        ("a.png", "RGBA", {"compress_level": 1}),
+        ("a.png", "LA", {"compress_level": 1}),
+        ("a.png", "I;16", {"compress_level": 1}),
+        ("a.webp", "RGB", {"method": 0}),
+    ],
+)
+def test_reading_takes_at_most_8_bytes_a_pixel_and_64_mib(tmp_path, name, mode, options):
+    grey = Image.effect_noise((400, 400), 60).resize((5000, 5000))
+    grey.convert(mode).save(tmp_path / name, **options)
+    grown = subprocess.run([sys.executable, "-c", MEMORY, tmp_path, name], capture_output=True, text=True, check=True)
+    assert float(grown.stdout) <= 8

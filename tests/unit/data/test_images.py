@@ -1,0 +1,212 @@
+"""Reading images: every kind of file becomes the same square of RGB."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageOps
+
+from dit_run.data.images import decoder, read_image
+from dit_run.problems import InputError
+
+
+def saved(tmp_path, image, name, **options):
+    path = tmp_path / name
+    image.save(path, **options)
+    return path
+
+
+def cropped_then_bicubic(image, size, background=(255, 255, 255)):
+    """The reference, in Pillow alone."""
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(canvas, image.convert("RGBA"))
+    image = image.convert("RGB")
+    side = min(image.size)
+    left, top = (image.width - side + 1) // 2, (image.height - side + 1) // 2
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((size, size), Image.Resampling.BICUBIC)).astype(int)
+
+
+def difference(pixels, reference):
+    return np.abs(pixels.astype(int) - reference).mean()
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.webp", "a.bmp.png"])
+@pytest.mark.parametrize("size", [8, 32, 64])
+def test_lossless_files_equal_pillow(tmp_path, photo, name, size):
+    path = saved(tmp_path, photo, name, lossless=True)
+    pixels = read_image(path, size)
+    assert pixels.dtype == np.uint8 and pixels.shape == (size, size, 3) and pixels.flags.c_contiguous
+    assert difference(pixels, cropped_then_bicubic(photo, size)) == 0
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 30}, {"restart_marker_blocks": 1}]
+)
+def test_jpeg_agrees_with_pillow(tmp_path, photo, options):
+    path = saved(tmp_path, photo, "a.jpg", **options)
+    assert difference(read_image(path, 32), cropped_then_bicubic(Image.open(path), 32)) < 0.05
+
+
+def test_a_large_jpeg_is_decoded_smaller_and_still_agrees(tmp_path, photo):
+    path = saved(tmp_path, photo.resize((900, 600), Image.Resampling.BICUBIC), "a.jpg", quality=92)
+    assert difference(read_image(path, 16), cropped_then_bicubic(Image.open(path), 16)) < 0.5
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr"])
+def test_modes_without_alpha_become_rgb(tmp_path, photo, mode):
+    name = "a.jpg" if mode in ("CMYK", "YCbCr") else "a.png"
+    path = saved(tmp_path, photo.convert(mode), name)
+    assert difference(read_image(path, 30), cropped_then_bicubic(Image.open(path), 30)) < 0.05
+
+
+def test_greyscale_jpeg_becomes_rgb(tmp_path, photo):
+    path = saved(tmp_path, photo.convert("L"), "a.jpg")
+    assert difference(read_image(path, 30), cropped_then_bicubic(Image.open(path), 30)) < 0.05
+
+
+@pytest.mark.parametrize(("background", "colour"), [("white", 255), ("gray", 128), ("black", 0)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_parts_show_the_background(tmp_path, photo, mode, background, colour):
+    image = photo.convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(photo.size))
+    pixels = read_image(saved(tmp_path, image, "a.png"), 20, background=background)
+    assert difference(pixels, cropped_then_bicubic(image, 20, (colour,) * 3)) < 0.5
+    clear = saved(tmp_path, Image.new(mode, (8, 8)), "clear.png")
+    assert (read_image(clear, 8, background=background) == colour).all()
+
+
+def test_transparent_webp_shows_the_background(tmp_path):
+    path = saved(tmp_path, Image.new("RGBA", (8, 8), (200, 0, 0, 0)), "a.webp", lossless=True)
+    assert (read_image(path, 8, background="gray") == 128).all()
+
+
+def test_a_transparent_palette_colour_shows_the_background(tmp_path):
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([10, 20, 30, 250, 250, 250])
+    image.putpixel((0, 0), 0)
+    pixels = read_image(saved(tmp_path, image, "a.png", transparency=1), 4, background="black")
+    assert pixels[0, 0].tolist() == [10, 20, 30]
+    assert (pixels.reshape(-1, 3)[1:] == 0).all()
+
+
+@pytest.mark.parametrize(("mode", "clear"), [("L", 7), ("RGB", (7, 8, 9))])
+def test_a_transparent_colour_shows_the_background(tmp_path, mode, clear):
+    path = saved(tmp_path, Image.new(mode, (4, 4), clear), "a.png", transparency=clear)
+    assert (read_image(path, 4, background="gray") == 128).all()
+
+
+def test_sixteen_bits_of_grey_are_rounded_to_eight(tmp_path):
+    values = np.array([[0, 128, 129, 32768], [65535, 65406, 257, 1000]] * 2, dtype=np.uint16)
+    pixels = read_image(saved(tmp_path, Image.fromarray(values), "a.png"), 4)
+    assert pixels[:2, :, 0].tolist() == [[0, 0, 1, 128], [255, 254, 1, 4]]
+
+
+def test_a_transparent_value_of_sixteen_bits_shows_the_background(tmp_path):
+    values = np.full((4, 4), 300, dtype=np.uint16)
+    values[0, 0] = 301
+    pixels = read_image(saved(tmp_path, Image.fromarray(values), "a.png", transparency=300), 4, background="gray")
+    assert pixels[0, 0, 0] == 1 and (pixels.reshape(-1, 3)[1:] == 128).all()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_the_picture(tmp_path, photo, name, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved(tmp_path, photo, name, exif=exif, **({"quality": 95} if name == "a.jpg" else {"lossless": True}))
+    upright = ImageOps.exif_transpose(Image.open(path))
+    assert difference(read_image(path, 30), cropped_then_bicubic(upright, 30)) < 0.25
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_offset_slides_the_square_from_one_end_to_the_other(tmp_path, photo, turned):
+    image = photo.transpose(Image.Transpose.TRANSPOSE) if turned else photo
+    path = saved(tmp_path, image, "a.png")
+    for offset, first in ((0.0, 0), (0.5, 15), (0.999, 30)):
+        box = (0, first, 60, first + 60) if turned else (first, 0, first + 60, 60)
+        expected = np.asarray(image.crop(box))
+        assert np.array_equal(read_image(path, 60, offset=offset), expected)
+
+
+def test_the_square_is_cut_before_it_is_resized(tmp_path):
+    image = Image.new("RGB", (90, 30), "red")
+    image.paste("blue", (30, 0, 60, 30))
+    pixels = read_image(saved(tmp_path, image, "a.png"), 8)
+    assert (pixels == (0, 0, 255)).all()
+
+
+def test_a_drawn_picture_is_read_like_a_file(photo):
+    assert np.array_equal(read_image(lambda: photo, 20), cropped_then_bicubic(photo, 20))
+
+
+def test_a_drawn_picture_stays_open_for_its_owner(photo):
+    read_image(lambda: photo, 20)
+    assert photo.getpixel((0, 0)) == (0, 0, 200)
+
+
+def test_pixels_can_be_written(photo):
+    assert read_image(lambda: photo, 60).flags.writeable
+
+
+@pytest.mark.parametrize("name", ["a.webp", "a.png"])
+def test_of_an_animation_the_first_picture_is_taken(tmp_path, name):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    path = saved(tmp_path, frames[0], name, save_all=True, append_images=frames[1:], lossless=True)
+    assert (read_image(path, 8) == (255, 0, 0)).all()
+
+
+def test_the_content_decides_and_not_the_name(tmp_path, photo):
+    path = saved(tmp_path, photo, "a.jpg", format="PNG")
+    assert difference(read_image(path, 20), cropped_then_bicubic(photo, 20)) == 0
+
+
+def test_a_link_to_a_file_is_followed(tmp_path, photo):
+    target = saved(tmp_path, photo, "a.png")
+    (tmp_path / "link.png").symlink_to(target)
+    assert np.array_equal(read_image(tmp_path / "link.png", 20), read_image(target, 20))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([3, 4]))),
+    st.integers(1, 24),
+)
+def test_any_png_equals_pillow(tmp_path_factory, values, size):
+    image = Image.fromarray(values)
+    path = saved(tmp_path_factory.mktemp("png"), image, "a.png")
+    assert difference(read_image(path, size), cropped_then_bicubic(image, size)) < 1
+
+
+def test_the_decoder_names_every_library_that_decides_pixels():
+    assert [part.split()[0] for part in decoder().split(", ")] == ["simplejpeg", "torch", "pillow"]
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read the image .*none\.png: there is no such file"):
+        read_image(tmp_path / "none.png", 8)
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match="it is a folder"):
+        read_image(tmp_path, 8)
+
+
+def test_a_pipe_is_refused_without_waiting_for_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="not a regular file"):
+        read_image(tmp_path / "pipe.png", 8)
+
+
+def test_real_pictures_agree_with_pillow(shared_data):
+    photos = sorted((shared_data / "coco_subset" / "val2017").glob("*.jpg"))[:40]
+    emoji = sorted((shared_data / "emoji").glob("*.png"))[::100]
+    for path in [*photos, *emoji]:
+        upright = ImageOps.exif_transpose(Image.open(path))
+        assert difference(read_image(path, 64), cropped_then_bicubic(upright, 64)) < 0.05, path
