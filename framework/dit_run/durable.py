@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["make_folder", "sync_file", "sync_folder", "write_atomic"]
+from dit_run.problems import DitRunError
+
+__all__ = ["DiskFailed", "answer_disk_failure", "make_folder", "sync_file", "sync_folder", "write_atomic"]
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
+
+
+class DiskFailed(DitRunError):
+    """A disk is full, fails or may not be written. What was committed before is untouched."""
+
+
+@contextlib.contextmanager
+def answer_disk_failure(folder: Path) -> Iterator[None]:
+    """Turns a disk's OSError into DiskFailed; ``folder`` is named where the error names no file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        raise DiskFailed(
+            f"{error.filename or folder}: {error.strerror}. Mend the disk or make room; the same command "
+            "then continues from the last checkpoint"
+        ) from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:

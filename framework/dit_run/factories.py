@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dit_run.components import Component
+from dit_run.components import Component, Kind
 from dit_run.problems import DitRunError
 
-__all__ = ["PluginFault", "make", "resolve"]
+__all__ = ["RUNTIME", "PluginFault", "make", "resolve"]
+
+RUNTIME: Mapping[Kind, tuple[str, ...]] = {
+    Kind.DATASET: ("image_size",),
+    Kind.TEXT_ENCODER: (),
+    Kind.VAE: (),
+    Kind.MODEL: ("latent_channels", "text_width", "pooled_width"),
+    Kind.SCHEDULER: ("latent_shape",),
+    Kind.OPTIMIZER: ("named_parameters", "roles", "learning_rate", "device"),
+    Kind.LR_SCHEDULER: ("total_steps",),
+    Kind.TRACKER: ("run_dir", "start_step"),
+    Kind.METRIC: ("config", "references"),
+    Kind.CALLBACK: ("run_dir",),
+}
+"""What the factories of each kind can ask for; :mod:`dit_run.protocols` says what each is."""
 
 
 class PluginFault(DitRunError):
@@ -43,7 +57,8 @@ def make(component: Component, options: Any, **runtime: Any) -> Any:
         raise
     except Exception as error:  # a plugin may raise anything, and is named
         raise PluginFault(
-            f"{component.name} could not be made: {type(error).__name__}: {error} (a fault of the plugin; -v shows where)"
+            f"{component.name} could not be made: {type(error).__name__}: {error} "
+            "(a fault of the plugin; -v shows where)"
         ) from error
 
 

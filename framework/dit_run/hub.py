@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 def local_path(name: str) -> Path | None:
     """The file or folder that ``name`` is, if there is one: what exists here is never asked of a hub."""
-    path = Path(name).expanduser()
-    return path if path.exists() else None
+    path = os.path.expanduser(name)  # noqa: PTH111 (pathlib's raises for a user that is not)
+    return Path(path) if os.path.exists(path) else None  # noqa: PTH110 (pathlib raises for a name too long)
 
 
 @functools.cache

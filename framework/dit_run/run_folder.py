@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_run.durable import make_folder, sync_folder, write_atomic
+from dit_run.durable import make_folder, sync_file, sync_folder, write_atomic
 from dit_run.problems import InputError
 
 __all__ = ["RunFolder", "RunState", "Status"]
@@ -38,6 +38,8 @@ class RunFolder:
         self.plugins = self.path / "plugins"
         self.checkpoints = self.path / "checkpoints"
         self._lock = self.path / "lock"
+        self._unwritten = b""
+        self._end: int | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -45,8 +47,7 @@ class RunFolder:
 
         Raises InputError naming the owner where another process has it.
         """
-        make_folder(self.path)
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = self._open_lock()
         held = {descriptor}
         # A forked helper that outlives this process would keep the lock with the file it inherits.
         os.register_at_fork(after_in_child=lambda: _close_all(held))
@@ -92,34 +93,43 @@ class RunFolder:
         write_atomic(self.status, _json_bytes({"state": state, "step": step, "reason": reason, **owner}))
 
     def read_status(self) -> Status | None:
-        """What was last written; None for a folder without a run. Raises InputError for a file that is damaged."""
-        return _read_object(self.status) if self.status.exists() else None
+        """What was last written; None where there is nothing that can be read."""
+        with suppress(InputError):
+            return _read_object(self.status)
+        return None
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Append an object, one of whose values is ``step``, to ``metrics.jsonl``."""
-        line = json.dumps(values).encode() + b"\n"
-        descriptor = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            end = os.fstat(descriptor).st_size
-            try:
-                if os.write(descriptor, line) != len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                os.ftruncate(descriptor, end)
-                raise
-        finally:
-            os.close(descriptor)
+        """Append an object, one of whose values is ``step``, to ``metrics.jsonl``.
+
+        What a full or failing disk does not take waits for the next call; :meth:`sync_metrics` insists.
+        """
+        self._unwritten += json.dumps(values).encode() + b"\n"
+        with suppress(OSError):
+            self._append()
 
     def sync_metrics(self) -> None:
-        """All recorded lines are on the disk when this returns; called before a checkpoint commits."""
-        if not self.metrics.exists():
-            return
-        descriptor = os.open(self.metrics, os.O_RDONLY)
+        """All recorded lines are on the disk when this returns; called before a checkpoint commits. Raises OSError."""
+        if self._unwritten:
+            self._append()
+        if self.metrics.exists():
+            sync_file(self.metrics)
+            sync_folder(self.path)
+
+    def _append(self) -> None:
+        """Write what waits, after cutting off what an earlier call got down of it."""
+        descriptor = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            self._end = size if self._end is None else self._end
+            if size != self._end:
+                os.ftruncate(descriptor, self._end)
+            written = os.write(descriptor, self._unwritten)
+            if written != len(self._unwritten):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
         finally:
             os.close(descriptor)
-        sync_folder(self.path)
+        self._end += written
+        self._unwritten = b""
 
     def rewind_metrics(self, step: int) -> None:
         """Drop what was recorded after ``step``, and a line that a crash cut short: a run continues there."""
@@ -143,6 +153,13 @@ class RunFolder:
             write_atomic(copy, data)
         return copy, digest
 
+    def _open_lock(self) -> int:
+        try:
+            make_folder(self.path)
+            return os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be the run folder (training.output_dir): {error.strerror}") from error
+
     def _take(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -155,8 +172,9 @@ class RunFolder:
                 f"{self._lock} cannot be locked ({error.strerror}): put training.output_dir on a file "
                 "system that has locks"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, _json_bytes({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}), 0)
+        with suppress(OSError):  # who it is only serves a message
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _json_bytes({"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}), 0)
 
     def _owner(self) -> str:
         with suppress(InputError):

@@ -52,6 +52,12 @@ def open_run(
     folder = RunFolder(run_dir)
     if not folder.config.is_file():
         raise InputError(f"{run_dir} is no run folder: it has no config.yaml")
+    if folder.plugins.is_dir() and not allow_plugins:
+        files = ", ".join(sorted(path.name for path in folder.plugins.iterdir()))
+        raise InputError(
+            f"{run_dir} carries plugin files, whose code would run: {files}; look at them in {folder.plugins}, "
+            "then add --allow-plugins"
+        )
     resolution = resolve(folder.config, overrides, config_plugins=allow_plugins)
     config = resolution.config
     path = _checkpoint(folder, checkpoint)

@@ -17,6 +17,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.setenv("DIFFUSERS_VERBOSITY", "error")  # its handler keeps the stream of the test that imported it
         yield
 
 

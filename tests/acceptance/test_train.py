@@ -103,7 +103,12 @@ def test_a_finished_run_says_so_and_stays_as_it_is(train: Train, command: Comman
 def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train) -> None:
     first = train(output="first")
     for source in (first.path, first.file("")):
-        begun = train(f"training.init_from={source}", "training.max_steps=1", "training.learning_rate=1.0e-30", output=f"from-{source.name}")
+        begun = train(
+            f"training.init_from={source}",
+            "training.max_steps=1",
+            "training.learning_rate=1.0e-30",
+            output=f"from-{source.name}",
+        )
         for name, value in begun.tensors().items():
             torch.testing.assert_close(value, first.tensors("ema")[name], rtol=0, atol=1e-20)
         assert begun.values("loss") != first.values("loss")[:1]

@@ -12,6 +12,7 @@ import os
 import pkgutil
 import sys
 import threading
+import traceback
 from typing import Any
 
 
@@ -60,6 +61,9 @@ def _run(shim: ctypes.CDLL, request: dict[str, Any], writing: int) -> None:
     status = 70
     try:
         status = command(request["arguments"])
+    except BaseException:
+        traceback.print_exc()
+        raise
     finally:
         shim.shim_disarm()
         sys.stdout.flush()

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_run.cache.encode import ENCODING_VERSION, chunk_size, device_of, encode_captions, encode_latents
+from dit_run.cache.encode import ENCODING_VERSION, device_of, encode_captions, encode_latents
 from dit_run.cache.files import FileDigests
 from dit_run.cache.pictures import Content, PictureReader
 from dit_run.cache.read import CaptionCache, LatentCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
+from dit_run.devices import encoding_chunks
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.settings import DatasetCommon
@@ -75,7 +76,7 @@ class Builder:
         return (_TYPICAL_TOKENS * encoder.width + encoder.pooled_width) * self.kept_dtype.itemsize
 
     def _encode_captions(self, encoder: TextEncoder, space: Space, captions: Sequence[str]) -> None:
-        size = chunk_size(device_of(encoder))[1]
+        size = encoding_chunks(device_of(encoder))[1]
         with Writer(space, self.kept_dtype) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]
@@ -159,7 +160,7 @@ class Builder:
         self, vae: VAE, work: Iterator[tuple[bytes, int, np.ndarray[Any, Any]]]
     ) -> Iterator[tuple[bytes, int, Tensor]]:
         device = device_of(vae)
-        size = chunk_size(device)[0]
+        size = encoding_chunks(device)[0]
         while chunk := [item for _, item in zip(range(size), work, strict=False)]:
             images = torch.from_numpy(np.stack([pixels for _, _, pixels in chunk])).to(device)
             mean, spread = encode_latents(vae, images, self.dtype)

@@ -10,20 +10,13 @@ import torch
 from torch import Tensor
 
 from dit_run.conditions import CaptionStates
+from dit_run.devices import encoding_chunks
 from dit_run.protocols import VAE, TextEncoder
 
-__all__ = ["ENCODING_VERSION", "chunk_size", "device_of", "encode_captions", "encode_latents"]
+__all__ = ["ENCODING_VERSION", "device_of", "encode_captions", "encode_latents"]
 
 ENCODING_VERSION = 1
 """Raised by hand whenever encoding gives other numbers; part of every cache key."""
-_CHUNKS = {"cpu": (1, 1)}
-_OTHER_CHUNKS = (16, 64)
-
-
-def chunk_size(device: torch.device) -> tuple[int, int]:
-    """How many pictures and captions are encoded at a time. Fixed, because results may depend on it in the last bits;
-    1 on a CPU, where cached and uncached runs then agree bit for bit."""
-    return _CHUNKS.get(device.type, _OTHER_CHUNKS)
 
 
 def device_of(module: Any) -> torch.device:
@@ -42,7 +35,7 @@ def encode_latents(vae: VAE, images: Tensor, dtype: torch.dtype | None = None) -
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     if not vae.cacheable:
         return vae.encode(pixels)
-    parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, chunk_size(images.device)[0])]
+    parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, encoding_chunks(images.device)[0])]
     spreads = [spread for _, spread in parts if spread is not None]
     return torch.cat([mean for mean, _ in parts]), torch.cat(spreads) if spreads else None
 
@@ -67,7 +60,7 @@ def encode_captions(
     is that of autocast: values are rounded to it, None works in float32.
     """
     device = device_of(encoder)
-    distinct, size = list(dict.fromkeys(captions)), chunk_size(device)[1]
+    distinct, size = list(dict.fromkeys(captions)), encoding_chunks(device)[1]
     states = chain.from_iterable(
         _caption_chunk(encoder, distinct[start : start + size], device, dtype)
         for start in range(0, len(distinct), size)

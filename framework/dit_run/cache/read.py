@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_run.cache.records import Places, Records
-from dit_run.cache.shards import BITS
 from dit_run.conditions import CaptionStates
 from dit_run.data.samples import Visit
 from dit_run.problems import DitRunError, InputError
@@ -60,11 +59,13 @@ class LatentCache:
 
     def gather(self, found: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
         """Means and standard deviations [n, c, h, w] in the dtype they are kept in. Raises DamagedRecord."""
-        records = [self.records[flip].read(place) for flip, place in found]
-        values = np.empty((len(records), records[0].size), dtype=BITS[self.dtype])
-        for row, record in enumerate(records):
-            values[row] = record
-        both = torch.from_numpy(values).view(self.dtype).view(len(records), -1, *self.shape)
+        first, *rest = found
+        head = self.records[first[0]].read(first[1])
+        values = np.empty((len(found), head.size), dtype=head.dtype)
+        values[0] = head
+        for row, (flip, place) in enumerate(rest, start=1):
+            self.records[flip].read(place, into=values[row])
+        both = torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
         return both[:, 0], both[:, 1] if both.shape[1] == 2 else None
 
 

@@ -82,17 +82,23 @@ class Records:
             places[mine[same]] = candidates[mine[same]]
         return places
 
-    def read(self, place: int) -> Bits:
-        """The flat values of a record, not copied. Raises DamagedRecord."""
+    def read(self, place: int, into: Bits | None = None) -> Bits:
+        """The flat values of a record; copied to ``into``, an array of its size, where that is given.
+
+        Raises DamagedRecord.
+        """
         number, row = place >> _ROW_BITS, place & _ROWS
-        values = self._shard(number).record(row)
-        if values is None:
-            self.space.note_damage(self.names[number], row)
-            raise DamagedRecord(
-                f"{self.space.folder / self.names[number]}: record {row} of the cache is damaged. "
-                "Start again: it alone is made anew (`dit-run cache verify` checks all)"
-            )
-        return values
+        shard = self._shard(number)
+        values = shard.values(row)
+        if into is None or into.size == values.size:
+            values = values if into is None else _copied(values, into)
+            if shard.holds(row, values):
+                return values
+        self.space.note_damage(self.names[number], row)
+        raise DamagedRecord(
+            f"{shard.path}: record {row} of the cache is damaged. "
+            "Start again: it alone is made anew (`dit-run cache verify` checks all)"
+        )
 
     def damaged(self) -> Places:
         """Reads all records; those that fail their check, noted as such."""
@@ -122,6 +128,11 @@ class Records:
             except DamagedShard as error:
                 raise DamagedRecord(f"{error}. Start again: what it held is made anew") from error
         return shard
+
+
+def _copied(values: Bits, into: Bits) -> Bits:
+    into[:] = values
+    return into
 
 
 def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -36,7 +36,7 @@ class DamagedShard(Exception):
     """A file that is no whole shard; the message says what is wrong."""
 
 
-def checksum(key: bytes, values: Bits) -> int:
+def checksum(key: bytes | memoryview, values: Bits) -> int:
     """CRC-32 of a record."""
     return zlib.crc32(values.data, zlib.crc32(key))
 
@@ -79,28 +79,29 @@ class Shard:
         try:
             header, self._data = _mapped(path)
             self.dtype = _DTYPES[header["values"]["dtype"]]
-            self.values = self._array(header["values"], BITS[self.dtype])
-            self.starts = self._array(header["starts"], np.int64, "I64")
+            self._values = self._array(header["values"], BITS[self.dtype])
+            self._starts = self._array(header["starts"], np.int64, "I64").data
             self.keys = self._array(header["keys"], np.uint8, "U8").reshape(-1, KEY_BYTES)
-            self._sums = self._array(header["sums"], np.int64, "I64")
+            self._sums = self._array(header["sums"], np.int64, "I64").data
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise DamagedShard(f"{path}: {error}") from error
         count = len(self.keys)
-        if len(self.starts) != count + 1 or len(self._sums) != count:
+        if len(self._starts) != count + 1 or len(self._sums) != count:
             raise DamagedShard(f"{path}: its tables are of different lengths")
-        self._checked = np.zeros(count, dtype=bool)
+        self._checked = bytearray(count)
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def record(self, row: int) -> Bits | None:
-        """The flat values of a record, not copied; None when they are damaged. Checked at the first read."""
-        values = self.values[self.starts[row] : self.starts[row + 1]]
+    def values(self, row: int) -> Bits:
+        """The flat values of a record, neither copied nor checked."""
+        return self._values[self._starts[row] : self._starts[row + 1]]
+
+    def holds(self, row: int, values: Bits) -> bool:
+        """Whether these, read by :meth:`values`, are what was written; found out at the first time."""
         if not self._checked[row]:
-            if checksum(self.keys[row].tobytes(), values) != self._sums[row]:
-                return None
-            self._checked[row] = True
-        return values
+            self._checked[row] = checksum(self.keys[row].data, values) == self._sums[row]
+        return bool(self._checked[row])
 
     def _array(self, entry: dict[str, Any], kind: Any, expected: str | None = None) -> Bits:
         start, end = entry["data_offsets"]

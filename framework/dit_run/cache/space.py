@@ -40,7 +40,8 @@ class Space:
         space = cls(folder)
         if not (folder / _DESCRIPTION).exists():
             make_folder(folder)
-            write_atomic(folder / _DESCRIPTION, json.dumps({"kind": kind, **settings}, indent=2).encode())
+            with space.building():
+                write_atomic(folder / _DESCRIPTION, json.dumps({"kind": kind, **settings}, indent=2).encode())
         space.touch()
         return space
 

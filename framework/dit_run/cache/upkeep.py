@@ -125,13 +125,16 @@ def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int
         path.unlink(missing_ok=True)
         return 0
     rows = [row for row in range(len(shard)) if (path.name, row) not in damaged]
-    whole = [(row, record) for row in rows if (record := shard.record(row)) is not None]
+    whole = [(row, values) for row in rows if shard.holds(row, values := shard.values(row))]
     if len(whole) == len(shard):
         return 0
     if whole:
         keys = [shard.keys[row].tobytes() for row, _ in whole]
         write_shard(
-            path.with_name(f"{path.stem[:24]}{len(whole):08x}.safetensors"), keys, [r for _, r in whole], shard.dtype
+            path.with_name(f"{path.stem[:24]}{len(whole):08x}.safetensors"),
+            keys,
+            [values for _, values in whole],
+            shard.dtype,
         )
     path.unlink(missing_ok=True)
     return len(shard) - len(whole)

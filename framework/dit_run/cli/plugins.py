@@ -171,7 +171,7 @@ def _options(cls: type) -> Iterator[tuple[str, ...]]:
 
 def example(component: Component) -> str:
     """A block of a config that chooses the component, with its own options at their defaults."""
-    values = {"type": component.type}
+    values: dict[str, object] = {"type": component.type}
     values |= {option.name: _sample(option) for option in options_of(component.options)}
     return to_yaml({component.kind.section: [values] if component.kind.listed else values})
 

@@ -49,9 +49,9 @@ class ConsoleReporter:
             self._show("training", step, self._total, "" if loss is None else f"loss {loss:.4f}")
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
-        if self._live and "validation/loss" not in values:
+        if self._live and not {"validation/loss", "profile/data"} & set(values):
             return
-        parts = [f"{name} {value:.4g}" for name, value in values.items() if name in _SHOWN]
+        parts = [f"{name} {value:.4g}" for name, value in values.items() if _is_shown(name)]
         self.console.print(f"step {step}/{self._total}  {'  '.join(parts)}  {self._time_left(step)}", markup=False)
 
     def saved(self, path: Path) -> None:
@@ -98,6 +98,10 @@ _SHOWN = (
     "validation/loss",
     "validation/loss_ema",
 )
+
+
+def _is_shown(name: str) -> bool:
+    return name in _SHOWN or name.startswith("profile/")
 
 
 def _duration(seconds: float) -> str:

@@ -21,6 +21,7 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
+    parser.add_argument("--profile", action="store_true", help="log where the time goes, and write a trace")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", metavar="DIR", help="start another run, in this folder")
     start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.fork is not None:
             fork_from = _newest_checkpoint(Path(resolution.config.training.output_dir))
         resolution = resolved(arguments, f"training.output_dir={elsewhere}")
-    return _train(resolution, fork_from)
+    return _train(resolution, fork_from, profile=arguments.profile)
 
 
 def _refuse_run(folder: Path) -> None:
@@ -63,17 +64,22 @@ def _summarise(outcome: Outcome, reporter: Reporter) -> None:
 
 
 _SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
-_BREAKDOWNS = ("validation", "probe")
+_BREAKDOWNS = ("validation", "probe", "profile")
 
 
-def _train(resolution: Resolution, fork_from: Path | None) -> int:
+def _train(resolution: Resolution, fork_from: Path | None, *, profile: bool) -> int:
     from dit_run.cli.progress import ConsoleReporter
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
     reporter = ConsoleReporter() if os.environ.get("RANK", "0") == "0" else Silent()
     outcome = train(
-        resolution.config, resolution.registry, reporter=reporter, arguments=sys.argv[1:], fork_from=fork_from
+        resolution.config,
+        resolution.registry,
+        reporter=reporter,
+        arguments=sys.argv[1:],
+        fork_from=fork_from,
+        profile=profile,
     )
     if outcome.already_finished:
         reporter.notice(

@@ -34,7 +34,7 @@ def read_source(content: bytes, name: str, directory: Path) -> tuple[Source, lis
     """The text of a file with its lines; problems where it is too large or not UTF-8."""
     empty = Source(name, "", (), directory)
     if len(content) > MAX_BYTES:
-        message = f"the file has {len(content):,} bytes; a config has at most {MAX_BYTES:,} (256 KiB)"
+        message = f"the file is larger than {MAX_BYTES:,} bytes (256 KiB)"
         return empty, [Problem("too-large", message, place=Place(name, 1, 1))]
     try:
         text = content.decode("utf-8-sig")
@@ -141,6 +141,9 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Scalar:
         span, text = self._span(event), event.value
+        if "\0" in text:
+            self._add("control-character", "a string cannot hold the character U+0000", event)
+            return Scalar(span, None, broken=True)
         if event.tag is not None:
             return Scalar(span, text, broken=True)
         if event.style:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,9 @@ def absolute(config: Config) -> Config:
     """The config with its local paths absolute; a hub name stays one, unless such a path exists."""
     for path, option, value in list(config_options(config)):
         if isinstance(value, str) and option.markers & set(_PATHS):
-            found = Path(value).expanduser()
-            if "local_path" in option.markers or found.exists():
-                config = replace_value(config, path, str(found.absolute()))
+            expanded = os.path.expanduser(value)  # noqa: PTH111 (pathlib's raises for a user that is not)
+            if "local_path" in option.markers or os.path.lexists(expanded):
+                config = replace_value(config, path, str(Path(expanded).absolute()))
     return config
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dit_run.config.document import parse, read_source
+from dit_run.config.document import MAX_BYTES, parse, read_source
 from dit_run.config.environment import expand
 from dit_run.config.merge import merge
 from dit_run.config.nearest import did_you_mean
@@ -64,15 +65,15 @@ def _read_file(name: str, path: Path, layers: Layers, chain: tuple[Path, ...], e
     for scalar in _extended(root, layers):
         base = str(scalar.value)
         shown = str(Path(name).parent / base)
-        _read_file(shown, actual.parent / base, layers, (*chain, actual.resolve()), scalar.span.place())
+        _read_file(shown, actual.parent / base, layers, (*chain, _real(actual)), scalar.span.place())
     layers.sources.append(source)
     layers.roots.append(root)
 
 
 def _content(name: str, path: Path, layers: Layers, chain: tuple[Path, ...], extended_at: Place | None) -> bytes | None:
     place = extended_at or Place(name, 1, 1)
-    if path.resolve() in chain:
-        ring = " -> ".join([*(p.name for p in chain[chain.index(path.resolve()) :]), path.name])
+    if _real(path) in chain:
+        ring = " -> ".join([*(p.name for p in chain[chain.index(_real(path)) :]), path.name])
         layers.problems.append(Problem("extends-cycle", f"extends goes round in a circle: {ring}", place=place))
         return None
     if len(layers.sources) + len(chain) > _MOST_FILES:
@@ -90,12 +91,26 @@ def _content(name: str, path: Path, layers: Layers, chain: tuple[Path, ...], ext
             )
         )
     try:
-        return actual.read_bytes()
+        return _bytes(actual)
     except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror)
-        message = f"cannot read {name}: {reason}"
+        message = f"cannot read {name}: {error.strerror or error}"
         layers.problems.append(Problem("missing-file", message, place=extended_at, help=_beside(actual)))
         return None
+
+
+def _real(path: Path) -> Path:
+    """The path without links; one that goes round in a circle of links stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def _bytes(path: Path) -> bytes:
+    """The content of a regular file; of one that is too large, as much as shows that it is."""
+    if not path.exists():
+        raise OSError("there is no such file")
+    if not path.is_file():
+        raise OSError("it is no file" if not path.is_dir() else "it is a folder")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
 
 
 def _actual(name: str, path: Path) -> Path:
@@ -158,6 +173,8 @@ def _extended(root: MapNode, layers: Layers) -> list[Scalar]:
     items = entry.node.items if isinstance(entry.node, ListNode) else [entry.node]
     found: list[Scalar] = []
     for item in items:
+        if isinstance(item, Scalar) and item.broken:
+            continue
         if not (isinstance(item, Scalar) and isinstance(item.value, str) and item.value):
             message = "extends takes the path of a file, or a list of paths"
             layers.problems.append(Problem("wrong-type", message, place=item.span.place()))

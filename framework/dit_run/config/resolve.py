@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,8 +144,12 @@ def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> l
             scalar = expand(item, problems, text_wanted=True)
             entry.node.items[index] = scalar
             if scalar.value:
-                files.append(((item.span.source.directory / str(scalar.value)).resolve(), item.span.place()))
+                files.append((_absolute(item.span.source.directory / str(scalar.value)), item.span.place()))
     return files
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.realpath(path))
 
 
 def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]) -> Registry:

@@ -118,7 +118,7 @@ def _scale(header: ImageHeader, size: int) -> int:
 
 
 def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
-    """The square by the quick way, or None for a JPEG with flaws that Pillow may yet accept, such as bytes after its end."""
+    """The square by the quick way, or None for a JPEG with flaws that Pillow may accept: bytes after its end."""
     import simplejpeg
     import torch
     from torch.nn.functional import interpolate
@@ -131,9 +131,11 @@ def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
         return None
     height, width, _ = pixels.shape
     left, top, right, bottom = _box(width, height, offset)
-    square = torch.from_numpy(np.ascontiguousarray(pixels[top:bottom, left:right])).permute(2, 0, 1)[None]
-    resized = interpolate(square, size=(size, size), mode="bicubic", antialias=True)
-    result: Pixels = resized[0].permute(1, 2, 0).numpy()
+    square = np.ascontiguousarray(pixels[None, top:bottom, left:right])
+    resized = interpolate(
+        torch.from_numpy(square).permute(0, 3, 1, 2), size=(size, size), mode="bicubic", antialias=True
+    )
+    result: Pixels = resized.permute(0, 2, 3, 1)[0].numpy()
     return result
 
 

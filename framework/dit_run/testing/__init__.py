@@ -1,0 +1,61 @@
+"""Tests for plugins: three lines say that a component keeps its contract.
+
+    from dit_run.testing import check_optimizer, check_plugin
+
+    def test_plugin():
+        check_plugin("dit_run_lion")
+
+    def test_lion():
+        check_optimizer("lion", decay=0.1)
+
+Each raises :class:`ContractError`, whose message says what to change. :mod:`dit_run.testing.fixtures` has fixtures for
+pytest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from dit_run.testing.contract import ContractError
+
+if TYPE_CHECKING:
+    from dit_run.testing.callback import check_callback
+    from dit_run.testing.dataset import check_dataset
+    from dit_run.testing.lr_scheduler import check_lr_scheduler
+    from dit_run.testing.metric import check_metric
+    from dit_run.testing.model import check_model
+    from dit_run.testing.optimizer import check_optimizer
+    from dit_run.testing.plugin import check_plugin
+    from dit_run.testing.scheduler import check_scheduler
+    from dit_run.testing.text_encoder import check_text_encoder
+    from dit_run.testing.tiny import TinyRun, run_tiny
+    from dit_run.testing.tracker import check_tracker
+    from dit_run.testing.vae import check_vae
+
+__all__ = [
+    "ContractError",
+    "TinyRun",
+    "check_callback",
+    "check_dataset",
+    "check_lr_scheduler",
+    "check_metric",
+    "check_model",
+    "check_optimizer",
+    "check_plugin",
+    "check_scheduler",
+    "check_text_encoder",
+    "check_tracker",
+    "check_vae",
+    "run_tiny",
+]
+
+_HOMES = {"TinyRun": "tiny", "run_tiny": "tiny"}
+
+
+def __getattr__(name: str) -> Any:
+    """Torch is imported when a test asks for what needs it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = _HOMES.get(name, name.removeprefix("check_"))
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)

@@ -28,7 +28,7 @@ class Subject:
 
     component: Component
     options: Any
-    files: PluginFiles = PluginFiles()
+    files: PluginFiles = PluginFiles()  # noqa: RUF009 (frozen)
     """The plugin file that it comes from, for another process."""
 
     @classmethod

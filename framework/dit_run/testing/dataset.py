@@ -97,8 +97,8 @@ def repeats_itself(subject: Subject) -> None:
         one, other = dataset[index], again[index]
         subject.expect(
             (one.key, one.captions) == (other.key, other.captions),
-            f"item {index} is {one.key!r} with captions {one.captions!r}, and when it is built again {other.key!r} with "
-            f"{other.captions!r}; sort what you list, and draw nothing at random",
+            f"item {index} is {one.key!r} with captions {one.captions!r}, and when it is built again {other.key!r} "
+            f"with {other.captions!r}; sort what you list, and draw nothing at random",
         )
     _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "when it is built again")
 
@@ -114,8 +114,8 @@ def gives_pictures(subject: Subject) -> None:
             subject.fail(f"the picture of item {index} ({sample.key}): {error}")
         except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
             subject.fail(
-                f"the picture of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; image() should "
-                "return a PIL image"
+                f"the picture of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; "
+                "image() should return a PIL image"
             )
 
 

@@ -65,7 +65,9 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
     prints = []
     for module in (one, other):
         method = getattr(module, "fingerprint", None)
-        subject.expect(callable(method), f"{of}.fingerprint() is missing; return a hex digest of all that decides output")
+        subject.expect(
+            callable(method), f"{of}.fingerprint() is missing; return a hex digest of all that decides output"
+        )
         assert method is not None
         prints.append(method())
     subject.expect(

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dit_run.checkpoint.skeleton import join, split
 from dit_run.components import Component, Kind
+from dit_run.learner import parameter_roles, trainable_parameters
 from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.training.learner import parameter_roles, trainable_parameters
 
 __all__ = ["CHECKS", "check_optimizer"]
 
@@ -77,7 +77,7 @@ def _train(network: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> 
     for _ in range(steps):
         optimizer.zero_grad()
         loss = _loss(network)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
     return losses
@@ -135,7 +135,8 @@ def stands_still_at_rate_zero(subject: Subject) -> None:
     _train(network, optimizer, 2)
     for name in _different(network, before):
         subject.fail(
-            f"a step at lr 0 changed parameter {name!r}; read group['lr'] in every step and scale the whole update by it"
+            f"a step at lr 0 changed parameter {name!r}; "
+            "read group['lr'] in every step and scale the whole update by it"
         )
 
 

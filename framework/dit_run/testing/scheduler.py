@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def maps_draws_to_timesteps(subject: Subject) -> None:
     timesteps = expect_tensor(subject, "timesteps(uniform [101])", scheduler.timesteps(uniform), (101,), torch.float32)
     lowest, highest = timesteps.min().item(), timesteps.max().item()
     subject.expect(
-        0 <= lowest and highest <= 1000, f"timesteps() gives {lowest:g} to {highest:g}; the scale is 0 to 1000"
+        lowest >= 0 and highest <= 1000, f"timesteps() gives {lowest:g} to {highest:g}; the scale is 0 to 1000"
     )
     steps = timesteps.diff()
     subject.expect(
@@ -105,7 +106,7 @@ def is_a_pure_function(subject: Subject) -> None:
     scheduler = _make(subject)
     clean, noise = _normal(0), _normal(1)
     timesteps = scheduler.timesteps(_uniform())
-    calls = {
+    calls: dict[str, Callable[[], Tensor]] = {
         "add_noise()": lambda: scheduler.add_noise(clean, noise, timesteps),
         "target()": lambda: scheduler.target(clean, noise, timesteps),
         "sample()": lambda: _drawn(scheduler, scheduler.samplers[0], clean[:1], steps=3),
@@ -113,7 +114,8 @@ def is_a_pure_function(subject: Subject) -> None:
     for name, call in calls.items():
         subject.expect(
             torch.equal(call(), call()),
-            f"a second {name} gives other values; all randomness is handed in: draw nothing, keep nothing between calls",
+            f"a second {name} gives other values; "
+            "all randomness is handed in: draw nothing, and keep nothing between calls",
         )
 
 

@@ -68,14 +68,15 @@ def tokenizes(subject: Subject) -> None:
     expect_tensor(subject, "tokenize().ids", tokens.ids, shape, torch.int64)
     mask = expect_tensor(subject, "tokenize().mask", tokens.mask, shape, torch.bool)
     subject.expect(
-        length <= encoder.max_length, f"tokenize() gives {length} tokens; cut captions to max_length {encoder.max_length}"
+        length <= encoder.max_length,
+        f"tokenize() gives {length} tokens; cut captions to max_length {encoder.max_length}",
     )
     for caption, row in zip(CAPTIONS, mask, strict=True):
         real = int(row.sum())
         subject.expect(
             real > 0,
-            f"the caption {caption!r} has no token; give it a marker at least, the empty caption is what guidance moves "
-            "away from",
+            f"the caption {caption!r} has no token; give it a marker at least, "
+            "the empty caption is what guidance moves away from",
         )
         subject.expect(bool(row[:real].all()), f"the mask of {caption!r} has gaps; put padding at the end")
 
@@ -91,8 +92,8 @@ def cuts_long_captions(subject: Subject) -> None:
     )
     subject.expect(
         tokens.truncated == 1,
-        f"truncated is {tokens.truncated} for one caption that is too long and one that is not; count the captions that "
-        "were cut",
+        f"truncated is {tokens.truncated} for one caption that is too long and one that is not; "
+        "count the captions that were cut",
     )
 
 
@@ -148,7 +149,8 @@ def is_frozen_or_trains(subject: Subject) -> None:
     for name, parameter in module.named_parameters():
         subject.expect(
             not parameter.requires_grad or parameter.grad is not None,
-            f"trainable is True, but parameter {name!r} gets no gradient; use it, or freeze it with requires_grad_(False)",
+            f"trainable is True, but parameter {name!r} gets no gradient; "
+            "use it, or freeze it with requires_grad_(False)",
         )
 
 
@@ -177,7 +179,9 @@ def tokenizes_in_another_process(subject: Subject) -> None:
     try:
         ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)
     except OtherProcess as error:
-        subject.fail(f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it")
+        subject.fail(
+            f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it"
+        )
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(
         torch.equal(tokens.ids, torch.tensor(ids)) and torch.equal(tokens.mask, torch.tensor(mask)),

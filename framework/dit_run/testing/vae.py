@@ -58,7 +58,9 @@ def encodes(subject: Subject) -> None:
     expect_tensor(subject, "the mean of encode()", mean, _latent_shape(vae), torch.float32)
     if spread is not None:
         expect_tensor(subject, "the standard deviation of encode()", spread, _latent_shape(vae), torch.float32)
-        subject.expect(bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 log var)")
+        subject.expect(
+            bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 log var)"
+        )
 
 
 @torch.no_grad()
@@ -72,7 +74,7 @@ def decodes(subject: Subject) -> None:
     wild = expect_tensor(subject, "decode(latents)", vae.decode(100 * noise), tuple(images.shape), torch.float32)
     lowest, highest = wild.min().item(), wild.max().item()
     subject.expect(
-        -1 <= lowest and highest <= 1,
+        lowest >= -1 and highest <= 1,
         f"decode() gives values from {lowest:.3g} to {highest:.3g}; clamp pictures to [-1, 1]",
     )
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader
 
 from dit_run.data.samples import BadSample, Samples, Visit
 from dit_run.plugin_files import PluginFiles
-from dit_run.signals import ignore_signals
 from dit_run.streams import Streams
+from dit_run.training.workers import Attempting, begin_worker, loaded, worker_context
 
 __all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
 
@@ -142,17 +142,17 @@ def batches(
             yield visits.__getitems__(positions)
         return
     loader: DataLoader[Any] = DataLoader(
-        _Travelling(plugins, visits),  # type: ignore[arg-type]
+        Attempting(_Travelling(plugins, visits)),  # type: ignore[arg-type]
         batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetch,
         collate_fn=_whole,  # type: ignore[arg-type]
         pin_memory=pin,
-        multiprocessing_context="forkserver",
-        worker_init_fn=_begin_worker,
+        multiprocessing_context=worker_context(),
+        worker_init_fn=begin_worker,
         generator=torch.Generator(),
     )
-    yield from loader
+    yield from loaded(loader)
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,3 @@ class _Travelling:
 def _whole(batch: Batch) -> Batch:
     """Visits come as whole batches."""
     return batch
-
-
-def _begin_worker(worker: int) -> None:
-    ignore_signals()
-    torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,8 +10,10 @@ from torch import Tensor
 from dit_run.assemble import Encoders
 from dit_run.cache.encode import encode_latents
 from dit_run.conditions import TextIds
+from dit_run.devices import move
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
+from dit_run.training.phases import Clock, Untimed
 from dit_run.training.step import Examples
 
 __all__ = ["Encoder"]
@@ -23,18 +25,20 @@ class Encoder:
 
     encoders: Encoders
     device: torch.device
+    clock: Clock = field(default_factory=Untimed)
 
     def __call__(self, batch: Batch) -> Examples:
         """Latents are drawn from the posterior: mean + standard deviation · draw."""
-        mean, spread = self._latents(batch)
-        draw = self._move(batch.draw)
-        return Examples(
-            latents=mean if spread is None else mean + spread * draw,
-            noise=self._move(batch.noise),
-            uniform=self._move(batch.uniform),
-            text=self._text(batch),
-            keys=batch.keys,
-        )
+        with self.clock.phase("encode"):
+            mean, spread = self._latents(batch)
+            draw = self._move(batch.draw)
+            return Examples(
+                latents=mean if spread is None else mean + spread * draw,
+                noise=self._move(batch.noise),
+                uniform=self._move(batch.uniform),
+                text=self._text(batch),
+                keys=batch.keys,
+            )
 
     def _text(self, batch: Batch) -> TextStates | TextIds:
         text = self.encoders.conditions(batch.captions, batch.null)
@@ -47,4 +51,4 @@ class Encoder:
         return images.float(), None if batch.spread is None else self._move(batch.spread).float()
 
     def _move(self, values: Tensor) -> Tensor:
-        return values.to(self.device, non_blocking=True)
+        return move(values, self.device)

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dit_run.learner import Learner
-from dit_run.problems import DitRunError
 from dit_run.processes import Processes
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
 from dit_run.training.batches import Layout
+from dit_run.training.compiling import as_written
 from dit_run.training.ema import Ema
+from dit_run.training.faults import Faults
 from dit_run.training.meters import Meters
+from dit_run.training.phases import Clock
 from dit_run.training.schedule import Schedule
 from dit_run.training.step import Examples, Outcome, TrainingStep
 from dit_run.training.watch import Observer
 
-__all__ = ["BadLoss", "Loop"]
-
-
-class BadLoss(DitRunError):
-    """The loss or gradient was not finite more often in a row than the config allows."""
+__all__ = ["Loop"]
 
 
 @dataclass
@@ -47,9 +45,9 @@ class Loop:
     stopped: Callable[[], bool]
     """Whether any process was asked to stop; called once a step in all of them."""
     run_dir: Path
-    max_bad_steps: int
+    faults: Faults
+    clock: Clock
     done: int = 0
-    bad_steps: int = 0
     latest: dict[str, float] = field(default_factory=dict)
     """The last value of everything that was logged by this process."""
     picture: Path | None = None
@@ -84,28 +82,15 @@ class Loop:
         accumulation = self.layout.accumulation
         micro_batches = list(islice(examples, accumulation)) if accumulation > 1 else [next(examples)]
         outcome = self.step.run(self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
-        self._refuse_bad(outcome, micro_batches)
-        if self.ema is not None and bool(outcome.finite):
-            self.ema.update(self.done)
+        self.faults.add(self.done + 1, outcome, micro_batches)
+        if self.ema is not None:
+            # After a skipped update, too: the weights are what they were, and nobody waits to learn of it.
+            with self.clock.phase("optimizer"):
+                self.ema.update(self.done)
         self.done += 1
         self.meters.add(outcome)
+        self.clock.step(self.done)
         return outcome
-
-    def _refuse_bad(self, outcome: Outcome, micro_batches: Sequence[Examples]) -> None:
-        scaled = self.step.scaler.is_enabled()
-        if bool(outcome.finite) or (scaled and bool(outcome.loss.isfinite())):
-            self.bad_steps = 0
-            return
-        self.bad_steps += 1
-        if self.bad_steps <= self.max_bad_steps:
-            self.reporter.notice(f"step {self.done + 1}: loss or gradient is not finite; the update is skipped")
-            return
-        keys = [key for examples in micro_batches for key in examples.keys]
-        raise BadLoss(
-            f"step {self.done + 1}: the loss is {outcome.loss.item():g} and the gradient norm "
-            f"{outcome.grad_norm.item():g}; nothing was updated or saved. Its samples: {', '.join(keys[:8])}"
-            f"{' …' if len(keys) > 8 else ''}. Try a lower training.learning_rate or mixed_precision: no"
-        )
 
     def _follow(self, outcome: Outcome) -> bool:
         """All that is due after a step. Returns whether a checkpoint was saved."""
@@ -132,21 +117,23 @@ class Loop:
             **self.meters.read(),
             "learning_rate": self.step.learning_rate(self.done - 1),
             "images_per_second": rate,
+            **self.clock.read(now - since),
         }
 
     def _watched(self) -> dict[str, float]:
         """Validation, pictures and scores that are due; the time they take does not count for the rate."""
         began = time.monotonic()
         values: dict[str, float] = {}
-        if self.schedule.validates(self.done):
-            values |= self.watch.validate()
-            self._note_best(values)
-        if self.schedule.draws(self.done):
-            self.picture = self.watch.draw(self.done)
-            self.reporter.saved(self.picture)
-            self._tell("on_sample", path=self.picture)
-        if self.schedule.scores(self.done):
-            values |= self.watch.score(self.done)
+        with as_written():
+            if self.schedule.validates(self.done):
+                values |= self.watch.validate()
+                self._note_best(values)
+            if self.schedule.draws(self.done):
+                self.picture = self.watch.draw(self.done)
+                self.reporter.saved(self.picture)
+                self._tell("on_sample", path=self.picture)
+            if self.schedule.scores(self.done):
+                values |= self.watch.score(self.done)
         self._since = (self._since[0], self._since[1] + time.monotonic() - began)
         return values
 
@@ -164,6 +151,7 @@ class Loop:
         self.reporter.logged(self.done, values)
 
     def _save(self) -> None:
+        self.faults.settle()
         self.watch.flush()
         path = self.save(self)
         if path is not None:

@@ -28,10 +28,12 @@ from dit_run.config.identity import absolute
 from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
 from dit_run.data.samples import BadSamples
+from dit_run.devices import pins_memory
+from dit_run.durable import DiskFailed, answer_disk_failure, make_folder
 from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.precision import Precision
-from dit_run.problems import InputError
+from dit_run.problems import DitRunError, InputError
 from dit_run.processes import Processes, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
@@ -41,12 +43,15 @@ from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.signals import STATUS, StopRequest
 from dit_run.training.batches import Batch, Layout, Visits, batches
+from dit_run.training.compiling import compile_blocks
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
+from dit_run.training.faults import Faults
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.memory import answer_out_of_memory
 from dit_run.training.meters import Meters
+from dit_run.training.phases import Clock, Untimed, timed
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import RunFacts, capture, initialise, refuse_other_run, restore
 from dit_run.training.step import Examples, TrainingStep
@@ -79,17 +84,19 @@ def train(
     reporter: Reporter,
     arguments: Sequence[str] = (),
     fork_from: Path | None = None,
+    profile: bool = False,
 ) -> Outcome:
     """Train, or continue an unfinished run in ``training.output_dir``, to the end or until a signal asks to stop.
 
     ``fork_from`` is a checkpoint to begin with, its step and optimizer included, whatever config it was made with.
+    ``profile`` logs where the time goes and writes a trace to the run folder's ``profile``.
     Raises InputError for what the user can mend, before anything is written where that is knowable.
     """
     processes = join(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
-        with StopRequest() as stop, _owned(folder, processes):
-            return _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from).go()
+        with answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
+            return _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile).go()
     finally:
         processes.leave()
 
@@ -104,7 +111,8 @@ def _owned(folder: RunFolder, processes: Processes) -> Iterator[None]:
             yield
         finally:
             if made and processes.first:
-                folder.remove_if_empty()
+                with contextlib.suppress(OSError):
+                    folder.remove_if_empty()
 
 
 @dataclass
@@ -117,6 +125,7 @@ class _Run:
     stop: StopRequest
     arguments: Sequence[str]
     fork_from: Path | None
+    profile: bool
     failed_saves: int = 0
 
     def go(self) -> Outcome:
@@ -126,8 +135,8 @@ class _Run:
         if contents is not None and self.fork_from is None:
             known = check_rules(self.config, Facts(total_steps=contents.state["total_steps"]))
             refuse_other_run(known, contents.state, self.folder.path)
-            if self._finished():
-                step = contents.state["step"]
+            step = contents.state["step"]
+            if step == contents.state["total_steps"] and self._finished():
                 return Outcome(self.folder.path, step, step, 0, already_finished=True)
         layout, device = self._layout(contents), self.processes.device
         self._set_up_torch(contents)
@@ -159,6 +168,7 @@ class _Run:
         return str(newest.path or "")
 
     def _finished(self) -> bool:
+        """Whether its last steps were followed by all that comes after them."""
         status = self.processes.on_first(lambda: dict(self.folder.read_status() or {}))
         return status.get("state") == "finished"
 
@@ -215,6 +225,7 @@ class _Run:
             learner, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
         )
         schedule = Schedule(config, data.plan)
+        clock = self._clock(precision)
         step = TrainingStep(
             forward=forward,
             scheduler=scheduler,
@@ -226,10 +237,13 @@ class _Run:
             max_grad_norm=training.max_grad_norm,
             seed=training.seed,
             gradients=gradients,
+            clock=clock,
         )
         self.facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads())
         device = self.processes.device
-        self.observer = Observer(config, data, encoders, learner, ema, scheduler, precision, device, self.folder)
+        self.observer = Observer(
+            config, data, encoders, learner, ema, scheduler, precision, device, self.folder, self.reporter.notice
+        )
         loop = Loop(
             step=step,
             learner=learner,
@@ -244,15 +258,22 @@ class _Run:
             save=self._save,
             stopped=lambda: self.processes.any(self.stop.signal is not None),
             run_dir=self.folder.path,
-            max_bad_steps=training.max_bad_steps,
+            faults=Faults(training.max_bad_steps, step.scaler.is_enabled(), self.reporter.notice),
+            clock=clock,
         )
         return loop, learner
+
+    def _clock(self, precision: Precision) -> Clock:
+        if not (self.profile and self.processes.first):
+            return Untimed()
+        from dit_run.training.profile import Profile
+
+        return Profile(self.processes.device, precision.dtype or torch.float32, self.folder.path / "profile")
 
     # ------------------------------------------------------------------------------------------------------- training
 
     def _train(self, loop: Loop, learner: Learner, data: Data, encoders: Encoders, layout: Layout) -> Outcome:
-        if self.processes.first:
-            self._begin_folder(loop)
+        self.processes.on_first(lambda: self._begin_folder(loop))
         examples = self._examples(loop, data, encoders, layout)
         learner.train()
         training = self.config.training
@@ -260,20 +281,31 @@ class _Run:
             with answer_out_of_memory(training.batch_size, layout.accumulation):
                 finished = loop.run(examples)
         except BaseException as error:
-            self._status("failed", loop.done, f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError):
+                self._status("failed", loop.done, f"{type(error).__name__}: {error}")
             raise
         finally:
             self.observer.close()
+        if profiled := loop.clock.close():
+            self.reporter.notice(f"profile: {profiled}")
         reason = "" if finished else f"stopped by {self.stop.signal.name if self.stop.signal else 'another process'}"
+        if self.processes.first:
+            with contextlib.suppress(OSError):
+                clean(self.checkpoints.folder)
         self._status("finished" if finished else "interrupted", loop.done, reason)
         status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
         return Outcome(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
 
     def _begin_folder(self, loop: Loop) -> None:
-        self.checkpoints.folder.mkdir(exist_ok=True)
+        with answer_disk_failure(self.folder.path):
+            self._write_beginning(loop)
+
+    def _write_beginning(self, loop: Loop) -> None:
+        make_folder(self.checkpoints.folder)
         clean(self.checkpoints.folder)
-        plugins = [self.folder.keep_plugin(Path(path))[0] for path in self.config.plugins]
-        self.folder.write_config(run_config(self.config, plugins=[str(path) for path in plugins]))
+        copies = [self.folder.keep_plugin(Path(path))[0] for path in self.config.plugins]
+        plugins = [f"./{copy.relative_to(self.folder.path)}" for copy in copies]
+        self.folder.write_config(run_config(self.config, plugins=plugins))
         used = [
             {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
             for path, choice in self.config.choices()
@@ -292,7 +324,7 @@ class _Run:
         training, size = self.config.training, self.config.data.common.image_size
         shape, kept = encoders.latent_shape(size, size), encoders.cached.latents
         visits = Visits(data.train, training.seed, shape, training.caption_dropout, kept)
-        encode = Encoder(encoders, self.processes.device)
+        encode = Encoder(encoders, self.processes.device, loop.clock)
         workers = self._workers()
         loaded = batches(
             visits,
@@ -301,9 +333,10 @@ class _Run:
             loop.total_steps,
             workers=workers,
             prefetch=training.prefetch_factor,
-            pin=self.processes.device.type == "cuda",
+            pin=pins_memory(self.processes.device),
             plugins=self.registry.files,
         )
+        loaded = timed(loaded, loop.clock, "data")
         return map(encode, self._reported(loaded, BadSamples(len(data.train))))
 
     def _reported(self, loaded: Iterator[Batch], seen: BadSamples) -> Iterator[Batch]:
@@ -324,12 +357,13 @@ class _Run:
     def _save(self, loop: Loop) -> Path | None:
         if not self.processes.first:
             return None
-        self.folder.sync_metrics()
         contents = capture(loop, self.config, self.facts, absolute(self.config).to_dict())
         try:
+            with answer_disk_failure(self.folder.metrics):
+                self.folder.sync_metrics()
             limit = self.config.training.save_total_limit
             saved = self.checkpoints.save(loop.done, contents, limit=limit, best_step=loop.best.get("step"))
-        except SaveFailed as error:
+        except (DiskFailed, SaveFailed) as error:
             self._give_up_after_too_many(error, loop)
             return None
         self.failed_saves = 0
@@ -337,7 +371,7 @@ class _Run:
             self.reporter.notice(notice)
         return saved.path
 
-    def _give_up_after_too_many(self, error: SaveFailed, loop: Loop) -> None:
+    def _give_up_after_too_many(self, error: DitRunError, loop: Loop) -> None:
         self.failed_saves += 1
         if self.failed_saves >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or self.stop.signal:
             raise error
@@ -345,14 +379,4 @@ class _Run:
 
     def _status(self, state: Any, step: int, reason: str) -> None:
         if self.processes.first:
-            with contextlib.suppress(OSError):
-                self.folder.write_status(state, step=step, reason=reason)
-
-
-def compile_blocks(learner: Learner) -> None:
-    """torch.compile each repeated block in place: names of parameters, and so checkpoints, stay as they are."""
-    lists = [module for module in learner.model.modules() if isinstance(module, torch.nn.ModuleList)]
-    for block in (block for blocks in lists for block in blocks):
-        block.compile()
-    if not lists:
-        learner.model.compile()
+            self.folder.write_status(state, step=step, reason=reason)

@@ -49,7 +49,7 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
             "streams_version": STREAMS_VERSION,
             "meters": loop.meters.state(),
             "best": loop.best,
-            "bad_steps": loop.bad_steps,
+            "bad_steps": loop.faults.in_a_row,
             "prompts": list(loop.watch.prompts),
             "scaler": loop.step.scaler.state_dict(),
             "identity": identity(config),
@@ -70,7 +70,7 @@ def restore(loop: Loop, contents: CheckpointContents, *, where: Path) -> None:
         loop.step.scaler.load_state_dict(contents.state["scaler"])
     loop.meters.load(contents.state["meters"])
     loop.best = dict(contents.state["best"])
-    loop.bad_steps = contents.state["bad_steps"]
+    loop.faults.in_a_row = contents.state["bad_steps"]
     loop.done = contents.state["step"]
 
 

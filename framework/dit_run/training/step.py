@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.conditions import TextIds
+from dit_run.devices import seed_generators
 from dit_run.precision import Precision
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
+from dit_run.training.phases import Clock, Untimed
 
 __all__ = [
     "Examples",
@@ -23,6 +25,7 @@ __all__ = [
     "TrainingStep",
     "denoising_loss",
     "seed_dropout",
+    "update_where",
 ]
 
 
@@ -118,6 +121,7 @@ class TrainingStep:
         max_grad_norm: float | None,
         seed: int,
         gradients: Gradients,
+        clock: Clock | None = None,
     ) -> None:
         self.forward = forward
         self.scheduler = scheduler
@@ -129,6 +133,7 @@ class TrainingStep:
         self._max_grad_norm = max_grad_norm
         self._seed = seed
         self._gradients = gradients
+        self._clock = clock or Untimed()
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def learning_rate(self, step: int) -> float:
@@ -140,12 +145,15 @@ class TrainingStep:
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         for index, examples in enumerate(micro_batches):
-            seed_dropout(self._seed, step, first_index + index)
+            seed_dropout(self._seed, step, first_index + index, examples.latents.device)
             with self._gradients.micro_batch(index, last=index == count - 1):
-                loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
-                self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
+                with self._clock.phase("forward"):
+                    loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
+                with self._clock.phase("backward"):
+                    self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        return self._update(step, self._gradients.loss(losses))
+        with self._clock.phase("optimizer"):
+            return self._update(step, self._gradients.loss(losses))
 
     def _update(self, step: int, loss: Tensor) -> Outcome:
         self._gradients.finish(self._parameters)
@@ -154,8 +162,7 @@ class TrainingStep:
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
-        if bool(finite):
-            self.scaler.step(self.optimizer)
+        update_where(self.optimizer, finite)
         self.scaler.update()
         return Outcome(loss, norm, finite)
 
@@ -167,7 +174,23 @@ class TrainingStep:
         return norm
 
 
-def seed_dropout(seed: int, step: int, micro_batch: int) -> None:
+def update_where(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
+    """One update of an optimizer whose gradients are not scaled, skipped where ``finite`` (bool) is False.
+
+    Fused optimizers skip it on the device; for others the host asks first, which waits for the device.
+    """
+    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+        if bool(finite):
+            optimizer.step()
+        return
+    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def seed_dropout(seed: int, step: int, micro_batch: int, device: torch.device) -> None:
     """Seed torch's generators for one micro-batch: the one place where training uses them is dropout."""
     digest = hashlib.blake2b(f"dropout {seed} {step} {micro_batch}".encode(), digest_size=4).digest()
-    torch.manual_seed(int.from_bytes(digest, "little"))
+    seed_generators(device, int.from_bytes(digest, "little"))

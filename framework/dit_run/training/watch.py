@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import isfinite
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from dit_run.settings import Choice, Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
+from dit_run.training.patience import Patience
 from dit_run.training.validation import Probe
 
 __all__ = ["Observer", "captions_of", "preview_prompts", "score"]
@@ -42,33 +43,37 @@ class Observer:
     precision: Precision
     device: torch.device
     folder: RunFolder
-    trackers: list[Tracker] = field(default_factory=list)
+    notice: Callable[[str], None]
+    trackers: list[tuple[Tracker, Patience]] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
 
     def open(self, start_step: int, config_text: str) -> list[str]:
         """Make trackers and callbacks. Returns the commands that show what trackers write."""
         run_dir = self.folder.path
         for choice in self.config.trackers:
-            self.trackers.append(make(choice.component, choice.options, run_dir=run_dir, start_step=start_step))
+            tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
+            self.trackers.append((tracker, Patience(f"the {choice.type} tracker's output", self.notice)))
         for choice in self.config.callbacks:
             self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
         if start_step == 0:
-            for tracker in self.trackers:
-                tracker.text(0, "config", config_text)
-        return [tracker.command for tracker in self.trackers if tracker.command]
+            for tracker, patience in self.trackers:
+                patience.do(partial(tracker.text, 0, "config", config_text))
+        return [tracker.command for tracker, _ in self.trackers if tracker.command]
 
     def close(self) -> None:
-        for tracker in self.trackers:
-            tracker.close()
+        """Let the trackers finish."""
+        for tracker, patience in self.trackers:
+            patience.do(tracker.close)
 
     def flush(self) -> None:
-        """All that was logged is on disk."""
-        for tracker in self.trackers:
-            tracker.flush()
+        """All that was logged is on disk, but for what a tracker cannot write now."""
+        self._pictures.settle()
+        for tracker, patience in self.trackers:
+            patience.do(tracker.flush)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for tracker in self.trackers:
-            tracker.log(step, values)
+        for tracker, patience in self.trackers:
+            patience.do(partial(tracker.log, step, values))
 
     def tell(self, event: str, progress: Progress) -> None:
         """Call the method of this name of every callback that has it."""
@@ -76,6 +81,10 @@ class Observer:
             method = getattr(callback, event, None)
             if method is not None:
                 method(progress)
+
+    @cached_property
+    def _pictures(self) -> Patience:
+        return Patience("the pictures", self.notice)
 
     # ------------------------------------------------------------------------------------------------------ validation
 
@@ -134,15 +143,20 @@ class Observer:
         images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
         sheet = grid(images, self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"
-        path.parent.mkdir(exist_ok=True)
-        save_png(path, sheet, {"prompts": "\n".join(self.prompts), "step": str(step)})
-        for tracker in self.trackers:
-            tracker.image(step, "samples", sheet)
+        metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
+        self._pictures.do(partial(_save_picture, path, sheet, metadata))
+        for tracker, patience in self.trackers:
+            patience.do(partial(tracker.image, step, "samples", sheet))
         return path
 
     def score(self, step: int) -> dict[str, float]:
         """The config's metrics on pictures of their prompts."""
         return score(self.config, self.data, self.pipeline) if self.config.metrics else {}
+
+
+def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    save_png(path, sheet, metadata)
 
 
 def score(config: Config, data: Data, pipeline: Pipeline) -> dict[str, float]:

@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 __all__ = [
@@ -89,7 +89,13 @@ class Scene:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    names = {"size": SIDES, "colour": COLOURS, "shape": SHAPES, "relation": RELATIONS, "background": BACKGROUNDS}
+    names: dict[str, Iterable[str]] = {
+        "size": SIDES,
+        "colour": COLOURS,
+        "shape": SHAPES,
+        "relation": RELATIONS,
+        "background": BACKGROUNDS,
+    }
     for group in re.findall(r"{(\w+)}", text):
         choices = "|".join(names[group.rstrip("2")])
         text = text.replace(f"{{{group}}}", f"(?P<{group}>{choices})")

@@ -142,8 +142,8 @@ def _ideal(shape: str, x: float, y: float, across: float, side: int) -> Floats:
     """Coverage [side, side] of a shape centred at column x, row y."""
     points = (np.arange(side * _POINTS) + 0.5) / _POINTS
     right, down = (points[None] - x) / across, (points[:, None] - y) / across
-    inside = _inside(shape, right, down)
-    return inside.reshape(side, _POINTS, side, _POINTS).mean(axis=(1, 3))
+    inside = _inside(shape, right, down).reshape(side, _POINTS, side, _POINTS)
+    return np.asarray(inside.mean(axis=(1, 3)))
 
 
 def _inside(shape: str, right: Floats, down: Floats) -> NDArray[np.bool_]:

@@ -41,16 +41,15 @@ def build(
     """The optimizer over all parameters, in a group with weight decay and one without."""
     import torch
 
+    from dit_run.devices import fuses_optimizers
+
     return torch.optim.AdamW(
         decay_groups(named_parameters, roles, options.weight_decay),
         lr=learning_rate,
         betas=options.betas,
         eps=options.eps,
-        fused=device.type in FUSED_DEVICES,
+        fused=fuses_optimizers(device),
     )
-
-
-FUSED_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 def decay_groups(

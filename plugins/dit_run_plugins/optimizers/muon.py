@@ -50,7 +50,8 @@ def build(
     """One optimizer over all parameters. Without any matrix in a block it is AdamW alone."""
     import torch
 
-    from dit_run_plugins.optimizers.adamw import FUSED_DEVICES, decay_groups
+    from dit_run.devices import fuses_optimizers
+    from dit_run_plugins.optimizers.adamw import decay_groups
     from dit_run_plugins.optimizers.pair import Pair
 
     matrices = [parameter for name, parameter in named_parameters if roles[name] == "matrix"]
@@ -75,7 +76,7 @@ def build(
                 lr=learning_rate * options.adamw_rate,
                 betas=options.betas,
                 eps=options.eps,
-                fused=device.type in FUSED_DEVICES,
+                fused=fuses_optimizers(device),
             )
         )
     return Pair(optimizers)

@@ -89,5 +89,6 @@ class EventFile:
 
 def _next_name(folder: Path) -> str:
     """Readers take files in the order of their names: a time, which here never stands still."""
-    taken = [int(file.name[len(_PREFIX) :].split(".")[0]) for file in folder.glob(f"{_PREFIX}*")]
-    return f"{_PREFIX}{max([int(time.time()), *(number + 1 for number in taken)]):010d}.dit-run"
+    times = [file.name.removeprefix(_PREFIX).partition(".")[0] for file in folder.glob(f"{_PREFIX}*")]
+    latest = max((int(taken) for taken in times if taken.isdecimal()), default=0)
+    return f"{_PREFIX}{max(int(time.time()), latest + 1):010d}.dit-run"

@@ -53,6 +53,7 @@ def test_keys_are_words_whatever_they_look_like() -> None:
         ("a: 1\n\tb: 2\n", "syntax", "c.yaml:2:1"),
         ("a: [1\n", "syntax", "c.yaml:1:4"),
         ("é: [\x07]\n", "control-character", "c.yaml:1:5"),
+        ('a: "x\\0y"\n', "control-character", "c.yaml:1:4"),
         ("ok: 1\nname: é".encode("latin-1"), "not-utf-8", "c.yaml:2:7"),
         ("a: 1\n".encode("utf-16"), "not-utf-8", "c.yaml:1:1"),
         (b"#" * (MAX_BYTES + 1), "too-large", "c.yaml:1:1"),

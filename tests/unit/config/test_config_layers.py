@@ -148,3 +148,11 @@ def test_a_config_missing_from_configs_is_the_packaged_one(
     monkeypatch.chdir(tmp_path)
     config = load_config("configs/small.yaml", registry=registry)
     assert (config.training.seed, [notice.code for notice in config.notices]) == (3, ["packaged-config"])
+
+
+@pytest.mark.parametrize(
+    ("base", "reason"), [("/dev/zero", "it is no file"), (".", "it is a folder"), ("x" * 300, "File name too long")]
+)
+def test_only_files_are_read(problems: Callable[..., list[Problem]], base: str, reason: str) -> None:
+    (problem,) = problems(f"extends: {base}\n")
+    assert problem.message == f"cannot read {base}: {reason}"

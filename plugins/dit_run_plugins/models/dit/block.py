@@ -50,6 +50,7 @@ class Block(nn.Module):
 
     def _modulations(self, condition: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Six tensors [n, 1, d]."""
-        if self.modulation is not None:
-            return self.modulation(condition).to(dtype)[:, None].chunk(6, dim=-1)
-        return (condition + self.table).to(dtype).chunk(6, dim=1)
+        if self.table is not None:
+            return torch.chunk((condition + self.table).to(dtype), 6, dim=1)
+        assert self.modulation is not None
+        return torch.chunk(self.modulation(condition).to(dtype)[:, None], 6, dim=-1)

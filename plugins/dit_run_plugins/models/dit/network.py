@@ -48,8 +48,9 @@ class Network(nn.Module):
 
     def _run(self, block: nn.Module, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
         if self.options.gradient_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpoint(block, *states, use_reentrant=False)
-        out: Tensor = block(*states)
+            out: Tensor = checkpoint(block, *states, use_reentrant=False)
+        else:
+            out = block(*states)
         return out
 
     def _positioned(self, x: Tensor, rows: int, columns: int) -> Tensor:
@@ -68,15 +69,18 @@ class Network(nn.Module):
 
     def _pixels(self, patches: Tensor, rows: int, columns: int) -> Tensor:
         """[n, patches, c · patch²] to [n, c, h, w]."""
-        return F.pixel_shuffle(patches.transpose(1, 2).unflatten(2, (rows, columns)), self.patch_size)
+        grid = patches.transpose(1, 2).reshape(len(patches), -1, rows, columns)
+        return F.pixel_shuffle(grid, self.patch_size)
 
     def _initialise(self) -> None:
-        """Xavier-uniform weights and zero biases; zero where something must begin without effect."""
+        """Xavier-uniform weights, zero biases; zero where something must begin without effect."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        starts_at_zero = [self.output, self.output_modulation]
-        starts_at_zero += [block.modulation for block in self.blocks if block.modulation is not None]
-        for layer in starts_at_zero:
-            nn.init.zeros_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(self.output_modulation.weight)
+        for block in self.blocks:
+            if isinstance(block.modulation, nn.Linear):
+                nn.init.zeros_(block.modulation.weight)

@@ -1,0 +1,74 @@
+"""What is done one way on one kind of device and another way on others: all such choices, in one place."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Flag",
+    "encoding_chunks",
+    "fuses_optimizers",
+    "move",
+    "multiplies_attention",
+    "pins_memory",
+    "seed_generators",
+]
+
+
+def fuses_optimizers(device: torch.device) -> bool:
+    """Whether torch's optimizers have kernels here that update everything at once."""
+    return device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def pins_memory(device: torch.device) -> bool:
+    """Whether batches are loaded into memory from which they are copied while the device works."""
+    return device.type == "cuda"
+
+
+def multiplies_attention(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether attention is three products rather than torch's fused kernel, which on a CPU in bfloat16 is several times
+    slower."""
+    return device.type == "cpu" and dtype is torch.bfloat16
+
+
+def encoding_chunks(device: torch.device) -> tuple[int, int]:
+    """How many pictures and captions are encoded at a time. Fixed, because results may depend on it in the last bits;
+    1 on a CPU, where cached and uncached runs then agree bit for bit."""
+    return (1, 1) if device.type == "cpu" else (16, 64)
+
+
+def seed_generators(device: torch.device, seed: int) -> None:
+    """Seed the generators that work on this device and on the CPU, as torch.manual_seed does, which seeds all there are
+    and takes a hundred times as long."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        module = torch.get_device_module(device)
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
+
+
+def move(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, without waiting for what the device is at: it would finish that first if it
+    copied from memory that is not pinned."""
+    if pins_memory(device) and not values.is_pinned():
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
+
+
+class Flag:
+    """A device's truth value on its way to the host. Asking for it waits for what the device was given before it, and
+    not for what came after."""
+
+    def __init__(self, value: Tensor) -> None:
+        """``value``: bool, without dimensions."""
+        self.late = value.device.type == "cuda"
+        """Whether asking at once would wait for the device."""
+        self._value = value.to("cpu", non_blocking=True) if self.late else value
+        self._copied = torch.cuda.Event() if self.late else None
+        if self._copied is not None:
+            self._copied.record()
+
+    def __bool__(self) -> bool:
+        if self._copied is not None:
+            self._copied.synchronize()
+        return bool(self._value)

@@ -1,0 +1,38 @@
+"""Pytest fixtures for plugin tests. Opt in with ``pytest_plugins = ["dit_run.testing.fixtures"]`` in conftest.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dit_run import registry as registry_module
+from dit_run.registry import Registry
+from dit_run.testing.tiny import TinyRun, run_tiny
+
+__all__ = ["empty_registry", "run_config"]
+
+
+@pytest.fixture
+def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """A registry without plugins; while the test runs, discovery finds none, the built-in ones included."""
+    monkeypatch.setattr(registry_module, "_found", lambda: iter(()))
+    return Registry()
+
+
+@pytest.fixture
+def run_config(tmp_path: Path) -> Callable[..., TinyRun]:
+    """``run_config(yaml, **files)``: a two-step training on tiny parts with this config laid over them.
+
+    ``files`` are written beside the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Gives a
+    :class:`dit_run.testing.tiny.TinyRun`: errors, run folder and metrics.
+    """
+    count = 0
+
+    def run(yaml: str = "", **files: str | bytes) -> TinyRun:
+        nonlocal count
+        count += 1
+        return run_tiny(tmp_path / f"tiny-{count}", yaml, files)
+
+    return run

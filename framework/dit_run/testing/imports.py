@@ -1,0 +1,24 @@
+"""What importing a plugin imports."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+
+from dit_run.hookspecs import ENTRY_POINT_GROUP
+from dit_run.offers import load_offers
+from dit_run.plugin_files import PluginFile
+
+__all__ = ["HEAVY", "heavy_imports"]
+
+HEAVY = ("torch", "transformers", "diffusers", "numpy", "PIL")
+"""What listing plugins and checking configs must not wait for."""
+
+
+def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
+    """Those of :data:`HEAVY` that this process has after it loaded a plugin and what its rules name."""
+    load = file.load if file else EntryPoint("checked", source, ENTRY_POINT_GROUP).load
+    components, _ = load_offers(load)
+    for rule in (rule for component in components for rule in component.rules):
+        __import__(rule.partition(":")[0])
+    return [name for name in HEAVY if name in sys.modules]

@@ -1,0 +1,106 @@
+"""What a metric must be."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dit_run.components import Component, Kind
+from dit_run.protocols import Metric
+from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.tiny import tiny_config
+
+__all__ = ["CHECKS", "check_metric"]
+
+_MOST = 8
+_SIDE = 32
+
+
+def check_metric(component: Component | str | Path, **options: Any) -> None:
+    """Test a metric with these options on a few pictures of noise.
+
+    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
+    and InputError as the factory does.
+    """
+    check_all(Subject.of(Kind.METRIC, component, options), CHECKS)
+
+
+def _references(count: int) -> list[tuple[Image.Image, str]]:
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (count, _SIDE, _SIDE, 3), dtype=np.uint8)
+    return [(Image.fromarray(picture), f"picture {index}") for index, picture in enumerate(pixels)]
+
+
+def _make(subject: Subject) -> Metric:
+    with tempfile.TemporaryDirectory() as folder:
+        metric = subject.make(config=tiny_config(Path(folder), {}), references=_references)
+    for method in ("prompts", "score"):
+        subject.expect(
+            callable(getattr(metric, method, None)),
+            f"{type(metric).__name__} has no method {method}(); see dit_run.protocols.Metric",
+        )
+    count = subject.attribute(metric, "count", int, "Metric")
+    subject.expect(count > 0, f"Metric.count is {count}; it says how many pictures are scored, at least 1")
+    return metric  # type: ignore[no-any-return]
+
+
+def _prompts(metric: Metric) -> list[str]:
+    count = min(metric.count, _MOST)
+    wanted = metric.prompts(count)
+    return [caption for _, caption in _references(count)] if wanted is None else list(wanted)
+
+
+def names_its_prompts(subject: Subject) -> None:
+    """As many strings as are asked for, the same again, or None."""
+    metric, other = _make(subject), _make(subject)
+    count = min(metric.count, _MOST)
+    prompts = metric.prompts(count)
+    if prompts is None:
+        return
+    subject.expect(
+        len(prompts) == count and all(isinstance(prompt, str) for prompt in prompts),
+        f"prompts({count}) returned {len(prompts)} items; return {count} strings, or None for held-out captions",
+    )
+    subject.expect(
+        list(prompts) == list(other.prompts(count) or ()),
+        f"prompts({count}) differ when the metric is built again; draw nothing, scores of two runs must compare",
+    )
+
+
+def scores_pictures(subject: Subject) -> None:
+    """Finite named numbers, the same for the same pictures, which stay as they are."""
+    metric = _make(subject)
+    prompts = _prompts(metric)
+    images = [picture for picture, _ in _references(len(prompts))]
+    before = [picture.tobytes() for picture in images]
+    scores, again = metric.score(images, prompts), _make(subject).score(images, prompts)
+    _expect_numbers(subject, scores)
+    for name in scores:
+        subject.expect(
+            again.get(name) == scores[name],
+            f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same pictures; "
+            "draw nothing at random",
+        )
+    subject.expect(
+        [picture.tobytes() for picture in images] == before, "score() changed a picture; work on a copy of it"
+    )
+
+
+def _expect_numbers(subject: Subject, scores: object) -> None:
+    if not isinstance(scores, Mapping):
+        subject.fail(f"score() returned {type(scores).__name__}; return a mapping of names to floats")
+    subject.expect(bool(scores), "score() returned nothing; return at least one named number")
+    for name, value in scores.items():
+        subject.expect(
+            isinstance(name, str) and isinstance(value, float | int) and math.isfinite(value),
+            f"score {name!r} is {value!r}; return a finite Python float",
+        )
+
+
+CHECKS: tuple[Check, ...] = (names_its_prompts, scores_pictures)

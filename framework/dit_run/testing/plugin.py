@@ -1,0 +1,283 @@
+"""What every plugin must be, whatever it offers."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+
+from dit_run.components import Component
+from dit_run.factories import RUNTIME, resolve
+from dit_run.options import Option, documentation, options_of, plain, schema_of, summary
+from dit_run.problems import ConfigError, DitRunError, InputError
+from dit_run.registry import Origin, Plugin, Registry, discover
+from dit_run.testing.contract import ContractError, Subject, check_all, neutral
+from dit_run.testing.contracts import CONTRACTS
+from dit_run.testing.imports import heavy_imports
+from dit_run.testing.process import OtherProcess, elsewhere
+from dit_run.testing.reads import recorded
+from dit_run.testing.tiny import tiny_config
+
+__all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant", "reads_every_option"]
+
+
+def check_plugin(
+    name: str | Path,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    conditional: Sequence[str] = (),
+) -> None:
+    """Test what every plugin must be: light to import, documented, with valid defaults, factories and rules that
+    resolve, and no option without effect.
+
+    ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives for components
+    whose options must be written their values: ``{"dataset.csv": {"path": "…"}}``; ``conditional`` names options that
+    only other values than the defaults lead to: ``["optimizer.lion.eps"]``. Raises ContractError with all that is
+    wrong.
+    """
+    faults = []
+    for check in _checks(name, options or {}, conditional):
+        try:
+            check()
+        except ContractError as error:
+            faults.append(str(error))
+    if faults:
+        raise ContractError("\n".join(faults))
+
+
+def _checks(
+    name: str | Path, options: Mapping[str, Mapping[str, Any]], conditional: Sequence[str]
+) -> Iterator[Callable[[], None]]:
+    for plugin, components in meant(name):
+        yield from (partial(check, plugin) for check in PLUGIN_CHECKS)
+        for component in components if plugin.failure is None else ():
+            yield from (partial(check, component) for check in COMPONENT_CHECKS)
+            yield partial(_dead_options, component, options.get(component.name, {}), plugin, conditional)
+
+
+def _dead_options(component: Component, values: Mapping[str, Any], plugin: Plugin, conditional: Sequence[str]) -> None:
+    with contextlib.suppress(InputError):
+        registry = Registry((plugin,))
+        subject = Subject.of(component.kind, component, values, registry)
+        if plugin.file is not None:
+            subject = replace(subject, files=registry.files)
+        reads_every_option(subject, conditional)
+
+
+def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plugin, tuple[Component, ...]]]:
+    """The plugins that an entry point, a distribution, a module, a type or a file means, with the components meant.
+
+    Raises InputError where there is none.
+    """
+    registry = discover() if registry is None else registry
+    if isinstance(name, Path) or name.endswith(".py"):
+        plugin = registry.with_file(Path(name)).plugins[-1]
+        return [(plugin, plugin.components)]
+    found = [(plugin, plugin.components) for plugin in registry.plugins if _names(plugin, name)]
+    if found:
+        return found
+    for plugin in registry.plugins:
+        components = tuple(c for c in plugin.components if name in (c.name, c.type))
+        if components and plugin in registry.rivals(components[0].kind, components[0].type):
+            found.append((plugin, components))
+    if not found:
+        names = ", ".join(plugin.name for plugin in registry.plugins)
+        raise InputError(f"{name!r} is no plugin, distribution, component or file here; the plugins are {names}")
+    return found
+
+
+def _names(plugin: Plugin, name: str) -> bool:
+    module = plugin.source.partition(":")[0]
+    distributions = {plugin.distribution.replace("-", "_").lower()} - {""}
+    return name in (plugin.name, module, module.split(".")[0]) or name.replace("-", "_").lower() in distributions
+
+
+# ------------------------------------------------------------------------------------------------------ of a plugin
+
+
+def loads(plugin: Plugin) -> None:
+    """It loads."""
+    if plugin.failure:
+        raise ContractError(f"plugin {plugin} did not load: {plugin.failure.message}")
+
+
+def imports_light(plugin: Plugin) -> None:
+    """Importing it, and its rules, imports nothing heavy."""
+    try:
+        heavy = elsewhere(heavy_imports, plugin.source, plugin.file)
+    except OtherProcess as error:
+        raise ContractError(f"plugin {plugin} cannot be imported in a process of its own: {error}") from error
+    if heavy:
+        raise ContractError(
+            f"importing plugin {plugin} imports {' and '.join(heavy)}, which everybody who lists plugins or checks a "
+            "config waits for; import them inside the functions that need them, or in a module of their own that the "
+            "component names as 'package.module:build'"
+        )
+
+
+PLUGIN_CHECKS: tuple[Callable[[Plugin], None], ...] = (loads, imports_light)
+
+# --------------------------------------------------------------------------------------------------- of a component
+
+
+def is_documented(component: Component) -> None:
+    """Its options class and every option have a docstring."""
+    cls = component.options
+    if not summary(cls):
+        raise ContractError(
+            f"{component.name}: {cls.__qualname__} has no docstring; say in one line what the component does"
+        )
+    texts = documentation(cls)
+    for option in options_of(cls):
+        if not texts.get(option.name, "").strip():
+            raise ContractError(
+                f"{component.name}: option {option.name!r} has no documentation; "
+                f"write a docstring under {cls.__qualname__}.{option.name}"
+            )
+
+
+def has_a_valid_schema(component: Component) -> None:
+    """Its options are valid JSON Schema, every limit applies, and defaults keep them."""
+    schemas = schema_of(component.options, documented=True)
+    try:
+        jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
+    except jsonschema.SchemaError as error:
+        raise ContractError(f"{component.name}: its options give no valid JSON Schema: {error.message}") from error
+    for option in options_of(component.options):
+        for limit in _idle_limits(option):
+            raise ContractError(
+                f"{component.name}: the limit {limit} of option {option.name!r} does not apply to "
+                f"{option.schema['type']}; remove it"
+            )
+        if option.required:
+            continue
+        for fault in jsonschema.Draft7Validator(option.schema).iter_errors(option.default):
+            raise ContractError(
+                f"{component.name}: the default of option {option.name!r} is not valid: {fault.message}"
+            )
+
+
+_APPLIES = {
+    "minimum": ("integer", "number"),
+    "exclusiveMinimum": ("integer", "number"),
+    "maximum": ("integer", "number"),
+    "exclusiveMaximum": ("integer", "number"),
+    "multipleOf": ("integer", "number"),
+    "pattern": ("string",),
+    "minLength": ("string",),
+}
+
+
+def _idle_limits(option: Option) -> Iterator[str]:
+    for schema in (option.schema, option.schema.get("items", {})):
+        kinds = schema.get("type", [])
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        yield from (limit for limit, wanted in _APPLIES.items() if limit in schema and not set(wanted) & set(kinds))
+
+
+def has_a_factory(component: Component) -> None:
+    """Its factory resolves, and asks only for what its kind gets."""
+    factory = _resolved(component, "factory", component.factory)
+    parameters = list(inspect.signature(factory).parameters.values())
+    if not parameters:
+        raise ContractError(f"{component.name}: its factory takes no argument; write def build(options, ...)")
+    known = RUNTIME[component.kind]
+    for parameter in parameters[1:]:
+        needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_KEYWORD,
+            parameter.VAR_POSITIONAL,
+        )
+        if needed and parameter.name not in known:
+            raise ContractError(
+                f"{component.name}: its factory asks for {parameter.name!r}; the runtime keywords of kind "
+                f"{component.kind} are {', '.join(known) or 'none'}"
+            )
+
+
+def has_rules_that_work(component: Component) -> None:
+    """Its rules resolve, and give problems and adjustments for a config that chooses it."""
+    for rule in component.rules:
+        _resolved(component, "rule", rule)
+    with contextlib.suppress(InputError), tempfile.TemporaryDirectory() as folder:
+        _configured(Subject(component, component.options()) if _complete(component) else None, Path(folder))
+
+
+def _complete(component: Component) -> bool:
+    return not any(option.required for option in options_of(component.options))
+
+
+def _configured(subject: Subject | None, folder: Path) -> None:
+    """Load a config that chooses the component, which runs its rules."""
+    if subject is None:
+        return
+    component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
+    plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
+    registry = Registry((*discover(third_party=False).plugins, plugin))
+    try:
+        tiny_config(folder, {component.kind.section: [values] if component.kind.listed else values}, registry)
+    except ConfigError as error:
+        for problem in error.problems:
+            if problem.code == "rule-failed":
+                raise ContractError(f"{component.name}: {problem.message}") from error
+
+
+def _resolved(component: Component, role: str, reference: str | Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        return resolve(reference)
+    except Exception as error:
+        raise ContractError(
+            f"{component.name}: its {role} {reference!r} does not resolve: {type(error).__name__}: {error}"
+        ) from error
+
+
+COMPONENT_CHECKS: tuple[Callable[[Component], None], ...] = (
+    is_documented,
+    has_a_valid_schema,
+    has_a_factory,
+    has_rules_that_work,
+)
+
+# ------------------------------------------------------------------------------------------------------ dead options
+
+
+def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
+    """Every option is read by the factory, what it makes, or a rule."""
+    component = subject.component
+    excused = {name.removeprefix(f"{component.name}.") for name in conditional}
+    with recorded(component.options) as seen:
+        for variant in _variants(subject):
+            unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
+            if not unread:
+                return
+            _use(variant)
+    unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
+    if unread:
+        raise ContractError(
+            f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
+            f"(an option that only other values lead to is named in conditional=['{component.name}.{unread[0]}'])"
+        )
+
+
+def _variants(subject: Subject) -> Iterator[Subject]:
+    """With the options given; then with each other choice of each option that has a few."""
+    yield subject
+    for option in options_of(subject.component.options):
+        choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
+        for choice in choices:
+            if choice != getattr(subject.options, option.name):
+                yield replace(subject, options=replace(subject.options, **{option.name: choice}))
+
+
+def _use(subject: Subject) -> None:
+    """Make it and do with it what its contract does, whether it keeps it or not."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ContractError, DitRunError):
+        _configured(subject, Path(folder))
+    with neutral(), contextlib.suppress(Exception):
+        check_all(subject, CONTRACTS[subject.component.kind])

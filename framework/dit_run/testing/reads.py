@@ -1,0 +1,42 @@
+"""Which options a plugin reads."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from dit_run.options import options_of
+
+__all__ = ["recorded"]
+
+_GENERATED = "<string>"
+"""The file that dataclasses name for the methods that they write."""
+
+
+@contextlib.contextmanager
+def recorded(cls: type) -> Iterator[set[str]]:
+    """The names of the options of a class that are read meanwhile by anything but the core and the dataclass itself.
+
+    What reads ``vars(options)`` reads all.
+    """
+    names = {option.name for option in options_of(cls)}
+    seen: set[str] = set()
+
+    def read(self: Any, name: str) -> Any:
+        if (name in names or name == "__dict__") and _counts(sys._getframe(1)):
+            seen.update(names if name == "__dict__" else {name})
+        return object.__getattribute__(self, name)
+
+    cls.__getattribute__ = read  # type: ignore[method-assign, assignment]
+    try:
+        yield seen
+    finally:
+        del cls.__getattribute__  # type: ignore[attr-defined]
+
+
+def _counts(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return frame.f_code.co_filename != _GENERATED and module.split(".")[0] != "dit_run"

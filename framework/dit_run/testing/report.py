@@ -1,0 +1,86 @@
+"""The contract tests as a report: what ``dit-run plugins check`` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from dit_run.components import Component
+from dit_run.config.document import parse, read_source
+from dit_run.config.nodes import plain
+from dit_run.problems import ConfigError, InputError
+from dit_run.registry import Plugin, Registry
+from dit_run.testing.contract import Check, ContractError, Subject, check_all
+from dit_run.testing.contracts import CONTRACTS
+from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, meant, reads_every_option
+
+__all__ = ["Finding", "check"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One promise, and whether it is kept."""
+
+    state: Literal["ok", "FAIL", "not run"]
+    subject: str
+    text: str
+
+
+def check(name: str, given: Sequence[str], registry: Registry) -> list[Finding]:
+    """Every promise of the plugins and components that ``name`` means, with ``option=value`` for their factories.
+
+    Raises InputError for what is not there.
+    """
+    values = _values(given)
+    findings: list[Finding] = []
+    for plugin, components in meant(name, registry):
+        findings += [_finding(f"plugin {plugin.name}", check, plugin) for check in PLUGIN_CHECKS]
+        for component in components if plugin.failure is None else ():
+            findings += _component(component, values, plugin)
+    return findings
+
+
+def _values(given: Sequence[str]) -> Mapping[str, Any]:
+    """``option=value`` arguments as a config would read them."""
+    lines = ["{}" if not given else ""] + [": ".join(word.split("=", 1)) for word in given]
+    source, problems = read_source("\n".join(lines).encode(), "command line", Path())
+    node, more = parse(source)
+    if problems or more or node is None:
+        raise ConfigError([*problems, *more])
+    values = plain(node)
+    assert isinstance(values, dict)
+    return values
+
+
+def _component(component: Component, values: Mapping[str, Any], plugin: Plugin) -> Iterator[Finding]:
+    yield from (_finding(component.name, check, component) for check in COMPONENT_CHECKS)
+    try:
+        subject = Subject.of(component.kind, component, values)
+        subject = replace(subject, files=Registry((plugin,)).files)
+        for check in CONTRACTS[component.kind]:
+            yield _finding(component.name, partial(_one, check), subject, check.__doc__)
+        yield _finding(component.name, reads_every_option, subject)
+    except InputError as error:
+        help_ = f"say with what to check it: dit-run plugins check {component.name} option=value"
+        yield Finding("not run", component.name, f"{error}; {help_}")
+
+
+def _one(check: Check, subject: Subject) -> None:
+    check_all(subject, [check])
+
+
+def _finding(name: str, check: Callable[[Any], None], subject: Any, text: str | None = None) -> Finding:
+    """The promise, or how it is broken. Raises InputError where the factory does."""
+    promise = (text or check.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    try:
+        check(subject)
+    except ContractError as error:
+        return Finding("FAIL", name, str(error).removeprefix(f"{name}: "))
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+        return Finding("FAIL", name, f"{promise}: {type(error).__name__}: {error}")
+    return Finding("ok", name, promise)

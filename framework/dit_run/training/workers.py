@@ -1,0 +1,122 @@
+"""Loading processes: started alike everywhere, told apart from the data's own errors, never left behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from dit_run.problems import DitRunError
+from dit_run.processes import TIMEOUT_SECONDS
+from dit_run.signals import ignore_signals
+
+__all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
+
+_PRELOADED = ["dit_run.training.batches", "dit_run.data.images"]
+
+
+class LoadingFailed(DitRunError):
+    """A loading process was killed, or answers no more."""
+
+
+class Attempting:
+    """A dataset of batches whose DitRunError travels as a value: raised there, it would arrive with a traceback."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitems__(self, positions: list[int]) -> Any:
+        try:
+            return self._batches.__getitems__(positions)
+        except DitRunError as error:
+            return error
+
+
+def worker_context() -> Any:
+    """Processes forked from one that has imported all they need and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def begin_worker(worker: int) -> None:
+    """The first call in a loading process."""
+    ignore_signals()
+    torch.set_num_threads(1)
+
+
+def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
+    """What the loader's processes give, until it ends, fails or is closed; then none of them is left.
+
+    Raises LoadingFailed where one was killed, or was silent for half an hour (or the seconds in the environment
+    variable DIT_RUN_TIMEOUT).
+    """
+    others = set(multiprocessing.active_children())
+    watchdog = _Watchdog(float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS)), others)
+    iterator = iter(loader)
+    try:
+        while (batch := watchdog.watch(iterator)) is not None:
+            if isinstance(batch, DitRunError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise LoadingFailed(
+            f"{watchdog.verdict or 'a loading process was killed, perhaps for want of memory'}. The same command "
+            "continues from the last checkpoint; with training.num_workers=0 loading runs in the training process"
+        ) from error
+    finally:
+        watchdog.end()
+        _kill(others)
+
+
+class _Watchdog:
+    """A thread that kills loading processes which let the training process wait too long: their loader then fails,
+    while it would wait for a frozen one for ever."""
+
+    def __init__(self, seconds: float, others: set[BaseProcess]) -> None:
+        self.verdict = ""
+        self._seconds = seconds
+        self._others = others
+        self._waiting_since: float | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def watch(self, iterator: Iterator[Any]) -> Any:
+        """The next batch; None at the end."""
+        self._waiting_since = time.monotonic()
+        try:
+            return next(iterator, None)
+        finally:
+            self._waiting_since = None
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(min(self._seconds / 4, 10.0)):
+            since = self._waiting_since
+            if since is not None and time.monotonic() - since > self._seconds:
+                self.verdict = f"no loading process answered for {self._seconds:g} seconds"
+                _kill(self._others)
+
+
+def _kill(others: set[BaseProcess]) -> None:
+    """Loading processes ignore what a launcher sends, and a frozen one everything but this."""
+    for process in multiprocessing.active_children():
+        if process not in others:
+            process.kill()
+            process.join()

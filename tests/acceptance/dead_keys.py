@@ -1,0 +1,247 @@
+"""For every option of every built-in: how to change it so that a tiny run must change, or why it is not seen there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["CHANGES", "ELSEWHERE", "SETTINGS", "Change"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """An argument that changes one option, and arguments for both runs under which it matters."""
+
+    argument: str
+    given: tuple[str, ...] = ()
+    refused: bool = False
+    """Whether its effect is that the run is refused, by name."""
+
+
+def _change(argument: str, *given: str) -> Change:
+    return Change(argument, given)
+
+
+def _refused(argument: str, *given: str) -> Change:
+    return Change(argument, given, refused=True)
+
+
+SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "dataset.shapes": (),
+    "dataset.custom": ("data={type: custom, dataset_path: custom}",),
+    "dataset.coco": ("data={type: coco, dataset_path: coco}",),
+    "dataset.cub": ("data={type: cub, dataset_path: cub}",),
+    "text_encoder.words": (),
+    "text_encoder.clip": ("text_encoder={type: clip, pretrained_model_name: clip}",),
+    "vae.identity": (),
+    "vae.autoencoder_kl": (
+        "vae={type: autoencoder_kl, pretrained_model_name: kl}",
+        "model={in_channels: 4, out_channels: 4, patch_size: 2}",
+    ),
+    "vae.autoencoder_tiny": (
+        "vae={type: autoencoder_tiny, pretrained_model_name: taesd}",
+        "model={in_channels: 4, out_channels: 4, patch_size: 2}",
+    ),
+    "model.dit": (),
+    "model.pixart": (
+        "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, in_channels: 3, "
+        "out_channels: 3, dropout: 0.1, sample_size: 16}",
+    ),
+    "scheduler.ddpm": ("scheduler.type=ddpm",),
+    "scheduler.flow_matching": (),
+    "optimizer.adamw": (),
+    "optimizer.muon": ("optimizer.type=muon",),
+    "lr_scheduler.constant": (),
+    "lr_scheduler.cosine": ("lr_scheduler={type: cosine, warmup_steps: 2}",),
+    "lr_scheduler.linear": ("lr_scheduler={type: linear, warmup_steps: 2}",),
+    "lr_scheduler.warmup_stable_decay": (
+        "lr_scheduler={type: warmup_stable_decay, warmup_steps: 2, decay_share: 0.5}",
+    ),
+    "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
+    "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
+}
+"""Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
+
+DRAWN = "sampling.every_n_steps=3"
+_SKIP = "data.on_bad_sample=skip"
+PHOTOS = ("data={type: custom, dataset_path: custom}", DRAWN)
+CACHED = ("text_encoder={type: clip, pretrained_model_name: clip}",)
+EVERY_EPOCH = ("training.max_steps=null", "training.num_epochs=1")
+
+CHANGES: Mapping[str, Change] = {
+    # data, for every type
+    "data.image_size": _change("data.image_size=24"),
+    "data.num_samples": _change("data.num_samples=20"),
+    "data.train_split": _change("data.train_split=0.5"),
+    "data.random_flip": _change("data.random_flip=true"),
+    "data.crop": _change("data.crop=random", *PHOTOS),
+    "data.on_bad_sample": _refused("data.on_bad_sample=error", "data={type: custom, dataset_path: broken}", _SKIP),
+    "data.alpha_background": _change("data.alpha_background=black", *PHOTOS),
+    "dataset.shapes.seed": _change("data.seed=1"),
+    "dataset.shapes.size": _change("data.size=50"),
+    "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),
+    "dataset.custom.dataset_path": _change("data.dataset_path=custom2"),
+    "dataset.coco.dataset_path": _change("data.dataset_path=coco2"),
+    "dataset.coco.subsets": _change("data.subsets=[val2017]"),
+    "dataset.cub.dataset_path": _change("data.dataset_path=cub2"),
+    # text encoders, VAEs
+    "text_encoder.clip.pretrained_model_name": _change("text_encoder.pretrained_model_name=clip2"),
+    "text_encoder.clip.revision": _change(
+        "text_encoder.revision=other", "text_encoder.pretrained_model_name=tiny/clip"
+    ),
+    "vae.autoencoder_kl.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/kl"),
+    "vae.autoencoder_tiny.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/taesd"),
+    "text_encoder.words.width": _change("text_encoder.width=12"),
+    "text_encoder.words.num_layers": _change("text_encoder.num_layers=2"),
+    "text_encoder.words.num_heads": _change("text_encoder.num_heads=4"),
+    "text_encoder.words.buckets": _change("text_encoder.buckets=32"),
+    "text_encoder.words.max_length": _change("text_encoder.max_length=3"),
+    "vae.autoencoder_kl.pretrained_model_name": _change("vae.pretrained_model_name=kl2"),
+    "vae.autoencoder_tiny.pretrained_model_name": _change("vae.pretrained_model_name=taesd2"),
+    # models
+    "model.dit.hidden_size": _change("model.hidden_size=24"),
+    "model.dit.num_layers": _change("model.num_layers=2"),
+    "model.dit.num_heads": _change("model.num_heads=1"),
+    "model.dit.patch_size": _change("model.patch_size=2"),
+    "model.dit.in_channels": _refused("model.in_channels=4"),
+    "model.dit.out_channels": _refused("model.out_channels=4"),
+    "model.dit.attention_head_dim": _refused("model.attention_head_dim=4"),
+    "model.dit.mlp_ratio": _change("model.mlp_ratio=2.0"),
+    "model.dit.dropout": _change("model.dropout=0.4"),
+    "model.dit.norm": _change("model.norm=layernorm"),
+    "model.dit.qk_norm": _change("model.qk_norm=false"),
+    "model.dit.mlp": _change("model.mlp=gelu"),
+    "model.dit.positions": _change("model.positions=sincos"),
+    "model.dit.modulation": _change("model.modulation=adaln_zero"),
+    "model.dit.pooled_text": _change("model.pooled_text=false"),
+    "model.dit.null_condition": _change("model.null_condition=encoded", "training.caption_dropout=0.5"),
+    "model.pixart.hidden_size": _change("model.hidden_size=24"),
+    "model.pixart.num_layers": _change("model.num_layers=2"),
+    "model.pixart.num_heads": _change("model.num_heads=1"),
+    "model.pixart.patch_size": _change("model.patch_size=2"),
+    "model.pixart.in_channels": _refused("model.in_channels=4"),
+    "model.pixart.out_channels": _refused("model.out_channels=4"),
+    "model.pixart.attention_head_dim": _refused("model.attention_head_dim=4"),
+    "model.pixart.dropout": _change("model.dropout=0.4"),
+    "model.pixart.sample_size": _change("model.sample_size=32"),
+    # schedulers
+    "scheduler.ddpm.num_train_timesteps": _change("scheduler.num_train_timesteps=100"),
+    "scheduler.ddpm.beta_start": _change("scheduler.beta_start=0.002"),
+    "scheduler.ddpm.beta_end": _change("scheduler.beta_end=0.02"),
+    "scheduler.ddpm.beta_schedule": _change("scheduler.beta_schedule=linear"),
+    "scheduler.ddpm.prediction_type": _change("scheduler.prediction_type=v_prediction"),
+    "scheduler.ddpm.zero_terminal_snr": _change(
+        "scheduler.zero_terminal_snr=true", "scheduler.prediction_type=v_prediction"
+    ),
+    "scheduler.ddpm.min_snr_gamma": _change("scheduler.min_snr_gamma=1.0"),
+    "scheduler.flow_matching.prediction_type": _change("scheduler.prediction_type=sample"),
+    "scheduler.flow_matching.timestep_sampling": _change("scheduler.timestep_sampling=uniform"),
+    "scheduler.flow_matching.logit_mean": _change("scheduler.logit_mean=1.0"),
+    "scheduler.flow_matching.logit_std": _change("scheduler.logit_std=0.5"),
+    "scheduler.flow_matching.shift": _change("scheduler.shift=3.0"),
+    # optimizers, learning rates
+    "optimizer.adamw.weight_decay": _change("optimizer.weight_decay=0.5"),
+    "optimizer.adamw.betas": _change("optimizer.betas=[0.5, 0.9]"),
+    "optimizer.adamw.eps": _change("optimizer.eps=0.1"),
+    "optimizer.muon.weight_decay": _change("optimizer.weight_decay=0.5"),
+    "optimizer.muon.momentum": _change("optimizer.momentum=0.5"),
+    "optimizer.muon.nesterov": _change("optimizer.nesterov=false"),
+    "optimizer.muon.ns_steps": _change("optimizer.ns_steps=2"),
+    "optimizer.muon.adamw_rate": _change("optimizer.adamw_rate=0.1"),
+    "optimizer.muon.betas": _change("optimizer.betas=[0.5, 0.9]"),
+    "optimizer.muon.eps": _change("optimizer.eps=0.1"),
+    "lr_scheduler.constant.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
+    "lr_scheduler.cosine.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
+    "lr_scheduler.linear.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
+    "lr_scheduler.warmup_stable_decay.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
+    "lr_scheduler.warmup_stable_decay.decay_share": _change("lr_scheduler.decay_share=0.2"),
+    "lr_scheduler.warmup_stable_decay.decay_shape": _change("lr_scheduler.decay_shape=linear"),
+    # training
+    "training.output_dir": _change("training.output_dir=elsewhere"),
+    "training.seed": _change("training.seed=1"),
+    "training.batch_size": _change("training.batch_size=3"),
+    "training.gradient_accumulation_steps": _change("training.gradient_accumulation_steps=2"),
+    "training.learning_rate": _change("training.learning_rate=0.01"),
+    "training.num_epochs": _change(
+        "training.num_epochs=2", "data.size=10", "training.max_steps=null", *EVERY_EPOCH[1:]
+    ),
+    "training.max_steps": _change("training.max_steps=4"),
+    "training.save_every_n_epochs": _change("training.save_every_n_epochs=1", "data.size=10"),
+    "training.save_steps": _change("training.save_steps=2"),
+    "training.save_total_limit": _change("training.save_total_limit=2", "training.save_steps=1"),
+    "training.logging_steps": _change("training.logging_steps=2"),
+    "training.mixed_precision": _change("training.mixed_precision=bf16"),
+    "training.max_grad_norm": _change("training.max_grad_norm=0.1"),
+    "training.use_ema": _change("training.use_ema=false"),
+    "training.ema_decay": _change("training.ema_decay=0.1"),
+    "training.ema_warmup": _change("training.ema_warmup=0.1"),
+    "training.caption_dropout": _change("training.caption_dropout=0.6"),
+    "training.init_from": _change("training.init_from=earlier"),
+    "training.device": _refused("training.device=cuda:99"),
+    "training.num_threads": _change("training.num_threads=2"),
+    "training.deterministic": _change("training.deterministic=true"),
+    "training.elastic_exact": _refused("training.elastic_exact=true", "training.gradient_accumulation_steps=3"),
+    # sampling, validation
+    "sampling.every_n_steps": _change("sampling.every_n_steps=2", DRAWN),
+    "sampling.prompts": _change("sampling.prompts=[a small red circle on a black background]", DRAWN),
+    "sampling.num_images": _change("sampling.num_images=2", DRAWN),
+    "sampling.sampler": _change("sampling.sampler=ddpm", DRAWN, "scheduler.type=ddpm"),
+    "sampling.steps": _change("sampling.steps=3", DRAWN),
+    "sampling.guidance_scale": _change("sampling.guidance_scale=6.0", DRAWN),
+    "sampling.guidance_rescale": _change("sampling.guidance_rescale=1.0", DRAWN),
+    "sampling.guidance_interval": _change("sampling.guidance_interval=[0.0, 0.4]", DRAWN),
+    "sampling.seed": _change("sampling.seed=1", DRAWN),
+    "validation.every_n_steps": _change("validation.every_n_steps=2"),
+    "validation.num_samples": _change("validation.num_samples=3"),
+    "validation.timestep_bins": _change("validation.timestep_bins=2"),
+    "validation.metrics_every_n_steps": _change(
+        "validation.metrics_every_n_steps=3", "metrics=[{type: shapes, count: 2}]"
+    ),
+    # the cache
+    "cache.mode": _change("cache.mode=off", *CACHED),
+    "cache.dir": _change("cache.dir=kept", *CACHED),
+}
+
+ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "vae.autoencoder_kl.use_slicing": (
+        "less memory, the same latents and pictures",
+        "tests/plugins/test_autoencoder_kl.py::test_slicing_passes_one_image_at_a_time",
+    ),
+    "vae.autoencoder_tiny.use_slicing": (
+        "less memory, the same latents and pictures",
+        "tests/plugins/test_autoencoder_tiny.py::test_slices_pass_one_image_at_a_time",
+    ),
+    "model.dit.gradient_checkpointing": (
+        "less memory, the same gradients",
+        "tests/plugins/test_dit.py::test_gradient_checkpointing_changes_no_gradient",
+    ),
+    "model.pixart.gradient_checkpointing": (
+        "less memory, the same gradients",
+        "tests/plugins/test_pixart.py::test_gradient_checkpointing_gives_the_same_gradients",
+    ),
+    "metric.shapes.count": (
+        "pictures of a model that has learnt nothing score nothing, however many they are",
+        "tests/plugins/test_shapes.py::test_scores_of_true_pictures_are_one",
+    ),
+    "training.num_workers": (
+        "any number of workers gives the same batches",
+        "tests/unit/training/test_batches.py::test_a_batch_is_the_same_in_another_process",
+    ),
+    "training.prefetch_factor": (
+        "how early a worker begins changes no batch",
+        "tests/unit/training/test_batches.py::test_a_batch_is_the_same_in_another_process",
+    ),
+    "training.compile_model": (
+        "compiling is slow, and gives the same kind of run",
+        "tests/acceptance/test_continue.py::test_compiled_or_not_it_is_the_same_kind_of_run",
+    ),
+    "training.max_bad_steps": (
+        "a step goes bad in no healthy run",
+        "tests/acceptance/test_train.py::test_some_bad_steps_in_a_row_are_allowed",
+    ),
+    "cache.num_workers": (
+        "any number of reading processes builds the same cache",
+        "tests/unit/cache/test_cache_build.py::test_reading_processes_change_nothing",
+    ),
+}
+"""Options that leave the tiny run as it is: the reason, and the test that sees their effect."""

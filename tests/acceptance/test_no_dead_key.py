@@ -1,0 +1,206 @@
+"""No key is dead: each option of each built-in, changed alone, changes a tiny run, or says why it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_taesd
+from dead_keys import CHANGES, ELSEWHERE, SETTINGS, Change
+from PIL import Image
+from runs import CONFIG, Run
+
+from dit_run import Kind
+from dit_run.cli.main import main
+from dit_run.options import options_of
+from dit_run.registry import discover
+from dit_run.settings import COMMON_OPTIONS, SECTIONS
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TIMES = ("time", "images_per_second")
+
+
+def every_option() -> Iterator[str]:
+    """The name of each option: ``training.seed``, ``data.crop``, ``optimizer.adamw.betas``."""
+    for section, cls in SECTIONS.items():
+        yield from (f"{section}.{option.name}" for option in options_of(cls))
+    for kind, cls in COMMON_OPTIONS.items():
+        yield from (f"{kind.section}.{option.name}" for option in options_of(cls))
+    registry = discover(third_party=False)
+    for kind in Kind:
+        for component in registry.components(kind).values():
+            yield from (f"{component.name}.{option.name}" for option in options_of(component.options))
+
+
+def test_every_option_is_changed_or_excused() -> None:
+    assert sorted(every_option()) == sorted([*CHANGES, *ELSEWHERE])
+
+
+@pytest.mark.parametrize("name", list(ELSEWHERE))
+def test_what_is_seen_elsewhere_is_tested_there(name: str) -> None:
+    file, _, test = ELSEWHERE[name][1].partition("::")
+    assert f"def {test}(" in (ROOT / file).read_text()
+
+
+def test_every_built_in_takes_part() -> None:
+    registry = discover(third_party=False)
+    assert sorted(SETTINGS) == sorted(c.name for kind in Kind for c in registry.components(kind).values())
+
+
+# --------------------------------------------------------------------------------------------------------- the runs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the tiny config, two data sets of each layout, and two of each kind of weights."""
+    folder = tmp_path_factory.mktemp("dead_keys")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    for number, suffix in enumerate(["", "2"]):
+        _custom(folder / f"custom{suffix}", number)
+        _coco(folder / f"coco{suffix}", number)
+        _cub(folder / f"cub{suffix}", number)
+        tiny_clip(folder / f"clip{suffix}", seed=number)
+        tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
+        tiny_taesd(folder / f"taesd{suffix}", seed=number)
+    for name in ("clip", "kl", "taesd"):
+        _hub_cache(folder, name)
+    _custom(folder / "broken", 0)
+    (folder / "broken" / "3.png").write_bytes(b"no picture")
+    return folder
+
+
+def _hub_cache(folder: Path, name: str) -> None:
+    """What a hub's cache would hold of ``tiny/NAME``: one revision as ``main``, one as ``other``."""
+    repository = folder / "hub" / f"models--tiny--{name}"
+    (repository / "refs").mkdir(parents=True)
+    for reference, commit, source in (("main", "0" * 40, name), ("other", "1" * 40, f"{name}2")):
+        (repository / "refs" / reference).write_text(commit)
+        shutil.copytree(folder / source, repository / "snapshots" / commit)
+
+
+def _picture(path: Path, number: int, mode: str = "RGB") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.radial_gradient("L").resize((24, 16)).rotate(number * 7)
+    bands = [picture.point(lambda v, k=k: (v * (k + 2) + number * 31) % 256) for k in range(3)]
+    if mode == "RGBA":
+        bands.append(picture)
+    Image.merge(mode, bands).save(path)
+    return path.name
+
+
+def _custom(root: Path, number: int) -> None:
+    for index in range(8):
+        _picture(root / f"{index}.png", 10 * number + index, "RGBA")
+        (root / f"{index}.txt").write_text(f"picture {index} of {number}")
+
+
+def _coco(root: Path, number: int) -> None:
+    for subset in ("train2017", "val2017"):
+        images, captions = [], []
+        for index in range(6):
+            name = _picture(root / subset / f"{index:012d}.jpg", 10 * number + index)
+            images.append({"id": index, "file_name": name, "width": 24, "height": 16})
+            captions.append({"id": index, "image_id": index, "caption": f"{subset} {index} of {number}"})
+        (root / "annotations").mkdir(exist_ok=True)
+        content = json.dumps({"images": images, "annotations": captions})
+        (root / "annotations" / f"captions_{subset}.json").write_text(content)
+
+
+def _cub(root: Path, number: int) -> None:
+    base = root / "CUB_200_2011"
+    lines: dict[str, list[str]] = {name: [] for name in ("images", "image_class_labels", "train_test_split")}
+    for index in range(1, 9):
+        name = _picture(base / "images" / "001.Albatross" / f"bird_{index}.jpg", 10 * number + index)
+        lines["images"].append(f"{index} 001.Albatross/{name}")
+        lines["image_class_labels"].append(f"{index} 1")
+        lines["train_test_split"].append(f"{index} {index % 2}")
+    for name, content in lines.items():
+        (base / f"{name}.txt").write_text("\n".join(content) + "\n")
+    (base / "classes.txt").write_text("1 001.Albatross\n")
+
+
+@pytest.fixture(scope="module")
+def observed(folder: Path) -> Callable[[tuple[str, ...]], dict[str, Any]]:
+    """What a run under some arguments leaves; equal arguments run once."""
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+    numbers = itertools.count()
+
+    def observe(arguments: tuple[str, ...]) -> dict[str, Any]:
+        if arguments not in known:
+            known[arguments] = _observe(folder, arguments, f"run{next(numbers)}")
+        return known[arguments]
+
+    return observe
+
+
+def _observe(folder: Path, arguments: tuple[str, ...], name: str) -> dict[str, Any]:
+    here = set(folder.iterdir())
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
+        patch.chdir(folder)
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+        usual = (f"training.output_dir={name}", f"cache.dir=cache-{name}")
+        status = main(["train", "tiny.yaml", *usual, *arguments])
+    if status:
+        return {"status": status, "said": said.getvalue()}
+    made = sorted(path.name.replace(name, "usual") for path in set(folder.iterdir()) - here)
+    run = Run(next(path for path in set(folder.iterdir()) - here if (path / "status.json").exists()))
+    return {
+        "status": status,
+        "folders": made,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "tensors": {str(p.relative_to(run.path)): _digest(p) for p in sorted(run.path.rglob("*.safetensors"))},
+        "pictures": {path.name: _pixels(path) for path in sorted((run.path / "samples").glob("*.png"))},
+        "metrics": [{key: value for key, value in line.items() if key not in TIMES} for line in run.metrics],
+        "tensorboard": (run.path / "tensorboard").exists(),
+    }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _pixels(path: Path) -> str:
+    with Image.open(path) as picture:
+        return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def _given(name: str, change: Change) -> tuple[str, ...]:
+    component = name.rpartition(".")[0]
+    return (*SETTINGS.get(component, ()), *change.given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CHANGES))
+def test_a_changed_option_changes_the_run(name: str, observed: Callable[..., dict[str, Any]], folder: Path) -> None:
+    change = CHANGES[name]
+    if name == "training.init_from":
+        observed(("training.seed=5", "training.output_dir=earlier"))
+    before = observed(_given(name, change))
+    after = observed((*_given(name, change), change.argument))
+    assert before["status"] == 0
+    assert after["status"] == (2 if change.refused else 0)
+    assert before != after
+    if change.refused:
+        assert change.argument.partition("=")[0] in after["said"]
+
+
+@pytest.mark.slow
+def test_the_same_run_twice_is_the_same(folder: Path) -> None:
+    assert _observe(folder, (), "once") == _observe(folder, (), "twice")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(SETTINGS))
+def test_every_built_in_trains(name: str, observed: Callable[..., dict[str, Any]]) -> None:
+    assert observed(SETTINGS[name])["status"] == 0

@@ -1,0 +1,235 @@
+"""`dit-run sample`: every flag, the files it makes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from runs import CONFIG, Command, Result, Run, Train
+
+STOPPER = Path(__file__).with_name("stopper.py")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A trained run; to be left as it is."""
+    from dit_run.cli.main import main
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    assert main([str(folder / "tiny.yaml"), f"training.output_dir={folder / 'run'}"]) == 0
+    return Run(folder / "run")
+
+
+@pytest.fixture
+def sample(command: Command, run: Run, tmp_path: Path) -> Any:
+    """Samples into ``tmp_path/pictures``."""
+
+    def sampled(*words: object, output: str = "pictures") -> Result:
+        return command("sample", "--output", tmp_path / output, run.path, *words)
+
+    return sampled
+
+
+def pictures(folder: Path) -> list[Path]:
+    """In the order of their names, without grids."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("grid"))
+
+
+def texts(folder: Path, name: str) -> list[str]:
+    """One metadata entry of each picture."""
+    return [Image.open(path).text[name] for path in pictures(folder)]  # type: ignore[attr-defined]
+
+
+def pixels(folder: Path) -> NDArray[np.int64]:
+    return np.stack([np.asarray(Image.open(path), np.int64) for path in pictures(folder)])
+
+
+def test_a_picture_a_prompt_named_in_their_order(sample: Any, run: Run, tmp_path: Path) -> None:
+    prompts = ["a red circle", "a blue square", "a red circle"]
+    result = sample(*prompts, "--steps", 2, "--seed", 5)
+    folder = tmp_path / "pictures"
+    assert result.status == 0, result.words
+    assert [path.name for path in pictures(folder)] == [
+        "00000-a-red-circle.png", "00001-a-blue-square.png", "00002-a-red-circle.png"
+    ]  # fmt: skip
+    assert texts(folder, "prompt") == prompts
+    assert texts(folder, "seed") == ["5", "6", "7"]
+    assert texts(folder, "run") == [str(run.path)] * 3
+    assert texts(folder, "checkpoint") == ["step-00000006"] * 3
+    assert Image.open(folder / "grid.png").width > 200
+    for path in (*pictures(folder), folder / "grid.png"):
+        assert str(path) in result.words
+
+
+def test_without_prompts_it_draws_the_runs_own(command: Command, run: Run, tmp_path: Path) -> None:
+    state = json.loads(run.file("state.json").read_text())
+    assert command("sample", run.path, "--output", tmp_path / "own").status == 0
+    assert texts(tmp_path / "own", "prompt") == state["prompts"]
+    assert len(state["prompts"]) == 3
+
+
+def test_prompts_come_from_a_file_too(sample: Any, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a green cross\n\n  ein grüner Würfel \n")
+    assert sample("first", "--prompts", tmp_path / "prompts.txt").status == 0
+    assert texts(tmp_path / "pictures", "prompt") == ["first", "a green cross", "ein grüner Würfel"]
+
+
+def test_several_pictures_a_prompt_follow_one_another(sample: Any, tmp_path: Path) -> None:
+    assert sample("one", "two", "--num-images", 2, "--seed", 9).status == 0
+    assert texts(tmp_path / "pictures", "prompt") == ["one", "one", "two", "two"]
+    assert texts(tmp_path / "pictures", "seed") == ["9", "10", "11", "12"]
+    first, second = pixels(tmp_path / "pictures")[:2]
+    assert (first != second).any()
+
+
+def test_nothing_is_overwritten(sample: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "grid.png").write_text("mine")
+    sample("a cross", "a square")
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    sample("a cross")
+    sample("a cross")
+    assert all(path.read_bytes() == data for path, data in before.items())
+    assert [path.name for path in pictures(folder)] == [
+        "00000-a-cross.png", "00001-a-square.png", "00002-a-cross.png", "00003-a-cross.png"
+    ]  # fmt: skip
+    assert len(list(folder.glob("grid*.png"))) == 4
+
+
+def test_words_and_flags_come_in_any_order(sample: Any, tmp_path: Path) -> None:
+    assert sample("--seed", 3, "one", "--steps", 1, "two", "--", "-three").status == 0
+    assert texts(tmp_path / "pictures", "prompt") == ["one", "two", "-three"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [("", "00000-empty.png"), ("../../x/..", "00000-x.png"), ("長" * 200, f"00000-{'長' * 20}.png")],
+)
+def test_any_prompt_has_a_file_name(sample: Any, tmp_path: Path, prompt: str, name: str) -> None:
+    assert sample(prompt).status == 0
+    assert [path.name for path in pictures(tmp_path / "pictures")] == [name]
+    assert texts(tmp_path / "pictures", "prompt") == [prompt]
+
+
+def test_size_is_height_by_width(sample: Any, tmp_path: Path) -> None:
+    assert sample("a cross", "--size", "8x24").status == 0
+    assert pixels(tmp_path / "pictures").shape == (1, 8, 24, 3)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--steps", 5),
+        ("--guidance-scale", 6),
+        ("--guidance-scale", 1),
+        ("--sampler", "heun"),
+        ("--seed", 1),
+        ("--negative-prompt", "a blue square"),
+        ("--checkpoint", "step-00000003"),
+        ("--no-ema",),
+    ],
+)
+def test_each_flag_changes_the_picture(sample: Any, tmp_path: Path, words: tuple[object, ...]) -> None:
+    plain, changed = sample("a red circle", output="plain"), sample("a red circle", *words, output="changed")
+    assert (plain.status, changed.status) == (0, 0), changed.words
+    assert (pixels(tmp_path / "plain") != pixels(tmp_path / "changed")).any()
+
+
+def test_the_batch_size_does_not(sample: Any, tmp_path: Path) -> None:
+    prompts = ("a red circle", "a blue square to the left of a green cross on a gray background", "a cross")
+    sample(*prompts, "--batch-size", 3, output="three")
+    sample(*prompts, "--batch-size", 1, output="one")
+    assert np.abs(pixels(tmp_path / "three") - pixels(tmp_path / "one")).max() <= 2
+
+
+def test_a_run_without_an_average_draws_with_its_weights(command: Command, train: Train) -> None:
+    path = train("training.use_ema=false", "training.max_steps=1").path
+    assert command("sample", path, "a cross").status == 0
+    assert [path.name for path in pictures(path / "samples")] == ["00000-a-cross.png"]
+
+
+def test_it_needs_neither_data_nor_the_place_where_the_run_was(command: Command, train: Train, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(4):
+        Image.new("RGB", (16, 16), (60 * index, 0, 0)).save(images / f"{index}.png")
+        (images / f"{index}.txt").write_text(f"red {index}")
+    run = train("data.type=custom", f"data.dataset_path={images}", "training.max_steps=1", "data.train_split=1.0")
+    shutil.rmtree(images)
+    moved = run.path.rename(tmp_path / "moved")
+    result = command("sample", moved, "red 2")
+    assert result.status == 0, result.words
+    assert texts(moved / "samples", "run") == [str(moved)]
+
+
+def test_plugin_files_of_a_run_need_leave(command: Command, train: Train) -> None:
+    run = train(f"plugins=[{STOPPER}]", "callbacks=[{type: stopper}]", "training.max_steps=1")
+    path = run.path.rename(run.path.with_name("moved"))
+    refused = command("sample", path, "a cross")
+    assert refused.status == 2
+    assert "carries plugin files, whose code would run: stopper.py; " in refused.words
+    assert "--allow-plugins" in refused.words
+    assert not (path / "samples").exists()
+    allowed = command("sample", path, "a cross", "--allow-plugins")
+    assert allowed.status == 0, allowed.words
+
+
+def test_guidance_that_was_never_trained_is_refused(command: Command, train: Train) -> None:
+    path = train("training.caption_dropout=0", "sampling.guidance_scale=1", "training.max_steps=1").path
+    result = command("sample", path, "a cross", "--guidance-scale", 3)
+    assert result.status == 2
+    assert "--guidance-scale 3: this run was trained with training.caption_dropout 0" in result.words
+    assert command("sample", path, "a cross").status == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--size", "16"), "--size is height x width in pixels, such as 256x384, not '16'"),
+        (("--size", "0x16"), "--size is height x width"),
+        (("--size", "18x16"), "height and width must be multiples of 4"),
+        (("--sampler", "ddpm"), "sampler 'ddpm' does not fit this scheduler; it offers euler"),
+        (("--steps", 0), "sampling takes at least 1 step, not 0"),
+        (("--seed", -1), "a sampling seed is a number from 0"),
+        (("--guidance-scale", -1), "a guidance scale is a number of at least 0"),
+        (("--num-images", 0), "--num-images and --batch-size are at least 1"),
+        (("--prompts", "nowhere.txt"), "--prompts nowhere.txt cannot be read"),
+        (("--checkpoint", "step-7"), "has no checkpoint 'step-7'; there are: step-00000003, step-00000006"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_nothing_is_written(
+    sample: Any, tmp_path: Path, words: tuple[object, ...], message: str
+) -> None:
+    result = sample("a cross", *words)
+    assert result.status == 2
+    assert message in result.words
+    assert not (tmp_path / "pictures").exists()
+
+
+def test_an_empty_file_of_prompts_is_refused(sample: Any, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("\n  \n")
+    result = sample("--prompts", tmp_path / "prompts.txt")
+    assert result.status == 2
+    assert "holds no prompt; write one a line" in result.words
+
+
+def test_what_is_no_run_is_refused(command: Command, tmp_path: Path) -> None:
+    result = command("sample", tmp_path, "a cross")
+    assert result.status == 2
+    assert f"{tmp_path} is no run folder: it has no config.yaml" in result.words
+
+
+def test_a_run_without_a_checkpoint_is_refused(command: Command, train: Train) -> None:
+    path = train("training.max_steps=1").path
+    shutil.rmtree(path / "checkpoints")
+    result = command("sample", path, "a cross")
+    assert result.status == 2
+    assert f"{path} has no checkpoint yet" in result.words

@@ -1,0 +1,115 @@
+"""Every built-in component keeps the contract of its kind: the tests that a stranger's component has to pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_taesd
+from PIL import Image
+
+from dit_run.components import Component, Kind
+from dit_run.factories import RUNTIME, resolve
+from dit_run.registry import discover
+from dit_run.testing.contract import Subject, check_all
+from dit_run.testing.contracts import CONTRACTS
+from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, reads_every_option
+
+BUILT_IN = discover(third_party=False)
+COMPONENTS = [component for plugin in BUILT_IN.plugins for component in plugin.components]
+SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2}
+
+
+def captioned_folder(folder: Path) -> Path:
+    """Three pictures with captions."""
+    folder.mkdir(parents=True)
+    for index, colour in enumerate(("red", "green", "blue")):
+        Image.new("RGB", (20, 16), colour).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(f"a {colour} picture")
+    return folder
+
+
+def coco(folder: Path) -> Path:
+    captioned_folder(folder / "val2017")
+    images = [{"id": index, "file_name": f"{index}.png"} for index in range(3)]
+    captions = [{"id": index, "image_id": index, "caption": f"picture {index}"} for index in range(3)]
+    (folder / "annotations").mkdir()
+    text = json.dumps({"images": images, "annotations": captions})
+    (folder / "annotations" / "captions_val2017.json").write_text(text)
+    return folder
+
+
+def cub(folder: Path) -> Path:
+    home, name = folder / "CUB_200_2011", "001.Black_footed_Albatross"
+    captioned_folder(home / "images" / name)
+    (home / "images.txt").write_text("".join(f"{index + 1} {name}/{index}.png\n" for index in range(3)))
+    (home / "classes.txt").write_text(f"1 {name}\n")
+    (home / "image_class_labels.txt").write_text("1 1\n2 1\n3 1\n")
+    (home / "train_test_split.txt").write_text("1 1\n2 1\n3 0\n")
+    return folder
+
+
+OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "dataset.shapes": lambda folder: {"size": 40},
+    "dataset.coco": lambda folder: {"dataset_path": coco(folder / "coco")},
+    "dataset.cub": lambda folder: {"dataset_path": cub(folder / "cub")},
+    "dataset.custom": lambda folder: {"dataset_path": captioned_folder(folder / "custom")},
+    "text_encoder.clip": lambda folder: {"pretrained_model_name": tiny_clip(folder / "clip")},
+    "text_encoder.words": lambda folder: {"width": 16, "num_layers": 1, "num_heads": 2, "buckets": 64},
+    "vae.autoencoder_kl": lambda folder: {"pretrained_model_name": tiny_autoencoder_kl(folder / "kl")},
+    "vae.autoencoder_tiny": lambda folder: {"pretrained_model_name": tiny_taesd(folder / "taesd")},
+    "model.dit": lambda folder: SMALL,
+    "model.pixart": lambda folder: SMALL,
+}
+"""What a component is tested with where its defaults need a download or much time."""
+
+
+def named(components: list[Component]) -> Iterator[Any]:
+    return (pytest.param(component, id=component.name) for component in components)
+
+
+@pytest.fixture
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
+    component: Component = request.getfixturevalue("component")
+    return OPTIONS.get(component.name, lambda folder: {})(tmp_path)
+
+
+@pytest.mark.parametrize("component", named(COMPONENTS))
+def test_the_contract_of_its_kind(component: Component, options: dict[str, Any]) -> None:
+    check_all(Subject.of(component.kind, component, options), CONTRACTS[component.kind])
+
+
+@pytest.mark.parametrize("component", named(COMPONENTS))
+def test_what_every_component_must_be(component: Component) -> None:
+    for check in COMPONENT_CHECKS:
+        check(component)
+
+
+@pytest.mark.parametrize("component", named([c for c in COMPONENTS if c.kind is not Kind.MODEL]))
+def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> None:
+    reads_every_option(Subject.of(component.kind, component, options), CONDITIONAL.get(component.name, ()))
+
+
+CONDITIONAL: dict[str, tuple[str, ...]] = {}
+"""Options that only other values than the tested ones lead to."""
+
+
+@pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)
+def test_the_built_in_plugin_imports_nothing_heavy(plugin: Any) -> None:
+    for check in PLUGIN_CHECKS:
+        check(plugin)
+
+
+@pytest.mark.parametrize("component", named(COMPONENTS))
+def test_factories_ask_for_what_their_kind_documents(component: Component) -> None:
+    import inspect
+
+    names = list(inspect.signature(resolve(component.factory)).parameters)[1:]
+    assert set(names) <= set(RUNTIME[component.kind])
+
+
+def test_every_kind_has_a_contract_and_a_manual() -> None:
+    assert set(CONTRACTS) == set(RUNTIME) == set(Kind)

@@ -1,0 +1,249 @@
+"""One's own images: four layouts, and clear words about what is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dit_run.problems import InputError
+from dit_run_plugins.datasets.custom import Custom, build, path_is_written
+from dit_run_plugins.datasets.index_files import relative_file
+
+IMAGES = ("a.png", "b/c.jpg", "b/d/e.webp")
+
+
+@pytest.fixture
+def root(tmp_path):
+    for name in IMAGES:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (8, 6)).save(tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def texts(root):
+    for name in IMAGES:
+        (root / name).with_suffix(".txt").write_text(f"this is\n {name} \n", encoding="utf-8")
+    return root
+
+
+def dataset(root):
+    return build(Custom(dataset_path=str(root)))
+
+
+def contents(data):
+    return {sample.key: sample.captions for sample in (data[index] for index in range(len(data)))}
+
+
+def write_index(root, kind, rows):
+    if kind == "json":
+        text = json.dumps([{"image": image, "text": caption} for image, caption in rows])
+    elif kind == "jsonl":
+        text = "".join(json.dumps({"file_name": image, "text": caption, "more": 1}) + "\n" for image, caption in rows)
+    else:
+        lines = io.StringIO()
+        csv.writer(lines).writerows([("file_name", "text"), *rows])
+        text = lines.getvalue()
+    (root / f"metadata.{kind}").write_bytes(text.encode())
+
+
+def test_a_folder_with_texts_is_read_with_all_folders_in_it(texts):
+    assert contents(dataset(texts)) == {name: (f"this is {name}",) for name in IMAGES}
+
+
+def test_hidden_files_and_other_files_are_passed_over(texts):
+    (texts / ".hidden").mkdir()
+    (texts / ".hidden" / "x.png").touch()
+    (texts / "._a.png").touch()
+    (texts / "README.txt").write_text("about these images")
+    assert set(contents(dataset(texts))) == set(IMAGES)
+
+
+def test_linked_folders_are_followed_and_circles_are_not(texts, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    Image.new("RGB", (8, 6)).save(elsewhere / "x.JPG", format="JPEG")
+    (elsewhere / "x.txt").write_text("linked")
+    (texts / "link").symlink_to(elsewhere)
+    (texts / "circle").symlink_to(texts)
+    assert set(contents(dataset(texts))) == {*IMAGES, "link/x.JPG"}
+
+
+def test_an_image_without_a_text_says_where_it_is_expected(texts):
+    (texts / "b" / "c.txt").unlink()
+    with pytest.raises(
+        InputError, match=r"b/c\.jpg has no caption: expected it in c\.txt beside it.*data\.dataset_path"
+    ):
+        dataset(texts)
+
+
+def test_an_empty_text_is_named(texts):
+    (texts / "a.txt").write_text(" \n")
+    with pytest.raises(InputError, match=r"a\.txt: expected a caption, but it is empty"):
+        dataset(texts)
+
+
+def test_a_text_that_is_not_utf8_is_named(texts):
+    (texts / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"a\.txt: cannot be read as UTF-8 text"):
+        dataset(texts)
+
+
+def test_a_file_name_that_is_no_unicode_is_read(texts):
+    name = os.fsencode(texts) + b"/caf\xe9"
+    with open(name + b".png", "wb") as image, open(name + b".txt", "w") as text:  # noqa: PTH123
+        Image.new("RGB", (8, 6)).save(image, "PNG")
+        text.write("coffee")
+    data = dataset(texts)
+    assert contents(data)["caf\udce9.png"] == ("coffee",)
+    assert all(data[index].image.is_file() for index in range(len(data)))
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_an_index_file_is_read(root, kind):
+    rows = [(name, f'this, "that" and {name} 🧀\nagain') for name in IMAGES]
+    write_index(root, kind, rows)
+    assert contents(dataset(root)) == {name: (caption,) for name, caption in rows}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_an_image_named_twice_has_two_captions(root, kind):
+    write_index(root, kind, [("a.png", "one"), ("b/c.jpg", "else"), ("./a.png", "two")])
+    assert contents(dataset(root)) == {"a.png": ("one", "two"), "b/c.jpg": ("else",)}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_a_list_of_texts_is_many_captions(root, kind):
+    write_index(root, kind, [("a.png", ["one", "two"])])
+    assert contents(dataset(root)) == {"a.png": ("one", "two")}
+
+
+def test_a_byte_order_mark_and_empty_lines_do_no_harm(root):
+    (root / "metadata.jsonl").write_bytes(b'\xef\xbb\xbf{"file_name": "a.png", "text": "x"}\n\n')
+    assert contents(dataset(root)) == {"a.png": ("x",)}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../a.png", "b/../../a.png", "\\\\host\\a.png"])
+def test_image_names_that_leave_the_folder_are_refused(root, kind, name):
+    write_index(root, kind, [("a.png", "x"), (name, "y")])
+    with pytest.raises(InputError, match=rf"metadata\.{kind}.*must be relative and stay in its folder"):
+        dataset(root)
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_a_missing_image_is_named_with_its_file(root, kind):
+    write_index(root, kind, [("a.png", "x"), ("z/b.png", "y"), ("c.png", "y")])
+    with pytest.raises(
+        InputError, match=rf"metadata\.{kind} names the image z/b\.png, .*data\.dataset_path.*2 of 3 are missing"
+    ):
+        dataset(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{', r"metadata\.jsonl:2: this line is no JSON"),
+        ("metadata.jsonl", '{"file_name": "a.png"}', r"metadata\.jsonl:1: expected 'file_name' and .* has 'file_name'"),
+        ("metadata.jsonl", "[]", r"metadata\.jsonl:1: expected 'file_name' and 'text', but it has \[\]"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": 3}', r":1: expected 'text' to be a caption"),
+        ("metadata.jsonl", '{"file_name": 3, "text": "x"}', r":1: expected the path of an image, not 3"),
+        ("metadata.jsonl", '{"file_name": "a\\ud800", "text": "x"}', "cannot be the name of a file"),
+        ("metadata.jsonl", "[" * 100_000, r"metadata\.jsonl:1: this line is no JSON"),
+        ("metadata.jsonl", "", r"metadata\.jsonl names no image with a caption"),
+        ("metadata.json", '{"image": "a.png"}', r"metadata\.json: expected a list"),
+        ("metadata.json", '[{"file_name": "a.png", "text": "x"}]', r"metadata\.json: entry 0: expected 'image' and"),
+        ("metadata.json", "[", r"metadata\.json: this is no JSON"),
+        ("metadata.csv", "name,text\na.png,x\n", r"metadata\.csv:2: expected 'file_name' and 'text', .* has 'name'"),
+        ("metadata.csv", "file_name,text\na.png,x\nb/c.jpg\n", r"metadata\.csv:3: expected 'text' to be a caption"),
+        ("metadata.csv", 'file_name,text\na.png,"x', r"metadata\.csv:\d: this is no CSV"),
+        ("metadata.csv", "", r"metadata\.csv names no image with a caption"),
+    ],
+)  # fmt: skip
+def test_a_broken_index_names_its_line(root, name, content, message):
+    (root / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        dataset(root)
+
+
+@pytest.mark.parametrize("name", ["metadata.jsonl", "metadata.csv", "metadata.json"])
+def test_an_index_that_is_not_utf8_is_named(root, name):
+    (root / name).write_bytes(b"file_name,text\na.png,caf\xe9\n")
+    with pytest.raises(InputError, match=name):
+        dataset(root)
+
+
+def test_two_index_files_are_one_too_many(root):
+    for kind in ("json", "csv"):
+        write_index(root, kind, [("a.png", "x")])
+    with pytest.raises(InputError, match=r"has metadata\.json and metadata\.csv; keep the one that counts"):
+        dataset(root)
+
+
+def test_a_folder_without_images_says_what_was_expected(tmp_path):
+    (tmp_path / "a.gif").touch()
+    with pytest.raises(
+        InputError, match=r"has no images \(\.jpeg, \.jpg, \.png, \.webp\) and none of metadata\.json, "
+    ):
+        dataset(tmp_path)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(InputError, match=r"data\.dataset_path: .*x is not a folder"):
+        dataset(tmp_path / "x")
+
+
+@settings(max_examples=200)
+@given(st.text(st.sampled_from("ab./\\:C"), max_size=8))
+def test_a_name_is_refused_or_stays_in_its_folder(name):
+    try:
+        checked = relative_file(name, "here")
+    except InputError as error:
+        assert str(error).startswith("here: ")
+    else:
+        assert os.path.normpath(f"/root/{checked}").startswith("/root")
+
+
+@settings(max_examples=100, deadline=None)
+@given(kind=st.sampled_from(["json", "jsonl", "csv"]), data=st.binary(max_size=60))
+def test_any_bytes_are_an_index_or_an_input_error(tmp_path_factory, kind, data):
+    root = tmp_path_factory.mktemp("any")
+    (root / f"metadata.{kind}").write_bytes(data)
+    with pytest.raises(InputError, match=f"metadata.{kind}"):
+        dataset(root)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kind=st.sampled_from(["json", "jsonl", "csv"]),
+    captions=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")).filter(str.strip), min_size=1),
+)
+def test_any_caption_survives_any_index(tmp_path_factory, kind, captions):
+    root = tmp_path_factory.mktemp("any")
+    (root / "a.png").touch()
+    write_index(root, kind, [("a.png", caption) for caption in captions])
+    assert contents(dataset(root)) == {"a.png": tuple(caption.strip() for caption in captions)}
+
+
+class Context:
+    def __init__(self, *written):
+        self.path, self.written = ("data",), frozenset(written)
+
+
+def test_its_path_must_be_written():
+    (problem,) = path_is_written(Context(("data", "type")))
+    assert (problem.code, problem.path) == ("missing-key", ("data", "dataset_path"))
+    assert list(path_is_written(Context(("data", "dataset_path")))) == []
+
+
+def test_the_real_emoji_are_read(shared_data):
+    data = dataset(shared_data / "emoji")
+    assert len(data) == 3410
+    assert (data[0].key, data[0].captions) == ("0023-fe0f-20e3.png", ("hash key",))

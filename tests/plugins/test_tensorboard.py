@@ -1,0 +1,148 @@
+"""TensorBoard: what its own reader reads back, also after a run was cut off and continued."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dit_run_plugins.trackers.events import EventFile
+from dit_run_plugins.trackers.tensorboard import TensorBoard, build
+
+
+@pytest.fixture
+def tracker(tmp_path):
+    def make(start_step=0):
+        return build(TensorBoard(), run_dir=tmp_path, start_step=start_step)
+
+    return make
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read():
+        accumulator = EventAccumulator(str(tmp_path / "tensorboard"))
+        accumulator.Reload()
+        return accumulator
+
+    return read
+
+
+def scalars(accumulator, name="loss"):
+    return [(event.step, event.value) for event in accumulator.Scalars(name)]
+
+
+def log(tracker, steps, offset=0.0):
+    for step in steps:
+        tracker.log(step, {"loss": step + offset, "rate": 0.5})
+
+
+def test_the_command_names_the_folder(tracker, tmp_path):
+    assert tracker().command == f"tensorboard --logdir {tmp_path / 'tensorboard'}"
+
+
+def test_numbers_pictures_and_text_are_read_back(tracker, read):
+    run = tracker()
+    log(run, [1, 2])
+    run.image(2, "samples", Image.new("RGB", (6, 4), "red"))
+    run.text(0, "config", "```yaml\nseed: 42\n```")
+    run.close()
+    accumulator = read()
+    assert scalars(accumulator) == [(1, 1.0), (2, 2.0)]
+    assert scalars(accumulator, "rate") == [(1, 0.5), (2, 0.5)]
+    picture = accumulator.Images("samples")[0]
+    assert (picture.step, picture.width, picture.height) == (2, 6, 4)
+    text = accumulator.Tensors("config/text_summary")[0].tensor_proto.string_val
+    assert list(text) == [b"```yaml\nseed: 42\n```"]
+
+
+def test_what_is_logged_shows_before_the_tracker_is_closed(tracker, read):
+    run = tracker()
+    log(run, [1])
+    run.flush()
+    assert scalars(read()) == [(1, 1.0)]
+    run.close()
+    run.close()
+
+
+def test_a_continued_run_reads_back_like_one_that_never_stopped(tracker, read):
+    first = tracker()
+    first.text(0, "config", "a")
+    log(first, range(1, 9), offset=0.25)
+    first.image(8, "samples", Image.new("RGB", (1, 1)))
+    second = tracker(start_step=5)
+    second.text(0, "config", "a")
+    log(second, range(6, 11))
+    second.close()
+    accumulator = read()
+    assert scalars(accumulator) == [(step, step + (0.25 if step <= 5 else 0)) for step in range(1, 11)]
+    assert len(accumulator.Tensors("config/text_summary")) == 1
+    assert accumulator.Images("samples") == []
+
+
+def test_a_run_that_begins_again_shows_nothing_of_the_first_try(tracker, read):
+    log(tracker(), [1, 2, 3], offset=0.25)
+    log(tracker(), [1])
+    assert scalars(read()) == [(1, 1.0)]
+
+
+def test_many_restarts_within_a_second_keep_their_order(tracker, read):
+    for start in range(12):
+        log(tracker(start_step=start), [start + 1, start + 2], offset=start)
+    assert scalars(read()) == [*((start + 1, 2.0 * start + 1) for start in range(12)), (13, 24.0)]
+
+
+@pytest.mark.parametrize("cut", range(1, 40, 3))
+def test_an_event_cut_by_a_kill_hides_nothing_that_comes_later(tracker, read, tmp_path, cut):
+    log(tracker(), [1, 2, 3])
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    file.write_bytes(file.read_bytes()[:-cut])
+    log(tracker(start_step=2), [3, 4])
+    assert scalars(read()) == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+from dit_run_plugins.trackers.tensorboard import TensorBoard, build
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+tracker = build(TensorBoard(), run_dir=Path(sys.argv[1]), start_step=0)
+tracker.log(1, {"loss": 1.0})
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
+for step in range(2, 9):
+    try:
+        tracker.log(step, {"loss": float(step)})
+    except OSError:
+        break
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+tracker.log(100, {"loss": 100.0})
+print(step)
+"""
+
+
+def test_a_disk_that_was_full_for_a_while_leaves_no_half_event(tmp_path, read):
+    ran = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    failed = int(ran.stdout)
+    assert scalars(read()) == [*((step, float(step)) for step in range(1, failed)), (100, 100.0)]
+
+
+def test_no_tensorflow_is_imported(tmp_path):
+    code = (
+        "import sys, pathlib; from dit_run_plugins.trackers.tensorboard import *; "
+        "assert 'tensorboard' not in sys.modules; "
+        f"build(TensorBoard(), run_dir=pathlib.Path({str(tmp_path)!r}), start_step=0); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_event_files_of_others_are_left_alone_and_sorted_before(tmp_path):
+    others = {"events.out.tfevents.4000000000.host.1.0", "events.out.tfevents.mine"}
+    for name in others:
+        (tmp_path / name).touch()
+    EventFile(tmp_path, first_step=0).close()
+    assert {file.name for file in tmp_path.iterdir()} == others | {"events.out.tfevents.4000000001.dit-run"}
