@@ -1,13 +1,15 @@
-"""Indexing a million COCO captions: seconds, and the most memory.
+"""Indexing a million COCO captions: seconds, and the most memory; and what a batch costs as the data grows.
 
-Bar: under 60 s and 1 GiB. The captions file is made in a temporary folder with as many (empty) image files as it names.
-Run alone: ``python benchmarks/index.py [CAPTIONS]``; about 40 s, most of it spent making the files.
+Bars: under 60 s and 1 GiB; the cost of a batch does not depend on the number of samples. The captions file is made in a
+temporary folder with as many (empty) image files as it names. Run alone: ``python benchmarks/index.py [CAPTIONS]``;
+about 40 s, most of it spent making the files.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -72,6 +74,24 @@ def measure(root: Path) -> None:
     print(f"| peak memory | {_peak_mib():.0f} MiB, {before:.0f} of them before |")
 
 
+def show_order() -> None:
+    """Which samples and captions stand at a batch of positions, for growing data."""
+    import numpy as np
+
+    from dit_run.data.order import Order
+
+    print("\n| samples | µs for the order of a batch of 96 |\n|---|---|")
+    for size in (10**3, 10**4, 10**5, 10**6, 10**7):
+        order, times = Order(size, 42), []
+        for turn in range(200):
+            positions = np.arange(96) + turn * 7919 * 96
+            start = time.perf_counter()
+            epochs, indices = order.visits(positions)
+            order.captions(epochs, indices, 5)
+            times.append(time.perf_counter() - start)
+        print(f"| {size:,} | {statistics.median(times) * 1e6:.0f} |")
+
+
 def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -83,6 +103,7 @@ def main() -> None:
         subprocess.run([sys.executable, __file__, "--make", folder, str(captions)], check=True)
         print("| what | value |\n|---|---|", flush=True)
         subprocess.run([sys.executable, __file__, "--measure", folder], check=True)
+    show_order()
 
 
 if __name__ == "__main__":

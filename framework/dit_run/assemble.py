@@ -42,7 +42,9 @@ class Encoders:
         """Captions to conditions: token ids where the encoder trains, else states from the cache or made now."""
         if self.text.trainable:
             return LiveCaptions(self.text)
-        lookup = self.cached.captions or partial(encode_captions, self.text, dtype=self.dtype)
+        if self.cached.captions is not None:
+            return self.cached.captions
+        lookup = partial(encode_captions, self.text, dtype=self.dtype)
         return FrozenCaptions(lookup, max_length=self.text.max_length)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:

@@ -64,7 +64,7 @@ class Flag:
         self.late = value.device.type == "cuda"
         """Whether asking at once would wait for the device."""
         self._value = value.to("cpu", non_blocking=True) if self.late else value
-        self._copied = torch.cuda.Event() if self.late else None
+        self._copied = torch.Event(value.device) if self.late else None
         if self._copied is not None:
             self._copied.record()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ __all__ = ["MOVED", "Pretrained", "hub_name", "local_path"]
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
 
-_log = logging.getLogger("dit_run")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -36,7 +34,9 @@ def local_path(name: str) -> Path | None:
 def hub_name(name: str) -> str:
     """The name under which a hub has these weights today; a moved one is told once."""
     if name in MOVED:
-        _log.warning("%s left the hub; its mirror %s is used instead", name, MOVED[name])
+        import logging
+
+        logging.getLogger("dit_run").warning("%s left the hub; its mirror %s is used instead", name, MOVED[name])
     return MOVED.get(name, name)
 
 

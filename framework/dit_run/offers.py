@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +37,8 @@ def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Fail
     try:
         return _checked(_called(_imported(load))), None
     except _Refused as error:
+        import traceback
+
         return (), Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.machinery
 import importlib.util
 import sys
@@ -47,6 +46,8 @@ class PluginFile:
     @property
     def digest(self) -> str:
         """sha256 of the bytes."""
+        import hashlib  # loads OpenSSL
+
         return hashlib.sha256(self.source).hexdigest()
 
     def load(self) -> ModuleType:

@@ -27,7 +27,7 @@ def missing(reference: str) -> str | None:
     if spec is None:
         return f"there is no module {name}"
     source = _source(spec, name)
-    if source is None or re.search(rf"\b{function}\b|{_DYNAMIC}", source):
+    if source is None or f"def {function}(" in source or re.search(rf"\b{function}\b|{_DYNAMIC}", source):
         return None
     return f"module {name} has no {function!r}"
 

@@ -22,7 +22,6 @@ from dit_run.components import Component, Kind
 from dit_run.offers import Failure, load_offers
 from dit_run.plugin_files import PluginFile, PluginFiles
 from dit_run.problems import InputError
-from dit_run.provenance import source_digest
 
 __all__ = [
     "BUILT_IN_DISTRIBUTION",
@@ -72,6 +71,8 @@ class Plugin:
         """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
         if self.file is not None:
             return self.file.digest
+        from dit_run.provenance import source_digest  # what it imports is for runs, not for listing
+
         where = getattr(sys.modules.get(self.source.partition(":")[0]), "__file__", None)
         return source_digest(Path(where)) if where else ""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
+import multiprocessing
 import os
 import signal
-import sys
+import threading
 import time
+from multiprocessing.connection import wait
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -60,9 +61,17 @@ class StopRequest:
 
 
 def ignore_signals() -> None:
-    """For loading processes: the training process decides when they end, and when it dies they die with it."""
+    """For helper processes: the training process decides when they end, and when it dies they die with it.
+
+    A forkserver lives as long as any process it made, so a helper has to look for the process that wanted it.
+    """
     for number in STATUS:
         signal.signal(number, signal.SIG_IGN)
-    if sys.platform == "linux":
-        parent_death_signal = 1
-        ctypes.CDLL(None, use_errno=True).prctl(parent_death_signal, signal.SIGKILL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)

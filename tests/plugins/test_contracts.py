@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,8 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
 """What a component is tested with where its defaults need a download or much time."""
 
 
-def named(components: list[Component]) -> Iterator[Any]:
-    return (pytest.param(component, id=component.name) for component in components)
+def named(components: list[Component]) -> list[Any]:
+    return [pytest.param(component, id=component.name) for component in components]
 
 
 @pytest.fixture
@@ -88,13 +89,9 @@ def test_what_every_component_must_be(component: Component) -> None:
         check(component)
 
 
-@pytest.mark.parametrize("component", named([c for c in COMPONENTS if c.kind is not Kind.MODEL]))
+@pytest.mark.parametrize("component", named(COMPONENTS))
 def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> None:
-    reads_every_option(Subject.of(component.kind, component, options), CONDITIONAL.get(component.name, ()))
-
-
-CONDITIONAL: dict[str, tuple[str, ...]] = {}
-"""Options that only other values than the tested ones lead to."""
+    reads_every_option(Subject.of(component.kind, component, options))
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)
@@ -105,8 +102,6 @@ def test_the_built_in_plugin_imports_nothing_heavy(plugin: Any) -> None:
 
 @pytest.mark.parametrize("component", named(COMPONENTS))
 def test_factories_ask_for_what_their_kind_documents(component: Component) -> None:
-    import inspect
-
     names = list(inspect.signature(resolve(component.factory)).parameters)[1:]
     assert set(names) <= set(RUNTIME[component.kind])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,12 @@ class Builder:
             self._check_space(len(missing) * self._caption_bytes(encoder))
             self._encode_captions(encoder, space, missing)
         return CaptionCache(
-            Records.open(space), encoder.width, encoder.pooled_width, self.kept_dtype, LiveEncoder(encoder, self.dtype)
+            Records.open(space),
+            encoder.width,
+            encoder.pooled_width,
+            encoder.max_length,
+            self.kept_dtype,
+            partial(encode_captions, encoder, dtype=self.dtype),
         )
 
     def _caption_settings(self, encoder: TextEncoder) -> dict[str, Any]:
@@ -229,17 +235,6 @@ class Builder:
         self.progress(phase, done, total)
         if self.stopped():
             raise Stopped(f"stopped while {phase} ({done} of {total}); what was made is kept")
-
-
-@dataclass(frozen=True)
-class LiveEncoder:
-    """Encodes captions that a cache lacks, as it would have."""
-
-    encoder: TextEncoder
-    dtype: torch.dtype | None
-
-    def __call__(self, captions: Sequence[str]) -> list[Any]:
-        return list(encode_captions(self.encoder, captions, self.dtype))
 
 
 def forecast(

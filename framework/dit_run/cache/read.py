@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_run.cache.records import Places, Records
-from dit_run.conditions import CaptionStates
+from dit_run.cache.shards import BITS, Bits, bits_of
+from dit_run.conditions import CaptionStates, padded_length
 from dit_run.data.samples import Visit
 from dit_run.problems import DitRunError, InputError
+from dit_run.protocols import TextStates
 
 __all__ = ["CaptionCache", "LatentCache", "caption_key"]
 
@@ -71,11 +73,14 @@ class LatentCache:
 
 @dataclass(frozen=True)
 class CaptionCache:
-    """States of captions. Picklable; ``live`` stays in the process that made it."""
+    """States of captions. Implements :class:`dit_run.conditions.Conditions` with the same numbers as
+    :class:`~dit_run.conditions.FrozenCaptions`. Picklable; ``live`` stays in the process that made it."""
 
     records: Records
     width: int
     pooled_width: int
+    max_length: int
+    """The most tokens that a caption has."""
     dtype: torch.dtype
     """What values are kept in."""
     live: Callable[[Sequence[str]], list[CaptionStates]] | None = None
@@ -84,20 +89,37 @@ class CaptionCache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "live": None}
 
-    def __call__(self, captions: Sequence[str]) -> list[CaptionStates]:
-        """States of captions, float32. Raises DamagedRecord."""
-        places = self.records.find([caption_key(caption) for caption in captions]).tolist()
-        missing = [caption for caption, place in zip(captions, places, strict=True) if place < 0]
-        made = dict(zip(missing, self._encode(missing), strict=True)) if missing else {}
-        return [
-            made[caption] if place < 0 else self._states(place) for caption, place in zip(captions, places, strict=True)
-        ]
+    def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
+        """States of captions, the empty one where ``null``; float32, padded to a bucket. Raises DamagedRecord."""
+        wanted = ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
+        found = [self._record(place, caption) for place, caption in zip(self._find(wanted), wanted, strict=True)]
+        lengths = [(values.size - self.pooled_width) // self.width for values in found]
+        length = padded_length(max(lengths), self.max_length)
+        tokens = np.zeros((len(found), length * self.width), dtype=BITS[self.dtype])
+        pooled = np.empty((len(found), self.pooled_width), dtype=BITS[self.dtype])
+        for row, values in enumerate(found):
+            tokens[row, : values.size - self.pooled_width] = values[: -self.pooled_width]
+            pooled[row] = values[-self.pooled_width :]
+        return TextStates(
+            tokens=torch.from_numpy(tokens).view(self.dtype).view(len(found), length, self.width).float(),
+            mask=torch.arange(length) < torch.tensor(lengths)[:, None],
+            pooled=torch.from_numpy(pooled).view(self.dtype).float(),
+            null=torch.tensor(null, dtype=torch.bool),
+        )
 
-    def _states(self, place: int) -> CaptionStates:
-        values = torch.from_numpy(self.records.read(place).copy()).view(self.dtype).float()
+    def states(self, caption: str) -> CaptionStates:
+        """States of one caption, float32, real tokens only. Raises DamagedRecord."""
+        (place,) = self._find([caption])
+        values = torch.from_numpy(self._record(place, caption).copy()).view(self.dtype).float()
         return CaptionStates(values[: -self.pooled_width].view(-1, self.width), values[-self.pooled_width :])
 
-    def _encode(self, captions: list[str]) -> list[CaptionStates]:
+    def _find(self, captions: Sequence[str]) -> list[int]:
+        return self.records.find([caption_key(caption) for caption in captions]).tolist()
+
+    def _record(self, place: int, caption: str) -> Bits:
+        if place >= 0:
+            return self.records.read(place)
         if self.live is None:
-            raise DitRunError(f"the caption {captions[0]!r} is not in the cache; it changed while the run went on")
-        return self.live(captions)
+            raise DitRunError(f"the caption {caption!r} is not in the cache; it changed while the run went on")
+        (states,) = self.live([caption])
+        return bits_of(torch.cat([states.tokens.flatten(), states.pooled]), self.dtype)

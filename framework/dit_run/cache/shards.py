@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dit_run.durable import sync_folder
 
-__all__ = ["BITS", "KEY_BYTES", "DamagedShard", "Shard", "checksum", "write_shard"]
+__all__ = ["BITS", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 
 KEY_BYTES = 32
 BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
@@ -34,6 +34,13 @@ Bits = NDArray[Any]
 
 class DamagedShard(Exception):
     """A file that is no whole shard; the message says what is wrong."""
+
+
+def bits_of(values: torch.Tensor, dtype: torch.dtype) -> Bits:
+    """Values rounded to ``dtype``, flat, as numpy holds them."""
+    flat = values.detach().cpu().to(dtype).contiguous().view(-1)
+    bits: Bits = flat.numpy() if dtype is torch.float32 else flat.view(torch.int16).numpy()
+    return bits
 
 
 def checksum(key: bytes | memoryview, values: Bits) -> int:

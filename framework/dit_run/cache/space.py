@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dit_run.cache.shards import BITS, KEY_BYTES, Bits, write_shard
+from dit_run.cache.shards import KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
 from dit_run.durable import make_folder, write_atomic
 from dit_run.problems import DitRunError
@@ -117,9 +117,7 @@ class Writer:
     def add(self, key: bytes, values: torch.Tensor) -> None:
         """Add a record of any shape, rounded to the space's dtype. Raises DitRunError when it cannot be written."""
         assert len(key) == KEY_BYTES
-        bits = values.detach().cpu().to(self._dtype).contiguous().view(-1)
-        flat = bits.numpy() if self._dtype is torch.float32 else bits.view(torch.int16).numpy()
-        assert flat.dtype == BITS[self._dtype]
+        flat = bits_of(values, self._dtype)
         self._keys.append(key)
         self._records.append(flat)
         self._bytes += flat.nbytes

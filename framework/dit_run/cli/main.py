@@ -6,7 +6,6 @@ import argparse
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 
 from dit_run import __version__
@@ -84,6 +83,8 @@ def _overview() -> argparse.ArgumentParser:
 
 def _report(error: DitRunError, *, verbose: bool) -> int:
     if verbose:
+        import traceback
+
         traceback.print_exc()
     elif isinstance(error, ConfigError):
         from dit_run.cli.render import print_problems

@@ -51,7 +51,7 @@ class ConsoleReporter:
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         if self._live and not {"validation/loss", "profile/data"} & set(values):
             return
-        parts = [f"{name} {value:.4g}" for name, value in values.items() if _is_shown(name)]
+        parts = [_part(name, value) for name, value in values.items() if name in _SHOWN or name.startswith(_SHARES)]
         self.console.print(f"step {step}/{self._total}  {'  '.join(parts)}  {self._time_left(step)}", markup=False)
 
     def saved(self, path: Path) -> None:
@@ -100,8 +100,13 @@ _SHOWN = (
 )
 
 
-def _is_shown(name: str) -> bool:
-    return name in _SHOWN or name.startswith("profile/")
+_SHARES = "profile/"
+
+
+def _part(name: str, value: float) -> str:
+    if name.startswith(_SHARES):
+        return f"{name.removeprefix(_SHARES)} {value:.0%}"
+    return f"{name} {value:.4g}"
 
 
 def _duration(seconds: float) -> str:

@@ -27,7 +27,7 @@ __all__ = [
 COMMAND_LINE = "command line"
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """One text that values come from: a file, or the arguments of a command."""
 
@@ -39,7 +39,7 @@ class Source:
     """What ``extends`` and ``plugins`` of this text are relative to."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Span:
     """From where to where in a source; line and column count from 0, the end is exclusive."""
 
@@ -55,7 +55,7 @@ class Span:
         return Place(self.source.name, self.line + 1, self.column + 1, max(1, end - self.column), text)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Scalar:
     """A single value, already read by the rules of YAML 1.2."""
 
@@ -67,13 +67,13 @@ class Scalar:
     """Whether it has a problem already, so that its value says nothing."""
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class ListNode:
     span: Span
     items: list[Node]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class Entry:
     """A key with its value."""
 
@@ -83,7 +83,7 @@ class Entry:
     node: Node
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class MapNode:
     span: Span
     entries: dict[str, Entry] = field(default_factory=dict)

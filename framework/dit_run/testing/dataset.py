@@ -91,7 +91,9 @@ def repeats_itself(subject: Subject) -> None:
     """Built again it holds the same samples with the same pictures."""
     dataset, again = _make(subject), _make(subject)
     subject.expect(
-        len(dataset) == len(again), f"it has {len(dataset)} samples, and {len(again)} when it is built again"
+        len(dataset) == len(again),
+        f"it has {len(dataset)} samples, and {len(again)} when it is built again; "
+        "sort what you list, and draw nothing at random",
     )
     for index in range(min(len(dataset), _MOST_KEYS)):
         one, other = dataset[index], again[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -132,7 +132,7 @@ def batches(
     prefetch: int,
     pin: bool,
     plugins: PluginFiles,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """This process's micro-batches of a range of steps, in order, whatever the number of loading processes.
 
     ``plugins`` are the plugin files of the run's config, which loading processes import as they were.

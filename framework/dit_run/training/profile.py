@@ -41,7 +41,7 @@ class Profile:
         self._began: float | None = None
         self._left_out, self._steps = 0.0, 0
         self._taken: dict[Phase, float] = dict.fromkeys(PHASES, 0.0)
-        self._totals = dict.fromkeys(["seconds", "flops", *PHASES], 0.0)
+        self._totals: dict[str, float] = dict.fromkeys(["seconds", "flops", *PHASES], 0.0)
         self._flops = 0
         self._profiler: profile | None = None
         self.trace: Path | None = None
@@ -97,7 +97,8 @@ class Profile:
     def read(self, seconds: float) -> Mapping[str, float]:
         """Shares of the time: ``profile/data`` and so on, ``profile/other``; ``profile/share_of_peak``."""
         measured = seconds - self._left_out
-        counted = {"seconds": measured, "flops": float(self._steps * self._flops), **self._taken}
+        counted: dict[str, float] = {"seconds": measured, "flops": float(self._steps * self._flops)}
+        counted |= {name: self._taken[name] for name in PHASES}
         values = _shares(counted, self._peak) if self._steps else {}
         if self._steps:
             self._totals = {name: value + counted[name] for name, value in self._totals.items()}

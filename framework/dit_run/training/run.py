@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -274,12 +274,14 @@ class _Run:
 
     def _train(self, loop: Loop, learner: Learner, data: Data, encoders: Encoders, layout: Layout) -> Outcome:
         self.processes.on_first(lambda: self._begin_folder(loop))
-        examples = self._examples(loop, data, encoders, layout)
         learner.train()
         training = self.config.training
         try:
-            with answer_out_of_memory(training.batch_size, layout.accumulation):
-                finished = loop.run(examples)
+            with (
+                answer_out_of_memory(training.batch_size, layout.accumulation),
+                contextlib.closing(self._batches(loop, data, encoders, layout)) as loaded,
+            ):
+                finished = loop.run(self._examples(loop, data, encoders, loaded))
         except BaseException as error:
             with contextlib.suppress(OSError):
                 self._status("failed", loop.done, f"{type(error).__name__}: {error}")
@@ -320,13 +322,13 @@ class _Run:
         if self.fork_from is not None:
             self._save(loop)
 
-    def _examples(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Iterator[Examples]:
+    def _batches(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Generator[Batch, None, None]:
+        """All that is left of the run. Closed, it leaves no process."""
         training, size = self.config.training, self.config.data.common.image_size
         shape, kept = encoders.latent_shape(size, size), encoders.cached.latents
         visits = Visits(data.train, training.seed, shape, training.caption_dropout, kept)
-        encode = Encoder(encoders, self.processes.device, loop.clock)
         workers = self._workers()
-        loaded = batches(
+        return batches(
             visits,
             layout,
             loop.done,
@@ -336,8 +338,10 @@ class _Run:
             pin=pins_memory(self.processes.device),
             plugins=self.registry.files,
         )
-        loaded = timed(loaded, loop.clock, "data")
-        return map(encode, self._reported(loaded, BadSamples(len(data.train))))
+
+    def _examples(self, loop: Loop, data: Data, encoders: Encoders, loaded: Iterator[Batch]) -> Iterator[Examples]:
+        encode = Encoder(encoders, self.processes.device, loop.clock)
+        return map(encode, self._reported(timed(loaded, loop.clock, "data"), BadSamples(len(data.train))))
 
     def _reported(self, loaded: Iterator[Batch], seen: BadSamples) -> Iterator[Batch]:
         """The batches as they are; samples that could not be read are named once."""

@@ -5,7 +5,6 @@ Pure Python, no imports beyond the standard library: captions need neither numpy
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 import struct
@@ -167,6 +166,8 @@ def held_out_pairs(share: float, seed: int) -> frozenset[Figure]:
     Raises ValueError when that leaves no two figures of different colours to draw.
     """
     pairs = [Figure(colour, shape) for colour in COLOURS for shape in SHAPES]
+    import hashlib  # loads OpenSSL
+
     pairs.sort(key=lambda pair: hashlib.blake2b(f"pair/{seed}/{pair}".encode()).digest())
     count = round(share * len(pairs))
     if len({pair.colour for pair in pairs[count:]}) < 2:
@@ -178,5 +179,7 @@ def held_out_pairs(share: float, seed: int) -> frozenset[Figure]:
 
 def _uniforms(purpose: str) -> Iterator[float]:
     """Independent draws in [0, 1), a pure function of the text."""
+    import hashlib
+
     digest = hashlib.blake2b(purpose.encode()).digest()
     yield from (word / 2**32 for word in struct.unpack("<16I", digest))

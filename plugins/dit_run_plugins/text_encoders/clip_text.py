@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ class ClipTextEncoder(nn.Module):
         names = ("model.safetensors", "pytorch_model.bin")
         self._file = weights.need(*names, *(f"text_encoder/{name}" for name in names))
         self._config = config
-        self._network = LazyNetwork(lambda: _load(weights, self._file))
+        self._network = LazyNetwork(partial(_load, weights, self._file))
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
         return self._tokenizer(captions)

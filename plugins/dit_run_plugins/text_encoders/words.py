@@ -7,7 +7,6 @@ A token is a word, a number's digits, a punctuation mark, or one character of a 
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -54,12 +53,12 @@ START = 1
 
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 """Thai, Lao, Burmese, Khmer, Japanese kana and Chinese characters: written without spaces between words."""
-_TOKEN = re.compile(rf"[{_UNSPACED}]|\d|[^\W\d{_UNSPACED}]+|[^\w\s]")
+_TOKEN = rf"[{_UNSPACED}]|\d|[^\W\d{_UNSPACED}]+|[^\w\s]"
 
 
 def words_of(caption: str) -> list[str]:
     """The tokens' texts: compatibility-normalised, without case."""
-    return _TOKEN.findall(unicodedata.normalize("NFKC", caption).casefold())
+    return re.findall(_TOKEN, unicodedata.normalize("NFKC", caption).casefold())
 
 
 def token_ids(caption: str, max_length: int) -> tuple[list[int], bool]:
@@ -71,6 +70,8 @@ def token_ids(caption: str, max_length: int) -> tuple[list[int], bool]:
 @lru_cache(maxsize=1 << 16)
 def _word_id(word: str) -> int:
     """62 bits of a hash; never one of the markers."""
+    import hashlib  # loads OpenSSL
+
     digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
     return (int.from_bytes(digest, "big") >> 2) | 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class KlVae(Halves):
     cacheable = True
 
     def __init__(self, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> None:
-        super().__init__(lambda: _encoder(config, file), lambda: _decoder(config, file), use_slicing=use_slicing)
+        super().__init__(partial(_encoder, config, file), partial(_decoder, config, file), use_slicing=use_slicing)
         self.latent_channels = int(config.get("latent_channels", 4))
         self.factor = 2 ** (_levels(config) - 1)
         shift, scale = _normalisation(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ class TinyVae(Halves):
         *,
         latent_channels: int,
         factor: int,
-        fingerprint: Callable[[], str],
+        identity: tuple[Any, ...],
+        file: Path,
         scaling_factor: float = 1.0,
         use_slicing: bool = False,
     ) -> None:
@@ -44,7 +46,8 @@ class TinyVae(Halves):
         self.latent_channels = latent_channels
         self.factor = factor
         self._scaling_factor = scaling_factor
-        self._fingerprint = fingerprint
+        self._identity = identity
+        self._file = file
 
     def encode(self, images: Tensor) -> tuple[Tensor, None]:
         return self.run_encoder(images) * self._scaling_factor, None
@@ -53,7 +56,7 @@ class TinyVae(Halves):
         return self.run_decoder(latents / self._scaling_factor)
 
     def fingerprint(self) -> str:
-        return self._fingerprint()
+        return combined([*self._identity, file_digest(self._file)])
 
 
 def open_vae(weights: Pretrained, *, use_slicing: bool) -> TinyVae:
@@ -91,23 +94,25 @@ class _UnitRange(nn.Module):
 
 
 def _original(encoder: Path, decoder: Path, *, use_slicing: bool) -> TinyVae:
-    def half(path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]) -> nn.Module:
-        tensors = read_tensors(path)
-        try:
-            with torch.device("meta"):
-                network = make(tensors)
-        except (KeyError, IndexError) as error:
-            raise InputError(f"{path}: no weights of a TAESD {make.__name__}: {error} is missing") from error
-        return _UnitRange(filled(network, tensors, str(path)), encodes=make is taesd_layout.encoder)
-
     return TinyVae(
-        lambda: half(encoder, taesd_layout.encoder),
-        lambda: half(decoder, taesd_layout.decoder),
+        partial(_original_half, encoder, taesd_layout.encoder),
+        partial(_original_half, decoder, taesd_layout.decoder),
         latent_channels=_channels(encoder),
         factor=8,
-        fingerprint=lambda: combined(["taesd", _VERSION, file_digest(encoder)]),
+        identity=("taesd", _VERSION),
+        file=encoder,
         use_slicing=use_slicing,
     )
+
+
+def _original_half(path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]) -> nn.Module:
+    tensors = read_tensors(path)
+    try:
+        with torch.device("meta"):
+            network = make(tensors)
+    except (KeyError, IndexError) as error:
+        raise InputError(f"{path}: no weights of a TAESD {make.__name__}: {error} is missing") from error
+    return _UnitRange(filled(network, tensors, str(path)), encodes=make is taesd_layout.encoder)
 
 
 def _channels(encoder: Path) -> int:
@@ -119,20 +124,22 @@ def _channels(encoder: Path) -> int:
 
 
 def _diffusers(config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> TinyVae:
-    def half(name: str) -> nn.Module:
-        from diffusers import AutoencoderTiny
-
-        with torch.device("meta"):
-            network: nn.Module = getattr(AutoencoderTiny.from_config(dict(config)), name)
-        tensors = read_tensors(file, lambda each: each.startswith(f"{name}."))
-        return filled(network, {each.removeprefix(f"{name}."): value for each, value in tensors.items()}, str(file))
-
     return TinyVae(
-        lambda: half("encoder"),
-        lambda: half("decoder"),
+        partial(_diffusers_half, config, file, "encoder"),
+        partial(_diffusers_half, config, file, "decoder"),
         latent_channels=int(config.get("latent_channels", 4)),
         factor=2 ** (len(config.get("encoder_block_out_channels", (64,) * 4)) - 1),
-        fingerprint=lambda: combined(["autoencoder_tiny", _VERSION, file_digest(file), dict(config)]),
+        identity=("autoencoder_tiny", _VERSION, dict(config)),
+        file=file,
         scaling_factor=float(config.get("scaling_factor", 1.0)),
         use_slicing=use_slicing,
     )
+
+
+def _diffusers_half(config: Mapping[str, Any], file: Path, name: str) -> nn.Module:
+    from diffusers import AutoencoderTiny
+
+    with torch.device("meta"):
+        network: nn.Module = getattr(AutoencoderTiny.from_config(dict(config)), name)
+    tensors = read_tensors(file, lambda each: each.startswith(f"{name}."))
+    return filled(network, {each.removeprefix(f"{name}."): value for each, value in tensors.items()}, str(file))

@@ -1,0 +1,232 @@
+"""Photographs, birds and emoji, with an encoder and an autoencoder of the real kinds: train, stop, continue, sample.
+
+Everything is done twice: on real data where it is at hand, and everywhere on folders that the tests make.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
+from PIL import Image
+from runs import Command, Run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STOPPER = Path(__file__).with_name("stopper.py")
+
+CONFIG = """
+model: {hidden_size: 32, num_layers: 2, num_heads: 2, patch_size: 2}
+training:
+  output_dir: run
+  batch_size: 4
+  max_steps: STEPS
+  save_steps: 10
+  logging_steps: 5
+  use_ema: true
+  num_workers: 0
+validation: {every_n_steps: 10, num_samples: 4, timestep_bins: 2}
+sampling: {every_n_steps: 20, num_images: 2, steps: 4}
+trackers: [{type: tensorboard}]
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Local weights, and the channels of their latents."""
+
+    clip: Path
+    vae: Path
+    kind: str
+    channels: int
+
+    @property
+    def overrides(self) -> list[str]:
+        return [
+            f"text_encoder.pretrained_model_name={self.clip}",
+            f"vae.type={self.kind}",
+            f"vae.pretrained_model_name={self.vae}",
+            f"model.in_channels={self.channels}",
+            f"model.out_channels={self.channels}",
+        ]
+
+
+def trains_stops_continues_and_samples(
+    command: Command, folder: Path, data: list[str], parts: Parts, *, steps: int, size: int
+) -> None:
+    """The whole life of a run on some data."""
+    (folder / "config.yaml").write_text(CONFIG.replace("STEPS", str(steps)))
+    stop = steps * 2 // 3 - 1
+    words = (
+        folder / "config.yaml", *(f"data.{value}" for value in data), f"data.image_size={size}", *parts.overrides,
+        f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]",
+    )  # fmt: skip
+    stopped = command(*words)
+    assert stopped.status == 143, stopped.words
+    continued = command(*words)
+    assert continued.status == 0, continued.words
+    run = Run(folder / "run")
+    assert run.status["state"] == "finished"
+    assert run.status["step"] == steps
+    assert f"step-{stop:08d}" in run.checkpoints
+    assert all(np.isfinite(run.values("loss")))
+    assert np.isfinite(run.values("validation/loss_ema")[-1])
+    assert (run.path / "samples" / f"step-{steps:08d}.png").exists()
+
+    sampled = command("sample", "run", "a small bird", "two dogs", "--output", "drawn", "--allow-plugins", "--steps", 3)
+    assert sampled.status == 0, sampled.words
+    drawn = [np.asarray(Image.open(path)) for path in sorted(Path("drawn").glob("0*.png"))]
+    assert [image.shape for image in drawn] == [(size, size, 3)] * 2
+    assert all(image.std() > 0 for image in drawn)
+
+
+# --------------------------------------------------------------------------------------------------------- real data
+
+REAL = {
+    "coco": (["type=coco", "dataset_path={}/coco_subset"], 128),
+    "cub": (["type=cub", "dataset_path={}/cub_subset", "num_samples=60"], 64),
+    "custom": (["type=custom", "dataset_path={}/emoji", "num_samples=120", "alpha_background=gray"], 64),
+}
+
+
+@pytest.fixture(scope="module")
+def real_parts(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    vocabulary = next((shared_data / "weights" / "clip_tokenizer").glob("*.gz"))
+    clip = tiny_clip(tmp_path_factory.mktemp("clip"), vocabulary=vocabulary)
+    return Parts(clip, shared_data / "weights" / "taef2", "autoencoder_tiny", 32)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_real_data(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data, size = REAL[name]
+    data = [value.format(shared_data) for value in data]
+    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=size)
+
+
+# ---------------------------------------------------------------------------------------------------- made everywhere
+
+CAPTIONS = ["a red bird", "a green bird on a branch", "two dogs", "a dog", "a bus in the street", "a plate"]
+
+
+def picture(index: int) -> Image.Image:
+    """One of a kind each: photographs, greyscale, palettes, transparency."""
+    ramp = np.linspace(0, 255, 40 * 32 * 3).reshape(32, 40, 3)
+    image = Image.fromarray(np.roll(ramp, index * 7, axis=1).astype(np.uint8))
+    return image.convert(["RGB", "L", "P", "RGBA", "LA", "RGB"][index])
+
+
+def make_coco(folder: Path) -> list[str]:
+    (folder / "annotations").mkdir()
+    for split, chosen in (("train2017", range(4)), ("val2017", range(4, 6))):
+        (folder / split).mkdir()
+        for index in chosen:
+            picture(index).convert("RGB").save(folder / split / f"{index:012d}.jpg")
+        content = {
+            "images": [{"id": index, "file_name": f"{index:012d}.jpg"} for index in chosen],
+            "annotations": [{"id": n, "image_id": n, "caption": CAPTIONS[n]} for n in chosen],
+        }
+        (folder / "annotations" / f"captions_{split}.json").write_text(json.dumps(content))
+    return ["type=coco", f"dataset_path={folder}"]
+
+
+def make_cub(folder: Path) -> list[str]:
+    home = folder / "CUB_200_2011"
+    names = [f"001.Red_Bird/Red_Bird_{index:04d}.jpg" for index in range(6)]
+    (home / "images" / "001.Red_Bird").mkdir(parents=True)
+    (folder / "text_c10" / "001.Red_Bird").mkdir(parents=True)
+    for index, name in enumerate(names):
+        picture(index).convert("RGB").save(home / "images" / name)
+        (folder / "text_c10" / name).with_suffix(".txt").write_text(f"{CAPTIONS[index]}\nthis bird is red\n")
+    numbered = list(enumerate(names, 1))
+    (home / "images.txt").write_text("".join(f"{number} {name}\n" for number, name in numbered))
+    (home / "classes.txt").write_text("1 001.Red_Bird\n")
+    (home / "image_class_labels.txt").write_text("".join(f"{number} 1\n" for number, _ in numbered))
+    (home / "train_test_split.txt").write_text("".join(f"{number} {number % 2}\n" for number, _ in numbered))
+    return ["type=cub", f"dataset_path={folder}"]
+
+
+def make_custom(folder: Path) -> list[str]:
+    for index, text in enumerate(CAPTIONS):
+        picture(index).save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(text)
+    return ["type=custom", f"dataset_path={folder}"]
+
+
+@pytest.fixture(scope="module")
+def made_parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    clip = tiny_clip(tmp_path_factory.mktemp("clip"))
+    return Parts(clip, tiny_taesd(tmp_path_factory.mktemp("taesd")), "autoencoder_tiny", 4)
+
+
+@pytest.mark.parametrize("make", [make_coco, make_cub, make_custom])
+def test_made_data(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made_parts: Parts,
+    make: Callable[[Path], list[str]],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    data = make(tmp_path / "data")
+    trains_stops_continues_and_samples(command, tmp_path, data, made_parts, steps=6, size=32)
+
+
+def test_a_vae_with_a_posterior_trains_from_the_cache_and_without_it_alike(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_parts: Parts
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("STEPS", "3"))
+    (tmp_path / "data").mkdir()
+    parts = Parts(made_parts.clip, tiny_autoencoder_kl(tmp_path / "vae"), "autoencoder_kl", 4)
+    data = [f"data.{value}" for value in (*make_custom(tmp_path / "data"), "image_size=32")]
+    for mode in ("auto", "off"):
+        result = command("config.yaml", *data, *parts.overrides, f"cache.mode={mode}", f"training.output_dir={mode}")
+        assert result.status == 0, result.words
+    assert Run(Path("auto")).learnt() == Run(Path("off")).learnt()
+
+
+# ------------------------------------------------------------------------------------------------ the original's config
+
+REFERENCE = ROOT.parent / "shared" / "reference_config.yaml"
+
+
+@pytest.fixture
+def reference() -> Path:
+    if not REFERENCE.is_file():
+        pytest.skip(f"the original's example is not at {REFERENCE}")
+    return REFERENCE
+
+
+def test_the_reference_config_validates_unchanged(command: Command, reference: Path) -> None:
+    result = command("validate", reference)
+    assert result.status == 0, result.words
+
+
+@pytest.mark.slow
+def test_the_reference_config_trains_unchanged(
+    command: Command, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With data and weights where it looks for them; only its size is brought down to what a test can wait for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "cub_subset").mkdir(parents=True)
+    make_cub(tmp_path / "data" / "cub_subset")
+    tiny_pipeline(tmp_path / "runwayml" / "stable-diffusion-v1-5")
+    tiny_clip(tmp_path / "openai" / "clip-vit-base-patch32", width=512, layers=1)
+    result = command(
+        reference, "training.max_steps=2", "training.batch_size=1", "model.num_layers=1", "data.image_size=64",
+        "sampling.every_n_steps=null",
+    )  # fmt: skip
+    assert result.status == 0, result.words
+    run = Run(tmp_path / "outputs")
+    assert run.status["state"] == "finished"
+    assert run.values("learning_rate") == [1.0e-4]
+    assert {value.shape[0] for name, value in run.tensors().items() if name.endswith("final.weight")} <= {16}

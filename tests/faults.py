@@ -1,0 +1,32 @@
+"""Components that break their contract, and what the contract test says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from dit_run.components import Component, Kind
+from dit_run.testing.contract import ContractError, Subject, check_all
+from dit_run.testing.contracts import CONTRACTS
+
+__all__ = ["Nothing", "fault", "keep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """No options."""
+
+
+def keep(kind: Kind, factory: Callable[..., Any]) -> None:
+    """Test a component that keeps its contract."""
+    check_all(Subject(Component(kind, "broken", Nothing, factory), Nothing()), CONTRACTS[kind])
+
+
+def fault(kind: Kind, factory: Callable[..., Any]) -> str:
+    """What the contract test says, without the component's name."""
+    with pytest.raises(ContractError) as caught:
+        keep(kind, factory)
+    return str(caught.value).removeprefix(f"{kind}.broken: ")

@@ -1,0 +1,122 @@
+"""Datasets that break one promise each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults import Nothing, fault, keep
+from PIL import Image
+
+from dit_run.components import Kind
+from dit_run.protocols import Sample
+
+KIND = Kind.DATASET
+
+
+def picture(level: int) -> Image.Image:
+    return Image.new("L", (8, 8), level % 256)
+
+
+def other_picture_elsewhere(home: int) -> Image.Image:
+    return picture(0 if os.getpid() == home else 200)
+
+
+SAMPLES = [Sample(f"key {index}", (f"caption {index}",), partial(picture, 10 * index)) for index in range(5)]
+
+
+def with_item(index: int, sample: Any) -> Callable[..., Sequence[Any]]:
+    """A factory of five samples, one of them replaced."""
+    return lambda options: [sample if place == index else good for place, good in enumerate(SAMPLES)]
+
+
+def build(options: Nothing, *, image_size: int) -> Sequence[Sample]:
+    return SAMPLES
+
+
+def test_a_list_of_samples_keeps_the_contract() -> None:
+    keep(KIND, build)
+
+
+def test_something_that_has_no_length() -> None:
+    message = fault(KIND, lambda options: iter(SAMPLES))
+    assert message == "the factory returned list_iterator, which has no __len__; return a sequence of Sample"
+
+
+def test_an_empty_one() -> None:
+    assert fault(KIND, lambda options: []) == (
+        "it is empty; raise InputError naming the file or folder where there are no samples"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sample", "message"),
+    [
+        (("key", "caption"), "item 2 is tuple; return dit_run.protocols.Sample(key, captions, image)"),
+        (Sample(7, ("c",), picture), "the key of item 2 is 7; use a string that is the same on every machine"),  # type: ignore[arg-type]
+        (Sample("", ("c",), picture), "the key of item 2 is ''; use a string that is the same on every machine"),  # type: ignore[arg-type]
+        (Sample("k", (), picture), "the captions of item 2 are (); use a tuple of at least one string"),  # type: ignore[arg-type]
+        (Sample("k", "c", picture), "the captions of item 2 are 'c'; use a tuple of at least one string"),  # type: ignore[arg-type]
+        (
+            Sample("k", ("c",), "picture.png"),  # type: ignore[arg-type]
+            "the image of item 2 is str; use the Path of a file, or a function that returns a PIL image",
+        ),
+        (
+            Sample("key 0", ("c",), partial(picture, 1)),
+            "items 0 and 2 have the key 'key 0'; keys decide order and split, make them unique",
+        ),
+        (
+            Sample("k", ("c",), Path("no_such.png")),
+            "the picture of item 2 (k): cannot read the image no_such.png: there is no such file",
+        ),
+        (
+            Sample("k", ("c",), partial(str, "no picture")),  # type: ignore[arg-type]
+            "the picture of item 2 (k) failed with AttributeError: 'str' object has no attribute 'size'; "
+            "image() should return a PIL image",
+        ),
+    ],
+)
+def test_items_that_are_no_samples(sample: Any, message: str) -> None:
+    assert fault(KIND, with_item(2, sample)) == message
+
+
+def test_one_that_grows() -> None:
+    sizes = itertools.chain([5, 5, 5, 5], itertools.repeat(4))
+    assert fault(KIND, lambda options: SAMPLES[: next(sizes)]) == (
+        "it has 5 samples, and 4 when it is built again; sort what you list, and draw nothing at random"
+    )
+
+
+def test_one_in_another_order_when_built_again() -> None:
+    turns = itertools.cycle([1, -1])
+    assert fault(KIND, lambda options: SAMPLES[:: next(turns)]) == (
+        "item 0 is 'key 4' with captions ('caption 4',), and when it is built again 'key 0' with ('caption 0',); "
+        "sort what you list, and draw nothing at random"
+    )
+
+
+def test_pictures_that_are_drawn_at_random() -> None:
+    levels = itertools.count(1)
+    factory = with_item(0, Sample("k", ("c",), lambda: picture(next(levels))))
+    assert fault(KIND, factory) == (
+        "sample 'k' has another picture when it is built again; make it a function of the key and the options alone"
+    )
+
+
+def test_one_that_cannot_be_pickled() -> None:
+    factory = with_item(0, Sample("k", ("c",), lambda: picture(1)))
+    message = fault(KIND, factory)
+    assert message.startswith("it does not work in a spawned loading process: ")
+    assert message.endswith("; keep open files, lambdas and local functions out of its attributes")
+
+
+def test_another_picture_in_another_process() -> None:
+    factory = with_item(0, Sample("k", ("c",), partial(other_picture_elsewhere, os.getpid())))
+    assert fault(KIND, factory) == (
+        "sample 'k' has another picture in another process; make it a function of the key and the options alone"
+    )

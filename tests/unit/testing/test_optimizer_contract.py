@@ -1,0 +1,164 @@
+"""Optimizers that break one promise each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from faults import Nothing, fault, keep
+from torch import Tensor
+
+from dit_run.components import Kind
+
+KIND = Kind.OPTIMIZER
+
+
+class Momentum(torch.optim.Optimizer):
+    """Plain momentum; a test breaks one of its methods."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr, "decay": 0.9})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        for group, parameter in self.wanted():
+            mean = self.memory(parameter)
+            mean.mul_(group["decay"]).add_(parameter.grad if parameter.grad is not None else 0)
+            parameter.add_(mean, alpha=-group["lr"])
+
+    def wanted(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        return ((g, p) for g in self.param_groups for p in g["params"] if p.grad is not None)
+
+    def memory(self, parameter: Tensor) -> Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["mean"] = torch.zeros_like(parameter)
+        mean: Tensor = state["mean"]
+        return mean
+
+
+def build(options: Nothing, *, named_parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+    return Momentum([parameter for _, parameter in named_parameters], learning_rate)
+
+
+def broken(cls: type[Momentum]) -> str:
+    def build(options: Nothing, *, named_parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return cls([parameter for _, parameter in named_parameters], learning_rate)
+
+    return fault(KIND, build)
+
+
+def test_momentum_keeps_the_contract() -> None:
+    keep(KIND, build)
+
+
+def test_something_else_than_an_optimizer() -> None:
+    assert fault(KIND, lambda options: []) == "the factory returned list; return a torch.optim.Optimizer"
+
+
+def test_a_factory_that_raises() -> None:
+    def build(options: Nothing) -> None:
+        raise KeyError("betas")
+
+    message = fault(KIND, build)
+    assert message == "optimizer.broken could not be made: KeyError: 'betas' (a fault of the plugin; -v shows where)"
+
+
+def test_a_parameter_left_out() -> None:
+    def build(options: Nothing, *, named_parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return Momentum([p for name, p in named_parameters if "bias" not in name], learning_rate)
+
+    assert fault(KIND, build) == (
+        "parameter 'blocks.0.0.bias' is in none of its param groups; put every one of named_parameters into one group"
+    )
+
+
+def test_a_learning_rate_of_its_own() -> None:
+    def build(options: Nothing, *, named_parameters: Any) -> torch.optim.Optimizer:
+        return Momentum([parameter for _, parameter in named_parameters], 0.1)
+
+    assert fault(KIND, build) == (
+        "param group 0 has lr 0.1 for learning_rate 0.01 and 0.1 for 0.02; "
+        "set lr from the learning_rate that the factory gets"
+    )
+
+
+def test_the_wrong_sign() -> None:
+    class Uphill(Momentum):
+        def step(self, closure: Any = None) -> None:
+            for _, parameter in self.wanted():
+                parameter.grad.neg_()  # type: ignore[union-attr]
+            super().step()
+
+    assert re.fullmatch(
+        r"after 30 steps at learning rate 0\.01 the loss of a small regression went from 1\.496 to nan; "
+        r"check the sign and the size of the update",
+        broken(Uphill),
+    )
+
+
+def test_an_update_that_is_not_scaled_by_the_rate() -> None:
+    class Decaying(Momentum):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for _, parameter in self.wanted():
+                parameter.mul_(0.999)
+            super().step()
+
+    assert broken(Decaying) == (
+        "a step at lr 0 changed parameter 'embedding.weight'; "
+        "read group['lr'] in every step and scale the whole update by it"
+    )
+
+
+def test_an_update_without_gradient() -> None:
+    class Everywhere(Momentum):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter.mul_(1 - 0.1 * group["lr"])
+            super().step()
+
+    assert broken(Everywhere) == "a step changed a parameter whose grad is None; skip those"
+
+
+def test_noise_of_its_own() -> None:
+    class Noisy(Momentum):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:
+            for group, parameter in self.wanted():
+                parameter.add_(torch.randn_like(parameter), alpha=0.01 * group["lr"])
+            super().step()
+
+    assert broken(Noisy) == (
+        "two equal runs of 5 steps differ in parameter 'embedding.weight'; "
+        "draw nothing at random and keep no state outside the optimizer"
+    )
+
+
+def test_state_outside_the_state() -> None:
+    class Hidden(Momentum):
+        def memory(self, parameter: Tensor) -> Tensor:
+            held: dict[int, Tensor] = self.__dict__.setdefault("hidden", {})
+            return held.setdefault(id(parameter), torch.zeros_like(parameter))
+
+    assert broken(Hidden) == (
+        "3 steps after a round trip of its state_dict, parameter 'embedding.weight' differs; "
+        "keep all that a step depends on in self.state or in the param groups"
+    )
+
+
+def test_state_that_cannot_be_saved() -> None:
+    class Odd(Momentum):
+        def memory(self, parameter: Tensor) -> Tensor:
+            mean = super().memory(parameter)
+            self.state[parameter]["seen"] = {1, 2}
+            return mean
+
+    assert broken(Odd) == (
+        "its state_dict cannot be saved: the state holds set at state/1/seen; only tensors, numbers, strings, None, "
+        "lists, tuples and dicts can be saved"
+    )

@@ -1,0 +1,79 @@
+"""Steps that are not finite: counted in a row, told, and in the end refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dit_run.training.faults import BadLoss, Faults
+from dit_run.training.step import Examples, Outcome, update_where
+
+GOOD, BAD = 1.0, float("nan")
+
+
+def outcome(loss: float, norm: float = 1.0) -> Outcome:
+    values = torch.tensor(loss), torch.tensor(norm)
+    return Outcome(*values, values[0].isfinite() & values[1].isfinite())
+
+
+def batch(*keys: str) -> list[Examples]:
+    nothing = torch.zeros(0)
+    return [Examples(nothing, nothing, nothing, None, keys)]  # type: ignore[arg-type]
+
+
+def faults(allowed: int, *, scaled: bool = False) -> tuple[Faults, list[str]]:
+    said: list[str] = []
+    return Faults(allowed, scaled, said.append), said
+
+
+def test_without_leave_the_first_fault_ends_the_run_naming_its_samples() -> None:
+    found, _ = faults(0)
+    found.add(1, outcome(GOOD), batch("a"))
+    with pytest.raises(BadLoss, match=r"step 2: the loss is nan and the gradient norm 1; .* Its samples: b, c\. Try"):
+        found.add(2, outcome(BAD), batch("b", "c"))
+
+
+def test_a_good_step_begins_the_count_again() -> None:
+    found, said = faults(1)
+    for step, loss in enumerate([BAD, GOOD, BAD, GOOD], start=1):
+        found.add(step, outcome(loss), batch())
+    assert [text.split(":")[0] for text in said] == ["step 1", "step 3"]
+    assert found.in_a_row == 0
+
+
+def test_one_more_in_a_row_than_allowed_is_too_many() -> None:
+    found, _ = faults(2)
+    found.add(1, outcome(BAD), batch())
+    found.add(2, outcome(GOOD, norm=BAD), batch())
+    with pytest.raises(BadLoss, match="step 3"):
+        found.add(3, outcome(BAD), batch())
+
+
+def test_while_a_loss_scale_is_found_only_the_loss_counts() -> None:
+    found, said = faults(0, scaled=True)
+    found.add(1, outcome(GOOD, norm=float("inf")), batch())
+    assert not said
+    with pytest.raises(BadLoss):
+        found.add(2, outcome(BAD), batch())
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_update_that_is_not_finite_leaves_weights_and_state(fused: bool) -> None:
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, fused=fused)
+    for finite in (True, False):
+        weight.grad = torch.tensor([1.0, 2.0, 3.0 if finite else BAD])
+        before = weight.detach().clone(), {name: value.clone() for name, value in optimizer.state[weight].items()}
+        update_where(optimizer, torch.tensor(finite))
+        assert torch.equal(weight.detach(), before[0]) is not finite
+    assert all(torch.equal(value, before[1][name]) for name, value in optimizer.state[weight].items())
+
+
+def test_a_fused_update_is_that_of_the_optimizer_alone() -> None:
+    one, other = (torch.nn.Parameter(torch.arange(5.0)) for _ in range(2))
+    optimizers = [torch.optim.AdamW([weight], lr=0.1, fused=True) for weight in (one, other)]
+    for weight in (one, other):
+        weight.grad = torch.arange(5.0) - 2
+    update_where(optimizers[0], torch.tensor(True))
+    optimizers[1].step()
+    assert torch.equal(one, other)

@@ -1,0 +1,101 @@
+"""Profiles: what a run's time went into, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_parts import CPU
+
+from dit_run.training.phases import PHASES, Untimed, timed
+from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
+
+SHARES = {
+    "data": 0.02, "encode": 0.03, "forward": 0.3, "backward": 0.6, "optimizer": 0.04, "other": 0.01,
+    "share_of_peak": 0.62,
+}  # fmt: skip
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
+    monkeypatch.setattr("dit_run.training.peak.SIZES", (64,))
+    return Profile(CPU, torch.float32, tmp_path / "profile")
+
+
+def run(profile: Profile, steps: int, first: int = 1) -> None:
+    """Steps with a product of 2 · 8 · 16 · 4 = 1024 operations in each of two forward passes."""
+    left, right = torch.ones(8, 16), torch.ones(16, 4)
+    for step in range(first, first + steps):
+        for name in ("data", "encode", *["forward", "backward"] * 2, "optimizer"):
+            with profile.phase(name):  # type: ignore[arg-type]
+                left @ right
+        profile.step(step)
+
+
+def test_shares_make_up_the_whole(profile: Profile) -> None:
+    run(profile, 4)
+    values = profile.read(10.0)
+    assert set(values) == {f"profile/{name}" for name in (*PHASES, "other", "share_of_peak")}
+    assert sum(value for name, value in values.items() if name != "profile/share_of_peak") == pytest.approx(1.0)
+    assert values["profile/other"] > 0.9
+
+
+def test_the_share_of_the_peak_is_that_of_the_forward_passes_times_three(profile: Profile) -> None:
+    profile._peak = 1024.0
+    run(profile, 5)
+    assert profile.read(10.0)["profile/share_of_peak"] == pytest.approx(4 * 2 * 3 / 10, rel=0.01)
+
+
+def test_a_reading_without_a_measured_step_says_nothing(profile: Profile) -> None:
+    run(profile, 1)
+    assert not profile.read(1.0)
+    assert "too short" in profile.close()
+
+
+def test_a_few_steps_are_traced_with_their_phases(profile: Profile) -> None:
+    run(profile, BEFORE_TRACE + TRACED_STEPS)
+    assert profile.trace is not None
+    assert profile.trace.name == "step-00000008.json"
+    events = json.loads(profile.trace.read_text())["traceEvents"]
+    names = [event["name"] for event in events if event.get("cat") == "user_annotation"]
+    assert [names.count(name) for name in PHASES] == [3, 3, 6, 6, 3]
+
+
+def test_traced_steps_count_for_nothing(profile: Profile) -> None:
+    run(profile, BEFORE_TRACE)
+    profile.read(1.0)
+    run(profile, TRACED_STEPS, first=BEFORE_TRACE + 1)
+    assert not profile.read(1.0)
+
+
+def test_the_end_says_where_the_trace_is(profile: Profile) -> None:
+    run(profile, BEFORE_TRACE + TRACED_STEPS + 1)
+    profile.read(1.0)
+    assert str(profile.trace) in profile.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("data", "the loader bounds the run: 40% of the time is spent waiting for data; raise training.num_workers"),
+        ("encode", "encoding bounds the run: it takes 40% of the time"),
+        ("optimizer", "the optimizer bounds the run: it takes 40% of the time"),
+        ("other", "40% of the time goes into what is between"),
+    ],
+)
+def test_what_takes_much_beside_the_model_bounds_a_run(name: str, words: str) -> None:
+    assert words in verdict({**SHARES, name: 0.4})
+
+
+def test_else_the_model_bounds_it() -> None:
+    assert verdict(SHARES) == (
+        "the model bounds the run: forward and backward take 90% of the time, and the whole reaches 62% of the "
+        "device's peak of matrix products"
+    )
+
+
+def test_timed_items_are_the_items() -> None:
+    assert list(timed(range(5), Untimed(), "data")) == [0, 1, 2, 3, 4]
+    assert list(timed([], Untimed(), "data")) == []
