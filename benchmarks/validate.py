@@ -43,7 +43,6 @@ def main() -> int:
             if number >= 0:
                 times[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in times.items()}
-    baseline, ours = medians.values()
     for name, median in medians.items():
         print(f"{1000 * median:7.1f} ms  {name}")
     ratio = statistics.median(a / b for b, a in zip(*times.values(), strict=True))

@@ -92,6 +92,10 @@ class RunFolder:
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "time": _now()}
         write_atomic(self.status, _json_bytes({"state": state, "step": step, "reason": reason, **owner}))
 
+    def write_report(self, name: str, values: Mapping[str, Any]) -> None:
+        """A file that says what a run failed at."""
+        write_atomic(self.path / name, _json_bytes(values))
+
     def read_status(self) -> Status | None:
         """What was last written; None where there is nothing that can be read."""
         with suppress(InputError):
@@ -147,7 +151,7 @@ class RunFolder:
         digest = hashlib.sha256(data).hexdigest()
         copy = self.plugins / source.name
         if copy.exists() and copy.read_bytes() != data:
-            copy = self.plugins / f"{source.stem}-{digest[:12]}{source.suffix}"
+            copy = self.plugins / f"{source.stem}_{digest[:12]}{source.suffix}"
         if not copy.exists():
             make_folder(self.plugins)
             write_atomic(copy, data)

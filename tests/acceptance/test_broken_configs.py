@@ -1,7 +1,8 @@
 """Hand-written broken configs: the whole diagnostic of each, and its place.
 
 Each ``broken/NN-name.yaml`` begins with the places of its problems, written by hand, and may name arguments. Beside it
-``NN-name.txt`` is all that ``dit-run validate`` prints. After a change of words: UPDATE_DIAGNOSTICS=1, and read the diff.
+``NN-name.txt`` is all that ``dit-run validate`` prints of it. After a change of words: UPDATE_DIAGNOSTICS=1, and read
+the diff.
 """
 
 from __future__ import annotations

@@ -13,17 +13,17 @@ from dit_run_plugins.datasets.shapes import caption, draw
 
 CONFIG = """
 data: {type: custom, dataset_path: images, image_size: 32, train_split: 1.0}
-model: {hidden_size: 128, num_layers: 4, num_heads: 4, patch_size: 4, in_channels: 3, out_channels: 3, dropout: 0.0}
+model: {hidden_size: 96, num_layers: 3, num_heads: 3, patch_size: 4, in_channels: 3, out_channels: 3, dropout: 0.0}
 vae: {type: identity}
-text_encoder: {type: words, width: 64}
+text_encoder: {type: words, width: 64, num_layers: 1}
 scheduler: {type: flow_matching}
 lr_scheduler: {type: cosine, warmup_steps: 20}
 training:
   output_dir: run
   batch_size: 8
-  learning_rate: 0.002
+  learning_rate: 0.003
   num_epochs: 100000
-  max_steps: 600
+  max_steps: 800
   mixed_precision: "no"
   use_ema: true
   ema_decay: 0.98

@@ -139,8 +139,8 @@ def test_some_bad_steps_in_a_row_are_allowed(command: Command, config: Path) -> 
 def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = command(
-        "configs/quickstart.yaml", "training.max_steps=2", "training.output_dir=run", "training.batch_size=2",
-        "metrics=[]", "validation.num_samples=2", "sampling.num_images=1", "sampling.steps=1", "trackers=[]",
+        "configs/quickstart.yaml", "training.max_steps=2", "lr_scheduler.warmup_steps=0", "training.output_dir=run",
+        "training.batch_size=2", "metrics=[]", "validation.num_samples=2", "sampling.num_images=1", "sampling.steps=1", "trackers=[]",
     )  # fmt: skip
     assert result.status == 0, result.words
     assert Run(tmp_path / "run").status["state"] == "finished"

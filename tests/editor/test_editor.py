@@ -179,7 +179,8 @@ def test_a_word_in_place_of_a_number_says_what_is_wanted(server: LanguageServer)
 @pytest.mark.parametrize(
     "text",
     [
-        "training:\n  batch_size: ${env:BATCH:-8}\n  use_ema: ${env:EMA}\n  save_steps: null\n  device: ${env:DEVICE}\n",
+        "training:\n  batch_size: ${env:BATCH:-8}\n  use_ema: ${env:EMA}\n",
+        "training:\n  save_steps: null\n  device: ${env:DEVICE}\n",
         "training:\n  batch_size: 5e2\n",
         "data:\n  dataset_name: shapes\n",
         "extends: [a.yaml, b.yaml]\nplugins: []\n",

@@ -8,12 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
-__all__ = ["Ended", "Fault", "Forge", "build_shim"]
+__all__ = ["Ended", "Fault", "Forge", "Running", "build_shim"]
 
 HERE = Path(__file__).resolve().parent
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
@@ -75,7 +78,7 @@ class Forge:
         self._requests.close()
         self._process.wait(60)
 
-    def run(
+    def start(
         self,
         arguments: list[str],
         run_folder: Path,
@@ -84,8 +87,8 @@ class Forge:
         *,
         error: int = errno.ENOSPC,
         log: Path | None = None,
-    ) -> Ended:
-        """``dit-run ARGUMENTS`` with a fault at the given call under ``run_folder``."""
+    ) -> Running:
+        """Begin ``dit-run ARGUMENTS`` with a fault at the given call under ``run_folder``."""
         output = self.folder / "output.txt"
         output.unlink(missing_ok=True)
         request = {
@@ -94,8 +97,37 @@ class Forge:
         }  # fmt: skip
         self._requests.write(json.dumps(request) + "\n")
         self._requests.flush()
-        answer = self._answers.readline()
-        if not answer:
-            raise RuntimeError(f"the warm process ended with status {self._process.wait()}")
-        waited, points = json.loads(answer)
-        return Ended(os.waitstatus_to_exitcode(waited), points, output.read_text(errors="replace"))
+        return Running(int(self._answers.readline()), output, self._answers)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run that began: a process that leads a session."""
+
+    pid: int
+    output: Path
+    answers: TextIO
+
+    def wait(self) -> Ended:
+        waited, points = json.loads(self.answers.readline())
+        return Ended(os.waitstatus_to_exitcode(waited), points, self.output.read_text(errors="replace"))
+
+    def left(self, seconds: float) -> list[int]:
+        """Processes of its session that are there after so many seconds."""
+        until = time.monotonic() + seconds
+        while (pids := [pid for pid in _pids() if _session(pid) == self.pid]) and time.monotonic() < until:
+            time.sleep(0.02)
+        return pids
+
+
+def _pids() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+
+
+def _session(pid: int) -> int | None:
+    """None for a process that ended, whether it was waited for or not."""
+    try:
+        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return None
+    return None if state in "ZX" else int(session)

@@ -67,7 +67,8 @@ class Workshop:
     def run(
         self, path: Path, fault: Fault = Fault.NONE, point: int = 0, *, error: int = 0, log: Path | None = None
     ) -> Ended:
-        return self.forge.run([str(self.config_file), *overrides(path)], path, fault, point, error=error, log=log)
+        words = [str(self.config_file), *overrides(path)]
+        return self.forge.start(words, path, fault, point, error=error, log=log).wait()
 
     def finished(self, path: Path) -> list[str]:
         """Run to the end by the same command; how it then differs from the reference."""

@@ -1,6 +1,7 @@
 """A warm parent: everything imported, nothing computed, one thread; each run is a fork of it under the shim.
 
-Reads one JSON request a line and answers each with ``[wait status, points reached]``.
+Reads one JSON request a line and answers each with the run's process id at once and, when it has ended, with
+``[wait status, points reached]``. Each run is a session of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def main() -> None:
     assert threading.active_count() == 1
     print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(_forked(shim, json.loads(line))), flush=True)
+        _fork(shim, json.loads(line))
 
 
 def _import_all() -> None:
@@ -36,21 +37,25 @@ def _import_all() -> None:
         importlib.import_module(module.name)
 
 
-def _forked(shim: ctypes.CDLL, request: dict[str, Any]) -> tuple[int, int]:
+def _fork(shim: ctypes.CDLL, request: dict[str, Any]) -> None:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
         _run(shim, request, writing)
+    print(child, flush=True)
     os.close(writing)
+    status = os.waitpid(child, 0)[1]
     with os.fdopen(reading, "rb") as answer:
+        os.set_blocking(reading, False)
         text = answer.read()
-    return os.waitpid(child, 0)[1], int(text or 0)
+    print(json.dumps([status, int(text or 0)]), flush=True)
 
 
 def _run(shim: ctypes.CDLL, request: dict[str, Any], writing: int) -> None:
     from dit_run.cli.main import main as command
 
+    os.setsid()
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)

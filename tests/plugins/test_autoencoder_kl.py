@@ -121,6 +121,17 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
     assert torch.equal(opened(file).decode(latents), opened(folder).decode(latents))
 
 
+def test_a_folder_with_nothing_but_such_a_file_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tiny_autoencoder_kl(tmp_path / "vae")
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setattr("dit_run_plugins.vaes.kl.STABLE_DIFFUSION", config)
+    (tmp_path / "original").mkdir()
+    tensors = AutoencoderKL.from_pretrained(folder).state_dict()
+    for kind in ("ckpt", "safetensors"):
+        save_original_vae(tmp_path / "original" / f"vae.{kind}", tensors, levels=3)
+    assert torch.equal(opened(tmp_path / "original").encode(images())[0], opened(folder).encode(images())[0])
+
+
 def test_a_checkpoint_that_holds_code_is_refused(tmp_path: Path) -> None:
     class Payload:
         def __reduce__(self) -> tuple[object, ...]:

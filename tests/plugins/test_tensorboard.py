@@ -113,11 +113,14 @@ tracker = build(TensorBoard(), run_dir=Path(sys.argv[1]), start_step=0)
 tracker.log(1, {"loss": 1.0})
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
+(file,) = (Path(sys.argv[1]) / "tensorboard").iterdir()
 for step in range(2, 9):
+    size = file.stat().st_size
     try:
         tracker.log(step, {"loss": float(step)})
     except OSError:
         break
+assert file.stat().st_size == size < 150
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 tracker.log(100, {"loss": 100.0})
 print(step)

@@ -149,7 +149,7 @@ def test_another_plugin_of_the_same_name_is_kept_beside(folder: RunFolder, tmp_p
     for text in ("x = 1\n", "x = 2\n"):
         (tmp_path / "mine.py").write_text(text)
         copy, digest = folder.keep_plugin(tmp_path / "mine.py")
-    assert copy.name == f"mine-{digest[:12]}.py" and copy.read_text() == "x = 2\n"
+    assert copy.name == f"mine_{digest[:12]}.py" and copy.read_text() == "x = 2\n"
     assert (folder.plugins / "mine.py").read_text() == "x = 1\n"
 
 

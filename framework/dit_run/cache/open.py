@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dit_run.cache.build import Builder
+from dit_run.cache.build import Build
+from dit_run.cache.captions import keep_captions
+from dit_run.cache.latents import keep_latents
 from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import CaptionCache, LatentCache
 from dit_run.data.samples import Samples
@@ -20,7 +22,7 @@ from dit_run.protocols import VAE, TextEncoder
 from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
 
-__all__ = ["Cached", "cache_folder", "open_cache"]
+__all__ = ["Cached", "cache_folder", "kept", "open_cache", "release"]
 
 
 @dataclass(frozen=True)
@@ -58,24 +60,24 @@ def open_cache(
     that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;
     :class:`~dit_run.cache.build.Stopped` when ``stopped`` says so.
     """
-    keeps_text, keeps_latents = _kept(config, text, vae)
+    keeps_text, keeps_latents = kept(config, text, vae)
     if not (keeps_text or keeps_latents):
         return Cached()
-    builder = Builder(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
+    build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     captions, latents = None, None
     if keeps_text:
         texts = (caption for index in indices for caption in samples[0].dataset[index].captions)
-        captions = builder.captions(text, (*prompts, *texts))
-        _release(text)
+        captions = keep_captions(build, text, (*prompts, *texts))
+        release(text)
     if keeps_latents:
         with PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, first) as reader:
-            latents = builder.latents(vae, reader, indices)
-        _release(vae)
+            latents = keep_latents(build, vae, reader, indices)
+        release(vae)
     return Cached(latents, captions)
 
 
-def _kept(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
+def kept(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
     """Whether text states and latents are kept. Raises InputError where they must be and cannot."""
     mode = config.cache.mode
     if mode == "off":
@@ -99,7 +101,8 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _release(encoder: object) -> None:
-    release = getattr(encoder, "release", None)
-    if release is not None:
-        release()
+def release(encoder: object) -> None:
+    """Let an encoder give its memory back, if it can."""
+    method = getattr(encoder, "release", None)
+    if method is not None:
+        method()

@@ -24,7 +24,7 @@ from dit_run.protocols import Dataset
 from dit_run.settings import DatasetCommon
 from dit_run.signals import ignore_signals
 
-__all__ = ["Content", "PictureReader"]
+__all__ = ["Content", "PictureReader", "Pixels"]
 
 Pixels = NDArray[np.uint8]
 In = TypeVar("In")

@@ -114,7 +114,8 @@ class CaptionCache:
         return CaptionStates(values[: -self.pooled_width].view(-1, self.width), values[-self.pooled_width :])
 
     def _find(self, captions: Sequence[str]) -> list[int]:
-        return self.records.find([caption_key(caption) for caption in captions]).tolist()
+        places: list[int] = self.records.find([caption_key(caption) for caption in captions]).tolist()
+        return places
 
     def _record(self, place: int, caption: str) -> Bits:
         if place >= 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import time
@@ -24,6 +25,7 @@ __all__ = ["Space", "Writer"]
 
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
+_RETRY_SECONDS = 0.1
 _DESCRIPTION, _DAMAGED, _LOCK = "space.json", "damaged.txt", "lock"
 
 
@@ -71,17 +73,20 @@ class Space:
         return sorted(self.folder.glob("*.safetensors"))
 
     @contextlib.contextmanager
-    def building(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the space's lock, so that two builders do not do the same work twice; ``waiting`` is called when another
-        has it. Where the file system has no locks both build, which is wasteful and safe."""
+    def building(self, waiting: Callable[[int], None] = lambda tries: None) -> Iterator[None]:
+        """Hold the space's lock, so that two builders do not do the same work twice. While another has it, ``waiting``
+        is called with the number of tries. Where the file system has no locks both build: wasteful, and safe."""
         with (self.folder / _LOCK).open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting()
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError:
-                pass
+            for tries in itertools.count(1):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    waiting(tries)
+                    time.sleep(_RETRY_SECONDS)
+                    continue
+                except OSError:
+                    pass
+                break
             yield
 
     def note_damage(self, shard: str, row: int) -> None:

@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", action="store_true", help="log where the time goes, and write a trace")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", metavar="DIR", help="start another run, in this folder")
+    parser.add_argument(
+        "--allow-changed-plugins", action="store_true", help="continue although a plugin changed since the checkpoint"
+    )
     start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
 
 
@@ -36,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.fork is not None:
             fork_from = _newest_checkpoint(Path(resolution.config.training.output_dir))
         resolution = resolved(arguments, f"training.output_dir={elsewhere}")
-    return _train(resolution, fork_from, profile=arguments.profile)
+    return _train(resolution, fork_from, arguments)
 
 
 def _refuse_run(folder: Path) -> None:
@@ -67,7 +70,7 @@ _SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
 _BREAKDOWNS = ("validation", "probe", "profile")
 
 
-def _train(resolution: Resolution, fork_from: Path | None, *, profile: bool) -> int:
+def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Namespace) -> int:
     from dit_run.cli.progress import ConsoleReporter
     from dit_run.reporting import Silent
     from dit_run.training.run import train
@@ -79,7 +82,8 @@ def _train(resolution: Resolution, fork_from: Path | None, *, profile: bool) -> 
         reporter=reporter,
         arguments=sys.argv[1:],
         fork_from=fork_from,
-        profile=profile,
+        profile=chosen.profile,
+        allow_changed_plugins=chosen.allow_changed_plugins,
     )
     if outcome.already_finished:
         reporter.notice(

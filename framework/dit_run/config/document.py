@@ -18,7 +18,7 @@ __all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_NODES", "MAX_PROBLEMS", "parse", "rea
 MAX_BYTES = 256 * 1024
 MAX_LEVELS = 32
 MAX_NODES = 20_000
-MAX_PROBLEMS = 1_000
+MAX_PROBLEMS = 500
 """No more are looked for: what has so many is no config."""
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")

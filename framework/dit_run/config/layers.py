@@ -187,7 +187,7 @@ def _extended(root: MapNode, layers: Layers) -> list[Scalar]:
 
 
 def _read_arguments(arguments: Sequence[str], layers: Layers) -> None:
-    lines = tuple(" ".join(argument.splitlines()) for argument in arguments)
+    lines = tuple(arguments)
     source = Source(COMMAND_LINE, "", lines, Path())
     if arguments:
         layers.sources.append(source)
@@ -201,8 +201,8 @@ def _read_arguments(arguments: Sequence[str], layers: Layers) -> None:
 def _argument(number: int, argument: str, source: Source, layers: Layers) -> MapNode | None:
     key, equals, text = argument.partition("=")
     steps = key.split(".")
-    if not equals or not all(steps):
-        message = f"'{argument}' is not of the form section.key=value"
+    if not equals or not all(steps) or len(argument.splitlines()) > 1:
+        message = f"'{argument}' is not of the form section.key=value, on one line"
         place = Place(COMMAND_LINE, number + 1, 1, max(1, len(argument)), argument)
         layers.problems.append(Problem("bad-argument", message, place=place))
         return None

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from dit_run.components import Kind
-from dit_run.config.check import check, unknown_type
+from dit_run.config.check import check
 from dit_run.config.environment import expand
 from dit_run.config.expansion import expand_all
 from dit_run.config.layers import Layers, read_layers
-from dit_run.config.nodes import ListNode, MapNode, Scalar, Source, find, plain, walk
+from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
-from dit_run.options import build, options_of
+from dit_run.config.typed import typed
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
-from dit_run.registry import Registry, UnknownType, discover
-from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
+from dit_run.registry import Registry, discover
+from dit_run.settings import Config
 
 __all__ = ["Resolution", "load_config", "registry_of", "resolve"]
-
-DEFAULT_COMPONENTS: Mapping[Kind, tuple[str, ...]] = {Kind.TRACKER: ("tensorboard",)}
-"""The types in a list that a config does not have, where they are registered."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,9 @@ def resolve(
         problems += check(root, compose(known), known)
     if problems:
         raise ConfigError(_in_order(problems, layers))
-    config = _typed(root, known, tuple(str(file) for file, _ in files), layers)
+    config = typed(root, known, tuple(str(file) for file, _ in files), problems)
+    if config is None:
+        raise ConfigError(_in_order(problems, layers))
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
     config = _ruled(config, facts, layers)
     return Resolution(config, root, tuple(layers.sources), known)
@@ -160,41 +157,3 @@ def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problem
             message = str(error).replace(str(file), place.text[place.column - 1 :][: place.length].strip("'\""))
             problems.append(Problem("plugin-failed", message, ("plugins",), place))
     return registry
-
-
-# ------------------------------------------------------------------------------------------------------------- typing
-
-
-def _typed(root: MapNode, registry: Registry, plugins: tuple[str, ...], layers: Layers) -> Config:
-    values = plain(root)
-    places = {path: node.span.place() for path, node in walk(root) if path}
-    sections: dict[str, Any] = {name: build(cls, values.get(name, {})) for name, cls in SECTIONS.items()}
-    problems: list[Problem] = []
-    for kind in Kind:
-        sections[kind.section] = _chosen(kind, values, registry, problems, root)
-    if problems:
-        raise ConfigError(_in_order(problems, layers))
-    return Config(**sections, plugins=plugins, places=places)
-
-
-def _chosen(kind: Kind, values: Mapping[str, Any], registry: Registry, problems: list[Problem], root: MapNode) -> Any:
-    if kind.listed:
-        default = [{"type": t} for t in DEFAULT_COMPONENTS.get(kind, ()) if t in registry.components(kind)]
-        return tuple(_choice(kind, item, registry) for item in values.get(kind.section, default))
-    section = values.get(kind.section, {})
-    try:
-        return _choice(kind, {"type": kind.default_type, **section}, registry)
-    except UnknownType:
-        path = (kind.section,)
-        place = find(root, path)[1].span.place()
-        problems.append(unknown_type(kind, str(kind.default_type), registry, path, place))
-        return None
-
-
-def _choice(kind: Kind, values: Mapping[str, Any], registry: Registry) -> Choice:
-    component = registry.component(kind, values["type"])
-    common = COMMON_OPTIONS.get(kind)
-    names = {option.name for option in options_of(common)} if common else set()
-    own = {key: value for key, value in values.items() if key != "type" and key not in names}
-    shared = {key: value for key, value in values.items() if key in names}
-    return Choice(component, build(component.options, own), build(common, shared) if common else None)

@@ -98,7 +98,7 @@ def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
     area, sides = header.width * header.height, f"{header.width} × {header.height} pixels"
     if area == 0:
         raise HeaderError(f"it is {sides}")
-    if area > 10**30:
+    if area > MAX_PIXELS:
         raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} allowed")
     held = os.fstat(file.fileno()).st_size if header.format != "PNG" else 0
     if held > MAX_EXTRA_BYTES + 2 * area:

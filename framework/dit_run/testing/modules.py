@@ -30,12 +30,12 @@ def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
 def expect_tensor(subject: Subject, what: str, value: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """A finite tensor of this shape and dtype."""
     if not isinstance(value, Tensor):
-        subject.fail(f"{what} is {type(value).__name__}; return a tensor {list(shape)}")
+        subject.fail(f"{what}: return a tensor {list(shape)}, not {type(value).__name__}")
     subject.expect(
         tuple(value.shape) == shape and value.dtype == dtype,
-        f"{what} is {list(value.shape)} {value.dtype}; return {list(shape)} {dtype}",
+        f"{what}: return {list(shape)} {dtype}, not {list(value.shape)} {value.dtype}",
     )
-    subject.expect(bool(value.isfinite().all()), f"{what} has values that are not finite")
+    subject.expect(bool(value.isfinite().all()), f"{what}: some values are not finite")
     return value
 
 

@@ -15,7 +15,7 @@ import jsonschema
 
 from dit_run.components import Component
 from dit_run.factories import RUNTIME, resolve
-from dit_run.options import Option, documentation, options_of, plain, schema_of, summary
+from dit_run.options import documentation, options_of, plain, schema_of, summary
 from dit_run.problems import ConfigError, DitRunError, InputError
 from dit_run.registry import Origin, Plugin, Registry, discover
 from dit_run.testing.contract import ContractError, Subject, check_all, neutral
@@ -39,13 +39,14 @@ def check_plugin(
 
     ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives for components
     whose options must be written their values: ``{"dataset.csv": {"path": "…"}}``; ``conditional`` names options that
-    only other values than the defaults lead to: ``["optimizer.lion.eps"]``. Raises ContractError with all that is
-    wrong.
+    only other values than the defaults lead to: ``["optimizer.lion.eps"]``. Raises ContractError with what is
+    wrong, the first fault of each component.
     """
     faults = []
-    for check in _checks(name, options or {}, conditional):
+    for checks in _checks(name, options or {}, conditional):
         try:
-            check()
+            for check in checks:
+                check()
         except ContractError as error:
             faults.append(str(error))
     if faults:
@@ -54,12 +55,16 @@ def check_plugin(
 
 def _checks(
     name: str | Path, options: Mapping[str, Mapping[str, Any]], conditional: Sequence[str]
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[list[Callable[[], None]]]:
+    """For each plugin and each component its checks, of which the first that fails hides the rest."""
     for plugin, components in meant(name):
-        yield from (partial(check, plugin) for check in PLUGIN_CHECKS)
+        yield [partial(check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
-            yield from (partial(check, component) for check in COMPONENT_CHECKS)
-            yield partial(_dead_options, component, options.get(component.name, {}), plugin, conditional)
+            values = options.get(component.name, {})
+            yield [
+                *(partial(check, component) for check in COMPONENT_CHECKS),
+                partial(_dead_options, component, values, plugin, conditional),
+            ]
 
 
 def _dead_options(component: Component, values: Mapping[str, Any], plugin: Plugin, conditional: Sequence[str]) -> None:
@@ -144,42 +149,19 @@ def is_documented(component: Component) -> None:
 
 
 def has_a_valid_schema(component: Component) -> None:
-    """Its options are valid JSON Schema, every limit applies, and defaults keep them."""
+    """Its options are valid JSON Schema, and defaults keep their limits."""
     schemas = schema_of(component.options, documented=True)
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
     except jsonschema.SchemaError as error:
         raise ContractError(f"{component.name}: its options give no valid JSON Schema: {error.message}") from error
     for option in options_of(component.options):
-        for limit in _idle_limits(option):
-            raise ContractError(
-                f"{component.name}: the limit {limit} of option {option.name!r} does not apply to "
-                f"{option.schema['type']}; remove it"
-            )
         if option.required:
             continue
         for fault in jsonschema.Draft7Validator(option.schema).iter_errors(option.default):
             raise ContractError(
                 f"{component.name}: the default of option {option.name!r} is not valid: {fault.message}"
             )
-
-
-_APPLIES = {
-    "minimum": ("integer", "number"),
-    "exclusiveMinimum": ("integer", "number"),
-    "maximum": ("integer", "number"),
-    "exclusiveMaximum": ("integer", "number"),
-    "multipleOf": ("integer", "number"),
-    "pattern": ("string",),
-    "minLength": ("string",),
-}
-
-
-def _idle_limits(option: Option) -> Iterator[str]:
-    for schema in (option.schema, option.schema.get("items", {})):
-        kinds = schema.get("type", [])
-        kinds = [kinds] if isinstance(kinds, str) else kinds
-        yield from (limit for limit, wanted in _APPLIES.items() if limit in schema and not set(wanted) & set(kinds))
 
 
 def has_a_factory(component: Component) -> None:

@@ -16,6 +16,15 @@ __all__ = ["BadLoss", "Faults"]
 class BadLoss(DitRunError):
     """The loss or gradient was not finite more often in a row than the config allows."""
 
+    def __init__(self, step: int, loss: float, grad_norm: float, keys: tuple[str, ...]) -> None:
+        self.report = {"step": step, "loss": str(loss), "grad_norm": str(grad_norm), "samples": list(keys)}
+        """Plain values: what to look at, the step counted from 1."""
+        super().__init__(
+            f"step {step}: the loss is {loss:g} and the gradient norm {grad_norm:g}; nothing was updated or saved. "
+            f"Its samples: {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}. Try a lower training.learning_rate or "
+            "mixed_precision: no"
+        )
+
 
 @dataclass(frozen=True)
 class _Step:
@@ -58,8 +67,4 @@ class Faults:
         if self.in_a_row <= self.allowed:
             self.notice(f"step {step.number}: loss or gradient is not finite; the update is skipped")
             return
-        raise BadLoss(
-            f"step {step.number}: the loss is {step.outcome.loss.item():g} and the gradient norm "
-            f"{step.outcome.grad_norm.item():g}; nothing was updated or saved. Its samples: {', '.join(step.keys[:8])}"
-            f"{' …' if len(step.keys) > 8 else ''}. Try a lower training.learning_rate or mixed_precision: no"
-        )
+        raise BadLoss(step.number, step.outcome.loss.item(), step.outcome.grad_norm.item(), step.keys)

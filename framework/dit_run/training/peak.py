@@ -1,16 +1,18 @@
-"""The device's own limit: how many multiplications of matrices it does in a second, and how many a model asks for."""
+"""The device's own limit in products of matrices, and the time that work takes on it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import torch
 
-__all__ = ["gemm_peak", "synchronise"]
+__all__ = ["gemm_peak", "quickest", "synchronise"]
 
 SIZES = (1024, 2048, 4096)
 LONG_ENOUGH = 0.5
-"""Seconds that a product takes from which on larger ones would be no quicker for their size."""
+"""Seconds: of a product, larger ones would be no quicker for their size; of tries, further ones tell nothing."""
+MOST_TRIES = 10
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -24,16 +26,21 @@ def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
     return best
 
 
-def _product_seconds(size: int, device: torch.device, dtype: torch.dtype, tries: int = 4) -> float:
+def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> float:
     one, other = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
-    taken = []
-    for _ in range(tries):
+    return quickest(lambda: torch.mm(one, other), device, tries=3)
+
+
+def quickest(work: Callable[[], object], device: torch.device, *, tries: int = 2) -> float:
+    """Seconds of the quickest of some tries, more where they are quick, after one that warms up."""
+    taken: list[float] = []
+    while len(taken) <= tries or (len(taken) < MOST_TRIES and sum(taken) < LONG_ENOUGH):
         synchronise(device)
         began = time.perf_counter()
-        torch.mm(one, other)
+        work()
         synchronise(device)
         taken.append(time.perf_counter() - began)
-    return min(taken)
+    return min(taken[1:])
 
 
 def synchronise(device: torch.device) -> None:

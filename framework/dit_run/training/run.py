@@ -22,7 +22,9 @@ from dit_run.assemble import (
 )
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import SaveFailed, clean
+from dit_run.checkpoint.forecast import room_notice
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.checkpoint.tensors import tensor_bytes
 from dit_run.config.dump import run_config
 from dit_run.config.identity import absolute
 from dit_run.config.keys import key_name
@@ -43,10 +45,11 @@ from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.signals import STATUS, StopRequest
 from dit_run.training.batches import Batch, Layout, Visits, batches
+from dit_run.training.changes import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
 from dit_run.training.compiling import compile_blocks
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
-from dit_run.training.faults import Faults
+from dit_run.training.faults import BadLoss, Faults
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.memory import answer_out_of_memory
@@ -85,18 +88,21 @@ def train(
     arguments: Sequence[str] = (),
     fork_from: Path | None = None,
     profile: bool = False,
+    allow_changed_plugins: bool = False,
 ) -> Outcome:
     """Train, or continue an unfinished run in ``training.output_dir``, to the end or until a signal asks to stop.
 
     ``fork_from`` is a checkpoint to begin with, its step and optimizer included, whatever config it was made with.
     ``profile`` logs where the time goes and writes a trace to the run folder's ``profile``.
+    ``allow_changed_plugins`` continues although plugins changed since the checkpoint.
     Raises InputError for what the user can mend, before anything is written where that is knowable.
     """
     processes = join(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
         with answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
-            return _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile).go()
+            run = _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile)
+            return run.go(allow_changed_plugins=allow_changed_plugins)
     finally:
         processes.leave()
 
@@ -128,7 +134,7 @@ class _Run:
     profile: bool
     failed_saves: int = 0
 
-    def go(self) -> Outcome:
+    def go(self, *, allow_changed_plugins: bool) -> Outcome:
         self.run_id = self.processes.on_first(self.folder.run_id)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints", self.run_id)
         contents, where = self._found()
@@ -138,6 +144,8 @@ class _Run:
             step = contents.state["step"]
             if step == contents.state["total_steps"] and self._finished():
                 return Outcome(self.folder.path, step, step, 0, already_finished=True)
+            if not allow_changed_plugins:
+                refuse_changed_plugins(contents.state["plugins"], self._plugins())
         layout, device = self._layout(contents), self.processes.device
         self._set_up_torch(contents)
         self.config, data, encoders = prepare(self.config, global_batch=layout.global_batch, device=device)
@@ -181,10 +189,22 @@ class _Run:
 
     def _set_up_torch(self, contents: CheckpointContents | None) -> None:
         training = self.config.training
-        threads = training.num_threads or (contents.state["threads"] if contents is not None else None)
+        threads = training.num_threads or (contents.state["machine"]["threads"] if contents is not None else None)
         if threads is not None:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(training.deterministic)
+        if contents is not None:
+            for notice in notices(contents.state["machine"], machine(torch.get_num_threads())):
+                self.reporter.notice(notice)
+
+    def _plugins(self) -> tuple[dict[str, Any], ...]:
+        """Who makes what decides what is learnt; the rest only watches."""
+        records = [
+            {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
+            for path, choice in self.config.choices()
+            if not choice.component.kind.listed
+        ]
+        return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 
     def _refuse_finished_fork(self, loop: Loop, where: Path) -> None:
         if self.fork_from is not None and loop.done >= loop.total_steps:
@@ -239,7 +259,7 @@ class _Run:
             gradients=gradients,
             clock=clock,
         )
-        self.facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads())
+        self.facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
         device = self.processes.device
         self.observer = Observer(
             config, data, encoders, learner, ema, scheduler, precision, device, self.folder, self.reporter.notice
@@ -284,6 +304,8 @@ class _Run:
                 finished = loop.run(self._examples(loop, data, encoders, loaded))
         except BaseException as error:
             with contextlib.suppress(OSError):
+                if isinstance(error, BadLoss):
+                    self.folder.write_report(f"bad-step-{self.processes.rank}.json", error.report)
                 self._status("failed", loop.done, f"{type(error).__name__}: {error}")
             raise
         finally:
@@ -317,10 +339,21 @@ class _Run:
         self.folder.write_provenance(found, run_id=self.run_id)
         self.folder.rewind_metrics(loop.done)
         self.folder.write_status("running", step=loop.done)
+        self._forecast(loop)
         for command in self.observer.open(loop.done, run_config(self.config)):
             self.reporter.notice(f"watch it with: {command}")
         if self.fork_from is not None:
             self._save(loop)
+
+    def _forecast(self, loop: Loop) -> None:
+        """Warns of a disk that the checkpoints to come will fill."""
+        weights = tensor_bytes(loop.learner.tensors())
+        one = weights * (4 if loop.ema is not None else 3)  # an optimizer usually keeps two numbers for each weight
+        limit, rest = self.config.training.save_total_limit, range(loop.done + 1, loop.total_steps + 1)
+        saves = sum(map(loop.schedule.saves, rest)) if limit is None else limit + 1
+        notice = room_notice(self.checkpoints.folder, one, limit=limit, saves=saves)
+        if notice is not None:
+            self.reporter.notice(notice)
 
     def _batches(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Generator[Batch, None, None]:
         """All that is left of the run. Closed, it leaves no process."""

@@ -12,9 +12,9 @@ import torch
 from dit_run.checkpoint.store import CheckpointContents, load_weights
 from dit_run.config.identity import differences, identity
 from dit_run.problems import InputError
-from dit_run.provenance import versions
 from dit_run.settings import Config
 from dit_run.streams import STREAMS_VERSION
+from dit_run.training.changes import machine
 from dit_run.training.loop import Loop
 
 __all__ = ["RunFacts", "capture", "initialise", "refuse_other_run", "restore"]
@@ -27,10 +27,8 @@ class RunFacts:
     global_batch: int
     total_steps: int
     threads: int
-
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> RunFacts:
-        return cls(state["global_batch"], state["total_steps"], state["threads"])
+    plugins: tuple[Mapping[str, Any], ...]
+    """Who makes each component that decides what is learnt: see :data:`dit_run.training.changes.PLUGIN_FACTS`."""
 
 
 def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any]) -> CheckpointContents:
@@ -43,7 +41,8 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
         state={
             "global_batch": facts.global_batch,
             "total_steps": facts.total_steps,
-            "threads": facts.threads,
+            "plugins": [dict(plugin) for plugin in facts.plugins],
+            "machine": machine(facts.threads),
             "processes": loop.layout.processes,
             "batch_size": loop.layout.batch_size,
             "streams_version": STREAMS_VERSION,
@@ -53,7 +52,6 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
             "prompts": list(loop.watch.prompts),
             "scaler": loop.step.scaler.state_dict(),
             "identity": identity(config),
-            "versions": versions(),
         },
     )
 

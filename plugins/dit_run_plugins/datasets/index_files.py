@@ -50,14 +50,14 @@ def relative_file(name: Any, where: str) -> str:
     """
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputError(f"{where}: expected the path of an image, not {name!r}")
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    if posix.is_absolute() or windows.anchor or ".." in posix.parts or ".." in windows.parts:
+    windows = PureWindowsPath(name)  # knows both kinds of slash
+    if windows.anchor or ".." in windows.parts:
         raise InputError(f"{where}: the path {name!r} must be relative and stay in its folder: no '/' first, no '..'")
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
         raise InputError(f"{where}: {name!r} cannot be the name of a file") from error
-    return str(posix)
+    return str(PurePosixPath(name))
 
 
 def load_json(file: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:

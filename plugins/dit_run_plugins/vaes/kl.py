@@ -21,12 +21,17 @@ __all__ = ["KlVae", "open_vae"]
 
 _VERSION = 1
 """Raised by hand when the same files give other latents."""
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+_WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.fp16.safetensors",
+    "diffusion_pytorch_model.bin",
+)
+_SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _ORIGINAL = {
-    "stabilityai/sd-vae-ft-mse-original": (
-        "vae-ft-mse-840000-ema-pruned.safetensors",
-        "vae-ft-mse-840000-ema-pruned.ckpt",
+    f"stabilityai/sd-vae-ft-{name}-original": tuple(
+        f"vae-ft-{file}-ema-pruned.{kind}" for kind in ("safetensors", "ckpt")
     )
+    for name, file in (("mse", "mse-840000"), ("ema", "ema-560000"))
 }
 """Repositories that have a single file in the original layout and no config."""
 
@@ -62,16 +67,28 @@ class KlVae(Halves):
 
 def open_vae(weights: Pretrained, *, use_slicing: bool) -> KlVae:
     """The VAE of a folder, a hub's repository, or a single file. Raises InputError when it cannot be had."""
-    local = local_path(weights.name)
-    if local is not None and local.is_file():
-        return KlVae(STABLE_DIFFUSION, local, use_slicing=use_slicing)
-    if local is None and weights.name in _ORIGINAL:
-        return KlVae(STABLE_DIFFUSION, weights.need(*_ORIGINAL[weights.name]), use_slicing=use_slicing)
+    single = _single_file(weights)
+    if single is not None:
+        return KlVae(STABLE_DIFFUSION, single, use_slicing=use_slicing)
     config = weights.object(*CONFIG_FILES)
     if config.get("_class_name") != "AutoencoderKL":
         raise weights.error(f"describes a {config.get('_class_name', 'model without a name')}, not an AutoencoderKL")
     file = weights.need(*(f"vae/{name}" for name in _WEIGHTS), *_WEIGHTS)
     return KlVae(config, file, use_slicing=use_slicing)
+
+
+def _single_file(weights: Pretrained) -> Path | None:
+    """The file in the original layout, if that is what the name stands for: itself, alone in a folder, or known."""
+    local = local_path(weights.name)
+    if local is None:
+        known = _ORIGINAL.get(weights.name)
+        return weights.need(*known) if known else None
+    if local.is_file():
+        return local
+    if any((local / config).exists() for config in CONFIG_FILES):
+        return None
+    files = [path for path in sorted(local.iterdir()) if path.suffix in _SINGLE_FILES]
+    return files[0] if len({path.stem for path in files}) == 1 else None
 
 
 class _Encoder(nn.Module):

@@ -17,8 +17,10 @@ import torch
 from PIL import Image
 from small_cache import COMMON, Folder, paint
 
-from dit_run.cache.build import Builder, Stopped
+from dit_run.cache.build import Build, Stopped
+from dit_run.cache.captions import keep_captions
 from dit_run.cache.encode import encode_captions, encode_latents
+from dit_run.cache.latents import keep_latents
 from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import DamagedRecord
@@ -59,9 +61,10 @@ def build(
     **settings: Any,
 ) -> tuple[LatentCache, Encoded]:
     encoded = Encoded()
-    builder = Builder(root, dtype, **{"progress": encoded, **settings})
+    root.mkdir(exist_ok=True)
     with PictureReader(dataset, common, workers) as reader:
-        return builder.latents(vae, reader, range(len(dataset))), encoded
+        how = Build(root, dtype, **{"progress": encoded, **settings})
+        return keep_latents(how, vae, reader, range(len(dataset))), encoded
 
 
 def visit(index: int, flip: bool = False) -> Visit:
@@ -102,7 +105,7 @@ def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
     tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None
 ) -> None:
     captions = ["a red cat", "", "a cat sat", "x " * 100]
-    cache = pickle.loads(pickle.dumps(Builder(tmp_path, dtype).captions(text, captions)))
+    cache = pickle.loads(pickle.dumps(keep_captions(Build(tmp_path, dtype), text, captions)))
     null = [False, True, False, False]
     kept = cache(captions, null)
     made = FrozenCaptions(partial(encode_captions, text, dtype=dtype), max_length=77)(captions, null)
@@ -110,7 +113,7 @@ def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
 
 
 def test_only_real_tokens_are_kept(tmp_path: Path, text: TextEncoder) -> None:
-    cache = Builder(tmp_path, None).captions(text, ["a cat"])
+    cache = keep_captions(Build(tmp_path, None), text, ["a cat"])
     assert [len(cache.states(caption).tokens) for caption in ("", "a cat", "a cat a cat")] == [2, 4, 6]
 
 
@@ -208,8 +211,8 @@ def test_a_damaged_record_is_encoded_again_alone(tmp_path: Path, vae: VAE, folde
 
 def test_captions_are_encoded_once_and_only_what_is_new(tmp_path: Path, text: TextEncoder) -> None:
     first, second = Encoded(), Encoded()
-    Builder(tmp_path, None, first).captions(text, ["a", "b", "a"])
-    Builder(tmp_path, None, second).captions(text, ["b", "c"])
+    keep_captions(Build(tmp_path, None, first), text, ["a", "b", "a"])
+    keep_captions(Build(tmp_path, None, second), text, ["b", "c"])
     assert (first.captions, second.captions) == (3, 1)
 
 
@@ -221,11 +224,19 @@ def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: F
 
     def stopped() -> bool:
         done.append(1)
-        return len(done) > 2
+        return len(done) > 1
 
     with pytest.raises(Stopped, match=r"encoding pictures \(2 of 4\)"):
         build(tmp_path / "cache", vae, folder, stopped=stopped)
     assert build(tmp_path / "cache", vae, folder)[1].pictures == 2
+
+
+def test_a_builder_that_waits_for_another_can_be_stopped(tmp_path: Path, text: TextEncoder) -> None:
+    stopped: list[str] = []
+    build = Build(tmp_path, None, notice=stopped.append, stopped=lambda: bool(stopped))
+    with build.space("captions", text, {"max_length": 77}).building(), pytest.raises(Stopped, match="waiting"):
+        keep_captions(build, text, ["a"])
+    assert stopped == ["another process builds the same part of the cache; waiting for it"]
 
 
 def _build(root: Path, weights: Path, folder: Folder, results: Any) -> None:
@@ -291,7 +302,7 @@ def test_a_skipped_picture_is_refused_at_its_visit(tmp_path: Path, vae: VAE, fol
             os.mkfifo(path)
     common = dataclasses.replace(COMMON, on_bad_sample="skip")
     with PictureReader(folder, common) as reader:
-        cache = Builder(tmp_path / "cache", None).latents(vae, reader, range(length))
+        cache = keep_latents(Build(tmp_path, None), vae, reader, range(length))
     for index in (1, 2):
         with pytest.raises(InputError, match=rf"[{index}12]\.png"):
             cache(visit(index))
@@ -353,7 +364,7 @@ def test_drawn_pictures_are_kept_by_their_pixels(tmp_path: Path, vae: VAE) -> No
 
 
 def test_a_caption_that_is_not_kept_is_encoded_where_the_encoder_is(tmp_path: Path, text: TextEncoder) -> None:
-    cache = Builder(tmp_path, None).captions(text, ["a cat"])
+    cache = keep_captions(Build(tmp_path, None), text, ["a cat"])
     assert torch.equal(cache.states("a new prompt").tokens, encode_captions(text, ["a new prompt"])[0].tokens)
     with pytest.raises(DitRunError, match="'a new prompt' is not in the cache"):
         pickle.loads(pickle.dumps(cache)).states("a new prompt")

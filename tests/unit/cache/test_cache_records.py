@@ -105,7 +105,7 @@ def test_the_second_builder_waits_for_the_first(tmp_path: Path) -> None:
     space, order, waits = filled(tmp_path), [], threading.Event()
 
     def second() -> None:
-        with space.building(waits.set):
+        with space.building(lambda tries: waits.set()):
             order.append("second")
 
     with space.building():
@@ -123,3 +123,15 @@ def test_a_writer_keeps_what_was_added_before_an_error(tmp_path: Path) -> None:
         writer.add(key(1), torch.ones(3))
         raise KeyboardInterrupt
     assert len(Records.open(space)) == 1
+
+
+def test_a_pickle_in_the_place_of_a_shard_is_left_out_and_never_runs(tmp_path: Path) -> None:
+    class Payload:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "ran",)
+
+    space = filled(tmp_path, 1)
+    (space.folder / "a.safetensors").write_bytes(pickle.dumps(Payload()))
+    torch.save(Payload(), space.folder / "b.safetensors")
+    assert len(Records.open(space)) == 1
+    assert not (tmp_path / "ran").exists()

@@ -49,6 +49,8 @@ def test_keys_are_words_whatever_they_look_like() -> None:
         ("a: -.inf\n", "not-finite", "c.yaml:1:4"),
         ("a: [1, .nan]\n", "not-finite", "c.yaml:1:8"),
         ("? [a]\n: 1\n", "key", "c.yaml:1:3"),
+        ("a: 1\r\nb: .inf\r\n", "not-finite", "c.yaml:2:4"),
+        ("a: 'x\u2028y'\nb: .inf\n", "not-finite", "c.yaml:3:4"),
         ("a: 1\n---\nb: 2\n", "many-documents", "c.yaml:2:1"),
         ("a: 1\n\tb: 2\n", "syntax", "c.yaml:2:1"),
         ("a: [1\n", "syntax", "c.yaml:1:4"),
@@ -69,9 +71,9 @@ def test_an_alias_is_refused_beside_its_anchor() -> None:
 
 def test_a_bomb_of_aliases_is_refused_at_once() -> None:
     lines = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(refused("\n".join(lines))) == 30 + 29 * 9
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_levels_are_limited_before_anything_is_composed() -> None:

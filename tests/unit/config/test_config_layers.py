@@ -69,7 +69,7 @@ def test_the_last_of_two_arguments_holds(load: Load) -> None:
     assert load("", "training.seed=1", "training.seed=2").training.seed == 2
 
 
-@pytest.mark.parametrize("argument", ["training", "=8", "training..seed=8", ".seed=8"])
+@pytest.mark.parametrize("argument", ["training", "=8", "training..seed=8", ".seed=8", "training.seed=\n8"])
 def test_an_argument_of_another_form(brief: Brief, argument: str) -> None:
     assert brief("", argument) == ["command line:1:1 bad-argument"]
 

@@ -125,10 +125,10 @@ WORDS = st.sampled_from(
 @given(content=st.binary(max_size=200) | st.lists(WORDS, max_size=60).map(lambda words: "".join(words).encode()))
 def test_any_bytes_give_a_config_or_problems_with_places(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         load_config(path, registry=SMALL)
     except ConfigError as error:
         assert error.problems
         assert all(isinstance(problem.place, Place) for problem in error.problems)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
 from small_registry import COMPONENTS, Nothing, plugin
@@ -152,3 +153,23 @@ def test_a_problem_of_defaults_is_shown_at_the_nearest_section(write: Callable[.
 def test_a_notice_stops_nothing(write: Callable[..., str]) -> None:
     config = load_config(write("vae: {}\n"), registry=with_rule("warns"))
     assert [(notice.code, str(notice.place)) for notice in config.notices] == [("slow", "c.yaml:1:6")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picky:
+    """Refuses odd sizes on its own."""
+
+    size: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size % 2:
+            raise ValueError(f"{self.size} is odd")
+
+
+def test_options_that_refuse_their_values_are_named(write: Callable[..., str]) -> None:
+    picky = Component(Kind.CALLBACK, "picky", Picky, "nowhere:build")
+    registry = Registry((plugin("small", *COMPONENTS, picky),))
+    with pytest.raises(ConfigError) as caught:
+        load_config(write("callbacks:\n  - {type: picky, size: 3}\n"), registry=registry)
+    (problem,) = caught.value.problems
+    assert (problem.message, str(problem.place)) == ("callback.picky refuses its options: 3 is odd", "c.yaml:2:5")

@@ -112,6 +112,14 @@ def test_a_bad_sample_gives_way_to_the_one_that_comes_next(folder):
     assert np.array_equal(after.values[2][:, 4:], np.full((8, 4, 3), after.visits[2].index))
 
 
+def test_the_stand_in_of_the_last_in_an_epoch_is_the_first_of_it(folder):
+    dataset = folder(5)
+    train, _ = choose(dataset, common(on_bad_sample="skip"), seed=1)
+    first, *_, last = train.visits(range(5))
+    dataset.files[last.index].unlink()
+    assert train.read([4], train.pixels).visits == [first]
+
+
 def test_skipping_does_not_depend_on_how_positions_are_grouped(folder):
     dataset = folder(6)
     for number in (1, 4):

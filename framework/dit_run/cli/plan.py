@@ -1,0 +1,120 @@
+"""``dit-run plan``: predict memory, disk and time from a short probe, and propose batch sizes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+from dit_run.cli.configs import add_config, resolved
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from dit_run.settings import Config
+    from dit_run.training.plan import Forecast, Split
+    from dit_run.training.probe import Probed
+
+__all__ = ["configure", "run"]
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SHOWN = 6
+"""Splits in the table."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument(
+        "--memory", type=_bytes, metavar="SIZE", help="what the run may take: 24GB (default: all there is)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    config = resolved(arguments).config
+    from dit_run.cli.progress import ConsoleReporter
+    from dit_run.processes import choose_device
+    from dit_run.training.plan import best, forecast, splits
+    from dit_run.training.probe import probe
+
+    probed = probe(config, device=choose_device(config.training.device), reporter=ConsoleReporter())
+    needs = forecast(probed.measured, probed.load)
+    memory = probed.memory if arguments.memory is None else arguments.memory
+    candidates = splits(probed.measured, probed.load)
+    proposal = best(candidates, probed.load, memory)
+    for line in [*_needs(config, probed, needs, memory), "", *_table(candidates, probed, memory)]:
+        print(line)
+    print(_proposed(proposal, probed, memory))
+    return 0 if proposal is not None else 1
+
+
+def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list[str]:
+    load = probed.load
+    parts = ", ".join(f"{name} {_size(value)}" for name, value in needs.memory.items())
+    times = ", ".join(f"{name} {_duration(value)}" for name, value in needs.seconds.items())
+    effective = load.batch_size * load.accumulation
+    compiled = " (not compiled: with compile_model it is less)" if config.training.compile_model else ""
+    return [
+        f"device   {probed.device}, {_size(memory)}; {probed.measured.parameters:,} parameters train",
+        f"memory   {_size(needs.peak)} at most: {parts}",
+        f"disk     {_size(needs.disk['cache'])} of cache; {_size(needs.disk['checkpoints'])} of checkpoints, "
+        f"{_size(needs.disk['checkpoint'])} each; {_size(_free(config))} free",
+        f"time     {_duration(needs.total)}: {times}",
+        f"step     {needs.step:.3g} s for {effective} samples{compiled}; {load.steps:,} steps of "
+        f"{probed.samples:,} samples",
+    ]
+
+
+def _table(candidates: list[Split], probed: Probed, memory: int) -> list[str]:
+    own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.load.batch_size)
+    first = max(0, min(own - _SHOWN // 2, len(candidates) - _SHOWN))
+    rows = [f"{'batch_size':>10}  {'accumulation':>12}  {'memory':>9}  {'s a step':>9}"]
+    for split in candidates[first : first + _SHOWN]:
+        note = "this config" if split.batch_size == probed.load.batch_size else ""
+        note = f"{note}{', ' * bool(note)}too large" if split.peak > memory else note
+        rows.append(
+            f"{split.batch_size:>10}  {split.accumulation:>12}  {_size(split.peak):>9}  {split.seconds:>9.3g}  {note}"
+        )
+    return [row.rstrip() for row in rows]
+
+
+def _proposed(proposal: Split | None, probed: Probed, memory: int) -> str:
+    effective = probed.load.batch_size * probed.load.accumulation
+    if proposal is None:
+        return f"no split of {effective} samples fits into {_size(memory)}: take a smaller model or data.image_size"
+    if proposal.batch_size == probed.load.batch_size:
+        return f"this config fits into {_size(memory)}"
+    return (
+        f"proposed: training.batch_size={proposal.batch_size} "
+        f"training.gradient_accumulation_steps={proposal.accumulation}, which learns from the same {effective} "
+        "samples a step"
+    )
+
+
+def _free(config: Config) -> int:
+    """Bytes left where the run folder is or would be."""
+    from pathlib import Path
+
+    folder = Path(config.training.output_dir).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(count: float) -> str:
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 or not count else f"{count / 1e3:.0f} kB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = round(seconds / 60), seconds / 3600
+    return f"{minutes} min" if minutes < 90 else f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise InputError(f"--memory is a size such as 24GB or 800MB, not {text!r}")
+    return int(float(found[1]) * _UNITS[found[2].upper()])

@@ -1,0 +1,37 @@
+"""A callback: notes when what was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.protocols import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """Notes which checkpoint was saved when."""
+
+    file: str = "example.txt"
+    """The file, in the run folder."""
+
+
+class ExampleCallback:
+    """Any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end; it watches, and steers nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_checkpoint_saved(self, progress: Progress) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"step {progress.step} of {progress.total_steps}: {progress.path}\n")
+
+
+def build(options: Example, *, run_dir: Path) -> ExampleCallback:
+    return ExampleCallback(run_dir / options.file)
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.CALLBACK, "example", Example, build)]

@@ -1,0 +1,45 @@
+"""A dataset: plain coloured pictures, drawn when they are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.options import PositiveInt
+from dit_run.protocols import Sample
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+COLOURS = ("red", "green", "blue", "yellow", "black", "white")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """Plain coloured pictures."""
+
+    size: PositiveInt = 600
+    """How many samples there are."""
+
+
+def build(options: Example, *, image_size: int) -> list[Sample]:
+    """Any sequence of Sample(key, captions, image); the image is a Path, or a function that draws it."""
+    return [sample(index, image_size) for index in range(options.size)]
+
+
+def sample(index: int, side: int) -> Sample:
+    colour = COLOURS[index % len(COLOURS)]
+    return Sample(f"example/{index}", (f"a {colour} picture",), partial(draw, colour, side))
+
+
+def draw(colour: str, side: int) -> Image.Image:
+    from PIL import Image
+
+    return Image.new("RGB", (side, side), colour)
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.DATASET, "example", Example, build)]

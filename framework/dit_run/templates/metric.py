@@ -1,0 +1,44 @@
+"""A metric: how bright pictures are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import TYPE_CHECKING
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.options import PositiveInt
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """The mean brightness of pictures, from 0 to 1."""
+
+    count: PositiveInt = 16
+    """How many pictures are scored."""
+
+
+class ExampleMetric:
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def prompts(self, count: int) -> Sequence[str] | None:
+        """None: captions of held-out samples."""
+        return None
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
+        return {"brightness": mean(mean(image.convert("L").tobytes()) for image in images) / 255}
+
+
+def build(options: Example) -> ExampleMetric:
+    """Runtime keywords that a factory may ask for: config, references."""
+    return ExampleMetric(options.count)
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.METRIC, "example", Example, build)]

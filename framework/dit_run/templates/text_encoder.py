@@ -1,0 +1,64 @@
+"""A text encoder: a vector per character, trained with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.options import PositiveInt
+from dit_run.protocols import TextEncoder, Tokens
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A vector per character."""
+
+    width: PositiveInt = 64
+    """Width of a token's state."""
+    max_length: PositiveInt = 128
+    """The most characters that are read of a caption, and the start marker."""
+
+
+def build(options: Example) -> TextEncoder:
+    """A torch module; its class stands here, so that importing this file does not import torch."""
+    import torch
+    from torch import nn
+
+    class ExampleEncoder(nn.Module):
+        trainable = True
+        width = pooled_width = options.width
+        max_length = options.max_length
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.characters = nn.Embedding(258, options.width)
+            self.places = nn.Embedding(options.max_length, options.width)
+
+        def tokenize(self, captions: Sequence[str]) -> Tokens:
+            rows = [[1, *(2 + byte for byte in caption.encode())] for caption in captions]
+            longest = min(max(map(len, rows)), options.max_length)
+            ids = torch.tensor([(row + [0] * longest)[:longest] for row in rows])
+            return Tokens(ids, ids > 0, sum(len(row) > options.max_length for row in rows))
+
+        def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+            states = self.characters(ids) + self.places.weight[: ids.shape[1]]
+            weights = mask[..., None].to(states)
+            return states, (states * weights).sum(1) / weights.sum(1)
+
+        def fingerprint(self) -> str:
+            raise NotImplementedError("only a frozen encoder is asked for it")
+
+        def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+            return build, (options,)  # loading processes only tokenize, which needs no weights
+
+    return ExampleEncoder()
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.TEXT_ENCODER, "example", Example, build)]

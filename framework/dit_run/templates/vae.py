@@ -1,0 +1,49 @@
+"""A VAE: squares of pixels laid into channels, and back without loss."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.options import PositiveInt
+from dit_run.protocols import VAE
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """Squares of pixels laid into channels."""
+
+    block: PositiveInt = 2
+    """Side of a square in pixels; there are 3 * block² channels."""
+
+
+def build(options: Example) -> VAE:
+    """A torch module; its class stands here, so that importing this file does not import torch."""
+    from torch import nn
+    from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+    class ExampleVae(nn.Module):
+        latent_channels = 3 * options.block**2
+        factor = options.block
+        cacheable = False
+
+        def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+            return pixel_unshuffle(images, options.block), None
+
+        def decode(self, latents: Tensor) -> Tensor:
+            return pixel_shuffle(latents, options.block).clamp(-1, 1)
+
+        def fingerprint(self) -> str:
+            return hashlib.sha256(f"example {options}".encode()).hexdigest()
+
+    return ExampleVae()
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.VAE, "example", Example, build)]

@@ -1,0 +1,60 @@
+"""What changed since a checkpoint was taken: plugins that are others, libraries and machines that round otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dit_run.problems import InputError
+from dit_run.provenance import processor, versions
+
+__all__ = ["PLUGIN_FACTS", "changed_plugins", "machine", "notices", "refuse_changed_plugins"]
+
+PLUGIN_FACTS = ("section", "component", "plugin", "distribution", "version", "digest")
+"""What a checkpoint keeps of the record of each plugin whose component decides what is learnt."""
+
+Record = Mapping[str, Any]
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What decides the last bits of a result, beside the config: plain values."""
+    return {"processor": processor(), "threads": threads, "versions": versions()}
+
+
+def notices(before: Record, now: Record) -> list[str]:
+    """A line for each difference between two :func:`machine` values: the bytes learnt may differ from here on."""
+    parts = [(name, before.get(name), now[name]) for name in ("processor", "threads")]
+    old, new = before.get("versions", {}), now["versions"]
+    parts += [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    return [
+        f"{name} was {was} and is {is_now}: what is learnt may differ in its last bits from an uninterrupted run"
+        for name, was, is_now in parts
+        if was != is_now
+    ]
+
+
+def changed_plugins(before: Iterable[Record], now: Sequence[Record]) -> list[str]:
+    """The sections whose component comes from other code than before, and how."""
+    found = []
+    present = {record["section"]: record for record in now}
+    for was in before:
+        is_now = present.get(was["section"])
+        if is_now is not None and is_now["digest"] != was["digest"]:
+            found.append(f"{was['section']} ({was['component']}): {_origin(was)} -> {_origin(is_now)}")
+    return found
+
+
+def refuse_changed_plugins(before: Iterable[Record], now: Sequence[Record]) -> None:
+    """Raises InputError naming the plugins whose code is not what the run began with."""
+    changed = changed_plugins(before, now)
+    if changed:
+        lines = "".join(f"\n  {line}" for line in changed)
+        raise InputError(
+            f"plugins changed since this run's checkpoint:{lines}\nRestore them, continue all the same with "
+            "--allow-changed-plugins, or start another run with --fresh DIR"
+        )
+
+
+def _origin(record: Record) -> str:
+    version = f" {record['version']}" if record["version"] else ""
+    return f"{record['distribution'] or record['plugin']}{version} ({record['digest'][:12]})"

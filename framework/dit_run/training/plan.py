@@ -1,0 +1,184 @@
+"""What a run will need: memory, disk and time, worked out from what a short probe measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+__all__ = ["Cache", "Forecast", "Load", "Measured", "Pictures", "Split", "best", "forecast", "interpolate", "splits"]
+
+BETTER = 0.95
+"""Another split is proposed for speed only where it takes less than this share of the config's own time."""
+MARGIN = 0.95
+"""Share of the memory that a split may be predicted to take."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a probe found, on one device in one process. Bytes, and seconds of warm runs."""
+
+    parameters: int
+    """All that trains."""
+    peaks: Sequence[tuple[int, float]]
+    """(batch size, peak memory of its training steps), rising."""
+    passes: Sequence[tuple[int, float]]
+    """(batch size, seconds of forward and backward)."""
+    update: float
+    """Seconds of an optimizer step beside them: clipping, update, average."""
+    data: float
+    """Seconds of a sample in the loader and in encoders that work in every step."""
+    forward: float
+    """Seconds of a sample's forward pass without gradients."""
+    pictures: Pictures
+    encoding: float
+    """Peak memory while the cache is filled; 0 where there is none."""
+    checkpoint: int
+    """Bytes on the disk."""
+    cache: Cache
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What drawing takes."""
+
+    peaks: Sequence[tuple[int, float]]
+    """(pictures at a time, peak memory)."""
+    evaluation: float
+    """Seconds of a picture's sampling step, guidance included."""
+    fixed: float
+    """Seconds of a picture beside them: the VAE's decoder, mostly."""
+
+
+@dataclass(frozen=True)
+class Cache:
+    """What is kept of frozen encoders' output. All zero where nothing is."""
+
+    size: int = 0
+    """Bytes."""
+    seconds: float = 0.0
+    """To make it all."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a config asks for."""
+
+    batch_size: int
+    accumulation: int
+    steps: int
+    workers: int
+    """Loading processes; with 0 the training process waits for its data."""
+    kept_checkpoints: int | None
+    """At most; None keeps all."""
+    checkpoints: int
+    """How many are written."""
+    validations: int
+    validation_passes: int
+    """Forward passes of samples in one validation."""
+    previews: int
+    preview_pictures: int
+    scorings: int
+    scored_pictures: int
+    sampling_steps: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will need."""
+
+    memory: Mapping[str, float]
+    """Peak bytes of each part of a run; the greatest is the run's."""
+    disk: Mapping[str, int]
+    """Bytes of the cache, of a checkpoint, and of all checkpoints there are at a time."""
+    seconds: Mapping[str, float]
+    """Of each part of a run, all its repetitions together."""
+    step: float
+    """Seconds of an optimizer step, data included."""
+
+    @property
+    def peak(self) -> float:
+        return max(self.memory.values())
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole run."""
+        return sum(self.seconds.values())
+
+
+PREVIEW_BATCH, SCORING_BATCH = 16, 50
+"""Pictures that are drawn at a time, as :mod:`dit_run.training.watch` draws them."""
+
+
+def forecast(measured: Measured, load: Load) -> Forecast:
+    """The needs of a run of this load."""
+    split = _split(measured, load, load.batch_size)
+    memory = {"training": split.peak}
+    for name, count, at_a_time in (
+        ("previews", load.previews and load.preview_pictures, PREVIEW_BATCH),
+        ("metrics", load.scorings and load.scored_pictures, SCORING_BATCH),
+    ):
+        if count:
+            memory[name] = interpolate(measured.pictures.peaks, min(count, at_a_time))
+    if measured.encoding:
+        memory["filling the cache"] = measured.encoding
+    picture = measured.pictures.fixed + load.sampling_steps * measured.pictures.evaluation
+    seconds = {
+        "filling the cache": measured.cache.seconds,
+        "training": load.steps * split.seconds,
+        "validation": load.validations * load.validation_passes * measured.forward,
+        "previews": load.previews * load.preview_pictures * picture,
+        "metrics": load.scorings * load.scored_pictures * picture,
+    }
+    kept = load.checkpoints if load.kept_checkpoints is None else min(load.checkpoints, load.kept_checkpoints + 1)
+    disk = {"cache": measured.cache.size, "checkpoint": measured.checkpoint, "checkpoints": kept * measured.checkpoint}
+    return Forecast(memory, disk, {name: value for name, value in seconds.items() if value}, split.seconds)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A way to make up an effective batch."""
+
+    batch_size: int
+    accumulation: int
+    peak: float
+    """Bytes while training."""
+    seconds: float
+    """Of an optimizer step."""
+
+
+def splits(measured: Measured, load: Load) -> list[Split]:
+    """Every split of the effective batch, the largest batch size first."""
+    effective = load.batch_size * load.accumulation
+    sizes = [size for size in range(effective, 0, -1) if effective % size == 0]
+    return [_split(measured, load, size) for size in sizes]
+
+
+def _split(measured: Measured, load: Load, size: int) -> Split:
+    effective = load.batch_size * load.accumulation
+    accumulation = effective // size
+    computing = accumulation * interpolate(measured.passes, size) + measured.update
+    loading = measured.data * effective
+    seconds = max(computing, loading / load.workers) if load.workers else computing + loading
+    return Split(size, accumulation, interpolate(measured.peaks, size), seconds)
+
+
+def best(candidates: Sequence[Split], load: Load, memory: float) -> Split | None:
+    """The config's own split where it fits into so many bytes and no other is clearly quicker; else the quickest that
+    fits; None where none does."""
+    fitting = [split for split in candidates if split.peak <= MARGIN * memory]
+    if not fitting:
+        return None
+    quickest = min(fitting, key=lambda split: split.seconds)
+    own = next((split for split in fitting if split.batch_size == load.batch_size), None)
+    return own if own is not None and quickest.seconds > BETTER * own.seconds else quickest
+
+
+def interpolate(points: Sequence[tuple[int, float]], at: float) -> float:
+    """The value on the broken line through points of rising place, which goes on beyond its ends. One point is a level
+    line."""
+    if len(points) == 1:
+        return points[0][1]
+    segments = list(pairwise(points))
+    (left, low), (right, high) = next((pair for pair in segments if at <= pair[1][0]), segments[-1])
+    return low + (high - low) * (at - left) / (right - left)

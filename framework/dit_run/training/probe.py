@@ -1,0 +1,279 @@
+"""A short probe of a run: its own parts, at small batch sizes and for a few steps, with a watch and a scale."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
+from dit_run.checkpoint.store import CheckpointContents, needed_bytes
+from dit_run.factories import make
+from dit_run.learner import Learner, trainable_parameters
+from dit_run.precision import Precision
+from dit_run.protocols import Metric
+from dit_run.reporting import Reporter
+from dit_run.sampling import Pipeline, Request
+from dit_run.settings import Choice, Config
+from dit_run.training.batches import Visits
+from dit_run.training.ema import Ema
+from dit_run.training.examples import Encoder
+from dit_run.training.footprint import Footprint
+from dit_run.training.memory import OutOfMemory, answer_out_of_memory
+from dit_run.training.peak import quickest, synchronise
+from dit_run.training.phases import Phase, Untimed
+from dit_run.training.plan import Load, Measured, Pictures
+from dit_run.training.schedule import Schedule
+from dit_run.training.stand_ins import try_encoding
+from dit_run.training.step import LocalGradients, TrainingStep, denoising_loss
+from dit_run.training.watch import preview_prompts
+
+__all__ = ["Probed", "probe"]
+
+SECONDS = 30.0
+"""About how long batch sizes are tried out; larger ones are worked out from those."""
+TRIES, MOST_TRIES, LONG_ENOUGH = 2, 10, 1.0
+"""Steps of a batch size after one that warms up; more while all together take less than so many seconds."""
+DRAWN = (2, 4)
+"""Pictures, and sampling steps, of the two tries of drawing."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a probe found, and what is asked for."""
+
+    measured: Measured
+    load: Load
+    memory: int
+    """Bytes that there are."""
+    device: torch.device
+    samples: int
+    """In training."""
+
+
+def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed:
+    """Build a run and try it out. Writes nothing but what loading weights keeps. Raises InputError as the run would,
+    OutOfMemory where not even one sample fits."""
+    if config.training.num_threads is not None:
+        torch.set_num_threads(config.training.num_threads)
+    effective = config.training.batch_size * config.training.gradient_accumulation_steps
+    config, data, encoders = prepare(config, global_batch=effective, device=device)
+    footprint = Footprint(device)
+    kept_encoders, cache, encoding = try_encoding(config, data, encoders, footprint)
+    bench = _Bench.of(config, data, kept_encoders, device, footprint)
+    reporter.phase("trying batch sizes", 0, 1)
+    peaks, passes = bench.ladder()
+    reporter.phase("trying batch sizes", 1, 1)
+    measured = Measured(
+        parameters=sum(parameter.numel() for _, parameter in trainable_parameters(bench.learner)),
+        peaks=peaks,
+        passes=passes,
+        update=bench.watch.least("optimizer"),
+        data=bench.data_seconds(),
+        forward=bench.forward_seconds(),
+        pictures=bench.pictures(),
+        encoding=encoding,
+        checkpoint=bench.checkpoint_bytes(),
+        cache=cache,
+    )
+    return Probed(measured, _load(config, data), footprint.total, device, len(data.train))
+
+
+# ------------------------------------------------------------------------------------------------------------- training
+
+
+class _Watch(Untimed):
+    """Takes the time of a step's phases."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._taken: dict[Phase, list[float]] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        synchronise(self._device)
+        began = time.perf_counter()
+        yield
+        synchronise(self._device)
+        self._taken.setdefault(name, []).append(time.perf_counter() - began)
+
+    def least(self, name: Phase, last: int = 0) -> float:
+        """Seconds of the quickest, of the last ones where a number is given."""
+        return min(self._taken[name][-last:])
+
+
+@dataclass
+class _Bench:
+    """A run's parts, ready for steps of any batch size."""
+
+    config: Config
+    data: Data
+    encoders: Encoders
+    device: torch.device
+    footprint: Footprint
+    learner: Learner
+    ema: Ema[Learner] | None
+    step: TrainingStep
+    watch: _Watch
+    precision: Precision
+    done: int = 0
+    visits: Visits = field(init=False)
+
+    def __post_init__(self) -> None:
+        training, size = self.config.training, self.config.data.common.image_size
+        shape = self.encoders.latent_shape(size, size)
+        latents = self.encoders.cached.latents
+        self.visits = Visits(self.data.train, training.seed, shape, training.caption_dropout, latents)
+
+    @classmethod
+    def of(cls, config: Config, data: Data, encoders: Encoders, device: torch.device, footprint: Footprint) -> _Bench:
+        training = config.training
+        learner = build_learner(config, encoders, device).train()
+        watch, precision = _Watch(device), Precision.of(training.mixed_precision, device)
+        step = TrainingStep(
+            forward=learner,
+            scheduler=build_scheduler(config, encoders),
+            optimizer=build_optimizer(config, learner, device),
+            learning_rate_factor=lambda step: 0.0,
+            precision=precision,
+            max_grad_norm=training.max_grad_norm,
+            seed=training.seed,
+            gradients=LocalGradients(1),
+            clock=watch,
+        )
+        ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+        return cls(config, data, encoders, device, footprint, learner, ema, step, watch, precision)
+
+    def ladder(self) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        """Peak memory and seconds of forward and backward at rising batch sizes, as far as time and memory go."""
+        effective = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
+        peaks: list[tuple[int, float]] = []
+        passes: list[tuple[int, float]] = []
+        began = time.perf_counter()
+        for size in _sizes(self.config.training.batch_size, effective):
+            if peaks and self._too_much(size, peaks, time.perf_counter() - began, passes[-1]):
+                break
+            try:
+                with answer_out_of_memory(size, 1):
+                    peak, seconds = self._try(size)
+            except OutOfMemory:
+                if not peaks:
+                    raise
+                break
+            peaks.append((size, peak))
+            passes.append((size, seconds))
+        return peaks, passes
+
+    def _too_much(self, size: int, peaks: Sequence[tuple[int, float]], spent: float, last: tuple[int, float]) -> bool:
+        """Whether trying this size would take too long, or more memory than is safe."""
+        smaller, seconds = last
+        grown = peaks[-1][1] + (peaks[-1][1] - peaks[0][1]) * size / smaller
+        return spent + (1 + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.footprint.total
+
+    def _try(self, size: int) -> tuple[float, float]:
+        """Peak memory and seconds of steps with so many samples."""
+        self.footprint.reset()
+        began, tries = time.perf_counter(), 0
+        while tries <= TRIES or (tries <= MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
+            self._advance(size)
+            tries += 1
+        seconds = self.watch.least("forward", tries - 1) + self.watch.least("backward", tries - 1)
+        return float(self.footprint.peak), seconds
+
+    def _advance(self, size: int) -> None:
+        positions = range(self.done * size, (self.done + 1) * size)
+        examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(positions))
+        self.step.run(self.done, [examples], count=1)
+        if self.ema is not None:
+            self.ema.update(self.done)
+        self.done += 1
+
+    def data_seconds(self) -> float:
+        """Of a sample, read and, where its encoders work in every step, encoded."""
+        size = min(self.config.training.batch_size, 16)
+        encode = Encoder(self.encoders, self.device)
+        return quickest(lambda: encode(self.visits.__getitems__(range(size))), self.device) / size
+
+    @torch.no_grad()
+    def forward_seconds(self) -> float:
+        """Of a sample without gradients."""
+        size = min(self.config.training.batch_size, 4)
+        examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
+        scheduler = self.step.scheduler
+        return quickest(lambda: denoising_loss(self.learner, scheduler, examples, self.precision), self.device) / size
+
+    def checkpoint_bytes(self) -> int:
+        ema = None if self.ema is None else self.ema.module.tensors()
+        return needed_bytes(CheckpointContents(self.learner.tensors(), self.step.optimizer.state_dict(), {}, {}, ema))
+
+    # ------------------------------------------------------------------------------------------------------ drawing
+
+    def pictures(self) -> Pictures:
+        few, many = DRAWN
+        peaks = []
+        for count in DRAWN:
+            self.footprint.reset()
+            self._draw(count, few)
+            peaks.append((count, float(self.footprint.peak)))
+        short, long = (quickest(lambda: self._draw(many, steps), self.device) for steps in DRAWN)  # noqa: B023
+        evaluation = max(0.0, (long - short) / ((many - few) * many))
+        return Pictures(peaks, evaluation, max(0.0, short / many - few * evaluation))
+
+    def _draw(self, count: int, steps: int) -> None:
+        size = self.config.data.common.image_size
+        prompts = (preview_prompts(self.config, self.data) * count)[:count]
+        request = Request.of(self.config.sampling, prompts, image_size=size)
+        pipeline = Pipeline(
+            learner=self.ema.module if self.ema is not None else self.learner,
+            conditions=self.encoders.conditions,
+            vae=self.encoders.vae,
+            scheduler=self.step.scheduler,
+            patch_size=self.learner.model.patch_size,  # type: ignore[arg-type]
+            device=self.device,
+            precision=self.precision,
+        )
+        for _ in pipeline.images(replace(request, steps=steps)):
+            pass
+
+
+def _sizes(batch_size: int, effective: int) -> list[int]:
+    """The powers of two below the batch size, the size itself, and twice it where splits may be that large."""
+    powers = [2**power for power in range(effective.bit_length()) if 2**power < batch_size]
+    return [*powers, batch_size, *[size for size in (2 * batch_size,) if size <= effective]]
+
+
+# ----------------------------------------------------------------------------------------------------------------- load
+
+
+def _load(config: Config, data: Data) -> Load:
+    training, schedule, steps = config.training, Schedule(config, data.plan), data.plan.total_steps
+    sides = [len(samples) for samples in (data.train, data.validation) if samples is not None]
+    passes = sum(min(size, config.validation.num_samples) for size in sides) * config.validation.timestep_bins
+    metrics = [_scored(config, choice) for choice in config.metrics]
+    return Load(
+        batch_size=training.batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        steps=steps,
+        workers=training.num_workers,
+        kept_checkpoints=training.save_total_limit,
+        checkpoints=_count(schedule.saves, steps),
+        validations=_count(schedule.validates, steps),
+        validation_passes=passes * (2 if training.use_ema else 1),
+        previews=_count(schedule.draws, steps),
+        preview_pictures=len(preview_prompts(config, data)),
+        scorings=_count(schedule.scores, steps) if metrics else 0,
+        scored_pictures=sum(metrics),
+        sampling_steps=config.sampling.steps,
+    )
+
+
+def _scored(config: Config, choice: Choice) -> int:
+    metric: Metric = make(choice.component, choice.options, config=config, references=lambda count: [])
+    return metric.count
+
+
+def _count(due: Callable[[int], bool], steps: int) -> int:
+    return sum(due(step) for step in range(1, steps + 1))

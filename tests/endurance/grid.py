@@ -1,0 +1,166 @@
+"""Continuation byte for byte: every stopping step, worker count and accumulation; processes; elastic chains."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from tests.endurance.forge import ONE_THREAD
+from tests.endurance.parts import Case, Workshop
+from tests.endurance.scenario import differences, newest, overrides
+
+from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+
+__all__ = ["corrupted_items", "elastic_chain", "processes", "stops"]
+
+STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
+STEPS = {"max_steps": 13, "save_steps": 5}
+
+
+def stops(workshop: Workshop, steps: range = range(1, 13), workers: tuple[int, ...] = (0, 1, 4)) -> Iterator[Case]:
+    """Stopped after each step and continued, in one process; compared with the uninterrupted run without workers."""
+    for accumulation in (1, 2, 4):
+        for count in workers:
+            for step in steps:
+                name = f"accumulation {accumulation}, {count} workers, stopped after {step}"
+                yield name, partial(_stopped, workshop, step, accumulation, count)
+
+
+def _stopped(workshop: Workshop, step: int, accumulation: int, workers: int) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": accumulation}
+    reference = workshop.folder / f"accumulation-{accumulation}"
+    if not (reference / "status.json").exists():
+        _here(workshop, reference, 0, {**values, "num_workers": 0})
+    path = workshop.fresh("stopped")
+    status = _here(workshop, path, step, {**values, "num_workers": workers})
+    if status != 143:
+        return [f"status {status} instead of 143"]
+    _here(workshop, path, 0, {**values, "num_workers": workers})
+    return differences(reference, path)
+
+
+def _words(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> list[str]:
+    words = [str(workshop.config_file), *overrides(path, **values)]
+    return [*words, f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]"]
+
+
+def _here(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> int:
+    """The command line in this process."""
+    from dit_run.cli.main import main
+
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        return main(_words(workshop, path, stop, values))
+
+
+PAIRWISE = ((1, 0, 1, 3), (1, 1, 2, 8), (1, 0, 4, 8), (2, 1, 1, 8), (2, 0, 2, 3), (2, 1, 4, 3))
+"""Processes, workers, accumulation and stopping step: every two values of different columns stand together."""
+
+
+def processes(workshop: Workshop) -> Iterator[Case]:
+    """Stopped and continued under torchrun."""
+    for count, workers, accumulation, stop in PAIRWISE:
+        name = f"{count} processes, {workers} workers, accumulation {accumulation}, stopped after {stop}"
+        yield name, partial(_launched, workshop, count, workers, accumulation, stop)
+
+
+def _launched(workshop: Workshop, count: int, workers: int, accumulation: int, stop: int) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": accumulation, "num_workers": workers}
+    reference, path = workshop.fresh("launched-reference"), workshop.fresh("launched")
+    faults = _launch(workshop, reference, 0, values, count)
+    faults += _launch(workshop, path, stop, values, count)
+    faults += _launch(workshop, path, 0, values, count)
+    return faults or differences(reference, path)
+
+
+def elastic_chain(workshop: Workshop, chain: tuple[int, ...] = (1, 4, 2, 1)) -> Iterator[Case]:
+    """Continued with other numbers of processes under ``elastic_exact``: the bytes of the uninterrupted run."""
+    yield " to ".join(map(str, chain)), partial(_elastic, workshop, chain)
+
+
+def _elastic(workshop: Workshop, chain: tuple[int, ...]) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": 4, "elastic_exact": True}
+    reference, path = workshop.fresh("elastic-reference"), workshop.fresh("elastic")
+    faults = _launch(workshop, reference, 0, values, 1)
+    for index, count in enumerate(chain):
+        stop = 0 if index == len(chain) - 1 else 3 * (index + 1)
+        faults += _launch(workshop, path, stop, values, count)
+    return faults or differences(reference, path)
+
+
+def _launch(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any], count: int) -> list[str]:
+    """Under torchrun; what went wrong, a stop of which torchrun makes a failure set aside."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    done = subprocess.run(
+        [*launcher, "-m", "dit_run", *_words(workshop, path, stop, values)],
+        capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, cwd=workshop.folder, check=False, timeout=300,
+    )  # fmt: skip
+    if stop and f"stopped after step {stop} of" in done.stdout:
+        return []
+    return (
+        []
+        if done.returncode == 0 and not stop
+        else [f"status {done.returncode}: {(done.stdout + done.stderr)[-3000:]}"]
+    )
+
+
+def corrupted_items(workshop: Workshop) -> Iterator[Case]:
+    """Negative control: each saved item changed in turn must show in the comparison."""
+    for name, change in _CHANGES.items():
+        yield name, partial(_shows, workshop, change)
+
+
+def _shows(workshop: Workshop, change: Callable[[CheckpointContents], CheckpointContents]) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": 2, "logging_steps": 4}
+    reference = workshop.folder / "control"
+    if not (reference / "status.json").exists():
+        _here(workshop, reference, 0, values)
+    path = workshop.fresh("corrupted")
+    _here(workshop, path, 7, values)
+    checkpoint = newest(path)
+    contents = load(checkpoint)
+    for file in checkpoint.iterdir():
+        file.unlink()
+    store = Checkpoints(checkpoint.parent, contents.state["run_id"])
+    store.save(contents.state["step"], change(contents), limit=None)
+    _here(workshop, path, 0, values)
+    return [] if differences(reference, path) else ["the change does not show"]
+
+
+def _nudged(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The first float tensor with its first number one bit higher."""
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim)
+    changed = tensors[name].clone()
+    changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(torch.inf))
+    return {**tensors, name: changed}
+
+
+def _nudged_moment(contents: CheckpointContents, moment: str) -> CheckpointContents:
+    state = {key: dict(value) for key, value in contents.optimizer["state"].items()}
+    first = next(iter(state.values()))
+    first[moment] = first[moment] + 1e-3
+    return replace(contents, optimizer={**contents.optimizer, "state": state})
+
+
+def _with_state(contents: CheckpointContents, **values: Any) -> CheckpointContents:
+    return replace(contents, state={**contents.state, **values})
+
+
+_CHANGES: Mapping[str, Callable[[CheckpointContents], CheckpointContents]] = {
+    "nothing but one bit of a weight": lambda contents: replace(contents, model=_nudged(contents.model)),
+    "one bit of an average": lambda contents: replace(contents, ema=_nudged(contents.ema or {})),
+    "first moment": lambda contents: _nudged_moment(contents, "exp_avg"),
+    "second moment": lambda contents: _nudged_moment(contents, "exp_avg_sq"),
+    "optimizer's step": lambda contents: _nudged_moment(contents, "step"),
+    "meters": lambda contents: _with_state(contents, meters={"steps": 1, "sums": [1.0, 1.0]}),
+    "best": lambda contents: _with_state(contents, best={"loss": 0.0, "step": 2}),
+}

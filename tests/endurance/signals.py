@@ -1,0 +1,99 @@
+"""Runs that are killed or asked to stop at random moments, with loading processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from tests.endurance.forge import Ended, Running
+from tests.endurance.parts import Case, Workshop
+from tests.endurance.scenario import differences, metrics, newest, overrides
+
+__all__ = ["random_kills", "random_stops"]
+
+STEPS = {"max_steps": 40, "save_steps": 6}
+PER_CHAIN = 5
+"""Signals of one case."""
+
+
+@dataclass
+class _Long:
+    """The scenario with more steps."""
+
+    workshop: Workshop
+
+    @cached_property
+    def reference(self) -> Path:
+        """Uninterrupted, without loading processes."""
+        path = self.workshop.fresh("long-reference")
+        ended = self.start(path, 0).wait()
+        if ended.status != 0:
+            raise RuntimeError(ended.output)
+        return path
+
+    def start(self, path: Path, workers: int) -> Running:
+        words = [str(self.workshop.config_file), *overrides(path, **STEPS, num_workers=workers)]
+        return self.workshop.forge.start(words, path)
+
+    def finish(self, path: Path, workers: int) -> list[str]:
+        ended = self.start(path, workers).wait()
+        return differences(self.reference, path) if ended.status == 0 else [f"{ended.status}: {ended.output[-2000:]}"]
+
+    def seconds(self, workers: int) -> float:
+        """About how long a run takes."""
+        began = time.monotonic()
+        self.start(self.workshop.fresh("timed"), workers).wait()
+        return time.monotonic() - began
+
+
+def random_kills(workshop: Workshop, count: int = 200) -> Iterator[Case]:
+    """SIGKILL at random moments, the same command again, and so on; 0, 1 and 4 loading processes in turn."""
+    yield from _chains(workshop, count, signal.SIGKILL)
+
+
+def random_stops(workshop: Workshop, count: int = 100) -> Iterator[Case]:
+    """SIGTERM at random moments: every step that was done is in the checkpoint."""
+    yield from _chains(workshop, count, signal.SIGTERM)
+
+
+def _chains(workshop: Workshop, count: int, number: signal.Signals) -> Iterator[Case]:
+    long, spans = _Long(workshop), dict[int, float]()
+    for index in range(-(-count // PER_CHAIN)):
+        workers = (0, 1, 4)[index % 3]
+        yield f"chain {index}, {workers} workers", partial(_chain, long, spans, index, workers, number)
+
+
+def _chain(long: _Long, spans: dict[int, float], index: int, workers: int, number: signal.Signals) -> list[str]:
+    span = spans.setdefault(workers, long.seconds(workers))
+    moments = random.Random(f"{number.name} {index}")
+    path = long.workshop.fresh("signalled")
+    faults: list[str] = []
+    for _ in range(PER_CHAIN):
+        running = long.start(path, workers)
+        time.sleep(moments.uniform(0, 0.7 * span))
+        os.kill(running.pid, number)
+        ended = running.wait()
+        faults += [f"process {pid} is left" for pid in running.left(5)]
+        faults += _wrong_stop(path, ended) if number == signal.SIGTERM else []
+        if ended.status == 0:
+            faults += differences(long.reference, path)
+            path = long.workshop.fresh("signalled")
+    return faults + long.finish(path, workers)
+
+
+def _wrong_stop(path: Path, ended: Ended) -> list[str]:
+    """What is wrong with how a run that got SIGTERM ended; before training began it may just go."""
+    if ended.status not in (143, 0, -signal.SIGTERM):
+        return [f"status {ended.status}: {ended.output[-2000:]}"]
+    if ended.status != 143:
+        return []
+    status = json.loads((path / "status.json").read_bytes())
+    steps = [status["step"], int(newest(path).name.removeprefix("step-")), int(metrics(path)[-1]["step"])]
+    return [] if status["state"] == "interrupted" and len(set(steps)) == 1 else [f"{status['state']} {steps}"]

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from small_cache import paint
+from torch.nn.modules.module import register_module_forward_hook
+
+from dit_run.cache.open import cache_folder
+from dit_run.cli.main import main
+from dit_run.settings import CacheOptions
+
+
+@pytest.fixture
+def config(tmp_path: Path, weights: Path) -> Path:
+    """A config of four pictures of a folder, with small frozen encoders."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(4):
+        paint(pictures / f"{index}.png", index)
+        (pictures / f"{index}.txt").write_text(f"picture {index}")
+    content = {
+        "data": {"type": "custom", "dataset_path": str(pictures), "image_size": 16, "train_split": 1.0},
+        "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0},
+        "vae": {"pretrained_model_name": str(weights / "vae")},
+        "text_encoder": {"pretrained_model_name": str(weights / "clip")},
+        "training": {
+            "output_dir": str(tmp_path / "run"),
+            "batch_size": 2,
+            "max_steps": 3,
+            "num_workers": 0,
+            "device": "cpu",
+        },
+        "lr_scheduler": {"warmup_steps": 0},
+        "sampling": {"every_n_steps": None},
+        "validation": {"every_n_steps": None},
+        "trackers": [],
+        "cache": {"dir": str(tmp_path / "cache")},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def losses(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def trained(config: Path, run: Path, *overrides: str) -> list[float]:
+    """The losses of a new run."""
+    arguments = [f"training.output_dir={run}", "training.logging_steps=1", *overrides]
+    assert main(["train", str(config), *arguments]) == 0
+    return losses(run)
+
+
+def test_the_command_makes_the_cache_and_says_what_is_in_it(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", str(config)]) == 0
+    shown = capsys.readouterr().out
+    assert "latents of 4 samples" in shown and "states of 5 captions" in shown
+    assert main(["cache", str(config)]) == 0
+    assert "encoding" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_a_cached_run_learns_the_same_bytes_as_an_uncached_one(config: Path, tmp_path: Path, precision: str) -> None:
+    same = (f"training.mixed_precision={precision}", "data.random_flip=true")
+    cached = trained(config, tmp_path / "cached", *same)
+    uncached = trained(config, tmp_path / "uncached", "cache.mode=off", *same)
+    assert cached == uncached
+    models = [tmp_path / run / "checkpoints" / "step-00000003" / "model.safetensors" for run in ("cached", "uncached")]
+    assert models[0].read_bytes() == models[1].read_bytes()
+
+
+def test_a_warm_cache_needs_no_weights_of_the_encoders(config: Path, tmp_path: Path) -> None:
+    before = trained(config, tmp_path / "first")
+    run: set[str] = set()
+    hook = register_module_forward_hook(lambda module, inputs, output: run.add(type(module).__name__))
+    try:
+        assert trained(config, tmp_path / "second") == before
+    finally:
+        hook.remove()
+    assert "Learner" in run and "LazyNetwork" not in run
+
+
+def test_off_keeps_nothing(config: Path, tmp_path: Path) -> None:
+    trained(config, tmp_path / "run", "cache.mode=off")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_required_refuses_what_cannot_be_kept(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", str(config), "cache.mode=required", "data.crop=random"]) == 2
+    assert "crop" in capsys.readouterr().err
+
+
+def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "pictures" / "1.png").write_bytes(b"no picture")
+    skip = ("data.on_bad_sample=skip", "training.num_epochs=2")
+    cached = trained(config, tmp_path / "cached", *skip)
+    assert cached == trained(config, tmp_path / "uncached", "cache.mode=off", *skip)
+
+
+def test_another_folder_is_another_cache(config: Path, tmp_path: Path) -> None:
+    assert main(["cache", str(config), "--dir", str(tmp_path / "other")]) == 0
+    assert (tmp_path / "other" / "latents").is_dir() and not (tmp_path / "cache").exists()
+
+
+def test_it_lies_in_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert cache_folder(CacheOptions()) == tmp_path / "dit-run"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder(CacheOptions()) == Path.home() / ".cache" / "dit-run"

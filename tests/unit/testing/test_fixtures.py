@@ -1,0 +1,85 @@
+"""The fixtures that plugin authors opt into."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from dit_run.components import Kind
+from dit_run.registry import Registry, discover
+from dit_run.testing import TinyRun
+from dit_run.testing.fixtures import empty_registry, run_config
+
+__all__ = ["empty_registry", "run_config"]
+
+RunConfig = Callable[..., TinyRun]
+
+COUNTER = '''
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Counter:
+    """Counts steps."""
+
+    name: str = "steps.txt"
+    """The file."""
+
+class Counting:
+    def __init__(self, path):
+        self.path = path
+
+    def on_step_end(self, progress):
+        self.path.write_text(str(progress.step))
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.CALLBACK, "counter", Counter, build)]
+
+def build(options, *, run_dir):
+    return Counting(run_dir / options.name)
+'''
+
+
+@pytest.mark.usefixtures("empty_registry")
+def test_an_empty_registry_turns_discovery_off() -> None:
+    assert discover() == Registry()
+
+
+def test_an_empty_registry_has_no_types(empty_registry: Registry) -> None:
+    assert empty_registry.types(Kind.OPTIMIZER) == ()
+
+
+def test_a_run_of_two_steps_gives_its_folder_and_metrics(run_config: RunConfig) -> None:
+    run = run_config("optimizer: {weight_decay: 0.5}")
+    assert run.errors == ()
+    assert [line["step"] for line in run.metrics] == [1, 2]
+    assert {"loss", "learning_rate", "grad_norm"} <= set(run.metrics[0])
+    assert (run.run_dir / "checkpoints" / "step-00000002").is_dir()
+    assert run.config is not None
+    assert run.config.optimizer.options.weight_decay == 0.5
+
+
+def test_files_lie_beside_the_config(run_config: RunConfig) -> None:
+    run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": COUNTER})
+    assert (run.run_dir / "steps.txt").read_text() == "2"
+
+
+def test_two_runs_do_not_meet(run_config: RunConfig) -> None:
+    one, other = run_config("training: {max_steps: 1, save_steps: 1}"), run_config("training: {max_steps: 0}")
+    assert one.run_dir != other.run_dir
+
+
+def test_errors_are_given(run_config: RunConfig) -> None:
+    run = run_config("optimizer: {weigth_decay: 0.1}")
+    assert run.errors == ("optimizer (adamw) has no key 'weigth_decay'",)
+    assert run.metrics == ()
+
+
+def test_a_plugin_that_fails_while_it_trains_is_an_error(run_config: RunConfig) -> None:
+    text = COUNTER.replace("return Counting", "raise KeyError('name')\n    return Counting")
+    run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": text})
+    assert run.errors == (
+        "callback.counter could not be made: KeyError: 'name' (a fault of the plugin; -v shows where)",
+    )

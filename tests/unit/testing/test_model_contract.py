@@ -1,0 +1,172 @@
+"""Models that break one promise each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from faults import Nothing, fault, keep
+from torch import Tensor, nn
+
+from dit_run.components import Kind
+from dit_run.protocols import TextStates
+
+KIND = Kind.MODEL
+
+
+class Mixer(nn.Module):
+    """A convolution of the latents plus what time and text say; a test breaks a part of it."""
+
+    patch_size = 1
+
+    def __init__(self, channels: int, width: int, pooled: int) -> None:
+        super().__init__()
+        self.picture = nn.Conv2d(channels, channels, 3, padding=1)
+        self.time = nn.Linear(1, channels)
+        self.words = nn.Linear(width, channels)
+        self.vector = nn.Linear(pooled, channels)
+
+    def said(self, text: TextStates) -> Tensor:
+        weights = text.mask[..., None].float()
+        mean = (self.words(text.tokens) * weights).sum(1) / weights.sum(1)
+        said: Tensor = mean + self.vector(text.pooled)
+        return said
+
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+        condition = self.said(text) + self.time(timesteps[:, None] / 1000)
+        return self.picture(latents) + condition[:, :, None, None]
+
+
+def factory(cls: type[nn.Module]) -> Any:
+    def build(options: Nothing, *, latent_channels: int, text_width: int, pooled_width: int) -> nn.Module:
+        return cls(latent_channels, text_width, pooled_width)
+
+    return build
+
+
+def broken(cls: type[nn.Module]) -> str:
+    return fault(KIND, factory(cls))
+
+
+def test_a_mixer_keeps_the_contract() -> None:
+    keep(KIND, factory(Mixer))
+
+
+def test_no_patch_size() -> None:
+    class Patched(Mixer):
+        patch_size = 0
+
+    assert broken(Patched) == "Model.patch_size is 0; set it to a positive number, 1 where any size fits"
+
+
+def test_parameters_of_another_dtype() -> None:
+    class Half(Mixer):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.half()
+
+    assert broken(Half) == (
+        "parameter 'picture.weight' is torch.float16 on cpu; make float32 on the CPU, the core moves it"
+    )
+
+
+def test_parameters_from_another_generator() -> None:
+    import random
+
+    class Own(Mixer):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            nn.init.constant_(self.time.weight, random.random())
+
+    assert broken(Own) == (
+        "parameter 'time.weight' differs between two builds with one seed; draw from torch's own generator only"
+    )
+
+
+def test_a_prediction_of_another_shape() -> None:
+    class Flat(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(latents, timesteps, text).flatten(2)
+
+    assert broken(Flat) == (
+        "the prediction for [2, 4, 4, 2]: return [2, 4, 4, 2] torch.float32, not [2, 4, 8] torch.float32"
+    )
+
+
+def test_a_prediction_that_is_no_tensor() -> None:
+    class Wrapped(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return {"sample": super().forward(latents, timesteps, text)}
+
+    assert broken(Wrapped) == "the prediction for [2, 4, 4, 2]: return a tensor [2, 4, 4, 2], not dict"
+
+
+def test_noise_in_eval_mode() -> None:
+    class Noisy(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(latents + torch.randn_like(latents), timesteps, text)
+
+    assert broken(Noisy) == (
+        "a second call in eval mode gives another prediction; draw nothing, and use dropout modules"
+    )
+
+
+def test_samples_that_see_each_other() -> None:
+    class Centred(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(latents - latents.mean(0, keepdim=True), timesteps, text)
+
+    assert broken(Centred) == ("the prediction of a sample differs when another stands beside it; normalise no batch")
+
+
+@pytest.mark.parametrize("deaf_to", ["latents", "timesteps", "text"])
+def test_inputs_that_are_not_used(deaf_to: str) -> None:
+    class Deaf(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            kept = {"latents": latents, "timesteps": timesteps, "text": text}
+            silent = text._replace(tokens=text.tokens * 0, pooled=text.pooled * 0)
+            kept[deaf_to] = {"latents": latents * 0, "timesteps": timesteps * 0, "text": silent}[deaf_to]
+            return super().forward(*kept.values())
+
+    assert broken(Deaf) == f"other {deaf_to} give the same prediction; the model must use them"
+
+
+def test_a_mask_that_is_not_respected() -> None:
+    class Open(Mixer):
+        def said(self, text: TextStates) -> Tensor:
+            return super().said(text._replace(mask=torch.ones_like(text.mask)))
+
+    assert broken(Open) == "states behind the mask change the prediction; mask them in attention"
+
+
+def test_a_dropped_caption_that_gives_no_number() -> None:
+    class Divided(Mixer):
+        def said(self, text: TextStates) -> Tensor:
+            return super().said(text) / (~text.null).float()[:, None]
+
+    assert broken(Divided) == "the prediction for a dropped caption: some values are not finite"
+
+
+def test_a_parameter_that_is_not_used() -> None:
+    class Spare(Mixer):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.spare = nn.Parameter(torch.zeros(2))
+
+    assert broken(Spare) == ("parameter 'spare' gets no gradient; use it in every forward pass, or make it a buffer")
+
+
+def test_weights_outside_the_state_dict() -> None:
+    class Hidden(Mixer):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.hidden = torch.randn(())
+
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(latents, timesteps, text) * self.hidden
+
+    assert broken(Hidden) == (
+        "a model with the state_dict of another predicts something else; "
+        "keep all that was learnt or drawn in parameters and buffers"
+    )

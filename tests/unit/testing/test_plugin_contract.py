@@ -1,0 +1,221 @@
+"""What every plugin must be: check_plugin on plugins that break one promise each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributions import distribution
+
+from dit_run.components import Component, Kind
+from dit_run.options import Keywords
+from dit_run.problems import InputError
+from dit_run.testing import ContractError, check_plugin
+from dit_run.testing.plugin import has_a_valid_schema
+
+GOOD = '''
+"""A straight line."""
+from __future__ import annotations
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from dit_run import Component, Kind, hookimpl
+from dit_run.options import Probability, bounds
+from dit_run.problems import Problem
+from dit_run.protocols import RuleContext
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """From 1 to an end."""
+
+    end: Probability = 0.0
+    """The factor of the last step."""
+    form: Literal["straight", "bent"] = "straight"
+    """The shape."""
+    bend: Probability = 0.5
+    """How much a bent line is bent."""
+
+
+def build(options: Line, *, total_steps: int) -> Callable[[int], float]:
+    power = 1.0 if options.form == "straight" else 1 + options.bend
+    return lambda step: 1 - (1 - options.end) * (step / total_steps) ** power
+
+
+def ends_low(context: RuleContext) -> Iterator[Problem]:
+    if context.options.end > 0.9:
+        yield Problem("ends-high", "the line hardly falls", (*context.path, "end"))
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [Component(Kind.LR_SCHEDULER, "line", Line, build, (f"{__name__}:ends_low",))]
+'''
+
+Faults = Callable[..., str]
+
+
+@pytest.fixture
+def forget(tmp_path: Path) -> Iterator[None]:
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def faults(tmp_path: Path, forget: None) -> Faults:
+    """What check_plugin says of the good plugin after replacements in its text."""
+
+    def check(*replacements: tuple[str, str], **settings: Any) -> str:
+        text = GOOD
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "line_plugin.py"
+        path.write_text(text)
+        with pytest.raises(ContractError) as caught:
+            check_plugin(path, **settings)
+        return str(caught.value)
+
+    return check
+
+
+def test_a_good_plugin_passes_and_options_behind_a_choice_are_found(tmp_path: Path, forget: None) -> None:
+    path = tmp_path / "line_plugin.py"
+    path.write_text(GOOD)
+    check_plugin(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["line", "dit-run-line", "Dit_Run_Line", "line_package", "lr_scheduler.line_up", "line_up"]
+)
+def test_a_plugin_is_meant_by_entry_point_distribution_module_and_type(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None
+) -> None:
+    text = GOOD.replace('"line"', '"line_up"').replace('"""The shape."""', "")
+    modules = {"line_package/__init__.py": "", "line_package/plugin.py": text}
+    distribution(tmp_path, "dit-run-line", entry_point="line = line_package.plugin", modules=modules)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ContractError) as caught:
+        check_plugin(name)
+    assert str(caught.value) == (
+        "lr_scheduler.line_up: option 'form' has no documentation; write a docstring under Line.form"
+    )
+
+
+def test_a_name_that_means_nothing() -> None:
+    with pytest.raises(InputError) as caught:
+        check_plugin("no_such_thing")
+    assert str(caught.value) == (
+        "'no_such_thing' is no plugin, distribution, component or file here; the plugins are builtin"
+    )
+
+
+def test_a_plugin_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None) -> None:
+    distribution(tmp_path, "dit-run-line", modules={"dit_run_lion.py": "import no_such_thing"})
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ContractError) as caught:
+        check_plugin("dit-run-line")
+    assert str(caught.value).splitlines()[0] == (
+        "plugin lion (dit-run-line 0.2.0) did not load: its module cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_thing'"
+    )
+
+
+def test_a_heavy_import(faults: Faults, tmp_path: Path) -> None:
+    assert faults(("from dataclasses", "import numpy\nfrom PIL import Image\nfrom dataclasses")) == (
+        f"importing plugin {tmp_path / 'line_plugin.py'} imports numpy and PIL, which everybody who lists plugins or "
+        "checks a config waits for; import them inside the functions that need them, or in a module of their own that "
+        "the component names as 'package.module:build'"
+    )
+
+
+def test_no_documentation_of_the_class(faults: Faults) -> None:
+    assert faults(('    """From 1 to an end."""\n', "")) == (
+        "lr_scheduler.line: Line has no docstring; say in one line what the component does"
+    )
+
+
+def test_no_documentation_of_an_option(faults: Faults) -> None:
+    assert faults(('    """How much a bent line is bent."""\n', "")) == (
+        "lr_scheduler.line: option 'bend' has no documentation; write a docstring under Line.bend"
+    )
+
+
+def test_a_default_that_is_not_valid(faults: Faults) -> None:
+    assert faults(("end: Probability = 0.0", "end: Probability = -1.0")) == (
+        "lr_scheduler.line: the default of option 'end' is not valid: -1.0 is less than the minimum of 0"
+    )
+
+
+def test_a_schema_that_fails_its_metaschema(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import dataclass
+    from typing import Annotated
+
+    @dataclass(frozen=True, kw_only=True)
+    class Odd:
+        """Limits made by hand."""
+
+        end: Annotated[float, Keywords((("minimum", "low"),))] = 0.0
+        """The end."""
+
+    monkeypatch.setitem(globals(), "Annotated", Annotated)
+    monkeypatch.setitem(globals(), "Keywords", Keywords)
+    with pytest.raises(ContractError) as caught:
+        has_a_valid_schema(Component(Kind.LR_SCHEDULER, "odd", Odd, print))
+    assert str(caught.value) == (
+        "lr_scheduler.odd: its options give no valid JSON Schema: 'low' is not of type 'number'"
+    )
+
+
+def test_a_factory_whose_module_fails(faults: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "line_factory.py").write_text("import no_such_thing\ndef build(options): ...")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert faults(("Line, build,", "Line, 'line_factory:build',")) == (
+        "lr_scheduler.line: its factory 'line_factory:build' does not resolve: "
+        "ModuleNotFoundError: No module named 'no_such_thing'"
+    )
+
+
+def test_a_factory_that_asks_for_what_its_kind_does_not_get(faults: Faults) -> None:
+    said = faults(("*, total_steps: int", "*, total_steps: int, optimizer: object"))
+    assert said == (
+        "lr_scheduler.line: its factory asks for 'optimizer'; the runtime keywords of kind lr_scheduler are total_steps"
+    )
+
+
+def test_a_rule_that_raises(faults: Faults) -> None:
+    assert faults(("context.options.end > 0.9", "context.options.ending > 0.9")) == (
+        "lr_scheduler.line: the rule line_plugin:ends_low of lr_scheduler.line failed: "
+        "AttributeError: 'Line' object has no attribute 'ending'"
+    )
+
+
+def test_a_dead_option(faults: Faults) -> None:
+    assert faults(("1 + options.bend", "2.0")) == (
+        "lr_scheduler.line: option 'bend' is never read; use it, or remove it (an option that only other values lead "
+        "to is named in conditional=['lr_scheduler.line.bend'])"
+    )
+
+
+def test_a_conditional_option_is_named(tmp_path: Path, forget: None) -> None:
+    path = tmp_path / "line_plugin.py"
+    path.write_text(GOOD.replace("1 + options.bend", "2.0"))
+    check_plugin(path, conditional=["lr_scheduler.line.bend"])
+
+
+def test_faults_of_all_components_at_once(faults: Faults) -> None:
+    pair = '[Component(Kind.LR_SCHEDULER, name, Line, build) for name in ("one", "two")]'
+    said = faults(
+        ('[Component(Kind.LR_SCHEDULER, "line", Line, build, (f"{__name__}:ends_low",))]', pair),
+        ("1 + options.bend", "2.0"),
+    )
+    assert [line.split(";")[0] for line in said.splitlines()] == [
+        "lr_scheduler.one: option 'bend' is never read",
+        "lr_scheduler.two: option 'bend' is never read",
+    ]
