@@ -60,13 +60,26 @@ class PluginFile:
         loader = getattr(known, "__loader__", None)
         if known is not None and isinstance(loader, _Loader):
             return known if loader.file == self else self._execute(known)
-        where = _origin(self.name) if known is None else getattr(known, "__file__", None) or "built into Python"
-        if where is None or _same(where, self.path):
-            return self._execute(None) if known is None else known
-        raise InputError(
-            f"the plugin file {self.path} cannot be imported as {self.name!r}: that already means the module {where}; "
-            "rename the file"
-        )
+        self.refuse_taken_name()
+        return self._execute(None) if known is None else known
+
+    def refuse_taken_name(self) -> None:
+        """Raises InputError where the name means a module that is no plugin file."""
+        where = self._taken_by()
+        if where is not None and Path(where).resolve() != self.path.resolve():
+            raise InputError(
+                f"the plugin file {self.path} cannot be imported as {self.name!r}: that already means the module "
+                f"{where}; rename the file"
+            )
+
+    def _taken_by(self) -> str | None:
+        """Where the module of this name is; None for none, or for another plugin file's."""
+        known = sys.modules.get(self.name)
+        if known is None:
+            return _origin(self.name)
+        if isinstance(getattr(known, "__loader__", None), _Loader):
+            return None
+        return getattr(known, "__file__", None) or "built into Python"
 
     def _execute(self, replaced: ModuleType | None) -> ModuleType:
         loader = _Loader(self)
@@ -91,10 +104,6 @@ def _origin(name: str) -> str | None:
     if spec is None or spec.origin is None:
         return None
     return spec.origin if spec.has_location else "built into Python"
-
-
-def _same(where: str, path: Path) -> bool:
-    return Path(where).resolve() == path.resolve()
 
 
 class _Loader(importlib.machinery.SourceFileLoader):

@@ -110,6 +110,9 @@ class TextEncoder(Protocol):
 
     A frozen encoder never changes (no gradients, no dropout) and its states may be cached; a trainable one is
     trained, averaged and saved with the model.
+
+    A frozen one may read its weights at the first call, and have ``release()`` to give their memory back until the
+    next: with a warm cache it is never called.
     """
 
     trainable: bool
@@ -141,6 +144,9 @@ class VAE(Protocol):
 
     Images are float [n, 3, H, W] in [-1, 1]. Latents are float [n, latent_channels, H / factor, W / factor], scaled
     and shifted to about unit variance: what the model is trained on.
+
+    It may read the weights of each half at its first use, and have ``release()`` to give their memory back until the
+    next: with a warm cache ``encode`` is never called, and ``decode`` not before the first picture.
     """
 
     latent_channels: int

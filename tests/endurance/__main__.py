@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,8 +75,15 @@ def _run(part: Part, workshop: Workshop, book: _Book, end: float, *, sparse: boo
         if (sparse and index % part.sparse) or book.passed(part.name, name):
             continue
         began = time.monotonic()
-        faults = case()
+        faults = _outcome(case)
         book.enter(part.name, name, faults, time.monotonic() - began)
+
+
+def _outcome(case: Callable[[], list[str]]) -> list[str]:
+    try:
+        return case()
+    except Exception:  # noqa: BLE001  a case that breaks has failed, and the others are still to be run
+        return [traceback.format_exc()]
 
 
 class _Book:

@@ -136,11 +136,11 @@ def _shows(workshop: Workshop, change: Callable[[CheckpointContents], Checkpoint
     return [] if differences(reference, path) else ["the change does not show"]
 
 
-def _nudged(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The first float tensor with its first number one bit higher."""
+def _nudged(tensors: Mapping[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:
+    """The first float tensor with its first number a little higher."""
     name = next(name for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim)
     changed = tensors[name].clone()
-    changed.view(-1)[0] = torch.nextafter(changed.view(-1)[0], torch.tensor(torch.inf))
+    changed.view(-1)[0] += by
     return {**tensors, name: changed}
 
 
@@ -156,11 +156,11 @@ def _with_state(contents: CheckpointContents, **values: Any) -> CheckpointConten
 
 
 _CHANGES: Mapping[str, Callable[[CheckpointContents], CheckpointContents]] = {
-    "nothing but one bit of a weight": lambda contents: replace(contents, model=_nudged(contents.model)),
-    "one bit of an average": lambda contents: replace(contents, ema=_nudged(contents.ema or {})),
+    "a weight": lambda contents: replace(contents, model=_nudged(contents.model, 1e-6)),
+    "an average": lambda contents: replace(contents, ema=_nudged(contents.ema or {}, 1e-3)),
     "first moment": lambda contents: _nudged_moment(contents, "exp_avg"),
     "second moment": lambda contents: _nudged_moment(contents, "exp_avg_sq"),
     "optimizer's step": lambda contents: _nudged_moment(contents, "step"),
-    "meters": lambda contents: _with_state(contents, meters={"steps": 1, "sums": [1.0, 1.0]}),
+    "meters": lambda contents: _with_state(contents, meters={"sums": [1.0, 1.0, 1.0]}),
     "best": lambda contents: _with_state(contents, best={"loss": 0.0, "step": 2}),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -30,8 +31,13 @@ COMMANDS = {
 """Each command lives in ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
 
 
+_SHORT_LIVED = ("validate", "explain", "diff", "schema", "plugins")
+
+
 def entry() -> None:
     """The console script."""
+    if sys.argv[1:2] and sys.argv[1] in _SHORT_LIVED:
+        gc.disable()  # a tenth of their time goes to looking for garbage that imports do not make
     raise SystemExit(main(sys.argv[1:]))
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
-from dit_run.problems import InputError
 
 if TYPE_CHECKING:
     from dit_run.settings import Config
@@ -53,13 +53,14 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
     times = ", ".join(f"{name} {_duration(value)}" for name, value in needs.seconds.items())
     effective = load.batch_size * load.accumulation
     compiled = " (not compiled: with compile_model it is less)" if config.training.compile_model else ""
+    cache = f"{_size(needs.disk['cache'])} of cache" if needs.disk["cache"] else "no cache"
     return [
         f"device   {probed.device}, {_size(memory)}; {probed.measured.parameters:,} parameters train",
         f"memory   {_size(needs.peak)} at most: {parts}",
-        f"disk     {_size(needs.disk['cache'])} of cache; {_size(needs.disk['checkpoints'])} of checkpoints, "
+        f"disk     {cache}; {_size(needs.disk['checkpoints'])} of checkpoints, "
         f"{_size(needs.disk['checkpoint'])} each; {_size(_free(config))} free",
         f"time     {_duration(needs.total)}: {times}",
-        f"step     {needs.step:.3g} s for {effective} samples{compiled}; {load.steps:,} steps of "
+        f"step     {needs.step:.3g} s for {effective} samples{compiled}; {load.steps:,} steps over "
         f"{probed.samples:,} samples",
     ]
 
@@ -92,8 +93,6 @@ def _proposed(proposal: Split | None, probed: Probed, memory: int) -> str:
 
 def _free(config: Config) -> int:
     """Bytes left where the run folder is or would be."""
-    from pathlib import Path
-
     folder = Path(config.training.output_dir).absolute()
     while not folder.exists():
         folder = folder.parent
@@ -116,5 +115,5 @@ def _duration(seconds: float) -> str:
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise InputError(f"--memory is a size such as 24GB or 800MB, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a size such as 24GB or 800MB is expected, not {text!r}")
     return int(float(found[1]) * _UNITS[found[2].upper()])

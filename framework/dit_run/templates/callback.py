@@ -18,7 +18,7 @@ class Example:
 
 
 class ExampleCallback:
-    """Any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end; it watches, and steers nothing."""
+    """Has any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end; it watches, no more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

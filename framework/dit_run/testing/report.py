@@ -39,7 +39,7 @@ def check(name: str, given: Sequence[str], registry: Registry) -> list[Finding]:
     for plugin, components in meant(name, registry):
         findings += [_finding(f"plugin {plugin.name}", check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
-            findings += _component(component, values, plugin)
+            findings += _component(component, values, plugin, name)
     return findings
 
 
@@ -55,7 +55,7 @@ def _values(given: Sequence[str]) -> Mapping[str, Any]:
     return values
 
 
-def _component(component: Component, values: Mapping[str, Any], plugin: Plugin) -> Iterator[Finding]:
+def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, name: str) -> Iterator[Finding]:
     yield from (_finding(component.name, check, component) for check in COMPONENT_CHECKS)
     try:
         subject = Subject.of(component.kind, component, values)
@@ -64,7 +64,8 @@ def _component(component: Component, values: Mapping[str, Any], plugin: Plugin) 
             yield _finding(component.name, partial(_one, check), subject, check.__doc__)
         yield _finding(component.name, reads_every_option, subject)
     except InputError as error:
-        help_ = f"say with what to check it: dit-run plugins check {component.name} option=value"
+        checked = name if name.endswith(".py") else component.name
+        help_ = f"say with what to check it: dit-run plugins check {checked} option=value"
         yield Finding("not run", component.name, f"{error}; {help_}")
 
 

@@ -14,7 +14,7 @@ from dit_run.assemble import Data, Encoders
 from dit_run.cache.build import forecast
 from dit_run.cache.encode import device_of, encode_captions, encode_latents
 from dit_run.cache.open import Cached, kept, release
-from dit_run.conditions import CaptionStates
+from dit_run.conditions import CaptionStates, FrozenCaptions
 from dit_run.data.samples import Visit
 from dit_run.devices import encoding_chunks
 from dit_run.protocols import TextEncoder
@@ -45,7 +45,7 @@ def try_encoding(config: Config, data: Data, encoders: Encoders, footprint: Foot
     if keeps_text:
         captions, tokens = _captions(data, encoders.text)
         seconds += captions * _caption_seconds(data, encoders)
-        states = _States(encoders.text)
+        states = FrozenCaptions(_States(encoders.text), max_length=encoders.text.max_length)
         release(encoders.text)
     if keeps_latents:
         taken, spreads = _picture_seconds(data, encoders)
@@ -105,11 +105,10 @@ def _captions(data: Data, text: TextEncoder) -> tuple[int, float]:
 
 def _caption_seconds(data: Data, encoders: Encoders) -> float:
     size = encoding_chunks(device_of(encoders.vae))[1]
-    positions = range(len(data.train))
-    captions = list(islice(dict.fromkeys(visit.caption for visit in data.train.visits(positions[: 4 * size])), size))
-    return quickest(lambda: encode_captions(encoders.text, captions, encoders.dtype), device_of(encoders.vae)) / len(
-        captions
-    )
+    shown = (visit.caption for visit in data.train.visits(range(min(4 * size, len(data.train)))))
+    captions = list(islice(dict.fromkeys(shown), size))
+    device = device_of(encoders.vae)
+    return quickest(lambda: encode_captions(encoders.text, captions, encoders.dtype), device) / len(captions)
 
 
 def _picture_seconds(data: Data, encoders: Encoders) -> tuple[float, bool]:

@@ -1,0 +1,73 @@
+"""``dit-run plan``: what a run will need, without starting it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import tiny_autoencoder_kl, tiny_clip
+from runs import Command, Train
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+
+
+def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, config: Path) -> None:
+    result = command("plan", config)
+    assert result.status == 0, result.words
+    for name in ("device   cpu", "memory   ", "disk     no cache;", "time     ", "step     "):
+        assert f"\n{name}" in result.out
+    assert result.out.splitlines()[-1].startswith("this config fits into ")
+    assert "; 6 steps over " in result.words
+    assert sorted(path.name for path in Path().iterdir()) == ["tiny.yaml"]
+
+
+def test_the_size_of_a_checkpoint_is_foretold(command: Command, config: Path, train: Train) -> None:
+    result = command("plan", config)
+    folder = train().file("")
+    real = sum(path.stat().st_size for path in folder.iterdir())
+    said = (
+        float(result.words.split(" kB each")[0].split()[-1]) * 1e3
+        if " kB each" in result.words
+        else (float(result.words.split(" MB each")[0].split()[-1]) * 1e6)
+    )
+    assert said == pytest.approx(real, abs=1.1e6)
+
+
+def test_the_splits_of_an_effective_batch_are_shown(command: Command, config: Path) -> None:
+    result = command("plan", config, "training.gradient_accumulation_steps=3")
+    rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    assert [(int(row[0]), int(row[1])) for row in rows] == [(12, 1), (6, 2), (4, 3), (3, 4), (2, 6), (1, 12)]
+    assert "this config" in next(" ".join(row) for row in rows if row[0] == "4")
+
+
+def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) -> None:
+    result = command("plan", config, "--memory", "10MB")
+    assert result.status == 1
+    assert "no split of 4 samples fits into 10 MB" in result.words
+
+
+def test_a_size_that_is_none_is_refused(command: Command, config: Path) -> None:
+    result = command("plan", config, "--memory", "lots")
+    assert result.status == 2
+    assert "a size such as 24GB or 800MB is expected, not 'lots'" in result.words
+
+
+def test_the_cache_of_frozen_encoders_is_foretold(command: Command, config: Path, tmp_path: Path) -> None:
+    clip, vae = tiny_clip(tmp_path / "clip"), tiny_autoencoder_kl(tmp_path / "vae")
+    text = config.read_text().replace("vae: {type: identity}", f"vae: {{pretrained_model_name: {vae}}}")
+    text = text.replace(
+        "text_encoder: {type: words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}",
+        f"text_encoder: {{pretrained_model_name: {clip}}}",
+    )
+    config.write_text(text.replace("in_channels: 3, out_channels: 3", "in_channels: 4, out_channels: 4"))
+    result = command("plan", config, "cache.dir=kept")
+    assert result.status == 0, result.words
+    assert "filling the cache" in result.words
+    said = float(result.words.split(" kB of cache")[0].split()[-1]) * 1e3
+    assert command("cache", config, "cache.dir=kept").status == 0
+    real = sum(path.stat().st_size for path in Path("kept").rglob("*.safetensors"))
+    assert said == pytest.approx(real, rel=0.1)

@@ -1,0 +1,356 @@
+"""Plugins through the command line: the listing, what one component is, contract tests, and what is left out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from distributions import GOOD, distribution, plugin_text
+from runs import CONFIG, Command, Run
+
+MOMENTUM = '''
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Momentum:
+    """Gradient descent with momentum."""
+
+    decay: float = 0.9
+    """Decay of the running sum."""
+
+def build(options, *, named_parameters, learning_rate):
+    import torch
+    return torch.optim.SGD([p for _, p in named_parameters], lr=learning_rate, momentum=options.decay)
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.OPTIMIZER, "momentum", Momentum, build)]
+'''
+
+SQUARES = '''
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+from dit_run.protocols import Sample
+
+@dataclass(frozen=True, kw_only=True)
+class Squares:
+    """Plain pictures."""
+
+    size: int = 40
+    """How many."""
+
+class Picture:
+    def __init__(self, index):
+        self.index = index
+
+    def __call__(self):
+        from PIL import Image
+        return Image.new("L", (16, 16), self.index)
+
+def build(options):
+    return [Sample(str(index), ("grey",), Picture(index)) for index in range(options.size)]
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.DATASET, "squares", Squares, build)]
+'''
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path; modules that are imported from it, or from plugin files, are forgotten again."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def written(text: str, name: str = "config.yaml") -> str:
+    Path(name).write_text(text)
+    return name
+
+
+# ---------------------------------------------------------------------------------------------------------------- list
+
+
+def test_the_listing_says_who_offers_what(command: Command, site: Path) -> None:
+    distribution(site)
+    lines = command("plugins").out.splitlines()
+    assert lines[0].split() == ["plugin", "version", "from", "components", "state"]
+    assert lines[1].startswith("builtin  0.1.0    dit-run, built in        ")
+    assert (
+        lines[-1].split("  ")
+        == ["lion", "   0.2.0", "  dit-run-lion, installed", "optimizer.lion"] + lines[-1].split("  ")[4:]
+    )
+    assert lines[-1].endswith("  ok")
+
+
+def test_a_broken_plugin_is_listed_with_its_fault(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "import no_such_thing"})
+    result = command("plugins")
+    assert result.status == 0
+    assert result.out.splitlines()[-5:] == [
+        result.out.splitlines()[-5],
+        "",
+        "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_thing'",
+        "",
+        "dit-run plugins -v shows where",
+    ]
+    assert result.out.splitlines()[-5].split() == ["lion", "0.2.0", "dit-run-lion,", "installed", "none", "failed"]
+
+
+def test_its_traceback_is_shown_on_v(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "import no_such_thing"})
+    said = command("plugins", "-v").out
+    assert f'      File "{site / "dit_run_lion.py"}", line 1, in <module>' in said
+
+
+def test_shadowing_and_conflicts_are_listed(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": plugin_text("adamw")})
+    for name in ("ape", "zebra"):
+        modules = {f"{name}.py": plugin_text("beast")}
+        distribution(site, f"dit-run-{name}", entry_point=f"{name} = {name}", modules=modules)
+    said = command("plugins").words
+    assert "optimizer.adamw is shadowed by lion" in said
+    assert "optimizer.adamw shadows that of builtin" in said.replace(
+        "optimizer.adamw optimizer.adamw", "optimizer.adamw"
+    )
+    assert "optimizer.beast is offered by zebra (dit-run-zebra 0.2.0) too" in said
+
+
+def test_a_config_brings_its_own_files_into_the_listing(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    said = command("plugins", "--config", written("plugins: [./momentum.py]")).out
+    assert said.splitlines()[-1].split()[:2] == ["momentum", "-"]
+    assert "optimizer.momentum" in said
+
+
+# ---------------------------------------------------------------------------------------------------------------- show
+
+
+def test_show_tells_what_a_component_is(command: Command, site: Path) -> None:
+    distribution(site)
+    assert command("plugins", "show", "optimizer.lion").out == (
+        "optimizer.lion\n"
+        "\n"
+        "Evolved sign momentum.\n"
+        "\n"
+        "plugin    lion (dit-run-lion 0.2.0), installed\n"
+        "factory   dit_run_lion:build\n"
+        "\n"
+        "key    default  takes             meaning\n"
+        "decay  0.1      a number above 0  Weight decay.\n"
+        "\n"
+        "example:\n"
+        "    optimizer:\n"
+        "      type: lion\n"
+        "      decay: 0.1\n"
+    )
+
+
+def test_show_takes_a_type_that_one_kind_has(command: Command, site: Path) -> None:
+    assert command("plugins", "show", "adamw").out == command("plugins", "show", "optimizer.adamw").out
+
+
+def test_show_tells_what_it_shadows(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": plugin_text("adamw")})
+    assert "shadows   that of builtin (dit-run 0.1.0)\n" in command("plugins", "show", "optimizer.adamw").out
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("shapes", "error: shapes is dataset.shapes and metric.shapes; say which\n"),
+        (
+            "loin",
+            "error: there is no component 'loin'; dit-run plugins lists them, named as kind.type: optimizer.adamw\n",
+        ),
+    ],
+)
+def test_show_of_what_is_not_one_component(command: Command, site: Path, name: str, message: str) -> None:
+    result = command("plugins", "show", name)
+    assert (result.status, result.err) == (2, message)
+
+
+def test_the_example_of_every_component_is_valid(command: Command, site: Path) -> None:
+    from dit_run.cli.plugins import example
+    from dit_run.config.check import check
+    from dit_run.config.document import parse, read_source
+    from dit_run.config.schema import compose
+    from dit_run.registry import discover
+
+    registry = discover(third_party=False)
+    schema = compose(registry)
+    for component in (component for plugin in registry.plugins for component in plugin.components):
+        source, _ = read_source(example(component).encode(), component.name, Path())
+        node, problems = parse(source)
+        assert problems == []
+        assert check(node, schema, registry) == [], component.name  # type: ignore[arg-type]
+
+
+# --------------------------------------------------------------------------------------------------------------- check
+
+
+def test_check_runs_the_contract_tests_of_a_file(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    result = command("plugins", "check", "momentum.py")
+    assert result.status == 0, result.words
+    assert "ok       optimizer.momentum: Saved and loaded after 3 steps, it goes on bit for bit\n" in result.out
+    assert result.out.endswith("all good\n")
+
+
+def test_check_says_what_is_broken(command: Command, site: Path) -> None:
+    distribution(site)
+    result = command("plugins", "check", "dit-run-lion")
+    assert result.status == 1
+    assert (
+        "FAIL     optimizer.lion: optimizer.lion could not be made: NotImplementedError:  "
+        "(a fault of the plugin; -v shows where)\n"
+    ) in result.out
+
+
+def test_check_takes_values_for_options(command: Command, site: Path) -> None:
+    result = command("plugins", "check", "dataset.custom", f"dataset_path={site / 'nowhere'}")
+    assert f"not run  dataset.custom: data.dataset_path: there is no folder {site / 'nowhere'}" in result.out
+    result = command("plugins", "check", "dataset.shapes", "size=20")
+    assert result.out.endswith("all good\n")
+
+
+def test_check_of_a_value_that_is_not_valid(command: Command, site: Path) -> None:
+    result = command("plugins", "check", "lr_scheduler.cosine", "warmup_steps=-1")
+    assert (
+        "not run  lr_scheduler.cosine: options of lr_scheduler.cosine: warmup_steps: "
+        "-1 is less than the minimum of 0; say with what to check it: "
+        "dit-run plugins check lr_scheduler.cosine option=value\n"
+    ) in result.out
+
+
+def test_check_without_a_name(command: Command, site: Path) -> None:
+    result = command("plugins", "check")
+    assert (result.status, result.err) == (
+        2,
+        "error: name one thing to check: an entry point, a type, a distribution or a file\n",
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------- isolation
+
+
+def test_a_config_that_needs_a_broken_plugin_says_so(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "import no_such_thing"})
+    result = command("validate", written("optimizer: {type: lion}"))
+    assert result.status == 2
+    assert "there is no optimizer 'lion'" in result.err
+    assert (
+        "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_thing'"
+    ) in result.words
+
+
+def test_a_config_that_needs_none_of_it_is_untouched(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "import no_such_thing"})
+    assert command("validate", written(CONFIG)).out == "config.yaml: valid\n"
+
+
+def test_a_conflict_names_both_distributions_at_the_type(command: Command, site: Path) -> None:
+    distribution(site)
+    distribution(site, "dit-run-other", entry_point="other = other_lion", modules={"other_lion.py": GOOD})
+    config = written("optimizer:\n  type: lion\n")
+    result = command("validate", config)
+    assert "config.yaml:2:9" in result.err
+    assert (
+        "optimizer.lion is offered by lion (dit-run-lion 0.2.0) and other (dit-run-other 0.2.0); "
+        "leave one out with --no-plugin NAME"
+    ) in result.words
+    assert command("validate", config, "--no-plugin", "other").status == 0
+
+
+def test_what_the_environment_drops_is_absent(command: Command, site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution(site)
+    config = written("optimizer: {type: lion}")
+    assert command("validate", config).status == 0
+    monkeypatch.setenv("DIT_RUN_DISABLE_PLUGINS", "1")
+    assert "there is no optimizer 'lion'" in command("validate", config).err
+
+
+def test_files_of_a_config_can_be_refused(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text("raise RuntimeError('was imported')")
+    result = command("validate", written("plugins: [./momentum.py]"), "--no-config-plugins")
+    assert result.status == 2
+    assert "the config names plugin files, which are not allowed here (--no-config-plugins)" in result.words
+    assert "was imported" not in result.words
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_options_of_a_file_are_checked_like_any_other(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    result = command("validate", written("plugins: [./momentum.py]\noptimizer: {type: momentum, dekay: 0.5}\n"))
+    assert "config.yaml:2:29" in result.err
+    assert "did you mean 'decay'?" in result.err
+
+
+def test_options_of_a_file_are_in_the_schema(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    said = command("schema", written("plugins: [./momentum.py]"))
+    decay = json.loads(said.out)["definitions"]["optimizer.momentum"]["properties"]["decay"]
+    assert decay["description"] == "Decay of the running sum."
+
+
+def test_a_file_is_copied_into_the_run_with_its_digest(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    config = written(CONFIG + "plugins: [./momentum.py]\noptimizer: {type: momentum}\n")
+    result = command(config)
+    assert result.status == 0, result.words
+    assert Path("run/plugins/momentum.py").read_text() == MOMENTUM
+    used = json.loads(Path("run/provenance.json").read_text())["plugins"]
+    (optimizer,) = [plugin for plugin in used if plugin["section"] == "optimizer"]
+    assert optimizer["origin"] == "file"
+    assert optimizer["digest"] == hashlib.sha256(MOMENTUM.encode()).hexdigest()
+    assert len(Run(Path("run")).metrics) == 6
+
+
+def test_shadowing_is_in_the_provenance(command: Command, site: Path) -> None:
+    modules = {"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"adamw"')}
+    distribution(site, modules=modules)
+    assert command(written(CONFIG), "training.max_steps=1").status == 0
+    used = json.loads(Path("run/provenance.json").read_text())["plugins"]
+    (optimizer,) = [plugin for plugin in used if plugin["section"] == "optimizer"]
+    assert (optimizer["distribution"], optimizer["version"]) == ("dit-run-lion", "0.2.0")
+    assert optimizer["shadows"] == ["builtin (dit-run 0.1.0)"]
+
+
+def test_sampling_from_a_run_with_plugin_files_has_to_be_allowed(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    config = written(CONFIG + "plugins: [./momentum.py]\noptimizer: {type: momentum}\n")
+    assert command(config, "training.max_steps=1").status == 0
+    refused = command("sample", "run", "a red circle", "--steps", "1", "--output", "pictures")
+    assert refused.status == 2
+    assert "--allow-plugins" in refused.err
+    allowed = command("sample", "run", "a red circle", "--steps", "1", "--output", "pictures", "--allow-plugins")
+    assert allowed.status == 0, allowed.words
+
+
+def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:
+    Path("squares.py").write_text(SQUARES)
+    data = "data: {type: squares, image_size: 16, num_samples: null, train_split: 1.0}\n"
+    sections = "\n".join(line for line in CONFIG.splitlines() if not line.startswith("data:"))
+    config = written(data + sections + "\nplugins: [./squares.py]\n")
+    run = [sys.executable, "-m", "dit_run", config, "training.num_workers=1", "training.max_steps=2"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(Run(Path("run")).metrics) == 2

@@ -1,0 +1,129 @@
+"""Plans: needs worked out from measurements, and splits of an effective batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_parts import CPU, Parts
+
+from dit_run.reporting import Silent
+from dit_run.training.footprint import Footprint
+from dit_run.training.plan import Cache, Load, Measured, Pictures, best, forecast, interpolate, splits
+from dit_run.training.probe import probe
+
+MEASURED = Measured(
+    parameters=100,
+    peaks=[(1, 1100.0), (2, 1200.0), (4, 1400.0)],
+    passes=[(1, 1.5), (2, 2.0), (4, 3.0)],
+    update=0.5,
+    data=0.25,
+    forward=0.1,
+    pictures=Pictures(peaks=[(2, 1300.0), (4, 1500.0)], evaluation=0.01, fixed=0.3),
+    encoding=900.0,
+    checkpoint=70,
+    cache=Cache(size=5000, seconds=40.0),
+)
+LOAD = Load(
+    batch_size=8, accumulation=2, steps=10, workers=0, kept_checkpoints=3, checkpoints=5,
+    validations=2, validation_passes=64, previews=3, preview_pictures=4, scorings=1, scored_pictures=200,
+    sampling_steps=20,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("at", "value"), [(1, 1100), (2, 1200), (3, 1300), (4, 1400), (8, 1800), (0, 1000)]
+)  # fmt: skip
+def test_values_lie_on_the_broken_line_and_beyond(at: int, value: float) -> None:
+    assert interpolate(MEASURED.peaks, at) == value
+
+
+def test_one_point_is_a_level_line() -> None:
+    assert interpolate([(4, 7.0)], 9) == 7.0
+
+
+def test_memory_is_that_of_the_greatest_part() -> None:
+    needs = forecast(MEASURED, LOAD)
+    assert needs.memory == {"training": 1800, "previews": 1500, "metrics": 6100, "filling the cache": 900}
+    assert needs.peak == 6100
+
+
+def test_time_is_that_of_all_repetitions() -> None:
+    needs = forecast(MEASURED, LOAD)
+    assert needs.step == 2 * 5.0 + 0.5 + 16 * 0.25
+    assert needs.seconds == pytest.approx(
+        {
+            "filling the cache": 40.0,
+            "training": 10 * 14.5,
+            "validation": 2 * 64 * 0.1,
+            "previews": 3 * 4 * (0.3 + 20 * 0.01),
+            "metrics": 200 * 0.5,
+        }
+    )
+    assert needs.total == pytest.approx(sum(needs.seconds.values()))
+
+
+def test_loading_processes_work_beside_the_training_process() -> None:
+    assert forecast(MEASURED, replace(LOAD, workers=2)).step == 10.5
+    slow = replace(MEASURED, data=4.0)
+    assert forecast(slow, replace(LOAD, workers=2)).step == 16 * 4.0 / 2
+
+
+@pytest.mark.parametrize(("written", "kept", "size"), [(5, 3, 4 * 70), (2, 3, 2 * 70), (5, None, 5 * 70)])
+def test_there_is_one_checkpoint_more_while_an_old_one_goes(written: int, kept: int | None, size: int) -> None:
+    load = replace(LOAD, checkpoints=written, kept_checkpoints=kept)
+    assert forecast(MEASURED, load).disk == {"cache": 5000, "checkpoint": 70, "checkpoints": size}
+
+
+def test_what_is_never_done_needs_nothing() -> None:
+    load = replace(LOAD, previews=0, scorings=0, validations=0)
+    needs = forecast(replace(MEASURED, cache=Cache(), encoding=0.0), load)
+    assert set(needs.memory) == set(needs.seconds) == {"training"}
+
+
+def test_splits_make_up_the_same_batch() -> None:
+    made = splits(MEASURED, LOAD)
+    assert [(split.batch_size, split.accumulation) for split in made] == [(16, 1), (8, 2), (4, 4), (2, 8), (1, 16)]
+    assert [split.peak for split in made] == [2600, 1800, 1400, 1200, 1100]
+    assert [split.seconds for split in made] == [9 + 4.5, 10 + 4.5, 12 + 4.5, 16 + 4.5, 24 + 4.5]
+
+
+@pytest.mark.parametrize(
+    ("memory", "size"), [(10_000, 16), (2600, 8), (1800 / 0.95, 8), (1800, 4), (1200, 1), (1100, None)]
+)
+def test_the_quickest_split_that_fits_is_proposed(memory: float, size: int | None) -> None:
+    proposal = best(splits(MEASURED, LOAD), LOAD, memory)
+    assert (proposal and proposal.batch_size) == size
+
+
+def test_a_split_that_is_hardly_quicker_is_not_proposed() -> None:
+    quick = replace(MEASURED, passes=[(1, 1.0), (2, 1.99)])
+    proposal = best(splits(quick, LOAD), LOAD, 1e9)
+    assert proposal is not None
+    assert proposal.batch_size == LOAD.batch_size
+
+
+def test_a_footprint_sees_what_was_taken_and_given_back() -> None:
+    footprint = Footprint(CPU)
+    footprint.reset()
+    before = footprint.peak
+    block = torch.ones(25_000_000)
+    assert footprint.peak - before == pytest.approx(100e6, rel=0.05)
+    del block
+    footprint.reset()
+    assert footprint.peak - before < 20e6
+    assert footprint.total > footprint.peak
+
+
+def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    found = probe(parts.config, device=CPU, reporter=Silent())
+    measured, load = found.measured, found.load
+    assert measured.parameters == sum(parameter.numel() for parameter in parts.learner.parameters())
+    assert [size for size, _ in measured.peaks] == [size for size, _ in measured.passes] == [1, 2, 4]
+    assert all(0 < seconds < 10 for seconds in (measured.update, measured.data, measured.forward))
+    assert measured.cache == Cache()
+    assert (load.batch_size, load.accumulation, load.steps) == (4, 1, 6)
+    assert measured.checkpoint > 3 * 4 * measured.parameters
