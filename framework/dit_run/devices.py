@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import torch
 from torch import Tensor
 
@@ -9,11 +12,24 @@ __all__ = [
     "Flag",
     "encoding_chunks",
     "fuses_optimizers",
+    "keep_freed_memory",
     "move",
     "multiplies_attention",
     "pins_memory",
     "seed_generators",
 ]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """On a CPU with glibc, let the allocator keep large blocks that a step frees for the next one: by default it gives
+    them back to the system, which has to clear every page again."""
+    if device.type == "cpu" and sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+            library.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def fuses_optimizers(device: torch.device) -> bool:

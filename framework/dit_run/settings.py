@@ -160,7 +160,7 @@ class CacheOptions:
     dir: Annotated[str, LocalPath, Operational] | None = None
     """The folder, shared by all runs; null is `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`."""
     num_workers: Annotated[NonNegativeInt, Operational] = 0
-    """Processes that build it; 0 builds in the training process."""
+    """Processes that read and decode pictures for it; 0 reads them in the training process."""
 
 
 SECTIONS: Mapping[str, type] = {

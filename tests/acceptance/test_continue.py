@@ -13,6 +13,7 @@ LIVELY = (
     "training.batch_size=2",
     "data.random_flip=true",
     "data.crop=random",
+    "training.logging_steps=3",
 )
 
 

@@ -82,6 +82,12 @@ def written(text: str, name: str = "config.yaml") -> str:
     return name
 
 
+def states(listing: str) -> str:
+    """The last column, on one line."""
+    column = listing.splitlines()[0].index("state")
+    return " ".join(line[column:].strip() for line in listing.splitlines() if line[column:])
+
+
 # ---------------------------------------------------------------------------------------------------------------- list
 
 
@@ -90,11 +96,7 @@ def test_the_listing_says_who_offers_what(command: Command, site: Path) -> None:
     lines = command("plugins").out.splitlines()
     assert lines[0].split() == ["plugin", "version", "from", "components", "state"]
     assert lines[1].startswith("builtin  0.1.0    dit-run, built in        ")
-    assert (
-        lines[-1].split("  ")
-        == ["lion", "   0.2.0", "  dit-run-lion, installed", "optimizer.lion"] + lines[-1].split("  ")[4:]
-    )
-    assert lines[-1].endswith("  ok")
+    assert lines[-1].split() == ["lion", "0.2.0", "dit-run-lion,", "installed", "optimizer.lion", "ok"]
 
 
 def test_a_broken_plugin_is_listed_with_its_fault(command: Command, site: Path) -> None:
@@ -123,12 +125,12 @@ def test_shadowing_and_conflicts_are_listed(command: Command, site: Path) -> Non
     for name in ("ape", "zebra"):
         modules = {f"{name}.py": plugin_text("beast")}
         distribution(site, f"dit-run-{name}", entry_point=f"{name} = {name}", modules=modules)
-    said = command("plugins").words
-    assert "optimizer.adamw is shadowed by lion" in said
-    assert "optimizer.adamw shadows that of builtin" in said.replace(
-        "optimizer.adamw optimizer.adamw", "optimizer.adamw"
+    assert states(command("plugins").out) == (
+        "state optimizer.adamw is shadowed by lion "
+        "optimizer.beast is offered by zebra (dit-run-zebra 0.2.0) too "
+        "optimizer.adamw shadows that of builtin "
+        "optimizer.beast is offered by ape (dit-run-ape 0.2.0) too"
     )
-    assert "optimizer.beast is offered by zebra (dit-run-zebra 0.2.0) too" in said
 
 
 def test_a_config_brings_its_own_files_into_the_listing(command: Command, site: Path) -> None:
@@ -224,9 +226,11 @@ def test_check_says_what_is_broken(command: Command, site: Path) -> None:
 
 def test_check_takes_values_for_options(command: Command, site: Path) -> None:
     result = command("plugins", "check", "dataset.custom", f"dataset_path={site / 'nowhere'}")
-    assert f"not run  dataset.custom: data.dataset_path: there is no folder {site / 'nowhere'}" in result.out
-    result = command("plugins", "check", "dataset.shapes", "size=20")
-    assert result.out.endswith("all good\n")
+    (line,) = [line for line in result.out.splitlines() if line.startswith("not run")]
+    assert line.startswith("not run  dataset.custom: ")
+    assert str(site / "nowhere") in line
+    assert line.endswith("; say with what to check it: dit-run plugins check dataset.custom option=value")
+    assert result.out.endswith("\nnone failed, 1 not run\n")
 
 
 def test_check_of_a_value_that_is_not_valid(command: Command, site: Path) -> None:

@@ -147,6 +147,22 @@ def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatc
     assert f"look at {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
 
 
+def test_how_to_watch_is_said_at_the_start(command: Command, config: Path) -> None:
+    result = command(config, "training.max_steps=1", "trackers=[{type: tensorboard}]")
+    assert result.status == 0
+    said, _, rest = result.out.partition("step 1/1")
+    assert f"note: watch it with: tensorboard --logdir {Path('run').absolute() / 'tensorboard'}" in said
+    assert rest
+
+
+@pytest.mark.slow
+def test_more_workers_than_cores_are_lowered_and_said(command: Command, config: Path, train: Train) -> None:
+    result = command(config, "training.num_workers=999", "training.max_steps=2")
+    assert result.status == 0
+    assert "note: training.num_workers is 999 and this machine has " in result.words
+    assert Run(Path("run")).learnt() == train("training.max_steps=2", output="alone").learnt()
+
+
 def test_python_reads_the_config_a_run_used(train: Train) -> None:
     values = load_config(train().path / "config.yaml").to_dict()
     assert (values["data"]["type"], values["data"]["dataset_name"]) == ("shapes", "shapes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -18,9 +19,9 @@ from tests.endurance.scenario import differences, metrics, newest, overrides
 
 __all__ = ["random_kills", "random_stops"]
 
-STEPS = {"max_steps": 40, "save_steps": 6}
+STEPS = {"max_steps": 60, "save_steps": 7}
 PER_CHAIN = 5
-"""Signals of one case."""
+"""Signals of one case that arrive before its run has ended."""
 
 
 @dataclass
@@ -75,17 +76,22 @@ def _chain(long: _Long, spans: dict[int, float], index: int, workers: int, numbe
     moments = random.Random(f"{number.name} {index}")
     path = long.workshop.fresh("signalled")
     faults: list[str] = []
-    for _ in range(PER_CHAIN):
+    arrived = 0
+    while arrived < PER_CHAIN:
         running = long.start(path, workers)
-        time.sleep(moments.uniform(0, 0.7 * span))
-        os.kill(running.pid, number)
+        time.sleep(moments.uniform(0, 0.8 * span))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, number)
         ended = running.wait()
+        arrived += ended.status != 0
         faults += [f"process {pid} is left" for pid in running.left(5)]
         faults += _wrong_stop(path, ended) if number == signal.SIGTERM else []
         if ended.status == 0:
             faults += differences(long.reference, path)
             path = long.workshop.fresh("signalled")
-    return faults + long.finish(path, workers)
+        if faults:
+            return faults
+    return long.finish(path, workers)
 
 
 def _wrong_stop(path: Path, ended: Ended) -> list[str]:

@@ -24,6 +24,7 @@ class Model(nn.Module):
         super().__init__()
         self.entry = nn.Conv2d(3, width, 2)
         self.blocks = nn.ModuleList([Block()])
+        self.exit = nn.Linear(4, 4)
         self.register_buffer("counts", torch.zeros(2))
 
 
@@ -43,6 +44,8 @@ def test_roles_follow_the_layers() -> None:
     assert parameter_roles(Learner(Model(), Encoder())) == {
         "model.entry.weight": "edge",
         "model.entry.bias": "bias",
+        "model.exit.weight": "edge",
+        "model.exit.bias": "bias",
         "model.blocks.0.norm.weight": "norm",
         "model.blocks.0.norm.bias": "norm",
         "model.blocks.0.mlp.weight": "matrix",

@@ -73,7 +73,9 @@ def test_guidance_moves_pictures_and_a_scale_of_one_is_none(parts: Parts) -> Non
 def test_a_negative_prompt_moves_pictures(parts: Parts) -> None:
     plain = drawn(parts, "a cross")
     assert furthest(plain, drawn(parts, "a cross", negative_prompt="")) == 0
-    assert furthest(plain, drawn(parts, "a cross", negative_prompt="a blue square")) > 2
+    blue = drawn(parts, "a cross", negative_prompt="a blue square")
+    assert furthest(plain, blue) > 2
+    assert furthest(blue, drawn(parts, "a cross", negative_prompt="a red circle")) > 2
 
 
 def test_other_sizes_and_sides_are_drawn(parts: Parts) -> None:

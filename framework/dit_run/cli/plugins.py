@@ -202,6 +202,6 @@ def _check(words: Sequence[str], registry: Registry) -> int:
     findings = check(name, given, registry)
     for finding in findings:
         print(f"{finding.state:<7}  {finding.subject}: {finding.text}")
-    failed = sum(finding.state == "FAIL" for finding in findings)
-    print(f"{failed} failed" if failed else "all good")
+    failed, left = (sum(finding.state == state for finding in findings) for state in ("FAIL", "not run"))
+    print(f"{failed or 'none'} failed, {left} not run" if left else f"{failed} failed" if failed else "all good")
     return 1 if failed else 0

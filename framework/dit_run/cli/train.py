@@ -90,7 +90,8 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
             f"the run in {outcome.run_dir} finished after {outcome.step} steps; start another one with --fresh DIR"
         )
     elif outcome.exit_status:
-        reporter.notice(f"stopped after step {outcome.step} of {outcome.total_steps}; the same command continues")
+        done = f"after step {outcome.step} of {outcome.total_steps}" if outcome.total_steps else "before the first step"
+        reporter.notice(f"stopped {done}; the same command continues")
     else:
         _summarise(outcome, reporter)
     return outcome.exit_status

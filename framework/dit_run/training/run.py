@@ -20,6 +20,7 @@ from dit_run.assemble import (
     build_scheduler,
     prepare,
 )
+from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import SaveFailed, clean
 from dit_run.checkpoint.forecast import room_notice
@@ -30,7 +31,7 @@ from dit_run.config.identity import absolute
 from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
 from dit_run.data.samples import BadSamples
-from dit_run.devices import pins_memory
+from dit_run.devices import keep_freed_memory, pins_memory
 from dit_run.durable import DiskFailed, answer_disk_failure, make_folder
 from dit_run.factories import make
 from dit_run.learner import Learner
@@ -72,6 +73,7 @@ class Outcome:
     run_dir: Path
     step: int
     total_steps: int
+    """0 where it was stopped before that was known."""
     exit_status: int
     values: Mapping[str, float] = field(default_factory=dict)
     """The last value of everything that was logged."""
@@ -102,7 +104,11 @@ def train(
     try:
         with answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
             run = _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile)
-            return run.go(allow_changed_plugins=allow_changed_plugins)
+            try:
+                return run.go(allow_changed_plugins=allow_changed_plugins)
+            except Stopped as stopped:
+                reporter.notice(str(stopped))
+                return Outcome(folder.path, 0, 0, stop.status or STATUS[signal.SIGTERM])
     finally:
         processes.leave()
 
@@ -193,6 +199,7 @@ class _Run:
         if threads is not None:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(training.deterministic)
+        keep_freed_memory(self.processes.device)
         if contents is not None:
             for notice in notices(contents.state["machine"], machine(torch.get_num_threads())):
                 self.reporter.notice(notice)

@@ -191,5 +191,7 @@ def captions_of(data: Data, count: int) -> tuple[str, ...]:
 
 def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
     samples = data.validation or data.train
-    visits = samples.visits(range(min(count, len(samples))))
-    return [(Image.fromarray(samples.pixels(visit)), visit.caption) for visit in visits]
+    reading = samples.read(range(min(count, len(samples))), samples.pixels)
+    return [
+        (Image.fromarray(pixels), visit.caption) for visit, pixels in zip(reading.visits, reading.values, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Images and captions listed in a CSV file, for dit-run."""

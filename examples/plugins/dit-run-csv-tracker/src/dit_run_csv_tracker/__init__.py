@@ -1,0 +1,1 @@
+"""A run's numbers as comma-separated values, for dit-run."""

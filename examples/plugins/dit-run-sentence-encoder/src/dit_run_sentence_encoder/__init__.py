@@ -1,0 +1,1 @@
+"""Any sentence encoder of the hub as dit-run's text encoder."""

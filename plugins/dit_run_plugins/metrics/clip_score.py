@@ -1,0 +1,65 @@
+"""clip_score: how well the drawn pictures fit their captions, as a CLIP sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from dit_run.hub import Pretrained
+from dit_run.options import HubOrPath, PositiveInt
+from dit_run_plugins.metrics.features import source_name
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dit_run.settings import Config
+    from dit_run_plugins.metrics.vision import Clip
+
+__all__ = ["ClipScore", "ClipScoreMetric", "build"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScore:
+    """Mean cosine of a picture's and its caption's embeddings times 100, at least 0 (Hessel et al. 2021, with the weight
+    that is usual in text-to-image work)."""
+
+    pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
+    """Hub name or local folder of a CLIP with both towers, its tokenizer and preprocessor_config.json. Part of the
+    score's name."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; null takes the newest."""
+    count: PositiveInt = 1000
+    """How many pictures are drawn, from captions of held-out samples. Part of the score's name."""
+
+
+class ClipScoreMetric:
+    """Implements :class:`dit_run.protocols.Metric`."""
+
+    def __init__(self, options: ClipScore, clip: Clip) -> None:
+        self._options, self._clip = options, clip
+
+    @property
+    def count(self) -> int:
+        return self._options.count
+
+    def prompts(self, count: int) -> None:
+        return None
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
+        """The mean score under ``SOURCE_nCOUNT``, from 0 to 100."""
+        cosines = self._clip.cosines(images, prompts)
+        name = f"{source_name(self._options.pretrained_model_name)}_n{len(images)}"
+        return {name: 100 * float(cosines.clip(min=0).mean())}
+
+
+def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
+    """The metric for a run of this config; files are found or downloaded now, weights are read when pictures are scored.
+
+    Raises InputError when they are missing or belong to no CLIP.
+    """
+    from dit_run.processes import choose_device
+    from dit_run_plugins.metrics.vision import Clip
+
+    weights = Pretrained(options.pretrained_model_name, "metrics (clip_score).pretrained_model_name", options.revision)
+    return ClipScoreMetric(options, Clip(weights, choose_device(config.training.device)))

@@ -1,0 +1,61 @@
+"""What a vision model wants pictures to look like, read from its preprocessor_config.json.
+
+Done with Pillow, because transformers' own processors need torchvision.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dit_run.hub import Pretrained
+
+__all__ = ["Preprocessing"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resized (antialiased), cut out of the middle, and normalised by channel."""
+
+    side: int
+    """Of a square picture after resizing."""
+    crop: int
+    """Side of what is cut out."""
+    resample: Image.Resampling
+    mean: tuple[float, ...]
+    """By channel, of values in [0, 1]."""
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: Pretrained) -> Preprocessing:
+        """Raises InputError where the file is missing or does not say what is needed."""
+        values = weights.object("preprocessor_config.json")
+        try:
+            side = _side(values["size"])
+            crop = _side(values["crop_size"]) if values.get("do_center_crop") else side
+            resample = Image.Resampling(values.get("resample", Image.Resampling.BICUBIC))
+            mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise weights.error(
+                f"has a preprocessor_config.json that does not say how pictures are prepared: {error!r}"
+            ) from error
+        return cls(side, crop, resample, mean, std)
+
+    def __call__(self, image: Image.Image) -> NDArray[np.float32]:
+        """float32 [3, crop, crop] of a square picture of any size."""
+        resized = image.convert("RGB").resize((self.side, self.side), self.resample)
+        edge = (self.side - self.crop) // 2
+        pixels = np.asarray(resized.crop((edge, edge, edge + self.crop, edge + self.crop)), dtype=np.float32) / 255
+        normal = (pixels - np.array(self.mean, dtype=np.float32)) / np.array(self.std, dtype=np.float32)
+        return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+
+def _side(size: Any) -> int:
+    """224, ``{"shortest_edge": 224}`` or ``{"height": 224, "width": 224}``."""
+    if isinstance(size, dict):
+        size = size["shortest_edge"] if "shortest_edge" in size else size["height"]
+    return int(size)
