@@ -8,7 +8,16 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["save_original_vae", "tiny_autoencoder_kl", "tiny_clip", "tiny_pipeline", "tiny_taesd", "tiny_tokenizer"]
+__all__ = [
+    "save_original_vae",
+    "tiny_autoencoder_kl",
+    "tiny_clip",
+    "tiny_clip_pair",
+    "tiny_dinov2",
+    "tiny_pipeline",
+    "tiny_taesd",
+    "tiny_tokenizer",
+]
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -34,6 +43,42 @@ def tiny_clip(folder: Path, *, width: int = 32, layers: int = 2, vocabulary: Pat
         torch.manual_seed(seed)
         CLIPTextModel(config).save_pretrained(folder)
     return folder
+
+
+def tiny_clip_pair(folder: Path, *, seed: int = 0) -> Path:
+    """A CLIPModel of both towers with its tokenizer and preprocessing in ``folder``; embeddings are 8 wide."""
+    from transformers import CLIPConfig, CLIPModel
+
+    size = tiny_tokenizer(folder)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
+    config = CLIPConfig(
+        text_config={**shape, **ids, "vocab_size": size, "max_position_embeddings": 77},
+        vision_config={**shape, "image_size": 32, "patch_size": 8},
+        projection_dim=8,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPModel(config).save_pretrained(folder)
+    _preprocessing(folder, size={"shortest_edge": 32}, crop_size=32)
+    return folder
+
+
+def tiny_dinov2(folder: Path, *, seed: int = 0) -> Path:
+    """A Dinov2Model with its preprocessing in ``folder``; features are 16 wide."""
+    from transformers import Dinov2Config, Dinov2Model
+
+    config = Dinov2Config(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=28, patch_size=14)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        Dinov2Model(config).save_pretrained(folder)
+    _preprocessing(folder, size={"shortest_edge": 32}, crop_size={"height": 28, "width": 28})
+    return folder
+
+
+def _preprocessing(folder: Path, **sizes: object) -> None:
+    values = {"do_center_crop": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 3, **sizes}
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
 
 
 def tiny_tokenizer(folder: Path, vocabulary: Path | None = None) -> int:

@@ -11,6 +11,9 @@ from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
 from dit_run_plugins.lr_schedulers.wsd import WarmupStableDecay
+from dit_run_plugins.metrics.clip_score import ClipScore
+from dit_run_plugins.metrics.frechet import FrechetDistance
+from dit_run_plugins.metrics.kernel import KernelDistance
 from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
@@ -45,6 +48,9 @@ def dit_run_components() -> list[Component]:
         Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit:build", DIT_RULES),
         Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart:build", PIXART_RULES),
         Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes:build"),
+        Component(Kind.METRIC, "frechet_distance", FrechetDistance, f"{HERE}.metrics.frechet:build"),
+        Component(Kind.METRIC, "kernel_distance", KernelDistance, f"{HERE}.metrics.kernel:build"),
+        Component(Kind.METRIC, "clip_score", ClipScore, f"{HERE}.metrics.clip_score:build"),
         Component(Kind.DATASET, "shapes", Shapes, f"{HERE}.datasets.shapes:build"),
         Component(Kind.DATASET, "coco", Coco, f"{HERE}.datasets.coco:build"),
         Component(Kind.DATASET, "cub", Cub, f"{HERE}.datasets.cub:build"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,8 @@ def load(cls: Any, weights: Pretrained, file: Path, what: str) -> nn.Module:
     Raises InputError when the file does not load, or lacks weights of ``what`` (``"a CLIP text encoder"``), which
     transformers would draw at random.
     """
-    from transformers.utils import logging
-
-    shown = logging.get_verbosity()
-    logging.set_verbosity_error()
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _quiet():
             model, report = cls.from_pretrained(
                 file.parent,
                 local_files_only=True,
@@ -34,10 +32,24 @@ def load(cls: Any, weights: Pretrained, file: Path, what: str) -> nn.Module:
             )
     except (OSError, RuntimeError, ValueError) as error:
         raise weights.error(f"has weights that do not load: {file}: {error}") from error
-    finally:
-        logging.set_verbosity(shown)
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
         raise weights.error(f"lacks weights of {what}: {file} has no {names}")
     network: nn.Module = model
     return network.requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' bars, and its notes on weights that a file has beyond those of the model."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.endurance import grid, parts, signals
-from tests.endurance.forge import ONE_THREAD, Forge
-from tests.endurance.parts import Case, Workshop
+from . import grid, parts, signals
+from .forge import ONE_THREAD, Forge
+from .parts import Case, Workshop
 
 
 @dataclass(frozen=True)

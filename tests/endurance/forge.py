@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import IO
 
 __all__ = ["Ended", "Fault", "Forge", "Running", "build_shim"]
 
@@ -106,7 +106,7 @@ class Running:
 
     pid: int
     output: Path
-    answers: TextIO
+    answers: IO[str]
 
     def wait(self) -> Ended:
         waited, points = json.loads(self.answers.readline())

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tests.endurance.forge import ONE_THREAD
-from tests.endurance.parts import Case, Workshop
-from tests.endurance.scenario import differences, newest, overrides
 
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+
+from .forge import ONE_THREAD
+from .parts import Case, Workshop
+from .scenario import differences, newest, overrides
 
 __all__ = ["corrupted_items", "elastic_chain", "processes", "stops"]
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from tests.endurance.forge import Ended, Fault, Forge
-from tests.endurance.power import Tree, images, read_log
-from tests.endurance.scenario import CONFIG, differences, overrides
-
 from dit_run.checkpoint.store import Checkpoints
 from dit_run.problems import InputError
 from dit_run.run_folder import RunFolder
+
+from .forge import Ended, Fault, Forge
+from .power import Tree, images, read_log
+from .scenario import CONFIG, differences, overrides
 
 __all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "torn_writes"]
 

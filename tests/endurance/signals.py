@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from tests.endurance.forge import Ended, Running
-from tests.endurance.parts import Case, Workshop
-from tests.endurance.scenario import differences, metrics, newest, overrides
+from .forge import Ended, Running
+from .parts import Case, Workshop
+from .scenario import differences, metrics, newest, overrides
 
 __all__ = ["random_kills", "random_stops"]
 

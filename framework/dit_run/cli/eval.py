@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dit_run.assemble import build_data
     from dit_run.trained import open_run
-    from dit_run.training.watch import score
+    from dit_run.training.watch import build_metrics, score
 
     trained = open_run(
         Path(arguments.run),
@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
-    scores = score(trained.config, build_data(trained.config, 1), trained.pipeline)
+    data = build_data(trained.config, 1)
+    scores = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline)
     if arguments.json:
         print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))
     else:

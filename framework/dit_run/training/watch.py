@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import isfinite
@@ -20,14 +20,14 @@ from dit_run.precision import Precision
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.run_folder import RunFolder
 from dit_run.sampling import Pipeline, Request
-from dit_run.settings import Choice, Config
+from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.patience import Patience
 from dit_run.training.validation import Probe
 
-__all__ = ["Observer", "captions_of", "preview_prompts", "score"]
+__all__ = ["Observer", "build_metrics", "captions_of", "preview_prompts", "score"]
 
 
 @dataclass
@@ -45,11 +45,13 @@ class Observer:
     folder: RunFolder
     notice: Callable[[str], None]
     trackers: list[tuple[Tracker, Patience]] = field(default_factory=list)
+    metrics: list[tuple[str, Metric]] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
 
     def open(self, start_step: int, config_text: str) -> list[str]:
-        """Make trackers and callbacks. Returns the commands that show what trackers write."""
+        """Make metrics, trackers and callbacks. Returns the commands that show what trackers write."""
         run_dir = self.folder.path
+        self.metrics = build_metrics(self.config, self.data)
         for choice in self.config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
             self.trackers.append((tracker, Patience(f"the {choice.type} tracker's output", self.notice)))
@@ -151,7 +153,7 @@ class Observer:
 
     def score(self, step: int) -> dict[str, float]:
         """The config's metrics on pictures of their prompts."""
-        return score(self.config, self.data, self.pipeline) if self.config.metrics else {}
+        return score(self.metrics, self.config, self.data, self.pipeline)
 
 
 def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
@@ -159,23 +161,27 @@ def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -
     save_png(path, sheet, metadata)
 
 
-def score(config: Config, data: Data, pipeline: Pipeline) -> dict[str, float]:
-    """Every metric of the config, its type before each name: ``shapes/wholly_right``."""
-    values: dict[str, float] = {}
-    for choice in config.metrics:
-        values |= {f"{choice.type}/{name}": value for name, value in _score_one(choice, config, data, pipeline).items()}
-    return values
+def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
+    """The config's metrics with their types. Raises InputError for one that lacks what it needs."""
 
-
-def _score_one(choice: Choice, config: Config, data: Data, pipeline: Pipeline) -> Mapping[str, float]:
     def references(count: int) -> list[tuple[Image.Image, str]]:
         return _references(data, count)
 
-    metric: Metric = make(choice.component, choice.options, config=config, references=references)
-    prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
-    size = config.data.common.image_size
-    images = list(pipeline.images(Request.of(config.sampling, prompts, image_size=size, batch_size=50)))
-    return metric.score(images, prompts)
+    return [
+        (choice.type, make(choice.component, choice.options, config=config, references=references))
+        for choice in config.metrics
+    ]
+
+
+def score(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline) -> dict[str, float]:
+    """Every metric's scores, its type before each name: ``shapes/wholly_right``."""
+    values: dict[str, float] = {}
+    for name, metric in metrics:
+        prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
+        size = config.data.common.image_size
+        images = list(pipeline.images(Request.of(config.sampling, prompts, image_size=size, batch_size=50)))
+        values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
+    return values
 
 
 def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:

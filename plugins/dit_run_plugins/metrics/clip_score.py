@@ -21,8 +21,8 @@ __all__ = ["ClipScore", "ClipScoreMetric", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScore:
-    """Mean cosine of a picture's and its caption's embeddings times 100, at least 0 (Hessel et al. 2021, with the weight
-    that is usual in text-to-image work)."""
+    """Mean cosine of the embeddings of a picture and its caption, at least 0, times 100 (Hessel et al. 2021, with the
+    weight that is usual in text-to-image work)."""
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder of a CLIP with both towers, its tokenizer and preprocessor_config.json. Part of the
@@ -54,7 +54,7 @@ class ClipScoreMetric:
 
 
 def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
-    """The metric for a run of this config; files are found or downloaded now, weights are read when pictures are scored.
+    """The metric for a run of this config; files are found or downloaded now, weights are read to score.
 
     Raises InputError when they are missing or belong to no CLIP.
     """

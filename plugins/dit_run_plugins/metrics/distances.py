@@ -28,7 +28,7 @@ def frechet_distance(one: Features, other: Features) -> float:
 def kernel_distance(one: Features, other: Features) -> float:
     """The unbiased squared maximum mean discrepancy under the kernel (x·y / d + 1)³ (Bińkowski et al. 2018).
 
-    Around 0, on either side, for pictures of one kind, whatever their number. Raises ValueError for fewer than two rows.
+    Around 0, on either side, for pictures of one kind, whatever their number. Raises ValueError for less than two rows.
     """
     one, other = _checked(one, other)
     within = sum(_mean_of_pairs(_kernel(features, features)) for features in (one, other))
@@ -45,7 +45,9 @@ def _checked(one: Features, other: Features) -> tuple[NDArray[np.float64], NDArr
 def _root(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """A [min(n, d), d] with AᵀA = Σ."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    triangle: NDArray[np.float64] = np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
+    if len(centred) <= centred.shape[1]:
+        return centred
+    triangle: NDArray[np.float64] = np.asarray(np.linalg.qr(centred, mode="r"))
     return triangle
 
 

@@ -15,8 +15,8 @@ __all__ = ["FrechetDistance", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class FrechetDistance(FeatureOptions):
-    """Fréchet distance (Heusel et al. 2017) between features of drawn and of held-out pictures: 0 is best. With CLIP's or
-    DINOv2's features it follows what people see more closely than with Inception's (Stein et al. 2023)."""
+    """Fréchet distance (Heusel et al. 2017) between features of drawn and of held-out pictures: 0 is best. With
+    features of CLIP or DINOv2 it follows what people see more closely than with Inception's (Stein et al. 2023)."""
 
 
 def build(options: FrechetDistance, *, config: Config, references: References) -> FeatureDistance:

@@ -15,8 +15,8 @@ __all__ = ["KernelDistance", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class KernelDistance(FeatureOptions):
-    """Squared maximum mean discrepancy (Bińkowski et al. 2018) between features of drawn and of held-out pictures: around
-    0 for pictures of one kind. Unbiased, so it is the one to take for few pictures."""
+    """Squared maximum mean discrepancy (Bińkowski et al. 2018) between features of drawn and of held-out pictures:
+    around 0 for pictures of one kind. Unbiased, so it is the one to take for few pictures."""
 
 
 def build(options: KernelDistance, *, config: Config, references: References) -> FeatureDistance:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import batched
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ class Vision:
 
         return load(AutoModel, self._weights, self._file, "a vision model").to(self._device)
 
-    def _pictures(self, network: nn.Module, images: Sequence[Image.Image]) -> Floats:
+    def _pictures(self, network: Any, images: Sequence[Image.Image]) -> Floats:
         def embed(chunk: Sequence[Image.Image]) -> Tensor:
             pixels = torch.from_numpy(np.stack([self._preprocessing(image) for image in chunk])).to(self._device)
             if hasattr(network, "get_image_features"):
@@ -59,8 +58,9 @@ class Clip(Vision):
 
     def __init__(self, weights: Pretrained, device: torch.device) -> None:
         super().__init__(weights, device)
-        if self._config.get("model_type") != "clip":
-            raise weights.error(f"holds a model of type {self._config.get('model_type')!r}, not a CLIP with both towers")
+        kind = self._config.get("model_type")
+        if kind != "clip":
+            raise weights.error(f"holds a model of type {kind!r}, not a CLIP with both towers")
         text = self._config.get("text_config") or {}
         self._tokenizer = ClipTokenizer(weights, int(text.get("max_position_embeddings", 77)))
 
@@ -80,7 +80,8 @@ class Clip(Vision):
 
 @torch.no_grad()
 def _in_chunks(embed: Callable[[Any], Tensor], items: Sequence[Any]) -> Floats:
-    parts = [embed(chunk).float().cpu().numpy() for chunk in batched(items, AT_A_TIME)]
+    starts = range(0, len(items), AT_A_TIME)
+    parts = [embed(items[start : start + AT_A_TIME]).float().cpu().numpy() for start in starts]
     return np.concatenate(parts)
 
 
@@ -93,4 +94,5 @@ def _pooled(output: Any) -> Tensor:
 
 
 def _unit(vectors: Floats) -> Floats:
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained
 from dit_run.protocols import Tokens
 from dit_run_plugins.lazy import LazyNetwork
+from dit_run_plugins.pretrained import load
 from dit_run_plugins.text_encoders.clip_tokenizer import ClipTokenizer
 
 __all__ = ["ClipTextEncoder"]
@@ -71,34 +71,4 @@ def _text_config(weights: Pretrained, config: dict[str, Any]) -> dict[str, Any]:
 def _load(weights: Pretrained, file: Path) -> nn.Module:
     from transformers import CLIPTextModel
 
-    try:
-        with _quiet():
-            model, report = CLIPTextModel.from_pretrained(
-                file.parent,
-                local_files_only=True,
-                use_safetensors=file.suffix == ".safetensors",
-                output_loading_info=True,
-            )
-    except (OSError, RuntimeError, ValueError) as error:
-        raise weights.error(f"has weights that do not load: {file}: {error}") from error
-    if report["missing_keys"]:
-        names = ", ".join(sorted(report["missing_keys"])[:3])
-        raise weights.error(f"lacks weights of a CLIP text encoder: {file} has no {names}")
-    network: nn.Module = model
-    return network
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' bars, and its notes on the vision tower that is left out."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+    return load(CLIPTextModel, weights, file, "a CLIP text encoder")
