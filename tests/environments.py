@@ -14,7 +14,7 @@ __all__ = ["ROOT", "Environment", "build_wheel"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "HF_HUB_OFFLINE": "1"}
-"""Pip reads the third as the flag's value, which turns isolation off: the backend is taken from the tests' environment."""
+"""The third turns isolation off: the build backend is taken from the environment that runs the tests."""
 
 
 @dataclass(frozen=True)

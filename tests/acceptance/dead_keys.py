@@ -26,6 +26,11 @@ def _refused(argument: str, *given: str) -> Change:
     return Change(argument, given, refused=True)
 
 
+def metric(kind: str, name: str = "eye", count: int = 3, more: str = "") -> str:
+    """An argument with one metric on features."""
+    return f"metrics=[{{type: {kind}, pretrained_model_name: {name}, count: {count}{more}}}]"
+
+
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.shapes": (),
     "dataset.custom": ("data={type: custom, dataset_path: custom}",),
@@ -59,6 +64,9 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
     "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
+    "metric.frechet_distance": (metric("frechet_distance"),),
+    "metric.kernel_distance": (metric("kernel_distance"),),
+    "metric.clip_score": (metric("clip_score"),),
 }
 """Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
 
@@ -197,6 +205,16 @@ CHANGES: Mapping[str, Change] = {
     "validation.metrics_every_n_steps": _change(
         "validation.metrics_every_n_steps=3", "metrics=[{type: shapes, count: 2}]"
     ),
+    # metrics
+    **{
+        f"metric.{kind}.{option}": change
+        for kind in ("frechet_distance", "kernel_distance", "clip_score")
+        for option, change in {
+            "pretrained_model_name": _change(metric(kind, name="eye2")),
+            "revision": _change(metric(kind, "tiny/eye", more=", revision: other"), metric(kind, "tiny/eye")),
+            "count": _change(metric(kind, count=4)),
+        }.items()
+    },
     # the cache
     "cache.mode": _change("cache.mode=off", *CACHED),
     "cache.dir": _change("cache.dir=kept", *CACHED),

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_taesd
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
 from dead_keys import CHANGES, ELSEWHERE, SETTINGS, Change
 from PIL import Image
 from runs import CONFIG, Run
@@ -71,7 +71,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_clip(folder / f"clip{suffix}", seed=number)
         tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
         tiny_taesd(folder / f"taesd{suffix}", seed=number)
-    for name in ("clip", "kl", "taesd"):
+        tiny_clip_pair(folder / f"eye{suffix}", seed=number)
+    for name in ("clip", "kl", "taesd", "eye"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
     (folder / "broken" / "3.png").write_bytes(b"no picture")

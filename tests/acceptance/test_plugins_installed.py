@@ -63,7 +63,7 @@ def test_a_broken_package_is_reported_and_stops_nothing_else(environment: Enviro
         f"cannot import name 'hookimpls' from 'dit_run' ({environment.site / 'dit_run' / '__init__.py'})"
     )
     assert message in said.splitlines()
-    assert "      from dit_run import hookimpls" in said.splitlines()
+    assert "        from dit_run import hookimpls" in said.splitlines()
     config = tmp_path / "config.yaml"
     config.write_text("optimizer: {type: broken}")
     assert message.removeprefix("plugin ") in environment.run("dit-run", "validate", config, cwd=tmp_path, status=2)

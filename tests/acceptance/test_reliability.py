@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from endurance import grid, parts, signals
-from endurance.forge import ONE_THREAD, Forge, Running
+from endurance.forge import ONE_THREAD, Forge
 from endurance.parts import Case, Workshop
 from endurance.scenario import CONFIG, newest, overrides
 
@@ -92,9 +93,9 @@ class Job:
                 [sys.executable, "-m", *launcher, "dit_run", str(folder / "config.yaml"), *words,
                  "sampling.every_n_steps=null", "validation.every_n_steps=null"],
                 stdout=output, stderr=output, start_new_session=True,
-                env={**os.environ, **ONE_THREAD, "DIT_RUN_TIMEOUT": str(timeout)},
+                env={**os.environ, **ONE_THREAD, "DIT_RUN_TIMEOUT": str(timeout), "JOB": str(folder)},
             )  # fmt: skip
-        self.session = Running(self.process.pid, self.said, sys.stdin)
+        self._mark = f"JOB={folder}".encode()
 
     def after_step(self, step: int) -> Job:
         while f"step {step}/" not in self.said.read_text():
@@ -102,13 +103,14 @@ class Job:
             time.sleep(0.05)
         return self
 
-    def helpers(self, pattern: str) -> list[int]:
-        """Processes whose command line fits, oldest first."""
+    def members(self, pattern: str = "") -> list[int]:
+        """Its processes whose command line fits, oldest first."""
         found = []
-        for pid in self.session.left(0):
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if re.search(pattern, command):
-                found.append(pid)
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                marked = folder.name.isdigit() and self._mark in (folder / "environ").read_bytes().split(b"\0")
+                if marked and re.search(pattern, (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()):
+                    found.append(int(folder.name))
         return sorted(found)
 
     def end(self, seconds: float) -> float:
@@ -116,7 +118,10 @@ class Job:
         began = time.monotonic()
         self.process.wait(seconds)
         took = time.monotonic() - began
-        assert self.session.left(5) == []
+        until = time.monotonic() + 5
+        while self.members() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert self.members() == []
         return took
 
 
@@ -130,7 +135,7 @@ def job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 
     yield start
     for each in jobs:
-        for pid in each.session.left(0):
+        for pid in each.members():
             os.kill(pid, signal.SIGKILL)
         each.process.wait()
 
@@ -139,7 +144,7 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 
 
 def ranks(running: Job) -> list[int]:
-    return running.helpers(r" -m dit_run |-m dit_run ")[-2:]
+    return running.members(r"^\S+ -u -m dit_run ")
 
 
 def test_a_killed_rank_ends_the_job_within_five_seconds(job: Callable[..., Job]) -> None:
@@ -168,7 +173,7 @@ def test_a_killed_launcher_takes_its_ranks_with_it(job: Callable[..., Job]) -> N
 )
 def test_a_lost_loading_process_is_told_of(job: Callable[..., Job], how: signal.Signals, told: str) -> None:
     running = job(timeout=3, num_workers=2).after_step(5)
-    os.kill(running.helpers("forkserver")[-1], how)
+    os.kill(running.members("forkserver")[-1], how)
     running.end(30)
     assert running.process.returncode == 1
     assert told in running.said.read_text()

@@ -69,8 +69,8 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
             if isinstance(batch, DitRunError):
                 raise batch
             yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, EOFError, OSError) as error:
+        if not (watchdog.verdict or isinstance(error, EOFError) or "DataLoader worker" in str(error)):
             raise
         raise LoadingFailed(
             f"{watchdog.verdict or 'a loading process was killed, perhaps for want of memory'}. The same command "

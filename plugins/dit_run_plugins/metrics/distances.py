@@ -45,10 +45,10 @@ def _checked(one: Features, other: Features) -> tuple[NDArray[np.float64], NDArr
 def _root(features: NDArray[np.float64]) -> NDArray[np.float64]:
     """A [min(n, d), d] with AᵀA = Σ."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    if len(centred) <= centred.shape[1]:
-        return centred
-    triangle: NDArray[np.float64] = np.asarray(np.linalg.qr(centred, mode="r"))
-    return triangle
+    if len(centred) > centred.shape[1]:
+        centred = np.asarray(np.linalg.qr(centred, mode="r"))
+    root: NDArray[np.float64] = centred
+    return root
 
 
 def _kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from dit_run_sentence_encoder.plugin import Sentence
 
 __all__ = ["run_config"]
 
-WORDS = "a red green circle square to the left of yellow cross on white background word shape".split()
+WORDS = ("a", "red", "green", "circle", "square", "to", "the", "left", "of", "yellow", "cross", "on", "white", "word")
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +42,7 @@ def test_the_fingerprint_follows_the_settings(folder):
 
 
 def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match="^text_encoder.pretrained_model_name: .* cannot be loaded: "):
+    with pytest.raises(InputError, match=r"^text_encoder\.pretrained_model_name: .* cannot be loaded: "):
         build(Sentence(pretrained_model_name=str(tmp_path)))
 
 

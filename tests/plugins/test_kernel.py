@@ -1,0 +1,53 @@
+"""kernel_distance: the unbiased estimate, in closed form and around zero."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import tiny_dinov2
+from PIL import Image
+
+from dit_run import load_config
+from dit_run_plugins.metrics.distances import kernel_distance
+from dit_run_plugins.metrics.kernel import KernelDistance, build
+
+
+def test_is_its_definition() -> None:
+    generator = np.random.default_rng(0)
+    one, other = generator.normal(size=(4, 3)), generator.normal(size=(5, 3))
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return float((x @ y / 3 + 1) ** 3)
+
+    expected = np.mean([kernel(x, y) for x, y in permutations(one, 2)])
+    expected += np.mean([kernel(x, y) for x, y in permutations(other, 2)])
+    expected -= 2 * np.mean([kernel(x, y) for x, y in product(one, other)])
+    assert kernel_distance(one, other) == pytest.approx(expected)
+
+
+def test_has_no_bias_for_few_pictures() -> None:
+    """Its mean over many small draws from one distribution is within 4 standard errors of zero."""
+    generator = np.random.default_rng(1)
+    values = [kernel_distance(generator.normal(size=(6, 4)), generator.normal(size=(6, 4))) for _ in range(2000)]
+    assert abs(np.mean(values)) < 4 * np.std(values) / np.sqrt(len(values))
+
+
+def test_grows_with_a_shift() -> None:
+    generator = np.random.default_rng(2)
+    one, other = generator.normal(size=(200, 8)), generator.normal(size=(200, 8))
+    near, far = (kernel_distance(one, other + shift) for shift in (0.5, 1.0))
+    assert 0 < near < far
+
+
+def test_its_score_is_named_after_its_source_and_count(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("data: {type: shapes}\nmodel: {in_channels: 3, out_channels: 3}\nvae: {type: identity}\n")
+    options = KernelDistance(pretrained_model_name=str(tiny_dinov2(tmp_path / "dino")), count=3)
+    colours = [Image.new("RGB", (32, 32), (80 * index, 0, 0)) for index in range(3)]
+    metric = build(
+        options, config=load_config(path, ["training.device=cpu"]), references=lambda n: [(c, "") for c in colours[:n]]
+    )
+    assert set(metric.score(colours, [""] * 3)) == {"dino_n3"}
