@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,12 +15,14 @@ import torch
 
 from dit_run.problems import DitRunError, InputError
 
-__all__ = ["Processes", "choose_device", "continued_accumulation", "join"]
+__all__ = ["ProcessLost", "Processes", "answer_lost_process", "choose_device", "continued_accumulation", "join"]
 
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 1800.0
 """How long a process waits for the others before it gives up: while they wait, the first one validates and saves."""
+
+_LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,26 @@ def join(device: str) -> Processes:
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
     return Processes(int(os.environ["RANK"]), count, chosen)
+
+
+class ProcessLost(DitRunError):
+    """Another process of the run was killed, failed or froze."""
+
+
+@contextlib.contextmanager
+def answer_lost_process(processes: Processes) -> Iterator[None]:
+    """Turns what torch.distributed raises when it cannot reach another process into ProcessLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error)
+        if processes.count == 1 or not any(sign in reason for sign in _LOST):
+            raise
+        raise ProcessLost(
+            f"process {processes.rank} cannot reach another process of this run, which was killed, failed or froze "
+            f"({reason.splitlines()[0][-120:]}). Its own output says more; the same command continues from the last "
+            "checkpoint"
+        ) from error
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:

@@ -13,7 +13,16 @@ from dit_run_plugins.datasets.shapes import caption, draw
 
 CONFIG = """
 data: {type: custom, dataset_path: images, image_size: 32, train_split: 1.0}
-model: {hidden_size: 96, num_layers: 3, num_heads: 3, patch_size: 4, in_channels: 3, out_channels: 3, dropout: 0.0, norm: layernorm, mlp: gelu}
+model:
+  hidden_size: 96
+  num_layers: 3
+  num_heads: 3
+  patch_size: 4
+  in_channels: 3
+  out_channels: 3
+  dropout: 0.0
+  norm: layernorm
+  mlp: gelu
 vae: {type: identity}
 text_encoder: {type: words, width: 64, num_layers: 1}
 scheduler: {type: flow_matching}
@@ -58,5 +67,4 @@ def test_eight_pictures_come_back_from_their_captions(
     assert command("sample", "run", *pictures, "--output", "drawn").status == 0
     drawn = [Image.open(path) for path in sorted(Path("drawn").glob("0*.png"))]
     scores = [psnr(image, picture) for image, picture in zip(drawn, pictures.values(), strict=True)]
-    print(scores)
     assert np.mean(scores) >= 20, scores

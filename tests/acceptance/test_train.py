@@ -114,6 +114,13 @@ def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train)
         assert begun.values("loss") != first.values("loss")[:1]
 
 
+def test_captions_are_dropped_at_their_share(train: Train) -> None:
+    none, some, all_ = (train(f"training.caption_dropout={share}", output=f"share-{share}") for share in (0, 0.5, 1))
+    assert len({tuple(run.values("loss")) for run in (none, some, all_)}) == 3
+    words = [run.tensors()["text_encoder.words.weight"] for run in (none, all_)]
+    assert not torch.equal(*words)
+
+
 BLOWN_UP = ("training.learning_rate=1.0e+38", "validation.every_n_steps=null")
 
 

@@ -105,6 +105,10 @@ class Checkpoints:
             return []
         return sorted((path for path in self.folder.iterdir() if _step_of(path) is not None), key=_order)
 
+    def whole(self, path: Path) -> bool:
+        """Whether a checkpoint is this run's and every byte of it is as it was written."""
+        return self._owner(path) == self.run_id
+
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step is or would be."""
         return self.folder / f"step-{step:08d}"
@@ -147,7 +151,7 @@ class Checkpoints:
     def _prune(self, newest: Path, limit: int | None, best_step: int | None, protect: Collection[int]) -> Saved:
         if limit is None:
             return Saved(newest)
-        own = [path for path in self.paths() if self._owner(path) == self.run_id]
+        own = [path for path in self.paths() if self.whole(path)]
         removed, notices = [], []
         for path in _superfluous(own, max(limit, 2), best_step, protect):
             try:

@@ -207,6 +207,9 @@ test = ["pytest>=8.2"]
 [project.entry-points.dit_run]
 {name} = "{module}.plugin"
 
+[tool.hatch.build]
+dev-mode-dirs = ["src"]
+
 [tool.hatch.build.targets.wheel]
 packages = ["src/{module}"]
 """

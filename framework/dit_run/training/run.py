@@ -37,7 +37,7 @@ from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.precision import Precision
 from dit_run.problems import DitRunError, InputError
-from dit_run.processes import Processes, continued_accumulation, join
+from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
 from dit_run.registry import Registry
@@ -306,6 +306,7 @@ class _Run:
         try:
             with (
                 answer_out_of_memory(training.batch_size, layout.accumulation),
+                answer_lost_process(self.processes),
                 contextlib.closing(self._batches(loop, data, encoders, layout)) as loaded,
             ):
                 finished = loop.run(self._examples(loop, data, encoders, loaded))

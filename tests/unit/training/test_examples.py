@@ -1,0 +1,39 @@
+"""Batches become examples: posterior draws, pixels, captions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from tiny_parts import CPU, Parts
+
+from dit_run.training.batches import Visits
+from dit_run.training.examples import Encoder
+
+
+def visits(parts: Parts) -> Visits:
+    return Visits(parts.data.train, 5, (3, 16, 16), 0.5)
+
+
+def test_pixels_become_latents_between_minus_one_and_one(parts: Parts) -> None:
+    batch = visits(parts).__getitems__(range(4))
+    examples = Encoder(parts.encoders, CPU)(batch)
+    assert batch.images.dtype == torch.uint8
+    torch.testing.assert_close(examples.latents, batch.images.movedim(-1, 1).float() / 127.5 - 1)
+    assert torch.equal(examples.noise, batch.noise)
+    assert torch.equal(examples.uniform, batch.uniform)
+    assert examples.keys == batch.keys
+    assert examples.text.null.tolist() == list(batch.null)
+
+
+def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
+    mean, spread = np.full((3, 16, 16), 2.0, np.float32), np.full((3, 16, 16), 0.5, np.float32)
+    batch = replace(visits(parts), latents=lambda visit: (mean, spread)).__getitems__(range(4))
+    assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, 2 + 0.5 * batch.draw)
+
+
+def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
+    mean = np.full((3, 16, 16), 2.0, np.float32)
+    batch = replace(visits(parts), latents=lambda visit: (mean, None)).__getitems__(range(4))
+    assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))
