@@ -215,7 +215,7 @@ def test_the_reference_config_validates_unchanged(command: Command, reference: P
 def test_the_reference_config_trains(
     command: Command, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With data and weights where it looks for them; only depth, batch and picture are brought down to a test's size."""
+    """With data and weights where it looks for them; only depth, batch and size are brought down."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data" / "cub_subset").mkdir(parents=True)
     make_cub(tmp_path / "data" / "cub_subset")
