@@ -1,10 +1,11 @@
 """What a step of `dit-run train` takes beside a bare PyTorch loop, and beside the same under Accelerate.
 
-All train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32 with
-batch 16. Ours is the whole command but for checkpoints, pictures and validation: drawing lots by position, meters, logs,
-signals. Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 12]``; the three take turns, a
-turn is a few steps, and medians of steps are shown. Bars: at most 1.05 of the bare loop, at most 1.0 of Accelerate
-(which is left out where it is not installed).
+All train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32
+with batch 16. Ours is the whole command but for checkpoints, pictures and validation: drawing lots by position,
+meters, logs, signals. The three take turns, a turn is a few steps, and medians of steps are shown. Bars: at most 1.05
+of the bare loop, at most 1.0 of Accelerate (which is left out where it is not installed).
+
+Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 12]``; about a minute.
 
 This file is also a plugin file: the other loops take their turns in a callback of ours.
 """

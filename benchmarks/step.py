@@ -1,10 +1,10 @@
 """A training step of the medium model beside diffusers' PixArt transformer of the same size, and the machine's limit.
 
-768 wide, 16 layers, 12 heads; batch 8, 256 patches, 77 text tokens, none of them trimmed. Both clip gradients to a norm
-of 1 and update by a fused AdamW; in bf16 both run under autocast with fp32 weights. Ours is the step of `dit-run train`.
-The peer is ``diffusers.PixArtTransformer2DModel`` in the loop that one writes by hand. The contestants take turns;
-medians. Each one's peak memory comes from a process of its own. The peak of matrix products is the best of squares of
-1024 to 4096 in bf16, in the same run.
+768 wide, 16 layers, 12 heads; batch 8, 256 patches, 77 text tokens, none of them trimmed. Both clip gradients to a
+norm of 1 and update by a fused AdamW; in bf16 both run under autocast with fp32 weights. Ours is the step of
+`dit-run train`; the peer is ``diffusers.PixArtTransformer2DModel`` in the loop that one writes by hand. The contestants
+take turns; medians. Each one's peak memory comes from a process of its own. The peak of matrix products is the best of
+squares of 1024 to 4096 in bf16, in the same run.
 
 Run it alone: ``python benchmarks/step.py [--rounds 3] [--compiled] [--width 768 --layers 16 --heads 12]``. Bars: PixArt
 in bf16 takes at least 1.5 times as long as ours, in fp32 at least 3.7 times; ours reaches 68 % of the peak, in no more
@@ -27,7 +27,7 @@ import torch
 from dit_run.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.training.footprint import Footprint
-from dit_run.training.peak import gemm_peak, synchronise
+from dit_run.training.peak import gemm_peak, operations, synchronise
 from dit_run.training.step import Examples, LocalGradients, TrainingStep
 
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
@@ -156,11 +156,9 @@ def _examples(device: torch.device) -> Examples:
     return Examples(latents, noise, torch.rand(BATCH, generator=generator).to(device), text)
 
 
-def operations(contestant: Contestant) -> int:
+def step_operations(contestant: Contestant) -> int:
     """Floating-point operations of a step: three times those of its forward pass."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with operations() as counter, torch.no_grad():
         contestant.forward()
     return 3 * counter.get_total_flops()
 
@@ -217,7 +215,7 @@ def main() -> int:
         return 0
     print(f"about {SECONDS * (arguments.rounds + 4) / 60:.0f} minutes on two cores", flush=True)
     memory = {name: peak_memory(name, arguments) for name in NAMES}
-    flops = {name: operations(make(name, size, device, compiled=False)) for name in NAMES[:2]}
+    flops = {name: step_operations(make(name, size, device, compiled=False)) for name in NAMES[:2]}
     peak = gemm_peak(device, torch.bfloat16)
     taken = measure(size, device, arguments.rounds, compiled=arguments.compiled)
     return _report(taken, memory, flops, peak)

@@ -35,4 +35,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def dit_run_components() -> Iterable[Component]:  # type: ignore[empty-body]
-    """The components that this plugin offers. Called once; imports nothing heavy."""
+    """The components that this plugin offers, each of another kind or type. Called once; imports nothing heavy.
+
+    Whatever it raises, or returns that is no component, leaves this plugin out and nothing else: `dit-run plugins` shows
+    it, and a config that needs one of its components says so.
+    """

@@ -75,7 +75,7 @@ def test_a_package_has_a_folder_a_distribution_an_entry_point_and_a_type(command
         ),
         (
             ("optimizer", "adamw"),
-            "there is a optimizer 'adamw' already (dit-run plugins show optimizer.adamw); take another name",
+            "optimizer.adamw is there already (dit-run plugins show optimizer.adamw); take another name",
         ),
     ],
 )

@@ -330,16 +330,20 @@ def test_with_fifty_plugins_listing_and_composing_import_no_factory_module(tmp_p
             f"{name}/factory.py": "import torch\ndef build(options): ...",
         }
         distribution(tmp_path, f"dit-run-many-{index}", entry_point=f"{name} = {name}.plugin", modules=modules)
+    config = tmp_path / "config.yaml"
+    config.write_text("optimizer: {type: many_7, decay: 0.5}")
     code = (
         "import json, sys\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
         "from dit_run.registry import discover\n"
+        "from dit_run.cli.main import main\n"
         "from dit_run.config.schema import compose\n"
         "registry = discover()\n"
         "compose(registry, editor=True)\n"
+        f"assert main(['validate', {str(config)!r}]) == main(['plugins']) == 0\n"
         "heavy = {'torch', 'numpy', 'PIL', 'transformers', 'diffusers'} & set(sys.modules)\n"
         "factories = [name for name in sys.modules if name.endswith('.factory')]\n"
         "print(json.dumps([len(registry.plugins), sorted(heavy), factories, [str(p) for p in registry.failed]]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [51, [], [], []]
+    assert json.loads(done.stdout.splitlines()[-1]) == [51, [], [], []]

@@ -47,7 +47,7 @@ def _checked(kind: str, name: str, registry: Registry) -> tuple[Kind, str]:
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name of a type; use lower-case letters, digits and underscores")
     if name in registry.types(Kind(kind)):
-        raise InputError(f"there is a {kind} {name!r} already (dit-run plugins show {kind}.{name}); take another name")
+        raise InputError(f"{kind}.{name} is there already (dit-run plugins show {kind}.{name}); take another name")
     return Kind(kind), name
 
 

@@ -10,10 +10,9 @@ from typing import Literal
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
-from torch.utils.flop_counter import FlopCounterMode
 
 from dit_run.training.compiling import as_written
-from dit_run.training.peak import gemm_peak, synchronise
+from dit_run.training.peak import gemm_peak, operations, synchronise
 from dit_run.training.phases import PHASES, Phase
 
 __all__ = ["Profile", "verdict"]
@@ -64,7 +63,7 @@ class Profile:
         if self._mode != "counting" or name != "forward":
             yield
             return
-        with as_written(), FlopCounterMode(display=False) as counter:
+        with as_written(), operations() as counter:
             yield
         self._flops += 3 * counter.get_total_flops()
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_parts import CPU
 
+from dit_run.training.peak import operations
 from dit_run.training.phases import PHASES, Untimed, timed
 from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
 
@@ -99,3 +100,12 @@ def test_else_the_model_bounds_it() -> None:
 def test_timed_items_are_the_items() -> None:
     assert list(timed(range(5), Untimed(), "data")) == [0, 1, 2, 3, 4]
     assert list(timed([], Untimed(), "data")) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_counts_whatever_kernel_it_takes(dtype: torch.dtype) -> None:
+    """Two products of 2 · batch · heads · queries · keys · width each."""
+    query, key = torch.ones(2, 3, 5, 8, dtype=dtype), torch.ones(2, 3, 7, 8, dtype=dtype)
+    with operations() as counter:
+        torch.nn.functional.scaled_dot_product_attention(query, key, key)
+    assert counter.get_total_flops() == 2 * 2 * 2 * 3 * 5 * 7 * 8

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
+from dit_run_csv_dataset.plugin import Csv, build
 from PIL import Image
 
 from dit_run.problems import InputError
 from dit_run.testing import check_dataset, check_plugin
 from dit_run.testing.fixtures import run_config
-from dit_run_csv_dataset.plugin import Csv, build
 
 __all__ = ["run_config"]
 

@@ -1,8 +1,9 @@
 """The CSV tracker keeps the contract of a tracker, writes what a spreadsheet reads, and follows a run."""
 
+from dit_run_csv_tracker.plugin import Csv, build
+
 from dit_run.testing import check_plugin, check_tracker
 from dit_run.testing.fixtures import run_config
-from dit_run_csv_tracker.plugin import Csv, build
 
 __all__ = ["run_config"]
 

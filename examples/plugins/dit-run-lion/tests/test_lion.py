@@ -1,10 +1,10 @@
 """Lion keeps the contract of an optimizer, follows its paper, and trains."""
 
 import torch
+from dit_run_lion.lion import LionOptimizer
 
 from dit_run.testing import check_optimizer, check_plugin
 from dit_run.testing.fixtures import run_config
-from dit_run_lion.lion import LionOptimizer
 
 __all__ = ["run_config"]
 

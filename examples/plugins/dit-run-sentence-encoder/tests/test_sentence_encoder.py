@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from dit_run_sentence_encoder.encoder import build
+from dit_run_sentence_encoder.plugin import Sentence
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from dit_run.problems import InputError
 from dit_run.testing import check_plugin, check_text_encoder
 from dit_run.testing.fixtures import run_config
-from dit_run_sentence_encoder.encoder import build
-from dit_run_sentence_encoder.plugin import Sentence
 
 __all__ = ["run_config"]
 
