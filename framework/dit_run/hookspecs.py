@@ -37,6 +37,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def dit_run_components() -> Iterable[Component]:  # type: ignore[empty-body]
     """The components that this plugin offers, each of another kind or type. Called once; imports nothing heavy.
 
-    Whatever it raises, or returns that is no component, leaves this plugin out and nothing else: `dit-run plugins` shows
-    it, and a config that needs one of its components says so.
+    Whatever it raises, or returns that is no component, leaves this plugin out and nothing else: `dit-run plugins`
+    shows it, and a config that needs one of its components says so.
     """

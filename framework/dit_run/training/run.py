@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,21 +21,17 @@ from dit_run.assemble import (
 )
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
-from dit_run.checkpoint.commit import SaveFailed, clean
-from dit_run.checkpoint.forecast import room_notice
+from dit_run.checkpoint.commit import clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
-from dit_run.checkpoint.tensors import tensor_bytes
 from dit_run.config.dump import run_config
-from dit_run.config.identity import absolute
 from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
-from dit_run.data.samples import BadSamples
-from dit_run.devices import keep_freed_memory, pins_memory
-from dit_run.durable import DiskFailed, answer_disk_failure, make_folder
+from dit_run.devices import keep_freed_memory
+from dit_run.durable import answer_disk_failure, make_folder
 from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.precision import Precision
-from dit_run.problems import DitRunError, InputError
+from dit_run.problems import InputError
 from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.provenance import collect
@@ -45,25 +40,24 @@ from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.signals import STATUS, StopRequest
-from dit_run.training.batches import Batch, Layout, Visits, batches
+from dit_run.training.batches import Layout
 from dit_run.training.changes import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
 from dit_run.training.compiling import compile_blocks
 from dit_run.training.ema import Ema
-from dit_run.training.examples import Encoder
 from dit_run.training.faults import BadLoss, Faults
+from dit_run.training.feed import Feed
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.memory import answer_out_of_memory
 from dit_run.training.meters import Meters
-from dit_run.training.phases import Clock, Untimed, timed
+from dit_run.training.phases import Clock, Untimed
+from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
-from dit_run.training.state import RunFacts, capture, initialise, refuse_other_run, restore
-from dit_run.training.step import Examples, TrainingStep
+from dit_run.training.state import RunFacts, initialise, refuse_other_run, restore
+from dit_run.training.step import TrainingStep
 from dit_run.training.watch import Observer, preview_prompts
 
 __all__ = ["Outcome", "train"]
-
-_MOST_FAILED_SAVES = 3
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,6 @@ class _Run:
     arguments: Sequence[str]
     fork_from: Path | None
     profile: bool
-    failed_saves: int = 0
 
     def go(self, *, allow_changed_plugins: bool) -> Outcome:
         self.run_id = self.processes.on_first(self.folder.run_id)
@@ -266,7 +259,8 @@ class _Run:
             gradients=gradients,
             clock=clock,
         )
-        self.facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
+        facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
+        self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter, self.stop)
         device = self.processes.device
         self.observer = Observer(
             config, data, encoders, learner, ema, scheduler, precision, device, self.folder, self.reporter.notice
@@ -282,7 +276,7 @@ class _Run:
             reporter=self.reporter,
             watch=self.observer,
             record=self.folder.record,
-            save=self._save,
+            save=self.saver.save,
             stopped=lambda: self.processes.any(self.stop.signal is not None),
             run_dir=self.folder.path,
             faults=Faults(training.max_bad_steps, step.scaler.is_enabled(), self.reporter.notice),
@@ -303,13 +297,14 @@ class _Run:
         self.processes.on_first(lambda: self._begin_folder(loop))
         learner.train()
         training = self.config.training
+        feed = Feed(self.config, self.registry, self.processes, self.reporter, data, encoders)
         try:
             with (
                 answer_out_of_memory(training.batch_size, layout.accumulation),
                 answer_lost_process(self.processes),
-                contextlib.closing(self._batches(loop, data, encoders, layout)) as loaded,
+                contextlib.closing(feed.batches(loop)) as loaded,
             ):
-                finished = loop.run(self._examples(loop, data, encoders, loaded))
+                finished = loop.run(feed.examples(loop, loaded))
         except BaseException as error:
             with contextlib.suppress(OSError):
                 if isinstance(error, BadLoss):
@@ -347,80 +342,11 @@ class _Run:
         self.folder.write_provenance(found, run_id=self.run_id)
         self.folder.rewind_metrics(loop.done)
         self.folder.write_status("running", step=loop.done)
-        self._forecast(loop)
+        self.saver.forecast(loop)
         for command in self.observer.open(loop.done, run_config(self.config)):
             self.reporter.notice(f"watch it with: {command}")
         if self.fork_from is not None:
-            self._save(loop)
-
-    def _forecast(self, loop: Loop) -> None:
-        """Warns of a disk that the checkpoints to come will fill."""
-        weights = tensor_bytes(loop.learner.tensors())
-        one = weights * (4 if loop.ema is not None else 3)  # an optimizer usually keeps two numbers for each weight
-        limit, rest = self.config.training.save_total_limit, range(loop.done + 1, loop.total_steps + 1)
-        saves = sum(map(loop.schedule.saves, rest)) if limit is None else limit + 1
-        notice = room_notice(self.checkpoints.folder, one, limit=limit, saves=saves)
-        if notice is not None:
-            self.reporter.notice(notice)
-
-    def _batches(self, loop: Loop, data: Data, encoders: Encoders, layout: Layout) -> Generator[Batch, None, None]:
-        """All that is left of the run. Closed, it leaves no process."""
-        training, size = self.config.training, self.config.data.common.image_size
-        shape, kept = encoders.latent_shape(size, size), encoders.cached.latents
-        visits = Visits(data.train, training.seed, shape, training.caption_dropout, kept)
-        workers = self._workers()
-        return batches(
-            visits,
-            layout,
-            loop.done,
-            loop.total_steps,
-            workers=workers,
-            prefetch=training.prefetch_factor,
-            pin=pins_memory(self.processes.device),
-            plugins=self.registry.files,
-        )
-
-    def _examples(self, loop: Loop, data: Data, encoders: Encoders, loaded: Iterator[Batch]) -> Iterator[Examples]:
-        encode = Encoder(encoders, self.processes.device, loop.clock)
-        return map(encode, self._reported(timed(loaded, loop.clock, "data"), BadSamples(len(data.train))))
-
-    def _reported(self, loaded: Iterator[Batch], seen: BadSamples) -> Iterator[Batch]:
-        """The batches as they are; samples that could not be read are named once."""
-        for batch in loaded:
-            for bad in seen.add(batch.bad) if batch.bad else ():
-                self.reporter.notice(f"sample {bad.key} is skipped: {bad.reason}")
-            yield batch
-
-    def _workers(self) -> int:
-        wanted, cores = self.config.training.num_workers, len(os.sched_getaffinity(0))
-        if wanted > cores:
-            self.reporter.notice(f"training.num_workers is {wanted} and this machine has {cores} cores: using {cores}")
-        return min(wanted, cores)
-
-    # --------------------------------------------------------------------------------------------------------- saving
-
-    def _save(self, loop: Loop) -> Path | None:
-        if not self.processes.first:
-            return None
-        contents = capture(loop, self.config, self.facts, absolute(self.config).to_dict())
-        try:
-            with answer_disk_failure(self.folder.metrics):
-                self.folder.sync_metrics()
-            limit = self.config.training.save_total_limit
-            saved = self.checkpoints.save(loop.done, contents, limit=limit, best_step=loop.best.get("step"))
-        except (DiskFailed, SaveFailed) as error:
-            self._give_up_after_too_many(error, loop)
-            return None
-        self.failed_saves = 0
-        for notice in saved.notices:
-            self.reporter.notice(notice)
-        return saved.path
-
-    def _give_up_after_too_many(self, error: DitRunError, loop: Loop) -> None:
-        self.failed_saves += 1
-        if self.failed_saves >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or self.stop.signal:
-            raise error
-        self.reporter.notice(f"{error}; training goes on, earlier checkpoints are untouched")
+            self.saver.save(loop)
 
     def _status(self, state: Any, step: int, reason: str) -> None:
         if self.processes.first:

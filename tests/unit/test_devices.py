@@ -1,0 +1,47 @@
+"""Choices by device, as far as a CPU shows them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dit_run.devices import Flag, move, multiplies_attention, seed_generators
+
+CPU = torch.device("cpu")
+
+
+def test_generators_are_seeded_as_torch_does() -> None:
+    torch.manual_seed(12345)
+    expected = torch.rand(3)
+    seed_generators(CPU, 12345)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_flag_is_its_value(value: bool) -> None:
+    flag = Flag(torch.tensor(value))
+    assert bool(flag) is value
+    assert not flag.late
+
+
+def test_what_is_on_the_device_already_stays() -> None:
+    values = torch.ones(3)
+    assert move(values, CPU) is values
+
+
+@pytest.mark.parametrize(("dtype", "products"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_attention_on_a_cpu_is_products_in_bf16_only(dtype: torch.dtype, products: bool) -> None:
+    assert multiplies_attention(CPU, dtype) is products
+    assert not multiplies_attention(torch.device("cuda"), dtype)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_flag_does_not_wait_for_what_comes_after() -> None:
+    device = torch.device("cuda")
+    flag = Flag(torch.tensor(True, device=device))
+    torch.cuda._sleep(2_000_000_000)
+    late = torch.cuda.Event()
+    late.record()
+    assert flag.late
+    assert bool(flag)
+    assert not late.query()
