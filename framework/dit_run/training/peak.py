@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-__all__ = ["gemm_peak", "operations", "quickest", "synchronise"]
+__all__ = ["gemm_peak", "operations", "seconds_of", "synchronise"]
 
 SIZES = (1024, 2048, 4096)
 LONG_ENOUGH = 0.5
@@ -30,11 +30,11 @@ def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> float:
     one, other = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
-    return quickest(lambda: torch.mm(one, other), device, tries=3)
+    return min(seconds_of(lambda: torch.mm(one, other), device, tries=3))
 
 
-def quickest(work: Callable[[], object], device: torch.device, *, tries: int = 2) -> float:
-    """Seconds of the quickest of some tries, more where they are quick, after one that warms up."""
+def seconds_of(work: Callable[[], object], device: torch.device, *, tries: int = 2) -> list[float]:
+    """Seconds of some tries, more where they are quick, after one that warms up."""
     taken: list[float] = []
     while len(taken) <= tries or (len(taken) < MOST_TRIES and sum(taken) < LONG_ENOUGH):
         synchronise(device)
@@ -42,7 +42,7 @@ def quickest(work: Callable[[], object], device: torch.device, *, tries: int = 2
         work()
         synchronise(device)
         taken.append(time.perf_counter() - began)
-    return min(taken[1:])
+    return taken[1:]
 
 
 def operations() -> FlopCounterMode:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import torch
 
@@ -23,7 +24,7 @@ from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.footprint import Footprint
 from dit_run.training.memory import OutOfMemory, answer_out_of_memory
-from dit_run.training.peak import quickest, synchronise
+from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures
 from dit_run.training.schedule import Schedule
@@ -71,7 +72,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
         parameters=sum(parameter.numel() for _, parameter in trainable_parameters(bench.learner)),
         peaks=peaks,
         passes=passes,
-        update=bench.watch.least("optimizer"),
+        update=bench.watch.typical("optimizer"),
         data=bench.data_seconds(),
         forward=bench.forward_seconds(),
         pictures=bench.pictures(),
@@ -100,9 +101,9 @@ class _Watch(Untimed):
         synchronise(self._device)
         self._taken.setdefault(name, []).append(time.perf_counter() - began)
 
-    def least(self, name: Phase, last: int = 0) -> float:
-        """Seconds of the quickest, of the last ones where a number is given."""
-        return min(self._taken[name][-last:])
+    def typical(self, name: Phase, last: int = 0) -> float:
+        """The median of the seconds, of the last ones where a number is given."""
+        return median(self._taken[name][-last:])
 
 
 @dataclass
@@ -180,7 +181,7 @@ class _Bench:
         while tries <= TRIES or (tries <= MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)
             tries += 1
-        seconds = self.watch.least("forward", tries - 1) + self.watch.least("backward", tries - 1)
+        seconds = self.watch.typical("forward", tries - 1) + self.watch.typical("backward", tries - 1)
         return float(self.footprint.peak), seconds
 
     def _advance(self, size: int) -> None:
@@ -195,7 +196,7 @@ class _Bench:
         """Of a sample, read and, where its encoders work in every step, encoded."""
         size = min(self.config.training.batch_size, 16)
         encode = Encoder(self.encoders, self.device)
-        return quickest(lambda: encode(self.visits.__getitems__(range(size))), self.device) / size
+        return median(seconds_of(lambda: encode(self.visits.__getitems__(range(size))), self.device)) / size
 
     @torch.no_grad()
     def forward_seconds(self) -> float:
@@ -203,7 +204,10 @@ class _Bench:
         size = min(self.config.training.batch_size, 4)
         examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
         scheduler = self.step.scheduler
-        return quickest(lambda: denoising_loss(self.learner, scheduler, examples, self.precision), self.device) / size
+        return (
+            median(seconds_of(lambda: denoising_loss(self.learner, scheduler, examples, self.precision), self.device))
+            / size
+        )
 
     def checkpoint_bytes(self) -> int:
         ema = None if self.ema is None else self.ema.module.tensors()
@@ -218,7 +222,7 @@ class _Bench:
             self.footprint.reset()
             self._draw(count, few)
             peaks.append((count, float(self.footprint.peak)))
-        short, long = (quickest(lambda: self._draw(many, steps), self.device) for steps in DRAWN)  # noqa: B023
+        short, long = (median(seconds_of(lambda: self._draw(many, steps), self.device)) for steps in DRAWN)  # noqa: B023
         evaluation = max(0.0, (long - short) / ((many - few) * many))
         return Pictures(peaks, evaluation, max(0.0, short / many - few * evaluation))
 

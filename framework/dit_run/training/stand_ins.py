@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from dit_run.devices import encoding_chunks
 from dit_run.protocols import TextEncoder
 from dit_run.settings import Config
 from dit_run.training.footprint import Footprint
-from dit_run.training.peak import quickest
+from dit_run.training.peak import seconds_of
 from dit_run.training.plan import Cache
 
 __all__ = ["try_encoding"]
@@ -108,7 +109,7 @@ def _caption_seconds(data: Data, encoders: Encoders) -> float:
     shown = (visit.caption for visit in data.train.visits(range(min(4 * size, len(data.train)))))
     captions = list(islice(dict.fromkeys(shown), size))
     device = device_of(encoders.vae)
-    return quickest(lambda: encode_captions(encoders.text, captions, encoders.dtype), device) / len(captions)
+    return median(seconds_of(lambda: encode_captions(encoders.text, captions, encoders.dtype), device)) / len(captions)
 
 
 def _picture_seconds(data: Data, encoders: Encoders) -> tuple[float, bool]:
@@ -121,4 +122,4 @@ def _picture_seconds(data: Data, encoders: Encoders) -> tuple[float, bool]:
         return encode_latents(encoders.vae, images, encoders.dtype)[1] is not None
 
     spreads = encode()
-    return quickest(encode, device_of(encoders.vae)) / size, spreads
+    return median(seconds_of(encode, device_of(encoders.vae))) / size, spreads
