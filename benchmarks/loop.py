@@ -2,9 +2,8 @@
 
 All train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32
 with batch 16. Ours is the whole command but for checkpoints, pictures and validation: drawing lots by position,
-meters, logs, signals. The three take turns, a turn is a few steps; ratios
-are medians over turns that follow one another. Bars: at most 1.05
-of the bare loop, at most 1.0 of Accelerate (which is left out where it is not installed).
+meters, logs, signals. The three take turns of a few steps; ratios are medians over turns that follow one another.
+Bars: at most 1.05 of the bare loop, at most 1.0 of Accelerate (which is left out where it is not installed).
 
 Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 40]``; about a minute.
 

@@ -350,10 +350,11 @@ def test_sampling_from_a_run_with_plugin_files_has_to_be_allowed(command: Comman
 
 
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:
-    Path("squares.py").write_text(SQUARES)
+    Path("parts").mkdir()
+    Path("parts/squares.py").write_text(SQUARES)
     data = "data: {type: squares, image_size: 16, num_samples: null, train_split: 1.0}\n"
     sections = "\n".join(line for line in CONFIG.splitlines() if not line.startswith("data:"))
-    config = written(data + sections + "\nplugins: [./squares.py]\n")
+    config = written(data + sections + "\nplugins: [./parts/squares.py]\n")
     run = [sys.executable, "-m", "dit_run", config, "training.num_workers=1", "training.max_steps=2"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -21,6 +21,9 @@ from endurance.scenario import CONFIG, newest, overrides
 
 pytestmark = pytest.mark.slow
 
+LOADED = 60
+"""Seconds that a machine busy with other tests may add."""
+
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
@@ -118,7 +121,7 @@ class Job:
         began = time.monotonic()
         self.process.wait(seconds)
         took = time.monotonic() - began
-        until = time.monotonic() + 5
+        until = time.monotonic() + 5 + LOADED
         while self.members() and time.monotonic() < until:
             time.sleep(0.05)
         assert self.members() == []
@@ -143,10 +146,6 @@ def job(tmp_path: Path) -> Iterator[Callable[..., Job]]:
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
 
 
-LOADED = 15
-"""Seconds that a machine busy with other tests may add."""
-
-
 def ranks(running: Job) -> list[int]:
     return running.members(r"^\S+ -u -m dit_run ")
 
@@ -154,7 +153,7 @@ def ranks(running: Job) -> list[int]:
 def test_a_killed_rank_ends_the_job_within_five_seconds(job: Callable[..., Job]) -> None:
     running = job(*TORCHRUN, timeout=60).after_step(5)
     os.kill(ranks(running)[1], signal.SIGKILL)
-    assert running.end(60) < 5 + LOADED
+    assert running.end(120) < 5 + LOADED
     assert running.process.returncode != 0
     assert "process 0 cannot reach another process of this run" in running.said.read_text()
 
@@ -168,7 +167,7 @@ def test_a_frozen_rank_ends_the_job(job: Callable[..., Job]) -> None:
 def test_a_killed_launcher_takes_its_ranks_with_it(job: Callable[..., Job]) -> None:
     running = job(*TORCHRUN).after_step(5)
     os.kill(running.process.pid, signal.SIGTERM)
-    running.end(60)
+    running.end(120)
     assert newest(running.said.parent / "run").exists()
 
 
@@ -179,7 +178,7 @@ def test_a_killed_launcher_takes_its_ranks_with_it(job: Callable[..., Job]) -> N
 def test_a_lost_loading_process_is_told_of(job: Callable[..., Job], how: signal.Signals, told: str) -> None:
     running = job(timeout=3, num_workers=2).after_step(5)
     os.kill(running.members("forkserver")[-1], how)
-    running.end(60)
+    running.end(120)
     assert running.process.returncode == 1
     assert told in running.said.read_text()
     assert "Traceback" not in running.said.read_text()
@@ -188,4 +187,4 @@ def test_a_lost_loading_process_is_told_of(job: Callable[..., Job], how: signal.
 def test_a_killed_run_leaves_no_loading_process(job: Callable[..., Job]) -> None:
     running = job(num_workers=2).after_step(5)
     running.process.kill()
-    running.end(5)
+    running.end(5 + LOADED)

@@ -89,9 +89,9 @@ def elastic_chain(workshop: Workshop, chain: tuple[int, ...] = (1, 4, 2, 1)) -> 
 
 
 def _elastic(workshop: Workshop, chain: tuple[int, ...]) -> list[str]:
-    values = {**STEPS, "gradient_accumulation_steps": 4, "elastic_exact": True}
+    values = {**STEPS, "gradient_accumulation_steps": 4 // chain[0], "elastic_exact": True}
     reference, path = workshop.fresh("elastic-reference"), workshop.fresh("elastic")
-    faults = _launch(workshop, reference, 0, values, 1)
+    faults = _launch(workshop, reference, 0, values, chain[0])
     for index, count in enumerate(chain):
         stop = 0 if index == len(chain) - 1 else 3 * (index + 1)
         faults += _launch(workshop, path, stop, values, count)

@@ -20,6 +20,8 @@ from .scenario import differences, metrics, newest, overrides
 __all__ = ["random_kills", "random_stops"]
 
 STEPS = {"max_steps": 60, "save_steps": 7}
+LEAVING = 30
+"""Seconds that a process which is just starting may take to learn that it is not wanted."""
 PER_CHAIN = 5
 """Signals of one case that arrive before its run has ended."""
 
@@ -84,7 +86,7 @@ def _chain(long: _Long, spans: dict[int, float], index: int, workers: int, numbe
             os.kill(running.pid, number)
         ended = running.wait()
         arrived += ended.status != 0
-        faults += [f"process {pid} is left" for pid in running.left(5)]
+        faults += [f"process {pid} is left" for pid in running.left(LEAVING)]
         faults += _wrong_stop(path, ended) if number == signal.SIGTERM else []
         if ended.status == 0:
             faults += differences(long.reference, path)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_taesd
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
 from PIL import Image
 
 from dit_run.components import Component, Kind
@@ -62,6 +62,9 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text_encoder.words": lambda folder: {"width": 16, "num_layers": 1, "num_heads": 2, "buckets": 64},
     "vae.autoencoder_kl": lambda folder: {"pretrained_model_name": tiny_autoencoder_kl(folder / "kl")},
     "vae.autoencoder_tiny": lambda folder: {"pretrained_model_name": tiny_taesd(folder / "taesd")},
+    "metric.clip_score": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 4},
+    "metric.frechet_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
+    "metric.kernel_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "model.dit": lambda folder: SMALL,
     "model.pixart": lambda folder: SMALL,
 }

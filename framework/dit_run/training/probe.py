@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -12,22 +12,20 @@ import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.factories import make
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.precision import Precision
-from dit_run.protocols import Metric
 from dit_run.reporting import Reporter
 from dit_run.sampling import Pipeline, Request
-from dit_run.settings import Choice, Config
+from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.footprint import Footprint
+from dit_run.training.load import load_of
 from dit_run.training.memory import OutOfMemory, answer_out_of_memory
 from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures
-from dit_run.training.schedule import Schedule
 from dit_run.training.stand_ins import try_encoding
 from dit_run.training.step import LocalGradients, TrainingStep, denoising_loss
 from dit_run.training.watch import preview_prompts
@@ -80,7 +78,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
         checkpoint=bench.checkpoint_bytes(),
         cache=cache,
     )
-    return Probed(measured, _load(config, data), footprint.total, device, len(data.train))
+    return Probed(measured, load_of(config, data), footprint.total, device, len(data.train))
 
 
 # ------------------------------------------------------------------------------------------------------------- training
@@ -247,37 +245,3 @@ def _sizes(batch_size: int, effective: int) -> list[int]:
     """The powers of two below the batch size, the size itself, and twice it where splits may be that large."""
     powers = [2**power for power in range(effective.bit_length()) if 2**power < batch_size]
     return [*powers, batch_size, *[size for size in (2 * batch_size,) if size <= effective]]
-
-
-# ----------------------------------------------------------------------------------------------------------------- load
-
-
-def _load(config: Config, data: Data) -> Load:
-    training, schedule, steps = config.training, Schedule(config, data.plan), data.plan.total_steps
-    sides = [len(samples) for samples in (data.train, data.validation) if samples is not None]
-    passes = sum(min(size, config.validation.num_samples) for size in sides) * config.validation.timestep_bins
-    metrics = [_scored(config, choice) for choice in config.metrics]
-    return Load(
-        batch_size=training.batch_size,
-        accumulation=training.gradient_accumulation_steps,
-        steps=steps,
-        workers=training.num_workers,
-        kept_checkpoints=training.save_total_limit,
-        checkpoints=_count(schedule.saves, steps),
-        validations=_count(schedule.validates, steps),
-        validation_passes=passes * (2 if training.use_ema else 1),
-        previews=_count(schedule.draws, steps),
-        preview_pictures=len(preview_prompts(config, data)),
-        scorings=_count(schedule.scores, steps) if metrics else 0,
-        scored_pictures=sum(metrics),
-        sampling_steps=config.sampling.steps,
-    )
-
-
-def _scored(config: Config, choice: Choice) -> int:
-    metric: Metric = make(choice.component, choice.options, config=config, references=lambda count: [])
-    return metric.count
-
-
-def _count(due: Callable[[int], bool], steps: int) -> int:
-    return sum(due(step) for step in range(1, steps + 1))

@@ -64,13 +64,14 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     others = set(multiprocessing.active_children())
     watchdog = _Watchdog(float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS)), others)
     iterator = iter(loader)
+    workers = set(multiprocessing.active_children()) - others
     try:
         while (batch := watchdog.watch(iterator)) is not None:
             if isinstance(batch, DitRunError):
                 raise batch
             yield batch
     except (RuntimeError, EOFError, OSError) as error:
-        if not (watchdog.verdict or isinstance(error, EOFError) or "DataLoader worker" in str(error)):
+        if all(worker.is_alive() for worker in workers):
             raise
         raise LoadingFailed(
             f"{watchdog.verdict or 'a loading process was killed, perhaps for want of memory'}. The same command "

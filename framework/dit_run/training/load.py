@@ -1,0 +1,48 @@
+"""The load of a config: how often and how much of everything its run does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from dit_run.assemble import Data
+from dit_run.factories import make
+from dit_run.protocols import Metric
+from dit_run.settings import Choice, Config
+from dit_run.training.plan import Load
+from dit_run.training.schedule import Schedule
+from dit_run.training.watch import preview_prompts
+
+__all__ = ["load_of"]
+
+
+def load_of(config: Config, data: Data) -> Load:
+    """The load of this config over this data. Raises InputError for a metric that lacks what it needs."""
+    training, schedule, steps = config.training, Schedule(config, data.plan), data.plan.total_steps
+    sides = [len(samples) for samples in (data.train, data.validation) if samples is not None]
+    passes = sum(min(size, config.validation.num_samples) for size in sides) * config.validation.timestep_bins
+    metrics = [_scored(config, choice) for choice in config.metrics]
+    return Load(
+        batch_size=training.batch_size,
+        accumulation=training.gradient_accumulation_steps,
+        steps=steps,
+        workers=min(training.num_workers, os.cpu_count() or 1),
+        kept_checkpoints=training.save_total_limit,
+        checkpoints=_count(schedule.saves, steps),
+        validations=_count(schedule.validates, steps),
+        validation_passes=passes * (2 if training.use_ema else 1),
+        previews=_count(schedule.draws, steps),
+        preview_pictures=len(preview_prompts(config, data)),
+        scorings=_count(schedule.scores, steps) if metrics else 0,
+        scored_pictures=sum(metrics),
+        sampling_steps=config.sampling.steps,
+    )
+
+
+def _scored(config: Config, choice: Choice) -> int:
+    metric: Metric = make(choice.component, choice.options, config=config, references=lambda count: [])
+    return metric.count
+
+
+def _count(due: Callable[[int], bool], steps: int) -> int:
+    return sum(due(step) for step in range(1, steps + 1))
