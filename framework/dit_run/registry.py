@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property, partial
-from importlib.metadata import Distribution, distributions
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dit_run import hookspecs
 from dit_run.components import Component, Kind
+from dit_run.installed import Installed, installed_plugins
 from dit_run.offers import Failure, load_offers
 from dit_run.plugin_files import PluginFile, PluginFiles
 from dit_run.problems import InputError
@@ -207,72 +206,30 @@ def discover(
     """
     if third_party is None:
         third_party = os.environ.get(DISABLE_VARIABLE, "") not in ("1", "true")
-    found = sorted(_found(), key=lambda plugin: (plugin.origin, plugin.distribution, plugin.name))
+    found = sorted(installed_plugins(), key=lambda plugin: (_origin(plugin), plugin.distribution, plugin.name))
     _refuse_unknown(disabled, found)
     wanted = [plugin for plugin in found if not {plugin.name, plugin.distribution} & set(disabled)]
-    registry = Registry(tuple(p.loaded() for p in wanted if third_party or p.origin is Origin.BUILT_IN))
+    registry = Registry(tuple(_loaded(p) for p in wanted if third_party or _origin(p) is Origin.BUILT_IN))
     for path in config_plugins:
         registry = registry.with_file(path)
     return registry
 
 
-@dataclass(frozen=True)
-class _Found:
-    """A plugin that is installed, not loaded yet."""
-
-    name: str
-    source: str
-    distribution: str
-    version: str
-    load: Callable[[], object]
-
-    @property
-    def origin(self) -> Origin:
-        return Origin.BUILT_IN if self.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
-
-    def loaded(self) -> Plugin:
-        components, failure = load_offers(self.load)
-        return Plugin(self.name, self.origin, self.source, self.distribution, self.version, components, failure)
+def _loaded(found: Installed) -> Plugin:
+    components, failure = load_offers(found.load)
+    return Plugin(found.name, _origin(found), found.source, found.distribution, found.version, components, failure)
 
 
-def _refuse_unknown(disabled: Collection[str], found: Sequence[_Found]) -> None:
+def _origin(found: Installed) -> Origin:
+    return Origin.BUILT_IN if found.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
+
+
+def _refuse_unknown(disabled: Collection[str], found: Sequence[Installed]) -> None:
     known = {plugin.name for plugin in found} | {plugin.distribution for plugin in found}
     for name in disabled:
         if name not in known:
             names = ", ".join(sorted({plugin.name for plugin in found}))
             raise InputError(f"there is no installed plugin {name!r} to leave out; there are {names}")
-
-
-def _found() -> Iterator[_Found]:
-    """The plugins of each distribution that is first of its name on the path; only those that have some are read."""
-    seen = set()
-    for distribution in distributions():
-        text = distribution.read_text("entry_points.txt") or ""
-        if f"[{hookspecs.ENTRY_POINT_GROUP}]" not in text:
-            continue
-        name, version = _identity(distribution)
-        if name not in seen:
-            seen.add(name)
-            yield from _points(distribution, name, version)
-
-
-def _points(distribution: Distribution, name: str, version: str) -> Iterator[_Found]:
-    try:
-        points = distribution.entry_points.select(group=hookspecs.ENTRY_POINT_GROUP)
-    except Exception as error:  # noqa: BLE001 (the parser raises whatever a malformed line makes it raise)
-        yield _Found(name, "entry_points.txt", name, version, partial(_refuse_entry_points, error))
-        return
-    yield from (_Found(point.name, point.value, name, version, point.load) for point in points)
-
-
-def _refuse_entry_points(error: Exception) -> object:
-    raise InputError(f"its entry_points.txt cannot be read: {error}") from error
-
-
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version, which damaged metadata does not tell."""
-    metadata = distribution.metadata
-    return metadata["Name"] or "unknown", metadata["Version"] or "unknown"
 
 
 def _load_file(path: Path) -> Plugin:

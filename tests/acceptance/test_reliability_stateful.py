@@ -119,7 +119,7 @@ def test_whatever_happens_a_run_ends_where_an_uninterrupted_one_does() -> None:
         words = [str(Life.workshop.config_file), *overrides(Life.reference, **STEPS, save_steps=3)]
         assert forge.start(words, Life.reference).wait().status == 0
         chosen = settings(
-            max_examples=8, stateful_step_count=7, deadline=None, phases=[Phase.generate],
+            max_examples=5, stateful_step_count=7, deadline=None, phases=[Phase.generate],
             suppress_health_check=list(HealthCheck), derandomize=True,
         )  # fmt: skip
         run_state_machine_as_test(Life, settings=chosen)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import grid, parts, signals
+from . import grid, jobs, parts, signals
 from .forge import ONE_THREAD, Forge
 from .parts import Case, Workshop
 
@@ -40,6 +40,7 @@ PARTS = (
     Part("stop at each step, in one process", grid.stops, 6),
     Part("stop under torchrun", grid.processes, 3),
     Part("elastic_exact over 1, 4, 2, 1 processes", grid.elastic_chain),
+    Part("a killed or frozen process ends the job", jobs.lost_processes),
     Part("each saved item corrupted shows", grid.corrupted_items),
 )
 

@@ -17,7 +17,8 @@ from dit_run.factories import RUNTIME, resolve
 from dit_run.registry import discover
 from dit_run.testing.contract import Subject, check_all
 from dit_run.testing.contracts import CONTRACTS
-from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, reads_every_option
+from dit_run.testing.options import reads_every_option
+from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS
 
 BUILT_IN = discover(third_party=False)
 COMPONENTS = [component for plugin in BUILT_IN.plugins for component in plugin.components]

@@ -17,7 +17,7 @@ __all__ = ["empty_registry", "run_config"]
 @pytest.fixture
 def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     """A registry without plugins; while the test runs, discovery finds none, the built-in ones included."""
-    monkeypatch.setattr(registry_module, "_found", lambda: iter(()))
+    monkeypatch.setattr(registry_module, "installed_plugins", lambda: iter(()))
     return Registry()
 
 

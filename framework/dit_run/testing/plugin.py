@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,15 +14,12 @@ import jsonschema
 
 from dit_run.components import Component
 from dit_run.factories import RUNTIME, resolve
-from dit_run.options import documentation, options_of, plain, schema_of, summary
-from dit_run.problems import ConfigError, DitRunError, InputError
-from dit_run.registry import Origin, Plugin, Registry, discover
-from dit_run.testing.contract import ContractError, Subject, check_all, neutral
-from dit_run.testing.contracts import CONTRACTS
+from dit_run.options import documentation, options_of, schema_of, summary
+from dit_run.problems import InputError
+from dit_run.registry import Plugin, Registry, discover
+from dit_run.testing.contract import ContractError, Subject
 from dit_run.testing.imports import heavy_imports
 from dit_run.testing.process import OtherProcess, elsewhere
-from dit_run.testing.reads import recorded
-from dit_run.testing.tiny import tiny_config
 
 __all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant", "reads_every_option"]
 
@@ -187,27 +183,8 @@ def has_rules_that_work(component: Component) -> None:
     """Its rules resolve, and give problems and adjustments for a config that chooses it."""
     for rule in component.rules:
         _resolved(component, "rule", rule)
-    with contextlib.suppress(InputError), tempfile.TemporaryDirectory() as folder:
-        _configured(Subject(component, component.options()) if _complete(component) else None, Path(folder))
-
-
-def _complete(component: Component) -> bool:
-    return not any(option.required for option in options_of(component.options))
-
-
-def _configured(subject: Subject | None, folder: Path) -> None:
-    """Load a config that chooses the component, which runs its rules."""
-    if subject is None:
-        return
-    component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
-    plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
-    registry = Registry((*discover(third_party=False).plugins, plugin))
-    try:
-        tiny_config(folder, {component.kind.section: [values] if component.kind.listed else values}, registry)
-    except ConfigError as error:
-        for problem in error.problems:
-            if problem.code == "rule-failed":
-                raise ContractError(f"{component.name}: {problem.message}") from error
+    if not any(option.required for option in options_of(component.options)):
+        run_rules(Subject(component, component.options()))
 
 
 def _resolved(component: Component, role: str, reference: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -225,41 +202,3 @@ COMPONENT_CHECKS: tuple[Callable[[Component], None], ...] = (
     has_a_factory,
     has_rules_that_work,
 )
-
-# ------------------------------------------------------------------------------------------------------ dead options
-
-
-def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
-    """Every option is read by the factory, what it makes, or a rule."""
-    component = subject.component
-    excused = {name.removeprefix(f"{component.name}.") for name in conditional}
-    with recorded(component.options) as seen:
-        for variant in _variants(subject):
-            unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
-            if not unread:
-                return
-            _use(variant)
-    unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
-    if unread:
-        raise ContractError(
-            f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
-            f"(an option that only other values lead to is named in conditional=['{component.name}.{unread[0]}'])"
-        )
-
-
-def _variants(subject: Subject) -> Iterator[Subject]:
-    """With the options given; then with each other choice of each option that has a few."""
-    yield subject
-    for option in options_of(subject.component.options):
-        choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
-        for choice in choices:
-            if choice != getattr(subject.options, option.name):
-                yield replace(subject, options=replace(subject.options, **{option.name: choice}))
-
-
-def _use(subject: Subject) -> None:
-    """Make it and do with it what its contract does, whether it keeps it or not."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ContractError, DitRunError):
-        _configured(subject, Path(folder))
-    with neutral(), contextlib.suppress(Exception):
-        check_all(subject, CONTRACTS[subject.component.kind])

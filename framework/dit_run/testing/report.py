@@ -15,7 +15,8 @@ from dit_run.problems import ConfigError, InputError
 from dit_run.registry import Plugin, Registry
 from dit_run.testing.contract import Check, ContractError, Subject, check_all
 from dit_run.testing.contracts import CONTRACTS
-from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, meant, reads_every_option
+from dit_run.testing.options import reads_every_option
+from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, meant
 
 __all__ = ["Finding", "check"]
 

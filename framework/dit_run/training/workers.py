@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -19,6 +20,8 @@ from dit_run.signals import ignore_signals
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
 
+_DYING = 2.0
+"""Seconds between a killed process's last word, such as a broken connection, and its being gone."""
 _PRELOADED = ["dit_run.training.batches", "dit_run.data.images"]
 
 
@@ -71,7 +74,7 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
                 raise batch
             yield batch
     except (RuntimeError, EOFError, OSError) as error:
-        if all(worker.is_alive() for worker in workers):
+        if not wait([worker.sentinel for worker in workers], timeout=_DYING):
             raise
         raise LoadingFailed(
             f"{watchdog.verdict or 'a loading process was killed, perhaps for want of memory'}. The same command "

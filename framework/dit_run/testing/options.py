@@ -1,0 +1,70 @@
+"""Options under test: what a config that chooses a component runs into, and whether every option is read."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dit_run.options import options_of, plain
+from dit_run.problems import ConfigError
+from dit_run.registry import Origin, Plugin, Registry, discover
+from dit_run.testing.contract import ContractError, Subject, check_all, neutral
+from dit_run.testing.contracts import CONTRACTS
+from dit_run.testing.reads import recorded
+from dit_run.testing.tiny import tiny_config
+
+__all__ = ["reads_every_option", "run_rules"]
+
+
+def run_rules(subject: Subject) -> None:
+    """Load a config that chooses the component. Raises ContractError where one of its rules fails."""
+    component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
+    plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
+    registry = Registry((*discover(third_party=False).plugins, plugin))
+    section = {component.kind.section: [values] if component.kind.listed else values}
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            tiny_config(Path(folder), section, registry)
+    except ConfigError as error:
+        for problem in error.problems:
+            if problem.code == "rule-failed":
+                raise ContractError(f"{component.name}: {problem.message}") from error
+
+
+def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
+    """Every option is read by the factory, what it makes, or a rule."""
+    component = subject.component
+    excused = {name.removeprefix(f"{component.name}.") for name in conditional}
+    with recorded(component.options) as seen:
+        for variant in _variants(subject):
+            unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
+            if not unread:
+                return
+            _use(variant)
+    unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
+    if unread:
+        raise ContractError(
+            f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
+            f"(an option that only other values lead to is named in conditional=['{component.name}.{unread[0]}'])"
+        )
+
+
+def _variants(subject: Subject) -> Iterator[Subject]:
+    """With the options given; then with each other choice of each option that has a few."""
+    yield subject
+    for option in options_of(subject.component.options):
+        choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
+        for choice in choices:
+            if choice != getattr(subject.options, option.name):
+                yield replace(subject, options=replace(subject.options, **{option.name: choice}))
+
+
+def _use(subject: Subject) -> None:
+    """Make it and do with it what its contract does, whether it keeps it or not."""
+    with contextlib.suppress(ContractError):
+        run_rules(subject)
+    with neutral(), contextlib.suppress(Exception):
+        check_all(subject, CONTRACTS[subject.component.kind])
