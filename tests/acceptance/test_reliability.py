@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from itertools import islice
 
@@ -12,14 +11,6 @@ from endurance.forge import Forge
 from endurance.parts import Case, Workshop
 
 pytestmark = pytest.mark.slow
-
-TIMED = pytest.mark.skipif(
-    os.environ.get("DIT_RUN_ENDURANCE") != "1",
-    reason="has deadlines that a busy machine misses; DIT_RUN_ENDURANCE=1 runs it",
-)
-
-LOADED = 60
-"""Seconds that a machine busy with other tests may add."""
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +44,10 @@ def test_after_a_power_loss_there_is_a_checkpoint_to_continue_from(workshop: Wor
     assert failures(parts.power_losses(workshop)) == {}
 
 
-@TIMED
 def test_killed_at_random_moments_it_leaves_no_process_and_loses_nothing(workshop: Workshop) -> None:
     assert failures(islice(signals.random_kills(workshop), 1, 2)) == {}
 
 
-@TIMED
 def test_stopped_at_random_moments_it_loses_no_step(workshop: Workshop) -> None:
     assert failures(islice(signals.random_stops(workshop), 1, 2)) == {}
 
@@ -68,12 +57,10 @@ def test_stopped_after_any_step_it_continues_to_the_same_bytes(workshop: Worksho
     assert failures(grid.stops(workshop, steps=range(4, 9, 4), workers=(workers,))) == {}
 
 
-@TIMED
 def test_stopped_under_torchrun_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
     assert failures(islice(grid.processes(workshop), 5, 6)) == {}
 
 
-@TIMED
 def test_elastic_exact_continues_on_other_numbers_of_processes(workshop: Workshop) -> None:
     assert failures(grid.elastic_chain(workshop, (2, 1))) == {}
 

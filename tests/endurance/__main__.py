@@ -39,6 +39,7 @@ PARTS = (
     Part("random SIGTERM", signals.random_stops, 10),
     Part("stop at each step, in one process", grid.stops, 6),
     Part("stop under torchrun", grid.processes, 3),
+    Part("continued by other processes", grid.other_processes),
     Part("elastic_exact over 1, 4, 2, 1 processes", grid.elastic_chain),
     Part("a killed or frozen process ends the job", jobs.lost_processes),
     Part("each saved item corrupted shows", grid.corrupted_items),

@@ -19,9 +19,9 @@ from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop
-from .scenario import differences, newest, overrides
+from .scenario import differences, metrics, newest, overrides
 
-__all__ = ["corrupted_items", "elastic_chain", "processes", "stops"]
+__all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "stops"]
 
 STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
 STEPS = {"max_steps": 13, "save_steps": 5}
@@ -81,6 +81,38 @@ def _launched(workshop: Workshop, count: int, workers: int, accumulation: int, s
     faults += _launch(workshop, path, stop, values, count)
     faults += _launch(workshop, path, 0, values, count)
     return faults or differences(reference, path)
+
+
+TOLERANCE = 1e-5
+"""Relative difference of a logged loss when a run continues on another number of processes without elastic_exact."""
+
+
+def other_processes(workshop: Workshop) -> Iterator[Case]:
+    """Continued by two processes and by one again: the same samples and noise, and so the same losses but for rounding."""
+    yield "1 to 2 to 1", partial(_other_processes, workshop)
+    yield "1 to 3, which does not fit", partial(_unfitting, workshop)
+
+
+def _other_processes(workshop: Workshop) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": 4}
+    reference, path = workshop.fresh("one"), workshop.fresh("several")
+    faults = _launch(workshop, reference, 0, values, 1)
+    for stop, count in ((4, 1), (8, 2), (0, 1)):
+        faults += _launch(workshop, path, stop, values, count)
+    if faults:
+        return faults
+    losses = [[float(line["loss"]) for line in metrics(run)] for run in (reference, path)]
+    worst = max(abs(one - other) / one for one, other in zip(*losses, strict=True))
+    return [f"losses differ by {worst:.1e}"] if worst > TOLERANCE else []
+
+
+def _unfitting(workshop: Workshop) -> list[str]:
+    values = {**STEPS, "gradient_accumulation_steps": 4}
+    path = workshop.fresh("unfitting")
+    faults = _launch(workshop, path, 4, values, 1)
+    refused = _launch(workshop, path, 0, values, 3)
+    told = "cannot share it evenly. Numbers of processes that fit: 1, 2, 4"
+    return faults + ([] if refused and told in " ".join(refused[0].split()) else [f"not refused: {refused}"])
 
 
 def elastic_chain(workshop: Workshop, chain: tuple[int, ...] = (1, 4, 2, 1)) -> Iterator[Case]:

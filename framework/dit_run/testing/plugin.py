@@ -19,9 +19,10 @@ from dit_run.problems import InputError
 from dit_run.registry import Plugin, Registry, discover
 from dit_run.testing.contract import ContractError, Subject
 from dit_run.testing.imports import heavy_imports
+from dit_run.testing.options import reads_every_option, run_rules
 from dit_run.testing.process import OtherProcess, elsewhere
 
-__all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant", "reads_every_option"]
+__all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant"]
 
 
 def check_plugin(
