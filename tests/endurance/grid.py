@@ -88,7 +88,7 @@ TOLERANCE = 1e-5
 
 
 def other_processes(workshop: Workshop) -> Iterator[Case]:
-    """Continued by two processes and by one again: the same samples and noise, and so the same losses but for rounding."""  # noqa: E501
+    """Continued by two processes and one again: the same samples and noise, and the same losses but for rounding."""
     yield "1 to 2 to 1", partial(_other_processes, workshop)
     yield "1 to 3, which does not fit", partial(_unfitting, workshop)
 
