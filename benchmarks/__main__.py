@@ -1,0 +1,104 @@
+"""All benchmarks: ``python -m benchmarks [NAME ...] [--again]``.
+
+Runs the scripts that have no report in ``benchmarks/results/`` yet, one after the other, so a stopped command goes on
+where it was; ``--again`` measures anew. Then writes ``benchmarks/RESULTS.md`` from all reports that are there. The long
+ones run only when they are named. Exit status 1 where a script fails; a missed bar stands in the results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .measuring import Bar, Report, Table, markdown
+
+FOLDER = Path(__file__).resolve().parent
+RESULTS = FOLDER / "results"
+MINUTES = {
+    "cache": 1.5,
+    "decode": 0.5,
+    "index": 1.0,
+    "plugins": 1.0,
+    "validate": 1.0,
+}
+"""The scripts, in order, and how long each takes on two cores."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(MINUTES)}; otherwise all")
+    parser.add_argument("--again", action="store_true", help="measure also what has a report")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - MINUTES.keys():
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(MINUTES)}")
+    names = [name for name in MINUTES if name in (arguments.names or MINUTES)]
+    wanted = [name for name in names if arguments.again or not _report_of(name).exists()]
+    print(f"{len(wanted)} to run, about {sum(MINUTES[name] for name in wanted):.0f} minutes", flush=True)
+    failed = [name for name in wanted if not run(name)]
+    reports = {name: json.loads(_report_of(name).read_text()) for name in MINUTES if _report_of(name).exists()}
+    (FOLDER / "RESULTS.md").write_text(results(reports))
+    print(f"{FOLDER / 'RESULTS.md'} has {len(reports)} reports" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    return int(bool(failed))
+
+
+def run(name: str) -> bool:
+    """Run one script. Returns whether it made a report."""
+    print(f"\n{name}: about {MINUTES[name]:g} minutes", flush=True)
+    path = _report_of(name)
+    path.unlink(missing_ok=True)
+    subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--json", str(path)], cwd=FOLDER.parent)
+    return path.exists()
+
+
+def results(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """All reports, bars first."""
+    places = {_place(report) for report in reports.values()}
+    common = f"\n\n{places.pop()}" if len(places) == 1 else ""
+    bars = [bar for report in reports.values() for bar in _report(report).bars]
+    summary = markdown(Report("", bars=bars))
+    sections = [_section(name, report, placed=not common) for name, report in reports.items()]
+    return "\n\n".join([f"{HEAD}{common}", summary, *sections, *_others()]) + "\n"
+
+
+HEAD = """# Benchmarks
+
+Written by `python -m benchmarks`; every number comes from the script named above it. Contestants take turns; times are
+medians, ratios medians over neighbouring turns."""
+
+
+def _section(name: str, report: Mapping[str, Any], *, placed: bool) -> str:
+    where = f"\n\n{_place(report)}" if placed else ""
+    source = f"`python benchmarks/{name}.py`, {report['date']}"
+    return f"## {report['title']}\n\n{source}{where}\n\n{markdown(_report(report))}"
+
+
+def _place(report: Mapping[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
+    return f"Machine: {report['machine']}. Versions: {versions}."
+
+
+def _report(content: Mapping[str, Any]) -> Report:
+    bars = [Bar(**{key: value for key, value in bar.items() if key != "met"}) for bar in content["bars"]]
+    return Report(content["title"], [Table(**table) for table in content["tables"]], bars, content["notes"])
+
+
+def _others() -> Sequence[str]:
+    """Links to results that long scripts wrote themselves."""
+    paths = [path for path in sorted(FOLDER.glob("*.md")) if path.name != "RESULTS.md"]
+    links = [f"- [{path.read_text().partition(chr(10))[0].lstrip('# ')}]({path.name})" for path in paths]
+    return ["\n".join(["## Results of long runs", "", *links])] if links else []
+
+
+def _report_of(name: str) -> Path:
+    return RESULTS / f"{name}.json"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
