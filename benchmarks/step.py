@@ -64,11 +64,11 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
     from dit_run.learner import Learner, parameter_roles, trainable_parameters
     from dit_run.training.compiling import compile_blocks
     from dit_run_plugins.models.dit import Dit
-    from dit_run_plugins.models.dit import build as build_model
+    from dit_run_plugins.models.dit.network import build as build_model
     from dit_run_plugins.optimizers.adamw import AdamW
     from dit_run_plugins.optimizers.adamw import build as build_optimizer
+    from dit_run_plugins.schedulers.flow import build as build_scheduler
     from dit_run_plugins.schedulers.flow_matching import FlowMatching
-    from dit_run_plugins.schedulers.flow_matching import build as build_scheduler
 
     options = Dit(hidden_size=size.width, num_layers=size.layers, num_heads=size.heads, dropout=0.0)
     model = build_model(options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH)

@@ -43,10 +43,10 @@ WSD_RULES = (f"{HERE}.lr_schedulers.wsd:phases_fit",)
 def dit_run_components() -> list[Component]:
     return [
         Component(Kind.OPTIMIZER, "muon", Muon, f"{HERE}.optimizers.muon:build"),
-        Component(Kind.SCHEDULER, "flow_matching", FlowMatching, f"{HERE}.schedulers.flow_matching:build", FLOW_RULES),
-        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.words:build", WORDS_RULES),
-        Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit:build", DIT_RULES),
-        Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart:build", PIXART_RULES),
+        Component(Kind.SCHEDULER, "flow_matching", FlowMatching, f"{HERE}.schedulers.flow:build", FLOW_RULES),
+        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.word_encoder:build", WORDS_RULES),
+        Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit.network:build", DIT_RULES),
+        Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart.network:build", PIXART_RULES),
         Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes:build"),
         Component(Kind.METRIC, "frechet_distance", FrechetDistance, f"{HERE}.metrics.frechet:build"),
         Component(Kind.METRIC, "kernel_distance", KernelDistance, f"{HERE}.metrics.kernel:build"),
@@ -61,7 +61,7 @@ def dit_run_components() -> list[Component]:
             Kind.VAE,
             "autoencoder_kl",
             AutoencoderKl,
-            f"{HERE}.vaes.autoencoder_kl:build",
+            f"{HERE}.vaes.kl:build",
             (f"{HERE}.vaes.autoencoder_kl:fits",),
         ),
         Component(

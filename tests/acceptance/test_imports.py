@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import graphlib
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 HEAVY = {"torch", "transformers", "diffusers", "numpy", "PIL"}
 ROOT = Path(__file__).resolve().parent.parent.parent
+CORE, PLUGINS = ROOT / "framework" / "dit_run", ROOT / "plugins" / "dit_run_plugins"
 
 
 def imported(words: Sequence[str]) -> set[str]:
@@ -52,3 +55,25 @@ def test_the_command_and_the_module_are_the_same() -> None:
     ]
     assert said[0] == said[1]
     assert said[0].startswith("usage: dit-run CONFIG [key=value ...]")
+
+
+def test_modules_import_one_way() -> None:
+    """No circle, those of type hints and of imports inside functions included; and the core never its plugins."""
+    imports = dict(_imports())
+    graphlib.TopologicalSorter(imports).prepare()
+    plugins = {name for name in imports if name.startswith(PLUGINS.name)}
+    assert not [name for name, used in imports.items() if name not in plugins and used & plugins]
+
+
+def _imports() -> Iterator[tuple[str, set[str]]]:
+    """Each module of ours with those of ours that it imports anywhere."""
+    files = {_module(file): file for source in (CORE, PLUGINS) for file in source.rglob("*.py")}
+    for name, file in files.items():
+        nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        used = {part for node in nodes for alias in node.names for part in (f"{node.module}.{alias.name}", node.module)}
+        yield name, {part for part in used if part in files and not name.startswith(f"{part}.")} - {name}
+
+
+def _module(file: Path) -> str:
+    source = CORE if file.is_relative_to(CORE) else PLUGINS
+    return ".".join(file.relative_to(source.parent).with_suffix("").parts).removesuffix(".__init__")

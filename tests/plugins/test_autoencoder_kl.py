@@ -11,8 +11,8 @@ from diffusers import AutoencoderKL
 
 from dit_run import hub
 from dit_run.problems import InputError
-from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION, AutoencoderKl, build
-from dit_run_plugins.vaes.kl import KlVae
+from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION, AutoencoderKl
+from dit_run_plugins.vaes.kl import KlVae, build
 from dit_run_plugins.vaes.original_layout import current_tensors
 
 

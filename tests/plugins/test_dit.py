@@ -10,11 +10,11 @@ import torch
 from dit_run.options import build as make_options
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
-from dit_run_plugins.models import dit
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import attend
 from dit_run_plugins.models.dit.cost import flops_per_sample
 from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
 from dit_run_plugins.models.dit.taps import tap_names, tapped
@@ -29,7 +29,7 @@ CHOICES = [
 
 def make(**options):
     torch.manual_seed(0)
-    return dit.build(Dit(**{**SMALL, **options}), latent_channels=3, text_width=8, pooled_width=6)
+    return build(Dit(**{**SMALL, **options}), latent_channels=3, text_width=8, pooled_width=6)
 
 
 def awake(**options):
@@ -172,7 +172,7 @@ def test_a_gated_mlp_has_the_parameters_of_a_plain_one():
 def test_the_default_has_about_12_layers_hidden_squared_parameters():
     options = Dit()
     with torch.device("meta"):
-        model = dit.build(options, latent_channels=4, text_width=512, pooled_width=512)
+        model = build(options, latent_channels=4, text_width=512, pooled_width=512)
     count = sum(parameter.numel() for parameter in model.parameters())
     assert 150e6 < count < 200e6
 
@@ -248,4 +248,4 @@ def test_channels_in_and_out_must_be_the_same():
 
 def test_channels_must_be_the_latents():
     with pytest.raises(InputError, match=r"model.in_channels is 4, but the VAE's latents have 3 channels"):
-        dit.build(Dit(), latent_channels=3, text_width=8, pooled_width=8)
+        build(Dit(), latent_channels=3, text_width=8, pooled_width=8)

@@ -9,16 +9,15 @@ import torch
 
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.schedulers import flow_matching
-from dit_run_plugins.schedulers.flow import Flow
-from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching, resolution_shift
+from dit_run_plugins.schedulers.flow import Flow, build, resolution_shift
+from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching, sampling_fits
 
 LATENT = (3, 4, 4)
 PREDICTIONS = ("velocity", "sample")
 
 
 def make(**options) -> Flow:
-    return flow_matching.build(FlowMatching(**options), latent_shape=LATENT)
+    return build(FlowMatching(**options), latent_shape=LATENT)
 
 
 def draw(seed: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -84,7 +83,7 @@ def test_shift_moves_timesteps_towards_noise():
 @pytest.mark.parametrize(("shape", "shift"), [((4, 32, 32), 1), ((4, 64, 64), 2), ((3, 32, 32), 1), ((16, 64, 64), 4)])
 def test_shift_by_resolution_is_the_root_of_the_number_of_values(shape, shift):
     assert resolution_shift(shape) == shift
-    t = flow_matching.build(FlowMatching(shift=None, timestep_sampling="uniform"), latent_shape=shape).timesteps
+    t = build(FlowMatching(shift=None, timestep_sampling="uniform"), latent_shape=shape).timesteps
     assert t(torch.tensor([0.5])).item() == pytest.approx(1000 * shift / (1 + shift))
 
 
@@ -139,7 +138,7 @@ def test_logit_options_without_effect_are_noticed():
     options = FlowMatching(timestep_sampling="uniform")
     written = frozenset({("scheduler", "logit_mean")})
     context = RuleContext(SimpleNamespace(), ("scheduler",), options, Facts(), written)
-    assert [problem.path for problem in flow_matching.sampling_fits(context)] == [("scheduler", "logit_mean")]
+    assert [problem.path for problem in sampling_fits(context)] == [("scheduler", "logit_mean")]
 
 
 def no_noise(step: int) -> torch.Tensor:

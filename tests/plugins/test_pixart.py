@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dit_run.learner import parameter_roles
 from dit_run.problems import InputError
 from dit_run.protocols import TextStates
-from dit_run_plugins.models.pixart import Pixart, build
+from dit_run_plugins.models.pixart import Pixart
+from dit_run_plugins.models.pixart.network import build
 
 pytest.importorskip("diffusers")
 SMALL = Pixart(hidden_size=32, num_layers=2, num_heads=4, in_channels=3, out_channels=3, sample_size=8)

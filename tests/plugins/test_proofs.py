@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dit_run.protocols import Scheduler
-from dit_run_plugins.schedulers import ddpm, diffusion, flow_matching
+from dit_run_plugins.schedulers import ddpm, diffusion, flow, flow_matching
 
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpm-solver++": 2}
 MEAN = torch.tensor([0.7, -1.0], dtype=torch.float64)
@@ -35,9 +35,9 @@ def cases() -> Iterator[Case]:
                     yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, diffusion.build(options))
     for prediction in ("velocity", "sample"):
         for sampling, shift in (("uniform", 1.0), ("logit_normal", 1.0), ("logit_normal", 3.0)):
-            flow = flow_matching.FlowMatching(prediction_type=prediction, timestep_sampling=sampling, shift=shift)  # type: ignore[arg-type]
+            options = flow_matching.FlowMatching(prediction_type=prediction, timestep_sampling=sampling, shift=shift)  # type: ignore[arg-type]
             name = f"flow_matching-{prediction}-{sampling}-{shift:g}"
-            yield Case(name, flow_matching.build(flow, latent_shape=(4, 32, 32)))
+            yield Case(name, flow.build(options, latent_shape=(4, 32, 32)))
 
 
 CASES = list(cases())

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.text_encoders import words
-from dit_run_plugins.text_encoders.words import PADDING, START, Words, token_ids, words_of
+from dit_run_plugins.text_encoders.word_encoder import build
+from dit_run_plugins.text_encoders.words import PADDING, START, Words, heads_divide, token_ids, words_of
 
 
 def make(**options):
     torch.manual_seed(0)
-    return words.build(Words(**{"width": 16, "num_heads": 2, "buckets": 64, **options})).eval()
+    return build(Words(**{"width": 16, "num_heads": 2, "buckets": 64, **options})).eval()
 
 
 @pytest.mark.parametrize(
@@ -96,6 +96,6 @@ def test_the_fingerprint_follows_weights_and_settings():
 def test_heads_that_do_not_divide_the_width_are_a_problem():
     options = Words(width=10, num_heads=4)
     context = RuleContext(SimpleNamespace(), ("text_encoder",), options, Facts(), frozenset())
-    assert [problem.message for problem in words.heads_divide(context)] == [
+    assert [problem.message for problem in heads_divide(context)] == [
         "text_encoder.num_heads 4 does not divide text_encoder.width 10"
     ]

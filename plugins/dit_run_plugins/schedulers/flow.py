@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import torch
 from torch import Tensor
 
@@ -10,13 +12,28 @@ from dit_run.protocols import Predict, StepNoise
 from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching
 from dit_run_plugins.schedulers.samplers import Path, run, way
 
-__all__ = ["Flow"]
+__all__ = ["Flow", "build", "resolution_shift"]
 
 SCALE = 1000.0
 """Timesteps are t times this."""
 LEAST_T = 0.05
 """Below it the velocity that a clean prediction implies is weighed as at it: its error over t² has no bound (Li and He
 2025)."""
+
+
+def build(options: FlowMatching, *, latent_shape: tuple[int, int, int]) -> Flow:
+    """The objective and samplers of these options for latents (c, h, w)."""
+    shift = options.shift if options.shift is not None else resolution_shift(latent_shape)
+    return Flow(options, shift=shift)
+
+
+def resolution_shift(latent_shape: tuple[int, int, int]) -> float:
+    """sqrt(m / n) for m latent values and a base of n = 32 · 32 · 4, at least 1 (Esser et al. 2024, eq. 23).
+
+    More values tell more about the latents at the same t, so more noise is needed for the same uncertainty.
+    """
+    channels, height, width = latent_shape
+    return max(1.0, sqrt(channels * height * width / (4 * 32 * 32)))
 
 
 class Flow:

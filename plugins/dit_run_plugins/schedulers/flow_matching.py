@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from dit_run.options import PositiveFloat
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 from dit_run_plugins.schedulers.rules import sampler_problems
 
-if TYPE_CHECKING:
-    from dit_run_plugins.schedulers.flow import Flow
-
-__all__ = ["SAMPLERS", "FlowMatching", "build", "resolution_shift", "sampler_fits", "sampling_fits"]
+__all__ = ["SAMPLERS", "FlowMatching", "sampler_fits", "sampling_fits"]
 
 SAMPLERS = ("euler", "heun", "dpm-solver++")
 
@@ -36,23 +32,6 @@ class FlowMatching:
     shift: PositiveFloat | None = 1.0
     """Moves timesteps towards noise, in training and in sampling: t becomes shift t / (1 + (shift - 1) t). 1 moves
     nothing; null takes the root of the number of latent values over that of a 32 × 32 × 4 latent."""
-
-
-def build(options: FlowMatching, *, latent_shape: tuple[int, int, int]) -> Flow:
-    """The objective and samplers of these options for latents (c, h, w)."""
-    from dit_run_plugins.schedulers.flow import Flow
-
-    shift = options.shift if options.shift is not None else resolution_shift(latent_shape)
-    return Flow(options, shift=shift)
-
-
-def resolution_shift(latent_shape: tuple[int, int, int]) -> float:
-    """sqrt(m / n) for m latent values and a base of n = 32 · 32 · 4, at least 1 (Esser et al. 2024, eq. 23).
-
-    More values tell more about the latents at the same t, so more noise is needed for the same uncertainty.
-    """
-    channels, height, width = latent_shape
-    return max(1.0, sqrt(channels * height * width / (4 * 32 * 32)))
 
 
 def sampling_fits(context: RuleContext) -> Iterator[Problem]:

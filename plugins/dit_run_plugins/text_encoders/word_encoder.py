@@ -13,9 +13,14 @@ from dit_run_plugins.models.dit.attention import SelfAttention
 from dit_run_plugins.models.dit.layers import Mlp, make_norm
 from dit_run_plugins.text_encoders.words import PADDING, Words, token_ids
 
-__all__ = ["WordEncoder"]
+__all__ = ["WordEncoder", "build"]
 
 NORM = "layernorm"
+
+
+def build(options: Words) -> WordEncoder:
+    """The encoder with fresh weights."""
+    return WordEncoder(options)
 
 
 class WordEncoder(nn.Module):

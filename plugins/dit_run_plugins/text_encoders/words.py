@@ -12,16 +12,13 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from dit_run.options import PositiveInt, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
-if TYPE_CHECKING:
-    from dit_run_plugins.text_encoders.word_encoder import WordEncoder
-
-__all__ = ["PADDING", "START", "Words", "build", "heads_divide", "token_ids", "words_of"]
+__all__ = ["PADDING", "START", "Words", "heads_divide", "token_ids", "words_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +36,6 @@ class Words:
     same only with a chance of 1 / buckets²."""
     max_length: Annotated[int, bounds(ge=2)] = 77
     """The most tokens a caption has, its start marker included; longer ones are cut."""
-
-
-def build(options: Words) -> WordEncoder:
-    """The encoder with fresh weights."""
-    from dit_run_plugins.text_encoders.word_encoder import WordEncoder
-
-    return WordEncoder(options)
 
 
 PADDING = 0

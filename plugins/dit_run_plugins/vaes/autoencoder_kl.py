@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from dit_run.config.rules import latent_problems
 from dit_run.hub import MOVED, Pretrained, local_path
@@ -12,10 +12,7 @@ from dit_run.options import HubOrPath
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
-if TYPE_CHECKING:
-    from dit_run_plugins.vaes.kl import KlVae
-
-__all__ = ["CONFIG_FILES", "STABLE_DIFFUSION", "AutoencoderKl", "build", "fits"]
+__all__ = ["CONFIG_FILES", "STABLE_DIFFUSION", "AutoencoderKl", "fits"]
 
 CONFIG_FILES = ("vae/config.json", "config.json")
 """Where a repository describes its VAE: a pipeline in its subfolder, else at the top."""
@@ -51,17 +48,6 @@ class AutoencoderKl:
     """Branch, tag or commit on the hub; null takes the newest."""
     use_slicing: bool = False
     """Encode and decode image by image: less memory, slower."""
-
-
-def build(options: AutoencoderKl) -> KlVae:
-    """The VAE; files are found or downloaded now, each half's weights are read at its first use.
-
-    Raises InputError when files are missing or belong to no such VAE.
-    """
-    from dit_run_plugins.vaes.kl import open_vae
-
-    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
-    return open_vae(weights, use_slicing=options.use_slicing)
 
 
 def fits(context: RuleContext) -> Iterator[Problem]:

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained, local_path
 from dit_run.tensors import read_tensors
-from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION
+from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION, AutoencoderKl
 from dit_run_plugins.vaes.halves import Halves, filled
 from dit_run_plugins.vaes.original_layout import current_name, current_tensors
 
-__all__ = ["KlVae", "open_vae"]
+__all__ = ["KlVae", "build"]
 
 _VERSION = 1
 """Raised by hand when the same files give other latents."""
@@ -65,16 +65,20 @@ class KlVae(Halves):
         return combined(["autoencoder_kl", _VERSION, file_digest(self._file), self._config])
 
 
-def open_vae(weights: Pretrained, *, use_slicing: bool) -> KlVae:
-    """The VAE of a folder, a hub's repository, or a single file. Raises InputError when it cannot be had."""
+def build(options: AutoencoderKl) -> KlVae:
+    """The VAE of a folder, a hub's repository or a single file; each half's weights are read at its first use.
+
+    Raises InputError when files are missing or belong to no such VAE.
+    """
+    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
     single = _single_file(weights)
     if single is not None:
-        return KlVae(STABLE_DIFFUSION, single, use_slicing=use_slicing)
+        return KlVae(STABLE_DIFFUSION, single, use_slicing=options.use_slicing)
     config = weights.object(*CONFIG_FILES)
     if config.get("_class_name") != "AutoencoderKL":
         raise weights.error(f"describes a {config.get('_class_name', 'model without a name')}, not an AutoencoderKL")
     file = weights.need(*(f"vae/{name}" for name in _WEIGHTS), *_WEIGHTS)
-    return KlVae(config, file, use_slicing=use_slicing)
+    return KlVae(config, file, use_slicing=options.use_slicing)
 
 
 def _single_file(weights: Pretrained) -> Path | None:

@@ -241,7 +241,7 @@ def test_a_builder_that_waits_for_another_can_be_stopped(tmp_path: Path, text: T
 
 def _build(root: Path, weights: Path, folder: Folder, results: Any) -> None:
     from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
-    from dit_run_plugins.vaes.autoencoder_kl import build as build_vae
+    from dit_run_plugins.vaes.kl import build as build_vae
 
     torch.set_num_threads(1)
     vae = build_vae(AutoencoderKl(pretrained_model_name=str(weights / "vae")))

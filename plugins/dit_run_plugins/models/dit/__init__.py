@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from dit_run.options import Operational, PositiveFloat, PositiveInt, bounds
 
-if TYPE_CHECKING:
-    from dit_run_plugins.models.dit.network import Network
-
-__all__ = ["Dit", "build", "mlp_width"]
+__all__ = ["Dit", "mlp_width"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +49,6 @@ class Dit:
     """What stands for a dropped caption: vectors of the model's own, or the text encoder's empty caption."""
     gradient_checkpointing: Annotated[bool, Operational] = False
     """Compute each block again in the backward pass instead of keeping its states: less memory, a third slower."""
-
-
-def build(options: Dit, *, latent_channels: int, text_width: int, pooled_width: int) -> Network:
-    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
-    from dit_run_plugins.models.dit.network import Network
-    from dit_run_plugins.models.dit.rules import check_channels
-
-    check_channels(options, latent_channels)
-    return Network(options, text_width=text_width, pooled_width=pooled_width)
 
 
 def mlp_width(options: Dit) -> int:

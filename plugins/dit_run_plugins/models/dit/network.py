@@ -13,8 +13,15 @@ from dit_run_plugins.models.dit.block import Block
 from dit_run_plugins.models.dit.condition import Condition, Text
 from dit_run_plugins.models.dit.layers import make_norm, modulate
 from dit_run_plugins.models.dit.positions import rotations, sincos
+from dit_run_plugins.models.dit.rules import check_channels
 
-__all__ = ["Network"]
+__all__ = ["Network", "build"]
+
+
+def build(options: Dit, *, latent_channels: int, text_width: int, pooled_width: int) -> Network:
+    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
+    check_channels(options.in_channels, latent_channels)
+    return Network(options, text_width=text_width, pooled_width=pooled_width)
 
 
 class Network(nn.Module):

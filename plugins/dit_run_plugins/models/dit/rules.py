@@ -52,10 +52,10 @@ def channels_agree(context: RuleContext) -> Iterator[Problem]:
         )
 
 
-def check_channels(options: Dit, latent_channels: int) -> None:
+def check_channels(in_channels: int, latent_channels: int) -> None:
     """Raises InputError where the model's channels are not those of the latents."""
-    if options.in_channels != latent_channels:
+    if in_channels != latent_channels:
         raise InputError(
-            f"model.in_channels is {options.in_channels}, but the VAE's latents have {latent_channels} channels; "
+            f"model.in_channels is {in_channels}, but the VAE's latents have {latent_channels} channels; "
             f"set model.in_channels and model.out_channels to {latent_channels}"
         )

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from dit_run.options import Operational, PositiveInt, bounds
-from dit_run.problems import InputError
 
-if TYPE_CHECKING:
-    from dit_run_plugins.models.pixart.network import Network
-
-__all__ = ["Pixart", "build"]
+__all__ = ["Pixart"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +38,3 @@ class Pixart:
     """Side in latent pixels whose positions are counted 0, 1, 2, …; other sizes are stretched to the same range."""
     gradient_checkpointing: Annotated[bool, Operational] = False
     """Compute each block again in the backward pass instead of keeping its states: less memory, a third slower."""
-
-
-def build(options: Pixart, *, latent_channels: int, text_width: int) -> Network:
-    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
-    from dit_run_plugins.models.pixart.network import Network
-
-    if options.in_channels != latent_channels:
-        raise InputError(
-            f"model.in_channels is {options.in_channels}, but the VAE's latents have {latent_channels} channels; "
-            f"set model.in_channels and model.out_channels to {latent_channels}"
-        )
-    return Network(options, text_width=text_width)

@@ -6,9 +6,16 @@ from diffusers.models.transformers.pixart_transformer_2d import PixArtTransforme
 from torch import Tensor, nn
 
 from dit_run.protocols import TextStates
+from dit_run_plugins.models.dit.rules import check_channels
 from dit_run_plugins.models.pixart import Pixart
 
-__all__ = ["Network"]
+__all__ = ["Network", "build"]
+
+
+def build(options: Pixart, *, latent_channels: int, text_width: int) -> Network:
+    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
+    check_channels(options.in_channels, latent_channels)
+    return Network(options, text_width=text_width)
 
 
 class Network(nn.Module):
