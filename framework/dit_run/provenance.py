@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def collect(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "arguments": list(arguments),
         "working_directory": str(Path.cwd()),
-        "versions": versions(),
+        "versions": dict(versions()),
         "plugins": [dict(plugin) for plugin in plugins],
         "git": git_state(Path.cwd()),
         "machine": {
@@ -48,7 +49,8 @@ def collect(
     }
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of Python and of :data:`LIBRARIES`; those that are not installed are left out."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:

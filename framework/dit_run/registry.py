@@ -65,7 +65,7 @@ class Plugin:
     file: PluginFile | None = None
     """For a plugin in one file."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
         if self.file is not None:

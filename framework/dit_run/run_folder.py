@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dit_run.durable import make_folder, sync_file, sync_folder, write_atomic
+from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
 
 __all__ = ["RunFolder", "RunState", "Status"]
@@ -144,18 +144,16 @@ class RunFolder:
         if kept != lines:
             write_atomic(self.metrics, b"".join(kept))
 
-    def keep_plugin(self, source: Path) -> tuple[Path, str]:
-        """Copy a plugin file into the folder; its copy and SHA-256. Another file of the same name gets its digest
-        into the name of its copy."""
-        data = source.read_bytes()
-        digest = hashlib.sha256(data).hexdigest()
-        copy = self.plugins / source.name
-        if copy.exists() and copy.read_bytes() != data:
-            copy = self.plugins / f"{source.stem}_{digest[:12]}{source.suffix}"
+    def keep_plugin(self, file: PluginFile) -> Path:
+        """Keep a plugin file in the folder as it was when it was loaded; where. Another file of the same name gets its
+        digest into the name of its copy."""
+        copy = self.plugins / file.path.name
+        if copy.exists() and copy.read_bytes() != file.source:
+            copy = self.plugins / f"{file.path.stem}_{file.digest[:12]}{file.path.suffix}"
         if not copy.exists():
             make_folder(self.plugins)
-            write_atomic(copy, data)
-        return copy, digest
+            write_atomic(copy, file.source)
+        return copy
 
     def _open_lock(self) -> int:
         try:

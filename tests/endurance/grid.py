@@ -19,7 +19,7 @@ from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop
-from .scenario import differences, metrics, newest, overrides
+from .scenario import WORKERS, differences, metrics, newest, overrides
 
 __all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "stops"]
 
@@ -27,7 +27,7 @@ STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
 STEPS = {"max_steps": 13, "save_steps": 5}
 
 
-def stops(workshop: Workshop, steps: range = range(1, 13), workers: tuple[int, ...] = (0, 1, 4)) -> Iterator[Case]:
+def stops(workshop: Workshop, steps: range = range(1, 13), workers: tuple[int, ...] = WORKERS) -> Iterator[Case]:
     """Stopped after each step and continued, in one process; compared with the uninterrupted run without workers."""
     for accumulation in (1, 2, 4):
         for count in workers:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "differences", "metrics", "newest", "overrides"]
+__all__ = ["CONFIG", "WORKERS", "differences", "metrics", "newest", "overrides"]
 
 CONFIG = """
 data: {type: shapes, image_size: 16, size: 48, num_samples: 40, train_split: 0.8, random_flip: true}
@@ -28,9 +28,12 @@ training:
   num_workers: 0
   num_threads: 1
 sampling: {every_n_steps: 3, num_images: 2, steps: 2, guidance_scale: 2.0}
-validation: {every_n_steps: 2, num_samples: 4, timestep_bins: 2}
+validation: {every_n_steps: 2, num_samples: 2, timestep_bins: 2}
 trackers: [{type: tensorboard}]
 """
+
+WORKERS = (0, 1, 4)
+"""Numbers of loading processes."""
 
 _NOT_LEARNT = ("time", "images_per_second")
 

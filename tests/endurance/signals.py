@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .forge import Ended, Running
 from .parts import Case, Workshop
-from .scenario import differences, metrics, newest, overrides
+from .scenario import WORKERS, differences, metrics, newest, overrides
 
 __all__ = ["random_kills", "random_stops"]
 
@@ -69,19 +69,20 @@ def random_stops(workshop: Workshop, count: int = 100) -> Iterator[Case]:
 def _chains(workshop: Workshop, count: int, number: signal.Signals) -> Iterator[Case]:
     long, spans = _Long(workshop), dict[int, float]()
     for index in range(-(-count // PER_CHAIN)):
-        workers = (0, 1, 4)[index % 3]
+        workers = WORKERS[index % len(WORKERS)]
         yield f"chain {index}, {workers} workers", partial(_chain, long, spans, index, workers, number)
 
 
 def _chain(long: _Long, spans: dict[int, float], index: int, workers: int, number: signal.Signals) -> list[str]:
-    span = spans.setdefault(workers, long.seconds(workers))
+    if workers not in spans:
+        spans[workers] = long.seconds(workers)
     moments = random.Random(f"{number.name} {index}")
     path = long.workshop.fresh("signalled")
     faults: list[str] = []
     arrived = 0
     while arrived < PER_CHAIN:
         running = long.start(path, workers)
-        time.sleep(moments.uniform(0, 0.8 * span))
+        time.sleep(moments.uniform(0, 0.8 * spans[workers]))
         with contextlib.suppress(ProcessLookupError):
             os.kill(running.pid, number)
         ended = running.wait()

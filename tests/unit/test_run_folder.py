@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dit_run.durable import make_folder, write_atomic
+from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
 from dit_run.run_folder import RunFolder
 
@@ -137,18 +138,20 @@ def test_metrics_that_are_not_there_need_no_rewinding(folder: RunFolder) -> None
     assert not folder.metrics.exists()
 
 
-def test_a_plugin_file_is_kept_with_its_digest(folder: RunFolder, tmp_path: Path) -> None:
+def test_a_plugin_file_is_kept_as_it_was_loaded(folder: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1\n")
-    copy, digest = folder.keep_plugin(tmp_path / "mine.py")
+    loaded = PluginFile.read(tmp_path / "mine.py")
+    (tmp_path / "mine.py").write_text("edited since\n")
+    copy = folder.keep_plugin(loaded)
     assert copy == folder.plugins / "mine.py" and copy.read_text() == "x = 1\n"
-    assert digest == hashlib.sha256(b"x = 1\n").hexdigest()
-    assert folder.keep_plugin(tmp_path / "mine.py") == (copy, digest)
+    assert folder.keep_plugin(loaded) == copy
 
 
 def test_another_plugin_of_the_same_name_is_kept_beside(folder: RunFolder, tmp_path: Path) -> None:
     for text in ("x = 1\n", "x = 2\n"):
         (tmp_path / "mine.py").write_text(text)
-        copy, digest = folder.keep_plugin(tmp_path / "mine.py")
+        copy = folder.keep_plugin(PluginFile.read(tmp_path / "mine.py"))
+    digest = hashlib.sha256(b"x = 2\n").hexdigest()
     assert copy.name == f"mine_{digest[:12]}.py" and copy.read_text() == "x = 2\n"
     assert (folder.plugins / "mine.py").read_text() == "x = 1\n"
 

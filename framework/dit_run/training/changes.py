@@ -18,7 +18,7 @@ Record = Mapping[str, Any]
 
 def machine(threads: int) -> dict[str, Any]:
     """What decides the last bits of a result, beside the config: plain values."""
-    return {"processor": processor(), "threads": threads, "versions": versions()}
+    return {"processor": processor(), "threads": threads, "versions": dict(versions())}
 
 
 def notices(before: Record, now: Record) -> list[str]:

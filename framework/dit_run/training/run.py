@@ -330,7 +330,7 @@ class _Run:
     def _write_beginning(self, loop: Loop) -> None:
         make_folder(self.checkpoints.folder)
         clean(self.checkpoints.folder)
-        copies = [self.folder.keep_plugin(Path(path))[0] for path in self.config.plugins]
+        copies = map(self.folder.keep_plugin, self.registry.files.files)
         plugins = [f"./{copy.relative_to(self.folder.path)}" for copy in copies]
         self.folder.write_config(run_config(self.config, plugins=plugins))
         used = [
