@@ -107,7 +107,8 @@ class TrainingOptions:
     deterministic: bool = False
     """Ask torch for deterministic algorithms, so that a GPU run repeats bit for bit."""
     elastic_exact: bool = False
-    """Reduce gradients in a fixed binary tree, so that 1, 2 and 4 processes learn the same bytes."""
+    """Reduce gradients in a fixed binary tree, so that 1, 2 and 4 processes learn the same bytes. `num_threads` is 1
+    where it is not set."""
     max_bad_steps: NonNegativeInt = 0
     """How many optimizer steps in a row may be skipped for a loss or gradient that is not finite."""
 

@@ -40,6 +40,10 @@ def test_a_full_or_failing_disk_loses_nothing(workshop: Workshop) -> None:
     assert failures(parts.disk_faults(workshop, every=50)) == {}
 
 
+def test_a_stop_insists_on_its_checkpoint(workshop: Workshop) -> None:
+    assert failures(islice(parts.refused_stops(workshop), 1)) == {}
+
+
 def test_after_a_power_loss_there_is_a_checkpoint_to_continue_from(workshop: Workshop) -> None:
     assert failures(parts.power_losses(workshop)) == {}
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from endurance.forge import Fault, Forge
-from endurance.grid import STOPPER
 from endurance.parts import Workshop
-from endurance.scenario import differences, overrides
+from endurance.scenario import differences, overrides, stopped_after
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -53,8 +52,11 @@ class Life(RuleBasedStateMachine):
 
     def command(self, stop: int = 0, fault: Fault = Fault.NONE, point: int = 0, error: int = 0) -> int:
         words = [str(self.workshop.config_file), *overrides(self.path, **STEPS, save_steps=self.save_steps)]
-        words += [f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]"]
-        return self.workshop.forge.start(words, self.path, fault, point, error=error).wait().status
+        return (
+            self.workshop.forge.start([*words, *stopped_after(stop)], self.path, fault, point, error=error)
+            .wait()
+            .status
+        )
 
     @rule(after=st.integers(1, 11))
     def train_and_stop(self, after: int) -> None:

@@ -43,6 +43,7 @@ PARTS = (
     Part("kill at every call", parts.kill_points, 4),
     Part("kill inside every write", parts.torn_writes, 4),
     Part("full and failing disk at every call", parts.disk_faults, 5),
+    Part("stop while the disk refuses the checkpoint", parts.refused_stops, 8),
     Part("power loss after every call", parts.power_losses),
     Part("random SIGKILL", signals.random_kills, 10, "signals", signals.PER_CHAIN),
     Part("random SIGTERM", signals.random_stops, 10, "signals", signals.PER_CHAIN),

@@ -19,11 +19,10 @@ from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop
-from .scenario import WORKERS, differences, metrics, newest, overrides
+from .scenario import WORKERS, differences, metrics, newest, overrides, stopped_after
 
 __all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "stops"]
 
-STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
 STEPS = {"max_steps": 13, "save_steps": 5}
 
 
@@ -50,8 +49,7 @@ def _stopped(workshop: Workshop, step: int, accumulation: int, workers: int) -> 
 
 
 def _words(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> list[str]:
-    words = [str(workshop.config_file), *overrides(path, **values)]
-    return [*words, f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]"]
+    return [str(workshop.config_file), *overrides(path, **values), *stopped_after(stop)]
 
 
 def _here(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> int:
@@ -135,7 +133,8 @@ def _launch(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
         [*launcher, "-m", "dit_run", *_words(workshop, path, stop, values)],
-        capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, cwd=workshop.folder, check=False, timeout=300,
+        capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, cwd=workshop.folder, check=False,
+        timeout=1800,
     )  # fmt: skip
     if stop and f"stopped after step {stop} of" in done.stdout:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,9 +16,9 @@ from dit_run.run_folder import RunFolder
 
 from .forge import Ended, Fault, Forge
 from .power import Tree, images, read_log
-from .scenario import CONFIG, differences, overrides
+from .scenario import CONFIG, differences, newest, overrides, stopped_after
 
-__all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "torn_writes"]
+__all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "refused_stops", "torn_writes"]
 
 Case = tuple[str, Callable[[], list[str]]]
 
@@ -65,9 +65,16 @@ class Workshop:
         return path
 
     def run(
-        self, path: Path, fault: Fault = Fault.NONE, point: int = 0, *, error: int = 0, log: Path | None = None
+        self,
+        path: Path,
+        fault: Fault = Fault.NONE,
+        point: int = 0,
+        *,
+        error: int = 0,
+        log: Path | None = None,
+        words: Sequence[str] = (),
     ) -> Ended:
-        words = [str(self.config_file), *overrides(path)]
+        words = [str(self.config_file), *overrides(path), *words]
         return self.forge.start(words, path, fault, point, error=error, log=log).wait()
 
     def finished(self, path: Path) -> list[str]:
@@ -115,6 +122,24 @@ def _starved(workshop: Workshop, fault: Fault, point: int, error: int) -> list[s
         return [f"status {ended.status}: {ended.output[-2000:]}"]
     if ended.status == 0:
         return differences(workshop.reference, path) + _litter(path)
+    return workshop.finished(path)
+
+
+def refused_stops(workshop: Workshop, every: int = 1) -> Iterator[Case]:
+    """SIGTERM at a step whose checkpoint the disk refuses, once, at each call: it is saved all the same."""
+    path, log = workshop.fresh("refused"), workshop.folder / "stopped.log"
+    workshop.run(path, log=log, words=stopped_after(4))
+    calls = read_log(log, path)
+    saving = [point for point, call in enumerate(calls, start=1) if "step-00000004" in f"{call.path} {call.other}"]
+    for point in saving[::every]:
+        yield f"{point}", partial(_refused, workshop, point)
+
+
+def _refused(workshop: Workshop, point: int) -> list[str]:
+    path = workshop.fresh("refused")
+    ended = workshop.run(path, Fault.FAIL_ONCE, point, error=errno.EIO, words=stopped_after(4))
+    if ended.status != 143 or newest(path).name != "step-00000004":
+        return [f"status {ended.status} with {newest(path).name}: {ended.output[-2000:]}"]
     return workshop.finished(path)
 
 

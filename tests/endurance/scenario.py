@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "WORKERS", "differences", "metrics", "newest", "overrides"]
+__all__ = ["CONFIG", "WORKERS", "differences", "metrics", "newest", "overrides", "stopped_after"]
 
 CONFIG = """
 data: {type: shapes, image_size: 16, size: 48, num_samples: 40, train_split: 0.8, random_flip: true}
@@ -32,6 +32,8 @@ validation: {every_n_steps: 2, num_samples: 2, timestep_bins: 2}
 trackers: [{type: tensorboard}]
 """
 
+STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
+
 WORKERS = (0, 1, 4)
 """Numbers of loading processes."""
 
@@ -44,6 +46,11 @@ def overrides(folder: Path, **values: Any) -> list[str]:
         f"training.output_dir={folder}",
         *(f"training.{name}={json.dumps(value)}" for name, value in values.items()),
     ]
+
+
+def stopped_after(step: int) -> list[str]:
+    """Command line words for a run that sends itself SIGTERM after a step; 0 for one that does not."""
+    return [f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {step}}}]"]
 
 
 def differences(reference: Path, run: Path, *, ignore: Sequence[str] = ()) -> list[str]:

@@ -89,9 +89,6 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
         reporter.notice(
             f"the run in {outcome.run_dir} finished after {outcome.step} steps; start another one with --fresh DIR"
         )
-    elif outcome.exit_status:
-        done = f"after step {outcome.step} of {outcome.total_steps}" if outcome.total_steps else "before the first step"
-        reporter.notice(f"stopped {done}; the same command continues")
-    else:
+    elif not outcome.exit_status:
         _summarise(outcome, reporter)
     return outcome.exit_status

@@ -48,12 +48,14 @@ class Loop:
     faults: Faults
     clock: Clock
     done: int = 0
+    stopping: bool = False
+    """A process was asked to stop: what is saved now is the last."""
     latest: dict[str, float] = field(default_factory=dict)
     """The last value of everything that was logged by this process."""
     picture: Path | None = None
     """The last grid."""
     best: dict[str, Any] = field(default_factory=dict)
-    """The lowest validation loss and its step."""
+    """The lowest validation loss of the steps that are saved, and its step."""
     _since: tuple[int, float] = (0, 0.0)
 
     @property
@@ -69,7 +71,8 @@ class Loop:
             while self.done < self.total_steps:
                 outcome = self._advance(examples)
                 saved = self._follow(outcome)
-                if self.done < self.total_steps and self.stopped():
+                self.stopping = self.done < self.total_steps and self.stopped()
+                if self.stopping:
                     if not saved:
                         self._save()
                     return False
@@ -93,7 +96,7 @@ class Loop:
         return outcome
 
     def _follow(self, outcome: Outcome) -> bool:
-        """All that is due after a step. Returns whether a checkpoint was saved."""
+        """All that is due after a step. Returns whether a checkpoint was saved by this process."""
         loss = outcome.loss.item() if outcome.loss.device.type == "cpu" else None
         self.reporter.step(self.done, loss)
         values = self._logged() if self.schedule.logs(self.done) else {}
@@ -101,10 +104,7 @@ class Loop:
             values |= self._watched()
         self._publish(values)
         self._tell("on_step_end", values)
-        if self.schedule.saves(self.done):
-            self._save()
-            return True
-        return False
+        return self._save() if self.schedule.saves(self.done) else False
 
     def _logged(self) -> dict[str, float]:
         step, since = self._since
@@ -138,6 +138,8 @@ class Loop:
         return values
 
     def _note_best(self, values: dict[str, float]) -> None:
+        if not self.schedule.saves(self.done):
+            return
         name = "validation/loss_ema" if self.ema is not None else "validation/loss"
         if name in values and values[name] < self.best.get("loss", float("inf")):
             self.best = {"loss": values[name], "step": self.done}
@@ -150,13 +152,14 @@ class Loop:
         self.watch.log(self.done, values)
         self.reporter.logged(self.done, values)
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         self.faults.settle()
         self.watch.flush()
         path = self.save(self)
         if path is not None:
             self.reporter.saved(path)
             self._tell("on_checkpoint_saved", path=path)
+        return path is not None
 
     def _tell(self, event: str, values: dict[str, float] | None = None, path: Path | None = None) -> None:
         self.watch.tell(event, Progress(self.done, self.total_steps, self.run_dir, values or {}, path))

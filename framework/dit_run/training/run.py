@@ -101,7 +101,7 @@ def train(
             try:
                 return run.go(allow_changed_plugins=allow_changed_plugins)
             except Stopped as stopped:
-                reporter.notice(str(stopped))
+                reporter.notice(f"{stopped}; the same command continues")
                 return Outcome(folder.path, 0, 0, stop.status or STATUS[signal.SIGTERM])
     finally:
         processes.leave()
@@ -189,6 +189,8 @@ class _Run:
     def _set_up_torch(self, contents: CheckpointContents | None) -> None:
         training = self.config.training
         threads = training.num_threads or (contents.state["machine"]["threads"] if contents is not None else None)
+        if threads is None and training.elastic_exact:
+            threads = 1  # torchrun's own choice for several processes
         if threads is not None:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(training.deterministic)
@@ -260,7 +262,7 @@ class _Run:
             clock=clock,
         )
         facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
-        self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter, self.stop)
+        self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter)
         device = self.processes.device
         self.observer = Observer(
             config, data, encoders, learner, ema, scheduler, precision, device, self.folder, self.reporter.notice
@@ -320,6 +322,10 @@ class _Run:
             with contextlib.suppress(OSError):
                 clean(self.checkpoints.folder)
         self._status("finished" if finished else "interrupted", loop.done, reason)
+        if not finished:
+            self.reporter.notice(f"stopped after step {loop.done} of {loop.total_steps}; the same command continues")
+        with answer_lost_process(self.processes):
+            self.processes.barrier()  # the first to leave has torchrun end the others, whatever they are writing
         status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
         return Outcome(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
 

@@ -16,7 +16,6 @@ from dit_run.processes import Processes
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
-from dit_run.signals import StopRequest
 from dit_run.training.loop import Loop
 from dit_run.training.state import RunFacts, capture
 
@@ -35,14 +34,13 @@ class Saver:
     folder: RunFolder
     processes: Processes
     reporter: Reporter
-    stop: StopRequest
     failed: int = 0
     """How many saves in a row have failed."""
 
     def save(self, loop: Loop) -> Path | None:
         """The checkpoint of the step that the loop has done, or None where the disk failed and training goes on.
 
-        Raises DitRunError when it failed too often in a row, or at a step that is the last.
+        Raises DitRunError when it failed too often in a row, or at the last step before the run ends or stops.
         """
         if not self.processes.first:
             return None
@@ -72,6 +70,6 @@ class Saver:
 
     def _give_up_after_too_many(self, error: DitRunError, loop: Loop) -> None:
         self.failed += 1
-        if self.failed >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or self.stop.signal:
+        if self.failed >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or loop.stopping:
             raise error
         self.reporter.notice(f"{error}; training goes on, earlier checkpoints are untouched")
