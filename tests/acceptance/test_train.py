@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,16 @@ def test_checkpoints_are_kept_up_to_their_limit_the_best_among_them(train: Train
     assert len(run.checkpoints) == 2
 
 
+def test_the_best_is_one_of_those_that_were_saved(train: Train) -> None:
+    run = train(
+        "training.save_steps=2", "training.save_total_limit=2", "validation.every_n_steps=1",
+        "training.learning_rate=0.5",
+    )  # fmt: skip
+    losses = run.values("validation/loss_ema")
+    assert losses[0] < losses[1] < min(losses[2:])
+    assert run.checkpoints == ["step-00000002", "step-00000006"]
+
+
 def test_a_finished_run_says_so_and_stays_as_it_is(train: Train, command: Command, config: Path) -> None:
     run = train()
     before = run.everything()
@@ -131,6 +142,16 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_samples(command: 
     assert run.checkpoints == []
     assert run.status["state"] == "failed"
     assert "shapes/0/" in run.status["reason"]
+
+
+def test_elastic_exact_takes_one_thread_where_no_number_is_set(train: Train) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run = train("training.elastic_exact=true", "training.num_threads=null")
+    finally:
+        torch.set_num_threads(before)
+    assert json.loads((run.path / "provenance.json").read_bytes())["machine"]["threads"] == 1
 
 
 def test_some_bad_steps_in_a_row_are_allowed(command: Command, config: Path) -> None:

@@ -20,6 +20,9 @@ from .scenario import CONFIG, differences, newest, overrides, stopped_after
 
 __all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "refused_stops", "torn_writes"]
 
+_ROOMLESS = ("rename", "truncate", "unlink")
+"""Calls that a full disk does not hinder."""
+
 Case = tuple[str, Callable[[], list[str]]]
 
 
@@ -107,10 +110,11 @@ def _killed(workshop: Workshop, fault: Fault, point: int) -> list[str]:
 
 
 def disk_faults(workshop: Workshop, every: int = 1) -> Iterator[Case]:
-    """ENOSPC and EIO at each call, once and from then on; then the same command with a mended disk."""
+    """ENOSPC and EIO at each call that may fail so, once and from then on; then the same command with a mended disk."""
     for error in (errno.ENOSPC, errno.EIO):
+        points = [point for point, name in enumerate(workshop.calls, 1) if error == errno.EIO or name not in _ROOMLESS]
         for fault in (Fault.FAIL_ONCE, Fault.FAIL_FROM):
-            for point in range(1, len(workshop.calls) + 1, every):
+            for point in points[::every]:
                 name = f"{errno.errorcode[error]} {fault.name.lower()} {point}"
                 yield name, partial(_starved, workshop, fault, point, error)
 

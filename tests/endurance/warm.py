@@ -7,6 +7,7 @@ Reads one JSON request a line and answers each with the run's process id at once
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -31,12 +32,17 @@ def main() -> None:
 
 
 def _import_all() -> None:
+    from PIL import Image
+
     import dit_run_plugins
 
-    for name in ("dit_run.cli.train", "dit_run.training.run", "rich.progress", "PIL.PngImagePlugin"):
+    Image.preinit()
+    for name in ("dit_run.cli.train", "dit_run.cli.progress", "dit_run.training.run", "rich.progress"):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(dit_run_plugins.__path__, "dit_run_plugins."):
         importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()  # else each fork copies the memory that its first collection walks through
 
 
 def _fork(shim: ctypes.CDLL, request: dict[str, Any]) -> None:

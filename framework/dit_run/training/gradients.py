@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -51,5 +52,7 @@ def distribute(
         return learner, TreeReducer(parameters, accumulation * processes.count, processes)
     if processes.count == 1:
         return learner, LocalGradients(accumulation)
-    wrapped = DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # what replaces broadcast_buffers is not in every torch allowed
+        wrapped = DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
     return wrapped, DistributedGradients(wrapped, accumulation)
