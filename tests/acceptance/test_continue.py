@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from runs import Command, Run, Train
 
 STOPPER = Path(__file__).with_name("stopper.py")
@@ -39,6 +40,17 @@ def test_stopped_and_continued_learns_the_bytes_of_an_uninterrupted_run(
     assert run.values("loss") == whole.values("loss")
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema")
     assert run.status["state"] == "finished"
+
+
+def test_it_continues_with_the_threads_that_it_began_with(command: Command, config: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        assert command(config, *stopping(2), "training.num_threads=2").status == 143
+        torch.set_num_threads(1)
+        assert command(config, "training.num_threads=null").status == 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_interrupted_from_the_keyboard_it_saves_too(command: Command, config: Path) -> None:
