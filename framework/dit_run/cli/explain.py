@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from dit_run.cli.configs import add_plugin_flags, installed, read, split
 from dit_run.cli.render import json_text, print_problems
 from dit_run.config.explain import Explanation, explain
 from dit_run.config.keys import key_name
 from dit_run.options import MISSING
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from dit_run.settings import Config
 
 __all__ = ["configure", "run"]
 
@@ -19,6 +24,9 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="a config file")
     parser.add_argument("words", metavar="key|key=value", nargs="*", help="a key or section, and values on top")
+    parser.add_argument(
+        "--cost", action="store_true", help="instead of keys: parameters, and operations of a sample (loads torch)"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how it is shown")
     add_plugin_flags(parser)
 
@@ -26,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     keys, overrides = split(arguments.words)
     config = read(arguments.config, overrides, arguments, installed(arguments)).config
+    if arguments.cost:
+        return _explain_cost(config, keys, arguments.format)
     found = [item for key in keys for item in explain(config, key)] if keys else explain(config)
     print_problems(config.notices)
     if arguments.format == "json":
@@ -34,6 +44,22 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n\n".join(_whole(item) for item in found))
     else:
         print("\n".join(_table(found)))
+    return 0
+
+
+def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
+    from dit_run.training.cost import cost_of
+
+    if keys:
+        raise InputError(f"--cost takes no key, but {', '.join(keys)} came; explain keys in another call")
+    cost = cost_of(config)
+    if form == "json":
+        print(json_text(asdict(cost)))
+        return 0
+    for part in cost.parts:
+        print(f"{part.name:<12}  {part.parameters:>13,} parameters  {part.flops / 1e9:>9,.3f} GFLOPs a sample")
+    size = " x ".join(map(str, cost.latents))
+    print(f"forward, for latents {size} and {cost.text_length} text tokens; a training step takes three times as many")
     return 0
 
 

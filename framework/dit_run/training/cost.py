@@ -1,0 +1,71 @@
+"""What a config's model costs: its parameters, and the floating-point operations of a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.assemble import Encoders, build_encoders, build_learner
+from dit_run.learner import trainable_parameters
+from dit_run.protocols import TextStates
+from dit_run.settings import Config
+from dit_run.training.peak import operations
+
+__all__ = ["Cost", "Part", "cost_of"]
+
+NOWHERE = torch.device("meta")
+"""Tensors there have a shape and no memory."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that trains."""
+
+    name: str
+    """``model`` or ``text_encoder``."""
+    parameters: int
+    flops: int
+    """Of one sample's forward pass: products of matrices, a multiplication and an addition counted as two. Norms,
+    activations and softmax, a few hundredths of the whole, are left out. A training step takes three times as many."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a sample of the training size, with as many text tokens as the encoder takes."""
+
+    parts: tuple[Part, ...]
+    latents: tuple[int, int, int]
+    """(c, h, w)."""
+    text_length: int
+
+
+def cost_of(config: Config) -> Cost:
+    """Count, without memory for weights, so that the largest model takes seconds. No data is read.
+
+    Raises InputError where files that tell the encoders' sizes are not to be had.
+    """
+    encoders = build_encoders(config, torch.device("cpu"))
+    with NOWHERE:
+        learner = build_learner(config, encoders, NOWHERE)
+        size, length = config.data.common.image_size, encoders.text.max_length
+        shape, mask = encoders.latent_shape(size, size), torch.ones(1, length, dtype=torch.bool)
+        parts = [_part("model", learner.model, torch.empty(1, *shape), torch.empty(1), _states(encoders, mask))]
+        if learner.text_encoder is not None:
+            ids = torch.empty(1, length, dtype=torch.int64)
+            parts.append(_part("text_encoder", learner.text_encoder, ids, mask))
+    return Cost(tuple(parts), shape, length)
+
+
+def _states(encoders: Encoders, mask: Tensor) -> TextStates:
+    """A caption of the longest kind."""
+    tokens = torch.empty(*mask.shape, encoders.text.width)
+    return TextStates(tokens, mask, torch.empty(1, encoders.text.pooled_width), torch.empty(1, dtype=torch.bool))
+
+
+def _part(name: str, module: nn.Module, *inputs: Tensor | TextStates) -> Part:
+    with operations() as counter, torch.no_grad():
+        module.eval()(*inputs)
+    parameters = sum(value.numel() for _, value in trainable_parameters(module))
+    return Part(name, parameters, counter.get_total_flops())
