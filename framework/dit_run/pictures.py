@@ -34,7 +34,7 @@ def grid(images: Sequence[Image.Image], captions: Sequence[str] = (), *, columns
     columns = columns or math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     font = ImageFont.load_default(size=11)
-    texts = [textwrap.wrap(caption, max(8, width // 6))[:4] for caption in captions]
+    texts = [textwrap.wrap(caption, max(8, width // 6), max_lines=4, placeholder=" …") for caption in captions]
     text_height = 13 * max((len(lines) for lines in texts), default=0)
     sheet = Image.new(
         "RGB",

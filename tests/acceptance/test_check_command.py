@@ -41,8 +41,59 @@ def test_a_vae_that_does_not_give_pictures_back_fails(command: Command, config: 
     assert findings(result.out)["vae"] == "FAIL"
 
 
-def test_captions_that_are_all_dropped_are_no_condition(command: Command, config: Path) -> None:
-    """With a share of 1 the empty condition is trained and captions are not: their loss differs from chance alone."""
+def test_without_guidance_no_caption_has_to_be_dropped(command: Command, config: Path) -> None:
     result = command("check", config, "training.caption_dropout=0", "sampling.guidance_scale=1")
     assert "0% of captions are dropped in training, guidance is 1" in result.words
     assert result.status == 0
+
+
+DEAF = """
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Deaf:
+    "Looks at the noisy picture alone."
+
+def build(options, *, latent_channels):
+    from torch import nn
+
+    class Model(nn.Module):
+        patch_size = 1
+
+        def __init__(self):
+            super().__init__()
+            self.pixels = nn.Conv2d(latent_channels, latent_channels, 1)
+            self.idle = nn.Linear(2, 2, bias=False)
+            nn.init.constant_(self.pixels.bias, 3.0)
+
+        def forward(self, latents, timesteps, text):
+            return self.pixels(latents)
+
+    return Model()
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.MODEL, "deaf", Deaf, build)]
+"""
+
+
+def test_a_model_that_hears_nothing_fails_in_all_that_it_lacks(command: Command, config: Path) -> None:
+    Path("deaf.py").write_text(DEAF)
+    config.write_text(config.read_text().replace("model: {", "model: {type: deaf} #") + "\nplugins: [./deaf.py]\n")
+    result = command("check", config)
+    assert result.status == 1
+    assert findings(result.out) == {
+        "vae": "ok", "initial loss": "FAIL", "captions": "FAIL", "empty condition": "FAIL", "gradients": "FAIL"
+    }  # fmt: skip
+    assert "none reach model.idle.weight, text_encoder.first.weight" in result.words
+
+
+def test_the_sheet_shows_captions_with_the_number_of_their_tokens(command: Command, config: Path) -> None:
+    command("check", config)
+    with Image.open("check.png") as sheet:
+        lines = sheet.text["captions"].splitlines()  # type: ignore[attr-defined]
+    assert len(lines) == 16
+    for line in lines:
+        count, _, caption = line.partition(" tokens: ")
+        assert int(count) == len(caption.split()) + 1  # the words and their start marker

@@ -53,6 +53,11 @@ def test_captions_stand_below_their_pictures() -> None:
     assert (below[:, 136:] < 128).sum() > (below[:, :136] < 128).sum()
 
 
+def test_a_caption_of_any_length_takes_four_lines_at_most() -> None:
+    heights = [grid([plain("white")], ["word " * count]).height for count in (10, 100)]
+    assert heights == [136 + 3 * 13, 136 + 4 * 13]
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 16, 17])
 def test_every_picture_is_on_the_grid(count: int) -> None:
     shown = np.asarray(grid([plain("red", 128)] * count))

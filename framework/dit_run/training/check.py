@@ -7,7 +7,6 @@ from math import log10
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
@@ -58,7 +57,8 @@ def check_up(config: Config, *, device: torch.device, sheet: Path, batch_size: i
     config, data, encoders = prepare(config, global_batch=config.training.batch_size, device=device)
     batch = _batch(config, data, encoders, min(batch_size, len(data.train)))
     bench = _Bench.of(config, encoders, batch, device)
-    save_png(sheet, _sheet(batch, bench.given.text))
+    captions = _captions(batch, bench.given.text)
+    save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
     findings = [_images_come_back(encoders, batch, bench.given), _loss_is_implied(bench)]
     bench.train(config, device)
     findings += [_captions_reach(bench), _null_is_trained(bench, config), _gradients_reach(bench)]
@@ -180,7 +180,7 @@ def _pixels(batch: Batch) -> Tensor:
     return batch.images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _sheet(batch: Batch, text: TextStates | TextIds) -> Image.Image:
+def _captions(batch: Batch, text: TextStates | TextIds) -> list[str]:
+    """Each with the number of tokens that the model sees of it."""
     lengths = text.mask.sum(1).tolist()
-    captions = [f"{caption} [{count} tokens]" for caption, count in zip(batch.captions, lengths, strict=True)]
-    return grid(to_images(_pixels(batch)), captions)
+    return [f"{count} tokens: {caption}" for count, caption in zip(lengths, batch.captions, strict=True)]
