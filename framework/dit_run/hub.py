@@ -9,12 +9,16 @@ import functools
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dit_run.problems import InputError
+from dit_run.tensors import read_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["MOVED", "Pretrained", "hub_name", "local_path"]
 
@@ -85,6 +89,13 @@ class Pretrained:
             except (OSError, ValueError):
                 continue
         return None
+
+    def tensors(self, file: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+        """The tensors of one of its files, as :func:`read_tensors` gives them. Raises InputError naming key and file."""
+        try:
+            return read_tensors(file, keep)
+        except InputError as error:
+            raise InputError(f"{self.key}: {error}") from error
 
     def error(self, what: str) -> InputError:
         """An InputError about these weights; ``what`` continues the sentence "{key}: {name} ..."."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from dit_run.hub import Pretrained
@@ -30,7 +32,7 @@ def load(cls: Any, weights: Pretrained, file: Path, what: str) -> nn.Module:
                 dtype=torch.float32,
                 output_loading_info=True,
             )
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError, UnpicklingError) as error:
         raise weights.error(f"has weights that do not load: {file}: {error}") from error
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])

@@ -151,9 +151,25 @@ def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path) -> None:
         opened(folder).encode(images())
 
 
+@pytest.mark.parametrize("name", ["vae.ckpt", "vae.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"junk\n", b"\x80\x02}q\x01.", bytes(100)])
+def test_a_damaged_file_is_refused_by_key_and_name(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path / name).encode(images())
+    assert str(caught.value).startswith(f"vae.pretrained_model_name: {tmp_path / name}: ")
+
+
+def test_a_folder_that_lost_its_config_says_what_is_assumed(tmp_path: Path) -> None:
+    folder = tiny_autoencoder_kl(tmp_path)
+    (folder / "config.json").unlink()
+    with pytest.raises(InputError, match=r"safetensors \(without a config\.json; Stable Diffusion's is assumed\): "):
+        opened(folder).encode(images())
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     tiny_clip(tmp_path)
-    with pytest.raises(InputError, match=r"vae\.pretrained_model_name: .* not an AutoencoderKL"):
+    with pytest.raises(InputError, match=r"vae\.pretrained_model_name: .* describes another kind of model, not Auto"):
         opened(tmp_path)
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,21 @@ def test_missing_weights_are_never_made_up(folder: Path, tmp_path: Path) -> None
     encoder = opened(tmp_path)
     with pytest.raises(InputError, match=r"text_encoder\.pretrained_model_name: .* lacks weights .*fc1\.weight"):
         encoder(*encoder.tokenize(["a"])[:2])
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin"])
+@pytest.mark.parametrize("length", [0, 9000])
+def test_damaged_weights_are_refused_by_key_and_name(folder: Path, tmp_path: Path, file: str, length: int) -> None:
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").unlink()
+    (copy / file).write_bytes(whole[:length])
+    encoder = opened(copy)
+    tokens = encoder.tokenize(["a cat"])
+    with pytest.raises(InputError) as caught:
+        encoder(tokens.ids, tokens.mask)
+    assert str(caught.value).startswith(f"text_encoder.pretrained_model_name: {copy} has weights that do not load: ")
+    assert str(copy / file) in str(caught.value)
 
 
 def test_a_folder_without_a_text_encoder_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained, local_path
-from dit_run.tensors import read_tensors
 from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION, AutoencoderKl
 from dit_run_plugins.vaes.halves import Halves, filled
 from dit_run_plugins.vaes.original_layout import current_name, current_tensors
@@ -41,8 +40,9 @@ class KlVae(Halves):
 
     cacheable = True
 
-    def __init__(self, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> None:
-        super().__init__(partial(_encoder, config, file), partial(_decoder, config, file), use_slicing=use_slicing)
+    def __init__(self, weights: Pretrained, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> None:
+        encoder, decoder = partial(_encoder, weights, config, file), partial(_decoder, weights, config, file)
+        super().__init__(encoder, decoder, use_slicing=use_slicing)
         self.latent_channels = int(config.get("latent_channels", 4))
         self.factor = 2 ** (_levels(config) - 1)
         shift, scale = _normalisation(config)
@@ -73,12 +73,12 @@ def build(options: AutoencoderKl) -> KlVae:
     weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
     single = _single_file(weights)
     if single is not None:
-        return KlVae(STABLE_DIFFUSION, single, use_slicing=options.use_slicing)
+        return KlVae(weights, STABLE_DIFFUSION, single, use_slicing=options.use_slicing)
     config = weights.object(*CONFIG_FILES)
     if config.get("_class_name") != "AutoencoderKL":
-        raise weights.error(f"describes a {config.get('_class_name', 'model without a name')}, not an AutoencoderKL")
+        raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderKL")
     file = weights.need(*(f"vae/{name}" for name in _WEIGHTS), *_WEIGHTS)
-    return KlVae(config, file, use_slicing=options.use_slicing)
+    return KlVae(weights, config, file, use_slicing=options.use_slicing)
 
 
 def _single_file(weights: Pretrained) -> Path | None:
@@ -119,14 +119,14 @@ class _Decoder(nn.Module):
         return images
 
 
-def _encoder(config: Mapping[str, Any], file: Path) -> nn.Module:
+def _encoder(weights: Pretrained, config: Mapping[str, Any], file: Path) -> nn.Module:
     whole = _whole(config)
-    return _load(_Encoder(whole.encoder, whole.quant_conv), config, file)
+    return _load(_Encoder(whole.encoder, whole.quant_conv), weights, config, file)
 
 
-def _decoder(config: Mapping[str, Any], file: Path) -> nn.Module:
+def _decoder(weights: Pretrained, config: Mapping[str, Any], file: Path) -> nn.Module:
     whole = _whole(config)
-    return _load(_Decoder(whole.decoder, whole.post_quant_conv), config, file)
+    return _load(_Decoder(whole.decoder, whole.post_quant_conv), weights, config, file)
 
 
 def _whole(config: Mapping[str, Any]) -> Any:
@@ -137,11 +137,12 @@ def _whole(config: Mapping[str, Any]) -> Any:
         return AutoencoderKL.from_config(dict(config))
 
 
-def _load(half: nn.Module, config: Mapping[str, Any], file: Path) -> nn.Module:
+def _load(half: nn.Module, weights: Pretrained, config: Mapping[str, Any], file: Path) -> nn.Module:
     levels = _levels(config)
+    assumed = " (without a config.json; Stable Diffusion's is assumed)" if config is STABLE_DIFFUSION else ""
     wanted = {name.split(".")[0] for name in half.state_dict()}
-    tensors = read_tensors(file, lambda name: current_name(name, levels).split(".")[0] in wanted)
-    return filled(half, current_tensors(tensors, levels), str(file))
+    tensors = weights.tensors(file, lambda name: current_name(name, levels).split(".")[0] in wanted)
+    return filled(half, current_tensors(tensors, levels), f"{weights.key}: {file}{assumed}")
 
 
 def _levels(config: Mapping[str, Any]) -> int:

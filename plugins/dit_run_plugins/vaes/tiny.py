@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained, local_path
 from dit_run.problems import InputError
-from dit_run.tensors import read_tensors
 from dit_run_plugins.vaes import taesd_layout
 from dit_run_plugins.vaes.halves import Halves, filled
 
@@ -65,11 +64,11 @@ def open_vae(weights: Pretrained, *, use_slicing: bool) -> TinyVae:
     if folder is not None and folder.is_dir():
         pair = [_half(folder, half) for half in ("encoder", "decoder")]
         if pair[0] is not None and pair[1] is not None:
-            return _original(pair[0], pair[1], use_slicing=use_slicing)
+            return _original(weights, pair[0], pair[1], use_slicing=use_slicing)
     config = weights.object("config.json")
     if config.get("_class_name") != "AutoencoderTiny":
-        raise weights.error(f"describes a {config.get('_class_name', 'model without a name')}, not an AutoencoderTiny")
-    return _diffusers(config, weights.need(*_WEIGHTS), use_slicing=use_slicing)
+        raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderTiny")
+    return _diffusers(weights, config, weights.need(*_WEIGHTS), use_slicing=use_slicing)
 
 
 def _half(folder: Path, half: str) -> Path | None:
@@ -93,11 +92,11 @@ class _UnitRange(nn.Module):
         return images * 2 - 1
 
 
-def _original(encoder: Path, decoder: Path, *, use_slicing: bool) -> TinyVae:
+def _original(weights: Pretrained, encoder: Path, decoder: Path, *, use_slicing: bool) -> TinyVae:
     return TinyVae(
-        partial(_original_half, encoder, taesd_layout.encoder),
-        partial(_original_half, decoder, taesd_layout.decoder),
-        latent_channels=_channels(encoder),
+        partial(_original_half, weights, encoder, taesd_layout.encoder),
+        partial(_original_half, weights, decoder, taesd_layout.decoder),
+        latent_channels=_channels(weights, encoder),
         factor=8,
         identity=("taesd", _VERSION),
         file=encoder,
@@ -105,28 +104,30 @@ def _original(encoder: Path, decoder: Path, *, use_slicing: bool) -> TinyVae:
     )
 
 
-def _original_half(path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]) -> nn.Module:
-    tensors = read_tensors(path)
+def _original_half(
+    weights: Pretrained, path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]
+) -> nn.Module:
+    tensors = weights.tensors(path)
     try:
         with torch.device("meta"):
             network = make(tensors)
     except (KeyError, IndexError) as error:
-        raise InputError(f"{path}: no weights of a TAESD {make.__name__}: {error} is missing") from error
-    return _UnitRange(filled(network, tensors, str(path)), encodes=make is taesd_layout.encoder)
+        raise InputError(f"{weights.key}: {path}: no weights of a TAESD {make.__name__}: {error} is missing") from error
+    return _UnitRange(filled(network, tensors, f"{weights.key}: {path}"), encodes=make is taesd_layout.encoder)
 
 
-def _channels(encoder: Path) -> int:
+def _channels(weights: Pretrained, encoder: Path) -> int:
     """The number of latent channels, from the encoder's last layer."""
-    last = read_tensors(encoder, lambda name: name == "14.weight").get("14.weight")
+    last = weights.tensors(encoder, lambda name: name == "14.weight").get("14.weight")
     if last is None:
-        raise InputError(f"{encoder}: no weights of a TAESD encoder: 14.weight is missing")
+        raise InputError(f"{weights.key}: {encoder}: no weights of a TAESD encoder: 14.weight is missing")
     return int(last.shape[0])
 
 
-def _diffusers(config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> TinyVae:
+def _diffusers(weights: Pretrained, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> TinyVae:
     return TinyVae(
-        partial(_diffusers_half, config, file, "encoder"),
-        partial(_diffusers_half, config, file, "decoder"),
+        partial(_diffusers_half, weights, config, file, "encoder"),
+        partial(_diffusers_half, weights, config, file, "decoder"),
         latent_channels=int(config.get("latent_channels", 4)),
         factor=2 ** (len(config.get("encoder_block_out_channels", (64,) * 4)) - 1),
         identity=("autoencoder_tiny", _VERSION, dict(config)),
@@ -136,10 +137,11 @@ def _diffusers(config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> T
     )
 
 
-def _diffusers_half(config: Mapping[str, Any], file: Path, name: str) -> nn.Module:
+def _diffusers_half(weights: Pretrained, config: Mapping[str, Any], file: Path, name: str) -> nn.Module:
     from diffusers import AutoencoderTiny
 
     with torch.device("meta"):
         network: nn.Module = getattr(AutoencoderTiny.from_config(dict(config)), name)
-    tensors = read_tensors(file, lambda each: each.startswith(f"{name}."))
-    return filled(network, {each.removeprefix(f"{name}."): value for each, value in tensors.items()}, str(file))
+    tensors = weights.tensors(file, lambda each: each.startswith(f"{name}."))
+    own = {each.removeprefix(f"{name}."): value for each, value in tensors.items()}
+    return filled(network, own, f"{weights.key}: {file}")
