@@ -91,7 +91,7 @@ class Pretrained:
         return None
 
     def tensors(self, file: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-        """The tensors of one of its files, as :func:`read_tensors` gives them. Raises InputError naming key and file."""
+        """The tensors of one of its files, by :func:`read_tensors`; its InputError names the key, too."""
         try:
             return read_tensors(file, keep)
         except InputError as error:

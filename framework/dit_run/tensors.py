@@ -47,7 +47,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
             f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
             f"{str(error).splitlines()[0]}\nConvert it to safetensors where you trust it."
         ) from error
-    except Exception as error:  # noqa: BLE001 (bytes that are no pickle make its machine fail in any way)
+    except Exception as error:  # bytes that are no pickle make its machine fail in any way
         raise InputError(f"{path}: no checkpoint that can be read: {error or type(error).__name__}") from error
     nested = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(nested, dict):

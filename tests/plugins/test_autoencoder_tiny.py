@@ -85,7 +85,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_taesd_is_refused(tmp_path: Path) -> None:
     for half in ("encoder", "decoder"):
         torch.save({"weight": torch.zeros(1)}, tmp_path / f"x_{half}.pth")
-    with pytest.raises(InputError, match=r"^vae\.pretrained_model_name: .*x_encoder\.pth: no weights of a TAESD encoder"):
+    with pytest.raises(
+        InputError, match=r"^vae\.pretrained_model_name: .*x_encoder\.pth: no weights of a TAESD encoder"
+    ):
         opened(tmp_path)
 
 

@@ -63,7 +63,7 @@ def _text_config(weights: Pretrained, config: dict[str, Any]) -> dict[str, Any]:
     """The text tower's part of a config.json, which is all of it or, beside a vision tower, nested."""
     kind = config.get("model_type")
     if kind not in ("clip", "clip_text_model"):
-        raise weights.error(f"holds {f'a model of type {kind}' if kind else 'another kind of model'}, not a CLIP text encoder")
+        raise weights.error(f"holds {kind or 'another kind of model'}, not a CLIP text encoder")
     nested = config.get("text_config", config)
     return nested if isinstance(nested, dict) else config
 

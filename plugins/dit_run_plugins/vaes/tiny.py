@@ -104,9 +104,7 @@ def _original(weights: Pretrained, encoder: Path, decoder: Path, *, use_slicing:
     )
 
 
-def _original_half(
-    weights: Pretrained, path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]
-) -> nn.Module:
+def _original_half(weights: Pretrained, path: Path, make: Callable[[Mapping[str, Tensor]], nn.Module]) -> nn.Module:
     tensors = weights.tensors(path)
     try:
         with torch.device("meta"):
