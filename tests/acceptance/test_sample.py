@@ -143,6 +143,14 @@ def test_each_flag_changes_the_picture(sample: Any, tmp_path: Path, words: tuple
     assert (pixels(tmp_path / "plain") != pixels(tmp_path / "changed")).any()
 
 
+def test_previews_are_drawn_with_averaged_weights(command: Command, train: Train, tmp_path: Path) -> None:
+    run = train("sampling.every_n_steps=6")
+    preview = np.asarray(Image.open(run.path / "samples" / "step-00000006.png"))
+    for words, same in ((), True), (("--no-ema",), False):
+        assert command("sample", run.path, "--output", tmp_path / str(same), *words).status == 0
+        assert np.array_equal(np.asarray(Image.open(tmp_path / str(same) / "grid.png")), preview) == same
+
+
 def test_the_batch_size_does_not(sample: Any, tmp_path: Path) -> None:
     prompts = ("a red circle", "a blue square to the left of a green cross on a gray background", "a cross")
     sample(*prompts, "--batch-size", 3, output="three")
