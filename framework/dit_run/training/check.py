@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
+from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.conditions import TextIds
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.pictures import grid, save_png, to_images
@@ -17,8 +17,9 @@ from dit_run.precision import Precision
 from dit_run.protocols import Scheduler, TextStates
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits
+from dit_run.training.build import build_step
 from dit_run.training.examples import Encoder
-from dit_run.training.step import Examples, LocalGradients, TrainingStep, denoising_loss
+from dit_run.training.step import Examples, denoising_loss
 
 __all__ = ["Finding", "Report", "check_up"]
 
@@ -102,16 +103,7 @@ class _Bench:
         return denoising_loss(self.learner, self.scheduler, examples, self.precision).mean().item()
 
     def train(self, config: Config, device: torch.device) -> None:
-        step = TrainingStep(
-            forward=self.learner,
-            scheduler=self.scheduler,
-            optimizer=build_optimizer(config, self.learner, device),
-            learning_rate_factor=lambda step: 1.0,
-            precision=self.precision,
-            max_grad_norm=config.training.max_grad_norm,
-            seed=config.training.seed,
-            gradients=LocalGradients(1),
-        )
+        step = build_step(config, self.learner, self.scheduler, device, learning_rate_factor=lambda step: 1.0)
         self.learner.train()
         for index in range(STEPS):
             step.run(index, [self.mixed], count=1)

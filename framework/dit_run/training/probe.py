@@ -10,14 +10,14 @@ from statistics import median
 
 import torch
 
-from dit_run.assemble import Data, Encoders, build_learner, build_optimizer, build_scheduler, prepare
+from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.learner import Learner, trainable_parameters
-from dit_run.precision import Precision
 from dit_run.reporting import Reporter
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
+from dit_run.training.build import build_ema, build_step
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.footprint import Footprint
@@ -27,7 +27,7 @@ from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures
 from dit_run.training.stand_ins import try_encoding
-from dit_run.training.step import LocalGradients, TrainingStep, denoising_loss
+from dit_run.training.step import TrainingStep, denoising_loss
 from dit_run.training.watch import preview_prompts
 
 __all__ = ["Probed", "probe"]
@@ -117,7 +117,6 @@ class _Bench:
     ema: Ema[Learner] | None
     step: TrainingStep
     watch: _Watch
-    precision: Precision
     done: int = 0
     visits: Visits = field(init=False)
 
@@ -129,22 +128,10 @@ class _Bench:
 
     @classmethod
     def of(cls, config: Config, data: Data, encoders: Encoders, device: torch.device, footprint: Footprint) -> _Bench:
-        training = config.training
         learner = build_learner(config, encoders, device).train()
-        watch, precision = _Watch(device), Precision.of(training.mixed_precision, device)
-        step = TrainingStep(
-            forward=learner,
-            scheduler=build_scheduler(config, encoders),
-            optimizer=build_optimizer(config, learner, device),
-            learning_rate_factor=lambda step: 0.0,
-            precision=precision,
-            max_grad_norm=training.max_grad_norm,
-            seed=training.seed,
-            gradients=LocalGradients(1),
-            clock=watch,
-        )
-        ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
-        return cls(config, data, encoders, device, footprint, learner, ema, step, watch, precision)
+        watch, scheduler = _Watch(device), build_scheduler(config, encoders)
+        step = build_step(config, learner, scheduler, device, learning_rate_factor=lambda step: 0.0, clock=watch)
+        return cls(config, data, encoders, device, footprint, learner, build_ema(config, learner), step, watch)
 
     def ladder(self) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
         """Peak memory and seconds of forward and backward at rising batch sizes, as far as time and memory go."""
@@ -203,7 +190,9 @@ class _Bench:
         examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
         scheduler = self.step.scheduler
         return (
-            median(seconds_of(lambda: denoising_loss(self.learner, scheduler, examples, self.precision), self.device))
+            median(
+                seconds_of(lambda: denoising_loss(self.learner, scheduler, examples, self.step.precision), self.device)
+            )
             / size
         )
 
@@ -235,7 +224,7 @@ class _Bench:
             scheduler=self.step.scheduler,
             patch_size=self.learner.model.patch_size,  # type: ignore[arg-type]
             device=self.device,
-            precision=self.precision,
+            precision=self.step.precision,
         )
         for _ in pipeline.images(replace(request, steps=steps)):
             pass

@@ -11,39 +11,31 @@ from typing import Any
 
 import torch
 
-from dit_run.assemble import (
-    Data,
-    Encoders,
-    build_learner,
-    build_optimizer,
-    build_scheduler,
-    prepare,
-)
+from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.config.dump import run_config
-from dit_run.config.keys import key_name
 from dit_run.config.rules import check_rules
 from dit_run.devices import keep_freed_memory
-from dit_run.durable import answer_disk_failure, make_folder
+from dit_run.durable import answer_disk_failure
 from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.protocols import Facts
-from dit_run.provenance import collect
 from dit_run.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.signals import STATUS, StopRequest
 from dit_run.training.batches import Layout
+from dit_run.training.beginning import Beginning, plugin_record
+from dit_run.training.build import build_ema, build_step
 from dit_run.training.changes import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
 from dit_run.training.compiling import compile_blocks
-from dit_run.training.ema import Ema
 from dit_run.training.faults import BadLoss, Faults
 from dit_run.training.feed import Feed
 from dit_run.training.gradients import distribute
@@ -54,7 +46,6 @@ from dit_run.training.phases import Clock, Untimed
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import RunFacts, initialise, refuse_other_run, restore
-from dit_run.training.step import TrainingStep
 from dit_run.training.watch import Observer, preview_prompts
 
 __all__ = ["Outcome", "train"]
@@ -202,7 +193,7 @@ class _Run:
     def _plugins(self) -> tuple[dict[str, Any], ...]:
         """Who makes what decides what is learnt; the rest only watches."""
         records = [
-            {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
+            plugin_record(self.registry, path, choice)
             for path, choice in self.config.choices()
             if not choice.component.kind.listed
         ]
@@ -237,42 +228,35 @@ class _Run:
     def _loop(self, data: Data, encoders: Encoders, layout: Layout) -> tuple[Loop, Learner]:
         config, training = self.config, self.config.training
         learner = build_learner(config, encoders, self.processes.device)
-        ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
-        optimizer = build_optimizer(config, learner, self.processes.device)
-        scheduler = build_scheduler(config, encoders)
-        precision = Precision.of(training.mixed_precision, self.processes.device)
+        ema, scheduler = build_ema(config, learner), build_scheduler(config, encoders)
         if training.compile_model:
             compile_blocks(learner)
         forward, gradients = distribute(
             learner, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
         )
-        schedule = Schedule(config, data.plan)
-        clock = self._clock(precision)
-        step = TrainingStep(
+        clock, rates = self._clock(), config.lr_scheduler
+        step = build_step(
+            config,
+            learner,
+            scheduler,
+            self.processes.device,
+            learning_rate_factor=make(rates.component, rates.options, total_steps=data.plan.total_steps),
             forward=forward,
-            scheduler=scheduler,
-            optimizer=optimizer,
-            learning_rate_factor=make(
-                config.lr_scheduler.component, config.lr_scheduler.options, total_steps=data.plan.total_steps
-            ),
-            precision=precision,
-            max_grad_norm=training.max_grad_norm,
-            seed=training.seed,
             gradients=gradients,
             clock=clock,
         )
         facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
         self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter)
-        device = self.processes.device
+        device, notice = self.processes.device, self.reporter.notice
         self.observer = Observer(
-            config, data, encoders, learner, ema, scheduler, precision, device, self.folder, self.reporter.notice
+            config, data, encoders, learner, ema, scheduler, step.precision, device, self.folder, notice
         )
         loop = Loop(
             step=step,
             learner=learner,
             ema=ema,
             layout=layout,
-            schedule=schedule,
+            schedule=Schedule(config, data.plan),
             meters=Meters(self.processes.device),
             processes=self.processes,
             reporter=self.reporter,
@@ -286,17 +270,18 @@ class _Run:
         )
         return loop, learner
 
-    def _clock(self, precision: Precision) -> Clock:
+    def _clock(self) -> Clock:
         if not (self.profile and self.processes.first):
             return Untimed()
         from dit_run.training.profile import Profile
 
+        precision = Precision.of(self.config.training.mixed_precision, self.processes.device)
         return Profile(self.processes.device, precision.dtype or torch.float32, self.folder.path / "profile")
 
     # ------------------------------------------------------------------------------------------------------- training
 
     def _train(self, loop: Loop, learner: Learner, data: Data, encoders: Encoders, layout: Layout) -> Outcome:
-        self.processes.on_first(lambda: self._begin_folder(loop))
+        self.processes.on_first(lambda: self._begin(loop))
         learner.train()
         training = self.config.training
         feed = Feed(self.config, self.registry, self.processes, self.reporter, data, encoders)
@@ -329,30 +314,17 @@ class _Run:
         status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
         return Outcome(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
 
-    def _begin_folder(self, loop: Loop) -> None:
+    def _begin(self, loop: Loop) -> None:
+        count = self.processes.count
+        Beginning(
+            self.config, self.registry, self.folder, self.checkpoints.folder, self.run_id, self.arguments, count
+        ).write(loop.done)
         with answer_disk_failure(self.folder.path):
-            self._write_beginning(loop)
-
-    def _write_beginning(self, loop: Loop) -> None:
-        make_folder(self.checkpoints.folder)
-        clean(self.checkpoints.folder)
-        copies = map(self.folder.keep_plugin, self.registry.files.files)
-        plugins = [f"./{copy.relative_to(self.folder.path)}" for copy in copies]
-        self.folder.write_config(run_config(self.config, plugins=plugins))
-        used = [
-            {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
-            for path, choice in self.config.choices()
-        ]
-        threads, count = torch.get_num_threads(), self.processes.count
-        found = collect(self.arguments, used, threads=threads, processes=count)
-        self.folder.write_provenance(found, run_id=self.run_id)
-        self.folder.rewind_metrics(loop.done)
-        self.folder.write_status("running", step=loop.done)
-        self.saver.forecast(loop)
-        for command in self.observer.open(loop.done, run_config(self.config)):
-            self.reporter.notice(f"watch it with: {command}")
-        if self.fork_from is not None:
-            self.saver.save(loop)
+            self.saver.forecast(loop)
+            for command in self.observer.open(loop.done, run_config(self.config)):
+                self.reporter.notice(f"watch it with: {command}")
+            if self.fork_from is not None:
+                self.saver.save(loop)
 
     def _status(self, state: Any, step: int, reason: str) -> None:
         if self.processes.first:

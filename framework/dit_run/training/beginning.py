@@ -1,0 +1,60 @@
+"""The beginning of a run, or of its continuation, in its folder: what is written before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_run.checkpoint.commit import clean
+from dit_run.config.dump import run_config
+from dit_run.config.keys import key_name
+from dit_run.durable import answer_disk_failure, make_folder
+from dit_run.provenance import collect
+from dit_run.registry import Registry
+from dit_run.run_folder import RunFolder
+from dit_run.settings import Choice, Config
+
+__all__ = ["Beginning", "plugin_record"]
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Who runs what, and where; only the first process writes it."""
+
+    config: Config
+    registry: Registry
+    folder: RunFolder
+    checkpoints: Path
+    run_id: str
+    arguments: Sequence[str]
+    processes: int
+
+    def write(self, step: int) -> None:
+        """Config, provenance and status of a run that goes on from ``step``; what was logged of later steps goes.
+
+        Raises DiskFailed where the folder cannot be written.
+        """
+        with answer_disk_failure(self.folder.path):
+            make_folder(self.checkpoints)
+            clean(self.checkpoints)
+            self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
+            self.folder.write_provenance(self._provenance(), run_id=self.run_id)
+            self.folder.rewind_metrics(step)
+            self.folder.write_status("running", step=step)
+
+    def _kept_plugins(self) -> list[str]:
+        copies = map(self.folder.keep_plugin, self.registry.files.files)
+        return [f"./{copy.relative_to(self.folder.path)}" for copy in copies]
+
+    def _provenance(self) -> dict[str, Any]:
+        used = [plugin_record(self.registry, path, choice) for path, choice in self.config.choices()]
+        return collect(self.arguments, used, threads=torch.get_num_threads(), processes=self.processes)
+
+
+def plugin_record(registry: Registry, path: tuple[str | int, ...], choice: Choice) -> dict[str, Any]:
+    """Who makes the component of the section at ``path``."""
+    return {"section": key_name(path), **registry.record(choice.component.kind, choice.type)}
