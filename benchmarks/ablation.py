@@ -1,0 +1,187 @@
+"""The quickstart's recipe with each of its choices removed in turn.
+
+Every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see cells.py for what
+that means. A score is the mean share of attributes right on 500 fresh prompts, above chance. The noise of a difference
+is what other seeds do to a score: its standard deviation is pooled over all recipes with several seeds, the whole
+recipe has three. A difference below twice its standard error is repeated with another seed. Averaged weights
+cost next to nothing and change nothing in training: their cell is the whole recipe's, scored with the live weights.
+
+Run it alone: ``python benchmarks/ablation.py [--only 'PATTERN'] [--jobs 2] [--report]``. It prints the expected total
+first, goes on where it was interrupted, and writes benchmarks/ABLATION.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from math import sqrt
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cells import (
+    HERE,
+    QUICKSTART,
+    Cell,
+    Recipe,
+    Results,
+    Score,
+    costs,
+    environment,
+    expected_seconds,
+    markdown,
+    perform_all,
+    steps_within,
+)
+
+BUDGET = 120.0
+SEEDS = (1, 2, 3)
+WHOLE, LIVE = "the whole recipe", "no averaged weights"
+DDPM = "scheduler={type: ddpm}"
+FLOW = "scheduler={{type: flow_matching, prediction_type: velocity, {}}}"
+REMOVED: Mapping[str, tuple[str, ...]] = {
+    "adamw instead of muon": ("optimizer={type: adamw}", "training.learning_rate=3e-3"),
+    "ddpm epsilon instead of flow matching": (DDPM, "sampling.sampler=null"),
+    "shift 1 instead of 2": (FLOW.format("shift: 1.0"),),
+    "no caption dropout and guidance": ("training.caption_dropout=0", "sampling.guidance_scale=1"),
+    "cosine instead of linear": ("lr_scheduler={type: cosine, warmup_steps: 60}",),
+    "no qk-norm": ("model.qk_norm=false",),
+    "no rotary positions": ("model.positions=sincos",),
+    "no warm-up": ("lr_scheduler={type: linear, warmup_steps: 0}",),
+    "rmsnorm and swiglu, as large models have": ("model.norm=rmsnorm", "model.mlp=swiglu"),
+}
+"""What is removed, and how."""
+
+
+def recipes() -> dict[str, Recipe]:
+    return {WHOLE: Recipe(QUICKSTART)} | {name: Recipe(QUICKSTART, changes) for name, changes in REMOVED.items()}
+
+
+def measured() -> dict[str, Recipe]:
+    """The recipes whose steps take another time than the whole recipe's: another model or optimizer."""
+    others = {
+        name: recipe
+        for name, recipe in recipes().items()
+        if any(change.startswith(("model", "optimizer")) for change in recipe.changes)
+    }
+    return {WHOLE: recipes()[WHOLE]} | others
+
+
+def cell(name: str, seed: int, cost: Mapping[str, float]) -> Cell:
+    """The training of a recipe with a seed."""
+    slug = name.replace(",", "").replace(" ", "_")
+    return Cell(
+        f"{slug}/{seed}", recipes()[name], steps_within(BUDGET, cost.get(name, cost[WHOLE])), seed, live=name == WHOLE
+    )
+
+
+def first_cells(cost: Mapping[str, float]) -> list[Cell]:
+    """Every recipe with the first seed, and the whole one with all."""
+    return [cell(name, SEEDS[0], cost) for name in recipes()] + [cell(WHOLE, seed, cost) for seed in SEEDS[1:]]
+
+
+def scored(results: Results, cost: Mapping[str, float]) -> dict[str, list[Score]]:
+    """The scores at the end of each recipe's cells that are done, the whole recipe first."""
+    done = {
+        name: [scores for seed in SEEDS if (scores := results.scores(cell(name, seed, cost))) is not None]
+        for name in recipes()
+    }
+    found = {name: [scores[0] for scores in cells] for name, cells in done.items() if cells}
+    live = [scores[1] for scores in done[WHOLE]]
+    return found | ({LIVE: live} if live else {})
+
+
+def spread(groups: Sequence[Sequence[float]]) -> float:
+    """Standard deviation within groups, pooled; nan where no group has two values."""
+    several = [group for group in groups if len(group) > 1]
+    freedom = sum(len(group) - 1 for group in several)
+    if not freedom:
+        return float("nan")
+    return sqrt(sum(statistics.variance(group) * (len(group) - 1) for group in several) / freedom)
+
+
+def standard_error(deviation: float, one: int, other: int) -> float:
+    """Of a difference between two means of so many values."""
+    return deviation * sqrt(1 / one + 1 / other)
+
+
+def unclear(found: Mapping[str, Sequence[Score]]) -> list[str]:
+    """Recipes whose difference from the whole one is below twice its standard error."""
+    values = {name: [score.above_chance for score in scores] for name, scores in found.items()}
+    deviation, whole = spread(list(values.values())), values.get(WHOLE, [])
+    if len(whole) < len(SEEDS):
+        return []
+    return [
+        name
+        for name, own in values.items()
+        if name != WHOLE
+        and abs(statistics.mean(own) - statistics.mean(whole)) < 2 * standard_error(deviation, len(own), len(whole))
+    ]
+
+
+def report(found: Mapping[str, Sequence[Score]], cost: Mapping[str, float]) -> str:
+    """The table, worst removal first."""
+    values = {name: [score.above_chance for score in scores] for name, scores in found.items()}
+    deviation, whole = spread(list(values.values())), values[WHOLE]
+    rows = []
+    for name, own in sorted(values.items(), key=lambda item: (item[0] != WHOLE, statistics.mean(item[1]))):
+        difference = statistics.mean(own) - statistics.mean(whole)
+        error = standard_error(deviation, len(own), len(whole))
+        steps = found[name][0].step
+        rows.append(
+            [
+                name,
+                str(steps),
+                f"{statistics.mean(own):.1%}",
+                f"{statistics.mean(score.wholly_right for score in found[name]):.1%}",
+                ", ".join(f"{value:.1%}" for value in own),
+                "" if name == WHOLE else f"{100 * difference:+.1f} ± {100 * error:.1f}",
+            ]
+        )
+    header = ["recipe", "steps", "above chance", "wholly right", "by seed", "difference ± standard error, points"]
+    return markdown(header, rows)
+
+
+def document(found: Mapping[str, Sequence[Score]], cost: Mapping[str, float]) -> str:
+    """ABLATION.md."""
+    about = "\n\n".join((__doc__ or "").split("\n\n")[:-1])
+    measured = f"Measured on {environment()}, by `python benchmarks/ablation.py`."
+    return f"# {about}\n\n{measured}\n\n{report(found, cost)}"
+
+
+def _announce(results: Results, cost: Mapping[str, float], jobs: int) -> None:
+    left = [one for one in first_cells(cost) if results.scores(one) is None]
+    minutes = sum(expected_seconds(one, BUDGET / one.steps) for one in left) / 60 / jobs
+    print(f"about {minutes:.0f} minutes for {len(left)} cells on {jobs} free cores, then repeats", flush=True)
+
+
+def main() -> int:
+    """Train what is missing, print the table, write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="cells whose names match: 'no_qk-norm/*'")
+    parser.add_argument("--jobs", type=int, default=2, help="cells side by side")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--report", action="store_true", help="train nothing, write down what is there")
+    arguments = parser.parse_args()
+    results = Results(arguments.results / "ablation")
+    cost = costs(measured(), results)
+    if not arguments.report:
+        _announce(results, cost, arguments.jobs)
+        do = partial(perform_all, results=results, jobs=arguments.jobs, only=arguments.only)
+        do(first_cells(cost))
+        repeats = [cell(name, SEEDS[1], cost) for name in unclear(scored(results, cost)) if name in recipes()]
+        do(repeats)
+    found = scored(results, cost)
+    print(report(found, cost))
+    if set(found) < {*recipes(), LIVE}:
+        print("not complete yet: nothing is written")
+        return 0
+    (HERE / "ABLATION.md").write_text(document(found, cost))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

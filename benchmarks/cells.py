@@ -1,0 +1,341 @@
+"""What races of whole trainings share: cells that are trained, scored and kept one by one.
+
+Budgets are CPU seconds of a process with one thread, drawing the pictures included, starting up and scoring excluded:
+unlike the time on the wall they do not depend on what else a shared machine does. What a step of each recipe takes is
+measured first, all recipes in turns, so that load strikes all alike; a budget is then a number of steps, and a cell
+repeats bit for bit. Training is `dit-run train`; scoring is what `dit-run eval` does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "Cell",
+    "Recipe",
+    "Results",
+    "Score",
+    "costs",
+    "environment",
+    "expected_seconds",
+    "markdown",
+    "parameters",
+    "perform",
+    "perform_all",
+    "steps_within",
+]
+
+HERE = Path(__file__).resolve().parent
+QUICKSTART = HERE.parent / "configs" / "quickstart.yaml"
+PROMPTS = 500
+SAMPLING_STEPS = 12
+"""Of dpm-solver++, for all."""
+MARKS = 10
+"""Checkpoints of a cell; some of them are scored."""
+ROUNDS, TURN, WARM_UP = 5, 2, 1
+"""Measuring costs: each recipe's turn is so many steps, so often; rounds at the start that do not count."""
+START_UP = 8.0
+"""CPU seconds of a process that begins to train."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A config with what is changed in it."""
+
+    config: Path
+    changes: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> list[str]:
+        return [str(self.config), *self.changes]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, and where on its way it is scored."""
+
+    name: str
+    recipe: Recipe
+    steps: int
+    """A multiple of MARKS."""
+    seed: int
+    marks: tuple[int, ...] = (MARKS,)
+    """Tenths of the way that are scored, in order; the last is the end."""
+    guidances: tuple[float, ...] = ()
+    """Scales of guidance that are tried at the end; the best one holds on the whole way. Empty: the config's."""
+    live: bool = False
+    """Whether the weights at the end are scored without averaging, too."""
+
+    def identity(self) -> dict[str, Any]:
+        """What decides its scores: all of its config but where things lie, and how it is scored."""
+        from dit_run.config.resolve import resolve
+
+        config = resolve(self.recipe.config, [*self.recipe.changes, *_training_changes(self, Path("run"))]).config
+        resolved = {key: value for key, value in config.to_dict().items() if key not in ("plugins", "cache")}
+        scored = {"marks": self.marks, "guidances": self.guidances, "live": self.live}
+        return scored | {"prompts": PROMPTS, "sampling_steps": SAMPLING_STEPS, "config": resolved}
+
+
+@dataclass(frozen=True)
+class Score:
+    """Means over the prompts at a step."""
+
+    step: int
+    guidance: float
+    above_chance: float
+    """Mean share of attributes right, on a scale where 0 is what true pictures of other prompts get and 1 is all."""
+    attributes_right: float
+    wholly_right: float
+
+
+class Results:
+    """A folder with a JSON file for each cell that is done."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> Path:
+        return self.folder / f"{name.replace('/', '-')}.json"
+
+    def read(self, name: str, identity: Any) -> Any:
+        """What was kept under this name, or None where it is missing or was made from something else."""
+        path = self.path(name)
+        if not path.is_file():
+            return None
+        kept = json.loads(path.read_text())
+        return kept["value"] if kept["identity"] == json.loads(json.dumps(identity)) else None
+
+    def write(self, name: str, identity: Any, value: Any) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        draft = self.path(name).with_suffix(".draft")
+        draft.write_text(json.dumps({"identity": identity, "value": value}, indent=1))
+        draft.replace(self.path(name))
+
+    def scores(self, cell: Cell) -> list[Score] | None:
+        """Those of a cell that is done, one for each mark and then that of the live weights."""
+        kept = self.read(cell.name, cell.identity())
+        return None if kept is None else [Score(**score) for score in kept["scores"]]
+
+
+# ------------------------------------------------------------------------------------------------------------- budgets
+
+
+def steps_within(seconds: float, cost: float) -> int:
+    """The most steps, a multiple of MARKS, that take no longer than ``seconds`` at ``cost`` seconds each."""
+    return max(1, int(seconds / cost / MARKS)) * MARKS
+
+
+def expected_seconds(cell: Cell, cost: float) -> float:
+    """CPU seconds of a cell: its steps, and its scores, where a picture takes a third of a training picture a step."""
+    scores = len(cell.marks) - 1 + max(1, len(cell.guidances)) + cell.live
+    return START_UP + cell.steps * cost + scores * 2 * PROMPTS / 64 * SAMPLING_STEPS * cost / 3
+
+
+def costs(recipes: Mapping[str, Recipe], results: Results) -> dict[str, float]:
+    """CPU seconds of a step of each recipe: the median of turns."""
+    identity = {name: recipe.arguments[1:] for name, recipe in recipes.items()}
+    kept: dict[str, float] | None = results.read("costs", identity)
+    if kept is None:
+        _tell("measuring a step of each recipe, in turns")
+        kept = _measure(recipes)
+        results.write("costs", identity, kept)
+    return kept
+
+
+def _measure(recipes: Mapping[str, Recipe]) -> dict[str, float]:
+    import torch
+
+    torch.set_num_threads(1)
+    trained = {name: _training(recipe) for name, recipe in recipes.items()}
+    taken: dict[str, list[float]] = {name: [] for name in recipes}
+    for number in range(WARM_UP + ROUNDS):
+        for name, training in trained.items():
+            began = time.process_time()
+            for _ in range(TURN):
+                next(training)
+            if number >= WARM_UP:
+                taken[name].append((time.process_time() - began) / TURN)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def _training(recipe: Recipe) -> Iterator[int]:
+    """A training of this recipe; each ``next`` is one step as `dit-run train` does it."""
+    import torch
+
+    from dit_run.assemble import build_learner, build_optimizer, build_scheduler, prepare
+    from dit_run.config.resolve import resolve
+    from dit_run.precision import Precision
+    from dit_run.training.batches import Layout, Visits, batches
+    from dit_run.training.ema import Ema
+    from dit_run.training.examples import Encoder
+    from dit_run.training.step import LocalGradients, TrainingStep
+
+    resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
+    device, training = torch.device("cpu"), resolution.config.training
+    config, data, encoders = prepare(resolution.config, global_batch=training.batch_size, device=device)
+    size = config.data.common.image_size
+    visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
+    layout, files = Layout(training.batch_size, 1), resolution.registry.files
+    loaded = batches(visits, layout, 0, 10**9, workers=0, prefetch=1, pin=False, plugins=files)
+    learner = build_learner(config, encoders, device).train()
+    ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+    step = TrainingStep(
+        forward=learner,
+        scheduler=build_scheduler(config, encoders),
+        optimizer=build_optimizer(config, learner, device),
+        learning_rate_factor=lambda number: 1.0,
+        precision=Precision.of(training.mixed_precision, device),
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        gradients=LocalGradients(1),
+    )
+    for number, examples in enumerate(map(Encoder(encoders, device), loaded)):
+        step.run(number, [examples], count=1)
+        if ema is not None:
+            ema.update(number)
+        yield number
+
+
+def parameters(recipe: Recipe) -> int:
+    """How many parameters the model has; the text encoder, the same for all, is left out."""
+    import torch
+
+    from dit_run.assemble import build_encoders, build_learner
+    from dit_run.config.resolve import resolve
+
+    config = resolve(recipe.config, recipe.changes).config
+    model = build_learner(config, build_encoders(config, torch.device("cpu")), torch.device("cpu")).model
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+# --------------------------------------------------------------------------------------------------------------- cells
+
+
+def perform_all(cells: Sequence[Cell], results: Results, *, jobs: int, only: str) -> None:
+    """Train and score those that are not done yet and whose names match, ``jobs`` of them side by side."""
+    due = [cell for cell in cells if fnmatch(cell.name, only) and results.scores(cell) is None]
+    with ThreadPoolExecutor(jobs) as pool:
+        for _ in pool.map(partial(perform, results=results), due):
+            pass
+
+
+def perform(cell: Cell, results: Results) -> None:
+    """Train a cell, or go on where it was interrupted, then score it and keep the scores alone."""
+    run = results.folder / "runs" / cell.name.replace("/", "-")
+    began = time.time()
+    seconds = _train(cell, run)
+    last = max((_score(run, cell.steps, scale) for scale in _scales(cell)), key=lambda score: score.above_chance)
+    scores = [_score(run, cell.steps * mark // MARKS, last.guidance) for mark in cell.marks[:-1]] + [last]
+    if cell.live:
+        scores.append(_score(run, cell.steps, last.guidance, ema=False))
+    value = {"scores": [asdict(score) for score in scores], "cpu_seconds": seconds}
+    results.write(cell.name, cell.identity(), value)
+    shutil.rmtree(run)
+    _tell(
+        f"{cell.name}: {cell.steps} steps, {last.above_chance:.1%} above chance, {last.wholly_right:.1%} wholly right "
+        f"({(time.time() - began) / 60:.1f} minutes)"
+    )
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _scales(cell: Cell) -> tuple[float, ...]:
+    from dit_run.config.resolve import resolve
+
+    return cell.guidances or (resolve(cell.recipe.config, cell.recipe.changes).config.sampling.guidance_scale,)
+
+
+def _training_changes(cell: Cell, run: Path) -> list[str]:
+    """A run that only trains and saves, on all pairs of colour and shape."""
+    return [
+        "data.held_out_pairs=0",
+        f"training.output_dir={run}",
+        f"training.seed={cell.seed}",
+        f"training.max_steps={cell.steps}",
+        f"training.save_steps={cell.steps // MARKS}",
+        "training.save_total_limit=null",
+        "training.num_threads=1",
+        "validation.every_n_steps=null",
+        "sampling.every_n_steps=null",
+        "metrics=[]",
+    ]
+
+
+def _score(run: Path, step: int, guidance: float, *, ema: bool = True) -> Score:
+    """Of a checkpoint on prompts that no training showed."""
+    import torch
+
+    from dit_run.assemble import build_data
+    from dit_run.trained import open_run
+    from dit_run.training.watch import build_metrics, score
+
+    torch.set_num_threads(1)
+    changes = [
+        f"metrics=[{{type: shapes, count: {PROMPTS}}}]",
+        "data.num_samples=100",  # none of them is drawn
+        "sampling.sampler=dpm-solver++",
+        f"sampling.steps={SAMPLING_STEPS}",
+        f"sampling.guidance_scale={guidance:g}",
+    ]
+    trained = open_run(run, changes, checkpoint=f"step-{step:08d}", ema=ema, allow_plugins=True)
+    data = build_data(trained.config, 1)
+    found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline)
+    names = ("above_chance", "attributes_right", "wholly_right")
+    return Score(step, guidance, *(found[f"shapes/{name}"] for name in names))
+
+
+def _train(cell: Cell, run: Path) -> float:
+    """Run `dit-run train` with one thread; its CPU seconds. Raises RuntimeError where it fails."""
+    command = [sys.executable, "-m", "dit_run", "train", *cell.recipe.arguments, *_training_changes(cell, run)]
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
+    return usage.ru_utime + usage.ru_stime
+
+
+# -------------------------------------------------------------------------------------------------------------- report
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def environment() -> str:
+    """When and on what this was measured."""
+    from importlib.metadata import version
+
+    names = {"torch": "torch", "diffusers": "diffusers"}
+    versions = ", ".join(f"{label} {version(name)}" for name, label in names.items())
+    return (
+        f"{time.strftime('%Y-%m-%d')}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"{versions}"
+    )
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
