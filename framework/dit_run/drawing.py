@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from PIL import Image
+
 from dit_run.pictures import grid, save_png
-from dit_run.problems import InputError
+from dit_run.problems import DitRunError, InputError
+from dit_run.reporting import Reporter, Silent
 from dit_run.sampling import Request
 from dit_run.trained import Trained
+from dit_run.training.memory import answer_drawing
 
 __all__ = ["Drawn", "draw"]
 
@@ -37,12 +42,15 @@ def draw(
     size: tuple[int, int] | None = None,
     negative_prompt: str = "",
     batch_size: int = 16,
+    reporter: Reporter | None = None,
 ) -> Drawn:
     """One PNG per prompt and a ``grid.png`` of all; what is None comes from the run's ``sampling`` section.
 
     Names sort in the order of the prompts, and numbers go on after those that are there, so that nothing is
-    overwritten; prompt, seed and run are in each file's metadata. Raises InputError for what does not fit.
+    overwritten; prompt, seed and run are in each file's metadata. Raises InputError for what does not fit, before
+    anything is drawn.
     """
+    _refuse_place(output)
     config = trained.config
     options = config.sampling
     _refuse_untrained_guidance(trained, guidance_scale)
@@ -56,15 +64,36 @@ def draw(
     request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
     height, width = size or (request.height, request.width)
     request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
-    images = list(trained.pipeline.images(request))
+    with answer_drawing(min(batch_size, len(prompts))):
+        images = trained.pipeline.drawn(request, reporter or Silent())
+    metadata = [_metadata(trained, prompt, request.seed + index) for index, prompt in enumerate(prompts)]
+    try:
+        return _written(output, images, prompts, metadata)
+    except OSError as error:
+        raise DitRunError(f"{error.filename or output}: {error.strerror}; files that were written are whole") from error
+
+
+def _written(
+    output: Path, images: Sequence[Image.Image], prompts: Sequence[str], metadata: Sequence[dict[str, str]]
+) -> Drawn:
+    """The pictures and their grid as files. Raises OSError."""
     output.mkdir(parents=True, exist_ok=True)
     first = _first_free(output)
     paths = [output / f"{first + index:05d}-{_slug(prompt)}.png" for index, prompt in enumerate(prompts)]
-    for index, (path, image, prompt) in enumerate(zip(paths, images, prompts, strict=True)):
-        save_png(path, image, _metadata(trained, prompt, request.seed + index))
+    for path, image, text in zip(paths, images, metadata, strict=True):
+        save_png(path, image, text)
     sheet = _free_grid(output, first)
     save_png(sheet, grid(images, prompts))
     return Drawn(tuple(paths), tuple(prompts), sheet)
+
+
+def _refuse_place(output: Path) -> None:
+    """Raises InputError where pictures cannot go to this folder."""
+    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise InputError(f"--output {output}: {there} is a file; name a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--output {output}: {there} may not be written; name another folder with --output DIR")
 
 
 def _refuse_untrained_guidance(trained: Trained, scale: float | None) -> None:

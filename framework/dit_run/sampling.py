@@ -18,6 +18,7 @@ from dit_run.pictures import to_images
 from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
+from dit_run.reporting import Reporter
 from dit_run.settings import SamplingOptions
 from dit_run.streams import MAX_SEED, Streams
 
@@ -80,6 +81,16 @@ class Pipeline:
                 yield from self._batch(request, start)
         finally:
             self.learner.train(training)
+
+    def drawn(self, request: Request, reporter: Reporter, name: str = "drawing") -> list[Image.Image]:
+        """:meth:`images`, all of them, and how many there are as it goes on."""
+        count = len(request.prompts)
+        images: list[Image.Image] = []
+        reporter.phase(name, 0, count)
+        for image in self.images(request):
+            images.append(image)
+            reporter.phase(name, len(images), count)
+        return images
 
     def _checked(self, request: Request) -> Request:
         unit = self.vae.factor * self.patch_size

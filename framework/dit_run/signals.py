@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import wait
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["STATUS", "StopRequest", "ignore_signals"]
+__all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals"]
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 """Exit status after a stop."""
@@ -58,6 +60,19 @@ class StopRequest:
                 signal.signal(signal.SIGINT, signal.SIG_DFL)
         elif now - self._interrupted > _RELAYED_WITHIN:
             os._exit(STATUS[signal.SIGINT])
+
+
+@contextlib.contextmanager
+def ended_by_interrupt() -> Iterator[None]:
+    """While nothing is there to save, SIGINT ends the process, as KeyboardInterrupt does not for sure: among the
+    imports of large libraries it can be swallowed. A :class:`StopRequest` inside takes the signal over."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def ignore_signals() -> None:

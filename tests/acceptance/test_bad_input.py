@@ -174,6 +174,25 @@ def test_a_cache_that_cannot_be(refused: Refused) -> None:
     assert "cache.mode is required, but " in said
 
 
+@pytest.mark.parametrize(("word", "meant"), [("smaple", "sample"), ("validat", "validate"), ("explian", "explain")])
+def test_a_misspelt_command(command: Command, config: Path, word: str, meant: str) -> None:
+    said = command(word, "run", "a cross")
+    assert said.status == 2
+    assert said.words == f"error: there is no command and no config {word!r}; did you mean: dit-run {meant}"
+
+
+def test_a_config_may_be_called_like_a_misspelt_command(command: Command, config: Path) -> None:
+    assert command(config.rename("smaple"), "training.max_steps=1").status == 0
+
+
+@pytest.mark.parametrize("words", [("check",), ("plan",), ("cache",), ("diff", "configs/small.yaml")])
+def test_whoever_takes_the_packaged_config_says_so(command: Command, config: Path, words: tuple[str, ...]) -> None:
+    """What follows is refused, so that nothing is computed here."""
+    said = command(*words, "configs/small.yaml", *(["data.dataset_path=nowhere"] if words[0] != "diff" else []))
+    assert said.status == (0 if words[0] == "diff" else 2), said.words
+    assert "configs/small.yaml is not here; using the one that comes with dit-run" in said.words
+
+
 @pytest.mark.parametrize("word", ["--nonsense", "model.hidden_sizes=3", "nonsense"])
 def test_words_that_mean_nothing(refused: Refused, word: str) -> None:
     assert word.partition("=")[0] in refused(word).words

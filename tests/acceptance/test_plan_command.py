@@ -19,7 +19,7 @@ def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, confi
     result = command("plan", config)
     assert result.status == 0, result.words
     for name in ("device   cpu", "memory   ", "disk     no cache;", "time     ", "step     "):
-        assert f"\n{name}" in result.out
+        assert f"\n{name}" in f"\n{result.out}"
     assert result.out.splitlines()[-1].startswith("this config fits into ")
     assert "; 6 steps over " in result.words
     assert sorted(path.name for path in Path().iterdir()) == ["tiny.yaml"]

@@ -229,6 +229,23 @@ def test_an_empty_file_of_prompts_is_refused(sample: Any, tmp_path: Path) -> Non
     assert "holds no prompt; write one a line" in result.words
 
 
+@pytest.mark.parametrize("output", ["taken", "taken/pictures"])
+def test_an_output_that_cannot_be_a_folder_is_refused(sample: Any, tmp_path: Path, output: str) -> None:
+    (tmp_path / "taken").write_text("mine")
+    result = sample("a cross", output=output)
+    assert result.status == 2
+    assert f"--output {tmp_path / output}: {tmp_path / 'taken'} is a file; name a folder" in result.words
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_disk_that_refuses_a_picture_is_named(sample: Any, tmp_path: Path) -> None:
+    (tmp_path / "pictures" / ".00001-two.png.partial").mkdir(parents=True)
+    result = sample("one", "two")
+    assert result.status == 1
+    assert "pictures/.00001-two.png.partial: Is a directory; files that were written are whole" in result.words
+    assert (tmp_path / "pictures" / "00000-one.png").exists()
+
+
 def test_what_is_no_run_is_refused(command: Command, tmp_path: Path) -> None:
     result = command("sample", tmp_path, "a cross")
     assert result.status == 2

@@ -174,6 +174,14 @@ def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatc
     assert f"look at {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
 
 
+def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
+    said = command(config, "training.save_steps=4", "training.max_steps=4").out.splitlines()
+    trained = f"{sum(value.numel() for value in Run(Path('run')).tensors().values()):,} parameters on cpu"
+    assert said[0] == f"note: {trained}; 44 samples, 16 held out; 4 steps of 4"
+    forked = command(config, "--fork", "fork").out
+    assert f"note: goes on after step 4: {trained}; 44 samples, 16 held out; 6 steps of 4" in forked
+
+
 def test_how_to_watch_is_said_at_the_start(command: Command, config: Path) -> None:
     result = command(config, "training.max_steps=1", "trackers=[{type: tensorboard}]")
     assert result.status == 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -38,6 +40,14 @@ def scalars(accumulator, name="loss"):
 def log(tracker, steps, offset=0.0):
     for step in steps:
         tracker.log(step, {"loss": step + offset, "rate": 0.5})
+
+
+def test_the_command_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = tmp_path / "my runs"
+    folder.mkdir()
+    made = build(TensorBoard(), run_dir=folder, start_step=0)
+    assert shlex.split(made.command) == ["tensorboard", "--logdir", str(folder / "tensorboard")]
+    made.close()
 
 
 def test_the_command_names_the_folder(tracker, tmp_path):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
-from dit_run.cli.progress import ConsoleReporter
+from dit_run.cli.progress import ConsoleReporter, beside
 
 VALUES = {"loss": 0.5, "learning_rate": 1e-4, "grad_norm": 2.0, "images_per_second": 12.0, "epoch": 0.1}
 
@@ -33,6 +34,28 @@ def test_off_a_terminal_there_is_a_line_for_each_log() -> None:
         "step 11/20  loss 0.5  learning_rate 0.0001  grad_norm 2  images_per_second 12  left 0s",
         "saved run/checkpoints/step-00000011",
     ]
+
+
+def test_training_shows_on_after_what_is_done_beside_it() -> None:
+    out = io.StringIO()
+    reporter = ConsoleReporter(Console(file=out, force_terminal=True, width=80, highlight=False))
+    reporter.begin(0, 20)
+    for done in (0, 5):
+        reporter.phase("drawing", done, 5)
+    before = len(out.getvalue())
+    reporter.step(7, None)
+    reporter.end()
+    shown = out.getvalue()
+    assert "drawing" in shown[:before]
+    assert "drawing" not in shown[before:]
+    assert "7/20" in shown[before:]
+
+
+def test_beside_a_result_nothing_is_said_off_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    reporter = beside()
+    reporter.phase("drawing", 0, 5)
+    reporter.notice("a notice")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_on_a_terminal_there_is_a_live_bar() -> None:

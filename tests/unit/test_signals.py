@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.signals import StopRequest
+from dit_run.signals import StopRequest, ended_by_interrupt
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -19,6 +19,31 @@ def test_a_signal_sets_the_flag_and_the_status(number: signal.Signals, status: i
         assert (stop.signal, stop.status) == (None, 0)
         os.kill(os.getpid(), number)
         assert (stop.signal, stop.status) == (number, status)
+
+
+_SWALLOWED = """
+import contextlib, os, signal
+from dit_run.signals import StopRequest, ended_by_interrupt
+with ended_by_interrupt():
+    with StopRequest() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+    print(stop.status, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+print("goes on", flush=True)
+"""
+
+
+def test_an_interrupt_that_a_library_would_swallow_ends_the_process() -> None:
+    done = subprocess.run([sys.executable, "-c", _SWALLOWED], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "130\n", "")
+
+
+def test_interrupts_are_what_they_were_afterwards() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with ended_by_interrupt():
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_the_first_signal_decides_the_status() -> None:

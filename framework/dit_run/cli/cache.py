@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_plugin_flags, installed, read
+from dit_run.cli.render import print_problems
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.dir:
         arguments.overrides.append(f"cache.dir={arguments.dir}")
     resolution = read(arguments.what, arguments.overrides, arguments, installed(arguments))
+    print_problems(resolution.config.notices)
     from dit_run.cache.fill import fill
     from dit_run.cli.progress import ConsoleReporter
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from dit_run.cli.configs import add_config, resolved
+from dit_run.cli.render import print_problems
 
 __all__ = ["configure", "run"]
 
@@ -17,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
+    print_problems(config.notices)
     from dit_run.processes import choose_device
     from dit_run.training.check import check_up
 

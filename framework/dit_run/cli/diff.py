@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.cli.configs import add_plugin_flags, installed, read
+from dit_run.cli.render import print_problems
 from dit_run.config.identity import Difference, absolute, differences, operational_keys
 from dit_run.config.keys import key_name
 from dit_run.settings import Config
@@ -28,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     before, after = (
         read(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
     )
+    print_problems([*before.notices, *after.notices])
     found = differences(_meaning(before), _meaning(after))
     operational = operational_keys(before) | operational_keys(after)
     print("\n".join(_line(difference, difference.path in operational) for difference in found) or "no difference")

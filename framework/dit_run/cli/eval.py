@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from dit_run.assemble import build_data
+    from dit_run.cli.progress import beside
     from dit_run.trained import open_run
     from dit_run.training.watch import build_metrics, score
 
@@ -35,11 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config, 1)
-    scores = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline)
+    scores = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, beside())
     if arguments.json:
         print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))
     else:
         print(trained.checkpoint.name)
+        width = max(map(len, scores))
         for name, value in scores.items():
-            print(f"{name}  {value:.4f}")
+            print(f"{name:<{width}}  {value:.4f}")
     return 0

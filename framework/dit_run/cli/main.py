@@ -8,9 +8,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from dit_run import __version__
-from dit_run.problems import ConfigError, DitRunError
+from dit_run.config.nearest import nearest
+from dit_run.problems import ConfigError, DitRunError, InputError
 
 __all__ = ["COMMANDS", "entry", "main"]
 
@@ -36,13 +38,26 @@ _SHORT_LIVED = ("validate", "explain", "diff", "schema", "plugins")
 
 def entry() -> None:
     """The console script."""
-    if sys.argv[1:2] and sys.argv[1] in _SHORT_LIVED:
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in _SHORT_LIVED:
         gc.disable()  # a tenth of their time goes to looking for garbage that imports do not make
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(arguments))
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 130/143 stopped."""
+    try:
+        return _run(arguments)
+    except DitRunError as error:
+        return _report(error, verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(arguments: Sequence[str]) -> int:
     command, rest = _command(arguments)
     if command is None:
         _overview().parse_args(rest)
@@ -52,16 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=COMMANDS[command].capitalize() + ".")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
     module.configure(parser)
-    parsed = parser.parse_intermixed_args(rest)
-    try:
-        return int(module.run(parsed))
-    except DitRunError as error:
-        return _report(error, verbose=parsed.verbose)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return int(module.run(parser.parse_intermixed_args(rest)))
 
 
 def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -70,8 +76,16 @@ def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
         if word in COMMANDS:
             return word, [*arguments[:index], *arguments[index + 1 :]]
         if not word.startswith("-"):
+            _refuse_misspelt(word)
             return "train", list(arguments)
     return None, list(arguments)
+
+
+def _refuse_misspelt(word: str) -> None:
+    """A bare word that is no file was hardly meant as a config."""
+    meant = None if Path(word).suffix or Path(word).exists() else nearest(word, COMMANDS)
+    if meant is not None:
+        raise InputError(f"there is no command and no config {word!r}; did you mean: dit-run {meant}")
 
 
 def _overview() -> argparse.ArgumentParser:

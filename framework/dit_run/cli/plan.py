@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
+from dit_run.cli.render import print_problems
 
 if TYPE_CHECKING:
     from dit_run.settings import Config
@@ -31,12 +32,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
-    from dit_run.cli.progress import ConsoleReporter
+    print_problems(config.notices)
+    from dit_run.cli.progress import beside
     from dit_run.processes import choose_device
     from dit_run.training.plan import best, forecast, splits
     from dit_run.training.probe import probe
 
-    probed = probe(config, device=choose_device(config.training.device), reporter=ConsoleReporter())
+    probed = probe(config, device=choose_device(config.training.device), reporter=beside())
     needs = forecast(probed.measured, probed.load)
     memory = probed.memory if arguments.memory is None else arguments.memory
     candidates = splits(probed.measured, probed.load)

@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-__all__ = ["ConsoleReporter"]
+from dit_run.reporting import Reporter, Silent
+
+__all__ = ["ConsoleReporter", "beside"]
+
+
+def beside() -> Reporter:
+    """For commands whose standard output is a result: bars on standard error where that is a terminal, else nothing."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    return ConsoleReporter(console) if console.is_terminal else Silent()
 
 
 class ConsoleReporter:
@@ -20,7 +28,7 @@ class ConsoleReporter:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self._live = self.console.is_terminal
         self._progress: Progress | None = None
-        self._task: TaskID | None = None
+        self._tasks: dict[str, TaskID] = {}
         self._phase = ("", 0.0)
         self._total = 0
         self._began = (0, 0.0)
@@ -32,7 +40,7 @@ class ConsoleReporter:
         if self._live:
             self._show(name, done, total, "")
             if done >= total:
-                self._stop()
+                self._finish(name)
         elif name != self._phase[0] or done >= total or time.monotonic() - self._phase[1] > 10:
             self._phase = (name, time.monotonic())
             self.console.print(f"{name}: {done}/{total}", markup=False)
@@ -80,14 +88,22 @@ class ConsoleReporter:
                 transient=True,
             )
             self._progress.start()
-            self._task = self._progress.add_task(name, total=total, completed=done, text=text)
-        assert self._task is not None
-        self._progress.update(self._task, description=name, completed=done, total=total, text=text)
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(name, total=total, completed=done, text=text)
+        self._progress.update(self._tasks[name], completed=done, total=total, text=text)
+
+    def _finish(self, name: str) -> None:
+        """What is done goes from the screen; training shows on."""
+        if self._progress is not None:
+            self._progress.remove_task(self._tasks.pop(name))
+            if not self._tasks:
+                self._stop()
 
     def _stop(self) -> None:
         if self._progress is not None:
             self._progress.stop()
-            self._progress = self._task = None
+            self._progress = None
+            self._tasks = {}
 
 
 _SHOWN = (

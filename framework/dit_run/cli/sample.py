@@ -16,14 +16,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to draw; none takes the run's own prompts")
     parser.add_argument("--prompts", dest="file", metavar="FILE", help="a text file with a prompt a line")
     parser.add_argument("--output", metavar="DIR", help="where pictures go (default: RUN/samples)")
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps")
-    parser.add_argument("--guidance-scale", type=float, metavar="G", help="1 is none")
-    parser.add_argument("--sampler", metavar="NAME", help="one that the run's scheduler offers")
-    parser.add_argument("--seed", type=int, metavar="S", help="picture i depends on S + i alone")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the run's sampling.steps)")
+    parser.add_argument("--guidance-scale", type=float, metavar="G", help="1 is none (default: the run's)")
+    parser.add_argument("--sampler", metavar="NAME", help="one that the run's scheduler offers (default: the run's)")
+    parser.add_argument("--seed", type=int, metavar="S", help="picture i depends on S + i alone (default: the run's)")
     parser.add_argument("--size", metavar="HxW", help="pixels; the training size by default")
     parser.add_argument("--negative-prompt", default="", metavar="T", help="what to move away from")
-    parser.add_argument("--num-images", type=int, default=1, metavar="K", help="pictures per prompt")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="pictures at a time")
+    parser.add_argument("--num-images", type=int, default=1, metavar="K", help="pictures per prompt (default: 1)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="pictures at a time (default: 16)")
     parser.add_argument("--checkpoint", metavar="NAME", help="step-00000100; the newest whole one by default")
     parser.add_argument("--no-ema", action="store_true", help="take the live weights, not their average")
     parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files that the run carries")
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from rich.console import Console
 
+    from dit_run.cli.progress import beside
     from dit_run.drawing import draw
 
     drawn = draw(
@@ -55,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         size=size,
         negative_prompt=arguments.negative_prompt,
         batch_size=arguments.batch_size,
+        reporter=beside(),
     )
     console = Console(highlight=False, soft_wrap=True)
     for path, prompt in zip(drawn.paths, drawn.prompts, strict=True):

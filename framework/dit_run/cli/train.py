@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dit_run.cli.configs import add_config, resolved
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
+from dit_run.signals import ended_by_interrupt
 
 if TYPE_CHECKING:
     from dit_run.reporting import Reporter
@@ -21,16 +22,21 @@ __all__ = ["configure", "run"]
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("--profile", action="store_true", help="log where the time goes, and write a trace")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--fresh", metavar="DIR", help="start another run, in this folder")
+    start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
     parser.add_argument(
         "--allow-changed-plugins", action="store_true", help="continue although a plugin changed since the checkpoint"
     )
-    start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
+    parser.add_argument("--profile", action="store_true", help="log where the time goes, and write a trace")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    with ended_by_interrupt():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     resolution = resolved(arguments)
     elsewhere = arguments.fresh or arguments.fork
     fork_from = None
@@ -60,7 +66,9 @@ def _newest_checkpoint(folder: Path) -> Path:
 def _summarise(outcome: Outcome, reporter: Reporter) -> None:
     """How a finished run did: the numbers of its last step, and where its pictures are."""
     shown = [name for name in outcome.values if name in _SUMMARY or name.split("/")[0] not in _BREAKDOWNS]
-    lines = [f"  {name:<28} {outcome.values[name]:.4f}" for name in shown if "/" in name or name == "loss"]
+    shown = [name for name in shown if "/" in name or name == "loss"]
+    width = max(map(len, shown), default=0)
+    lines = [f"  {name:<{width}}  {outcome.values[name]:.4f}" for name in shown]
     reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.run_dir}", *lines]))
     if outcome.picture is not None:
         reporter.notice(f"look at {outcome.picture}")

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
 from dit_run.problems import DitRunError
 
-__all__ = ["OutOfMemory", "answer_out_of_memory", "smaller_batch"]
+__all__ = ["OutOfMemory", "answer_drawing", "answer_out_of_memory", "smaller_batch"]
 
 
 class OutOfMemory(DitRunError):
     """The device has too little memory for this batch; the message proposes another split of it."""
 
 
+def answer_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
+    """Turns a device's or the allocator's out-of-memory error in training into OutOfMemory."""
+    return _answered(partial(_answer, batch_size, accumulation))
+
+
+def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
+    """The same where pictures are drawn, so many at a time."""
+    advice = f"try --batch-size {batch_size // 2}" if batch_size > 1 else "take a smaller --size"
+    return _answered(lambda: OutOfMemory(f"out of memory with {batch_size} pictures at a time; {advice}"))
+
+
 @contextlib.contextmanager
-def answer_out_of_memory(batch_size: int, accumulation: int) -> Iterator[None]:
-    """Turns a device's or the allocator's out-of-memory error into OutOfMemory."""
+def _answered(answer: Callable[[], OutOfMemory]) -> Iterator[None]:
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _answer(batch_size, accumulation) from error
+        raise answer() from error
     except RuntimeError as error:
         if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
             raise
-        raise _answer(batch_size, accumulation) from error
+        raise answer() from error
 
 
 def _answer(batch_size: int, accumulation: int) -> OutOfMemory:

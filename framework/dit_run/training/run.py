@@ -42,6 +42,7 @@ from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.memory import answer_out_of_memory
 from dit_run.training.meters import Meters
+from dit_run.training.opening import opening
 from dit_run.training.phases import Clock, Untimed
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
@@ -149,6 +150,7 @@ class _Run:
         elif self.config.training.init_from is not None:
             initialise(loop, Path(self.config.training.init_from))
         del contents
+        self.reporter.notice(opening(loop, data))
         return self._train(loop, learner, data, encoders, layout)
 
     # -------------------------------------------------------------------------------------------------------- before
@@ -247,9 +249,9 @@ class _Run:
         )
         facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
         self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter)
-        device, notice = self.processes.device, self.reporter.notice
+        device = self.processes.device
         self.observer = Observer(
-            config, data, encoders, learner, ema, scheduler, step.precision, device, self.folder, notice
+            config, data, encoders, learner, ema, scheduler, step.precision, device, self.folder, self.reporter
         )
         loop = Loop(
             step=step,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import isfinite
@@ -18,6 +18,7 @@ from dit_run.learner import Learner
 from dit_run.pictures import grid, save_png
 from dit_run.precision import Precision
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
+from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
@@ -43,7 +44,7 @@ class Observer:
     precision: Precision
     device: torch.device
     folder: RunFolder
-    notice: Callable[[str], None]
+    reporter: Reporter
     trackers: list[tuple[Tracker, Patience]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
@@ -54,7 +55,7 @@ class Observer:
         self.metrics = build_metrics(self.config, self.data)
         for choice in self.config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
-            self.trackers.append((tracker, Patience(f"the {choice.type} tracker's output", self.notice)))
+            self.trackers.append((tracker, Patience(f"the {choice.type} tracker's output", self.reporter.notice)))
         for choice in self.config.callbacks:
             self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
         if start_step == 0:
@@ -86,7 +87,7 @@ class Observer:
 
     @cached_property
     def _pictures(self) -> Patience:
-        return Patience("the pictures", self.notice)
+        return Patience("the pictures", self.reporter.notice)
 
     # ------------------------------------------------------------------------------------------------------ validation
 
@@ -153,7 +154,7 @@ class Observer:
 
     def score(self, step: int) -> dict[str, float]:
         """The config's metrics on pictures of their prompts."""
-        return score(self.metrics, self.config, self.data, self.pipeline)
+        return score(self.metrics, self.config, self.data, self.pipeline, self.reporter)
 
 
 def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
@@ -173,13 +174,16 @@ def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
     ]
 
 
-def score(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline) -> dict[str, float]:
+def score(
+    metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline, reporter: Reporter
+) -> dict[str, float]:
     """Every metric's scores, its type before each name: ``shapes/wholly_right``."""
     values: dict[str, float] = {}
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
-        images = list(pipeline.images(Request.of(config.sampling, prompts, image_size=size, batch_size=50)))
+        request = Request.of(config.sampling, prompts, image_size=size, batch_size=50)
+        images = pipeline.drawn(request, reporter, f"drawing for {name}")
         values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class TensorBoardTracker:
 
     def __init__(self, events: EventFile, folder: Path, start_step: int) -> None:
         self._events, self._start_step = events, start_step
-        self.command = f"tensorboard --logdir {folder}"
+        self.command = f"tensorboard --logdir {shlex.quote(str(folder))}"
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._events.scalars(step, values)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.training.memory import OutOfMemory, answer_out_of_memory, smaller_batch
+from dit_run.training.memory import OutOfMemory, answer_drawing, answer_out_of_memory, smaller_batch
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,19 @@ def test_the_allocator_of_this_machine_is_answered() -> None:
 def test_a_single_sample_that_does_not_fit_says_so() -> None:
     with pytest.raises(OutOfMemory, match="A single sample does not fit"), answer_out_of_memory(1, 8):
         raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "said"),
+    [
+        (16, "out of memory with 16 pictures at a time; try --batch-size 8"),
+        (1, "out of memory with 1 pictures at a time; take a smaller --size"),
+    ],
+)
+def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) -> None:
+    with pytest.raises(OutOfMemory) as caught, answer_drawing(batch_size):
+        torch.empty(2**60)
+    assert str(caught.value) == said
 
 
 def test_other_errors_pass() -> None:
