@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+from dit_run import protocols
 from dit_run.components import Component, Kind
 from dit_run.problems import DitRunError
 
-__all__ = ["RUNTIME", "PluginFault", "make", "resolve"]
+__all__ = ["RUNTIME", "PluginFault", "call", "make", "resolve"]
 
 RUNTIME: Mapping[Kind, tuple[str, ...]] = {
     Kind.DATASET: ("image_size",),
@@ -26,9 +28,25 @@ RUNTIME: Mapping[Kind, tuple[str, ...]] = {
 }
 """What the factories of each kind can ask for; :mod:`dit_run.protocols` says what each is."""
 
+_PROTOCOLS: Mapping[Kind, type] = {
+    Kind.DATASET: protocols.Dataset,
+    Kind.TEXT_ENCODER: protocols.TextEncoder,
+    Kind.VAE: protocols.VAE,
+    Kind.MODEL: protocols.Model,
+    Kind.SCHEDULER: protocols.Scheduler,
+    Kind.LR_SCHEDULER: protocols.LearningRateFactor,
+    Kind.TRACKER: protocols.Tracker,
+    Kind.METRIC: protocols.Metric,
+}
+_TORCH = {
+    Kind.OPTIMIZER: ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
+    **dict.fromkeys((Kind.TEXT_ENCODER, Kind.VAE, Kind.MODEL), ("parameters", "state_dict", "to")),
+}
+"""What they have as torch's optimizers and modules."""
+
 
 class PluginFault(DitRunError):
-    """A component failed in a way that its user cannot mend; names the component. Exit status 1."""
+    """A plugin failed in a way that its user cannot mend; names the component or the plugin. Exit status 1."""
 
 
 def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -46,6 +64,21 @@ def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make(component: Component, options: Any, **runtime: Any) -> Any:
+    """What the component's factory makes, looked at from outside: it has what its kind must have.
+
+    Raises DitRunError as the factory does, and PluginFault naming the component for anything else.
+    """
+    made = call(component, options, **runtime)
+    lacking = [name for name in _members(component.kind) if not _has(made, name)]
+    if lacking:
+        raise PluginFault(
+            f"the factory of {component.name} returned {'None' if made is None else type(made).__name__}, which has no "
+            f"{', '.join(lacking)}; dit_run.protocols says what it should return (a fault of the plugin)"
+        )
+    return made
+
+
+def call(component: Component, options: Any, **runtime: Any) -> Any:
     """Call the component's factory with its options and those of the runtime keywords that its signature names.
 
     Raises DitRunError as the factory does, and PluginFault naming the component for anything else.
@@ -60,6 +93,20 @@ def make(component: Component, options: Any, **runtime: Any) -> Any:
             f"{component.name} could not be made: {type(error).__name__}: {error} "
             "(a fault of the plugin; -v shows where)"
         ) from error
+
+
+def _has(made: object, name: str) -> bool:
+    """Without asking a property of its class for its value."""
+    return callable(made) if name == "__call__" else hasattr(type(made), name) or hasattr(made, name)
+
+
+@cache
+def _members(kind: Kind) -> tuple[str, ...]:
+    """What everything of a kind has; of a callback's methods it is free to have any."""
+    protocol = _PROTOCOLS.get(kind)
+    declared = [*inspect.get_annotations(protocol), *vars(protocol)] if protocol else []
+    wanted = [name for name in declared if not name.startswith("_") or name in ("__call__", "__len__", "__getitem__")]
+    return (*wanted, *_TORCH.get(kind, ()))
 
 
 def _accepted(component: Component, factory: Callable[..., Any], runtime: dict[str, Any]) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def _imported(load: Callable[[], object]) -> object:
 def _called(plugin: object) -> list[object]:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
+    _refuse_other_hooks(manager, plugin)
     try:
         manager.register(plugin)
-        manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise _Refused(f"it implements a hook that is not {_HOOK}(): {_flat(str(error))}") from error
+        raise _Refused(f"{_HOOK}() takes no arguments: {_flat(str(error))}") from error
     if not manager.get_hookcallers(plugin):
         raise _Refused(f"it does not implement the hook; write @hookimpl above def {_HOOK}()")
     try:
@@ -70,6 +70,13 @@ def _called(plugin: object) -> list[object]:
         raise
     except (Exception, SystemExit) as error:
         raise _Refused(f"{_HOOK}() raised {_named(error)}") from error
+
+
+def _refuse_other_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
+    for name in dir(plugin):
+        options = manager.parse_hookimpl_opts(plugin, name)
+        if options is not None and (options.get("specname") or name) != _HOOK:
+            raise _Refused(f"it implements {name}(), which dit-run never calls; the one hook is {_HOOK}()")
 
 
 def _iterable(offered: object) -> Iterable[object]:

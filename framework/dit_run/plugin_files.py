@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -12,7 +13,7 @@ from typing import Any
 
 from dit_run.problems import InputError
 
-__all__ = ["PluginFile", "PluginFiles"]
+__all__ = ["PluginFile", "PluginFiles", "plugin_file"]
 
 
 @dataclass(frozen=True)
@@ -57,29 +58,30 @@ class PluginFile:
         means a module that is no plugin file, and whatever the file raises.
         """
         known = sys.modules.get(self.name)
-        loader = getattr(known, "__loader__", None)
-        if known is not None and isinstance(loader, _Loader):
-            return known if loader.file == self else self._execute(known)
+        file = plugin_file(known)
+        if known is not None and file is not None:
+            return known if file == self else self._execute(known)
         self.refuse_taken_name()
         return self._execute(None) if known is None else known
 
     def refuse_taken_name(self) -> None:
         """Raises InputError where the name means a module that is no plugin file."""
         where = self._taken_by()
-        if where is not None and Path(where).resolve() != self.path.resolve():
+        if where is not None:
             raise InputError(
                 f"the plugin file {self.path} cannot be imported as {self.name!r}: that already means the module "
                 f"{where}; rename the file"
             )
 
     def _taken_by(self) -> str | None:
-        """Where the module of this name is; None for none, or for another plugin file's."""
+        """Where the other module of this name is; None for none, or for another plugin file's."""
         known = sys.modules.get(self.name)
-        if known is None:
-            return _origin(self.name)
-        if isinstance(getattr(known, "__loader__", None), _Loader):
+        if plugin_file(known) is not None:
             return None
-        return getattr(known, "__file__", None) or "built into Python"
+        where = getattr(known, "__file__", None) or "built into Python"
+        if known is not None and Path(where).resolve() != self.path.resolve():
+            return where
+        return _origin(self.name, ignored={self.path.parent.resolve(), Path.cwd()})
 
     def _execute(self, replaced: ModuleType | None) -> ModuleType:
         loader = _Loader(self)
@@ -98,12 +100,25 @@ class PluginFile:
         return module
 
 
-def _origin(name: str) -> str | None:
-    """Where a name that is not imported yet would come from; a bare folder is no module."""
-    spec = importlib.util.find_spec(name)
+def _origin(name: str, ignored: Collection[Path]) -> str | None:
+    """Where a name would come from but for some folders; a bare folder is no module.
+
+    Files in the working directory are modules only where Python was started with ``-m``.
+    """
+    spec = importlib.util.find_spec(name) if name not in sys.modules else None
+    if spec is None or _folder(spec) in ignored:
+        elsewhere = [entry for entry in sys.path if Path(entry).resolve() not in ignored]
+        spec = importlib.machinery.PathFinder.find_spec(name, elsewhere)
     if spec is None or spec.origin is None:
         return None
     return spec.origin if spec.has_location else "built into Python"
+
+
+def _folder(spec: importlib.machinery.ModuleSpec) -> Path | None:
+    """The folder on the path that a module was found in."""
+    if spec.origin is None or not spec.has_location:
+        return None
+    return Path(spec.origin).resolve().parents[1 if spec.submodule_search_locations else 0]
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -116,6 +131,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         code: CodeType = self.source_to_code(self.file.source, self.path)
         return code
+
+
+def plugin_file(module: ModuleType | None) -> PluginFile | None:
+    """The plugin file that a module was made from; None for any other module."""
+    loader = getattr(module, "__loader__", None)
+    return loader.file if isinstance(loader, _Loader) else None
 
 
 @dataclass(frozen=True)

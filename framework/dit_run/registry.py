@@ -234,6 +234,7 @@ def _refuse_unknown(disabled: Collection[str], found: Sequence[Installed]) -> No
 
 def _load_file(path: Path) -> Plugin:
     file = PluginFile.read(path)
+    file.refuse_taken_name()
     components, failure = load_offers(file.load)
     if failure:
         error = InputError(f"the plugin file {file.path} did not load: {failure.message}{_hint(file, failure)}")

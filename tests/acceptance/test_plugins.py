@@ -359,3 +359,29 @@ def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(Run(Path("run")).metrics) == 2
+
+
+def test_a_plugin_that_fails_in_a_step_is_named(command: Command, site: Path) -> None:
+    fault = "    class Momentum(torch.optim.SGD):\n        def step(self):\n            raise KeyError('mean')\n"
+    path = Path("momentum.py").absolute()
+    path.write_text(MOMENTUM.replace("    return torch.optim.SGD", f"{fault}    return Momentum"))
+    result = command(written(CONFIG + "plugins: [./momentum.py]\noptimizer: {type: momentum}\n"))
+    message = f"plugin {path} failed: KeyError: 'mean'\n  File \"{path}\", line 16, in step\n    raise KeyError('mean')"
+    assert result.status == 1
+    assert result.err.endswith(f"error: {message}\n")
+    assert json.loads(Path("run/status.json").read_text())["reason"] == f"PluginFault: {message}"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dataset_that_fails_while_it_is_read_is_named(site: Path, workers: int) -> None:
+    Path("squares.py").write_text(SQUARES.replace("from PIL import Image", "from PIL import Imago as Image"))
+    data = "data: {type: squares, image_size: 16, num_samples: null, train_split: 1.0}\n"
+    sections = "\n".join(line for line in CONFIG.splitlines() if not line.startswith("data:"))
+    config = written(data + sections + "\nplugins: [./squares.py]\n")
+    run = [sys.executable, "-m", "dit_run", config, f"training.num_workers={workers}"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    path = Path("squares.py").absolute()
+    assert f"error: plugin {path} failed: ImportError: cannot import name 'Imago' from 'PIL'" in done.stderr
+    assert f'  File "{path}", line 18, in __call__\n' in done.stderr
+    assert "Traceback" not in done.stderr

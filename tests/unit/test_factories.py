@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dit_run.components import Component, Kind
-from dit_run.factories import PluginFault, make, resolve
+from dit_run.factories import PluginFault, call, make, resolve
 from dit_run.problems import InputError
 
 
@@ -50,21 +50,21 @@ def test_a_factory_gets_its_options_and_the_keywords_that_it_names() -> None:
     def build(options: Lion, *, learning_rate: float) -> tuple[float, float]:
         return options.decay, learning_rate
 
-    assert make(component(build), Lion(decay=0.5), learning_rate=0.1, device="cpu") == (0.5, 0.1)
+    assert call(component(build), Lion(decay=0.5), learning_rate=0.1, device="cpu") == (0.5, 0.1)
 
 
 def test_keywords_that_nobody_names_are_not_passed_to_catch_alls() -> None:
     def build(options: Lion, **rest: Any) -> dict[str, Any]:
         return rest
 
-    assert make(component(build), Lion(), learning_rate=0.1) == {}
+    assert call(component(build), Lion(), learning_rate=0.1) == {}
 
 
 def test_a_default_stands_for_a_keyword_that_the_kind_does_not_have() -> None:
     def build(options: Lion, *, momentum: float = 0.9) -> float:
         return momentum
 
-    assert make(component(build), Lion()) == 0.9
+    assert call(component(build), Lion()) == 0.9
 
 
 def test_a_keyword_that_the_kind_does_not_have_is_the_plugins_fault() -> None:
@@ -98,3 +98,32 @@ def test_a_factory_that_fails_to_import_is_the_plugins_fault() -> None:
         "optimizer.lion could not be made: ModuleNotFoundError: No module named 'no_such_package' "
         "(a fault of the plugin; -v shows where)"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "made", "fault"),
+    [
+        (
+            Kind.OPTIMIZER,
+            None,
+            "None, which has no param_groups, step, zero_grad, state_dict, load_state_dict",
+        ),
+        (Kind.DATASET, iter(()), "tuple_iterator, which has no __len__, __getitem__"),
+        (Kind.LR_SCHEDULER, 0.5, "float, which has no __call__"),
+        (Kind.METRIC, max, "builtin_function_or_method, which has no prompts, count, score"),
+        (Kind.TRACKER, print, "builtin_function_or_method, which has no command, log, image, text, flush, close"),
+        (Kind.MODEL, len, "builtin_function_or_method, which has no patch_size, parameters, state_dict, to"),
+    ],
+)
+def test_something_else_than_the_kind_must_be_is_the_plugins_fault(kind: Kind, made: object, fault: str) -> None:
+    with pytest.raises(PluginFault) as caught:
+        make(Component(kind, "lion", Lion, lambda options: made), Lion())
+    assert str(caught.value) == (
+        f"the factory of {kind}.lion returned {fault}; dit_run.protocols says what it should return "
+        "(a fault of the plugin)"
+    )
+
+
+def test_a_callback_may_have_any_of_its_methods() -> None:
+    nothing = object()
+    assert make(Component(Kind.CALLBACK, "lion", Lion, lambda options: nothing), Lion()) is nothing

@@ -81,17 +81,19 @@ def test_an_entry_point_that_names_no_module(site: Path) -> None:
 def test_a_hook_of_another_name(site: Path) -> None:
     text = GOOD.replace("def dit_run_components", "def dit_run_component")
     message = fault(site, {"broken_plugin.py": text})
-    assert message.startswith(
-        "it implements a hook that is not dit_run_components(): unknown hook 'dit_run_component' in plugin <module"
+    assert message == (
+        "it implements dit_run_component(), which dit-run never calls; the one hook is dit_run_components()"
     )
 
 
 def test_a_hook_with_arguments(site: Path) -> None:
     text = GOOD.replace("def dit_run_components()", "def dit_run_components(config)")
     message = fault(site, {"broken_plugin.py": text})
-    assert "hook argument" not in message
-    assert message.startswith("it implements a hook that is not dit_run_components(): Plugin '")
-    assert "Argument(s) {'config'} are declared in the hookimpl but can not be found in the hookspec" in message
+    assert message == (
+        "dit_run_components() takes no arguments: Plugin 'broken_plugin' for hook 'dit_run_components' hookimpl "
+        "definition: dit_run_components(config) "
+        "Argument(s) {'config'} are declared in the hookimpl but can not be found in the hookspec"
+    )
 
 
 def test_no_hook(site: Path) -> None:
@@ -232,7 +234,36 @@ def test_broken_entry_points_are_a_plugin_that_did_not_load(site: Path) -> None:
     (broken,) = registry.failed
     assert str(broken) == "dit-run-broken (dit-run-broken 0.2.0)"
     assert broken.failure is not None
-    assert broken.failure.message.startswith("its entry_points.txt cannot be read: ")
+    assert broken.failure.message == ("its entry_points.txt has a line that is not 'name = package.module'")
+    assert registry.component(Kind.OPTIMIZER, "lion").type == "lion"
+
+
+def test_an_entry_point_that_names_nothing(site: Path) -> None:
+    assert fault(site, {}, "broken = broken plugin") == (
+        "its entry point 'broken = broken plugin' is not 'name = package.module'"
+    )
+
+
+@pytest.mark.parametrize("damaged", ["METADATA", "entry_points.txt"])
+def test_metadata_that_is_no_text_stops_nobody_else(site: Path, damaged: str) -> None:
+    distribution(site)
+    distribution(site, "dit-run-broken", entry_point="broken = broken_plugin", modules={})
+    path = site / "dit_run_broken-0.2.0.dist-info" / damaged
+    path.write_bytes(path.read_bytes() + b"\xff")
+    registry = discover()
+    (broken,) = registry.failed
+    assert broken.failure is not None
+    assert (str(broken), broken.failure.message) == {
+        "METADATA": (
+            "broken (unknown unknown)",
+            "its module cannot be imported: ModuleNotFoundError: No module named 'broken_plugin'",
+        ),
+        "entry_points.txt": (
+            "dit-run-broken (dit-run-broken 0.2.0)",
+            "its entry_points.txt cannot be read: 'utf-8' codec can't decode byte 0xff in position 33: "
+            "invalid start byte",
+        ),
+    }[damaged]
     assert registry.component(Kind.OPTIMIZER, "lion").type == "lion"
 
 

@@ -60,17 +60,24 @@ def test_importing_it_writes_no_bytecode_beside_the_config(write: Write) -> None
 def test_a_stem_that_names_a_module_of_python_is_refused(write: Write) -> None:
     path, where = write("colorsys.py"), __import__("importlib").util.find_spec("colorsys").origin
     assert refused(path) == (
-        f"the plugin file {path} did not load: the plugin file {path} cannot be imported as 'colorsys': "
+        f"the plugin file {path} cannot be imported as 'colorsys': "
         f"that already means the module {where}; rename the file"
     )
 
 
 def test_a_stem_that_names_a_built_in_module_is_refused(write: Write) -> None:
-    assert "already means the module built into Python" in refused(write("sys.py"))
+    path = write("sys.py")
+    assert refused(path) == (
+        f"the plugin file {path} cannot be imported as 'sys': that already means the module built into Python; "
+        "rename the file"
+    )
 
 
 def test_a_stem_that_names_an_installed_package_is_refused(write: Write) -> None:
-    assert "already means the module" in refused(write("torch.py"))
+    path, where = write("torch.py"), __import__("importlib").util.find_spec("torch").origin
+    assert refused(path) == (
+        f"the plugin file {path} cannot be imported as 'torch': that already means the module {where}; rename the file"
+    )
 
 
 def test_a_stem_that_is_no_name_is_refused(write: Write) -> None:
@@ -92,6 +99,29 @@ def test_a_file_that_lies_on_the_path_itself_is_no_other_module(
     path = write("my_lion.py")
     monkeypatch.syspath_prepend(tmp_path)
     assert Registry().with_file(path).component(Kind.OPTIMIZER, "lion").type == "lion"
+
+
+def test_a_file_in_the_working_directory_is_no_other_module(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under ``python -m`` that folder is on the path, and the copy in a run folder has a namesake there."""
+    write("my_lion.py")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    copy = write("my_lion.py", folder="run")
+    assert Registry().with_file(copy).component(Kind.OPTIMIZER, "lion").type == "lion"
+
+
+def test_a_file_on_the_path_that_hides_a_module_is_refused(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = __import__("importlib").util.find_spec("colorsys").origin
+    path = write("colorsys.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert refused(path) == (
+        f"the plugin file {path} cannot be imported as 'colorsys': that already means the module {where}; "
+        "rename the file"
+    )
 
 
 def test_a_folder_of_the_same_name_on_the_path_is_no_module(
@@ -121,7 +151,8 @@ def test_the_error_of_a_failing_file_carries_its_traceback(write: Write) -> None
 def test_a_file_that_imports_its_neighbour_hears_that_it_must_be_a_package(write: Write) -> None:
     write("helpers_of_mine.py", "")
     path = write("my_lion.py", "import helpers_of_mine")
-    assert refused(path).endswith(
+    assert refused(path) == (
+        f"the plugin file {path} did not load: its module cannot be imported: ModuleNotFoundError: "
         "No module named 'helpers_of_mine' (helpers_of_mine.py lies beside it, "
         "but a plugin of several files must be a package)"
     )

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dit_run.blame import answer_plugin_fault
 from dit_run.cache.files import FileDigests, file_state
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
@@ -122,7 +123,8 @@ def _begin(first: object, source: _Source) -> None:
 
 def _work(work: Callable[[_Source, In], Out], item: In) -> Out:
     assert _source is not None
-    return work(_source, item)
+    with answer_plugin_fault():
+        return work(_source, item)
 
 
 def _read(source: _Source, index: int) -> Pixels | InputError:

@@ -46,15 +46,23 @@ def entry() -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 130/143 stopped."""
+    verbose = not {"-v", "--verbose"}.isdisjoint(arguments)
     try:
         return _run(arguments)
     except DitRunError as error:
-        return _report(error, verbose=not {"-v", "--verbose"}.isdisjoint(arguments))
+        return _report(error, verbose=verbose)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        from dit_run.blame import plugin_fault
+
+        fault = plugin_fault(error)
+        if fault is None:
+            raise
+        return _report(fault, verbose=verbose)
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -105,7 +113,7 @@ def _report(error: DitRunError, *, verbose: bool) -> int:
     if verbose:
         import traceback
 
-        traceback.print_exc()
+        traceback.print_exception(error)
     elif isinstance(error, ConfigError):
         from dit_run.cli.render import print_problems
 

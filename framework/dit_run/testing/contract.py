@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dit_run.components import Component, Kind
-from dit_run.factories import PluginFault, make
+from dit_run.factories import PluginFault, call
 from dit_run.options import build, options_of, schema_of
 from dit_run.plugin_files import PluginFiles
 from dit_run.problems import InputError
@@ -60,7 +60,7 @@ class Subject:
     def make(self, **runtime: Any) -> Any:
         """What the factory makes. Its own InputError is raised as it is."""
         try:
-            return make(self.component, self.options, **runtime)
+            return call(self.component, self.options, **runtime)
         except PluginFault as error:
             raise ContractError(str(error)) from error
 
@@ -122,11 +122,16 @@ def options_from(component: Component, values: Mapping[str, Any]) -> Any:
     }
     errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(given), key=lambda error: str(error.path))
     if errors:
-        raise InputError(f"options of {component.name}: {'; '.join(_text(error) for error in errors)}")
+        raise InputError(f"options of {component.name}: {'; '.join(_text(error, component) for error in errors)}")
     return build(component.options, given)
 
 
-def _text(error: Any) -> str:
+def _text(error: Any, component: Component) -> str:
+    if error.validator == "required":
+        missing = next(
+            name for name in error.validator_value if name not in error.instance and repr(name) in error.message
+        )
+        return f"{missing!r} must be given, as in check_{component.kind}(..., {missing}=...)"
     return f"{'.'.join(map(str, error.path))}: {error.message}" if error.path else str(error.message)
 
 

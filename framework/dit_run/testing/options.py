@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dit_run.options import options_of, plain
-from dit_run.problems import ConfigError
+from dit_run.problems import ConfigError, InputError
 from dit_run.registry import Origin, Plugin, Registry, discover
 from dit_run.testing.contract import ContractError, Subject, check_all, neutral
 from dit_run.testing.contracts import CONTRACTS
@@ -35,16 +35,22 @@ def run_rules(subject: Subject) -> None:
 
 
 def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
-    """Every option is read by the factory, what it makes, or a rule."""
+    """Every option is read by the factory, what it makes, or a rule.
+
+    Raises ContractError; where it broke another promise before all were read, what it broke that with.
+    """
     component = subject.component
     excused = {name.removeprefix(f"{component.name}.") for name in conditional}
+    failures: list[Exception] = []
     with recorded(component.options) as seen:
         for variant in _variants(subject):
             unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
             if not unread:
                 return
-            _use(variant)
+            failures += _use(variant)
     unread = [o.name for o in options_of(component.options) if o.name not in seen | excused]
+    if unread and failures:
+        raise failures[0]  # before that option could be read
     if unread:
         raise ContractError(
             f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
@@ -62,9 +68,15 @@ def _variants(subject: Subject) -> Iterator[Subject]:
                 yield replace(subject, options=replace(subject.options, **{option.name: choice}))
 
 
-def _use(subject: Subject) -> None:
-    """Make it and do with it what its contract does, whether it keeps it or not."""
+def _use(subject: Subject) -> list[Exception]:
+    """Make it and do with it what its contract does; returns what ended that early."""
     with contextlib.suppress(ContractError):
         run_rules(subject)
-    with neutral(), contextlib.suppress(Exception):
-        check_all(subject, CONTRACTS[subject.component.kind])
+    with neutral():
+        try:
+            check_all(subject, CONTRACTS[subject.component.kind])
+        except (ContractError, InputError) as error:
+            return [error]
+        except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
+            return [ContractError(f"{subject.component.name}: {type(error).__name__}: {error}")]
+    return []

@@ -61,13 +61,26 @@ def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, 
     try:
         subject = Subject.of(component.kind, component, values)
         subject = replace(subject, files=Registry((plugin,)).files)
-        for check in CONTRACTS[component.kind]:
-            yield _finding(component.name, partial(_one, check), subject, check.__doc__)
-        yield _finding(component.name, reads_every_option, subject)
+        yield from _contract(subject)
     except InputError as error:
         checked = name if name.endswith(".py") else component.name
         help_ = f"say with what to check it: dit-run plugins check {checked} option=value"
         yield Finding("not run", component.name, f"{error}; {help_}")
+
+
+def _contract(subject: Subject) -> Iterator[Finding]:
+    """The promises of its kind, one that it breaks in the same words as another left out; then its options."""
+    name, broken = subject.component.name, set[str]()
+    for check in CONTRACTS[subject.component.kind]:
+        finding = _finding(name, partial(_one, check), subject, check.__doc__)
+        if finding.text not in broken:
+            yield finding
+        if finding.state == "FAIL":
+            broken.add(finding.text)
+    if broken:
+        yield Finding("not run", name, "whether every option is read; that is told when the rest is mended")
+    else:
+        yield _finding(name, reads_every_option, subject)
 
 
 def _one(check: Check, subject: Subject) -> None:

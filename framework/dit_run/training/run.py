@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.blame import answer_plugin_fault
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import clean
@@ -88,7 +89,7 @@ def train(
     processes = join(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
-        with answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
+        with answer_plugin_fault(), answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
             run = _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile)
             try:
                 return run.go(allow_changed_plugins=allow_changed_plugins)
@@ -289,6 +290,8 @@ class _Run:
         feed = Feed(self.config, self.registry, self.processes, self.reporter, data, encoders)
         try:
             with (
+                answer_plugin_fault(),
+                answer_disk_failure(self.folder.path),
                 answer_out_of_memory(training.batch_size, layout.accumulation),
                 answer_lost_process(self.processes),
                 contextlib.closing(feed.batches(loop)) as loaded,

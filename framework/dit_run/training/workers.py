@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from dit_run.blame import answer_plugin_fault
 from dit_run.problems import DitRunError
 from dit_run.processes import TIMEOUT_SECONDS
 from dit_run.signals import ignore_signals
@@ -40,7 +41,8 @@ class Attempting:
 
     def __getitems__(self, positions: list[int]) -> Any:
         try:
-            return self._batches.__getitems__(positions)
+            with answer_plugin_fault():
+                return self._batches.__getitems__(positions)
         except DitRunError as error:
             return error
 

@@ -1,0 +1,67 @@
+"""Blame: an exception that came out of a plugin's code is told with the plugin's name and the place in its code."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from types import FrameType, TracebackType
+
+from dit_run.factories import PluginFault
+from dit_run.installed import installed_plugins
+from dit_run.plugin_files import plugin_file
+from dit_run.problems import DitRunError
+
+__all__ = ["answer_plugin_fault", "plugin_fault"]
+
+_CORE = ("dit_run", "dit_run_plugins")
+
+
+@contextlib.contextmanager
+def answer_plugin_fault() -> Iterator[None]:
+    """Turns what a plugin that is not built in let through into PluginFault, in whatever process it ran."""
+    try:
+        yield
+    except DitRunError:
+        raise
+    except Exception as error:
+        fault = plugin_fault(error)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+def plugin_fault(error: BaseException) -> PluginFault | None:
+    """The error with its plugin's name and the traceback from there on; None where no plugin's code was running."""
+    installed = _installed()
+    for at in _places(error.__traceback__):
+        owner = _owner(at.tb_frame, installed)
+        if owner is not None:
+            said = "".join(traceback.format_exception_only(error)).strip()
+            fault = PluginFault(f"plugin {owner} failed: {said}\n{''.join(traceback.format_tb(at)).rstrip()}")
+            fault.__cause__ = error
+            return fault
+    return None
+
+
+def _places(at: TracebackType | None) -> Iterator[TracebackType]:
+    while at is not None:
+        yield at
+        at = at.tb_next
+
+
+def _owner(frame: FrameType, installed: Mapping[str, str]) -> str | None:
+    module = str(frame.f_globals.get("__name__", ""))
+    file = plugin_file(sys.modules.get(module))
+    return str(file.path) if file is not None else installed.get(module.partition(".")[0])
+
+
+def _installed() -> dict[str, str]:
+    """The packages that installed plugins lie in, with the plugins' names."""
+    found = {}
+    for plugin in installed_plugins():
+        package = plugin.source.partition(":")[0].partition(".")[0]
+        if package not in _CORE:
+            found[package] = f"{plugin.name} ({plugin.distribution} {plugin.version})"
+    return found

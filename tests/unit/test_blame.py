@@ -1,0 +1,91 @@
+"""Blame: whose code an exception came out of."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from distributions import distribution
+
+from dit_run.blame import answer_plugin_fault
+from dit_run.factories import PluginFault
+from dit_run.plugin_files import PluginFile
+from dit_run.problems import InputError
+
+STEP = "def step(numbers):\n    return numbers['momentum']\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path; modules that are imported from it are forgotten again."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def blamed(work: Callable[[], object]) -> PluginFault:
+    with pytest.raises(PluginFault) as caught, answer_plugin_fault():
+        work()
+    return caught.value
+
+
+def test_a_plugin_file_is_named_with_the_place(site: Path) -> None:
+    (site / "files").mkdir()
+    path = site / "files" / "my_lion.py"
+    path.write_text(STEP)
+    step = PluginFile.read(path).load().step
+    error = blamed(lambda: step({}))
+    assert str(error) == (
+        f"plugin {path} failed: KeyError: 'momentum'\n"
+        f'  File "{path}", line 2, in step\n'
+        "    return numbers['momentum']\n"
+        "           ~~~~~~~^^^^^^^^^^^^"
+    )
+    assert isinstance(error.__cause__, KeyError)
+
+
+def test_a_package_is_named_whichever_of_its_modules_failed(site: Path) -> None:
+    modules = {"dit_run_lion/__init__.py": "", "dit_run_lion/plugin.py": "", "dit_run_lion/lion.py": STEP}
+    distribution(site, entry_point="lion = dit_run_lion.plugin", modules=modules)
+    from dit_run_lion.lion import step  # type: ignore[import-not-found]
+
+    first, place, *_ = str(blamed(lambda: step({}))).splitlines()
+    assert first == "plugin lion (dit-run-lion 0.2.0) failed: KeyError: 'momentum'"
+    assert place == f'  File "{site / "dit_run_lion" / "lion.py"}", line 2, in step'
+
+
+def test_what_it_called_is_shown_below_it(site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "def step(work):\n    return work()\n"})
+    from dit_run_lion import step  # type: ignore[import-not-found]
+
+    lines = str(blamed(lambda: step(lambda: 1 / 0))).splitlines()
+    assert lines[0] == "plugin lion (dit-run-lion 0.2.0) failed: ZeroDivisionError: division by zero"
+    assert [line.split(", in ")[1] for line in lines if ", in " in line] == ["step", "<lambda>"]
+
+
+def test_the_fault_travels_to_another_process(site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": STEP})
+    from dit_run_lion import step
+
+    error = blamed(lambda: step({}))
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_what_the_user_can_mend_stays_as_it_is(site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": "def step(error):\n    raise error\n"})
+    from dit_run_lion import step
+
+    with pytest.raises(InputError, match=r"^there is no folder \./data$"), answer_plugin_fault():
+        step(InputError("there is no folder ./data"))
+
+
+def test_what_no_plugin_did_stays_as_it_is(site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": STEP})
+    with pytest.raises(ZeroDivisionError), answer_plugin_fault():
+        _ = 1 / 0
