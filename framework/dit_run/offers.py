@@ -26,6 +26,8 @@ class Failure:
 
     message: str
     traceback: str = ""
+    places: tuple[tuple[str, int, str], ...] = ()
+    """File, line and code of each call that it came through, the innermost last."""
 
 
 class _Refused(Exception):
@@ -39,7 +41,10 @@ def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Fail
     except _Refused as error:
         import traceback
 
-        return (), Failure(str(error), "".join(traceback.format_exception(error.__cause__ or error)))
+        cause = error.__cause__ or error
+        frames = traceback.extract_tb(cause.__traceback__)
+        places = tuple((frame.filename, frame.lineno or 0, frame.line or "") for frame in frames)
+        return (), Failure(str(error), "".join(traceback.format_exception(cause)), places)
 
 
 def _imported(load: Callable[[], object]) -> object:

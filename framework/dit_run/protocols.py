@@ -1,12 +1,14 @@
 """What each kind of component is made from and must be: the manual for plugin authors.
 
 A component's factory is called as ``build(options, **runtime)``. ``options`` is its own options object; of the runtime
-keywords listed for its kind it receives those that its signature names, so a new keyword breaks nobody. A factory may
-raise :class:`dit_run.problems.InputError` for something the user can mend; anything else is reported as the
-plugin's fault.
+keywords listed for its kind it receives those that its signature names, so a new keyword breaks nobody. A factory, and
+what it makes, may raise :class:`dit_run.problems.InputError` for something the user can mend: its text is shown alone.
+Anything else ends the run as the plugin's fault, with the plugin's name and the traceback from its code on.
 
 Shapes: n samples, c latent channels, h and w latent rows and columns, H and W pixels, l text tokens, d text width.
-Everything random is handed in: a component draws from no generator of its own, except dropout.
+Tensors are on the run's device and float is float32, but where a model or encoder works under autocast
+(``training.mixed_precision``) and returns what comes of it. Everything random is handed in: a component draws from no
+generator of its own, except a model's initial weights and dropout, for which the core seeds torch's.
 """
 
 from __future__ import annotations
@@ -60,16 +62,18 @@ class Sample:
     captions: tuple[str, ...]
     """At least one; each visit shows one of them."""
     image: Path | Callable[[], Image.Image]
-    """A file, or a picklable function that draws the picture. The core decodes, orients, composites alpha, crops,
-    resizes and normalises; it never reads a file twice in one visit."""
+    """A file, or a picklable function that draws the picture, of any size and mode. The core decodes, orients,
+    composites alpha, crops, resizes and normalises; it never reads a file twice in one visit. A function may raise
+    InputError for a picture that is broken: ``data.on_bad_sample`` says what follows."""
 
 
 class Dataset(Protocol):
     """``build(options, *, image_size: int) -> Dataset``: a sequence of samples.
 
-    ``image_size`` is the square side in pixels. Picklable (it travels to spawned loading processes), and the same
-    samples in the same order at each build. Raises InputError for a path that is missing or an index that is broken,
-    naming the file.
+    ``image_size`` is the square side in pixels that the run trains on. Picklable (it travels to spawned loading
+    processes), and the same samples in the same order at each build. All items are asked for when a run begins, because
+    keys decide the split, so an item costs little. The factory raises InputError for a path that is missing or an index
+    that is broken, naming the file.
     """
 
     def __len__(self) -> int: ...
@@ -88,7 +92,7 @@ class Tokens(NamedTuple):
     mask: Tensor
     """bool [n, l], True for real tokens."""
     truncated: int
-    """How many of the captions were longer than the encoder takes and were cut."""
+    """How many of the n captions were longer than the encoder takes and were cut."""
 
 
 class TextStates(NamedTuple):
@@ -123,16 +127,19 @@ class TextEncoder(Protocol):
     """The most tokens a caption has, markers included."""
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
-        """Pure, without parameters: works in any process. Pads to the longest of the batch or to max_length."""
+        """Pure, without parameters: works in any process, on the CPU. Pads to the longest of the batch or to
+        max_length; any number of captions from 1, the empty one among them."""
         ...
 
     def __call__(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states [n, l, d] and pooled vectors [n, pooled_width]. A caption's states do not depend on its
-        neighbours nor on the amount of padding."""
+        """Token states, float [n, l, d], and pooled vectors, float [n, pooled_width]. A caption's states do not depend
+        on its neighbours nor on the amount of padding: the core pads further, with id 0 and mask False, up to
+        max_length. Frozen ones are called without gradients."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest of all that decides a frozen encoder's output: weights, tokenizer, settings."""
+        """Hex digest, 16 digits or more, of all that decides a frozen encoder's output: weights, tokenizer, settings.
+        Kept states are found by it; a trainable one is never asked."""
         ...
 
 
@@ -156,15 +163,16 @@ class VAE(Protocol):
     """Whether latents are worth keeping: False where encoding costs nothing."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and standard deviation of the latents; None for an encoder without a posterior."""
+        """Mean and standard deviation of the latents; None for an encoder without a posterior. Called without
+        gradients, on squares of ``data.image_size``; each image's answer is its own."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [n, 3, H, W], clamped to [-1, 1]."""
+        """Images, float [n, 3, H, W], clamped to [-1, 1]; of any height and width that are multiples of ``factor``."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest of all that decides the output of ``encode``."""
+        """Hex digest, 16 digits or more, of all that decides what ``encode`` gives; asked only where ``cacheable``."""
         ...
 
 
@@ -175,40 +183,50 @@ class Model(Protocol):
     """``build(options, *, latent_channels, text_width, pooled_width) -> Model``: the torch module that is trained.
 
     ``latent_channels`` is the VAE's, ``text_width`` and ``pooled_width`` the text encoder's. Its parameters are made
-    on the CPU in float32; the core seeds torch's generator before the call and moves the module afterwards.
+    on the CPU in float32; the core seeds torch's generator before the call and moves the module afterwards. Repeated
+    blocks belong into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its members one by one, and
+    optimizers know the linear weights inside as ``matrix``.
     """
 
     patch_size: int
     """Latent rows and columns must be multiples of it."""
 
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at ``timesteps``, float [n] in [0, 1000]."""
+        """The prediction, float [n, c, h, w], for noisy latents, float [n, c, h, w], at ``timesteps``, float [n] in
+        [0, 1000]. Any h and w that are multiples of ``patch_size``, any number of tokens; each sample's prediction is
+        its own."""
         ...
 
 
 # ---------------------------------------------------------------------------------------------------------- scheduler
 
 Predict = Callable[["Tensor", "Tensor"], "Tensor"]
-"""``predict(noisy latents [n, c, h, w], timesteps float [n]) -> model output``, guidance already applied."""
+"""``predict(noisy latents [n, c, h, w], timesteps float [n]) -> model output``, guidance already applied.
+
+All timesteps of one call must be the same. The output has the shape and dtype of the noisy latents."""
 
 StepNoise = Callable[[int], "Tensor"]
-"""``step_noise(i)``: standard normal noise [n, c, h, w] of sampling step i; every picture has its own."""
+"""``step_noise(i)``: standard normal noise [n, c, h, w] of sampling step i, counted from 0; every picture has its own,
+and the same i gives the same noise."""
 
 
 class Scheduler(Protocol):
     """``build(options, *, latent_shape: tuple[int, int, int]) -> Scheduler``: objective and samplers of one process.
 
-    ``latent_shape`` is (c, h, w) in training. All methods are pure functions of their arguments; tensors of
-    coefficients follow the device of the arguments. Timesteps are float [n] in the scale that the model sees,
-    [0, 1000]. The training loss of a sample is ``weight(t) * mean((model(x_t, t) - target)²)``.
+    ``latent_shape`` is (c, h, w) in training; pictures may be drawn in other sizes. All methods are pure functions of
+    their arguments; tensors of coefficients follow device and dtype of the arguments. Timesteps are float [n] in the
+    scale that the model sees, [0, 1000]; latents, noise, x_t, targets and model outputs are [n, c, h, w]. The training
+    loss of a sample is ``weight(t) * mean((model(x_t, t) - target)²)``.
     """
 
     prediction_type: str
+    """What the model returns, for reports: ``epsilon``, ``velocity`` and the like."""
     samplers: tuple[str, ...]
     """Names of the samplers that fit this process and prediction, the default first."""
 
     def timesteps(self, uniform: Tensor) -> Tensor:
-        """Training timesteps for uniform draws in [0, 1): a monotone map, so stratified draws stay stratified."""
+        """Training timesteps, float [n], for uniform draws, float [n] in [0, 1): a monotone map, so stratified draws
+        stay stratified."""
         ...
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -220,7 +238,7 @@ class Scheduler(Protocol):
         ...
 
     def weight(self, timesteps: Tensor) -> Tensor:
-        """Loss weights, float [n]."""
+        """Loss weights, float [n], none below 0."""
         ...
 
     def to_x0(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
@@ -228,8 +246,9 @@ class Scheduler(Protocol):
         ...
 
     def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
-        """Latents from standard normal ``noise`` in ``steps`` steps. Scales the noise itself where its process starts
-        elsewhere than N(0, 1); clips nothing. Deterministic samplers never call ``step_noise``."""
+        """Latents [n, c, h, w] from standard normal ``noise`` of that shape in ``steps`` steps, 1 or more; ``sampler``
+        is one of ``samplers``. Scales the noise itself where its process starts elsewhere than N(0, 1); clips nothing.
+        Deterministic samplers never call ``step_noise``. Called without gradients."""
         ...
 
 
@@ -238,17 +257,23 @@ class Scheduler(Protocol):
 NamedParameters = Sequence[tuple[str, "torch.nn.Parameter"]]
 
 ParameterRole = str
-"""``matrix`` (2-D weight inside a repeated block), ``edge`` (weight of a layer outside the blocks: input, output,
-conditioning), ``embedding``, ``norm``, ``bias`` or ``other``."""
+"""``matrix`` (weight of a linear layer inside a member of a ``ModuleList`` or ``Sequential``, as repeated blocks are),
+``edge`` (weight of any other linear layer or convolution: input, output, conditioning), ``embedding``, ``norm``,
+``bias`` or ``other``."""
 
 
 class OptimizerFactory(Protocol):
     """``build(options, *, named_parameters, roles, learning_rate, device) -> torch.optim.Optimizer``.
 
-    ``named_parameters`` is a list of (name, parameter) of everything that trains, ``roles`` maps each name to its
-    :data:`ParameterRole` (weight decay belongs on ``matrix`` and ``edge`` only), ``learning_rate`` is the peak rate and
-    ``device`` a torch.device. Each param group may set its own ``lr``; the learning-rate scheduler multiplies it.
-    The state_dict must hold only tensors and plain values and continue bit for bit after a round trip.
+    ``named_parameters`` is a list of (name, parameter) of everything that trains, float32 on ``device``, a
+    torch.device; ``roles`` maps each name (and those of parameters that do not train) to its :data:`ParameterRole`
+    (weight decay belongs on ``matrix`` and ``edge`` only); ``learning_rate`` is the peak rate, a float above 0. Each
+    param group may set its own ``lr`` from it, the group's peak; before each step the core sets ``group["lr"]`` to that
+    times the learning-rate scheduler's factor, which is 0 where a warm-up begins.
+
+    ``step()`` is called without a closure, after clipping (``training.max_grad_norm``); a parameter that took no part
+    has ``grad`` None. A step whose loss or gradient is not finite is left out. The state_dict must hold only tensors
+    and plain values and continue bit for bit after a round trip.
     """
 
     def __call__(self, options: Any, **runtime: Any) -> torch.optim.Optimizer: ...
@@ -264,7 +289,7 @@ class LearningRateFactor(Protocol):
     """
 
     def __call__(self, step: int) -> float:
-        """The factor on the peak learning rate for update ``step``, counted from 0 to total_steps - 1."""
+        """The factor, 0 to 1, on the peak learning rate for update ``step``, counted from 0 to total_steps - 1."""
         ...
 
 
@@ -274,22 +299,26 @@ class LearningRateFactor(Protocol):
 class Tracker(Protocol):
     """``build(options, *, run_dir: Path, start_step: int) -> Tracker``: where numbers and pictures go.
 
-    A run that continues at ``start_step`` gets a new tracker; what an earlier one wrote for later steps must not
-    show. Only the first process of a run has trackers. ``command`` says how to watch, or is empty.
+    ``run_dir`` is the run folder, which exists. A run that continues after ``start_step`` optimizer steps (0 for a new
+    one) gets a new tracker; what an earlier one wrote for later steps must not show. Only the first process of a run
+    has trackers. A method that raises OSError, because a disk is full or a service out of reach, is called again later,
+    before the next one; the run goes on.
     """
 
     command: str
+    """How to watch, shown when the run begins; empty where there is nothing to say."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Named numbers of an optimizer step; other names may come at other steps, and values may be nan or inf."""
+        """Named numbers after ``step`` optimizer steps, such as ``loss`` and ``validation/loss``; other names may come
+        at other steps, and values may be nan or inf."""
         ...
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """A picture, RGB: the grid of a preview."""
+        """A picture, RGB: the grid of a preview, named ``samples``."""
         ...
 
     def text(self, step: int, name: str, text: str) -> None:
-        """A text: the resolved config, as YAML."""
+        """A text: the resolved config, as YAML, named ``config``, at step 0 of a new run."""
         ...
 
     def flush(self) -> None:
@@ -305,22 +334,26 @@ class Tracker(Protocol):
 
 
 class Metric(Protocol):
-    """``build(options, *, config: Config, references) -> Metric``: scores pictures made from prompts.
+    """``build(options, *, config: Config, references) -> Metric``: scores pictures made from prompts, at a
+    run's end, every ``validation.metrics_every_n_steps``, and in ``dit-run eval``.
 
-    ``references(count) -> list[(PIL image, caption)]`` gives held-out samples, for metrics that compare with them.
+    ``config`` is the whole checked config. ``references(count) -> list[(PIL image, caption)]`` gives at most ``count``
+    held-out samples, or training samples where none are held out: RGB, ``data.image_size`` square, for metrics that
+    compare with them. The factory raises InputError for a config that lacks what the metric needs.
     """
 
     def prompts(self, count: int) -> Sequence[str] | None:
-        """The prompts it wants, or None for captions of held-out samples."""
+        """``count`` prompts that it wants, or None for captions of held-out samples, of which there may be fewer."""
         ...
 
     @property
     def count(self) -> int:
-        """How many pictures it scores."""
+        """How many pictures it scores: what ``prompts`` is called with."""
         ...
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """Named scores; the metric's type is put before each name."""
+        """Named finite scores of ``images``, RGB, ``data.image_size`` square, one of each prompt; the metric's type is
+        put before each name: ``shapes/wholly_right``."""
         ...
 
 
@@ -343,14 +376,15 @@ class Progress:
 
 class Callback(Protocol):
     """``build(options, *, run_dir: Path) -> Callback``: an object with any of these methods; it watches, and steers
-    nothing. Called in the first process of a run only. An exception ends the run with the callback's name."""
+    nothing. ``run_dir`` is the run folder, which exists. Called in the first process of a run only. An exception ends
+    the run with the plugin's name."""
 
     def on_train_start(self, progress: Progress) -> None:
         """Before the first step, or the first one after a continuation; ``step`` is what was done before."""
         ...
 
     def on_step_end(self, progress: Progress) -> None:
-        """After each optimizer step; ``values`` where something was logged."""
+        """After each optimizer step, before it is saved; ``values`` where something was logged."""
         ...
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
@@ -358,7 +392,7 @@ class Callback(Protocol):
         ...
 
     def on_sample(self, progress: Progress) -> None:
-        """A grid of pictures is at ``path``."""
+        """A grid of pictures is at ``path``, before ``on_step_end`` of its step."""
         ...
 
     def on_train_end(self, progress: Progress) -> None:

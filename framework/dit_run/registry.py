@@ -237,10 +237,17 @@ def _load_file(path: Path) -> Plugin:
     file.refuse_taken_name()
     components, failure = load_offers(file.load)
     if failure:
-        error = InputError(f"the plugin file {file.path} did not load: {failure.message}{_hint(file, failure)}")
+        hints = f"{_where(file, failure)}{_hint(file, failure)}"
+        error = InputError(f"the plugin file {file.path} did not load: {failure.message}{hints}")
         error.add_note(failure.traceback)
         raise error
     return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
+
+
+def _where(file: PluginFile, failure: Failure) -> str:
+    """The line of the file that failed; a syntax error tells its own."""
+    lines = [f" (line {line}: {code})" for path, line, code in failure.places if path == str(file.path)]
+    return lines[-1] if lines else ""
 
 
 def _hint(file: PluginFile, failure: Failure) -> str:

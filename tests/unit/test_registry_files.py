@@ -136,9 +136,26 @@ def test_a_failing_file_is_an_error_that_names_it(write: Write) -> None:
     path = write("my_lion.py", "import no_such_thing")
     assert refused(path) == (
         f"the plugin file {path} did not load: its module cannot be imported: "
-        "ModuleNotFoundError: No module named 'no_such_thing'"
+        "ModuleNotFoundError: No module named 'no_such_thing' (line 1: import no_such_thing)"
     )
     assert "my_lion" not in sys.modules
+
+
+def test_a_hook_that_fails_is_told_with_its_line(write: Write) -> None:
+    path = write("my_lion.py", GOOD.replace("Kind.OPTIMIZER", "'optimiser'"))
+    assert refused(path) == (
+        f"the plugin file {path} did not load: dit_run_components() raised TypeError: component 'lion': unknown kind "
+        "'optimiser'; the kinds are dataset, text_encoder, vae, model, scheduler, optimizer, lr_scheduler, tracker, "
+        "metric, callback (line 18: return [Component('optimiser', 'lion', Lion, build)])"
+    )
+
+
+def test_a_file_that_is_no_python_is_told_with_its_line(write: Write) -> None:
+    path = write("my_lion.py", "def build(options:\n")
+    assert refused(path) == (
+        f"the plugin file {path} did not load: its module cannot be imported: SyntaxError: '(' was never closed "
+        "(my_lion.py, line 1)"
+    )
 
 
 def test_the_error_of_a_failing_file_carries_its_traceback(write: Write) -> None:
@@ -153,7 +170,7 @@ def test_a_file_that_imports_its_neighbour_hears_that_it_must_be_a_package(write
     path = write("my_lion.py", "import helpers_of_mine")
     assert refused(path) == (
         f"the plugin file {path} did not load: its module cannot be imported: ModuleNotFoundError: "
-        "No module named 'helpers_of_mine' (helpers_of_mine.py lies beside it, "
+        "No module named 'helpers_of_mine' (line 1: import helpers_of_mine) (helpers_of_mine.py lies beside it, "
         "but a plugin of several files must be a package)"
     )
 

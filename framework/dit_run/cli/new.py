@@ -114,7 +114,7 @@ def _test(kind: Kind, name: str, plugin: str, *, in_file: bool) -> str:
         f'"""The {kind} {name} keeps its contract, and trains."""',
         "",
         *(["from pathlib import Path", ""] if in_file else []),
-        f"from dit_run.testing import check_{kind}, check_plugin",
+        f"from dit_run.testing import {', '.join(sorted([f'check_{kind}', 'check_plugin']))}",
         "from dit_run.testing.fixtures import run_config",
         "",
         '__all__ = ["run_config"]',
@@ -179,7 +179,7 @@ def test_plugin():
 
 
 def test_contract():
-    check_{kind}(PLUGIN)
+    check_{kind}(PLUGIN)  # values of options by keyword: check_{kind}(PLUGIN, width=8)
 
 
 def test_two_steps(run_config):
