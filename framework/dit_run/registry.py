@@ -90,7 +90,9 @@ class UnknownType(InputError, LookupError):
         self.kind, self.type, self.registered, self.failed, self.rivals = kind, type, registered, failed, rivals
         if rivals:
             named = " and ".join(str(plugin) for plugin in rivals)
-            text = f"{kind}.{type} is offered by {named}; leave one out with --no-plugin NAME"
+            files = any(plugin.origin is Origin.FILE for plugin in rivals)
+            advice = "take one out of the config's plugins" if files else "leave one out with --no-plugin NAME"
+            text = f"{kind}.{type} is offered by {named}; {advice}"
         else:
             text = f"there is no {kind} {type!r}; there are {', '.join(registered) or 'none'}"
             text += "".join(

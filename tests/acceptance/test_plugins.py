@@ -349,6 +349,42 @@ def test_sampling_from_a_run_with_plugin_files_has_to_be_allowed(command: Comman
     assert allowed.status == 0, allowed.words
 
 
+@pytest.fixture
+def stopped(command: Command, site: Path) -> str:
+    """A config whose run, with an optimizer in a file, was stopped after 3 of its 6 steps."""
+    Path("momentum.py").write_text(MOMENTUM)
+    stopper = Path(__file__).with_name("stopper.py")
+    files = f"plugins: [./momentum.py, {stopper}]\noptimizer: {{type: momentum}}\n"
+    config = written(CONFIG + files + "callbacks: [{type: stopper, after: 3}]\n")
+    assert command(config).status == 143
+    return config
+
+
+def test_a_file_that_changed_has_to_be_allowed(command: Command, stopped: str) -> None:
+    changed = MOMENTUM + "# other words\n"
+    Path("momentum.py").write_text(changed)
+    refused = command(stopped)
+    old, new = (hashlib.sha256(text.encode()).hexdigest()[:12] for text in (MOMENTUM, changed))
+    assert (refused.status, refused.err) == (
+        2,
+        "error: plugins changed since this run's checkpoint:\n"
+        f"  optimizer (optimizer.momentum): momentum ({old}) -> momentum ({new})\n"
+        "Restore them, continue all the same with --allow-changed-plugins, or start another run with --fresh DIR\n",
+    )
+    assert command(stopped, "--allow-changed-plugins").status == 0
+    assert Path("run/plugins/momentum.py").read_text() == MOMENTUM
+    assert Path(f"run/plugins/momentum_{new}.py").read_text() == changed
+
+
+def test_a_run_whose_file_is_gone_goes_on_with_its_copy(command: Command, stopped: str) -> None:
+    Path("momentum.py").unlink()
+    refused = command(stopped)
+    assert refused.status == 2
+    assert "the plugin file ./momentum.py cannot be read: No such file or directory" in refused.words
+    assert command("run/config.yaml").status == 0
+    assert [line["step"] for line in Run(Path("run")).metrics] == [1, 2, 3, 4, 5, 6]
+
+
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:
     Path("parts").mkdir()
     Path("parts/squares.py").write_text(SQUARES)

@@ -15,7 +15,7 @@ from distributions import GOOD
 from dit_run.components import Kind
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
-from dit_run.registry import Origin, Registry
+from dit_run.registry import Origin, Registry, UnknownType
 
 Write = Callable[..., Path]
 
@@ -179,6 +179,16 @@ def test_two_files_of_one_name_in_one_config_are_refused(write: Write) -> None:
     first, second = write("my_lion.py", folder="a"), write("my_lion.py", folder="b")
     assert refused(second, Registry().with_file(first)) == (
         f"the plugin files {first} and {second} have one name, and so would be one module; rename one"
+    )
+
+
+def test_two_files_that_offer_one_type_are_an_error_on_use(write: Write) -> None:
+    first, second = write("my_lion.py"), write("your_lion.py")
+    registry = Registry().with_file(first).with_file(second)
+    with pytest.raises(UnknownType) as caught:
+        registry.component(Kind.OPTIMIZER, "lion")
+    assert str(caught.value) == (
+        f"optimizer.lion is offered by {first} and {second}; take one out of the config's plugins"
     )
 
 

@@ -81,10 +81,15 @@ def _states(plugin: Plugin, registry: Registry) -> Iterator[str]:
         if plugin not in rivals:
             yield f"{component.name} is shadowed by {' and '.join(rival.name for rival in rivals)}"
         elif len(rivals) > 1:
-            others = " and ".join(str(rival) for rival in rivals if rival is not plugin)
+            others = " and ".join(_short(rival) for rival in rivals if rival is not plugin)
             yield f"{component.name} is offered by {others} too"
         elif shadowed := registry.shadowing(component.kind, component.type):
             yield f"{component.name} shadows that of {' and '.join(other.name for other in shadowed)}"
+
+
+def _short(plugin: Plugin) -> str:
+    """The plugin without a file's folder, which fills the column."""
+    return plugin.name if plugin.origin is Origin.FILE else str(plugin)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
