@@ -89,9 +89,9 @@ def call(component: Component, options: Any, **runtime: Any) -> Any:
     except DitRunError:
         raise
     except Exception as error:  # a plugin may raise anything, and is named
+        said = ": ".join(filter(None, (type(error).__name__, str(error))))
         raise PluginFault(
-            f"{component.name} could not be made: {type(error).__name__}: {error} "
-            "(a fault of the plugin; -v shows where)"
+            f"{component.name} could not be made: {said} (a fault of the plugin; -v shows where)"
         ) from error
 
 

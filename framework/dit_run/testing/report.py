@@ -93,7 +93,7 @@ def _finding(name: str, check: Callable[[Any], None], subject: Any, text: str | 
     try:
         check(subject)
     except ContractError as error:
-        return Finding("FAIL", name, str(error).removeprefix(f"{name}: "))
+        return Finding("FAIL", name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} "))
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin may raise anything)

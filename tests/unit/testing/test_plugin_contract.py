@@ -209,6 +209,20 @@ def test_a_conditional_option_is_named(tmp_path: Path, forget: None) -> None:
     check_plugin(path, conditional=["lr_scheduler.line.bend"])
 
 
+def test_what_ends_it_before_an_option_could_be_read(faults: Faults) -> None:
+    assert faults(("    power = ", "    total_steps.sort()\n    power = ")) == (
+        "lr_scheduler.line could not be made: AttributeError: 'int' object has no attribute 'sort' "
+        "(a fault of the plugin; -v shows where)"
+    )
+
+
+def test_options_of_what_lacks_its_data_are_not_judged(tmp_path: Path, forget: None) -> None:
+    path = tmp_path / "line_plugin.py"
+    missing = "    from dit_run.problems import InputError\n    raise InputError('there is no folder')\n"
+    path.write_text(GOOD.replace("    power = ", f"{missing}    power = "))
+    check_plugin(path)
+
+
 def test_faults_of_all_components_at_once(faults: Faults) -> None:
     pair = '[Component(Kind.LR_SCHEDULER, name, Line, build) for name in ("one", "two")]'
     said = faults(
