@@ -1,36 +1,37 @@
 """Random batches from the cache, beside the same records as Array2D of Hugging Face's `datasets`.
 
-Records are latents of 256 px pictures, mean and standard deviation of 4 x 32 x 32 each in 16 bits, in the page cache.
-Bars: a batch of 96 of 12,288 checked records in at most 1 ms and at least 10 times quicker than `datasets` (left out
-where it is not installed); latents and states of a COCO caption in at most 40 KB. Run alone:
-``python benchmarks/cache.py [--records 12288]``; about a minute.
+Records are latents of 256 px pictures, mean and standard deviation of 4 x 32 x 32 each in 16 bits, in the page cache,
+read as the loader reads them. A record is checked at its first read in a process; both that read and later ones are
+timed. Bars: a batch of 96 of 12,288 checked records in at most 1 ms and at least 10 times quicker than `datasets`
+(left out where it is not installed); latents and states of a COCO caption in at most 40 KB. Run it alone:
+``python benchmarks/cache.py``; a minute.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
 
 from dit_run.cache.build import forecast
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
+from dit_run.data.samples import Visit
 
 BATCH = 96
 SHAPE = (4, 32, 32)
 COCO_TOKENS = 13.5
 """Mean length of a COCO caption in CLIP's tokens, both markers included."""
-Read = Callable[[Sequence[int]], Any]
+FIRST, AGAIN, PEER = "dit-run, first read of each record", "dit-run, records read before", "datasets, Array2D"
 
 
 def records(count: int) -> torch.Tensor:
@@ -53,7 +54,7 @@ def ours(root: Path, values: torch.Tensor) -> Callable[[], LatentCache]:
     return opened
 
 
-def theirs(root: Path, values: torch.Tensor) -> Read:
+def theirs(root: Path, values: torch.Tensor) -> Any:
     """The records as a `datasets` table on disk, read as torch tensors."""
     import datasets
 
@@ -61,52 +62,60 @@ def theirs(root: Path, values: torch.Tensor) -> Read:
     rows = values.reshape(len(values), 2 * SHAPE[0], -1).numpy()
     table = datasets.Dataset.from_dict({"latents": list(rows)}, features=features)
     table.save_to_disk(str(root / "table"))
-    loaded = datasets.load_from_disk(str(root / "table")).with_format("torch")
-    return lambda indices: loaded[list(indices)]["latents"]
+    return datasets.load_from_disk(str(root / "table")).with_format("torch")
 
 
-def gather(cache: LatentCache, indices: Sequence[int]) -> Any:
+def gather(cache: LatentCache, visits: list[Visit]) -> Any:
     """A batch as the loader reads it."""
-    return cache.gather([cache.find(index) for index in indices])
+    return cache.gather([cache.find(visit) for visit in visits])
 
 
-def milliseconds(read: Read, indices: Sequence[int]) -> float:
-    began = time.perf_counter()
-    read(indices)
-    return (time.perf_counter() - began) * 1e3
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=12288)
-    parser.add_argument("--rounds", type=int, default=60)
-    arguments = parser.parse_args()
-    values, rng = records(arguments.records), np.random.default_rng(0)
+def measure(count: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of batches drawn at random."""
+    values, rng = records(count), np.random.default_rng(0)
+    visits = [Visit(index, str(index), "", Path(), False, 0.5) for index in range(count)]
     with tempfile.TemporaryDirectory() as folder:
         opened = ours(Path(folder), values)
         peer = theirs(Path(folder), values) if importlib.util.find_spec("datasets") else None
         warm = opened()
-        gather(warm, range(arguments.records))
-        times: dict[str, list[float]] = {"dit-run, first read (checks)": [], "dit-run, checked": [], "datasets": []}
-        for _ in range(arguments.rounds):
-            batch = rng.choice(arguments.records, BATCH, replace=False).tolist()
-            fresh = opened()
-            times["dit-run, first read (checks)"].append(milliseconds(lambda b, c=fresh: gather(c, b), batch))
-            times["dit-run, checked"].append(milliseconds(lambda b: gather(warm, b), batch))
-            if peer is not None:
-                times["datasets"].append(milliseconds(peer, batch))
-    print(f"{'batch of ' + str(BATCH) + ' of ' + str(arguments.records):<32}{'median ms':>10}{'best ms':>10}")
-    for name, measured in times.items():
-        if measured:
-            print(f"{name:<32}{statistics.median(measured):>10.3f}{min(measured):>10.3f}")
-    for name in list(times)[:2] if times["datasets"] else ():
-        ratio = statistics.median(times["datasets"]) / statistics.median(times[name])
-        print(f"datasets / {name}: {ratio:.1f}")
-    for width in (512, 768):
-        latents = forecast(pictures=1, captions=0, latent_values=4096, width=0, pooled_width=0, dtype=torch.bfloat16)
-        size = latents + (COCO_TOKENS + 1) * width * 2
-        print(f"record of a COCO caption at 256 px, {width} wide: {size / 1e3:.1f} KB")
+        gather(warm, visits)
+        # Opened, and drawn, outside the time that is taken.
+        fresh = iter([opened() for _ in range(rounds + 1)])
+        batches = [rng.choice(count, BATCH, replace=False).tolist() for _ in range(rounds + 1)]
+        calls: dict[str, Callable[[Iterator[Any]], object]] = {
+            FIRST: lambda batch: gather(next(fresh), next(batch)),
+            AGAIN: lambda batch: gather(warm, next(batch)),
+        }
+        shown = {name: iter([[visits[index] for index in batch] for batch in batches]) for name in calls}
+        if peer is not None:
+            calls[PEER], shown[PEER] = lambda batch: peer[next(batch)]["latents"], iter(batches)
+        return in_turn({name: partial(call, shown[name]) for name, call in calls.items()}, rounds)
+
+
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--records", type=int, default=12288)
+    options.add_argument("--rounds", type=int, default=60)
+    arguments = options.parse_args()
+    torch.set_num_threads(1)
+    taken = measure(arguments.records, arguments.rounds)
+    rows = [[name, f"{1e3 * median:.3f}", f"{1e3 * min(taken[name]):.3f}"] for name, median in medians(taken).items()]
+    batch = f"{BATCH} of {arguments.records:,} records"
+    bars = [Bar(f"{batch}: {name}", 1e3 * medians(taken)[name], 1.0, "ms", at_most=True) for name in (FIRST, AGAIN)]
+    if PEER in taken:
+        bars += [
+            Bar(f"{batch}: datasets takes, of {name}", ratio(taken[PEER], taken[name]), 10) for name in (FIRST, AGAIN)
+        ]
+    bars += [Bar(f"a COCO caption and its latents, states {width} wide", size(width), 40, "KB", at_most=True)
+             for width in (512, 768)]  # fmt: skip
+    return finish(Report("Reading the cache", [Table([batch, "ms, median", "ms, least"], rows)], bars), arguments)
+
+
+def size(width: int) -> float:
+    """KB of a sample in bfloat16: mean, deviation, a caption's tokens and its pooled vector."""
+    latents, states = int(np.prod(SHAPE)), {"width": width, "pooled_width": width, "tokens": COCO_TOKENS}
+    return forecast(pictures=1, captions=1, latent_values=latents, dtype=torch.bfloat16, **states) / 1e3
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -1,22 +1,29 @@
 """Indexing a million COCO captions: seconds, and the most memory; and what a batch costs as the data grows.
 
-Bars: under 60 s and 1 GiB; the cost of a batch does not depend on the number of samples. The captions file is made in a
-temporary folder with as many (empty) image files as it names. Run alone: ``python benchmarks/index.py [CAPTIONS]``;
-about 40 s, most of it spent making the files.
+Bars: under 60 s and 1 GiB; the order of a batch of ten million samples costs at most 1.5 times that of a thousand. The
+captions file is made in a temporary folder with as many (empty) image files as it names. Run it alone:
+``python benchmarks/index.py``; a minute, most of it spent making the files.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
+from typing import Any
+
+from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
 
 CAPTIONS_PER_IMAGE = 5
+SIZES = (10**3, 10**4, 10**5, 10**6, 10**7)
+BATCH = 96
 
 
 def make(root: Path, captions: int) -> None:
@@ -54,63 +61,84 @@ def make(root: Path, captions: int) -> None:
     (root / "annotations" / "captions_train2017.json").write_text(json.dumps(content))
 
 
-def measure(root: Path) -> None:
-    """Index, split and order; prints one row of the table. Runs in a process of its own, for its memory."""
+def measure(root: Path) -> dict[str, float]:
+    """Index, split and order. Runs in a process of its own, for its memory."""
     from dit_run.data.samples import choose
     from dit_run.settings import DatasetCommon
     from dit_run_plugins.datasets.coco import Coco, build
 
-    before = _peak_mib()
     start = time.perf_counter()
     dataset = build(Coco(dataset_path=str(root)))
     indexed = time.perf_counter()
     train, _ = choose(dataset, DatasetCommon(num_samples=None), seed=42)
+    train.visits(range(BATCH))
     chosen = time.perf_counter()
-    visits = train.visits(range(96))
-    captions = sum(len(dataset[index].captions) for index in range(len(dataset)))
-    print(f"| captions | {captions:,} of {len(dataset):,} images, {len(visits)} visited |")
-    print(f"| index | {indexed - start:.1f} s |")
-    print(f"| split and order | {chosen - indexed:.1f} s |")
-    print(f"| peak memory | {_peak_mib():.0f} MiB, {before:.0f} of them before |")
+    return {
+        "captions": sum(len(dataset[index].captions) for index in range(len(dataset))),
+        "images": len(dataset),
+        "index": indexed - start,
+        "order": chosen - indexed,
+        "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
 
 
-def show_order() -> None:
-    """Which samples and captions stand at a batch of positions, for growing data."""
+def order_of_batches() -> dict[int, list[float]]:
+    """Seconds for which samples and captions stand at a batch of positions, for growing data."""
+    return in_turn({size: _next_batch(size) for size in SIZES}, rounds=200)
+
+
+def _next_batch(size: int) -> Callable[[], object]:
     import numpy as np
 
     from dit_run.data.order import Order
 
-    print("\n| samples | µs for the order of a batch of 96 |\n|---|---|")
-    for size in (10**3, 10**4, 10**5, 10**6, 10**7):
-        order, times = Order(size, 42), []
-        for turn in range(200):
-            positions = np.arange(96) + turn * 7919 * 96
-            start = time.perf_counter()
-            epochs, indices = order.visits(positions)
-            order.captions(epochs, indices, 5)
-            times.append(time.perf_counter() - start)
-        print(f"| {size:,} | {statistics.median(times) * 1e6:.0f} |")
+    order, turns = Order(size, 42), count()
+
+    def batch() -> Any:
+        epochs, indices = order.visits(np.arange(BATCH) + next(turns) * 7919 * BATCH)
+        return order.captions(epochs, indices, CAPTIONS_PER_IMAGE)
+
+    return batch
 
 
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def report(found: dict[str, float], taken: dict[int, list[float]]) -> Report:
+    index = Table(
+        [f"{found['captions']:,} captions of {found['images']:,} images", "seconds", "GiB at most"],
+        [
+            ["index", f"{found['index']:.1f}", ""],
+            ["split, and the first batch", f"{found['order']:.1f}", f"{found['memory']:.2f}"],
+        ],
+    )
+    rows = [[f"{size:,}", f"{1e6 * seconds:.0f}"] for size, seconds in medians(taken).items()]
+    order = Table(["samples", f"µs for the order of a batch of {BATCH}"], rows)
+    growth = ratio(taken[SIZES[-1]], taken[SIZES[0]])
+    bars = [
+        Bar("indexing a million captions", found["index"] + found["order"], 60, "s", at_most=True),
+        Bar("its memory", found["memory"], 1, "GiB", at_most=True),
+        Bar(f"a batch of {SIZES[-1]:,} samples takes, of one of {SIZES[0]:,}", growth, 1.5, at_most=True),
+    ]
+    return Report("Indexing, and order", [index, order], bars)
 
 
-def main() -> None:
-    captions = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--captions", type=int, default=1_000_000)
+    options.add_argument("--make", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
+    arguments = options.parse_args()
+    if arguments.make:
+        make(arguments.make, arguments.captions)
+        return 0
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure)))
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         # Both in processes of their own: a child's peak memory begins with its parent's.
-        subprocess.run([sys.executable, __file__, "--make", folder, str(captions)], check=True)
-        print("| what | value |\n|---|---|", flush=True)
-        subprocess.run([sys.executable, __file__, "--measure", folder], check=True)
-    show_order()
+        own = [sys.executable, __file__, f"--captions={arguments.captions}"]
+        subprocess.run([*own, "--make", folder], check=True)
+        found = subprocess.run([*own, "--measure", folder], check=True, stdout=subprocess.PIPE).stdout
+    return finish(report(json.loads(found), order_of_batches()), arguments)
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["--make", folder, captions]:
-            make(Path(folder), int(captions))
-        case ["--measure", folder]:
-            measure(Path(folder))
-        case _:
-            main()
+    raise SystemExit(main())

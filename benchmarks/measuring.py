@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Name = TypeVar("Name")
 
 __all__ = ["Bar", "Report", "Table", "finish", "in_turn", "markdown", "medians", "parser", "ratio"]
 
@@ -74,14 +76,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def in_turn(
-    contestants: Mapping[str, Callable[[], object]],
+    contestants: Mapping[Name, Callable[[], object]],
     rounds: int,
     *,
     warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, list[float]]:
+) -> dict[Name, list[float]]:
     """Seconds of each contestant's calls, one of each in every round; ``warm_up`` rounds before are dropped."""
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    taken: dict[Name, list[float]] = {name: [] for name in contestants}
     for number in range(-warm_up, rounds):
         for name, call in contestants.items():
             began = clock()
@@ -91,7 +93,7 @@ def in_turn(
     return taken
 
 
-def medians(taken: Mapping[str, Sequence[float]]) -> dict[str, float]:
+def medians(taken: Mapping[Name, Sequence[float]]) -> dict[Name, float]:
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

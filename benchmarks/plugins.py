@@ -1,9 +1,7 @@
 """What installed plugins cost those who do not use them: `dit-run plugins` and `validate` with none and with 50.
 
-    python benchmarks/plugins.py
-
-Prints the least processor time of several runs in turn, and how often as much it is with the plugins as without. The
-listing may cost at most 1.5 times as much.
+Processor time of whole processes, in turn. Bar: the listing costs at most 1.5 times as much with them as without. Run
+it alone: ``python benchmarks/plugins.py``; a minute.
 """
 
 from __future__ import annotations
@@ -13,9 +11,13 @@ import resource
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-PLUGINS, ROUNDS, BOUND = 50, 15, 1.5
+from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
+
+PLUGINS = 50
+PATHS = os.environ.get("PYTHONPATH", "")
 
 PLUGIN = '''
 from dataclasses import dataclass
@@ -57,32 +59,41 @@ def install(folder: Path) -> None:
         (info / "entry_points.txt").write_text(f"[dit_run]\n{name} = {name}.plugin\n")
 
 
-def seconds(command: list[str], path: Path | None) -> float:
-    """Processor time of one process."""
-    environment = {**os.environ, "PYTHONPATH": str(path or "")}
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def run(command: list[str], path: Path | None) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(path or ""), PATHS]))}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def children() -> float:
+    """Processor time of all processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=15, help="runs of each, in turn")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        site, config = folder / "site", folder / "config.yaml"
+        site, config = Path(name) / "site", Path(name) / "config.yaml"
         site.mkdir()
         install(site)
         config.write_text("training: {batch_size: 8}\n")
-        run = [sys.executable, "-m", "dit_run"]
-        commands = {"plugins": [*run, "plugins"], "validate": [*run, "validate", str(config)]}
-        print(f"{'command':<10} {'built in':>10} {f'and {PLUGINS}':>10} {'ratio':>7}")
-        ratios = {}
-        for title, command in commands.items():
-            times = [(seconds(command, None), seconds(command, site)) for _ in range(ROUNDS + 1)][1:]
-            alone, all_ = (min(column) for column in zip(*times, strict=True))
-            ratios[title] = all_ / alone
-            print(f"{title:<10} {1000 * alone:>7.0f} ms {1000 * all_:>7.0f} ms {ratios[title]:>7.2f}")
-    return 0 if ratios["plugins"] <= BOUND else 1
+        own = [sys.executable, "-m", "dit_run"]
+        commands = {"plugins": [*own, "plugins"], "validate": [*own, "validate", str(config)]}
+        contestants = {
+            (title, path): partial(run, command, path) for title, command in commands.items() for path in (None, site)
+        }
+        taken = in_turn(contestants, arguments.rounds, clock=children)
+        times = medians(taken)
+        ratios = {title: ratio(taken[title, site], taken[title, None]) for title in commands}
+        rows = [
+            [title, f"{1e3 * times[title, None]:.0f} ms", f"{1e3 * times[title, site]:.0f} ms", f"{ratios[title]:.2f}"]
+            for title in commands
+        ]
+    table = Table(["command", "built-in plugins", f"and {PLUGINS} packages", "ratio"], rows)
+    bar = Bar(f"`dit-run plugins` takes with {PLUGINS} plugins", ratios["plugins"], 1.5, at_most=True)
+    return finish(Report("Installed plugins", [table], [bar]), arguments)
 
 
 if __name__ == "__main__":

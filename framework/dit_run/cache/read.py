@@ -44,31 +44,25 @@ class LatentCache:
     dtype: torch.dtype
     """What values are kept in."""
 
-    def __call__(self, visit: Visit) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Mean and standard deviation, float32 [c, h, w]. Raises InputError for a sample that cannot be read, and
-        DamagedRecord."""
-        mean, spread = self.gather([self.find(visit.index, visit.flip)])
-        return mean[0].float().numpy(), None if spread is None else spread[0].float().numpy()
+    def find(self, visit: Visit) -> tuple[int, bool]:
+        """What :meth:`gather` knows the latents of a visit by. Raises InputError for a sample that cannot be read."""
+        if visit.index in self.bad:
+            raise InputError(self.bad[visit.index])
+        return visit.index, visit.flip
 
-    def find(self, index: int, flip: bool = False) -> tuple[int, int]:
-        """Where a sample's latents are. Raises InputError for one that cannot be read."""
-        at = int(np.searchsorted(self.indices, index))
-        if at == len(self.indices) or self.indices[at] != index:
-            raise KeyError(f"sample {index} is not one of those that were cached")
-        if index in self.bad:
-            raise InputError(self.bad[index])
-        return int(flip), int(self.places[int(flip)][at])
-
-    def gather(self, found: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor | None]:
+    def gather(self, found: Sequence[tuple[int, bool]]) -> tuple[Tensor, Tensor | None]:
         """Means and standard deviations [n, c, h, w] in the dtype they are kept in. Raises DamagedRecord."""
-        first, *rest = found
-        head = self.records[first[0]].read(first[1])
+        indices, flips = np.array(found, dtype=np.int64).T
+        at = np.searchsorted(self.indices, indices)
+        places = np.choose(flips, [each[at] for each in self.places]).tolist()
+        records = [self.records[flip] for flip in flips.tolist()]
+        head = records[0].read(places[0])
         values = np.empty((len(found), head.size), dtype=head.dtype)
-        values[0] = head
-        for row, (flip, place) in enumerate(rest, start=1):
-            self.records[flip].read(place, into=values[row])
+        for kept, place, row in zip(records, places, values, strict=True):
+            kept.read(place, into=row)
         both = torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
-        return both[:, 0], both[:, 1] if both.shape[1] == 2 else None
+        mean, *spread = (part.contiguous() for part in both.unbind(1))
+        return mean, spread[0] if spread else None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,9 @@ class Records:
         shard = self._shard(number)
         values = shard.values(row)
         if into is None or into.size == values.size:
-            values = values if into is None else _copied(values, into)
+            if into is not None:
+                into[:] = values
+                values = into
             if shard.holds(row, values):
                 return values
         self.space.note_damage(self.names[number], row)
@@ -128,11 +130,6 @@ class Records:
             except DamagedShard as error:
                 raise DamagedRecord(f"{error}. Start again: what it held is made anew") from error
         return shard
-
-
-def _copied(values: Bits, into: Bits) -> Bits:
-    into[:] = values
-    return into
 
 
 def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -12,6 +12,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_run.data.headers import MAX_EXTRA_BYTES, HeaderError, ImageHeader, orientation_of, read_header
+from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 
 __all__ = ["BACKGROUNDS", "MAX_PIXELS", "PREPROCESSING_VERSION", "decoder", "read_image"]
@@ -33,6 +35,9 @@ BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0
 
 _DECODING_SPARE = 48 * 2**20
 _STRIP_PIXELS = 2**19
+_READ_AT_ONCE = 4 * 2**20
+
+_scratch = Scratch()
 
 Pixels = NDArray[np.uint8]
 
@@ -72,7 +77,7 @@ def read_image(
     try:
         with _open(image) as file:
             header = _checked_header(file, size)
-            pixels = _jpeg(file, size, offset) if header.components in (1, 3) else None
+            pixels = _jpeg(file, header, size, offset) if header.components in (1, 3) else None
             if pixels is not None:
                 return _turned(pixels, header.orientation)
             return _by_pillow(file, header, size, background, offset)
@@ -87,10 +92,14 @@ def _reason(error: Exception) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise HeaderError("it is a folder" if stat.S_ISDIR(mode) else "it is not a regular file")
-    return path.open("rb")
+    """The file; read at once where it is of a usual size."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise HeaderError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is not a regular file")
+    if status.st_size > _READ_AT_ONCE:
+        return path.open("rb")
+    with path.open("rb", buffering=0) as file:
+        return BytesIO(file.read(status.st_size))
 
 
 def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
@@ -100,7 +109,8 @@ def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
         raise HeaderError(f"it is {sides}")
     if area > MAX_PIXELS:
         raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} allowed")
-    held = os.fstat(file.fileno()).st_size if header.format != "PNG" else 0
+    held = file.seek(0, os.SEEK_END) if header.format != "PNG" else 0
+    file.seek(0)
     if held > MAX_EXTRA_BYTES + 2 * area:
         raise HeaderError(f"its {held:,} bytes are too many for {sides}")
     scale = _scale(header, size) if header.format == "JPEG" else 1
@@ -117,25 +127,31 @@ def _scale(header: ImageHeader, size: int) -> int:
     return next((scale for scale in (8, 4, 2) if min(header.width, header.height) >= scale * 3 * size), 1)
 
 
-def _jpeg(file: BinaryIO, size: int, offset: float) -> Pixels | None:
+def _jpeg(file: BinaryIO, header: ImageHeader, size: int, offset: float) -> Pixels | None:
     """The square by the quick way, or None for a JPEG with flaws that Pillow may accept: bytes after its end."""
     import simplejpeg
-    import torch
-    from torch.nn.functional import interpolate
 
     data = file.read()
     file.seek(0)
+    whole = _scratch.array("whole", header.height, header.width, 3)
     try:
-        pixels = simplejpeg.decode_jpeg(data, min_height=3 * size, min_width=3 * size, min_factor=2)
+        pixels = simplejpeg.decode_jpeg(data, min_height=3 * size, min_width=3 * size, min_factor=2, buffer=whole)
     except ValueError:
         return None
     height, width, _ = pixels.shape
     left, top, right, bottom = _box(width, height, offset)
-    square = np.ascontiguousarray(pixels[None, top:bottom, left:right])
-    resized = interpolate(
-        torch.from_numpy(square).permute(0, 3, 1, 2), size=(size, size), mode="bicubic", antialias=True
-    )
-    result: Pixels = resized.permute(0, 2, 3, 1)[0].numpy()
+    square = _scratch.array("square", bottom - top, right - left, 3)
+    square[:] = pixels[top:bottom, left:right]
+    return _resized(square, size)
+
+
+def _resized(square: Pixels, size: int) -> Pixels:
+    """What torch's interpolate makes of it, bicubic and antialiased, put where it is wanted at once."""
+    import torch
+
+    result = np.empty((size, size, 3), dtype=np.uint8)
+    source, target = (torch.from_numpy(each).permute(2, 0, 1).unsqueeze(0) for each in (square, result))
+    torch.ops.aten._upsample_bicubic2d_aa.out(source, [size, size], False, out=target)
     return result
 
 

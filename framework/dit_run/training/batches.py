@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -19,16 +18,15 @@ from dit_run.training.workers import Attempting, begin_worker, loaded, worker_co
 
 __all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
 
-Latents = tuple[NDArray[Any], NDArray[np.float32] | None]
-
 
 class Batch(NamedTuple):
     """A micro-batch of n samples on the CPU, all randomness drawn."""
 
     images: Tensor
-    """Means of latents, float [n, c, h, w]; or pixels still to be encoded, uint8 [n, H, W, 3]."""
+    """Means of latents [n, c, h, w], in the precision they are kept in; or pixels still to be encoded, uint8
+    [n, H, W, 3]."""
     spread: Tensor | None
-    """Standard deviations of the latents, float [n, c, h, w], where their encoder has a posterior."""
+    """Standard deviations of the latents, like them, where their encoder has a posterior."""
     draw: Tensor
     """Standard normal [n, c, h, w]: which latents of the posterior are shown."""
     noise: Tensor
@@ -47,8 +45,12 @@ class Batch(NamedTuple):
 class LatentSource(Protocol):
     """Latents of samples, kept from an earlier encoding; picklable."""
 
-    def __call__(self, visit: Visit) -> Latents:
-        """Mean and standard deviation, float32 [c, h, w], of what a visit shows."""
+    def find(self, visit: Visit) -> Any:
+        """What :meth:`gather` knows those of a visit by. Raises InputError for a sample that cannot be read."""
+        ...
+
+    def gather(self, found: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        """Means and standard deviations [n, c, h, w]."""
         ...
 
 
@@ -99,7 +101,7 @@ class Visits:
         streams = Streams(self.seed)
         reading = self.samples.read(positions, self._fetch)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
-        images, spread = _stacked(reading.values)
+        images, spread = self._gathered(reading.values)
         return Batch(
             images=images,
             spread=spread,
@@ -112,14 +114,11 @@ class Visits:
             bad=reading.bad,
         )
 
-    def _fetch(self, visit: Visit) -> Latents:
-        return (self.samples.pixels(visit), None) if self.latents is None else self.latents(visit)
+    def _fetch(self, visit: Visit) -> Any:
+        return self.samples.pixels(visit) if self.latents is None else self.latents.find(visit)
 
-
-def _stacked(values: Sequence[Latents]) -> tuple[Tensor, Tensor | None]:
-    spreads = [spread for _, spread in values if spread is not None]
-    images = torch.from_numpy(np.stack([mean for mean, _ in values]))
-    return images, torch.from_numpy(np.stack(spreads)) if spreads else None
+    def _gathered(self, fetched: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        return (torch.from_numpy(np.stack(fetched)), None) if self.latents is None else self.latents.gather(fetched)
 
 
 def batches(

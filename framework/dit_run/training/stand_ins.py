@@ -80,8 +80,11 @@ class _Latents:
     shape: tuple[int, int, int]
     spreads: bool
 
-    def __call__(self, visit: Visit) -> tuple[Any, Any]:
-        mean = np.full(self.shape, 0.5, dtype=np.float32)
+    def find(self, visit: Visit) -> int:
+        return visit.index
+
+    def gather(self, found: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        mean = torch.full((len(found), *self.shape), 0.5)
         return mean, (mean if self.spreads else None)
 
 

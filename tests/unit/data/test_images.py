@@ -54,6 +54,13 @@ def test_jpeg_agrees_with_pillow(tmp_path, photo, options):
     assert difference(read_image(path, 32), cropped_then_bicubic(Image.open(path), 32)) < 0.05
 
 
+def test_a_jpeg_read_later_leaves_an_earlier_one_as_it_was(tmp_path, photo):
+    path, other = saved(tmp_path, photo, "a.jpg"), saved(tmp_path, photo.rotate(180), "b.jpg")
+    first = read_image(path, 32)
+    before = first.copy()
+    assert (read_image(other, 32) != before).any() and (first == before).all()
+
+
 def test_a_large_jpeg_is_decoded_smaller_and_still_agrees(tmp_path, photo):
     path = saved(tmp_path, photo.resize((900, 600), Image.Resampling.BICUBIC), "a.jpg", quality=92)
     assert difference(read_image(path, 16), cropped_then_bicubic(Image.open(path), 16)) < 0.5

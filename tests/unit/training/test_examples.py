@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from tiny_parts import CPU, Parts
 
+from dit_run.data.samples import Visit
 from dit_run.training.batches import Visits
 from dit_run.training.examples import Encoder
 
@@ -27,13 +28,28 @@ def test_pixels_become_latents_between_minus_one_and_one(parts: Parts) -> None:
     assert examples.text.null.tolist() == list(batch.null)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Latents of one mean and, perhaps, deviation."""
+
+    mean: float
+    spread: float | None
+
+    def find(self, visit: Visit) -> int:
+        return visit.index
+
+    def gather(self, found: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        mean, spread = (
+            None if part is None else torch.full((len(found), 3, 16, 16), part) for part in (self.mean, self.spread)
+        )
+        return mean, spread
+
+
 def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
-    mean, spread = np.full((3, 16, 16), 2.0, np.float32), np.full((3, 16, 16), 0.5, np.float32)
-    batch = replace(visits(parts), latents=lambda visit: (mean, spread)).__getitems__(range(4))
+    batch = replace(visits(parts), latents=Kept(2.0, 0.5)).__getitems__(range(4))
     assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, 2 + 0.5 * batch.draw)
 
 
 def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
-    mean = np.full((3, 16, 16), 2.0, np.float32)
-    batch = replace(visits(parts), latents=lambda visit: (mean, None)).__getitems__(range(4))
+    batch = replace(visits(parts), latents=Kept(2.0, None)).__getitems__(range(4))
     assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))
