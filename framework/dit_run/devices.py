@@ -12,6 +12,7 @@ __all__ = [
     "Flag",
     "encoding_chunks",
     "fuses_optimizers",
+    "fuses_rms_norm",
     "keep_freed_memory",
     "move",
     "multiplies_attention",
@@ -35,6 +36,11 @@ def keep_freed_memory(device: torch.device) -> None:
 def fuses_optimizers(device: torch.device) -> bool:
     """Whether torch's optimizers have kernels here that update everything at once."""
     return device.type in ("cpu", "cuda", "mps", "xpu")
+
+
+def fuses_rms_norm(device: torch.device) -> bool:
+    """Whether torch normalises by the root mean square in one kernel here."""
+    return device.type != "cpu"
 
 
 def pins_memory(device: torch.device) -> bool:

@@ -12,7 +12,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import attend
-from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.layers import add_scaled, make_norm
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
@@ -185,6 +185,20 @@ def test_attention_in_bfloat16_is_that_of_torch(length):
     torch.testing.assert_close(ours.float(), exact, atol=0.03, rtol=0.03)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_of_attention_in_bfloat16_are_those_of_torch(masked):
+    inputs = [torch.randn(2, 2, 6, 8, generator=torch.Generator().manual_seed(i)).bfloat16() for i in range(3)]
+    mask = torch.arange(6)[None, None, None] < torch.tensor([6, 2])[:, None, None, None] if masked else None
+
+    def gradients(attention, dtype):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in inputs]
+        return [g.float() for g in torch.autograd.grad(attention(*leaves, mask).float().square().sum(), leaves)]
+
+    exact = gradients(torch.nn.functional.scaled_dot_product_attention, torch.float64)
+    for ours, torchs in zip(gradients(attend, torch.bfloat16), exact, strict=True):
+        assert (ours - torchs).norm() < 0.02 * torchs.norm()
+
+
 def test_rotations_make_products_depend_on_the_distance_alone():
     turn = rotations(3, 5, 16, torch.device("cpu"))
     q, k = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(0))
@@ -192,6 +206,14 @@ def test_rotations_make_products_depend_on_the_distance_alone():
     assert scores[0, 6] == pytest.approx(scores[5, 11].item(), abs=1e-5)
     assert scores[0, 6] == pytest.approx(scores[8, 14].item(), abs=1e-5)
     assert scores[0, 6] != pytest.approx(scores[0, 7].item(), abs=1e-3)
+
+
+def test_rotations_keep_lengths_and_what_is_left_of_a_width():
+    x = torch.randn(15, 7, generator=torch.Generator().manual_seed(0))
+    turned = rotate(x, rotations(3, 5, 7, torch.device("cpu")))
+    torch.testing.assert_close(turned.norm(dim=1), x.norm(dim=1))
+    assert torch.equal(turned[:, 4:], x[:, 4:])
+    assert not torch.equal(turned[0, :4], x[0, :4])
 
 
 def test_the_middle_of_every_grid_has_the_same_code():
@@ -203,6 +225,27 @@ def test_rmsnorm_follows_its_formula():
     x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(
         make_norm("rmsnorm", 8, affine=True)(x), x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    )
+
+
+def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, requires_grad=True)
+
+
+def test_the_gradient_of_rmsnorm_follows_its_formula():
+    assert torch.autograd.gradcheck(make_norm("rmsnorm", 8, affine=True).double(), numbers(3, 8))
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_the_gradient_of_a_rotation_is_the_rotation_back(width):
+    turn = rotations(2, 3, width, torch.device("cpu"))
+    assert torch.autograd.gradcheck(lambda x: rotate(x, turn), numbers(2, 6, width))
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_the_gradient_of_a_modulation_follows_its_formula(rows):
+    assert torch.autograd.gradcheck(
+        add_scaled, (numbers(2, rows, 4), numbers(2, 5, 4, seed=1), numbers(2, 1, 4, seed=2))
     )
 
 

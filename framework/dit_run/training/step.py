@@ -158,36 +158,45 @@ class TrainingStep:
     def _update(self, step: int, loss: Tensor) -> Outcome:
         self._gradients.finish(self._parameters)
         self.scaler.unscale_(self.optimizer)
-        norm = self._clip()
+        norm = self._norm()
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
-        update_where(self.optimizer, finite)
+        update_where(self.optimizer, finite, self._excess(norm))
         self.scaler.update()
         return Outcome(loss, norm, finite)
 
-    def _clip(self) -> Tensor:
+    def _norm(self) -> Tensor:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-        if self._max_grad_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._max_grad_norm, norm, foreach=True)
-        return norm
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+
+    def _excess(self, norm: Tensor) -> Tensor | None:
+        """What gradients of this norm are divided by to be clipped: at least 1, None for no clipping."""
+        return None if self._max_grad_norm is None else (norm / self._max_grad_norm).clamp(min=1.0)
 
 
-def update_where(optimizer: torch.optim.Optimizer, finite: Tensor) -> None:
-    """One update of an optimizer whose gradients are not scaled, skipped where ``finite`` (bool) is False.
+def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tensor | None = None) -> None:
+    """One update of an optimizer by its gradients over ``divisor``, skipped where ``finite`` (bool) is False.
 
-    Fused optimizers skip it on the device; for others the host asks first, which waits for the device.
+    Fused optimizers divide and skip on the device, in the pass that updates; for others the host asks first, which
+    waits for the device.
     """
     if not getattr(optimizer, "_step_supports_amp_scaling", False):
         if bool(finite):
+            _divide_gradients(optimizer, divisor)
             optimizer.step()
         return
-    optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+    optimizer.grad_scale, optimizer.found_inf = divisor, (~finite).float()  # type: ignore[attr-defined]
     try:
         optimizer.step()
     finally:
-        del optimizer.found_inf  # type: ignore[attr-defined]
+        del optimizer.grad_scale, optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def _divide_gradients(optimizer: torch.optim.Optimizer, divisor: Tensor | None) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if divisor is not None:
+        torch._foreach_div_([parameter.grad for parameter in parameters if parameter.grad is not None], divisor)
 
 
 def seed_dropout(seed: int, step: int, micro_batch: int, device: torch.device) -> None:

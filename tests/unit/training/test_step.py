@@ -94,8 +94,11 @@ def test_gradients_do_not_carry_over_to_the_next_step(make: Make) -> None:
     assert again.grad_norm == first.grad_norm
 
 
-def test_gradients_are_clipped_to_the_norm(make: Make) -> None:
-    outcome, by = update(make(max_grad_norm=0.25), examples(4))
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_are_clipped_to_the_norm(make: Make, fused: bool) -> None:
+    learner = Mixing()
+    optimizer = torch.optim.SGD(learner.parameters(), lr=1.0, fused=fused)
+    outcome, by = update(make(learner, optimizer=optimizer, max_grad_norm=0.25), examples(4))
     assert outcome.grad_norm > 0.25
     assert by.norm().item() == pytest.approx(0.25, rel=1e-4)
 

@@ -6,7 +6,10 @@ pictures in training.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["grid", "rotate", "rotations", "sincos", "timestep_code"]
@@ -40,23 +43,43 @@ def sincos(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
 
 
 def rotations(rows: int, columns: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of each patch's rotations, float [rows · columns, pairs] each: the first half of the pairs turns
-    with the row, the second with the column (axial RoPE, Su et al. 2021 and Heo et al. 2024).
+    """What :func:`rotate` takes, float [rows · columns, head_width] each: cosines, and sines with their signs.
 
-    Of a head's width 4 · floor(width / 4) turns, the rest stays.
+    The first half of the pairs turns with the row, the second with the column (axial RoPE, Su et al. 2021 and Heo et
+    al. 2024). Of a head's width 4 · floor(width / 4) turns, the rest stays.
     """
     waves = _waves(head_width // 4, ROPE_BASE, device)
     down, right = grid(rows, columns, device)
     angles = torch.cat([down[:, None] * waves, right[:, None] * waves], dim=1)
-    return angles.cos(), angles.sin()
+    cos, sin, rest = angles.cos(), angles.sin(), (0, head_width % 4)
+    return F.pad(torch.cat([cos, cos], dim=1), rest, value=1.0), F.pad(torch.cat([-sin, sin], dim=1), rest)
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [..., patches, head width] turned by their patches' rotations."""
-    cos, sin = (part.to(x.dtype) for part in turn)
-    pairs = cos.shape[-1]
-    one, other, rest = x[..., :pairs], x[..., pairs : 2 * pairs], x[..., 2 * pairs :]
-    return torch.cat([one * cos - other * sin, other * cos + one * sin, rest], dim=-1)
+    """Queries or keys [..., patches, head width] turned by their patches' rotations; a pair is a coordinate of the
+    first half and the same of the second."""
+    turned: Tensor = _Rotation.apply(x, *(part.to(x.dtype) for part in turn))  # type: ignore[no-untyped-call]
+    return turned
+
+
+class _Rotation(torch.autograd.Function):
+    """A rotation, and for its gradient the one back."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(gradient, cos, -sin), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half, rest = x.shape[-1] // 4 * 2, x.shape[-1] % 4
+    exchanged = torch.cat([x[..., :-rest].roll(half, -1), x[..., -rest:]], -1) if rest else x.roll(half, -1)
+    return torch.addcmul(x * cos, exchanged, sin)
 
 
 def timestep_code(timesteps: Tensor, width: int) -> Tensor:
