@@ -1,41 +1,49 @@
-"""A training step of the medium model beside diffusers' PixArt transformer of the same size, and the machine's limit.
+"""A training step of `configs/medium.yaml` beside diffusers' PixArt of the same size, and the machine's limit.
 
 768 wide, 16 layers, 12 heads; batch 8, 256 patches, 77 text tokens, none of them trimmed. Both clip gradients to a
 norm of 1 and update by a fused AdamW; in bf16 both run under autocast with fp32 weights. Ours is the step of
-`dit-run train`; the peer is ``diffusers.PixArtTransformer2DModel`` in the loop that one writes by hand. The contestants
-take turns; medians. Each one's peak memory comes from a process of its own. The peak of matrix products is the best of
-squares of 1024 to 4096 in bf16, in the same run.
+`dit-run train`; the peer is ``diffusers.PixArtTransformer2DModel`` in the loop that one writes by hand. Each lives in a
+process of its own, which waits while the others take their turns. The peak of matrix products is the best of squares of
+1024 to 4096 in bf16, before and after.
 
-Run it alone: ``python benchmarks/step.py [--rounds 3] [--compiled] [--width 768 --layers 16 --heads 12]``. Bars: PixArt
-in bf16 takes at least 1.5 times as long as ours, in fp32 at least 3.7 times; ours reaches 68 % of the peak, in no more
-memory.
+Run it alone: ``python benchmarks/step.py [--rounds 5] [--only eager] [--width 768 --layers 16 --heads 12]``. Bars:
+PixArt in bf16 takes at least 1.5 times as long as ours, both as they are and both compiled, and in fp32 at least 3.7
+times; ours reaches 68 % of the peak, in no more memory; both have the same parameters and operations within 5 %.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import Bar, Report, Table, finish, in_turn, parser, ratio
 
+from dit_run.config.resolve import resolve
+from dit_run.devices import keep_freed_memory
 from dit_run.precision import Precision
 from dit_run.protocols import TextStates
+from dit_run.training.compiling import as_written, compile_blocks
 from dit_run.training.footprint import Footprint
 from dit_run.training.peak import gemm_peak, operations, synchronise
 from dit_run.training.step import Examples, LocalGradients, TrainingStep
 
+CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
-NAMES = ("dit-run bf16", "PixArt bf16", "PixArt fp32")
-BARS = {"PixArt bf16": 1.5, "PixArt fp32": 3.7}
-PEAK_BAR = 0.68
-SECONDS = 25.0
-"""Of a round on two cores of 2023."""
+OURS, PEER, EXACT = "dit-run bf16", "PixArt bf16", "PixArt fp32"
+GROUPS = {"eager": (OURS, PEER, EXACT), "compiled": (OURS, PEER)}
+"""Who takes turns with whom."""
+FASTER, FASTER_THAN_EXACT, SHARE, SAME = 1.5, 3.7, 0.68, 0.05
+WARM_UP = 3
 
 
 @dataclass(frozen=True)
@@ -47,36 +55,48 @@ class Size:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One step at a time, and the operations of a forward pass."""
+    """One step at a time, and a forward pass."""
 
+    module: torch.nn.Module
     step: Callable[[], object]
     forward: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a contestant showed."""
+
+    seconds: list[float]
+    memory: float
+    """Bytes at the most."""
+    parameters: int
+    flops: int
+    """Of a step: three times those of its forward pass."""
 
 
 def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Contestant:
     """The contestant of this name."""
     torch.manual_seed(0)
-    build = _ours if name.startswith("dit-run") else _peer
-    return build(size, device, "bf16" if "bf16" in name else "no", compiled)
+    build = _ours if name == OURS else _peer
+    return build(size, device, "no" if name == EXACT else "bf16", compiled)
 
 
 def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
+    from dit_run.factories import make as make_component
     from dit_run.learner import Learner, parameter_roles, trainable_parameters
-    from dit_run.training.compiling import compile_blocks
-    from dit_run_plugins.models.dit import Dit
-    from dit_run_plugins.models.dit.network import build as build_model
-    from dit_run_plugins.optimizers.adamw import AdamW
-    from dit_run_plugins.optimizers.adamw import build as build_optimizer
-    from dit_run_plugins.schedulers.flow import build as build_scheduler
-    from dit_run_plugins.schedulers.flow_matching import FlowMatching
 
-    options = Dit(hidden_size=size.width, num_layers=size.layers, num_heads=size.heads, dropout=0.0)
-    model = build_model(options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH)
+    keep_freed_memory(device)
+    changes = [f"model.hidden_size={size.width}", f"model.num_layers={size.layers}", f"model.num_heads={size.heads}"]
+    config = resolve(CONFIG, changes).config
+    model = make_component(
+        config.model.component, config.model.options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH
+    )
     learner = Learner(model).to(device).train()
     if compiled:
         compile_blocks(learner)
-    optimizer = build_optimizer(
-        AdamW(),
+    optimizer = make_component(
+        config.optimizer.component,
+        config.optimizer.options,
         named_parameters=trainable_parameters(learner),
         roles=parameter_roles(learner),
         learning_rate=1e-4,
@@ -85,7 +105,7 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
     examples, precision = _examples(device), Precision.of(mixed_precision, device)
     training = TrainingStep(
         forward=learner,
-        scheduler=build_scheduler(FlowMatching(), latent_shape=(4, SIDE, SIDE)),
+        scheduler=make_component(config.scheduler.component, config.scheduler.options, latent_shape=(4, SIDE, SIDE)),
         optimizer=optimizer,
         learning_rate_factor=lambda step: 1.0,
         precision=precision,
@@ -98,7 +118,7 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
         with precision.autocast():
             return learner(examples.noise, examples.uniform * 1000, examples.text)
 
-    return Contestant(lambda: training.run(0, [examples], count=1), forward)
+    return Contestant(learner, lambda: training.run(0, [examples], count=1), forward)
 
 
 def _peer(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
@@ -141,7 +161,7 @@ def _peer(size: Size, device: torch.device, mixed_precision: str, compiled: bool
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    return Contestant(step, forward)
+    return Contestant(model, step, forward)
 
 
 def _examples(device: torch.device) -> Examples:
@@ -156,82 +176,120 @@ def _examples(device: torch.device) -> Examples:
     return Examples(latents, noise, torch.rand(BATCH, generator=generator).to(device), text)
 
 
-def step_operations(contestant: Contestant) -> int:
-    """Floating-point operations of a step: three times those of its forward pass."""
-    with operations() as counter, torch.no_grad():
-        contestant.forward()
-    return 3 * counter.get_total_flops()
+# ----------------------------------------------------------------------------------------------------- taking turns
 
 
-def measure(size: Size, device: torch.device, rounds: int, *, compiled: bool) -> dict[str, list[float]]:
-    """Seconds of each contestant's steps, in turns; one more before that warms up."""
-    contestants = {name: make(name, size, device, compiled=compiled) for name in NAMES}
-    taken: dict[str, list[float]] = {name: [] for name in NAMES}
-    for number in range(1 + rounds):
-        for name, contestant in contestants.items():
-            synchronise(device)
-            began = time.perf_counter()
-            contestant.step()
-            synchronise(device)
-            if number:
-                taken[name].append(time.perf_counter() - began)
-    return taken
-
-
-def peak_memory(name: str, arguments: argparse.Namespace) -> float:
-    """Bytes, from a process of its own."""
-    flags = ["--compiled"] * arguments.compiled
-    size = [f"--{key}={getattr(arguments, key)}" for key in ("width", "layers", "heads")]
-    command = [sys.executable, __file__, "--memory-of", name, *size, *flags]
-    return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1])
-
-
-def _print_memory(name: str, size: Size, device: torch.device, *, compiled: bool) -> None:
-    footprint = Footprint(device)
+def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
+    """A contestant's process: one step for each message that comes, until one is False."""
+    device = choose_device()
     contestant = make(name, size, device, compiled=compiled)
-    for _ in range(2):
+    with as_written(), operations() as counter, torch.no_grad():
+        contestant.forward()
+    footprint, steps = Footprint(device), 0
+    while link.recv():
+        if steps == 1:
+            footprint.reset()  # What compiling took is not the step's.
+        began = time.perf_counter()
         contestant.step()
-    print(footprint.peak)
+        synchronise(device)
+        steps += 1
+        link.send(time.perf_counter() - began)
+    parameters = sum(parameter.numel() for parameter in contestant.module.parameters())
+    link.send((footprint.peak, parameters, 3 * counter.get_total_flops()))
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="steps of each that are counted")
-    parser.add_argument("--compiled", action="store_true", help="torch.compile both")
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--layers", type=int, default=16)
-    parser.add_argument("--heads", type=int, default=12)
-    parser.add_argument("--memory-of", choices=NAMES, help=argparse.SUPPRESS)
-    return parser.parse_args()
+def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:
+    """All contestants of a group, in turn."""
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as processes:
+        links: dict[str, Connection] = {}
+        for name in GROUPS[group]:
+            links[name], theirs = context.Pipe()
+            process = context.Process(target=serve, args=(theirs, name, size, group == "compiled"), daemon=True)
+            process.start()
+            processes.callback(process.join)
+        steps: dict[str, list[float]] = {name: [] for name in links}
+        in_turn({name: partial(_turn, links[name], steps[name]) for name in links}, rounds, warm_up=WARM_UP)
+        return {name: Measured(steps[name][WARM_UP:], *_end(link)) for name, link in links.items()}
+
+
+def _turn(link: Connection, seconds: list[float]) -> None:
+    link.send(True)
+    seconds.append(link.recv())
+
+
+def _end(link: Connection) -> tuple[float, int, int]:
+    link.send(False)
+    memory, parameters, flops = link.recv()
+    return memory, parameters, flops
+
+
+def choose_device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# ------------------------------------------------------------------------------------------------------------ report
 
 
 def main() -> int:
     """Print the table; exit status 1 where a bar is missed."""
     arguments = _arguments()
     size = Size(arguments.width, arguments.layers, arguments.heads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if arguments.memory_of:
-        _print_memory(arguments.memory_of, size, device, compiled=arguments.compiled)
-        return 0
-    print(f"about {SECONDS * (arguments.rounds + 4) / 60:.0f} minutes on two cores", flush=True)
-    memory = {name: peak_memory(name, arguments) for name in NAMES}
-    flops = {name: step_operations(make(name, size, device, compiled=False)) for name in NAMES[:2]}
-    peak = gemm_peak(device, torch.bfloat16)
-    taken = measure(size, device, arguments.rounds, compiled=arguments.compiled)
-    return _report(taken, memory, flops, peak)
+    peak = gemm_peak(choose_device(), torch.bfloat16)
+    measured = {group: measure(group, size, arguments.rounds) for group in arguments.only or GROUPS}
+    peak = max(peak, gemm_peak(choose_device(), torch.bfloat16))
+    return finish(report(measured, peak), arguments)
 
 
-def _report(taken: dict[str, list[float]], memory: dict[str, float], flops: dict[str, int], peak: float) -> int:
-    ours = statistics.median(taken[NAMES[0]])
-    share = flops[NAMES[0]] / ours / peak
-    print("| step | seconds | times ours | peak memory |\n|---|---|---|---|")
-    for name, seconds in taken.items():
-        median = statistics.median(seconds)
-        print(f"| {name} | {median:.3f} | {median / ours:.2f} | {memory[name] / 1e9:.2f} GB |")
-    print(f"\nours reaches {share:.0%} of the {peak / 1e9:,.0f} GFLOP/s of matrix products")
-    print(f"a step of ours is {flops[NAMES[0]] / flops[NAMES[1]]:.3f} of PixArt's operations")
-    missed = [name for name, bar in BARS.items() if statistics.median(taken[name]) < bar * ours]
-    return int(bool(missed) or share < PEAK_BAR or memory[NAMES[0]] > memory["PixArt bf16"])
+def _arguments() -> argparse.Namespace:
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=5, help="steps of each that are counted")
+    options.add_argument("--only", nargs="*", choices=GROUPS, help="not both groups")
+    options.add_argument("--width", type=int, default=768)
+    options.add_argument("--layers", type=int, default=16)
+    options.add_argument("--heads", type=int, default=12)
+    return options.parse_args()
+
+
+def report(measured: Mapping[str, Mapping[str, Measured]], peak: float) -> Report:
+    """Tables and bars of what was measured; ``peak`` in operations a second."""
+    found = Report("A training step of the medium model")
+    rows = [_row(group, name, shown, peak) for group in measured for name, shown in measured[group].items()]
+    found.tables = [Table(["step", "seconds", "share of the peak", "peak memory"], rows)]
+    for group, shown in measured.items():
+        found.bars += _bars(group, shown)
+    best = max(_share(shown[OURS], peak) for shown in measured.values())
+    found.bars.append(Bar("ours, of the peak of matrix products", best, SHARE, ""))
+    ours, peer = (next(iter(measured.values()))[name] for name in (OURS, PEER))
+    for what, one, other in (("parameters", ours.parameters, peer.parameters), ("operations", ours.flops, peer.flops)):
+        found.bars.append(Bar(f"{what} of ours differ from PixArt's by", abs(one / other - 1), SAME, "", at_most=True))
+    found.notes = [
+        f"The peak is {peak / 1e9:,.0f} GFLOP/s; a step of ours takes {ours.flops / 1e9:,.0f} GFLOP and has "
+        f"{ours.parameters:,} parameters."
+    ]
+    return found
+
+
+def _bars(group: str, shown: Mapping[str, Measured]) -> list[Bar]:
+    ours, peer = shown[OURS], shown[PEER]
+    bars = [
+        Bar(f"PixArt in bf16 takes, of ours, {group}", ratio(peer.seconds, ours.seconds), FASTER),
+        Bar(f"memory of ours, of PixArt's in bf16, {group}", ours.memory / peer.memory, 1.0, at_most=True),
+    ]
+    if EXACT in shown:
+        bars.append(
+            Bar(f"PixArt in fp32 takes, of ours, {group}", ratio(shown[EXACT].seconds, ours.seconds), FASTER_THAN_EXACT)
+        )
+    return bars
+
+
+def _row(group: str, name: str, shown: Measured, peak: float) -> list[str]:
+    seconds, memory = statistics.median(shown.seconds), shown.memory / 1e9
+    return [f"{name}, {group}", f"{seconds:.3f}", f"{_share(shown, peak):.0%}", f"{memory:.2f} GB"]
+
+
+def _share(shown: Measured, peak: float) -> float:
+    return shown.flops / statistics.median(shown.seconds) / peak
 
 
 if __name__ == "__main__":
