@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from dit_run.config.document import MAX_BYTES, parse, read_source
 from dit_run.config.environment import expand
-from dit_run.config.merge import merge
+from dit_run.config.merge import join, merge
 from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import COMMAND_LINE, Entry, ListNode, MapNode, Node, Scalar, Source, Span
 from dit_run.package_data import packaged
@@ -191,11 +192,14 @@ def _read_arguments(arguments: Sequence[str], layers: Layers) -> None:
     source = Source(COMMAND_LINE, "", lines, Path())
     if arguments:
         layers.sources.append(source)
+    roots = []
     for number, argument in enumerate(lines):
         root = _argument(number, argument, source, layers)
         if root is not None:
             _name_types(root, layers)
-            layers.roots.append(root)
+            roots.append(root)
+    if roots:
+        layers.roots.append(functools.reduce(join, roots))
 
 
 def _argument(number: int, argument: str, source: Source, layers: Layers) -> MapNode | None:

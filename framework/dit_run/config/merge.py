@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from dit_run.components import Kind
 from dit_run.config.environment import expand
@@ -10,20 +10,31 @@ from dit_run.config.nodes import Entry, MapNode, Scalar
 from dit_run.options import options_of
 from dit_run.settings import COMMON_OPTIONS
 
-__all__ = ["merge"]
+__all__ = ["join", "merge"]
 
 _KIND_OF_SECTION = {kind.section: kind for kind in Kind if not kind.listed}
 
 
 def merge(base: MapNode, layer: MapNode) -> MapNode:
     """The layer laid over the base: mappings merge, all else replaces; another ``type`` replaces its component."""
+    return _laid(base, layer, _without_other_type)
+
+
+def join(base: MapNode, more: MapNode) -> MapNode:
+    """Two parts of one layer, which mean the same in either order: a ``type`` holds for keys that came before it, too,
+    unless they came with one of their own."""
+    return _laid(base, more, _without_other_written_type)
+
+
+def _laid(base: MapNode, layer: MapNode, kept: Callable[[str, MapNode, MapNode], MapNode]) -> MapNode:
+    """``kept(section, lower, upper)`` is what stays of a lower section."""
     entries = dict(base.entries)
     for key, entry in layer.entries.items():
         below = entries.get(key)
         if below is None or not (isinstance(below.node, MapNode) and isinstance(entry.node, MapNode)):
             entries[key] = entry
             continue
-        lower = _without_other_type(key, below.node, entry.node)
+        lower = kept(key, below.node, entry.node)
         entries[key] = Entry(entry.key, entry.span, _merge_keys(lower, entry.node))
     return MapNode(layer.span, entries)
 
@@ -46,6 +57,10 @@ def _without_other_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
     common = COMMON_OPTIONS.get(kind)
     kept: Iterable[str] = (option.name for option in options_of(common)) if common else ()
     return MapNode(base.span, {key: base.entries[key] for key in kept if key in base.entries})
+
+
+def _without_other_written_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
+    return _without_other_type(section, base, layer) if "type" in base.entries else base
 
 
 def _type(section: MapNode, kind: Kind) -> object:

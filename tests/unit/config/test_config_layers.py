@@ -103,6 +103,20 @@ def test_another_type_replaces_the_component_but_for_common_options(load: Load) 
     assert config.optimizer.options.momentum == 0.95
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_arguments_are_one_layer_whatever_their_order(load: Load, order: int) -> None:
+    arguments = ("data.type=folder", "data.dataset_path=x", "optimizer.momentum=0.5", "optimizer.type=lion")[::order]
+    config = load("data: {type: coco, image_size: 64}\n", *arguments)
+    assert (config.data.type, config.data.options.dataset_path) == ("folder", "x")
+    assert config.data.common.image_size == 64
+    assert (config.optimizer.type, config.optimizer.options.momentum) == ("lion", 0.5)
+
+
+def test_of_two_arguments_with_a_type_the_last_holds(load: Load) -> None:
+    config = load("", "optimizer={type: adamw, momentum: 0.5}", "optimizer.type=lion")
+    assert (config.optimizer.type, config.optimizer.options.momentum) == ("lion", 0.95)
+
+
 def test_the_same_type_written_above_merges(load: Load) -> None:
     assert load("optimizer: {momentum: 0.5}\n", "optimizer.type=adamw").optimizer.options.momentum == 0.5
 
