@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributions import GOOD, distribution, plugin_text
+from distributions import GOOD, distribution, forgotten, plugin_text
 from runs import CONFIG, Command, Run
 
 MOMENTUM = '''
@@ -70,11 +70,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield folder
 
 
 def written(text: str, name: str = "config.yaml") -> str:

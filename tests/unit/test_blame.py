@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from distributions import distribution
+from distributions import distribution, forgotten
 
 from dit_run.blame import answer_plugin_fault
 from dit_run.factories import PluginFault
@@ -22,11 +21,8 @@ STEP = "def step(numbers):\n    return numbers['momentum']\n"
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path; modules that are imported from it are forgotten again."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield tmp_path
 
 
 def blamed(work: Callable[[], object]) -> PluginFault:

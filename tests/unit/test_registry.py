@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from distributions import GOOD, distribution, plugin_text
+from distributions import GOOD, distribution, forgotten, plugin_text
 
 from dit_run.components import Kind
 from dit_run.problems import InputError
@@ -20,11 +20,8 @@ from dit_run.registry import Origin, UnknownType, discover
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path; modules that are imported from it are forgotten again."""
     monkeypatch.syspath_prepend(tmp_path)
-    before = set(sys.modules)
-    yield tmp_path
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield tmp_path
 
 
 def fault(site: Path, modules: Mapping[str, str], entry_point: str = "broken = broken_plugin") -> str:

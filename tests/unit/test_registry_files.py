@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from distributions import GOOD
+from distributions import GOOD, forgotten
 
 from dit_run.components import Kind
 from dit_run.plugin_files import PluginFile
@@ -23,7 +23,6 @@ Write = Callable[..., Path]
 @pytest.fixture
 def write(tmp_path: Path) -> Iterator[Write]:
     """Writes a plugin file; modules imported from there are forgotten again."""
-    before = set(sys.modules)
 
     def file(name: str, text: str = GOOD, folder: str = ".") -> Path:
         path = (tmp_path / folder / name).resolve()
@@ -31,10 +30,8 @@ def write(tmp_path: Path) -> Iterator[Write]:
         path.write_text(text)
         return path
 
-    yield file
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield file
 
 
 def refused(path: Path, registry: Registry = Registry()) -> str:  # noqa: B008 (frozen)

@@ -72,6 +72,13 @@ class Subject:
     def fail(self, fault: str) -> NoReturn:
         raise ContractError(f"{self.component.name}: {fault}")
 
+    def methods(self, thing: Any, names: Sequence[str], advice: str) -> None:
+        """That what the factory made has these methods."""
+        for name in names:
+            self.expect(
+                callable(getattr(thing, name, None)), f"{type(thing).__name__} has no method {name}(); {advice}"
+            )
+
     def attribute(self, thing: Any, name: str, kind: type, of: str) -> Any:
         """An attribute of what the factory made, of the type that the protocol asks for."""
         value = getattr(thing, name, None)

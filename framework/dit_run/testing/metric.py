@@ -40,11 +40,7 @@ def _references(count: int) -> list[tuple[Image.Image, str]]:
 def _make(subject: Subject) -> Metric:
     with tempfile.TemporaryDirectory() as folder:
         metric = subject.make(config=tiny_config(Path(folder), {}), references=_references)
-    for method in ("prompts", "score"):
-        subject.expect(
-            callable(getattr(metric, method, None)),
-            f"{type(metric).__name__} has no method {method}(); see dit_run.protocols.Metric",
-        )
+    subject.methods(metric, ("prompts", "score"), "see dit_run.protocols.Metric")
     count = subject.attribute(metric, "count", int, "Metric")
     subject.expect(count > 0, f"Metric.count is {count}; it says how many pictures are scored, at least 1")
     return metric  # type: ignore[no-any-return]

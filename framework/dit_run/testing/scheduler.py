@@ -33,11 +33,7 @@ def check_scheduler(component: Component | str | Path, **options: Any) -> None:
 
 def _make(subject: Subject) -> Scheduler:
     scheduler = subject.make(latent_shape=_SHAPE)
-    for method in _METHODS:
-        subject.expect(
-            callable(getattr(scheduler, method, None)),
-            f"{type(scheduler).__name__} has no method {method}(); see dit_run.protocols.Scheduler",
-        )
+    subject.methods(scheduler, _METHODS, "see dit_run.protocols.Scheduler")
     subject.attribute(scheduler, "prediction_type", str, "Scheduler")
     names = subject.attribute(scheduler, "samplers", tuple, "Scheduler")
     subject.expect(bool(names), "Scheduler.samplers is empty; name at least one sampler, the default first")

@@ -31,11 +31,7 @@ def check_tracker(component: Component | str | Path, **options: Any) -> None:
 
 def _make(subject: Subject, folder: Path, start_step: int = 0) -> Tracker:
     tracker = subject.make(run_dir=folder, start_step=start_step)
-    for method in _METHODS:
-        subject.expect(
-            callable(getattr(tracker, method, None)),
-            f"{type(tracker).__name__} has no method {method}(); write one, empty where there is nothing to do",
-        )
+    subject.methods(tracker, _METHODS, "write one, empty where there is nothing to do")
     subject.attribute(tracker, "command", str, "Tracker")
     return tracker  # type: ignore[no-any-return]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from distributions import distribution
+from distributions import distribution, forgotten
 
 from dit_run.components import Component, Kind
 from dit_run.options import Keywords
@@ -60,11 +59,8 @@ Faults = Callable[..., str]
 
 @pytest.fixture
 def forget(tmp_path: Path) -> Iterator[None]:
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    with forgotten(tmp_path):
+        yield
 
 
 @pytest.fixture
