@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,15 @@ from torch import Tensor, nn
 
 from dit_run.testing.contract import Subject
 
-__all__ = ["built", "close", "expect_fingerprint", "expect_tensor", "expect_unchanged", "snapshot"]
+__all__ = [
+    "built",
+    "close",
+    "expect_covering_fingerprint",
+    "expect_fingerprint",
+    "expect_tensor",
+    "expect_unchanged",
+    "snapshot",
+]
 
 _TOLERANCE = 1e-4
 
@@ -78,4 +86,13 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
         prints[0] == prints[1],
         f"fingerprint() is {prints[0][:12]}… and {prints[1][:12]}… for two equal builds; "
         "caches keyed by it would never be found again",
+    )
+
+
+def expect_covering_fingerprint(subject: Subject, one: Any, other: Any, outputs: Sequence[Tensor]) -> None:
+    """Builds of two seeds have two fingerprints, or one and the same two outputs."""
+    subject.expect(
+        one.fingerprint() != other.fingerprint() or torch.equal(*outputs),
+        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
+        "stale; let it digest the weights",
     )

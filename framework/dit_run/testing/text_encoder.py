@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from dit_run.components import Component, Kind
 from dit_run.protocols import TextEncoder, Tokens
 from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.modules import built, close, expect_fingerprint, expect_tensor, expect_unchanged, snapshot
+from dit_run.testing.modules import (
+    built,
+    close,
+    expect_covering_fingerprint,
+    expect_fingerprint,
+    expect_tensor,
+    expect_unchanged,
+    snapshot,
+)
 from dit_run.testing.process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_text_encoder"]
@@ -34,9 +42,9 @@ def check_text_encoder(component: Component | str | Path, **options: Any) -> Non
     check_all(Subject.of(Kind.TEXT_ENCODER, component, options), CHECKS)
 
 
-def _make(subject: Subject) -> TextEncoder:
+def _make(subject: Subject, seed: int = 0) -> TextEncoder:
     """As a run has it: eval mode, and without gradients where it is frozen."""
-    module = built(subject)
+    module = built(subject, seed=seed)
     for name, kind in (("trainable", bool), ("width", int), ("pooled_width", int), ("max_length", int)):
         subject.attribute(module, name, kind, "TextEncoder")
     if not module.trainable:
@@ -167,10 +175,12 @@ def _stays_frozen(subject: Subject, encoder: TextEncoder, module: nn.Module) -> 
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Two builds of a frozen encoder have one fingerprint."""
+    """Two builds of a frozen encoder have one fingerprint, and another where their weights differ."""
     one, other = _make(subject), _make(subject)
     if not one.trainable:
         expect_fingerprint(subject, one, other, "TextEncoder")
+        third = _make(subject, seed=1)
+        expect_covering_fingerprint(subject, one, third, [_states(each, CAPTIONS)[0] for each in (one, third)])
 
 
 def tokenizes_in_another_process(subject: Subject) -> None:
@@ -180,7 +190,8 @@ def tokenizes_in_another_process(subject: Subject) -> None:
         ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)
     except OtherProcess as error:
         subject.fail(
-            f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it"
+            f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it, "
+            "and where its class stands inside build(), give it a __reduce__ that returns (build, (options,))"
         )
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from dit_run.components import Component, Kind
 from dit_run.protocols import VAE
 from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.modules import built, close, expect_fingerprint, expect_tensor, expect_unchanged, snapshot
+from dit_run.testing.modules import (
+    built,
+    close,
+    expect_covering_fingerprint,
+    expect_fingerprint,
+    expect_tensor,
+    expect_unchanged,
+    snapshot,
+)
 
 __all__ = ["CHECKS", "check_vae"]
 
@@ -28,9 +36,9 @@ def check_vae(component: Component | str | Path, **options: Any) -> None:
     check_all(Subject.of(Kind.VAE, component, options), CHECKS)
 
 
-def _make(subject: Subject) -> VAE:
+def _make(subject: Subject, seed: int = 0) -> VAE:
     """As a run has it: frozen, in eval mode."""
-    module = built(subject)
+    module = built(subject, seed=seed)
     for name, kind in (("latent_channels", int), ("factor", int), ("cacheable", bool)):
         subject.attribute(module, name, kind, "VAE")
     return cast(VAE, module.requires_grad_(False).eval())
@@ -120,10 +128,12 @@ def is_frozen(subject: Subject) -> None:
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Two builds whose latents are kept have one fingerprint."""
+    """Two builds whose latents are kept have one fingerprint, and another where their weights differ."""
     one, other = _make(subject), _make(subject)
     if one.cacheable:
         expect_fingerprint(subject, one, other, "VAE")
+        third = _make(subject, seed=1)
+        expect_covering_fingerprint(subject, one, third, [each.encode(_images(each))[0] for each in (one, third)])
 
 
 CHECKS: tuple[Check, ...] = (

@@ -278,13 +278,27 @@ def test_a_fingerprint_that_changes() -> None:
     )
 
 
+def test_a_fingerprint_that_leaves_the_weights_out() -> None:
+    class Partial(Letters):
+        def fingerprint(self) -> Any:
+            return hashlib.sha256(b"letters").hexdigest()
+
+    assert broken(Partial) == (
+        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
+        "stale; let it digest the weights"
+    )
+
+
 def test_one_that_cannot_be_pickled() -> None:
     class Local(Letters):
         pass
 
     message = broken(Local)
     assert message.startswith("it does not tokenize in a spawned loading process: ")
-    assert message.endswith("; keep what cannot be pickled out of it")
+    assert message.endswith(
+        "; keep what cannot be pickled out of it, and where its class stands inside build(), give it a __reduce__ that "
+        "returns (build, (options,))"
+    )
 
 
 class Hashing(Letters):

@@ -159,3 +159,15 @@ def test_no_fingerprint_where_latents_are_kept() -> None:
         fingerprint = None  # type: ignore[assignment]
 
     assert broken(Nameless) == "VAE.fingerprint() is missing; return a hex digest of all that decides output"
+
+
+def test_a_fingerprint_that_leaves_the_weights_out() -> None:
+    class Drawn(Blocks):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.rand(()) + 1)
+
+    assert broken(Drawn) == (
+        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
+        "stale; let it digest the weights"
+    )
