@@ -102,11 +102,12 @@ def _has(made: object, name: str) -> bool:
 
 @cache
 def _members(kind: Kind) -> tuple[str, ...]:
-    """What everything of a kind has; of a callback's methods it is free to have any."""
+    """What everything of a kind has; a callback is free to have any of its methods, and what is not kept needs no
+    fingerprint."""
     protocol = _PROTOCOLS.get(kind)
     declared = [*inspect.get_annotations(protocol), *vars(protocol)] if protocol else []
     wanted = [name for name in declared if not name.startswith("_") or name in ("__call__", "__len__", "__getitem__")]
-    return (*wanted, *_TORCH.get(kind, ()))
+    return (*(name for name in wanted if name != "fingerprint"), *_TORCH.get(kind, ()))
 
 
 def _accepted(component: Component, factory: Callable[..., Any], runtime: dict[str, Any]) -> dict[str, Any]:

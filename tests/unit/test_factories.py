@@ -112,6 +112,12 @@ def test_a_factory_that_fails_to_import_is_the_plugins_fault() -> None:
         (Kind.LR_SCHEDULER, 0.5, "float, which has no __call__"),
         (Kind.METRIC, max, "builtin_function_or_method, which has no prompts, count, score"),
         (Kind.TRACKER, print, "builtin_function_or_method, which has no command, log, image, text, flush, close"),
+        (
+            Kind.VAE,
+            len,
+            "builtin_function_or_method, which has no latent_channels, factor, cacheable, encode, decode, parameters, "
+            "state_dict, to",
+        ),
         (Kind.MODEL, len, "builtin_function_or_method, which has no patch_size, parameters, state_dict, to"),
     ],
 )

@@ -47,6 +47,7 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
         told: dict[str, tuple[Any, ...]] = {
             "log": (1, {"loss": 0.5, "validation/loss_ema": 0.25}),
             "log (other names at a later step)": (2, {"loss": 0.4, "learning_rate": 1e-4}),
+            "log (a step without a loss)": (3, {"validation/loss": 0.25}),
             "log (a loss that is not finite)": (3, {"loss": math.nan}),
             "image": (3, "samples", Image.new("RGB", (8, 8))),
             "text": (3, "config", "data:\n  type: shapes\n"),

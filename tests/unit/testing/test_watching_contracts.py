@@ -81,6 +81,16 @@ def test_a_tracker_of_fixed_names() -> None:
     )
 
 
+def test_a_tracker_that_wants_a_loss() -> None:
+    class Wanting(Lines):
+        def log(self, step: int, values: Mapping[str, float]) -> None:
+            values["loss"]
+
+    assert fault(Kind.TRACKER, tracker(Wanting)) == (
+        "log (a step without a loss) raised KeyError: 'loss'; a tracker takes whatever a run tells"
+    )
+
+
 def test_a_tracker_that_refuses_what_is_not_finite() -> None:
     class Finite(Lines):
         def log(self, step: int, values: Mapping[str, float]) -> None:
