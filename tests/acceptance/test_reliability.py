@@ -10,6 +10,8 @@ from endurance import grid, jobs, parts, signals
 from endurance.forge import Forge
 from endurance.parts import Case, Workshop
 
+SLOW = ("frozen rank", "frozen loading process")
+"""Endurance has the time to wait for them."""
 pytestmark = pytest.mark.slow
 
 
@@ -21,7 +23,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     except FileNotFoundError as error:
         pytest.skip(str(error))
     with forge:
-        yield Workshop(folder, forge)
+        yield Workshop(folder, forge, busy=60)
 
 
 def failures(cases: Iterator[Case]) -> dict[str, list[str]]:
@@ -74,5 +76,5 @@ def test_every_saved_item_matters(workshop: Workshop) -> None:
 
 
 def test_a_lost_process_ends_the_job_and_leaves_nothing(workshop: Workshop) -> None:
-    cases = (case for case in jobs.lost_processes(workshop, busy=60) if case[0] != "frozen rank")
+    cases = (case for case in jobs.lost_processes(workshop) if case[0] not in SLOW)
     assert failures(cases) == {}

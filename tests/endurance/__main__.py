@@ -66,7 +66,10 @@ def main() -> int:
     with TemporaryDirectory() as scratch, Forge(Path(scratch)) as forge:
         for part in PARTS:
             if any(words in part.name for words in arguments.part or [""]):
-                _run(part, folder, forge, end, sparse=arguments.sparse, again=arguments.again)
+                place = folder / part.folder
+                place.mkdir(exist_ok=True)
+                workshop = Workshop(place, forge, busy=arguments.busy)
+                _run(part, workshop, end, sparse=arguments.sparse, again=arguments.again)
     return _report(folder)
 
 
@@ -75,16 +78,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=Path("endurance-results"), help="where runs and results go")
     parser.add_argument("--part", action="append", help="only parts whose name has this in it; may be repeated")
     parser.add_argument("--sparse", action="store_true", help="the selection for CI: every n-th case")
+    parser.add_argument(
+        "--busy", type=float, default=0, help="seconds added to deadlines, for a machine with other work"
+    )
     parser.add_argument("--again", action="store_true", help="forget earlier results")
     parser.add_argument("--minutes", type=float, default=60, help="begin no case after so many")
     return parser.parse_args()
 
 
-def _run(part: Part, folder: Path, forge: Forge, end: float, *, sparse: bool, again: bool) -> None:
-    place = folder / part.folder
-    place.mkdir(exist_ok=True)
-    results = Results(place / "results.json") if again else Results.read(place / "results.json")
-    for index, (name, case) in enumerate(part.cases(Workshop(place, forge))):
+def _run(part: Part, workshop: Workshop, end: float, *, sparse: bool, again: bool) -> None:
+    kept = workshop.folder / "results.json"
+    results = Results(kept) if again else Results.read(kept)
+    for index, (name, case) in enumerate(part.cases(workshop)):
         if time.monotonic() > end:
             break
         if (sparse and index % part.sparse) or results.passed(name):

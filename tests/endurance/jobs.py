@@ -20,16 +20,19 @@ from .scenario import CONFIG, overrides
 __all__ = ["Job", "lost_processes"]
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+PATIENCE = 15
+"""Seconds that processes wait for a frozen one, and have to start on a busy machine."""
 QUIET = ("sampling.every_n_steps=null", "validation.every_n_steps=null", "trackers=[]")
 
 
-def lost_processes(workshop: Workshop, busy: float = 0) -> Iterator[Case]:
-    """Killed and frozen ranks and loading processes; ``busy`` seconds are added to the time they have to end."""
+def lost_processes(workshop: Workshop) -> Iterator[Case]:
+    """Killed and frozen ranks, loading processes, a trainer and a launcher: the job ends in time."""
+    busy = workshop.busy
     yield "killed rank", partial(_lost_rank, workshop, signal.SIGKILL, 60, 5 + busy)
-    yield "frozen rank", partial(_lost_rank, workshop, signal.SIGSTOP, 4, 4 + 35 + busy)
-    killed, frozen = "a loading process was killed", "no loading process answered for 3 seconds"
+    yield "frozen rank", partial(_lost_rank, workshop, signal.SIGSTOP, PATIENCE, PATIENCE + 35 + busy)
+    killed, frozen = "a loading process was killed", f"no loading process answered for {PATIENCE} seconds"
     yield "killed loading process", partial(_lost_loader, workshop, signal.SIGKILL, 10 + busy, killed)
-    yield "frozen loading process", partial(_lost_loader, workshop, signal.SIGSTOP, 10 + busy, frozen)
+    yield "frozen loading process", partial(_lost_loader, workshop, signal.SIGSTOP, PATIENCE + 10 + busy, frozen)
     yield "killed training process", partial(_lost_trainer, workshop, busy)
     yield "stopped launcher", partial(_stopped_launcher, workshop, 30 + busy)
 
@@ -41,7 +44,7 @@ def _lost_rank(workshop: Workshop, how: signal.Signals, timeout: float, seconds:
 
 
 def _lost_loader(workshop: Workshop, how: signal.Signals, seconds: float, told: str) -> list[str]:
-    with Job(workshop.fresh("job"), timeout=3, num_workers=2) as job:
+    with Job(workshop.fresh("job"), timeout=PATIENCE, num_workers=2) as job:
         os.kill(job.members("forkserver")[-1], how)
         return job.wrong_end(seconds, told)
 

@@ -33,7 +33,8 @@ class Workshop:
     folder: Path
     forge: Forge
     config: str = CONFIG
-    _counter: int = field(default=0)
+    busy: float = 0
+    """Seconds that deadlines are longer by."""
 
     @cached_property
     def config_file(self) -> Path:
