@@ -10,8 +10,6 @@ from endurance import grid, jobs, parts, signals
 from endurance.forge import Forge
 from endurance.parts import Case, Workshop
 
-SLOW = ("frozen rank", "frozen loading process")
-"""Endurance has the time to wait for them."""
 pytestmark = pytest.mark.slow
 
 
@@ -51,16 +49,16 @@ def test_after_a_power_loss_there_is_a_checkpoint_to_continue_from(workshop: Wor
 
 
 def test_killed_at_random_moments_it_leaves_no_process_and_loses_nothing(workshop: Workshop) -> None:
-    assert failures(islice(signals.random_kills(workshop), 1, 2)) == {}
+    assert failures(islice(signals.random_kills(workshop, each=2), 1, 2)) == {}
 
 
 def test_stopped_at_random_moments_it_loses_no_step(workshop: Workshop) -> None:
-    assert failures(islice(signals.random_stops(workshop), 1, 2)) == {}
+    assert failures(islice(signals.random_stops(workshop, each=2), 1)) == {}
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_stopped_after_any_step_it_continues_to_the_same_bytes(workshop: Workshop, workers: int) -> None:
-    assert failures(grid.stops(workshop, steps=range(4, 9, 4), workers=(workers,))) == {}
+    assert failures(grid.stops(workshop, steps=range(7, 8), workers=(workers,))) == {}
 
 
 def test_stopped_under_torchrun_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
@@ -76,5 +74,5 @@ def test_every_saved_item_matters(workshop: Workshop) -> None:
 
 
 def test_a_lost_process_ends_the_job_and_leaves_nothing(workshop: Workshop) -> None:
-    cases = (case for case in jobs.lost_processes(workshop) if case[0] not in SLOW)
+    cases = (case for case in jobs.lost_processes(workshop) if case[0] in ("killed rank", "killed loading process"))
     assert failures(cases) == {}

@@ -56,31 +56,33 @@ class _Long:
         return time.monotonic() - began
 
 
-def random_kills(workshop: Workshop, count: int = 200) -> Iterator[Case]:
+def random_kills(workshop: Workshop, count: int = 200, each: int = PER_CHAIN) -> Iterator[Case]:
     """SIGKILL at random moments, the same command again, and so on; 0, 1 and 4 loading processes in turn."""
-    yield from _chains(workshop, count, signal.SIGKILL)
+    yield from _chains(workshop, count, each, signal.SIGKILL)
 
 
-def random_stops(workshop: Workshop, count: int = 100) -> Iterator[Case]:
+def random_stops(workshop: Workshop, count: int = 100, each: int = PER_CHAIN) -> Iterator[Case]:
     """SIGTERM at random moments: every step that was done is in the checkpoint."""
-    yield from _chains(workshop, count, signal.SIGTERM)
+    yield from _chains(workshop, count, each, signal.SIGTERM)
 
 
-def _chains(workshop: Workshop, count: int, number: signal.Signals) -> Iterator[Case]:
+def _chains(workshop: Workshop, count: int, each: int, number: signal.Signals) -> Iterator[Case]:
     long, spans = _Long(workshop), dict[int, float]()
-    for index in range(-(-count // PER_CHAIN)):
+    for index in range(-(-count // each)):
         workers = WORKERS[index % len(WORKERS)]
-        yield f"chain {index}, {workers} workers", partial(_chain, long, spans, index, workers, number)
+        yield f"chain {index}, {workers} workers", partial(_chain, long, spans, index, each, workers, number)
 
 
-def _chain(long: _Long, spans: dict[int, float], index: int, workers: int, number: signal.Signals) -> list[str]:
+def _chain(
+    long: _Long, spans: dict[int, float], index: int, each: int, workers: int, number: signal.Signals
+) -> list[str]:
     if workers not in spans:
         spans[workers] = long.seconds(workers)
     moments = random.Random(f"{number.name} {index}")
     path = long.workshop.fresh("signalled")
     faults: list[str] = []
     arrived = 0
-    while arrived < PER_CHAIN:
+    while arrived < each:
         running = long.start(path, workers)
         time.sleep(moments.uniform(0, 0.8 * spans[workers]))
         with contextlib.suppress(ProcessLookupError):
