@@ -63,7 +63,7 @@ def table(parts: Iterable[tuple[str, str, int, Results]]) -> str:
         f"{_machine()}.", "",
         "| part | cases | failed | minutes | date |", "|---|---:|---:|---:|---|",
         *(
-            f"| {name}{'' if results.complete else ' (not all)'} | {each * len(results.cases)} {unit} | "
+            f"| {name}{'' if results.complete else ' (not all)'} | {f'{each * len(results.cases)} {unit}'.strip()} | "
             f"{results.failed} | {results.seconds / 60:.1f} | {results.date} |"
             for name, unit, each, results in found
         ),

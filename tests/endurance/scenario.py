@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def _events(run: Path) -> dict[str, Any]:
 
     if not (run / "tensorboard").is_dir():
         return {}
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every event that no longer counts
     events = EventAccumulator(str(run / "tensorboard"), size_guidance={SCALARS: 0, IMAGES: 0, TENSORS: 0}).Reload()
     tags = events.Tags()
     scalars = {
