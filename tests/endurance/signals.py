@@ -20,6 +20,7 @@ from .scenario import WORKERS, differences, metrics, newest, overrides
 __all__ = ["random_kills", "random_stops"]
 
 STEPS = {"max_steps": 60, "save_steps": 7}
+RARELY = ("validation.every_n_steps=14", "sampling.every_n_steps=20")
 LEAVING = 30
 """Seconds that a process which is just starting may take to learn that it is not wanted."""
 PER_CHAIN = 5
@@ -43,7 +44,7 @@ class _Long:
 
     def start(self, path: Path, workers: int) -> Running:
         words = [str(self.workshop.config_file), *overrides(path, **STEPS, num_workers=workers)]
-        return self.workshop.forge.start(words, path)
+        return self.workshop.forge.start([*words, *RARELY], path)
 
     def finish(self, path: Path, workers: int) -> list[str]:
         ended = self.start(path, workers).wait()
