@@ -90,7 +90,7 @@ def _chain(
             os.kill(running.pid, number)
         ended = running.wait()
         arrived += ended.status != 0
-        faults += [f"process {pid} is left" for pid in running.left(LEAVING)]
+        faults += [f"process {pid} is left" for pid in running.left(LEAVING + long.workshop.busy)]
         faults += _wrong_stop(path, ended) if number == signal.SIGTERM else []
         if ended.status == 0:
             faults += differences(long.reference, path)
