@@ -137,6 +137,15 @@ def test_a_fork_under_the_same_config_is_the_run_itself(train: Train, command: C
     assert Run(Path("second")).learnt() == whole.learnt()
 
 
+def test_a_fork_keeps_the_best_of_its_own(unfinished: Run, command: Command, config: Path) -> None:
+    words = ("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
+    assert command("--fork", "second", config, *words, "training.learning_rate=0.5", "training.max_steps=8").status == 0
+    second = Run(Path("second"))
+    losses = second.values("validation/loss_ema")
+    assert losses[0] == min(losses) > min(unfinished.values("validation/loss_ema"))
+    assert second.checkpoints == ["step-00000005", "step-00000008"]
+
+
 def test_a_stopped_fork_continues(unfinished: Run, command: Command, config: Path) -> None:
     assert command(config, "--fork", "second", *stopping(5), "training.max_steps=8").status == 143
     assert command(config, "training.output_dir=second", "training.max_steps=8").status == 0

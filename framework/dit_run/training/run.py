@@ -147,7 +147,8 @@ class _Run:
         loop, learner = self._loop(data, encoders, layout)
         if contents is not None:
             restore(loop, contents, where=where)
-            self._refuse_finished_fork(loop, where)
+            if self.fork_from is not None:
+                self._begin_fork(loop, where)
         elif self.config.training.init_from is not None:
             initialise(loop, Path(self.config.training.init_from))
         del contents
@@ -202,8 +203,9 @@ class _Run:
         ]
         return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 
-    def _refuse_finished_fork(self, loop: Loop, where: Path) -> None:
-        if self.fork_from is not None and loop.done >= loop.total_steps:
+    def _begin_fork(self, loop: Loop, where: Path) -> None:
+        loop.best = {}  # another config's losses say nothing of this one's
+        if loop.done >= loop.total_steps:
             raise InputError(
                 f"{where} is at step {loop.done}, and this config's run ends after {loop.total_steps}; raise "
                 "training.max_steps or num_epochs, or begin at step 0 from its weights with training.init_from"
