@@ -12,7 +12,6 @@ first, goes on where it was interrupted, and writes benchmarks/ABLATION.md.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,13 +28,14 @@ from cells import (
     Recipe,
     Results,
     Score,
+    arguments,
     costs,
-    environment,
+    document,
     expected_seconds,
-    markdown,
     perform_all,
     steps_within,
 )
+from measuring import Report, Table, markdown
 
 BUDGET = 120.0
 SEEDS = (1, 2, 3)
@@ -122,7 +122,7 @@ def unclear(found: Mapping[str, Sequence[Score]]) -> list[str]:
     ]
 
 
-def report(found: Mapping[str, Sequence[Score]], cost: Mapping[str, float]) -> str:
+def table(found: Mapping[str, Sequence[Score]]) -> Table:
     """The table, worst removal first."""
     values = {name: [score.above_chance for score in scores] for name, scores in found.items()}
     deviation, whole = spread(list(values.values())), values[WHOLE]
@@ -142,14 +142,7 @@ def report(found: Mapping[str, Sequence[Score]], cost: Mapping[str, float]) -> s
             ]
         )
     header = ["recipe", "steps", "above chance", "wholly right", "by seed", "difference ± standard error, points"]
-    return markdown(header, rows)
-
-
-def document(found: Mapping[str, Sequence[Score]], cost: Mapping[str, float]) -> str:
-    """ABLATION.md."""
-    about = "\n\n".join((__doc__ or "").split("\n\n")[:-1])
-    measured = f"Measured on {environment()}, by `python benchmarks/ablation.py`."
-    return f"# {about}\n\n{measured}\n\n{report(found, cost)}"
+    return Table(header, rows)
 
 
 def _announce(results: Results, cost: Mapping[str, float], jobs: int) -> None:
@@ -160,26 +153,23 @@ def _announce(results: Results, cost: Mapping[str, float], jobs: int) -> None:
 
 def main() -> int:
     """Train what is missing, print the table, write it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="cells whose names match: 'no_qk-norm/*'")
-    parser.add_argument("--jobs", type=int, default=2, help="cells side by side")
-    parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--report", action="store_true", help="train nothing, write down what is there")
-    arguments = parser.parse_args()
-    results = Results(arguments.results / "ablation")
+    chosen = arguments(__doc__)
+    results = Results(chosen.results / "ablation")
     cost = costs(measured(), results)
-    if not arguments.report:
-        _announce(results, cost, arguments.jobs)
-        do = partial(perform_all, results=results, jobs=arguments.jobs, only=arguments.only)
+    if not chosen.report:
+        _announce(results, cost, chosen.jobs)
+        do = partial(perform_all, results=results, jobs=chosen.jobs, only=chosen.only)
         do(first_cells(cost))
-        repeats = [cell(name, SEEDS[1], cost) for name in unclear(scored(results, cost)) if name in recipes()]
-        do(repeats)
+        do([cell(name, SEEDS[1], cost) for name in unclear(scored(results, cost)) if name in recipes()])
     found = scored(results, cost)
-    print(report(found, cost))
-    if set(found) < {*recipes(), LIVE}:
-        print("not complete yet: nothing is written")
-        return 0
-    (HERE / "ABLATION.md").write_text(document(found, cost))
+    if WHOLE not in found:
+        raise SystemExit("the whole recipe has not been trained yet")
+    missing = [one.name for one in first_cells(cost) if results.scores(one) is None]
+    notes = [f"not measured yet: {', '.join(missing)}"] if missing else []
+    text = markdown(Report("", [table(found)], notes=notes))
+    print(text)
+    if chosen.report or not missing:
+        (HERE / "ABLATION.md").write_text(document(__doc__ or "", Path(__file__).name, [text]))
     return 0
 
 

@@ -8,31 +8,33 @@ repeats bit for bit. Training is `dit-run train`; scoring is what `dit-run eval`
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import date
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from measuring import in_turn, medians, surroundings
 
 __all__ = [
     "Cell",
     "Recipe",
     "Results",
     "Score",
+    "arguments",
     "costs",
-    "environment",
+    "document",
     "expected_seconds",
-    "markdown",
     "parameters",
     "perform",
     "perform_all",
@@ -160,16 +162,14 @@ def _measure(recipes: Mapping[str, Recipe]) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(1)
-    trained = {name: _training(recipe) for name, recipe in recipes.items()}
-    taken: dict[str, list[float]] = {name: [] for name in recipes}
-    for number in range(WARM_UP + ROUNDS):
-        for name, training in trained.items():
-            began = time.process_time()
-            for _ in range(TURN):
-                next(training)
-            if number >= WARM_UP:
-                taken[name].append((time.process_time() - began) / TURN)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    turns = {name: partial(_turn, _training(recipe)) for name, recipe in recipes.items()}
+    taken = medians(in_turn(turns, ROUNDS, warm_up=WARM_UP, clock=time.process_time))
+    return {name: seconds / TURN for name, seconds in taken.items()}
+
+
+def _turn(training: Iterator[int]) -> None:
+    for _ in range(TURN):
+        next(training)
 
 
 def _training(recipe: Recipe) -> Iterator[int]:
@@ -282,6 +282,7 @@ def _score(run: Path, step: int, guidance: float, *, ema: bool = True) -> Score:
     import torch
 
     from dit_run.assemble import build_data
+    from dit_run.reporting import Silent
     from dit_run.trained import open_run
     from dit_run.training.watch import build_metrics, score
 
@@ -295,7 +296,7 @@ def _score(run: Path, step: int, guidance: float, *, ema: bool = True) -> Score:
     ]
     trained = open_run(run, changes, checkpoint=f"step-{step:08d}", ema=ema, allow_plugins=True)
     data = build_data(trained.config, 1)
-    found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline)
+    found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
     names = ("above_chance", "attributes_right", "wholly_right")
     return Score(step, guidance, *(found[f"shapes/{name}"] for name in names))
 
@@ -314,28 +315,21 @@ def _train(cell: Cell, run: Path) -> float:
 # -------------------------------------------------------------------------------------------------------------- report
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def document(about: str, script: str, parts: Sequence[str]) -> str:
+    """A markdown page: what was done, where, and what came out. The last paragraph of a script's docstring says how
+    to run it and is left out."""
+    place = surroundings()
+    versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
+    measured = f"By `python benchmarks/{script}`, {date.today().isoformat()}. Machine: {place['machine']}. {versions}."
+    paragraphs = about.strip().split("\n\n")[:-1]
+    return "\n\n".join([f"# {paragraphs[0]}", *paragraphs[1:], measured, *parts]) + "\n"
 
 
-def environment() -> str:
-    """When and on what this was measured."""
-    from importlib.metadata import version
-
-    names = {"torch": "torch", "diffusers": "diffusers"}
-    versions = ", ".join(f"{label} {version(name)}" for name, label in names.items())
-    return (
-        f"{time.strftime('%Y-%m-%d')}, {_processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"{versions}"
-    )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def arguments(description: str | None) -> argparse.Namespace:
+    """What the scripts that race take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="*", metavar="PATTERN", help="cells whose names match, such as '*ours/1'")
+    parser.add_argument("--jobs", type=int, default=2, help="cells side by side")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="where finished cells are kept")
+    parser.add_argument("--report", action="store_true", help="train nothing, write down what is there")
+    return parser.parse_args()

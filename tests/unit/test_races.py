@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
-    for name in ("cells", "ablation", "time_to_quality"):
+    for name in ("measuring", "cells", "ablation", "time_to_quality"):
         sys.modules.pop(name, None)
 
 
