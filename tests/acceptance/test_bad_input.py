@@ -193,6 +193,20 @@ def test_whoever_takes_the_packaged_config_says_so(command: Command, config: Pat
     assert "configs/small.yaml is not here; using the one that comes with dit-run" in said.words
 
 
+def test_a_file_that_cannot_be_written(command: Command, config: Path) -> None:
+    said = command("schema", "-o", "tiny.yaml/schema.json")
+    assert said.status == 1
+    assert said.words == "error: tiny.yaml: File exists (-v shows where)"
+    assert "Traceback" in command("schema", "-v", "-o", "tiny.yaml/schema.json").err
+
+
+@pytest.mark.parametrize("output", ["nowhere/check.png", "."])
+def test_a_contact_sheet_that_has_no_place(command: Command, config: Path, output: str) -> None:
+    said = command("check", config, "--output", output)
+    assert said.status == 2
+    assert said.words == f"error: --output {output}: name a file, in a folder that is there"
+
+
 @pytest.mark.parametrize("word", ["--nonsense", "model.hidden_sizes=3", "nonsense"])
 def test_words_that_mean_nothing(refused: Refused, word: str) -> None:
     assert word.partition("=")[0] in refused(word).words

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dit_run.cli.configs import add_config, resolved
 from dit_run.cli.render import print_problems
+from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]
 
@@ -17,12 +18,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    sheet = Path(arguments.output)
+    if sheet.is_dir() or not sheet.absolute().parent.is_dir():
+        raise InputError(f"--output {sheet}: name a file, in a folder that is there")
     config = resolved(arguments).config
     print_problems(config.notices)
     from dit_run.processes import choose_device
     from dit_run.training.check import check_up
 
-    report = check_up(config, device=choose_device(config.training.device), sheet=Path(arguments.output))
+    report = check_up(config, device=choose_device(config.training.device), sheet=sheet)
     for finding in report.findings:
         print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.text}")
     print(f"what the model sees: {report.sheet}")

@@ -59,10 +59,17 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         from dit_run.blame import plugin_fault
 
-        fault = plugin_fault(error)
+        fault = plugin_fault(error) or _file_fault(error)
         if fault is None:
             raise
         return _report(fault, verbose=verbose)
+
+
+def _file_fault(error: Exception) -> DitRunError | None:
+    """What the operating system refused, where it says for which file."""
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return DitRunError(f"{error.filename}: {error.strerror} (-v shows where)")
 
 
 def _run(arguments: Sequence[str]) -> int:

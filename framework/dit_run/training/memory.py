@@ -24,8 +24,10 @@ def answer_out_of_memory(batch_size: int, accumulation: int) -> contextlib.Abstr
 
 def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
     """The same where pictures are drawn, so many at a time."""
-    advice = f"try --batch-size {batch_size // 2}" if batch_size > 1 else "take a smaller --size"
-    return _answered(lambda: OutOfMemory(f"out of memory with {batch_size} pictures at a time; {advice}"))
+    many = f"{batch_size} pictures at a time; try --batch-size {batch_size // 2}"
+    return _answered(
+        lambda: OutOfMemory(f"out of memory with {many if batch_size > 1 else 'one picture; take a smaller --size'}")
+    )
 
 
 @contextlib.contextmanager

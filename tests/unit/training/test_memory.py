@@ -57,7 +57,7 @@ def test_a_single_sample_that_does_not_fit_says_so() -> None:
     ("batch_size", "said"),
     [
         (16, "out of memory with 16 pictures at a time; try --batch-size 8"),
-        (1, "out of memory with 1 pictures at a time; take a smaller --size"),
+        (1, "out of memory with one picture; take a smaller --size"),
     ],
 )
 def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) -> None:
