@@ -16,9 +16,14 @@ HEAVY = ("torch", "transformers", "diffusers", "numpy", "PIL")
 
 
 def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
-    """Those of :data:`HEAVY` that this process has after it loaded a plugin and what its rules name."""
+    """Those of :data:`HEAVY` that this process has after it loaded a plugin and what its rules name.
+
+    Raises ImportError where it does not load here.
+    """
     load = file.load if file else EntryPoint("checked", source, ENTRY_POINT_GROUP).load
-    components, _ = load_offers(load)
+    components, failure = load_offers(load)
+    if failure:
+        raise ImportError(failure.message)
     for rule in (rule for component in components for rule in component.rules):
         __import__(rule.partition(":")[0])
     return [name for name in HEAVY if name in sys.modules]

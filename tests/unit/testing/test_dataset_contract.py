@@ -120,3 +120,16 @@ def test_another_picture_in_another_process() -> None:
     assert fault(KIND, factory) == (
         "sample 'k' has another picture in another process; make it a function of the key and the options alone"
     )
+
+
+class Translated(list[Sample]):
+    """Other captions in every process."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return Sample(f"key {index}", (f"caption of {os.getpid()}",), partial(picture, 1))
+
+
+def test_other_captions_in_another_process() -> None:
+    assert fault(KIND, lambda options: Translated(SAMPLES)) == (
+        "sample 'key 0' has another key or other captions in another process"
+    )

@@ -12,7 +12,7 @@ from distributions import distribution, forgotten
 from dit_run.components import Component, Kind
 from dit_run.options import Keywords
 from dit_run.problems import InputError
-from dit_run.testing import ContractError, check_plugin
+from dit_run.testing import ContractError, check_lr_scheduler, check_plugin
 from dit_run.testing.plugin import has_a_valid_schema
 
 GOOD = '''
@@ -229,3 +229,32 @@ def test_faults_of_all_components_at_once(faults: Faults) -> None:
         "lr_scheduler.one: option 'bend' is never read",
         "lr_scheduler.two: option 'bend' is never read",
     ]
+
+
+def test_a_factory_without_arguments(faults: Faults) -> None:
+    assert faults(("build(options: Line, *, total_steps: int)", "build()")) == (
+        "lr_scheduler.line: its factory takes no argument; write def build(options, ...)"
+    )
+
+
+def test_a_plugin_that_only_this_process_can_import(tmp_path: Path, forget: None) -> None:
+    path = tmp_path / "line_plugin.py"
+    only_here = "import sys\nif 'pytest' not in sys.modules: raise ImportError('pytest is not running')\n"
+    path.write_text(GOOD.replace("from collections.abc", f"{only_here}from collections.abc", 1))
+    with pytest.raises(ContractError) as caught:
+        check_plugin(path)
+    assert str(caught.value) == (
+        f"plugin {path} cannot be imported in a process of its own: ImportError: its module cannot be imported: "
+        "ImportError: pytest is not running"
+    )
+
+
+def test_a_file_of_two_where_one_is_expected(tmp_path: Path, forget: None) -> None:
+    path = tmp_path / "line_plugin.py"
+    pair = '[Component(Kind.LR_SCHEDULER, name, Line, build) for name in ("one", "two")]'
+    path.write_text(
+        GOOD.replace('[Component(Kind.LR_SCHEDULER, "line", Line, build, (f"{__name__}:ends_low",))]', pair)
+    )
+    with pytest.raises(InputError) as caught:
+        check_lr_scheduler(path)
+    assert str(caught.value) == f"{path} offers 2 components of kind lr_scheduler; one is expected here"
