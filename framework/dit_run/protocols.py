@@ -92,7 +92,7 @@ class Tokens(NamedTuple):
     mask: Tensor
     """bool [n, l], True for real tokens."""
     truncated: int
-    """How many of the n captions were longer than the encoder takes and were cut."""
+    """How many of the n captions were longer than the encoder takes and were cut: a run tells it."""
 
 
 class TextStates(NamedTuple):

@@ -37,13 +37,18 @@ def keep_captions(build: Build, encoder: TextEncoder, captions: Iterable[str]) -
 
 def _encode(build: Build, encoder: TextEncoder, space: Space, captions: Sequence[str]) -> None:
     build.check_room(_bytes(build, encoder, len(captions)))
-    size = encoding_chunks(device_of(encoder))[1]
+    size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
     with Writer(space, build.kept_dtype) as writer:
         for start in range(0, len(captions), size):
             chunk = captions[start : start + size]
-            for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype), strict=True):
+            for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype, cut.append), strict=True):
                 writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
             build.done("encoding captions", start + len(chunk), len(captions))
+    if any(cut):
+        build.notice(
+            f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens that the text "
+            "encoder takes; the model does not see the rest of them"
+        )
 
 
 def _bytes(build: Build, encoder: TextEncoder, count: int) -> int:

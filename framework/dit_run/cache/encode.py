@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -52,17 +52,21 @@ def _encode_chunk(vae: VAE, pixels: Tensor, dtype: torch.dtype | None) -> tuple[
 
 @torch.no_grad()
 def encode_captions(
-    encoder: TextEncoder, captions: Sequence[str], dtype: torch.dtype | None = None
+    encoder: TextEncoder,
+    captions: Sequence[str],
+    dtype: torch.dtype | None = None,
+    cut: Callable[[int], object] = lambda count: None,
 ) -> list[CaptionStates]:
     """States of each caption on the CPU, float32, real tokens only; each distinct one is encoded once.
 
     Captions are padded to the encoder's greatest length, so that states do not depend on their neighbours. ``dtype``
-    is that of autocast: values are rounded to it, None works in float32.
+    is that of autocast: values are rounded to it, None works in float32. ``cut`` is told of the distinct captions that
+    are longer than the encoder takes, chunk by chunk.
     """
     device = device_of(encoder)
     distinct, size = list(dict.fromkeys(captions)), encoding_chunks(device)[1]
     states = chain.from_iterable(
-        _caption_chunk(encoder, distinct[start : start + size], device, dtype)
+        _caption_chunk(encoder, distinct[start : start + size], device, dtype, cut)
         for start in range(0, len(distinct), size)
     )
     known = dict(zip(distinct, states, strict=True))
@@ -70,9 +74,14 @@ def encode_captions(
 
 
 def _caption_chunk(
-    encoder: TextEncoder, captions: Sequence[str], device: torch.device, dtype: torch.dtype | None
+    encoder: TextEncoder,
+    captions: Sequence[str],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    cut: Callable[[int], object],
 ) -> Iterator[CaptionStates]:
     tokens = encoder.tokenize(captions)
+    cut(tokens.truncated)
     room = (0, encoder.max_length - tokens.ids.shape[1])
     ids, mask = (torch.nn.functional.pad(each, room).to(device) for each in (tokens.ids, tokens.mask))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
