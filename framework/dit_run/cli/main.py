@@ -69,7 +69,9 @@ def _file_fault(error: Exception) -> DitRunError | None:
     """What the operating system refused, where it says for which file."""
     if not isinstance(error, OSError) or error.filename is None:
         return None
-    return DitRunError(f"{error.filename}: {error.strerror} (-v shows where)")
+    fault = DitRunError(f"{error.filename}: {error.strerror} (-v shows where)")
+    fault.__cause__ = error
+    return fault
 
 
 def _run(arguments: Sequence[str]) -> int:
