@@ -35,6 +35,7 @@ def imported(words: Sequence[str]) -> set[str]:
         ("-m", "dit_run", "train", "--help"),
         ("-m", "dit_run", "sample", "--help"),
         ("-m", "dit_run", "plugins"),
+        ("-m", "dit_run", "schema"),
         ("-m", "dit_run", "validate", str(ROOT / "configs" / "quickstart.yaml")),
     ],
     ids=lambda words: " ".join(words[1:3]),

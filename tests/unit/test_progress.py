@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_off_a_terminal_there_is_a_line_for_each_log() -> None:
         "encoding pictures: 3/3",
         "step 11/20  loss 0.5  learning_rate 0.0001  grad_norm 2  images_per_second 12  left 0s",
         "saved run/checkpoints/step-00000011",
+    ]
+
+
+def test_off_a_terminal_a_long_phase_says_now_and_then_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    out, now = io.StringIO(), [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    reporter = ConsoleReporter(Console(file=out, force_terminal=False, width=120, highlight=False))
+    for done in (1, 2, 6, 7, 12):
+        reporter.phase("encoding pictures", done, 12)
+        now[0] += 6
+    assert out.getvalue().splitlines() == [
+        "encoding pictures: 1/12",
+        "encoding pictures: 6/12  left 14s",
+        "encoding pictures: 12/12",
     ]
 
 

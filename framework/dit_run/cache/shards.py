@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dit_run.durable import sync_folder
+from dit_run.durable import write_atomic
 
 __all__ = ["BITS", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 
@@ -65,17 +64,7 @@ def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtyp
             "sums": torch.tensor(sums, dtype=torch.int64),
         }
     )
-    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with beside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    write_atomic(path, data)
 
 
 class Shard:

@@ -21,6 +21,10 @@ def beside() -> Reporter:
     return ConsoleReporter(console) if console.is_terminal else Silent()
 
 
+_QUIET_SECONDS = 10.0
+"""Between two lines of a phase, off a terminal."""
+
+
 class ConsoleReporter:
     """Implements :class:`dit_run.reporting.Reporter` for people."""
 
@@ -29,7 +33,9 @@ class ConsoleReporter:
         self._live = self.console.is_terminal
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._phase = ("", 0.0)
+        self._phase = ""
+        self._phase_began = (0, 0.0)
+        self._said = 0.0
         self._total = 0
         self._began = (0, 0.0)
 
@@ -41,9 +47,14 @@ class ConsoleReporter:
             self._show(name, done, total, "")
             if done >= total:
                 self._finish(name)
-        elif name != self._phase[0] or done >= total or time.monotonic() - self._phase[1] > 10:
-            self._phase = (name, time.monotonic())
-            self.console.print(f"{name}: {done}/{total}", markup=False)
+            return
+        now = time.monotonic()
+        if name != self._phase:
+            self._phase, self._phase_began, self._said = name, (done, now), 0.0
+        if done >= total or now - self._said > _QUIET_SECONDS:
+            self._said = now
+            left = _left(self._phase_began, done, total) if done < total else ""
+            self.console.print(f"{name}: {done}/{total}{left and '  '}{left}", markup=False)
 
     def begin(self, step: int, total_steps: int) -> None:
         self._stop()
@@ -60,20 +71,15 @@ class ConsoleReporter:
         if self._live and not {"validation/loss", "profile/data"} & set(values):
             return
         parts = [_part(name, value) for name, value in values.items() if name in _SHOWN or name.startswith(_SHARES)]
-        self.console.print(f"step {step}/{self._total}  {'  '.join(parts)}  {self._time_left(step)}", markup=False)
+        self.console.print(
+            f"step {step}/{self._total}  {'  '.join(parts)}  {_left(self._began, step, self._total)}", markup=False
+        )
 
     def saved(self, path: Path) -> None:
         self.console.print(f"saved {path}", markup=False)
 
     def end(self) -> None:
         self._stop()
-
-    def _time_left(self, step: int) -> str:
-        first, since = self._began
-        if step <= first:
-            return ""
-        seconds = (time.monotonic() - since) / (step - first) * (self._total - step)
-        return f"left {_duration(seconds)}"
 
     def _show(self, name: str, done: int, total: int, text: str) -> None:
         if self._progress is None:
@@ -123,6 +129,14 @@ def _part(name: str, value: float) -> str:
     if name.startswith(_SHARES):
         return f"{name.removeprefix(_SHARES)} {value:.0%}"
     return f"{name} {value:.4g}"
+
+
+def _left(began: tuple[int, float], done: int, total: int) -> str:
+    """The time left, from how long it took since ``began``: so much was done, at that time."""
+    first, since = began
+    if done <= first:
+        return ""
+    return f"left {_duration((time.monotonic() - since) / (done - first) * (total - done))}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,15 +75,31 @@ def test_a_cached_run_learns_the_same_bytes_as_an_uncached_one(config: Path, tmp
     assert models[0].read_bytes() == models[1].read_bytes()
 
 
-def test_a_warm_cache_needs_no_weights_of_the_encoders(config: Path, tmp_path: Path) -> None:
-    before = trained(config, tmp_path / "first")
-    run: set[str] = set()
-    hook = register_module_forward_hook(lambda module, inputs, output: run.add(type(module).__name__))
+@contextlib.contextmanager
+def modules_at_work() -> Iterator[list[str]]:
+    """The classes of modules that are called, in order."""
+    names: list[str] = []
+    hook = register_module_forward_hook(lambda module, inputs, output: names.append(type(module).__name__))
     try:
-        assert trained(config, tmp_path / "second") == before
+        yield names
     finally:
         hook.remove()
-    assert "Learner" in run and "LazyNetwork" not in run
+
+
+def test_a_warm_cache_needs_no_weights_of_the_encoders(config: Path, tmp_path: Path) -> None:
+    before = trained(config, tmp_path / "first")
+    with modules_at_work() as names:
+        assert trained(config, tmp_path / "second") == before
+    assert "Learner" in names and "LazyNetwork" not in names
+
+
+def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_path: Path) -> None:
+    drawn = ("sampling.every_n_steps=2", "sampling.prompts=[no caption of a sample]", "sampling.steps=2")
+    before = trained(config, tmp_path / "first", *drawn)
+    with modules_at_work() as names:
+        assert trained(config, tmp_path / "second", *drawn) == before
+    assert {"CLIPTextModel", "_Encoder"}.isdisjoint(names)
+    assert names.index("Learner") < names.index("_Decoder")
 
 
 def test_off_keeps_nothing(config: Path, tmp_path: Path) -> None:
