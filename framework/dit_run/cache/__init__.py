@@ -9,7 +9,7 @@ Nothing is ever stale: what changes a record changes its key or its space. Nothi
 at its first read in a process. The rest of the project uses three things::
 
     cached = open_cache(config, [train, validation], text=..., vae=..., dtype=..., reporter=..., stopped=...)
-    cached.latents.gather(found)         # means and deviations; None instead of the cache where nothing is kept
+    cached.latents.gather(found)         # mean and deviation of each; no cache where nothing is kept
     cached.captions(captions, null)      # states of captions, padded: implements Conditions
     encode_latents(vae, images, dtype), encode_captions(encoder, captions, dtype)     # the same numbers, made now
 

@@ -50,8 +50,9 @@ class LatentCache:
             raise InputError(self.bad[visit.index])
         return visit.index, visit.flip
 
-    def gather(self, found: Sequence[tuple[int, bool]]) -> tuple[Tensor, Tensor | None]:
-        """Means and standard deviations [n, c, h, w] in the dtype they are kept in. Raises DamagedRecord."""
+    def gather(self, found: Sequence[tuple[int, bool]]) -> Tensor:
+        """Means and, where there is a posterior, standard deviations, [n, 1 or 2, c, h, w] in the dtype they are kept
+        in. Raises DamagedRecord."""
         indices, flips = np.array(found, dtype=np.int64).T
         at = np.searchsorted(self.indices, indices)
         places = np.choose(flips, [each[at] for each in self.places]).tolist()
@@ -59,10 +60,8 @@ class LatentCache:
         head = records[0].read(places[0])
         values = np.empty((len(found), head.size), dtype=head.dtype)
         for kept, place, row in zip(records, places, values, strict=True):
-            kept.read(place, into=row)
-        both = torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
-        mean, *spread = (part.contiguous() for part in both.unbind(1))
-        return mean, spread[0] if spread else None
+            kept.copy(place, row)
+        return torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
 
 
 @dataclass(frozen=True)

@@ -82,25 +82,21 @@ class Records:
             places[mine[same]] = candidates[mine[same]]
         return places
 
-    def read(self, place: int, into: Bits | None = None) -> Bits:
-        """The flat values of a record; copied to ``into``, an array of its size, where that is given.
-
-        Raises DamagedRecord.
-        """
-        number, row = place >> _ROW_BITS, place & _ROWS
-        shard = self._shard(number)
+    def read(self, place: int) -> Bits:
+        """The flat values of a record, not copied. Raises DamagedRecord."""
+        shard, row = self._shard(place >> _ROW_BITS), place & _ROWS
         values = shard.values(row)
-        if into is None or into.size == values.size:
-            if into is not None:
-                into[:] = values
-                values = into
-            if shard.holds(row, values):
-                return values
-        self.space.note_damage(self.names[number], row)
-        raise DamagedRecord(
-            f"{shard.path}: record {row} of the cache is damaged. "
-            "Start again: it alone is made anew (`dit-run cache verify` checks all)"
-        )
+        if not shard.holds(row, values):
+            raise self._damage(place)
+        return values
+
+    def copy(self, place: int, into: Bits) -> None:
+        """Put the flat values of a record into an array of its size. Raises DamagedRecord."""
+        shard = self._shards[place >> _ROW_BITS]
+        if shard is None:
+            shard = self._shard(place >> _ROW_BITS)
+        if not shard.copy(place & _ROWS, into):
+            raise self._damage(place)
 
     def damaged(self) -> Places:
         """Reads all records; those that fail their check, noted as such."""
@@ -121,6 +117,15 @@ class Records:
         """The key of the record at a place."""
         key: bytes = self._shard(place >> _ROW_BITS).keys[place & _ROWS].tobytes()
         return key
+
+    def _damage(self, place: int) -> DamagedRecord:
+        """Notes it, and says so."""
+        number, row = place >> _ROW_BITS, place & _ROWS
+        self.space.note_damage(self.names[number], row)
+        return DamagedRecord(
+            f"{self.space.folder / self.names[number]}: record {row} of the cache is damaged. "
+            "Start again: it alone is made anew (`dit-run cache verify` checks all)"
+        )
 
     def _shard(self, number: int) -> Shard:
         shard = self._shards[number]

@@ -79,6 +79,7 @@ class Shard:
             self._starts = self._array(header["starts"], np.int64, "I64").data
             self.keys = self._array(header["keys"], np.uint8, "U8").reshape(-1, KEY_BYTES)
             self._sums = self._array(header["sums"], np.int64, "I64").data
+            self._key_bytes = self.keys.reshape(-1).data
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise DamagedShard(f"{path}: {error}") from error
         count = len(self.keys)
@@ -93,10 +94,19 @@ class Shard:
         """The flat values of a record, neither copied nor checked."""
         return self._values[self._starts[row] : self._starts[row + 1]]
 
+    def copy(self, row: int, into: Bits) -> bool:
+        """Put the values of a record into an array of its size. Returns whether they are what was written."""
+        start = self._starts[row]
+        if self._starts[row + 1] - start != into.size:
+            return False
+        into[:] = self._values[start : start + into.size]
+        return bool(self._checked[row]) or self.holds(row, into)
+
     def holds(self, row: int, values: Bits) -> bool:
         """Whether these, read by :meth:`values`, are what was written; found out at the first time."""
         if not self._checked[row]:
-            self._checked[row] = checksum(self.keys[row].data, values) == self._sums[row]
+            key = self._key_bytes[row * KEY_BYTES : (row + 1) * KEY_BYTES]
+            self._checked[row] = checksum(key, values) == self._sums[row]
         return bool(self._checked[row])
 
     def _array(self, entry: dict[str, Any], kind: Any, expected: str | None = None) -> Bits:

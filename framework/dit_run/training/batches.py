@@ -23,10 +23,8 @@ class Batch(NamedTuple):
     """A micro-batch of n samples on the CPU, all randomness drawn."""
 
     images: Tensor
-    """Means of latents [n, c, h, w], in the precision they are kept in; or pixels still to be encoded, uint8
-    [n, H, W, 3]."""
-    spread: Tensor | None
-    """Standard deviations of the latents, like them, where their encoder has a posterior."""
+    """Kept latents [n, 1 or 2, c, h, w], mean and, where their encoder has a posterior, standard deviation; or pixels
+    still to be encoded, uint8 [n, H, W, 3]."""
     draw: Tensor
     """Standard normal [n, c, h, w]: which latents of the posterior are shown."""
     noise: Tensor
@@ -49,8 +47,8 @@ class LatentSource(Protocol):
         """What :meth:`gather` knows those of a visit by. Raises InputError for a sample that cannot be read."""
         ...
 
-    def gather(self, found: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-        """Means and standard deviations [n, c, h, w]."""
+    def gather(self, found: Sequence[Any]) -> Tensor:
+        """Latents [n, 1 or 2, c, h, w]: means and, where there are such, standard deviations."""
         ...
 
 
@@ -101,10 +99,8 @@ class Visits:
         streams = Streams(self.seed)
         reading = self.samples.read(positions, self._fetch)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
-        images, spread = self._gathered(reading.values)
         return Batch(
-            images=images,
-            spread=spread,
+            images=self._gathered(reading.values),
             draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
@@ -117,8 +113,8 @@ class Visits:
     def _fetch(self, visit: Visit) -> Any:
         return self.samples.pixels(visit) if self.latents is None else self.latents.find(visit)
 
-    def _gathered(self, fetched: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-        return (torch.from_numpy(np.stack(fetched)), None) if self.latents is None else self.latents.gather(fetched)
+    def _gathered(self, fetched: Sequence[Any]) -> Tensor:
+        return torch.from_numpy(np.stack(fetched)) if self.latents is None else self.latents.gather(fetched)
 
 
 def batches(

@@ -48,7 +48,8 @@ class Encoder:
         images = self._move(batch.images)
         if images.dtype == torch.uint8:
             return encode_latents(self.encoders.vae, images, self.encoders.dtype)
-        return images.float(), None if batch.spread is None else self._move(batch.spread).float()
+        mean, *spread = images.float().unbind(1)
+        return mean, spread[0] if spread else None
 
     def _move(self, values: Tensor) -> Tensor:
         return move(values, self.device)

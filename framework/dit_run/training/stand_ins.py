@@ -83,9 +83,8 @@ class _Latents:
     def find(self, visit: Visit) -> int:
         return visit.index
 
-    def gather(self, found: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        mean = torch.full((len(found), *self.shape), 0.5)
-        return mean, (mean if self.spreads else None)
+    def gather(self, found: Sequence[int]) -> torch.Tensor:
+        return torch.full((len(found), 1 + self.spreads, *self.shape), 0.5)
 
 
 @dataclass(frozen=True)

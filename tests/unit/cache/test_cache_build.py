@@ -73,8 +73,8 @@ def visit(index: int, flip: bool = False) -> Visit:
 
 def latents_of(cache: LatentCache, index: int, flip: bool = False) -> list[np.ndarray | None]:
     """Mean and standard deviation of one visit."""
-    parts = cache.gather([cache.find(visit(index, flip))])
-    return [None if part is None else part[0].float().numpy() for part in parts]
+    mean, *spread = cache.gather([cache.find(visit(index, flip))])[0].float().numpy()
+    return [mean, spread[0] if spread else None]
 
 
 def pixels(folder: Folder, index: int) -> torch.Tensor:
@@ -150,9 +150,9 @@ def test_captions_are_encoded_one_by_one_at_full_length_on_a_cpu(text: TextEncod
 
 def test_gathered_latents_come_in_the_kept_precision(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     cache, _ = build(tmp_path / "cache", vae, folder, dtype=torch.bfloat16)
-    mean, spread = cache.gather([cache.find(visit(index)) for index in (3, 0, 3)])
-    assert mean.dtype == torch.bfloat16 and mean.shape == (3, 4, 4, 4)
-    assert spread is not None and np.array_equal(spread[1].float().numpy(), latents_of(cache, 0)[1])
+    both = cache.gather([cache.find(visit(index)) for index in (3, 0, 3)])
+    assert both.dtype == torch.bfloat16 and both.shape == (3, 2, 4, 4, 4)
+    assert np.array_equal(both[1, 1].float().numpy(), latents_of(cache, 0)[1])
 
 
 def test_an_encoding_that_overflows_is_done_again_in_float32() -> None:

@@ -29,21 +29,17 @@ class Zeros:
     def find(self, visit: Visit) -> int:
         return visit.index
 
-    def gather(self, found: Sequence[int]) -> tuple[torch.Tensor, None]:
-        return torch.zeros(len(found), 1, 1, 1), None
+    def gather(self, found: Sequence[int]) -> torch.Tensor:
+        return torch.zeros(len(found), 1, 1, 1, 1)
 
 
 def same(batch: Batch, other: Batch) -> bool:
-    pairs = zip(batch[:5], other[:5], strict=True)
-    return batch[5:] == other[5:] and all(a is b if a is None else torch.equal(a, b) for a, b in pairs)
+    return batch[4:] == other[4:] and all(map(torch.equal, batch[:4], other[:4]))
 
 
 def joined(pieces: Sequence[Batch]) -> Batch:
-    tensors = [
-        None if field[0] is None else torch.cat([part for part in field if part is not None])
-        for field in (tuple(piece[place] for piece in pieces) for place in range(5))
-    ]
-    rest = [sum((piece[place] for piece in pieces), ()) for place in range(5, 9)]
+    tensors = [torch.cat([piece[place] for piece in pieces]) for place in range(4)]
+    rest = [sum((piece[place] for piece in pieces), ()) for place in range(4, 8)]
     return Batch(*tensors, *rest)  # type: ignore[arg-type]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from tiny_parts import CPU, Parts
@@ -28,21 +28,17 @@ def test_pixels_become_latents_between_minus_one_and_one(parts: Parts) -> None:
     assert examples.text.null.tolist() == list(batch.null)
 
 
-@dataclass(frozen=True)
 class Kept:
     """Latents of one mean and, perhaps, deviation."""
 
-    mean: float
-    spread: float | None
+    def __init__(self, *parts: float) -> None:
+        self._latents = torch.tensor(parts)[:, None, None, None].expand(-1, 3, 16, 16)
 
     def find(self, visit: Visit) -> int:
         return visit.index
 
-    def gather(self, found: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor | None]:
-        mean, spread = (
-            None if part is None else torch.full((len(found), 3, 16, 16), part) for part in (self.mean, self.spread)
-        )
-        return mean, spread
+    def gather(self, found: Sequence[int]) -> torch.Tensor:
+        return torch.stack([self._latents for _ in found])
 
 
 def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
@@ -51,5 +47,5 @@ def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
 
 
 def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
-    batch = replace(visits(parts), latents=Kept(2.0, None)).__getitems__(range(4))
+    batch = replace(visits(parts), latents=Kept(2.0)).__getitems__(range(4))
     assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))
