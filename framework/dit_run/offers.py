@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -35,9 +37,11 @@ class _Refused(Exception):
 
 
 def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Failure | None]:
-    """The components of the plugin that ``load`` imports, or none and why; whatever the plugin raises is caught."""
+    """The components of the plugin that ``load`` imports, or none and why; whatever the plugin raises is caught, and
+    what it prints goes to stderr."""
     try:
-        return _checked(_called(_imported(load))), None
+        with contextlib.redirect_stdout(sys.stderr):
+            return _checked(_called(_imported(load))), None
     except _Refused as error:
         import traceback
 
@@ -52,7 +56,9 @@ def _imported(load: Callable[[], object]) -> object:
         return load()
     except InputError as error:
         raise _Refused(str(error)) from error
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _Refused(f"its module cannot be imported: {_named(error)}") from error
 
 
@@ -71,9 +77,9 @@ def _called(plugin: object) -> list[object]:
         if not answers:
             raise _Refused(f"{_HOOK}() returned nothing; it should return a list of Component")
         return [offer for offered in answers for offer in _iterable(offered)]
-    except _Refused:
+    except (_Refused, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise _Refused(f"{_HOOK}() raised {_named(error)}") from error
 
 

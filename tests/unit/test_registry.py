@@ -70,6 +70,18 @@ def test_a_module_that_exits(site: Path) -> None:
     assert message == "its module cannot be imported: SystemExit: no licence"
 
 
+def test_a_module_that_raises_what_is_no_exception(site: Path) -> None:
+    message = fault(site, {"broken_plugin.py": "class Skipped(BaseException): ...\nraise Skipped('needs a GPU')"})
+    assert message == "its module cannot be imported: Skipped: needs a GPU"
+
+
+def test_a_module_that_prints_leaves_the_output_alone(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    distribution(site, modules={"dit_run_lion.py": f"print('hello'){GOOD}"})
+    assert discover().component(Kind.OPTIMIZER, "lion").type == "lion"
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\n")
+
+
 def test_an_entry_point_that_names_no_module(site: Path) -> None:
     message = fault(site, {}, "broken = nowhere_to_be_found")
     assert message == "its module cannot be imported: ModuleNotFoundError: No module named 'nowhere_to_be_found'"
