@@ -15,7 +15,8 @@ from dit_run.problems import DitRunError
 
 __all__ = ["answer_plugin_fault", "plugin_fault"]
 
-_CORE = ("dit_run", "dit_run_plugins")
+_CORE = "dit_run"
+_BUILT_IN = "dit_run_plugins"
 
 
 @contextlib.contextmanager
@@ -33,16 +34,22 @@ def answer_plugin_fault() -> Iterator[None]:
 
 
 def plugin_fault(error: BaseException) -> PluginFault | None:
-    """The error with its plugin's name and the traceback from there on; None where no plugin's code was running."""
+    """The error with the name of the plugin whose code was called last, and the traceback from there on.
+
+    None where no plugin's code was running, or it called a built-in component that failed: a sampler calls the model.
+    """
     installed = _installed()
+    last, start = None, None
     for at in _places(error.__traceback__):
         owner = _owner(at.tb_frame, installed)
-        if owner is not None:
-            said = "".join(traceback.format_exception_only(error)).strip()
-            fault = PluginFault(f"plugin {owner} failed: {said}\n{''.join(traceback.format_tb(at)).rstrip()}")
-            fault.__cause__ = error
-            return fault
-    return None
+        if owner is not None and owner != last:
+            last, start = owner, at
+    if last is None or last == _BUILT_IN or start is None:
+        return None
+    said = "".join(traceback.format_exception_only(error)).strip()
+    fault = PluginFault(f"plugin {last} failed: {said}\n{''.join(traceback.format_tb(start)).rstrip()}")
+    fault.__cause__ = error
+    return fault
 
 
 def _places(at: TracebackType | None) -> Iterator[TracebackType]:
@@ -52,6 +59,7 @@ def _places(at: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _owner(frame: FrameType, installed: Mapping[str, str]) -> str | None:
+    """The plugin that a frame's code belongs to, as messages name it."""
     module = str(frame.f_globals.get("__name__", ""))
     file = plugin_file(sys.modules.get(module))
     return str(file.path) if file is not None else installed.get(module.partition(".")[0])
@@ -62,6 +70,6 @@ def _installed() -> dict[str, str]:
     found = {}
     for plugin in installed_plugins():
         package = plugin.source.partition(":")[0].partition(".")[0]
-        if package not in _CORE:
+        if package != _CORE:
             found[package] = f"{plugin.name} ({plugin.distribution} {plugin.version})"
-    return found
+    return {**found, _BUILT_IN: _BUILT_IN}

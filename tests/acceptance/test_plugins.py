@@ -406,15 +406,14 @@ def test_a_plugin_that_fails_in_a_step_is_named(command: Command, site: Path) ->
     assert json.loads(Path("run/status.json").read_text())["reason"] == f"PluginFault: {message}"
 
 
-def test_a_dataset_that_fails_in_a_loading_process_is_named(site: Path) -> None:
+def test_a_dataset_that_fails_in_a_loading_process_is_named(command: Command, site: Path) -> None:
     Path("squares.py").write_text(SQUARES.replace("from PIL import Image", "from PIL import Imago as Image"))
     data = "data: {type: squares, image_size: 16, num_samples: null, train_split: 1.0}\n"
     sections = "\n".join(line for line in CONFIG.splitlines() if not line.startswith("data:"))
     config = written(data + sections + "\nplugins: [./squares.py]\n")
-    run = [sys.executable, "-m", "dit_run", config, "training.num_workers=1"]
-    done = subprocess.run(run, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
+    result = command(config, "training.num_workers=1")
+    assert result.status == 1
     path = Path("squares.py").absolute()
-    assert f"error: plugin {path} failed: ImportError: cannot import name 'Imago' from 'PIL'" in done.stderr
-    assert f'  File "{path}", line 18, in __call__\n' in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"error: plugin {path} failed: ImportError: cannot import name 'Imago' from 'PIL'" in result.err
+    assert f'  File "{path}", line 18, in __call__\n' in result.err
+    assert "Traceback" not in result.err

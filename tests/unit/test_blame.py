@@ -65,6 +65,30 @@ def test_what_it_called_is_shown_below_it(site: Path) -> None:
     assert [line.split(", in ")[1] for line in lines if ", in " in line] == ["step", "<lambda>"]
 
 
+def test_of_two_plugins_the_one_that_was_called_last_is_named(site: Path) -> None:
+    for name in ("sampler", "model"):
+        modules = {f"{name}.py": "def call(work):\n    return work()\n"}
+        distribution(site, f"dit-run-{name}", entry_point=f"{name} = {name}", modules=modules)
+    from model import call as model  # type: ignore[import-not-found]
+    from sampler import call as sampler  # type: ignore[import-not-found]
+
+    lines = str(blamed(lambda: sampler(lambda: model(lambda: 1 / 0)))).splitlines()
+    assert lines[:2] == [
+        "plugin model (dit-run-model 0.2.0) failed: ZeroDivisionError: division by zero",
+        f'  File "{site / "model.py"}", line 2, in call',
+    ]
+
+
+def test_a_built_in_component_that_a_plugin_called_is_not_its_fault(site: Path) -> None:
+    from dit_run_plugins.lr_schedulers.cosine import factor
+
+    distribution(site, modules={"dit_run_lion.py": "def step(work):\n    return work()\n"})
+    from dit_run_lion import step
+
+    with pytest.raises(ZeroDivisionError), answer_plugin_fault():
+        step(lambda: factor(5, warmup=5, total=5))
+
+
 def test_the_fault_travels_to_another_process(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": STEP})
     from dit_run_lion import step
