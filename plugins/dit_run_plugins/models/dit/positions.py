@@ -78,6 +78,10 @@ class _Rotation(torch.autograd.Function):
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     half, rest = x.shape[-1] // 4 * 2, x.shape[-1] % 4
+    if torch.compiler.is_compiling():  # A roll is few operations, but many steps in a loop over elements.
+        one, other = x[..., :half], x[..., half : 2 * half]
+        cos, sin = cos[..., :half], sin[..., half : 2 * half]
+        return torch.cat([one * cos - other * sin, other * cos + one * sin, x[..., 2 * half :]], dim=-1)
     exchanged = torch.cat([x[..., :-rest].roll(half, -1), x[..., -rest:]], -1) if rest else x.roll(half, -1)
     return torch.addcmul(x * cos, exchanged, sin)
 
