@@ -37,12 +37,11 @@ def test_a_plugin_file_is_named_with_the_place(site: Path) -> None:
     path.write_text(STEP)
     step = PluginFile.read(path).load().step
     error = blamed(lambda: step({}))
-    assert str(error) == (
-        f"plugin {path} failed: KeyError: 'momentum'\n"
-        f'  File "{path}", line 2, in step\n'
-        "    return numbers['momentum']\n"
-        "           ~~~~~~~^^^^^^^^^^^^"
-    )
+    assert str(error).splitlines()[:3] == [
+        f"plugin {path} failed: KeyError: 'momentum'",
+        f'  File "{path}", line 2, in step',
+        "    return numbers['momentum']",
+    ]
     assert isinstance(error.__cause__, KeyError)
 
 

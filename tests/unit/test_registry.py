@@ -315,6 +315,29 @@ def test_two_installed_ones_are_an_error_on_use_that_names_both(site: Path) -> N
     assert discover(disabled=["other"]).plugin(Kind.OPTIMIZER, "lion").name == "lion"
 
 
+def test_a_file_of_the_config_settles_a_conflict_of_installed_ones(site: Path) -> None:
+    distribution(site)
+    distribution(
+        site, "dit-run-other", version="3.1", entry_point="other = other_lion", modules={"other_lion.py": GOOD}
+    )
+    file = site / "elsewhere" / "my_lion.py"
+    file.parent.mkdir()
+    file.write_text(GOOD)
+    record = discover([file]).record(Kind.OPTIMIZER, "lion")
+    assert (record["source"], record["shadows"]) == (
+        str(file),
+        ["lion (dit-run-lion 0.2.0)", "other (dit-run-other 3.1)"],
+    )
+
+
+def test_files_of_the_config_load_where_installed_plugins_are_dropped(site: Path) -> None:
+    distribution(site)
+    file = site / "elsewhere" / "my_lion.py"
+    file.parent.mkdir()
+    file.write_text(GOOD)
+    assert [plugin.name for plugin in discover([file], third_party=False).plugins] == ["builtin", "my_lion"]
+
+
 def test_an_unknown_type_says_what_there_is_and_what_failed(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": "import no_such_thing"})
     with pytest.raises(UnknownType) as caught:

@@ -63,7 +63,7 @@ def run_tiny(
 ) -> TinyRun:
     """Train two steps in ``folder`` with a config laid over :data:`TINY`; ``files`` are written beside it first.
 
-    Raises whatever a plugin raises that is no DitRunError.
+    What a plugin file or an installed plugin lets through is among the errors; anything else is raised.
     """
     path = _write(folder, yaml, files or {})
     run_dir = folder / "run"

@@ -78,6 +78,18 @@ def test_errors_are_given(run_config: RunConfig) -> None:
 
 
 def test_a_plugin_that_fails_while_it_trains_is_an_error(run_config: RunConfig) -> None:
+    text = COUNTER.replace("str(progress.step)", "str(progress.steps)")
+    run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": text})
+    path = run.run_dir.with_name("counter.py")
+    (error,) = run.errors
+    assert error.splitlines()[:3] == [
+        f"plugin {path} failed: AttributeError: 'Progress' object has no attribute 'steps'",
+        f'  File "{path}", line 17, in on_step_end',
+        "    self.path.write_text(str(progress.steps))",
+    ]
+
+
+def test_a_plugin_that_cannot_be_made_is_an_error(run_config: RunConfig) -> None:
     text = COUNTER.replace("return Counting", "raise KeyError('name')\n    return Counting")
     run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": text})
     assert run.errors == (
