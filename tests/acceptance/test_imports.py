@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from runs import CONFIG
 
 HEAVY = {"torch", "transformers", "diffusers", "numpy", "PIL"}
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +45,16 @@ def test_nothing_heavy(words: Sequence[str]) -> None:
     modules = imported(words)
     assert "dit_run" in modules
     assert not modules & HEAVY
+
+
+def test_training_imports_what_its_components_need_and_no_more(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG)
+    modules = imported(
+        ("-m", "dit_run", str(config), "training.max_steps=1", f"training.output_dir={tmp_path / 'run'}")
+    )
+    assert "torch" in modules
+    assert not modules & {"transformers", "diffusers", "tensorboard", "huggingface_hub", "tokenizers", "simplejpeg"}
 
 
 def test_the_command_and_the_module_are_the_same() -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dit_run.cache.shards import KEY_BYTES, Bits, DamagedShard, Shard
 from dit_run.cache.space import Space
+from dit_run.open_files import allow_many_open_files
 from dit_run.problems import DitRunError
 
 __all__ = ["DamagedRecord", "Places", "Records", "keys_array"]
@@ -49,6 +50,7 @@ class Records:
     def open(cls, space: Space) -> Records:
         """Broken shards are left out: what they held counts as missing."""
         shards: list[Shard] = []
+        allow_many_open_files()
         for path in space.shards():
             with contextlib.suppress(DamagedShard, FileNotFoundError):
                 shards.append(Shard(path))
@@ -130,6 +132,7 @@ class Records:
     def _shard(self, number: int) -> Shard:
         shard = self._shards[number]
         if shard is None:
+            allow_many_open_files()
             try:
                 shard = self._shards[number] = Shard(self.space.folder / self.names[number])
             except DamagedShard as error:

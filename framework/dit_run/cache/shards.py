@@ -7,6 +7,7 @@ bits of float16 and bfloat16.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import zlib
@@ -68,7 +69,8 @@ def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtyp
 
 
 class Shard:
-    """A shard, mapped for reading. Raises DamagedShard at construction when its frame is broken."""
+    """A shard, mapped for reading. Raises DamagedShard at construction when its frame is broken, and OSError when too
+    many files are open."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,6 +83,8 @@ class Shard:
             self._sums = self._array(header["sums"], np.int64, "I64").data
             self._key_bytes = self.keys.reshape(-1).data
         except (ValueError, KeyError, TypeError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
             raise DamagedShard(f"{path}: {error}") from error
         count = len(self.keys)
         if len(self._starts) != count + 1 or len(self._sums) != count:

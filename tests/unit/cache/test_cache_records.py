@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import threading
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def test_records_are_found_by_key_in_any_shard(tmp_path: Path) -> None:
     places = records.find([key(9), key(4), key(3), key(5)])
     assert places[1] == -1
     assert [records.read(int(place)).tolist() for place in places[[0, 2, 3]]] == [[9, 9], [3, 3], [5, 5]]
+
+
+def test_more_shards_than_files_may_be_open_at_first_are_all_found(tmp_path: Path) -> None:
+    space = filled(tmp_path, *range(40))
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 20, before[1]))
+    try:
+        assert len(Records.open(space)) == 40
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_an_empty_space_has_nothing(tmp_path: Path) -> None:
