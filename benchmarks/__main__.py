@@ -1,8 +1,9 @@
 """All benchmarks: ``python -m benchmarks [NAME ...] [--again]``.
 
 Runs the scripts that have no report in ``benchmarks/results/`` yet, one after the other, so a stopped command goes on
-where it was; ``--again`` measures anew. Then writes ``benchmarks/RESULTS.md`` from all reports that are there. The long
-ones run only when they are named. Exit status 1 where a script fails; a missed bar stands in the results.
+where it was; ``--again`` measures anew. Then writes ``benchmarks/RESULTS.md`` from all reports that are there. The
+trainings, which take hours, run only when they are named. Exit status 1 where a script fails; a missed bar stands in
+the results. The peers come with ``pip install 'dit-run[bench]'``; without them what needs one is left out.
 """
 
 from __future__ import annotations
@@ -20,29 +21,34 @@ from .measuring import Bar, Report, Table, markdown
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
 MINUTES = {
-    "cache": 1.5,
+    "step": 8.0,
+    "loop": 1.5,
+    "epochs": 6.0,
+    "cache": 1.0,
     "decode": 0.5,
     "index": 1.0,
     "plugins": 1.0,
-    "validate": 1.0,
+    "validate": 1.5,
 }
 """The scripts, in order, and how long each takes on two cores."""
+TRAININGS = {"time_to_quality": 150.0, "ablation": 150.0}
+ALL = {**MINUTES, **TRAININGS}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(MINUTES)}; otherwise all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(ALL)}")
     parser.add_argument("--again", action="store_true", help="measure also what has a report")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - MINUTES.keys():
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(MINUTES)}")
-    names = [name for name in MINUTES if name in (arguments.names or MINUTES)]
+    if unknown := set(arguments.names) - ALL.keys():
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    names = [name for name in ALL if name in (arguments.names or MINUTES)]
     wanted = [name for name in names if arguments.again or not _report_of(name).exists()]
-    print(f"{len(wanted)} to run, about {sum(MINUTES[name] for name in wanted):.0f} minutes", flush=True)
+    print(f"{len(wanted)} to run, about {sum(ALL[name] for name in wanted):.0f} minutes", flush=True)
     failed = [name for name in wanted if not run(name)]
-    reports = {name: json.loads(_report_of(name).read_text()) for name in MINUTES if _report_of(name).exists()}
+    reports = {name: json.loads(_report_of(name).read_text()) for name in ALL if _report_of(name).exists()}
     (FOLDER / "RESULTS.md").write_text(results(reports))
     print(f"{FOLDER / 'RESULTS.md'} has {len(reports)} reports" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return int(bool(failed))
@@ -50,7 +56,7 @@ def main() -> int:
 
 def run(name: str) -> bool:
     """Run one script. Returns whether it made a report."""
-    print(f"\n{name}: about {MINUTES[name]:g} minutes", flush=True)
+    print(f"\n{name}: about {ALL[name]:g} minutes", flush=True)
     path = _report_of(name)
     path.unlink(missing_ok=True)
     subprocess.run([sys.executable, str(FOLDER / f"{name}.py"), "--json", str(path)], cwd=FOLDER.parent)
