@@ -288,6 +288,14 @@ def test_what_the_environment_drops_is_absent(command: Command, site: Path, monk
     assert "there is no optimizer 'lion'" in command("validate", config).err
 
 
+def test_the_traceback_of_a_file_that_fails_is_shown_on_v(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text("import no_such_thing")
+    config = written("plugins: [./momentum.py]")
+    place = f'  File "{Path("momentum.py").absolute()}", line 1, in <module>\n    import no_such_thing\n'
+    assert place in command("-v", config).err
+    assert "Traceback" not in command(config).err
+
+
 def test_files_of_a_config_can_be_refused(command: Command, site: Path) -> None:
     Path("momentum.py").write_text("raise RuntimeError('was imported')")
     result = command("validate", written("plugins: [./momentum.py]"), "--no-config-plugins")

@@ -72,12 +72,12 @@ def resolve(
     root = layers.merged()
     installed = discover(disabled=disabled) if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
-    known = _with_files(installed, files, problems)
+    known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
         problems += check(root, compose(known), known)
     if problems:
-        raise ConfigError(_in_order(problems, layers))
+        raise ConfigError(_in_order(problems, layers)) from cause
     config = typed(root, known, tuple(str(file) for file, _ in files), problems)
     if config is None:
         raise ConfigError(_in_order(problems, layers))
@@ -93,11 +93,12 @@ def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = 
     """
     layers = read_layers(path)
     problems, _ = _by_severity(layers.problems)
+    cause = None
     if layers.complete and layers.roots:
         files = _plugin_files(layers.merged(), problems, allowed=config_plugins)
-        registry = _with_files(registry, files, problems)
+        registry, cause = _with_files(registry, files, problems)
     if problems:
-        raise ConfigError(_in_order(problems, layers))
+        raise ConfigError(_in_order(problems, layers)) from cause
     return registry
 
 
@@ -149,11 +150,16 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _with_files(registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]) -> Registry:
+def _with_files(
+    registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]
+) -> tuple[Registry, InputError | None]:
+    """The registry with the files, and what the last one that failed raised: it has the plugin's traceback."""
+    cause = None
     for file, place in files:
         try:
             registry = registry.with_file(file)
         except InputError as error:
             message = str(error).replace(str(file), place.text[place.column - 1 :][: place.length].strip("'\""))
             problems.append(Problem("plugin-failed", message, ("plugins",), place))
-    return registry
+            cause = error
+    return registry, cause
