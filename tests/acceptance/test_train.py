@@ -11,6 +11,7 @@ from PIL import Image
 from runs import Command, Run, Train
 
 from dit_run import load_config
+from dit_run_plugins.datasets.shapes import caption
 
 
 def test_a_run_leaves_its_folder(train: Train) -> None:
@@ -180,6 +181,27 @@ def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
     assert said[0] == f"note: {trained}; 44 samples, 16 held out; 4 steps of 4"
     forked = command(config, "--fork", "fork").out
     assert f"note: goes on after step 4: {trained}; 44 samples, 16 held out; 6 steps of 4" in forked
+
+
+def test_captions_that_are_too_long_are_counted(command: Command, config: Path) -> None:
+    words = ("training.max_steps=1", "data.train_split=1.0", "text_encoder.max_length")
+    short, long = (command(config, *words[:2], f"{words[2]}={length}", "--fresh", length).out for length in (9, 77))
+    cut = sum(len(caption(index, 0).split()) > 8 for index in range(60))
+    assert f"note: {cut} of 60 captions are longer than the 9 tokens that the text encoder takes; " in short
+    assert "are longer than" not in long
+
+
+@pytest.mark.parametrize("name", ["2026", "no: [", "über alles 'x' \"y\""])
+def test_another_run_may_be_called_anything(command: Command, config: Path, name: str) -> None:
+    assert command(config, "training.max_steps=1", "--fresh", name).status == 0
+    assert Run(Path(name)).status["state"] == "finished"
+    assert command(Path(name) / "config.yaml").status == 0
+
+
+def test_a_cache_may_be_called_anything(command: Command, config: Path) -> None:
+    said = command("cache", config, "--dir", "2026")
+    assert (said.status, said.err) == (0, "")
+    assert said.words.startswith(f"{Path('2026').absolute()}: ")
 
 
 def test_how_to_watch_is_said_at_the_start(command: Command, config: Path) -> None:

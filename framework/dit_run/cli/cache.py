@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.configs import add_plugin_flags, installed, read
+from dit_run.cli.configs import add_plugin_flags, installed, read, setting
 from dit_run.cli.render import print_problems
 from dit_run.problems import InputError
 
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _build(arguments: argparse.Namespace) -> int:
     if arguments.dir:
-        arguments.overrides.append(f"cache.dir={arguments.dir}")
+        arguments.overrides.append(setting("cache.dir", arguments.dir))
     resolution = read(arguments.what, arguments.overrides, arguments, installed(arguments))
     print_problems(resolution.config.notices)
     from dit_run.cache.fill import fill

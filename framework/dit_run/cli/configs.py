@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from dit_run.config.resolve import Resolution, resolve
 from dit_run.registry import Registry, discover
 
-__all__ = ["add_config", "add_plugin_flags", "installed", "read", "resolved", "split"]
+__all__ = ["add_config", "add_plugin_flags", "installed", "read", "resolved", "setting", "split"]
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -45,6 +46,11 @@ def installed(arguments: argparse.Namespace) -> Registry:
 def read(path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry) -> Resolution:
     """One config over a registry, as the flags say. Raises ConfigError."""
     return resolve(path, overrides, registry=registry, config_plugins=not arguments.no_config_plugins)
+
+
+def setting(key: str, text: str) -> str:
+    """A ``key=value`` argument whose value is this text, also where YAML would read a number or more in it."""
+    return f"{key}={json.dumps(text)}"
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.configs import add_config, resolved
+from dit_run.cli.configs import add_config, resolved, setting
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
 from dit_run.signals import ended_by_interrupt
@@ -44,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _refuse_run(Path(elsewhere))
         if arguments.fork is not None:
             fork_from = _newest_checkpoint(Path(resolution.config.training.output_dir))
-        resolution = resolved(arguments, f"training.output_dir={elsewhere}")
+        resolution = resolved(arguments, setting("training.output_dir", elsewhere))
     return _train(resolution, fork_from, arguments)
 
 

@@ -152,7 +152,8 @@ class _Run:
         elif self.config.training.init_from is not None:
             initialise(loop, Path(self.config.training.init_from))
         del contents
-        self.reporter.notice(opening(loop, data))
+        for line in opening(loop, data, encoders):
+            self.reporter.notice(line)
         return self._train(loop, learner, data, encoders, layout)
 
     # -------------------------------------------------------------------------------------------------------- before
