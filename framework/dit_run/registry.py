@@ -8,24 +8,20 @@ the config names, then an installed package, then what is built in.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dit_run.components import Component, Kind
 from dit_run.installed import Installed, installed_plugins
-from dit_run.offers import Failure, load_offers
-from dit_run.plugin_files import PluginFile, PluginFiles
+from dit_run.plugin import Origin, Plugin, load_file, load_installed, origin_of
+from dit_run.plugin_files import PluginFiles
 from dit_run.problems import InputError
 
 __all__ = [
-    "BUILT_IN_DISTRIBUTION",
     "DISABLE_VARIABLE",
-    "Failure",
     "Origin",
     "Plugin",
     "Registry",
@@ -33,52 +29,8 @@ __all__ = [
     "discover",
 ]
 
-BUILT_IN_DISTRIBUTION = "dit-run"
 DISABLE_VARIABLE = "DIT_RUN_DISABLE_PLUGINS"
 """Set to 1, plugins of other packages are left out."""
-
-
-class Origin(IntEnum):
-    """Where a plugin comes from; the higher rank wins where two offer the same type."""
-
-    BUILT_IN = 0
-    INSTALLED = 1
-    FILE = 2
-
-    def __str__(self) -> str:
-        return self.name.lower().replace("_", "-")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """One plugin, loaded or not."""
-
-    name: str
-    """The entry point's name, or a file's stem."""
-    origin: Origin
-    source: str
-    """What the entry point names, or the file's path."""
-    distribution: str = ""
-    version: str = ""
-    components: tuple[Component, ...] = ()
-    failure: Failure | None = None
-    file: PluginFile | None = None
-    """For a plugin in one file."""
-
-    @cached_property
-    def digest(self) -> str:
-        """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
-        if self.file is not None:
-            return self.file.digest
-        from dit_run.provenance import source_digest  # what it imports is for runs, not for listing
-
-        where = getattr(sys.modules.get(self.source.partition(":")[0]), "__file__", None)
-        return source_digest(Path(where)) if where else ""
-
-    def __str__(self) -> str:
-        if self.origin is Origin.FILE:
-            return self.source
-        return f"{self.name} ({self.distribution} {self.version})"
 
 
 class UnknownType(InputError, LookupError):
@@ -153,7 +105,7 @@ class Registry:
 
         Raises InputError naming the file where it fails: a config asked for it.
         """
-        plugin = _load_file(path)
+        plugin = load_file(path)
         for other in self.plugins:
             if other.file and plugin.file and other.name == plugin.name and other.file.path != plugin.file.path:
                 raise InputError(
@@ -208,22 +160,13 @@ def discover(
     """
     if third_party is None:
         third_party = os.environ.get(DISABLE_VARIABLE, "") not in ("1", "true")
-    found = sorted(installed_plugins(), key=lambda plugin: (_origin(plugin), plugin.distribution, plugin.name))
+    found = sorted(installed_plugins(), key=lambda plugin: (origin_of(plugin), plugin.distribution, plugin.name))
     _refuse_unknown(disabled, found)
     wanted = [plugin for plugin in found if not {plugin.name, plugin.distribution} & set(disabled)]
-    registry = Registry(tuple(_loaded(p) for p in wanted if third_party or _origin(p) is Origin.BUILT_IN))
+    registry = Registry(tuple(load_installed(p) for p in wanted if third_party or origin_of(p) is Origin.BUILT_IN))
     for path in config_plugins:
         registry = registry.with_file(path)
     return registry
-
-
-def _loaded(found: Installed) -> Plugin:
-    components, failure = load_offers(found.load)
-    return Plugin(found.name, _origin(found), found.source, found.distribution, found.version, components, failure)
-
-
-def _origin(found: Installed) -> Origin:
-    return Origin.BUILT_IN if found.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
 
 
 def _refuse_unknown(disabled: Collection[str], found: Sequence[Installed]) -> None:
@@ -232,28 +175,3 @@ def _refuse_unknown(disabled: Collection[str], found: Sequence[Installed]) -> No
         if name not in known:
             names = ", ".join(sorted({plugin.name for plugin in found}))
             raise InputError(f"there is no installed plugin {name!r} to leave out; there are {names}")
-
-
-def _load_file(path: Path) -> Plugin:
-    file = PluginFile.read(path)
-    file.refuse_taken_name()
-    components, failure = load_offers(file.load)
-    if failure:
-        hints = f"{_where(file, failure)}{_hint(file, failure)}"
-        error = InputError(f"the plugin file {file.path} did not load: {failure.message}{hints}")
-        error.add_note(failure.traceback)
-        raise error
-    return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
-
-
-def _where(file: PluginFile, failure: Failure) -> str:
-    """The line of the file that failed; a syntax error tells its own."""
-    lines = [f" (line {line}: {code})" for path, line, code in failure.places if path == str(file.path)]
-    return lines[-1] if lines else ""
-
-
-def _hint(file: PluginFile, failure: Failure) -> str:
-    """A plugin file stands alone: say so to one that imports its neighbour."""
-    neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
-    named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
-    return f" ({named[0]} lies beside it, but a plugin of several files must be a package)" if named else ""

@@ -1,0 +1,99 @@
+"""A plugin: where it comes from and what it offers, or why it could not be loaded."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from pathlib import Path
+
+from dit_run.components import Component
+from dit_run.installed import Installed
+from dit_run.offers import Failure, load_offers
+from dit_run.plugin_files import PluginFile
+from dit_run.problems import InputError
+
+__all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of"]
+
+BUILT_IN_DISTRIBUTION = "dit-run"
+
+
+class Origin(IntEnum):
+    """Where a plugin comes from; the higher rank wins where two offer the same type."""
+
+    BUILT_IN = 0
+    INSTALLED = 1
+    FILE = 2
+
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", "-")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin, loaded or not."""
+
+    name: str
+    """The entry point's name, or a file's stem."""
+    origin: Origin
+    source: str
+    """What the entry point names, or the file's path."""
+    distribution: str = ""
+    version: str = ""
+    components: tuple[Component, ...] = ()
+    failure: Failure | None = None
+    file: PluginFile | None = None
+    """For a plugin in one file."""
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
+        if self.file is not None:
+            return self.file.digest
+        from dit_run.provenance import source_digest  # what it imports is for runs, not for listing
+
+        where = getattr(sys.modules.get(self.source.partition(":")[0]), "__file__", None)
+        return source_digest(Path(where)) if where else ""
+
+    def __str__(self) -> str:
+        if self.origin is Origin.FILE:
+            return self.source
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+def load_installed(found: Installed) -> Plugin:
+    """The plugin with its components, or with its failure."""
+    components, failure = load_offers(found.load)
+    return Plugin(found.name, origin_of(found), found.source, found.distribution, found.version, components, failure)
+
+
+def origin_of(found: Installed) -> Origin:
+    """Whether it is built in."""
+    return Origin.BUILT_IN if found.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
+
+
+def load_file(path: Path) -> Plugin:
+    """The plugin in a file. Raises InputError naming the file where it fails: somebody asked for it."""
+    file = PluginFile.read(path)
+    file.refuse_taken_name()
+    components, failure = load_offers(file.load)
+    if failure:
+        hints = f"{_where(file, failure)}{_hint(file, failure)}"
+        error = InputError(f"the plugin file {file.path} did not load: {failure.message}{hints}")
+        error.add_note(failure.traceback)
+        raise error
+    return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
+
+
+def _where(file: PluginFile, failure: Failure) -> str:
+    """The line of the file that failed; a syntax error tells its own."""
+    lines = [f" (line {line}: {code})" for path, line, code in failure.places if path == str(file.path)]
+    return lines[-1] if lines else ""
+
+
+def _hint(file: PluginFile, failure: Failure) -> str:
+    """A plugin file stands alone: say so to one that imports its neighbour."""
+    neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
+    named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
+    return f" ({named[0]} lies beside it, but a plugin of several files must be a package)" if named else ""
