@@ -34,6 +34,7 @@ data: {{type: custom, dataset_path: {folder}/pictures, train_split: 1.0}}
 vae: {{pretrained_model_name: {folder}/vae}}
 text_encoder: {{pretrained_model_name: {folder}/clip}}
 training: {{output_dir: {folder}/run, batch_size: {batch}, use_ema: false, compile_model: false, num_workers: 0}}
+lr_scheduler: {{warmup_steps: 0}}
 cache: {{num_workers: 0}}
 """
 
