@@ -21,6 +21,8 @@ __all__ = ["TYPICAL_TOKENS", "Build", "Stopped", "forecast"]
 TYPICAL_TOKENS = 16
 """Of a caption, both markers included."""
 
+_LARGE = 10**8
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -60,13 +62,15 @@ class Build:
         return space.building(self._wait)
 
     def check_room(self, wanted: int) -> None:
-        """Raises InputError when the disk has no room for so many bytes."""
+        """Raises InputError when the disk has no room for so many bytes; tells of what is large."""
         free = shutil.disk_usage(self.root).free
         if wanted * 1.05 > free:
             raise InputError(
                 f"the cache needs {_gigabytes(wanted)} more and {self.root} has {_gigabytes(free)} free; "
                 "set cache.dir to a larger disk, cache.mode: off, or remove old parts with `dit-run cache gc`"
             )
+        if wanted >= _LARGE:
+            self.notice(f"the cache in {self.root} grows by about {_gigabytes(wanted)}; {_gigabytes(free)} are free")
 
     def done(self, phase: str, done: int, total: int) -> None:
         """Report; raises Stopped when asked to stop."""

@@ -290,10 +290,19 @@ def test_reading_processes_change_nothing(tmp_path: Path, vae: VAE, folder: Fold
     assert all(np.array_equal(latents_of(alone, index)[0], latents_of(helped, index)[0]) for index in range(4))
 
 
-def test_a_full_disk_is_foreseen(tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Usage(NamedTuple):
-        free: int
+def test_a_large_cache_is_told_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(5 * 10**9))
+    told: list[str] = []
+    for wanted in (10**7, 2 * 10**9):
+        Build(tmp_path, None, notice=told.append).check_room(wanted)
+    assert told == [f"the cache in {tmp_path} grows by about 2.00 GB; 5.00 GB are free"]
 
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_a_full_disk_is_foreseen(tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100))
     with pytest.raises(InputError, match=r"the cache needs 0\.00 GB more and .* has 0\.00 GB free; set cache\.dir"):
         build(tmp_path / "cache", vae, folder)
