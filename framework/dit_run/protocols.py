@@ -36,6 +36,7 @@ __all__ = [
     "Metric",
     "Model",
     "NamedParameters",
+    "OptimizerFactory",
     "ParameterRole",
     "Predict",
     "Progress",
