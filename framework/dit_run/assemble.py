@@ -19,6 +19,7 @@ from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose
 from dit_run.factories import make
 from dit_run.learner import Learner, parameter_roles, trainable_parameters
+from dit_run.memory import answer_building
 from dit_run.precision import Precision
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.settings import Choice, Config
@@ -103,15 +104,16 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
 def build_learner(config: Config, encoders: Encoders, device: torch.device) -> Learner:
     """The model, and the text encoder where it trains, with initial weights that the seed decides."""
     text = encoders.text
-    model = _seeded(
-        config,
-        "model",
-        config.model,
-        latent_channels=encoders.vae.latent_channels,
-        text_width=text.width,
-        pooled_width=text.pooled_width,
-    )
-    return Learner(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
+    with answer_building():
+        model = _seeded(
+            config,
+            "model",
+            config.model,
+            latent_channels=encoders.vae.latent_channels,
+            text_width=text.width,
+            pooled_width=text.pooled_width,
+        )
+        return Learner(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
 
 
 def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:

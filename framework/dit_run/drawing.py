@@ -11,12 +11,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from dit_run.memory import answer_drawing
 from dit_run.pictures import grid, save_png
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent
 from dit_run.sampling import Request
 from dit_run.trained import Trained
-from dit_run.training.memory import answer_drawing
 
 __all__ = ["Drawn", "draw"]
 

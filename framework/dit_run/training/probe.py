@@ -13,6 +13,7 @@ import torch
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.learner import Learner, trainable_parameters
+from dit_run.memory import OutOfMemory, answer_out_of_memory
 from dit_run.reporting import Reporter
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
@@ -22,7 +23,6 @@ from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.footprint import Footprint
 from dit_run.training.load import load_of
-from dit_run.training.memory import OutOfMemory, answer_out_of_memory
 from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures

@@ -23,6 +23,7 @@ from dit_run.devices import keep_freed_memory
 from dit_run.durable import answer_disk_failure
 from dit_run.factories import make
 from dit_run.learner import Learner
+from dit_run.memory import answer_out_of_memory
 from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
@@ -41,7 +42,6 @@ from dit_run.training.faults import BadLoss, Faults
 from dit_run.training.feed import Feed
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
-from dit_run.training.memory import answer_out_of_memory
 from dit_run.training.meters import Meters
 from dit_run.training.opening import opening
 from dit_run.training.phases import Clock, Untimed

@@ -10,7 +10,7 @@ import torch
 
 from dit_run.problems import DitRunError
 
-__all__ = ["OutOfMemory", "answer_drawing", "answer_out_of_memory", "smaller_batch"]
+__all__ = ["OutOfMemory", "answer_building", "answer_drawing", "answer_out_of_memory", "smaller_batch"]
 
 
 class OutOfMemory(DitRunError):
@@ -30,16 +30,27 @@ def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
     )
 
 
+def answer_building() -> contextlib.AbstractContextManager[None]:
+    """The same where the model is made."""
+    return _answered(
+        lambda: OutOfMemory("out of memory for the model alone; lower model.hidden_size or model.num_layers")
+    )
+
+
 @contextlib.contextmanager
 def _answered(answer: Callable[[], OutOfMemory]) -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise answer() from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or not (_ran_out(error) or _ran_out(error.__cause__)):
             raise
         raise answer() from error
+
+
+def _ran_out(error: BaseException | None) -> bool:
+    if isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error)):
+        return True
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _answer(batch_size: int, accumulation: int) -> OutOfMemory:

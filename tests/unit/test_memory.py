@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.training.memory import OutOfMemory, answer_drawing, answer_out_of_memory, smaller_batch
+from dit_run.components import Component, Kind
+from dit_run.factories import PluginFault, call
+from dit_run.memory import OutOfMemory, answer_building, answer_drawing, answer_out_of_memory, smaller_batch
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,29 @@ def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) 
     with pytest.raises(OutOfMemory) as caught, answer_drawing(batch_size):
         torch.empty(2**60)
     assert str(caught.value) == said
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """No options."""
+
+
+def test_a_model_that_does_not_fit_is_no_fault_of_its_plugin() -> None:
+    with (
+        pytest.raises(OutOfMemory, match="out of memory for the model alone; lower"),
+        answer_building(),
+    ):
+        call(Component(Kind.MODEL, "huge", Nothing, lambda options: torch.empty(2**60)), None)
+
+
+def test_an_answer_is_given_once() -> None:
+    with pytest.raises(OutOfMemory, match="for the model alone"), answer_out_of_memory(8, 1), answer_building():
+        raise MemoryError
+
+
+def test_a_fault_of_another_kind_stays_one() -> None:
+    with pytest.raises(PluginFault, match=r"model\.odd could not be made: KeyError"), answer_building():
+        call(Component(Kind.MODEL, "odd", Nothing, lambda options: {}["x"]), None)
 
 
 def test_other_errors_pass() -> None:
