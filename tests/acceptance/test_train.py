@@ -126,6 +126,13 @@ def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train)
         assert begun.values("loss") != first.values("loss")[:1]
 
 
+def test_validation_shows_pictures_as_they_are(train: Train) -> None:
+    still = ("training.max_steps=1", "training.learning_rate=1.0e-30", "data.random_flip")
+    straight, flipped = (train(*still[:2], f"{still[2]}={flip}", output=flip) for flip in ("false", "true"))
+    assert straight.values("loss") != flipped.values("loss")
+    assert straight.values("validation/loss") == flipped.values("validation/loss")
+
+
 def test_captions_are_dropped_at_their_share(train: Train) -> None:
     runs = [train(f"training.caption_dropout={share}", output=f"share-{share}") for share in (0.01, 0.5, 1)]
     assert len({tuple(run.values("loss")) for run in runs}) == 3

@@ -69,7 +69,9 @@ def _listing(registry: Registry, verbose: bool) -> Iterator[str]:
 def _row(plugin: Plugin, registry: Registry) -> tuple[str, ...]:
     origin = _ORIGINS[plugin.origin]
     source = plugin.source if plugin.origin is Origin.FILE else f"{plugin.distribution}, {origin}"
-    names = ", ".join(component.name for component in plugin.components) or "none"
+    kinds = list(Kind)
+    components = sorted(plugin.components, key=lambda component: kinds.index(component.kind))
+    names = ", ".join(component.name for component in components) or "none"
     return plugin.name, plugin.version or "-", source, names, "; ".join(_states(plugin, registry)) or "ok"
 
 
