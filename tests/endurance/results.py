@@ -1,4 +1,4 @@
-"""What the parts gave: one file for each, so that several processes may work on different ones."""
+"""What the parts gave, kept in files, so that several processes may share the work."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dit_run.provenance import processor, versions
 
-__all__ = ["Results", "table"]
+__all__ = ["Ledger", "Results", "table"]
 
 _KEPT_EVERY = 5.0
 """Seconds."""
@@ -20,21 +20,28 @@ _KEPT_EVERY = 5.0
 
 @dataclass
 class Results:
-    """The results of one part. A case that passed stays so; ``complete`` says that no case was left out."""
+    """Results of one part, or of a share of it. A case that passed stays so."""
 
-    path: Path
     cases: dict[str, list[str]] = field(default_factory=dict)
     """What was wrong, by case."""
     seconds: float = 0.0
     date: str = ""
     """Of the last case."""
-    complete: bool = False
-    _kept_at: float = 0.0
+    total: int = 0
+    """How many cases the part has; 0 where that is not known yet."""
 
     @classmethod
-    def read(cls, path: Path) -> Results:
-        """Those kept in a file; none where there is none."""
-        return cls(path, **json.loads(path.read_bytes())) if path.exists() else cls(path)
+    def read(cls, folder: Path) -> Results:
+        """Those of all shares, each in a folder of its own."""
+        found = cls()
+        for path in sorted(folder.glob("*/results.json")):
+            share = cls(**json.loads(path.read_bytes()))
+            passed = {case: faults for case, faults in found.cases.items() if not faults}
+            found.cases |= {**share.cases, **passed}
+            found.seconds += share.seconds
+            found.date = max(found.date, share.date)
+            found.total = max(found.total, share.total)
+        return found
 
     def passed(self, case: str) -> bool:
         return self.cases.get(case) == []
@@ -43,16 +50,35 @@ class Results:
     def failed(self) -> int:
         return sum(bool(faults) for faults in self.cases.values())
 
+    def count(self, each: int, unit: str) -> str:
+        """How many there are, of how many, where a case stands for so many of what is counted."""
+        done = each * len(self.cases)
+        of = "" if len(self.cases) == self.total else f" of {each * self.total or 'more'}"
+        return f"{done}{of} {unit}".strip()
+
+
+@dataclass
+class Ledger:
+    """Results on their way into a file."""
+
+    path: Path
+    results: Results = field(default_factory=Results)
+    _kept_at: float = 0.0
+
+    @classmethod
+    def open(cls, path: Path) -> Ledger:
+        """With what was kept there before."""
+        return cls(path, Results(**json.loads(path.read_bytes()))) if path.exists() else cls(path)
+
     def enter(self, case: str, faults: list[str], seconds: float) -> None:
-        self.cases[case] = faults
-        self.seconds += seconds
-        self.date = datetime.now(UTC).date().isoformat()
+        self.results.cases[case] = faults
+        self.results.seconds += seconds
+        self.results.date = datetime.now(UTC).date().isoformat()
         if faults or time.monotonic() - self._kept_at > _KEPT_EVERY:
             self.keep()
 
     def keep(self) -> None:
-        kept = {name: value for name, value in asdict(self).items() if name not in ("path", "_kept_at")}
-        self.path.write_text(json.dumps(kept, indent=1))
+        self.path.write_text(json.dumps(asdict(self.results), indent=1))
         self._kept_at = time.monotonic()
 
 
@@ -63,8 +89,7 @@ def table(parts: Iterable[tuple[str, str, int, Results]]) -> str:
         f"{_machine()}.", "",
         "| part | cases | failed | minutes | date |", "|---|---:|---:|---:|---|",
         *(
-            f"| {name}{'' if results.complete else ' (not all)'} | {f'{each * len(results.cases)} {unit}'.strip()} | "
-            f"{results.failed} | {results.seconds / 60:.1f} | {results.date} |"
+            f"| {name} | {results.count(each, unit)} | {results.failed} | {results.seconds / 60:.1f} | {results.date} |"
             for name, unit, each, results in found
         ),
         f"| all | | {sum(results.failed for *_, results in found)} | "
