@@ -23,6 +23,7 @@ RESULTS = FOLDER / "results"
 MINUTES = {
     "step": 8.0,
     "loop": 1.5,
+    "plan": 3.0,
     "epochs": 6.0,
     "cache": 1.0,
     "decode": 0.5,

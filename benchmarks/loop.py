@@ -12,11 +12,9 @@ This file is also a plugin file: the other loops take their turns in a callback 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import json
-import operator
 import os
 import statistics
 import tempfile
@@ -36,6 +34,7 @@ STEPS = 4
 """A turn."""
 WARM_UP = 4
 """Turns that are not counted."""
+BARS = {"bare PyTorch": 1.05, "Accelerate": 1.0}
 Loop = Callable[[], None]
 
 
@@ -156,22 +155,24 @@ def accelerated(config: Config) -> Loop:
 
 def main() -> int:
     """Print the table; exit status 1 where a bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--width", type=int, default=64, help="hidden_size of the model")
-    parser.add_argument("--layers", type=int, default=2, help="num_layers of the model")
-    parser.add_argument("--rounds", type=int, default=40, help="turns of each that are counted")
-    arguments = parser.parse_args()
+    from measuring import Bar, Report, Table, finish, medians, parser, ratio
+
+    options = parser(__doc__)
+    options.add_argument("--width", type=int, default=64, help="hidden_size of the model")
+    options.add_argument("--layers", type=int, default=2, help="num_layers of the model")
+    options.add_argument("--rounds", type=int, default=40, help="turns of each that are counted")
+    arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         taken = _train(Path(folder), arguments.width, arguments.layers, (WARM_UP + arguments.rounds) * STEPS)
     turns = {name: _turns(seconds) for name, seconds in taken.items()}
-    ratios = {
-        name: statistics.median(map(operator.truediv, turns["dit-run"], theirs)) for name, theirs in turns.items()
-    }
-    print(f"| {arguments.layers} layers of {arguments.width} | ms a step | dit-run takes |\n|---|---|---|")
-    for name, ratio in ratios.items():
-        print(f"| {name} | {1000 * statistics.median(turns[name]):.2f} | {ratio:.3f} |")
-    bars = {"bare PyTorch": 1.05, "Accelerate": 1.0}
-    return int(any(ratio > bars.get(name, float("inf")) for name, ratio in ratios.items()))
+    rows = [[name, f"{1000 * seconds:.2f}"] for name, seconds in medians(turns).items()]
+    bars = [
+        Bar(f"dit-run takes, of {name}", ratio(turns["dit-run"], turns[name]), limit, at_most=True)
+        for name, limit in BARS.items()
+        if name in turns
+    ]
+    title = f"The loop around a model of {arguments.layers} layers, {arguments.width} wide"
+    return finish(Report(title, [Table(["loop", "ms a step"], rows)], bars), arguments)
 
 
 def _turns(seconds: list[float]) -> list[float]:
