@@ -24,7 +24,7 @@ MINUTES = {
     "step": 8.0,
     "loop": 1.5,
     "plan": 3.0,
-    "epochs": 6.0,
+    "epochs": 4.0,
     "cache": 1.0,
     "decode": 0.5,
     "index": 1.0,
