@@ -1,13 +1,16 @@
 """The quickstart's recipe with each of its choices removed in turn.
 
-Every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see cells.py for what
-that means. A score is the mean share of attributes right on 500 fresh prompts, above chance. The noise of a difference
-is what other seeds do to a score: its standard deviation is pooled over all recipes with several seeds, the whole
-recipe has three. A difference below twice its standard error is repeated with another seed. Averaged weights
-cost next to nothing and change nothing in training: their cell is the whole recipe's, scored with the live weights.
+Every cell trains for the same CPU time, 2 minutes, a fifth of the quickstart, and finishes its learning-rate schedule
+in it; see cells.py for what that means. A score is the mean share of attributes right on 500 fresh prompts, above
+chance. AdamW has a learning rate of its own, not searched for. The averaged weights' cell is the whole recipe's, scored
+with the live ones.
+
+The noise of a difference is what other seeds do to a score: its standard deviation is pooled over all recipes with
+several seeds; the whole recipe has three. Recipes whose difference is below twice its standard error are trained with
+another seed.
 
 Run it alone: ``python benchmarks/ablation.py [--only 'PATTERN'] [--jobs 2] [--report]``. It prints the expected total
-first, goes on where it was interrupted, and writes benchmarks/ABLATION.md.
+first, goes on where it was interrupted, and writes ABLATION.md beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from math import sqrt
+from math import isnan, sqrt
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -85,13 +88,12 @@ def first_cells(cost: Mapping[str, float]) -> list[Cell]:
 
 def scored(results: Results, cost: Mapping[str, float]) -> dict[str, list[Score]]:
     """The scores at the end of each recipe's cells that are done, the whole recipe first."""
-    done = {
-        name: [scores for seed in SEEDS if (scores := results.scores(cell(name, seed, cost))) is not None]
-        for name in recipes()
-    }
-    found = {name: [scores[0] for scores in cells] for name, cells in done.items() if cells}
-    live = [scores[1] for scores in done[WHOLE]]
-    return found | ({LIVE: live} if live else {})
+    found: dict[str, list[Score]] = {}
+    for name in recipes():
+        for seed in SEEDS:
+            for score in results.scores(cell(name, seed, cost), "tried") or ():
+                found.setdefault(name if score.averaged else LIVE, []).append(score)
+    return found
 
 
 def spread(groups: Sequence[Sequence[float]]) -> float:
@@ -138,7 +140,7 @@ def table(found: Mapping[str, Sequence[Score]]) -> Table:
                 f"{statistics.mean(own):.1%}",
                 f"{statistics.mean(score.wholly_right for score in found[name]):.1%}",
                 ", ".join(f"{value:.1%}" for value in own),
-                "" if name == WHOLE else f"{100 * difference:+.1f} ± {100 * error:.1f}",
+                "" if name == WHOLE else f"{100 * difference:+.1f}" + ("" if isnan(error) else f" ± {100 * error:.1f}"),
             ]
         )
     header = ["recipe", "steps", "above chance", "wholly right", "by seed", "difference ± standard error, points"]

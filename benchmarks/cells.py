@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from fnmatch import fnmatch
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ class Cell:
     marks: tuple[int, ...] = (MARKS,)
     """Tenths of the way that are scored, in order; the last is the end."""
     guidances: tuple[float, ...] = ()
-    """Scales of guidance that are tried at the end; the best one holds on the whole way. Empty: the config's."""
+    """Scales of guidance that are tried at the end. Empty: the config's."""
     live: bool = False
-    """Whether the weights at the end are scored without averaging, too."""
+    """Whether the weights are tried at the end without averaging, too. What was best there holds on the whole way."""
 
     def identity(self) -> dict[str, Any]:
         """What decides its scores: all of its config but where things lie, and how it is scored."""
@@ -98,6 +99,8 @@ class Score:
 
     step: int
     guidance: float
+    averaged: bool
+    """Whether averaged weights drew the pictures."""
     above_chance: float
     """Mean share of attributes right, on a scale where 0 is what true pictures of other prompts get and 1 is all."""
     attributes_right: float
@@ -127,10 +130,10 @@ class Results:
         draft.write_text(json.dumps({"identity": identity, "value": value}, indent=1))
         draft.replace(self.path(name))
 
-    def scores(self, cell: Cell) -> list[Score] | None:
-        """Those of a cell that is done, one for each mark and then that of the live weights."""
+    def scores(self, cell: Cell, what: str = "scores") -> list[Score] | None:
+        """Those of a cell that is done, one for each mark; with ``tried`` all that were tried at the end."""
         kept = self.read(cell.name, cell.identity())
-        return None if kept is None else [Score(**score) for score in kept["scores"]]
+        return None if kept is None else [Score(**score) for score in kept[what]]
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets
@@ -143,7 +146,7 @@ def steps_within(seconds: float, cost: float) -> int:
 
 def expected_seconds(cell: Cell, cost: float) -> float:
     """CPU seconds of a cell: its steps, and its scores, where a picture takes a third of a training picture a step."""
-    scores = len(cell.marks) - 1 + max(1, len(cell.guidances)) + cell.live
+    scores = len(cell.marks) - 1 + max(1, len(cell.guidances)) * (1 + cell.live)
     return START_UP + cell.steps * cost + scores * 2 * PROMPTS / 64 * SAMPLING_STEPS * cost / 3
 
 
@@ -237,12 +240,13 @@ def perform(cell: Cell, results: Results) -> None:
     """Train a cell, or go on where it was interrupted, then score it and keep the scores alone."""
     run = results.folder / "runs" / cell.name.replace("/", "-")
     began = time.time()
-    seconds = _train(cell, run)
-    last = max((_score(run, cell.steps, scale) for scale in _scales(cell)), key=lambda score: score.above_chance)
-    scores = [_score(run, cell.steps * mark // MARKS, last.guidance) for mark in cell.marks[:-1]] + [last]
-    if cell.live:
-        scores.append(_score(run, cell.steps, last.guidance, ema=False))
-    value = {"scores": [asdict(score) for score in scores], "cpu_seconds": seconds}
+    _train(cell, run)
+    ways = product(_scales(cell), (True, False) if cell.live else (True,))
+    tried = [_score(run, cell.steps, guidance, averaged=averaged) for guidance, averaged in ways]
+    last = max(tried, key=lambda score: score.above_chance)
+    earlier = [cell.steps * mark // MARKS for mark in cell.marks[:-1]]
+    scores = [_score(run, step, last.guidance, averaged=last.averaged) for step in earlier] + [last]
+    value = {"scores": list(map(asdict, scores)), "tried": list(map(asdict, tried))}
     results.write(cell.name, cell.identity(), value)
     shutil.rmtree(run)
     _tell(
@@ -277,7 +281,7 @@ def _training_changes(cell: Cell, run: Path) -> list[str]:
     ]
 
 
-def _score(run: Path, step: int, guidance: float, *, ema: bool = True) -> Score:
+def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     """Of a checkpoint on prompts that no training showed."""
     import torch
 
@@ -294,22 +298,19 @@ def _score(run: Path, step: int, guidance: float, *, ema: bool = True) -> Score:
         f"sampling.steps={SAMPLING_STEPS}",
         f"sampling.guidance_scale={guidance:g}",
     ]
-    trained = open_run(run, changes, checkpoint=f"step-{step:08d}", ema=ema, allow_plugins=True)
+    trained = open_run(run, changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
     data = build_data(trained.config, 1)
     found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
     names = ("above_chance", "attributes_right", "wholly_right")
-    return Score(step, guidance, *(found[f"shapes/{name}"] for name in names))
+    return Score(
+        step, guidance, averaged and trained.config.training.use_ema, *(found[f"shapes/{name}"] for name in names)
+    )
 
 
-def _train(cell: Cell, run: Path) -> float:
-    """Run `dit-run train` with one thread; its CPU seconds. Raises RuntimeError where it fails."""
+def _train(cell: Cell, run: Path) -> None:
+    """`dit-run train` with one thread. Raises CalledProcessError where it fails."""
     command = [sys.executable, "-m", "dit_run", "train", *cell.recipe.arguments, *_training_changes(cell, run)]
-    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime
+    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
 
 
 # -------------------------------------------------------------------------------------------------------------- report

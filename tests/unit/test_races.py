@@ -24,7 +24,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def score(step: int, above_chance: float) -> Any:
     from cells import Score
 
-    return Score(step, 3.0, above_chance, above_chance, 0.0)
+    return Score(step, 3.0, True, above_chance, above_chance, 0.0)
 
 
 @pytest.mark.parametrize(("seconds", "cost", "steps"), [(120, 0.5, 240), (120, 0.51, 230), (1, 0.5, 10)])
