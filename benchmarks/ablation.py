@@ -1,9 +1,9 @@
 """The quickstart's recipe with each of its choices removed in turn.
 
-Every cell trains for the same CPU time, 2 minutes, a fifth of the quickstart, and finishes its learning-rate schedule
-in it; see cells.py for what that means. A score is the mean share of attributes right on 500 fresh prompts, above
-chance. AdamW has a learning rate of its own, not searched for. The averaged weights' cell is the whole recipe's, scored
-with the live ones.
+Every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see cells.py for what
+that means. That is a small part of the quickstart's 2,500 steps: what only a long run needs is not seen here. A score
+is the mean share of attributes right on 500 fresh prompts, above chance, drawn with averaged weights; the cell without
+them is the whole recipe's, drawn with the live ones. AdamW has a learning rate of its own, 3e-3, not searched for.
 
 The noise of a difference is what other seeds do to a score: its standard deviation is pooled over all recipes with
 several seeds; the whole recipe has three. Recipes whose difference is below twice its standard error are trained with
@@ -167,7 +167,9 @@ def main() -> int:
     if WHOLE not in found:
         raise SystemExit("the whole recipe has not been trained yet")
     missing = [one.name for one in first_cells(cost) if results.scores(one) is None]
-    notes = [f"not measured yet: {', '.join(missing)}"] if missing else []
+    notes = [f"Not measured yet: {', '.join(missing)}."] if missing else []
+    if all(len(scores) == 1 for scores in found.values()):
+        notes.append("One seed each so far: how far a difference is noise is not known yet.")
     text = markdown(Report("", [table(found)], notes=notes))
     print(text)
     if chosen.report or not missing:
