@@ -206,13 +206,15 @@ def draw(curves: Curves, cost: Mapping[str, float], path: Path) -> None:
     axes = figure.subplots()
     for number, (arm, by_seed) in enumerate(curves.items()):
         for seed, scores in by_seed.items():
-            seconds = [0.0, *(score.step * cost[arm] for score in scores)]
-            shares = [0.0, *(100 * score.above_chance for score in scores)]
+            seconds = [score.step * cost[arm] for score in scores]
+            shares = [100 * score.above_chance for score in scores]
             label = arm if seed == SEEDS[0] else None
             axes.plot(seconds, shares, color=f"C{number}", marker="o", markersize=3.5, label=label)
     axes.set_xlabel("CPU seconds of training, one thread")
     axes.set_ylabel(f"attributes right on {PROMPTS} fresh prompts,\n% of the way from chance to all")
-    axes.set_ylim(-5, 100)
+    axes.set_xlim(0, 1.03 * BUDGET)
+    axes.set_ylim(top=100)
+    axes.axhline(0, color="black", linewidth=0.8)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150, metadata={"Software": None})
