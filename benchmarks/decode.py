@@ -36,8 +36,8 @@ from dit_run.data.images import MAX_PIXELS, decoder, read_image
 SIZE = 256
 PICTURES = 40
 QUALITIES = (80, 90, 95)
-LIMIT = """Its libraries alone: libjpeg-turbo on a file in memory, and torch's resizing of a square, each in a loop of its
-own with nothing around it. No reader that uses them is quicker; Pillow uses the same libjpeg-turbo."""
+LIMIT = """Its libraries alone: libjpeg-turbo on a file in memory, and torch's resizing of a square, each in a loop with
+nothing around it. No reader that uses them is quicker; Pillow uses the same libjpeg-turbo."""
 Reader = Callable[[Path], object]
 
 
