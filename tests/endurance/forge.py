@@ -18,6 +18,8 @@ from typing import IO
 
 __all__ = ["Ended", "Fault", "Forge", "Running", "build_shim"]
 
+_PAUSE = 0.05
+"""Seconds between two looks."""
 HERE = Path(__file__).resolve().parent
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
@@ -113,11 +115,15 @@ class Running:
         return Ended(os.waitstatus_to_exitcode(waited), points, self.output.read_text(errors="replace"))
 
     def left(self, seconds: float) -> list[int]:
-        """Processes of its session that are there after so many seconds."""
-        until = time.monotonic() + seconds
-        while (pids := [pid for pid in _pids() if _session(pid) == self.pid]) and time.monotonic() < until:
-            time.sleep(0.02)
-        return pids
+        """Processes of its session that are there after so many seconds, in which this process ran as well."""
+        for _ in range(round(seconds / _PAUSE)):
+            if not self._session():
+                return []
+            time.sleep(_PAUSE)
+        return self._session()
+
+    def _session(self) -> list[int]:
+        return [pid for pid in _pids() if _session(pid) == self.pid]
 
 
 def _pids() -> Iterator[int]:
