@@ -28,11 +28,15 @@ QUIET = ("sampling.every_n_steps=null", "validation.every_n_steps=null", "tracke
 def lost_processes(workshop: Workshop) -> Iterator[Case]:
     """Killed and frozen ranks, loading processes, a trainer and a launcher: the job ends in time."""
     busy = workshop.busy
+    patience = PATIENCE + busy / 2
     yield "killed rank", partial(_lost_rank, workshop, signal.SIGKILL, 60, 5 + busy)
-    yield "frozen rank", partial(_lost_rank, workshop, signal.SIGSTOP, PATIENCE, PATIENCE + 35 + busy)
-    killed, frozen = "a loading process was killed", f"no loading process answered for {PATIENCE} seconds"
-    yield "killed loading process", partial(_lost_loader, workshop, signal.SIGKILL, 10 + busy, killed)
-    yield "frozen loading process", partial(_lost_loader, workshop, signal.SIGSTOP, PATIENCE + 10 + busy, frozen)
+    yield "frozen rank", partial(_lost_rank, workshop, signal.SIGSTOP, patience, patience + 35 + busy)
+    killed, frozen = "a loading process was killed", f"no loading process answered for {patience:g} seconds"
+    yield "killed loading process", partial(_lost_loader, workshop, signal.SIGKILL, 60, 10 + busy, killed)
+    yield (
+        "frozen loading process",
+        partial(_lost_loader, workshop, signal.SIGSTOP, patience, patience + 10 + busy, frozen),
+    )
     yield "killed training process", partial(_lost_trainer, workshop, busy)
     yield "stopped launcher", partial(_stopped_launcher, workshop, 30 + busy)
 
@@ -43,8 +47,8 @@ def _lost_rank(workshop: Workshop, how: signal.Signals, timeout: float, seconds:
         return job.wrong_end(seconds, "process 0 cannot reach another process of this run")
 
 
-def _lost_loader(workshop: Workshop, how: signal.Signals, seconds: float, told: str) -> list[str]:
-    with Job(workshop.fresh("job"), timeout=PATIENCE, num_workers=2) as job:
+def _lost_loader(workshop: Workshop, how: signal.Signals, timeout: float, seconds: float, told: str) -> list[str]:
+    with Job(workshop.fresh("job"), timeout=timeout, num_workers=2) as job:
         os.kill(job.members("forkserver")[-1], how)
         return job.wrong_end(seconds, told)
 
