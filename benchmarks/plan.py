@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 QUICKSTART = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
 CONFIGS: Mapping[str, tuple[str, ...]] = {
     "quickstart": (
-        "training.max_steps=100", "training.save_steps=50", "validation.every_n_steps=50", "sampling.every_n_steps=50",
-        "metrics=[{type: shapes, count: 50}]",
+        "training.max_steps=40", "training.save_steps=20", "lr_scheduler.warmup_steps=10",
+        "validation.every_n_steps=20", "sampling.every_n_steps=40", "metrics=[{type: shapes, count: 50}]",
     ),
     "larger": (
         "model.hidden_size=384", "model.num_layers=8", "model.num_heads=6", "data.image_size=64",

@@ -6,7 +6,7 @@ norm of 1 and update by a fused AdamW; in bf16 both run under autocast with fp32
 process of its own, which waits while the others take their turns. The peak of matrix products is the best of squares of
 1024 to 4096 in bf16, before and after.
 
-Run it alone: ``python benchmarks/step.py [--rounds 5] [--only eager] [--width 768 --layers 16 --heads 12]``. Bars:
+Run it alone: ``python benchmarks/step.py [--rounds 3] [--only eager] [--width 768 --layers 16 --heads 12]``. Bars:
 PixArt in bf16 takes at least 1.5 times as long as ours, both as they are and both compiled, and in fp32 at least 3.7
 times; ours reaches 68 % of the peak, in no more memory; both have the same parameters and operations within 5 %.
 """
@@ -43,7 +43,7 @@ OURS, PEER, EXACT = "dit-run bf16", "PixArt bf16", "PixArt fp32"
 GROUPS = {"eager": (OURS, PEER, EXACT), "compiled": (OURS, PEER)}
 """Who takes turns with whom."""
 FASTER, FASTER_THAN_EXACT, SHARE, SAME = 1.5, 3.7, 0.68, 0.05
-WARM_UP = 3
+WARM_UP = 2
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=5, help="steps of each that are counted")
+    options.add_argument("--rounds", type=int, default=3, help="steps of each that are counted")
     options.add_argument("--only", nargs="*", choices=GROUPS, help="not both groups")
     options.add_argument("--width", type=int, default=768)
     options.add_argument("--layers", type=int, default=16)
