@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 Name = TypeVar("Name")
 
-__all__ = ["Bar", "Report", "Table", "finish", "in_turn", "markdown", "medians", "parser", "ratio"]
+__all__ = ["Bar", "Report", "Table", "children", "finish", "in_turn", "markdown", "medians", "parser", "ratio"]
 
 PACKAGES = (
     "dit-run", "torch", "diffusers", "transformers", "accelerate", "datasets", "numpy", "pillow", "simplejpeg",
@@ -91,6 +92,12 @@ def in_turn(
             if number >= 0:
                 taken[name].append(clock() - began)
     return taken
+
+
+def children() -> float:
+    """A clock for whole processes: processor time of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def medians(taken: Mapping[Name, Sequence[float]]) -> dict[Name, float]:

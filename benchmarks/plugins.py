@@ -7,14 +7,13 @@ it alone: ``python benchmarks/plugins.py``; a minute.
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
-from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
+from measuring import Bar, Report, Table, children, finish, in_turn, medians, parser, ratio
 
 PLUGINS = 50
 PATHS = os.environ.get("PYTHONPATH", "")
@@ -62,12 +61,6 @@ def install(folder: Path) -> None:
 def run(command: list[str], path: Path | None) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(path or ""), PATHS]))}
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-
-
-def children() -> float:
-    """Processor time of all processes that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def main() -> int:
