@@ -134,6 +134,22 @@ def test_gradient_checkpointing_changes_no_gradient():
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["rmsnorm", "layernorm"])
+def test_a_block_is_one_graph_that_gives_the_same(norm):
+    """Compiled code runs another form of some operations."""
+    states, gradients = [], []
+    for compiled in (False, True):
+        model = awake(norm=norm, num_layers=1).train()
+        for block in model.blocks if compiled else ():
+            block.compile(backend="aot_eager", fullgraph=True, dynamic=False)
+        output = model(latents(), TIMES, text())
+        states.append(output)
+        gradients.append(torch.autograd.grad(output.square().sum(), list(model.parameters())))
+    torch.testing.assert_close(states[1], states[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-3)
+
+
 def test_taps_give_the_states_of_named_blocks():
     model = awake()
     with tapped(model, ["blocks.1"]) as states:

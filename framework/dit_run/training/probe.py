@@ -12,6 +12,7 @@ import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
+from dit_run.devices import keep_freed_memory
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.memory import OutOfMemory, answer_out_of_memory
 from dit_run.reporting import Reporter
@@ -58,6 +59,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
     OutOfMemory where not even one sample fits."""
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
+    keep_freed_memory(device)
     effective = config.training.batch_size * config.training.gradient_accumulation_steps
     config, data, encoders = prepare(config, global_batch=effective, device=device)
     footprint = Footprint(device)
