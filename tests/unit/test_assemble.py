@@ -1,0 +1,51 @@
+"""Assembly of a run's parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from runs import CONFIG
+
+from dit_run.assemble import prepare
+from dit_run.config.resolve import resolve
+
+TOGETHER = """
+import threading
+
+from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.datasets.shapes import Shapes
+from dit_run_plugins.datasets.shapes import build as build_shapes
+from dit_run_plugins.vaes.identity import Identity
+from dit_run_plugins.vaes.identity import build as build_identity
+
+BOTH = threading.Barrier(2)
+
+
+def dataset(options, *, image_size):
+    BOTH.wait(30)
+    return build_shapes(options, image_size=image_size)
+
+
+def vae(options):
+    BOTH.wait(30)
+    return build_identity(options)
+
+
+@hookimpl
+def dit_run_components():
+    return [
+        Component(Kind.DATASET, "waiting_shapes", Shapes, dataset),
+        Component(Kind.VAE, "waiting_identity", Identity, vae),
+    ]
+"""
+
+
+def test_data_are_indexed_while_encoders_are_loaded(tmp_path: Path) -> None:
+    (tmp_path / "together.py").write_text(TOGETHER)
+    config = tmp_path / "config.yaml"
+    config.write_text(CONFIG.replace("type: shapes", "type: waiting_shapes").replace("identity", "waiting_identity"))
+    resolved = resolve(config, [f"plugins=[{tmp_path / 'together.py'}]"]).config
+    _, data, encoders = prepare(resolved, global_batch=4, device=torch.device("cpu"))
+    assert len(data.train) + len(data.validation or ()) == 60
+    assert encoders.vae.factor == 1
