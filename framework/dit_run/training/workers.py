@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -17,7 +19,7 @@ from torch.utils.data import DataLoader
 from dit_run.blame import answer_plugin_fault
 from dit_run.problems import DitRunError
 from dit_run.processes import TIMEOUT_SECONDS
-from dit_run.signals import ignore_signals
+from dit_run.signals import STATUS, ignore_signals
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
 
@@ -51,7 +53,19 @@ def worker_context() -> Any:
     """Processes forked from one that has imported all they need and computed nothing."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
+    _start_out_of_reach()
     return context
+
+
+def _start_out_of_reach() -> None:
+    """Start the process that they are forked from with stop signals blocked, as a service manager sends them to all
+    processes of a run: without it, loaders count as dead. What arrives here meanwhile is handled afterwards."""
+    resource_tracker.ensure_running()  # before, because it unblocks the signals again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def begin_worker(worker: int) -> None:
