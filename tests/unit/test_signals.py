@@ -24,6 +24,7 @@ def test_a_signal_sets_the_flag_and_the_status(number: signal.Signals, status: i
 _SWALLOWED = """
 import contextlib, os, signal
 from dit_run.signals import StopRequest, ended_by_interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
 with ended_by_interrupt():
     with StopRequest() as stop:
         os.kill(os.getpid(), signal.SIGINT)
@@ -40,10 +41,16 @@ def test_an_interrupt_that_a_library_would_swallow_ends_the_process() -> None:
 
 
 def test_interrupts_are_what_they_were_afterwards() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with ended_by_interrupt():
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with ended_by_interrupt():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with ended_by_interrupt():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_first_signal_decides_the_status() -> None:
