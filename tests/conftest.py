@@ -9,6 +9,8 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Tests run side by side, and torch is imported after this."""
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+"""Nothing is downloaded, and huggingface_hub reads this once, when it is imported."""
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +27,8 @@ from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.settings import Choice, Config
 
 __all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,17 +72,31 @@ def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
-    with ThreadPoolExecutor(1) as pool:
-        encoders = pool.submit(build_encoders, config, device)
-        data = build_data(config, global_batch)
-        config = check_rules(config, Facts(total_steps=data.plan.total_steps))
-        built = encoders.result()
+    encoders = _meanwhile(partial(build_encoders, config, device))
+    data = build_data(config, global_batch)
+    config = check_rules(config, Facts(total_steps=data.plan.total_steps))
+    built = encoders.result()
     refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
     if built.text.trainable:
         refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
     return config, data, built
+
+
+def _meanwhile(call: Callable[[], T]) -> Future[T]:
+    """The call's result to come. Nothing waits for it but who asks: data that are not there are told while weights are
+    still being downloaded."""
+    result: Future[T] = Future()
+
+    def fulfil() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
+            result.set_exception(error)
+
+    Thread(target=fulfil, daemon=True).start()
+    return result
 
 
 def build_data(config: Config, global_batch: int) -> Data:

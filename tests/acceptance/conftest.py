@@ -13,10 +13,9 @@ from dit_run.cli.main import main
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What frozen encoders make is kept apart from the user's, and nothing is downloaded."""
+    """What frozen encoders make is kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("HF_HUB_OFFLINE", "1")
         patch.setenv("DIFFUSERS_VERBOSITY", "error")  # its handler keeps the stream of the test that imported it
         yield
 

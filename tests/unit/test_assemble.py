@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 from runs import CONFIG
 
 from dit_run.assemble import prepare
 from dit_run.config.resolve import resolve
+from dit_run.problems import InputError
 
 TOGETHER = """
 import threading
@@ -49,3 +51,36 @@ def test_data_are_indexed_while_encoders_are_loaded(tmp_path: Path) -> None:
     _, data, encoders = prepare(resolved, global_batch=4, device=torch.device("cpu"))
     assert len(data.train) + len(data.validation or ()) == 60
     assert encoders.vae.factor == 1
+
+
+SLOW = """
+import time
+from pathlib import Path
+
+from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.vaes.identity import Identity
+from dit_run_plugins.vaes.identity import build as build_identity
+
+
+def vae(options):
+    time.sleep(5)
+    Path("loaded").touch()
+    return build_identity(options)
+
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.VAE, "slow_identity", Identity, vae)]
+"""
+
+
+def test_data_that_are_not_there_are_told_before_weights_are_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("slow.py").write_text(SLOW)
+    Path("config.yaml").write_text(CONFIG.replace("identity", "slow_identity"))
+    words = ["plugins=[slow.py]", "data={type: custom, dataset_path: nowhere}"]
+    with pytest.raises(InputError, match="nowhere"):
+        prepare(resolve(Path("config.yaml"), words).config, global_batch=4, device=torch.device("cpu"))
+    assert not Path("loaded").exists()
