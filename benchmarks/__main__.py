@@ -77,7 +77,8 @@ def results(reports: Mapping[str, Mapping[str, Any]]) -> str:
 HEAD = """# Benchmarks
 
 Written by `python -m benchmarks`; every number comes from the script named above it. Contestants take turns; times are
-medians, ratios medians over neighbouring turns."""
+medians, ratios medians over neighbouring turns. A section whose numbers were put together from several
+runs says so."""
 
 
 def _section(name: str, report: Mapping[str, Any], *, placed: bool) -> str:
