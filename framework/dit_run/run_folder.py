@@ -87,6 +87,14 @@ class RunFolder:
             kept = {"run_id": run_id, **values}
         write_atomic(self.provenance, _json_bytes(kept))
 
+    def plugin_records(self) -> list[Mapping[str, Any]]:
+        """What the run's latest start noted of each component's plugin; nothing where there is no run to read."""
+        with suppress(InputError, LookupError, TypeError):
+            kept = _read_object(self.provenance)
+            starts = [kept, *kept.get("continued", [])]
+            return list(starts[-1]["plugins"])
+        return []
+
     def write_status(self, state: RunState, *, step: int, reason: str = "") -> None:
         """``status.json``: how far the run is, or how it ended."""
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "time": _now()}

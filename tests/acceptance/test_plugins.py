@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -389,6 +390,34 @@ def test_a_run_whose_file_is_gone_goes_on_with_its_copy(command: Command, stoppe
     assert "the plugin file ./momentum.py cannot be read: No such file or directory" in refused.words
     assert command("run/config.yaml").status == 0
     assert [line["step"] for line in Run(Path("run")).metrics] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
+    config = written(CONFIG + "optimizer: {type: lion}\n")
+    assert command(config, "training.max_steps=1").status == 0
+    for path in site.glob("dit_run_lion*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    named = "this run had it from plugin lion (dit-run-lion 0.2.0): pip install dit-run-lion"
+    for arguments in ([config], ["run/config.yaml"], ["sample", "run", "a red circle"]):
+        refused = command(*arguments)
+        assert refused.status == 2
+        assert "there is no optimizer 'lion'" in refused.words
+        assert named in refused.words
+    assert named not in command(config, "training.output_dir=elsewhere").words
+
+
+def test_a_package_that_breaks_after_a_run_is_told_once(
+    command: Command, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
+    config = written(CONFIG + "optimizer: {type: lion}\n")
+    assert command(config, "training.max_steps=1").status == 0
+    (site / "dit_run_lion.py").write_text("import no_such_thing")
+    monkeypatch.delitem(sys.modules, "dit_run_lion")
+    refused = command(config).words
+    assert "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported" in refused
+    assert "this run had it" not in refused
 
 
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:

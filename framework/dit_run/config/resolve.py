@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_run.config.absent import with_former_plugin
 from dit_run.config.check import check
 from dit_run.config.environment import expand
 from dit_run.config.expansion import expand_all
@@ -75,7 +76,7 @@ def resolve(
     known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
-        problems += check(root, compose(known), known)
+        problems += [with_former_plugin(problem, root, known) for problem in check(root, compose(known), known)]
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause
     config = typed(root, known, tuple(str(file) for file, _ in files), problems)
