@@ -12,8 +12,9 @@ from pathlib import Path
 
 from dit_run.provenance import processor, versions
 
-__all__ = ["Ledger", "Results", "table"]
+__all__ = ["Ledger", "Results", "add_minutes", "forget", "minutes", "table"]
 
+_MINUTES = "minutes.json"
 _KEPT_EVERY = 5.0
 """Seconds."""
 
@@ -82,8 +83,25 @@ class Ledger:
         self._kept_at = time.monotonic()
 
 
-def table(parts: Iterable[tuple[str, str, int, Results]]) -> str:
-    """Markdown: for each part its name, what its cases count, how many of them a case stands for, and its results."""
+def minutes(folder: Path) -> float:
+    """By the clock, of all calls of the command that worked on these results."""
+    path = folder / _MINUTES
+    return float(json.loads(path.read_bytes())) if path.exists() else 0.0
+
+
+def add_minutes(folder: Path, more: float) -> None:
+    (folder / _MINUTES).write_text(json.dumps(minutes(folder) + more))
+
+
+def forget(folder: Path) -> None:
+    """Remove all results that are kept in a folder."""
+    for path in [*folder.glob("*/*/results.json"), *folder.glob(_MINUTES)]:
+        path.unlink()
+
+
+def table(parts: Iterable[tuple[str, str, int, Results]], elapsed: float) -> str:
+    """Markdown: for each part its name, what its cases count, how many of them a case stands for, and its results;
+    ``elapsed`` is how many minutes all took by the clock."""
     found = [(name, unit, each, results) for name, unit, each, results in parts if results.cases]
     lines = [
         f"{_machine()}.", "",
@@ -94,6 +112,7 @@ def table(parts: Iterable[tuple[str, str, int, Results]]) -> str:
         ),
         f"| all | | {sum(results.failed for *_, results in found)} | "
         f"{sum(results.seconds for *_, results in found) / 60:.1f} | |",
+        "", f"{elapsed:.0f} minutes by the clock.",
     ]  # fmt: skip
     return "\n".join(lines)
 
