@@ -1,7 +1,7 @@
 """Shards: files of checked records, written once, mapped into memory and read at random.
 
 A shard is a safetensors file. ``values`` holds the records one after another, ``starts`` where each begins (and the
-last ends), ``keys`` their 32-byte keys, ``sums`` a CRC-32 over key and values of each. Values are float32, or the
+last ends), ``keys`` their 32-byte keys, ``sums`` a 64-bit XXH3 over key and values of each. Values are float32, or the
 bits of float16 and bfloat16.
 """
 
@@ -10,19 +10,21 @@ from __future__ import annotations
 import errno
 import json
 import mmap
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 from numpy.typing import NDArray
 
 from dit_run.durable import write_atomic
 
-__all__ = ["BITS", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
+__all__ = ["BITS", "FORMAT", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 
+FORMAT = 2
+"""Raised by hand when what a shard holds changes; part of a space's name."""
 KEY_BYTES = 32
 BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
 """How numpy holds values of these dtypes: as they are, or as bits."""
@@ -44,8 +46,9 @@ def bits_of(values: torch.Tensor, dtype: torch.dtype) -> Bits:
 
 
 def checksum(key: bytes | memoryview, values: Bits) -> int:
-    """CRC-32 of a record."""
-    return zlib.crc32(values.data, zlib.crc32(key))
+    """XXH3 of a record, 64 bits: several times as quick as CRC-32, which takes as long as reading does."""
+    digest: int = xxhash.xxh3_64_intdigest(values.data, seed=xxhash.xxh3_64_intdigest(key))
+    return digest
 
 
 def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtype: torch.dtype) -> None:
@@ -62,7 +65,7 @@ def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtyp
             "values": torch.from_numpy(np.concatenate(records)).view(dtype),
             "starts": torch.from_numpy(np.cumsum(lengths)),
             "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), KEY_BYTES),
-            "sums": torch.tensor(sums, dtype=torch.int64),
+            "sums": torch.from_numpy(np.array(sums, dtype=np.uint64).view(np.int64)),
         }
     )
     write_atomic(path, data)
@@ -80,7 +83,7 @@ class Shard:
             self._values = self._array(header["values"], BITS[self.dtype])
             self._starts = self._array(header["starts"], np.int64, "I64").data
             self.keys = self._array(header["keys"], np.uint8, "U8").reshape(-1, KEY_BYTES)
-            self._sums = self._array(header["sums"], np.int64, "I64").data
+            self._sums = self._array(header["sums"], np.uint64, "I64").data
             self._key_bytes = self.keys.reshape(-1).data
         except (ValueError, KeyError, TypeError, OSError) as error:
             if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from dit_run.cache.shards import KEY_BYTES, Bits, bits_of, write_shard
+from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
 from dit_run.durable import make_folder, write_atomic
 from dit_run.problems import DitRunError
@@ -38,7 +38,7 @@ class Space:
     @classmethod
     def of(cls, root: Path, kind: str, settings: Mapping[str, Any]) -> Space:
         """The space for these settings, made if need be. Raises OSError."""
-        folder = root / kind / combined([kind, dict(settings)])[:24]
+        folder = root / kind / combined([kind, FORMAT, dict(settings)])[:24]
         space = cls(folder)
         if not (folder / _DESCRIPTION).exists():
             make_folder(folder)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dit_run.cache.shards import DamagedShard, Shard, write_shard
+from dit_run.cache import space
+from dit_run.cache.shards import FORMAT, DamagedShard, Shard, checksum, write_shard
 
 KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
 RECORDS = [np.arange(count, dtype=np.int16) for count in (4, 1, 7)]
@@ -32,6 +33,16 @@ def test_the_file_is_plain_safetensors(path: Path) -> None:
     assert tensors["values"].dtype == torch.bfloat16
     assert tensors["values"].view(torch.int16).tolist() == np.concatenate(RECORDS).tolist()
     assert tensors["starts"].tolist() == [0, 4, 5, 12]
+
+
+def test_the_checksum_is_that_of_its_format() -> None:
+    assert (FORMAT, checksum(KEYS[0], RECORDS[0])) == (2, 5337943293363441292)
+
+
+def test_shards_of_another_format_are_in_another_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    present = space.Space.of(tmp_path, "latents", {"encoder": "e"})
+    monkeypatch.setattr(space, "FORMAT", FORMAT + 1)
+    assert space.Space.of(tmp_path, "latents", {"encoder": "e"}) != present
 
 
 def test_float32_values_are_kept_as_they_are(tmp_path: Path) -> None:
