@@ -121,10 +121,10 @@ def images(calls: list[Call]) -> Iterator[tuple[int, str, Tree]]:
         while pending and pending[0][1]:
             pending.pop(0)[0].apply(sure)
         yield done, "all", _after(sure, [change for change, known in pending if known])
-        for lost, known in pending:
+        for place, (lost, known) in enumerate(pending):
             if not known:
                 rest = [change for change, _ in pending if change is not lost]
-                yield done, f"{lost.kind} {lost.name or lost.number}", _after(sure, rest)
+                yield done, f"{lost.kind} {place}", _after(sure, rest)
 
 
 def _after(sure: Tree, changes: list[Change]) -> Tree:
