@@ -1,7 +1,7 @@
 """The quickstart's recipe with each of its choices removed in turn.
 
 Every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see cells.py for what
-that means. That is a small part of the quickstart's 1,900 steps: what only a long run needs is not seen here. A score
+that means. That is a small part of the quickstart's 1,200 steps: what only a long run needs is not seen here. A score
 is the mean share of attributes right on 500 fresh prompts, above chance, drawn with averaged weights; the cell without
 them is the whole recipe's, drawn with the live ones. AdamW has a learning rate of its own, 3e-3, not searched for.
 
