@@ -37,7 +37,8 @@ def command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setattr(module, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "MINUTES", {"one": 1.0})
-    monkeypatch.setattr(module, "ALL", {"one": 1.0, "two": 100.0})
+    monkeypatch.setattr(module, "PAGES", {"paged": 9.0})
+    monkeypatch.setattr(module, "ALL", {"one": 1.0, "two": 100.0, "paged": 9.0})
 
     def run(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["benchmarks", *words])
@@ -91,3 +92,19 @@ def test_a_script_that_fails_is_named(command: Any, tmp_path: Path, capfd: pytes
     (tmp_path / "one.py").write_text("raise SystemExit('no')")
     assert command() == 1
     assert "failed: one" in capfd.readouterr().out
+
+
+def test_a_training_goes_on_by_itself_and_writes_its_page(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "paged.py").write_text(
+        "import pathlib, sys\n"
+        "assert len(sys.argv) == 1\n"
+        "page = pathlib.Path(__file__).with_name('PAGED.md')\n"
+        "page.write_text((page.read_text() if page.exists() else '# Raced') + '!')\n"
+        "raise SystemExit(1)  # a missed bar\n"
+    )
+    assert command("paged") == 0
+    assert command("paged") == 0
+    assert (tmp_path / "PAGED.md").read_text() == "# Raced!!"
+    assert "[Raced!!](PAGED.md)" in (tmp_path / "RESULTS.md").read_text()
+    (tmp_path / "paged.py").write_text("raise SystemExit(1)")
+    assert command("paged") == 1
