@@ -76,7 +76,7 @@ COST = {"ours": 0.5, "PixArt, DDPM": 1.0}
         ([(60, 0.1), (120, 0.4)], [(150, 0.35), (300, 0.3)], [(False, "passes it by 60 s")]),
         ([(60, 0.1), (120, 0.4)], [(150, 0.2), (300, 0.35)], [(True, "passes it by 60 s")]),
         ([(60, 0.1), (120, 0.2)], [(150, 0.2), (300, 0.35)], [(False, "does not reach it")]),
-        ([(60, 0.1), (600, 0.4)], [(150, 0.02), (300, 0.05)], [(True, "at the same time 40.0%")]),
+        ([(60, 0.1), (600, 0.4)], [(150, 0.02), (300, 0.05)], [(True, "at equal time 40.0%")]),
     ],
 )
 def test_ours_passes_the_rivals_best_in_a_fifth_of_its_time(
