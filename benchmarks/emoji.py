@@ -60,7 +60,11 @@ def _report(curves: dict[str, list[tuple[int, float]]], run: Path) -> Report:
         Bar(f"averaged weights' loss at step {middle:,}, of the live ones'", averaged / live, 1, at_most=True),
     ]
     table = Table(["mean loss", *(f"quarter {number}" for number in range(1, QUARTERS + 1))], rows)
-    return Report(f"Emoji at 32 pixels, {total:,} steps", [table], bars, [f"Its pictures: {run / 'samples'}."])
+    return Report(f"Emoji at 32 pixels, {total:,} steps", [table], bars, [f"Its pictures: {_shown(run / 'samples')}."])
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _mean(curve: Sequence[tuple[int, float]], quarter: int, total: int) -> float:
