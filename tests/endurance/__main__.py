@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -26,14 +27,10 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.again:
         forget(folder)
-    chosen = [i for i, part in enumerate(PARTS) if any(words in part.name for words in arguments.part or [""])]
-    end = began + 60 * arguments.minutes
-    alone = [index for index in chosen if PARTS[index].alone]
-    shared = [index for index in chosen if not PARTS[index].alone]
-    crews = [[Work(folder, alone, end, arguments.sparse, arguments.busy)]] if alone else []
-    if shared:
-        shares = range(1, arguments.jobs + 1)
-        crews += [[Work(folder, shared, end, arguments.sparse, arguments.busy, n, arguments.jobs) for n in shares]]
+    work = partial(Work, folder, began + 60 * arguments.minutes, sparse=arguments.sparse, busy=arguments.busy)
+    chosen = [part for part in PARTS if any(words in part.name for words in arguments.part or [""])]
+    alone, shared = ([part for part in chosen if part.alone is each] for each in (True, False))
+    crews = [[work(alone)], [work(shared, share=n, shares=arguments.jobs) for n in range(1, arguments.jobs + 1)]]
     ended = [_perform_all(crew) for crew in crews]
     add_minutes(folder, (time.monotonic() - began) / 60)
     return int(_report(folder) or not all(ended))
@@ -42,7 +39,7 @@ def main() -> int:
 def _perform_all(crew: Sequence[Work]) -> bool:
     """Each in a process of its own; whether all came to their end."""
     # Spawned: a forge forks runs from a process that has computed nothing.
-    processes = [get_context("spawn").Process(target=work.perform) for work in crew]
+    processes = [get_context("spawn").Process(target=work.perform) for work in crew if work.parts]
     for process in processes:
         process.start()
     for process in processes:

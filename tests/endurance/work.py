@@ -59,10 +59,9 @@ class Work:
     """What one of several processes has to do."""
 
     folder: Path
-    parts: Sequence[int]
-    """Indices into PARTS."""
     end: float
     """No case begins after it, on the monotonic clock."""
+    parts: Sequence[Part]
     sparse: bool
     busy: float
     share: int = 1
@@ -73,7 +72,7 @@ class Work:
         os.environ.update(ONE_THREAD, XDG_CACHE_HOME=str(self.folder / "cache"))
         os.sched_getaffinity = lambda pid: set(range(8))  # type: ignore[assignment,misc]  # as in warm.py
         with TemporaryDirectory() as scratch, Forge(Path(scratch)) as forge:
-            for part in map(PARTS.__getitem__, self.parts):
+            for part in self.parts:
                 self._perform(part, forge)
 
     def _perform(self, part: Part, forge: Forge) -> None:

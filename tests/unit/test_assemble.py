@@ -61,10 +61,12 @@ from dit_run import Component, Kind, hookimpl
 from dit_run_plugins.vaes.identity import Identity
 from dit_run_plugins.vaes.identity import build as build_identity
 
+LOADED = Path("loaded").absolute()  # it goes on after the test, which is then in another folder
+
 
 def vae(options):
     time.sleep(5)
-    Path("loaded").touch()
+    LOADED.touch()
     return build_identity(options)
 
 
