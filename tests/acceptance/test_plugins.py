@@ -407,14 +407,12 @@ def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(comman
     assert named not in command(config, "training.output_dir=elsewhere").words
 
 
-def test_a_package_that_breaks_after_a_run_is_told_once(
-    command: Command, site: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_that_breaks_after_a_run_is_told_once(command: Command, site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
     config = written(CONFIG + "optimizer: {type: lion}\n")
     assert command(config, "training.max_steps=1").status == 0
     (site / "dit_run_lion.py").write_text("import no_such_thing")
-    monkeypatch.delitem(sys.modules, "dit_run_lion")
+    del sys.modules["dit_run_lion"]
     refused = command(config).words
     assert "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported" in refused
     assert "this run had it" not in refused
