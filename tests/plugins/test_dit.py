@@ -11,8 +11,8 @@ from dit_run.options import build as make_options
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run_plugins.models.dit import Dit, mlp_width
-from dit_run_plugins.models.dit.attention import attend
-from dit_run_plugins.models.dit.layers import add_scaled, make_norm
+from dit_run_plugins.models.dit.attention import attend, split_heads
+from dit_run_plugins.models.dit.layers import Linear, add_scaled, make_norm
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
@@ -213,6 +213,34 @@ def test_gradients_of_attention_in_bfloat16_are_those_of_torch(masked):
     exact = gradients(torch.nn.functional.scaled_dot_product_attention, torch.float64)
     for ours, torchs in zip(gradients(attend, torch.bfloat16), exact, strict=True):
         assert (ours - torchs).norm() < 0.02 * torchs.norm()
+
+
+@pytest.mark.parametrize("rows", [2047, 2048, 2051])
+def test_gradients_of_a_linear_layer_in_bfloat16_are_those_of_torch(rows):
+    random = torch.Generator().manual_seed(0)
+    own = Linear(24, 40)
+    plain = torch.nn.Linear(24, 40, bias=False)
+    plain.load_state_dict(own.state_dict())
+    x, change = torch.randn(1, rows, 24, generator=random), torch.randn(1, rows, 40, generator=random)
+    found = []
+    for layer in (own, plain):
+        states = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = layer(states)
+        assert output.dtype is torch.bfloat16
+        output.backward(change.bfloat16())
+        found.append((output, states.grad, layer.weight.grad))
+    torch.testing.assert_close(found[0][:2], found[1][:2], rtol=0, atol=0)
+    exact = change[0].bfloat16().double().T @ x[0].bfloat16().double()
+    assert found[0][2].dtype is torch.float32
+    assert (found[0][2] - exact).norm() < 0.003 * exact.norm()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_the_gradient_of_heads_that_were_split_is_that_of_torch(parts):
+    x = torch.randn(2, 5, parts * 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x: split_heads(x, parts, 3), x.requires_grad_())
+    assert torch.equal(split_heads(x, parts, 3)[-1][1, 2, 4], x[1, 4, -4:])
 
 
 def test_rotations_make_products_depend_on_the_distance_alone():

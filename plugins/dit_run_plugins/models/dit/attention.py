@@ -1,17 +1,15 @@
-"""Attention among patches and from patches to text. How it is computed on which device is decided in :func:`attend`.
-
-No layer has a bias: the modulations before it and the norms do its work, and on a CPU adding it costs as much as the
-product of a narrow layer.
-"""
+"""Attention among patches and from patches to text. How it is computed on which device is decided in :func:`attend`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_run.devices import multiplies_attention
-from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.layers import Linear, make_norm
 from dit_run_plugins.models.dit.positions import rotate
 
 __all__ = ["CrossAttention", "SelfAttention", "attend"]
@@ -42,8 +40,8 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, qk_norm: str | None) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
         self.query_norm, self.key_norm = qk_norms(qk_norm, width // heads)
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor] | None, mask: Tensor | None = None) -> Tensor:
@@ -62,9 +60,9 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int, *, qk_norm: str | None) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width, bias=False)
-        self.key_value = nn.Linear(width, 2 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width, 2 * width)
+        self.out = Linear(width, width)
         self.query_norm, self.key_norm = qk_norms(qk_norm, width // heads)
 
     def forward(self, x: Tensor, text: Tensor, mask: Tensor) -> Tensor:
@@ -84,6 +82,27 @@ def qk_norms(kind: str | None, head_width: int) -> tuple[nn.Module, nn.Module]:
 
 def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     """[n, l, parts · d] to ``parts`` tensors [n, heads, l, d / heads]."""
+    split: tuple[Tensor, ...] = _Split.apply(x, parts, heads)  # type: ignore[no-untyped-call]
+    return split
+
+
+class _Split(torch.autograd.Function):
+    """Views of the parts; their gradients are written in one pass, where autograd's own stacks and then turns them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+        return _parts(x, parts, heads)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        n, heads, length, width = gradients[0].shape
+        whole = gradients[0].new_empty(n, length, len(gradients) * heads * width)
+        for part, gradient in zip(_parts(whole, len(gradients), heads), gradients, strict=True):
+            part.copy_(gradient)
+        return whole, None, None
+
+
+def _parts(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     n, length, _ = x.shape
     return x.view(n, length, parts, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
 

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_run.devices import fuses_rms_norm
+from dit_run.devices import fuses_rms_norm, weight_gradient_parts
 
-__all__ = ["Mlp", "SwiGlu", "add_scaled", "make_mlp", "make_norm", "modulate"]
+__all__ = ["Linear", "Mlp", "SwiGlu", "add_scaled", "make_mlp", "make_norm", "modulate"]
 
 EPSILON = 1e-6
 
@@ -99,13 +99,51 @@ class _AddScaled(torch.autograd.Function):
         return gradient.sum_to_size(ctx.base_shape), gradient * scale, (gradient * x).sum_to_size(scale.shape)
 
 
+class Linear(nn.Linear):
+    """A linear layer without a bias: the modulations before it and the norms do its work, and on a CPU adding it costs
+    as much as the product of a narrow layer. :func:`dit_run.devices.weight_gradient_parts` says how its weight's
+    gradient is computed."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind, dtype = x.device.type, self.weight.dtype
+        if not x.is_meta and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        if weight_gradient_parts(x.device, dtype, x[..., 0].numel()) == 1:
+            return super().forward(x)
+        product: Tensor = _Product.apply(x.to(dtype), self.weight.to(dtype))  # type: ignore[no-untyped-call]
+        return product
+
+
+class _Product(torch.autograd.Function):
+    """x wᵀ, with the gradient of ``w`` in parts."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        rows, states = gradient.flatten(0, -2), x.flatten(0, -2)
+        parts = weight_gradient_parts(x.device, x.dtype, len(rows))
+        first, *rest = zip(rows.chunk(parts), states.chunk(parts), strict=True)
+        change = first[0].t() @ first[1]
+        for part, state in rest:
+            change = torch.addmm(change, part.t(), state)
+        return (rows @ weight).view(x.shape), change
+
+
 class Mlp(nn.Module):
-    """Two layers with GELU between, without biases as those of attention."""
+    """Two layers with GELU between."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
+        self.up = Linear(width, inner)
+        self.down = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(F.gelu(self.up(x)))
@@ -117,8 +155,8 @@ class SwiGlu(nn.Module):
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
-        self.down = nn.Linear(inner, width, bias=False)
+        self.gate_up = Linear(width, 2 * inner)
+        self.down = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
