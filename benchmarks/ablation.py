@@ -1,13 +1,15 @@
-"""The quickstart's recipe with each of its choices removed in turn.
+"""The quickstart's recipe with each of its choices removed in turn, and with some that it does without.
 
-Every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see cells.py for what
-that means. That is a small part of the quickstart's 1,200 steps: what only a long run needs is not seen here. A score
-is the mean share of attributes right on 500 fresh prompts, above chance, drawn with averaged weights; the cell without
-them is the whole recipe's, drawn with the live ones. AdamW has a learning rate of its own, 3e-3, not searched for.
+A score is the mean share of attributes right on 500 fresh prompts, above chance. AdamW has a learning rate of its own,
+3e-3, not searched for. The row with averaged weights is the whole recipe's training, drawn with them.
 
-The noise of a difference is what other seeds do to a score: its standard deviation is pooled over all recipes with
-several seeds; the whole recipe has three. Recipes whose difference is below twice its standard error are trained with
-another seed.
+First table: every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see
+cells.py for what that means. The noise of a difference is what other seeds do to a score: its standard deviation is
+pooled over all recipes with several seeds; the whole recipe has three. Recipes whose difference is below twice its
+standard error are trained with other seeds, up to three.
+
+Second table: two minutes are a small part of the quickstart's training, and what looks useless in them is judged at
+its own length, all with the same number of steps.
 
 Run it alone: ``python benchmarks/ablation.py [--only 'PATTERN'] [--jobs 2] [--report]``. It prints the expected total
 first, goes on where it was interrupted, and writes ABLATION.md beside it.
@@ -42,25 +44,32 @@ from measuring import Report, Table, markdown
 
 BUDGET = 120.0
 SEEDS = (1, 2, 3)
-WHOLE, LIVE = "the whole recipe", "no averaged weights"
+WHOLE, AVERAGED = "the whole recipe", "averaged weights"
+NO_ROTARY, WITH_QK_NORM = "no rotary positions", "normalised queries and keys"
 DDPM = "scheduler={type: ddpm}"
 FLOW = "scheduler={{type: flow_matching, prediction_type: velocity, {}}}"
-REMOVED: Mapping[str, tuple[str, ...]] = {
+CHANGED: Mapping[str, tuple[str, ...]] = {
     "adamw instead of muon": ("optimizer={type: adamw}", "training.learning_rate=3e-3"),
     "ddpm epsilon instead of flow matching": (DDPM, "sampling.sampler=null"),
     "shift 1 instead of 2": (FLOW.format("shift: 1.0"),),
     "no caption dropout and guidance": ("training.caption_dropout=0", "sampling.guidance_scale=1"),
     "cosine instead of linear": ("lr_scheduler={type: cosine, warmup_steps: 60}",),
-    "no qk-norm": ("model.qk_norm=false",),
-    "no rotary positions": ("model.positions=sincos",),
+    NO_ROTARY: ("model.positions=sincos",),
     "no warm-up": ("lr_scheduler={type: linear, warmup_steps: 0}",),
     "rmsnorm and swiglu, as large models have": ("model.norm=rmsnorm", "model.mlp=swiglu"),
+    WITH_QK_NORM: ("model.qk_norm=true",),
 }
-"""What is removed, and how."""
+"""What is another way than in the quickstart, and how."""
+LENGTH = 1200
+"""Steps of the quickstart."""
+JUDGED: Mapping[str, tuple[int, ...]] = {WHOLE: SEEDS[:2], NO_ROTARY: SEEDS[:2], WITH_QK_NORM: SEEDS}
+"""What is trained at that length, and with which seeds."""
+BOTH = "training.use_ema=true"
+"""So that both weights can be tried. An average changes no training."""
 
 
 def recipes() -> dict[str, Recipe]:
-    return {WHOLE: Recipe(QUICKSTART)} | {name: Recipe(QUICKSTART, changes) for name, changes in REMOVED.items()}
+    return {WHOLE: Recipe(QUICKSTART, (BOTH,))} | {name: Recipe(QUICKSTART, way) for name, way in CHANGED.items()}
 
 
 def measured() -> dict[str, Recipe]:
@@ -86,13 +95,28 @@ def first_cells(cost: Mapping[str, float]) -> list[Cell]:
     return [cell(name, SEEDS[0], cost) for name in recipes()] + [cell(WHOLE, seed, cost) for seed in SEEDS[1:]]
 
 
-def scored(results: Results, cost: Mapping[str, float]) -> dict[str, list[Score]]:
-    """The scores at the end of each recipe's cells that are done, the whole recipe first."""
+def short_cells(cost: Mapping[str, float]) -> dict[str, list[Cell]]:
+    """All that may be trained for the first table, by recipe."""
+    return {name: [cell(name, seed, cost) for seed in SEEDS] for name in recipes()}
+
+
+def long_cells() -> dict[str, list[Cell]]:
+    """Those of the second table."""
+    return {name: [_long_cell(name, seed) for seed in seeds] for name, seeds in JUDGED.items()}
+
+
+def _long_cell(name: str, seed: int) -> Cell:
+    way = Recipe(QUICKSTART, (*CHANGED.get(name, ()), BOTH))
+    return Cell(f"long/{name.replace(' ', '_')}/{seed}", way, LENGTH, seed, live=True)
+
+
+def scored(results: Results, cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Score]]:
+    """The scores at the end of each recipe's cells that are done. Averaged weights count for the whole recipe alone."""
     found: dict[str, list[Score]] = {}
-    for name in recipes():
-        for seed in SEEDS:
-            for score in results.scores(cell(name, seed, cost), "tried") or ():
-                found.setdefault(name if score.averaged else LIVE, []).append(score)
+    for name, own in cells.items():
+        for score in (score for one in own for score in results.scores(one, "tried") or ()):
+            if name == WHOLE or not score.averaged:
+                found.setdefault(AVERAGED if score.averaged else name, []).append(score)
     return found
 
 
@@ -147,30 +171,32 @@ def table(found: Mapping[str, Sequence[Score]]) -> Table:
     return Table(header, rows)
 
 
-def _announce(results: Results, cost: Mapping[str, float], jobs: int) -> None:
-    left = [one for one in first_cells(cost) if results.scores(one) is None]
-    minutes = sum(expected_seconds(one, BUDGET / one.steps) for one in left) / 60 / jobs
+def _announce(results: Results, cells: Sequence[Cell], cost: Mapping[str, float], jobs: int) -> None:
+    left = [one for one in cells if results.scores(one) is None]
+    minutes = sum(expected_seconds(one, cost[WHOLE]) for one in left) / 60 / jobs
     print(f"about {minutes:.0f} minutes for {len(left)} cells on {jobs} free cores, then repeats", flush=True)
 
 
 def main() -> int:
-    """Train what is missing, print the table, write it."""
+    """Train what is missing, print the tables, write them."""
     chosen = arguments(__doc__)
     results = Results(chosen.results / "ablation")
     cost = costs(measured(), results)
+    long = long_cells()
+    needed = [*first_cells(cost), *(one for own in long.values() for one in own)]
     if not chosen.report:
-        _announce(results, cost, chosen.jobs)
+        _announce(results, needed, cost, chosen.jobs)
         do = partial(perform_all, results=results, jobs=chosen.jobs, only=chosen.only)
-        do(first_cells(cost))
-        do([cell(name, SEEDS[1], cost) for name in unclear(scored(results, cost)) if name in recipes()])
-    found = scored(results, cost)
+        do(needed)
+        for seed in SEEDS[1:]:
+            do([cell(name, seed, cost) for name in unclear(scored(results, short_cells(cost))) if name in recipes()])
+    found = scored(results, short_cells(cost))
     if WHOLE not in found:
         raise SystemExit("the whole recipe has not been trained yet")
-    missing = [one.name for one in first_cells(cost) if results.scores(one) is None]
+    missing = [one.name for one in needed if results.scores(one) is None]
     notes = [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    if all(len(scores) == 1 for scores in found.values()):
-        notes.append("One seed each so far: how far a difference is noise is not known yet.")
-    text = markdown(Report("", [table(found)], notes=notes))
+    tables = [table(found)] + ([table(scored(results, long))] if WHOLE in scored(results, long) else [])
+    text = markdown(Report("", tables, notes=notes))
     print(text)
     if chosen.report or not missing:
         (HERE / "ABLATION.md").write_text(document(__doc__ or "", Path(__file__).name, [text]))

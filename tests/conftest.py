@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 """Nothing is downloaded, and huggingface_hub reads this once, when it is imported."""
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def nothing_imported_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module from a folder that is gone would be what the next test imports by its name."""
+    before = set(sys.modules)
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    new = set(sys.modules) - before
+    left = [name for name in new if str(getattr(sys.modules[name], "__file__", "")).startswith(folder)]
+    assert not left, f"forget what was imported from temporary folders (tests/distributions.py): {left}"
 
 
 @pytest.fixture(scope="session")

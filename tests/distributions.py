@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["GOOD", "distribution", "forgotten", "plugin_text"]
-
-
-@contextlib.contextmanager
-def forgotten(folder: Path) -> Iterator[None]:
-    """What is imported meanwhile from below a folder is imported no more afterwards."""
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
-            del sys.modules[name]
+__all__ = ["GOOD", "distribution", "plugin_text"]
 
 
 def plugin_text(type: str = "lion", *, kind: str = "OPTIMIZER", factory: str = "build", options: str = "Lion") -> str:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from distributions import GOOD, distribution, forgotten, plugin_text
+from distributions import GOOD, distribution, plugin_text
 from runs import CONFIG, Command, Run
+
+from dit_run.testing.imports import forgotten
 
 MOMENTUM = '''
 from dataclasses import dataclass

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from distributions import distribution, forgotten
+from distributions import distribution
 
 from dit_run.blame import answer_plugin_fault
 from dit_run.factories import PluginFault
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
+from dit_run.testing.imports import forgotten
 
 STEP = "def step(numbers):\n    return numbers['momentum']\n"
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from distributions import GOOD, distribution, forgotten, plugin_text
+from distributions import GOOD, distribution, plugin_text
 
 from dit_run.components import Kind
 from dit_run.problems import InputError
 from dit_run.registry import Origin, UnknownType, discover
+from dit_run.testing.imports import forgotten
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from distributions import GOOD, forgotten
+from distributions import GOOD
 
 from dit_run.components import Kind
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
 from dit_run.registry import Origin, Registry, UnknownType
+from dit_run.testing.imports import forgotten
 
 Write = Callable[..., Path]
 

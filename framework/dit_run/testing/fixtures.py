@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dit_run import registry as registry_module
 from dit_run.registry import Registry
+from dit_run.testing.imports import forgotten
 from dit_run.testing.tiny import TinyRun, run_tiny
 
 __all__ = ["empty_registry", "run_config"]
@@ -22,11 +23,11 @@ def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 
 @pytest.fixture
-def run_config(tmp_path: Path) -> Callable[..., TinyRun]:
+def run_config(tmp_path: Path) -> Iterator[Callable[..., TinyRun]]:
     """``run_config(yaml, **files)``: a two-step training on tiny parts with this config laid over them.
 
     ``files`` are written beside the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Gives a
-    :class:`dit_run.testing.tiny.TinyRun`: errors, run folder and metrics.
+    :class:`dit_run.testing.tiny.TinyRun`: errors, run folder and metrics. Plugin files are forgotten after the test.
     """
     count = 0
 
@@ -35,4 +36,5 @@ def run_config(tmp_path: Path) -> Callable[..., TinyRun]:
         count += 1
         return run_tiny(tmp_path / f"tiny-{count}", yaml, files)
 
-    return run
+    with forgotten(tmp_path):
+        yield run

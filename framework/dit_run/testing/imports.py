@@ -1,18 +1,31 @@
-"""What importing a plugin imports."""
+"""What importing a plugin imports, and how a test undoes it."""
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 from dit_run.hookspecs import ENTRY_POINT_GROUP
 from dit_run.offers import load_offers
 from dit_run.plugin_files import PluginFile
 
-__all__ = ["HEAVY", "heavy_imports"]
+__all__ = ["HEAVY", "forgotten", "heavy_imports"]
 
 HEAVY = ("torch", "transformers", "diffusers", "numpy", "PIL")
 """What listing plugins and checking configs must not wait for."""
+
+
+@contextlib.contextmanager
+def forgotten(folder: Path) -> Iterator[None]:
+    """What is imported meanwhile from below a folder is imported no more afterwards."""
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(folder)):
+            del sys.modules[name]
 
 
 def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
