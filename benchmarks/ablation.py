@@ -64,12 +64,12 @@ LENGTH = 1200
 """Steps of the quickstart."""
 JUDGED: Mapping[str, tuple[int, ...]] = {WHOLE: SEEDS[:2], NO_ROTARY: SEEDS[:2], WITH_QK_NORM: SEEDS}
 """What is trained at that length, and with which seeds."""
-BOTH = "training.use_ema=true"
+BOTH = ("training.use_ema=true", "training.ema_decay=0.999")
 """So that both weights can be tried. An average changes no training."""
 
 
 def recipes() -> dict[str, Recipe]:
-    return {WHOLE: Recipe(QUICKSTART, (BOTH,))} | {name: Recipe(QUICKSTART, way) for name, way in CHANGED.items()}
+    return {WHOLE: Recipe(QUICKSTART, BOTH)} | {name: Recipe(QUICKSTART, way) for name, way in CHANGED.items()}
 
 
 def measured() -> dict[str, Recipe]:
@@ -106,7 +106,7 @@ def long_cells() -> dict[str, list[Cell]]:
 
 
 def _long_cell(name: str, seed: int) -> Cell:
-    way = Recipe(QUICKSTART, (*CHANGED.get(name, ()), BOTH))
+    way = Recipe(QUICKSTART, (*CHANGED.get(name, ()), *BOTH))
     return Cell(f"long/{name.replace(' ', '_')}/{seed}", way, LENGTH, seed, live=True)
 
 
