@@ -54,11 +54,26 @@ class Footprint:
             (_KERNEL / "clear_refs").write_text("5")
 
     @property
+    def now(self) -> int:
+        """Bytes at present; 0 where the system does not say."""
+        if self._device.type == "cuda":
+            return self._before + torch.cuda.memory_reserved(self._device)
+        return _status("VmRSS") or 0
+
+    @property
     def peak(self) -> int:
         """The most bytes since the last reset."""
         if self._device.type == "cuda":
             return self._before + torch.cuda.max_memory_reserved(self._device)
-        with contextlib.suppress(OSError):
-            lines = (_KERNEL / "status").read_text().splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        known = _status("VmHWM")
+        if known is not None:
+            return known
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status(name: str) -> int | None:
+    """Bytes that Linux counts under this name for this process."""
+    with contextlib.suppress(OSError):
+        lines = (_KERNEL / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+    return None

@@ -12,6 +12,8 @@ BETTER = 0.95
 """Another split is proposed for speed only where it takes less than this share of the config's own time."""
 MARGIN = 0.95
 """Share of the memory that a split may be predicted to take."""
+PREVIEW_BATCH, SCORING_BATCH = 16, 50
+"""Pictures that are drawn at a time, as :mod:`dit_run.training.watch` draws them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,15 @@ class Load:
     scored_pictures: int
     sampling_steps: int
 
+    @property
+    def drawn_at_a_time(self) -> Mapping[str, int]:
+        """How many pictures are drawn together for each purpose that the run has."""
+        counts = {
+            "previews": min(self.preview_pictures, PREVIEW_BATCH) if self.previews else 0,
+            "metrics": min(self.scored_pictures, SCORING_BATCH) if self.scorings else 0,
+        }
+        return {name: count for name, count in counts.items() if count}
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -106,20 +117,12 @@ class Forecast:
         return sum(self.seconds.values())
 
 
-PREVIEW_BATCH, SCORING_BATCH = 16, 50
-"""Pictures that are drawn at a time, as :mod:`dit_run.training.watch` draws them."""
-
-
 def forecast(measured: Measured, load: Load) -> Forecast:
     """The needs of a run of this load."""
     split = _split(measured, load, load.batch_size)
     memory = {"training": split.peak}
-    for name, count, at_a_time in (
-        ("previews", load.previews and load.preview_pictures, PREVIEW_BATCH),
-        ("metrics", load.scorings and load.scored_pictures, SCORING_BATCH),
-    ):
-        if count:
-            memory[name] = interpolate(measured.pictures.peaks, min(count, at_a_time))
+    for name, count in load.drawn_at_a_time.items():
+        memory[name] = interpolate(measured.pictures.peaks, count)
     if measured.encoding:
         memory["filling the cache"] = measured.encoding
     picture = measured.pictures.fixed + load.sampling_steps * measured.pictures.evaluation

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import median
 
 import torch
@@ -37,8 +38,10 @@ SECONDS = 30.0
 """About how long batch sizes are tried out; larger ones are worked out from those."""
 TRIES, MOST_TRIES, LONG_ENOUGH = 2, 10, 1.0
 """Steps of a batch size after one that warms up; more while all together take less than so many seconds."""
-DRAWN = (2, 4)
-"""Pictures, and sampling steps, of the two tries of drawing."""
+DRAWING_SECONDS = 10.0
+"""About how long drawing is tried out."""
+FEW_STEPS, MORE_STEPS = 2, 4
+"""Sampling steps of the tries."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
     config, data, encoders = prepare(config, global_batch=effective, device=device)
     footprint = Footprint(device)
     kept_encoders, cache, encoding = try_encoding(config, data, encoders, footprint)
-    bench = _Bench.of(config, data, kept_encoders, device, footprint)
+    bench, load = _Bench.of(config, data, kept_encoders, device, footprint), load_of(config, data)
     reporter.phase("trying batch sizes", 0, 1)
     peaks, passes = bench.ladder()
     reporter.phase("trying batch sizes", 1, 1)
@@ -75,12 +78,12 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
         update=bench.watch.typical("optimizer"),
         data=bench.data_seconds(),
         forward=bench.forward_seconds(),
-        pictures=bench.pictures(),
+        pictures=bench.pictures(max(load.drawn_at_a_time.values(), default=1)),
         encoding=encoding,
         checkpoint=bench.checkpoint_bytes(),
         cache=cache,
     )
-    return Probed(measured, load_of(config, data), footprint.total, device, len(data.train))
+    return Probed(measured, load, footprint.total, device, len(data.train))
 
 
 # ------------------------------------------------------------------------------------------------------------- training
@@ -121,6 +124,10 @@ class _Bench:
     watch: _Watch
     done: int = 0
     visits: Visits = field(init=False)
+    base: int = 0
+    """Bytes that are held beside a try's own."""
+    largest: int = 1
+    """The largest batch size that was tried."""
 
     def __post_init__(self) -> None:
         training, size = self.config.training, self.config.data.common.image_size
@@ -140,6 +147,10 @@ class _Bench:
         effective = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
         peaks: list[tuple[int, float]] = []
         passes: list[tuple[int, float]] = []
+        with answer_out_of_memory(1, 1):
+            self._advance(1)
+        self.footprint.reset()
+        self.base = self.footprint.now
         began = time.perf_counter()
         for size in _sizes(self.config.training.batch_size, effective):
             if peaks and self._too_much(size, peaks, time.perf_counter() - began, passes[-1]):
@@ -153,6 +164,7 @@ class _Bench:
                 break
             peaks.append((size, peak))
             passes.append((size, seconds))
+            self.largest = size
         return peaks, passes
 
     def _too_much(self, size: int, peaks: Sequence[tuple[int, float]], spent: float, last: tuple[int, float]) -> bool:
@@ -163,13 +175,19 @@ class _Bench:
 
     def _try(self, size: int) -> tuple[float, float]:
         """Peak memory and seconds of steps with so many samples."""
-        self.footprint.reset()
+        left = self._left()
         began, tries = time.perf_counter(), 0
         while tries <= TRIES or (tries <= MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)
             tries += 1
         seconds = self.watch.typical("forward", tries - 1) + self.watch.typical("backward", tries - 1)
-        return float(self.footprint.peak), seconds
+        return float(self.footprint.peak - left), seconds
+
+    def _left(self) -> int:
+        """Begins to look for a try's peak. Returns the bytes that earlier tries left behind, which a run does not have:
+        kernels made for their shapes."""
+        self.footprint.reset()
+        return max(0, self.footprint.now - self.base)
 
     def _advance(self, size: int) -> None:
         positions = range(self.done * size, (self.done + 1) * size)
@@ -188,7 +206,7 @@ class _Bench:
     @torch.no_grad()
     def forward_seconds(self) -> float:
         """Of a sample without gradients."""
-        size = min(self.config.training.batch_size, 4)
+        size = min(self.config.training.batch_size, self.config.validation.num_samples, self.largest)
         examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
         scheduler = self.step.scheduler
         return (
@@ -204,16 +222,23 @@ class _Bench:
 
     # ------------------------------------------------------------------------------------------------------ drawing
 
-    def pictures(self) -> Pictures:
-        few, many = DRAWN
-        peaks = []
-        for count in DRAWN:
-            self.footprint.reset()
-            self._draw(count, few)
-            peaks.append((count, float(self.footprint.peak)))
-        short, long = (median(seconds_of(lambda: self._draw(many, steps), self.device)) for steps in DRAWN)  # noqa: B023
-        evaluation = max(0.0, (long - short) / ((many - few) * many))
-        return Pictures(peaks, evaluation, max(0.0, short / many - few * evaluation))
+    def pictures(self, most: int) -> Pictures:
+        """Drawn twice as many at a time as before, up to ``most``, as far as time goes: few take longer each."""
+        peaks: list[tuple[int, float]] = []
+        began, last = time.perf_counter(), 0.0
+        for count in (*(2**power for power in range(most.bit_length()) if 2**power < most), most):
+            if peaks and time.perf_counter() - began + 2 * last > DRAWING_SECONDS:
+                break
+            left, begun = self._left(), time.perf_counter()
+            self._draw(count, FEW_STEPS)
+            peaks.append((count, float(self.footprint.peak - left)))
+            last = time.perf_counter() - begun
+        count = peaks[-1][0]
+        short, long = (
+            median(seconds_of(partial(self._draw, count, steps), self.device)) for steps in (FEW_STEPS, MORE_STEPS)
+        )
+        evaluation = max(0.0, (long - short) / ((MORE_STEPS - FEW_STEPS) * count))
+        return Pictures(peaks, evaluation, max(0.0, short / count - FEW_STEPS * evaluation))
 
     def _draw(self, count: int, steps: int) -> None:
         size = self.config.data.common.image_size

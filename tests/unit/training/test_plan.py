@@ -11,7 +11,7 @@ from tiny_parts import CPU, Parts
 from dit_run.reporting import Silent
 from dit_run.training.footprint import Footprint
 from dit_run.training.plan import Cache, Load, Measured, Pictures, best, forecast, interpolate, splits
-from dit_run.training.probe import probe
+from dit_run.training.probe import _Bench, probe
 
 MEASURED = Measured(
     parameters=100,
@@ -116,6 +116,29 @@ def test_a_footprint_sees_what_was_taken_and_given_back() -> None:
     assert footprint.total > footprint.peak
 
 
+def test_pictures_are_drawn_as_many_at_a_time_as_the_run_has() -> None:
+    assert LOAD.drawn_at_a_time == {"previews": 4, "metrics": 50}
+    assert replace(LOAD, preview_pictures=40, scorings=0).drawn_at_a_time == {"previews": 16}
+    assert replace(LOAD, previews=0, scored_pictures=7).drawn_at_a_time == {"metrics": 7}
+
+
+def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    alone = dict(probe(parts.config, device=CPU, reporter=Silent()).measured.peaks)
+    kept = []
+
+    def advance(bench: _Bench, size: int) -> None:
+        kept.append(torch.ones(25_000_000))
+        step(bench, size)
+
+    step = _Bench._advance
+    monkeypatch.setattr(_Bench, "_advance", advance)
+    found = dict(probe(parts.config, device=CPU, reporter=Silent()).measured.peaks)
+    tries = 3  # of each size, which keep 100 MB each and leave them to the next
+    for size in found:
+        assert found[size] - alone[size] == pytest.approx((1 + tries) * 100e6, abs=60e6)
+
+
 def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
@@ -123,6 +146,7 @@ def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -
     measured, load = found.measured, found.load
     assert measured.parameters == sum(parameter.numel() for parameter in parts.learner.parameters())
     assert [size for size, _ in measured.peaks] == [size for size, _ in measured.passes] == [1, 2, 4]
+    assert [count for count, _ in measured.pictures.peaks] == [1, 2, 4, 8, 16]
     assert all(0 < seconds < 10 for seconds in (measured.update, measured.data, measured.forward))
     assert measured.cache == Cache()
     assert (load.batch_size, load.accumulation, load.steps) == (4, 1, 6)
