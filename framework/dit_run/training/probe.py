@@ -170,6 +170,7 @@ class _Bench:
     def _too_much(self, size: int, peaks: Sequence[tuple[int, float]], spent: float, last: tuple[int, float]) -> bool:
         """Whether trying this size would take too long, or more memory than is safe."""
         smaller, seconds = last
+        seconds *= self._micro_batches(size)
         grown = peaks[-1][1] + (peaks[-1][1] - peaks[0][1]) * size / smaller
         return spent + (1 + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.footprint.total
 
@@ -180,7 +181,8 @@ class _Bench:
         while tries <= TRIES or (tries <= MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)
             tries += 1
-        seconds = self.watch.typical("forward", tries - 1) + self.watch.typical("backward", tries - 1)
+        warm = (tries - 1) * self._micro_batches(size)
+        seconds = self.watch.typical("forward", warm) + self.watch.typical("backward", warm)
         return float(self.footprint.peak - left), seconds
 
     def _left(self) -> int:
@@ -189,10 +191,15 @@ class _Bench:
         self.footprint.reset()
         return max(0, self.footprint.now - self.base)
 
+    def _micro_batches(self, size: int) -> int:
+        """Of a step that is tried: two where this size is one of several that make up the effective batch, as the first
+        one's gradients are there while the second works."""
+        return 2 if size < self.config.training.batch_size * self.config.training.gradient_accumulation_steps else 1
+
     def _advance(self, size: int) -> None:
         positions = range(self.done * size, (self.done + 1) * size)
-        examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(positions))
-        self.step.run(self.done, [examples], count=1)
+        encode, count = Encoder(self.encoders, self.device), self._micro_batches(size)
+        self.step.run(self.done, (encode(self.visits.__getitems__(positions)) for _ in range(count)), count=count)
         if self.ema is not None:
             self.ema.update(self.done)
         self.done += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from dit_run.reporting import Silent
 from dit_run.training.footprint import Footprint
 from dit_run.training.plan import Cache, Load, Measured, Pictures, best, forecast, interpolate, splits
 from dit_run.training.probe import _Bench, probe
+from dit_run.training.step import Examples, Outcome, TrainingStep
 
 MEASURED = Measured(
     parameters=100,
@@ -137,6 +139,21 @@ def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeyp
     tries = 3  # of each size, which keep 100 MB each and leave them to the next
     for size in found:
         assert found[size] - alone[size] == pytest.approx((1 + tries) * 100e6, abs=60e6)
+
+
+def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    steps = set()
+
+    def run(self: TrainingStep, step: int, micro_batches: Iterable[Examples], *, count: int) -> Outcome:
+        examples = list(micro_batches)
+        steps.add((*(len(each.latents) for each in examples), count))
+        return real(self, step, examples, count=count)
+
+    real = TrainingStep.run
+    monkeypatch.setattr(TrainingStep, "run", run)
+    probe(parts.config, device=CPU, reporter=Silent())
+    assert steps == {(1, 1, 2), (2, 2, 2), (4, 1)}
 
 
 def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
