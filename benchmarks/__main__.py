@@ -24,7 +24,7 @@ RESULTS = FOLDER / "results"
 MINUTES = {
     "step": 8.0,
     "loop": 1.5,
-    "plan": 3.0,
+    "plan": 4.5,
     "epochs": 4.0,
     "cache": 1.0,
     "decode": 0.5,
