@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def nothing_imported_stays(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A module from a folder that is gone would be what the next test imports by its name."""
-    before = set(sys.modules)
-    yield
-    folder = str(tmp_path_factory.getbasetemp())
-    new = set(sys.modules) - before
-    left = [name for name in new if str(getattr(sys.modules[name], "__file__", "")).startswith(folder)]
-    assert not left, f"forget what was imported from temporary folders (tests/distributions.py): {left}"
+def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A module that a test imports from a temporary folder is no other test's, though that asks for the same name."""
+    from dit_run.testing.imports import forgotten
+
+    with forgotten(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(scope="session")

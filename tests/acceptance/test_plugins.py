@@ -7,14 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from distributions import GOOD, distribution, plugin_text
 from runs import CONFIG, Command, Run
-
-from dit_run.testing.imports import forgotten
 
 MOMENTUM = '''
 from dataclasses import dataclass
@@ -66,15 +63,14 @@ def dit_run_components():
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path; modules that are imported from it, or from plugin files, are forgotten again."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    with forgotten(tmp_path):
-        yield folder
+    return folder
 
 
 def written(text: str, name: str = "config.yaml") -> str:

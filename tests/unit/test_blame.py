@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,17 +13,15 @@ from dit_run.blame import answer_plugin_fault
 from dit_run.factories import PluginFault
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
-from dit_run.testing.imports import forgotten
 
 STEP = "def step(numbers):\n    return numbers['momentum']\n"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path; modules that are imported from it are forgotten again."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path."""
     monkeypatch.syspath_prepend(tmp_path)
-    with forgotten(tmp_path):
-        yield tmp_path
+    return tmp_path
 
 
 def blamed(work: Callable[[], object]) -> PluginFault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -14,15 +14,13 @@ from distributions import GOOD, distribution, plugin_text
 from dit_run.components import Kind
 from dit_run.problems import InputError
 from dit_run.registry import Origin, UnknownType, discover
-from dit_run.testing.imports import forgotten
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder on the path; modules that are imported from it are forgotten again."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the path."""
     monkeypatch.syspath_prepend(tmp_path)
-    with forgotten(tmp_path):
-        yield tmp_path
+    return tmp_path
 
 
 def fault(site: Path, modules: Mapping[str, str], entry_point: str = "broken = broken_plugin") -> str:

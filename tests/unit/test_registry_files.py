@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,13 @@ from dit_run.components import Kind
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
 from dit_run.registry import Origin, Registry, UnknownType
-from dit_run.testing.imports import forgotten
 
 Write = Callable[..., Path]
 
 
 @pytest.fixture
-def write(tmp_path: Path) -> Iterator[Write]:
-    """Writes a plugin file; modules imported from there are forgotten again."""
+def write(tmp_path: Path) -> Write:
+    """Writes a plugin file."""
 
     def file(name: str, text: str = GOOD, folder: str = ".") -> Path:
         path = (tmp_path / folder / name).resolve()
@@ -31,8 +30,7 @@ def write(tmp_path: Path) -> Iterator[Write]:
         path.write_text(text)
         return path
 
-    with forgotten(tmp_path):
-        yield file
+    return file
 
 
 def refused(path: Path, registry: Registry = Registry()) -> str:  # noqa: B008 (frozen)

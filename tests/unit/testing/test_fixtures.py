@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from dit_run.components import Kind
 from dit_run.registry import Registry, discover
 from dit_run.testing import TinyRun
 from dit_run.testing.fixtures import empty_registry, run_config
+from dit_run.testing.imports import forgotten
 
 __all__ = ["empty_registry", "run_config"]
 
@@ -45,6 +49,16 @@ def build(options, *, run_dir):
 @pytest.mark.usefixtures("empty_registry")
 def test_an_empty_registry_turns_discovery_off() -> None:
     assert discover() == Registry()
+
+
+def test_what_is_imported_from_a_folder_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "forgettable.py").write_text("import colorsys")
+    with forgotten(tmp_path):
+        importlib.import_module("forgettable")
+        assert "forgettable" in sys.modules
+    assert "forgettable" not in sys.modules
+    assert "colorsys" in sys.modules
 
 
 def test_an_empty_registry_has_no_types(empty_registry: Registry) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from dit_run.components import Component, Kind
 from dit_run.options import Keywords
 from dit_run.problems import InputError
 from dit_run.testing import ContractError, check_lr_scheduler, check_plugin
-from dit_run.testing.imports import forgotten
 from dit_run.testing.plugin import has_a_valid_schema
 
 GOOD = '''
@@ -59,13 +58,7 @@ Faults = Callable[..., str]
 
 
 @pytest.fixture
-def forget(tmp_path: Path) -> Iterator[None]:
-    with forgotten(tmp_path):
-        yield
-
-
-@pytest.fixture
-def faults(tmp_path: Path, forget: None) -> Faults:
+def faults(tmp_path: Path) -> Faults:
     """What check_plugin says of the good plugin after replacements in its text."""
 
     def check(*replacements: tuple[str, str], **settings: Any) -> str:
@@ -82,7 +75,7 @@ def faults(tmp_path: Path, forget: None) -> Faults:
     return check
 
 
-def test_a_good_plugin_passes_and_options_behind_a_choice_are_found(tmp_path: Path, forget: None) -> None:
+def test_a_good_plugin_passes_and_options_behind_a_choice_are_found(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     path.write_text(GOOD)
     check_plugin(path)
@@ -92,7 +85,7 @@ def test_a_good_plugin_passes_and_options_behind_a_choice_are_found(tmp_path: Pa
     "name", ["line", "dit-run-line", "Dit_Run_Line", "line_package", "lr_scheduler.line_up", "line_up"]
 )
 def test_a_plugin_is_meant_by_entry_point_distribution_module_and_type(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = GOOD.replace('"line"', '"line_up"').replace('"""The shape."""', "")
     modules = {"line_package/__init__.py": "", "line_package/plugin.py": text}
@@ -113,7 +106,7 @@ def test_a_name_that_means_nothing() -> None:
     )
 
 
-def test_a_plugin_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget: None) -> None:
+def test_a_plugin_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     distribution(tmp_path, "dit-run-line", modules={"dit_run_lion.py": "import no_such_thing"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ContractError) as caught:
@@ -200,7 +193,7 @@ def test_a_dead_option(faults: Faults) -> None:
     )
 
 
-def test_a_conditional_option_is_named(tmp_path: Path, forget: None) -> None:
+def test_a_conditional_option_is_named(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     path.write_text(GOOD.replace("1 + options.bend", "2.0"))
     check_plugin(path, conditional=["lr_scheduler.line.bend"])
@@ -213,7 +206,7 @@ def test_what_ends_it_before_an_option_could_be_read(faults: Faults) -> None:
     )
 
 
-def test_options_of_what_lacks_its_data_are_not_judged(tmp_path: Path, forget: None) -> None:
+def test_options_of_what_lacks_its_data_are_not_judged(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     missing = "    from dit_run.problems import InputError\n    raise InputError('there is no folder')\n"
     path.write_text(GOOD.replace("    power = ", f"{missing}    power = "))
@@ -238,7 +231,7 @@ def test_a_factory_without_arguments(faults: Faults) -> None:
     )
 
 
-def test_a_plugin_that_only_this_process_can_import(tmp_path: Path, forget: None) -> None:
+def test_a_plugin_that_only_this_process_can_import(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     only_here = "import sys\nif 'pytest' not in sys.modules: raise ImportError('pytest is not running')\n"
     path.write_text(GOOD.replace("from collections.abc", f"{only_here}from collections.abc", 1))
@@ -250,7 +243,7 @@ def test_a_plugin_that_only_this_process_can_import(tmp_path: Path, forget: None
     )
 
 
-def test_a_file_of_two_where_one_is_expected(tmp_path: Path, forget: None) -> None:
+def test_a_file_of_two_where_one_is_expected(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     pair = '[Component(Kind.LR_SCHEDULER, name, Line, build) for name in ("one", "two")]'
     path.write_text(
