@@ -195,7 +195,8 @@ def main() -> int:
         raise SystemExit("the whole recipe has not been trained yet")
     missing = [one.name for one in needed if results.scores(one) is None]
     notes = [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    tables = [table(found)] + ([table(scored(results, long))] if WHOLE in scored(results, long) else [])
+    judged = scored(results, long)
+    tables = [table(found)] + ([table(judged)] if WHOLE in judged else [])
     text = markdown(Report("", tables, notes=notes))
     print(text)
     if chosen.report or not missing:

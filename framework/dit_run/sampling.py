@@ -22,7 +22,10 @@ from dit_run.reporting import Reporter
 from dit_run.settings import SamplingOptions
 from dit_run.streams import MAX_SEED, Streams
 
-__all__ = ["Pipeline", "Request"]
+__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]
+
+PREVIEW_BATCH, SCORING_BATCH = 16, 50
+"""Pictures that are drawn at a time: to look at, and for metrics."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class Request:
     seed: int = 0
     """All noise of picture i depends on seed + i alone."""
     negative_prompt: str = ""
-    batch_size: int = 16
+    batch_size: int = PREVIEW_BATCH
 
     @classmethod
-    def of(cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = 16) -> Request:
+    def of(
+        cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = PREVIEW_BATCH
+    ) -> Request:
         """A request with the settings of a config's ``sampling`` section."""
         guidance = Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval)
         return cls(

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from dit_run.sampling import PREVIEW_BATCH, SCORING_BATCH
+
 __all__ = ["Cache", "Forecast", "Load", "Measured", "Pictures", "Split", "best", "forecast", "interpolate", "splits"]
 
 BETTER = 0.95
 """Another split is proposed for speed only where it takes less than this share of the config's own time."""
 MARGIN = 0.95
 """Share of the memory that a split may be predicted to take."""
-PREVIEW_BATCH, SCORING_BATCH = 16, 50
-"""Pictures that are drawn at a time, as :mod:`dit_run.training.watch` draws them."""
 
 
 @dataclass(frozen=True)

@@ -251,7 +251,7 @@ class _Bench:
     def _draw(self, count: int, steps: int) -> None:
         size = self.config.data.common.image_size
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
-        request = Request.of(self.config.sampling, prompts, image_size=size)
+        request = Request.of(self.config.sampling, prompts, image_size=size, batch_size=count)
         pipeline = Pipeline(
             learner=self.ema.module if self.ema is not None else self.learner,
             conditions=self.encoders.conditions,

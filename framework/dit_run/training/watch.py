@@ -20,7 +20,7 @@ from dit_run.precision import Precision
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
-from dit_run.sampling import Pipeline, Request
+from dit_run.sampling import SCORING_BATCH, Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -182,7 +182,7 @@ def score(
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
-        request = Request.of(config.sampling, prompts, image_size=size, batch_size=50)
+        request = Request.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
         images = pipeline.drawn(request, reporter, f"drawing for {name}")
         values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values

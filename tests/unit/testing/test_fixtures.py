@@ -53,6 +53,7 @@ def test_an_empty_registry_turns_discovery_off() -> None:
 
 def test_what_is_imported_from_a_folder_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     (tmp_path / "forgettable.py").write_text("import colorsys")
     with forgotten(tmp_path):
         importlib.import_module("forgettable")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from tiny_parts import CPU, Parts
+from PIL import Image
+from tiny_parts import CPU, Parts, assembled
 
 from dit_run.reporting import Silent
+from dit_run.sampling import Pipeline, Request
 from dit_run.training.footprint import Footprint
 from dit_run.training.plan import Cache, Load, Measured, Pictures, best, forecast, interpolate, splits
 from dit_run.training.probe import _Bench, probe
@@ -139,6 +142,25 @@ def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeyp
     tries = 3  # of each size, which keep 100 MB each and leave them to the next
     for size in found:
         assert found[size] - alone[size] == pytest.approx((1 + tries) * 100e6, abs=60e6)
+
+
+def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    drawn: list[int] = []
+    real = Pipeline._batch
+
+    def batch(self: Pipeline, request: Request, start: int) -> list[Image.Image]:
+        images = real(self, request, start)
+        drawn.append(len(images))
+        return images
+
+    monkeypatch.setattr(Pipeline, "_batch", batch)
+    config = assembled(tmp_path, "metrics=[{type: shapes, count: 25}]").config
+    measured = probe(config, device=CPU, reporter=Silent()).measured
+    assert [count for count, _ in measured.pictures.peaks] == [1, 2, 4, 8, 16, 25]
+    assert drawn[:6] == [1, 2, 4, 8, 16, 25]
+    assert set(drawn[6:]) == {25}
 
 
 def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
