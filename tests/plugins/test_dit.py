@@ -12,7 +12,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import attend, split_heads
-from dit_run_plugins.models.dit.layers import Linear, add_scaled, make_norm
+from dit_run_plugins.models.dit.layers import Linear, add_scaled, make_mlp, make_norm
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
@@ -215,13 +215,15 @@ def test_gradients_of_attention_in_bfloat16_are_those_of_torch(masked):
         assert (ours - torchs).norm() < 0.02 * torchs.norm()
 
 
-@pytest.mark.parametrize("rows", [2047, 2048, 2051])
-def test_gradients_of_a_linear_layer_in_bfloat16_are_those_of_torch(rows):
+@pytest.mark.parametrize(
+    ("rows", "width", "out"), [(2047, 24, 40), (2048, 24, 40), (2051, 24, 40), (1025, 1000, 1000), (2051, 1000, 1000)]
+)
+def test_gradients_of_a_linear_layer_in_bfloat16_are_those_of_torch(rows, width, out):
     random = torch.Generator().manual_seed(0)
-    own = Linear(24, 40)
-    plain = torch.nn.Linear(24, 40, bias=False)
+    own = Linear(width, out)
+    plain = torch.nn.Linear(width, out, bias=False)
     plain.load_state_dict(own.state_dict())
-    x, change = torch.randn(1, rows, 24, generator=random), torch.randn(1, rows, 40, generator=random)
+    x, change = torch.randn(1, rows, width, generator=random), torch.randn(1, rows, out, generator=random)
     found = []
     for layer in (own, plain):
         states = x.clone().requires_grad_()
@@ -234,6 +236,18 @@ def test_gradients_of_a_linear_layer_in_bfloat16_are_those_of_torch(rows):
     exact = change[0].bfloat16().double().T @ x[0].bfloat16().double()
     assert found[0][2].dtype is torch.float32
     assert (found[0][2] - exact).norm() < 0.003 * exact.norm()
+
+
+@pytest.mark.slow
+def test_compiled_layers_with_gelu_are_the_written_ones_bit_for_bit():
+    torch.manual_seed(0)
+    layers, inputs = make_mlp("gelu", 32, 128), torch.randn(3, 50, 32)
+    found = []
+    for run in (layers, torch.compile(layers, dynamic=False)):
+        x = inputs.clone().requires_grad_()
+        output = run(x)
+        found.append((output, *torch.autograd.grad(output.square().sum(), [x, *layers.parameters()])))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("parts", [1, 3])

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_run.devices import fuses_rms_norm, weight_gradient_parts
+from dit_run.devices import fuses_rms_norm, keeps_gelu_whole, weight_gradient_parts
 
-__all__ = ["Linear", "Mlp", "SwiGlu", "add_scaled", "make_mlp", "make_norm", "modulate"]
+__all__ = ["Linear", "Mlp", "SwiGlu", "add_scaled", "gelu", "make_mlp", "make_norm", "modulate"]
 
 EPSILON = 1e-6
 
@@ -111,7 +111,7 @@ class Linear(nn.Linear):
         kind, dtype = x.device.type, self.weight.dtype
         if not x.is_meta and torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-        if weight_gradient_parts(x.device, dtype, x[..., 0].numel()) == 1:
+        if weight_gradient_parts(x.device, dtype, x[..., 0].numel(), self.weight.numel()) == 1:
             return super().forward(x)
         product: Tensor = _Product.apply(x.to(dtype), self.weight.to(dtype))  # type: ignore[no-untyped-call]
         return product
@@ -129,11 +129,11 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         rows, states = gradient.flatten(0, -2), x.flatten(0, -2)
-        parts = weight_gradient_parts(x.device, x.dtype, len(rows))
+        parts = weight_gradient_parts(x.device, x.dtype, len(rows), weight.numel())
         first, *rest = zip(rows.chunk(parts), states.chunk(parts), strict=True)
         change = first[0].t() @ first[1]
         for part, state in rest:
-            change = torch.addmm(change, part.t(), state)
+            change.addmm_(part.t(), state)
         return (rows @ weight).view(x.shape), change
 
 
@@ -146,8 +146,35 @@ class Mlp(nn.Module):
         self.down = Linear(inner, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(F.gelu(self.up(x)))
+        out: Tensor = self.down(gelu(self.up(x)))
         return out
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x · Φ(x), with the distribution function of the normal distribution (Hendrycks and Gimpel 2016)."""
+    if torch.compiler.is_compiling() and keeps_gelu_whole(x.device):
+        whole: Tensor = _gelu(x)
+        return whole
+    return F.gelu(x)
+
+
+@torch.library.custom_op("dit_run::gelu", mutates_args=())
+def _gelu(x: Tensor) -> Tensor:
+    return F.gelu(x)
+
+
+@torch.library.custom_op("dit_run::gelu_backward", mutates_args=())
+def _gelu_backward(gradient: Tensor, x: Tensor) -> Tensor:
+    change: Tensor = torch.ops.aten.gelu_backward(gradient, x)
+    return change
+
+
+_gelu.register_fake(torch.empty_like)
+_gelu_backward.register_fake(lambda gradient, x: torch.empty_like(x))
+_gelu.register_autograd(
+    lambda ctx, gradient: _gelu_backward(gradient, *ctx.saved_tensors),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
+)
 
 
 class SwiGlu(nn.Module):
