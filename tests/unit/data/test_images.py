@@ -61,9 +61,12 @@ def test_a_jpeg_read_later_leaves_an_earlier_one_as_it_was(tmp_path, photo):
     assert (read_image(other, 32) != before).any() and (first == before).all()
 
 
-def test_a_large_jpeg_is_decoded_smaller_and_still_agrees(tmp_path, photo):
-    path = saved(tmp_path, photo.resize((900, 600), Image.Resampling.BICUBIC), "a.jpg", quality=92)
-    assert difference(read_image(path, 16), cropped_then_bicubic(Image.open(path), 16)) < 0.5
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+@pytest.mark.parametrize("sides", [(900, 600), (901, 601), (607, 905), (1031, 523), (257, 257)])
+@pytest.mark.parametrize("size", [8, 16])
+def test_a_large_jpeg_is_decoded_smaller_and_still_agrees(tmp_path, photo, mode, sides, size):
+    path = saved(tmp_path, photo.resize(sides, Image.Resampling.BICUBIC).convert(mode), "a.jpg", quality=92)
+    assert difference(read_image(path, size), cropped_then_bicubic(Image.open(path), size)) < 0.5
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "YCbCr"])
