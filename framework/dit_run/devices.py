@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
@@ -10,15 +11,19 @@ from torch import Tensor
 
 __all__ = [
     "Flag",
+    "emulates_bfloat16",
     "encoding_chunks",
     "fuses_optimizers",
     "fuses_rms_norm",
+    "graphics_card",
     "keep_freed_memory",
     "keeps_gelu_whole",
     "move",
     "multiplies_attention",
     "pins_memory",
+    "prepare_determinism",
     "seed_generators",
+    "summing_dtype",
     "weight_gradient_parts",
 ]
 
@@ -73,9 +78,36 @@ def keeps_gelu_whole(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
+def summing_dtype(device: torch.device) -> torch.dtype:
+    """What sums over many steps are kept in: float64 but where a device has none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def emulates_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is no type of the device's own: GPUs before NVIDIA's Ampere work in it slowly."""
+    return device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def prepare_determinism(device: torch.device) -> None:
+    """What torch.use_deterministic_algorithms asks for beside itself: before CUDA's first product of matrices."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def graphics_card(device: torch.device) -> dict[str, str]:
+    """The card's name and the versions of what computes on it, on which the last bits of a result depend."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "graphics_card": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+    }
+
+
 def encoding_chunks(device: torch.device) -> tuple[int, int]:
-    """How many pictures and captions are encoded at a time. Fixed, because results may depend on it in the last bits;
-    1 on a CPU, where cached and uncached runs then agree bit for bit."""
+    """How many pictures are encoded or decoded, and captions encoded, at a time. Fixed, because results may depend on
+    it in the last bits; 1 on a CPU, where cached and uncached runs then agree bit for bit."""
     return (1, 1) if device.type == "cpu" else (16, 64)
 
 

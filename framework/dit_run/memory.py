@@ -10,7 +10,17 @@ import torch
 
 from dit_run.problems import DitRunError
 
-__all__ = ["OutOfMemory", "answer_building", "answer_drawing", "answer_out_of_memory", "smaller_batch"]
+__all__ = [
+    "OutOfMemory",
+    "answer_building",
+    "answer_drawing",
+    "answer_out_of_memory",
+    "answer_working",
+    "smaller_batch",
+]
+
+_SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+"""Of torch's allocators, and of CUDA's libraries, which take memory of their own."""
 
 
 class OutOfMemory(DitRunError):
@@ -28,6 +38,11 @@ def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
     return _answered(
         lambda: OutOfMemory(f"out of memory with {many if batch_size > 1 else 'one picture; take a smaller --size'}")
     )
+
+
+def answer_working(what: str, remedy: str) -> contextlib.AbstractContextManager[None]:
+    """The same in other work, "drawing previews" or the like, with what would take less."""
+    return _answered(lambda: OutOfMemory(f"out of memory {what}; {remedy}"))
 
 
 def answer_building() -> contextlib.AbstractContextManager[None]:
@@ -48,7 +63,7 @@ def _answered(answer: Callable[[], OutOfMemory]) -> Iterator[None]:
 
 
 def _ran_out(error: BaseException | None) -> bool:
-    if isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error)):
+    if isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS):
         return True
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
 

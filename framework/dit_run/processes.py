@@ -127,8 +127,6 @@ def join(device: str) -> Processes:
     import torch.distributed as dist
 
     chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     seconds = float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS))
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
@@ -156,7 +154,15 @@ def answer_lost_process(processes: Processes) -> Iterator[None]:
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """The device that ``training.device`` means; ``auto`` takes a GPU, each process its own, where there is one."""
+    """The device that ``training.device`` means; ``auto`` takes a GPU, each process its own, where there is one. A CUDA
+    device becomes torch's current one: events and waiting are of that."""
+    device = _meant(name, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _meant(name: str, local_rank: int) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", local_rank % torch.cuda.device_count())

@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dit_run.conditions import Conditions
+from dit_run.decoding import decode_latents
 from dit_run.guidance import Guidance, guided
 from dit_run.learner import Learner
 from dit_run.pictures import to_images
@@ -131,8 +132,7 @@ class Pipeline:
                 steps=request.steps,
                 step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
             )
-            pixels = self.vae.decode(latents.float())
-        return to_images(pixels)
+        return to_images(decode_latents(self.vae, latents, self.precision.dtype))
 
     def _text(self, prompts: Sequence[str], request: Request) -> tuple[TextStates, TextStates | None]:
         """Conditions of the prompts and, where guidance wants it, of what to move away from, padded alike."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from runs import Command, Run, Train
 
 STOPPER = Path(__file__).with_name("stopper.py")
@@ -206,3 +207,17 @@ def test_compiled_or_not_it_is_the_same_kind_of_run(train: Train, command: Comma
         assert {name: value.shape for name, value in theirs.items()} == {n: value.shape for n, value in own.items()}
     assert compiled.values("loss") == pytest.approx(plain.values("loss")[:4], rel=1e-3)
     assert command(*words, "training.compile_model=false").status == 0
+
+
+def test_a_run_that_goes_on_with_fewer_samples_says_so(command: Command, config: Path, tmp_path: Path) -> None:
+    for index in range(6):
+        Image.new("RGB", (16, 16), (40 * index, 0, 0)).save(tmp_path / f"{index}.png")
+        (tmp_path / f"{index}.txt").write_text(f"colour {index}")
+    words = (config, f"data={{type: custom, dataset_path: {tmp_path}, image_size: 16, train_split: 1.0}}", *stopping(2))
+    stopped = command(*words)
+    assert stopped.status == 143, stopped.words
+    (tmp_path / "3.png").unlink()
+    (tmp_path / "3.txt").unlink()
+    result = command(*words)
+    assert "the number of training samples changed since this run's checkpoint (they were 6 and are 5)" in result.words
+    assert result.status == 0

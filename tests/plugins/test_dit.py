@@ -286,6 +286,20 @@ def test_rmsnorm_follows_its_formula():
     )
 
 
+def test_rmsnorm_on_a_gpu_keeps_no_copy_of_its_input(monkeypatch):
+    monkeypatch.setattr("dit_run_plugins.models.dit.layers.fuses_rms_norm", lambda device: True)
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)).bfloat16().requires_grad_()
+    norm, kept = make_norm("rmsnorm", 8, affine=True), []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.dtype) or tensor, lambda t: t),
+        torch.autocast("cpu", dtype=torch.bfloat16),
+    ):
+        out = norm(x)
+    assert out.dtype is torch.bfloat16 and x.dtype in kept
+    expected = x.float() / (x.float().square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    torch.testing.assert_close(out.float(), expected, atol=0.03, rtol=0.02)
+
+
 def numbers(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64, requires_grad=True)
 

@@ -39,12 +39,13 @@ def test_a_file_s_record_is_named_by_its_plugin() -> None:
 
 
 def test_other_libraries_threads_and_processors_are_told_of() -> None:
-    before = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9", "numpy": "2.0"}}
+    before = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9", "numpy": "2.0", "graphics_card": "A"}}
     now = {"processor": "P5", "threads": 1, "versions": {"torch": "2.10", "numpy": "2.0", "pillow": "12"}}
     assert [line.split(":")[0] for line in notices(before, now)] == [
         "processor was P4 and is P5",
         "threads was 2 and is 1",
         "torch was 2.9 and is 2.10",
+        "graphics card was A and is None",
         "pillow was None and is 12",
     ]
 

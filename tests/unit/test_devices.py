@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_run.devices import Flag, move, multiplies_attention, seed_generators
+from dit_run.devices import Flag, graphics_card, move, multiplies_attention, seed_generators, summing_dtype
 
 CPU = torch.device("cpu")
 
@@ -33,6 +33,19 @@ def test_what_is_on_the_device_already_stays() -> None:
 def test_attention_on_a_cpu_is_products_in_bf16_only(dtype: torch.dtype, products: bool) -> None:
     assert multiplies_attention(CPU, dtype) is products
     assert not multiplies_attention(torch.device("cuda"), dtype)
+
+
+def test_sums_are_exact_where_the_device_can() -> None:
+    assert summing_dtype(CPU) is summing_dtype(torch.device("cuda")) is torch.float64
+    assert summing_dtype(torch.device("mps")) is torch.float32
+
+
+def test_a_card_is_known_by_its_name_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert graphics_card(CPU) == {}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device.index}")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    assert graphics_card(torch.device("cuda", 1)) == {"graphics_card": "card 1", "cuda": "13.0", "cudnn": "91002"}
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

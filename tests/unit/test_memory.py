@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from dit_run.components import Component, Kind
 from dit_run.factories import PluginFault, call
-from dit_run.memory import OutOfMemory, answer_building, answer_drawing, answer_out_of_memory, smaller_batch
+from dit_run.memory import (
+    OutOfMemory,
+    answer_building,
+    answer_drawing,
+    answer_out_of_memory,
+    answer_working,
+    smaller_batch,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,8 @@ def test_a_proposal_keeps_the_effective_batch_at_half_the_size_or_less(batch_siz
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
         MemoryError(),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
 )
 def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
@@ -68,6 +77,12 @@ def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) 
     with pytest.raises(OutOfMemory) as caught, answer_drawing(batch_size):
         torch.empty(2**60)
     assert str(caught.value) == said
+
+
+def test_other_work_that_does_not_fit_is_named_with_its_remedy() -> None:
+    with pytest.raises(OutOfMemory) as caught, answer_out_of_memory(96, 1), answer_working("drawing", "draw fewer"):
+        raise MemoryError
+    assert str(caught.value) == "out of memory drawing; draw fewer"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dit_run.problems import InputError
 from dit_run.processes import Processes, choose_device, continued_accumulation, join
@@ -33,6 +34,20 @@ def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_gpu_that_is_not_there_is_refused() -> None:
     with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; take auto"):
         choose_device("cuda:63")
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "index"), [("auto", 0, 0), ("auto", 1, 1), ("cuda", 3, 1), ("cuda:1", 0, 1), ("cuda:0", 1, 0)]
+)
+def test_the_chosen_gpu_becomes_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, rank: int, index: int
+) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert choose_device(name, local_rank=rank) == torch.device("cuda", index)
+    assert current == [torch.device("cuda", index)]
 
 
 @pytest.mark.parametrize(("stored", "batch", "processes", "expected"), [(8, 2, 1, 4), (8, 2, 2, 2), (8, 2, 4, 1)])

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dit_run.conditions import CaptionStates
 from dit_run.devices import encoding_chunks
+from dit_run.memory import answer_working
 from dit_run.protocols import VAE, TextEncoder
 
 __all__ = ["ENCODING_VERSION", "device_of", "encode_captions", "encode_latents"]
@@ -35,7 +36,8 @@ def encode_latents(vae: VAE, images: Tensor, dtype: torch.dtype | None = None) -
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     if not vae.cacheable:
         return vae.encode(pixels)
-    parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, encoding_chunks(images.device)[0])]
+    with answer_working("encoding pictures", "set vae.use_slicing or a smaller data.image_size"):
+        parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, encoding_chunks(images.device)[0])]
     spreads = [spread for _, spread in parts if spread is not None]
     return torch.cat([mean for mean, _ in parts]), torch.cat(spreads) if spreads else None
 

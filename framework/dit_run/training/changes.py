@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
+
+from dit_run.devices import graphics_card
 from dit_run.problems import InputError
 from dit_run.provenance import processor, versions
 
@@ -16,16 +19,16 @@ PLUGIN_FACTS = ("section", "component", "plugin", "distribution", "version", "di
 Record = Mapping[str, Any]
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, device: torch.device) -> dict[str, Any]:
     """What decides the last bits of a result, beside the config: plain values."""
-    return {"processor": processor(), "threads": threads, "versions": dict(versions())}
+    return {"processor": processor(), "threads": threads, "versions": {**versions(), **graphics_card(device)}}
 
 
 def notices(before: Record, now: Record) -> list[str]:
     """A line for each difference between two :func:`machine` values: the bytes learnt may differ from here on."""
     parts = [(name, before.get(name), now[name]) for name in ("processor", "threads")]
     old, new = before.get("versions", {}), now["versions"]
-    parts += [(name, old.get(name), new.get(name)) for name in {**old, **new}]
+    parts += [(name.replace("_", " "), old.get(name), new.get(name)) for name in {**old, **new}]
     return [
         f"{name} was {was} and is {is_now}: what is learnt may differ in its last bits from an uninterrupted run"
         for name, was, is_now in parts

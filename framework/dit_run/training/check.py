@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.conditions import TextIds
+from dit_run.decoding import decode_latents
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.pictures import grid, save_png, to_images
 from dit_run.precision import Precision
@@ -116,8 +117,7 @@ def _batch(config: Config, data: Data, encoders: Encoders, count: int) -> Batch:
 
 
 def _images_come_back(encoders: Encoders, batch: Batch, examples: Examples) -> Finding:
-    with torch.no_grad():
-        decoded = encoders.vae.decode(examples.latents).cpu()
+    decoded = decode_latents(encoders.vae, examples.latents).cpu()
     error = (decoded - _pixels(batch)).square().mean().item() / 4
     psnr = float("inf") if error == 0 else -10 * log10(error)
     spread = examples.latents.std().item()

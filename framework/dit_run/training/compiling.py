@@ -23,6 +23,7 @@ def compile_blocks(learner: Learner) -> None:
     """
     import torch._dynamo.config
 
+    torch._dynamo.config.optimize_ddp = False  # Blocks are small enough to be sent as they come; it would cut them up.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
     lists = [module for module in learner.model.modules() if isinstance(module, torch.nn.ModuleList)]
     for block in (block for blocks in lists for block in blocks):

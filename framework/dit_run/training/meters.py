@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dit_run.devices import summing_dtype
 from dit_run.training.step import Outcome
 
 __all__ = ["Meters"]
@@ -20,14 +21,14 @@ class Meters:
 
     device: torch.device
     sums: Tensor = field(init=False)
-    """float64 [3]: of losses, of norms, and how many steps they are from."""
+    """[3], :func:`dit_run.devices.summing_dtype`: of losses, of norms, and how many steps they are from."""
 
     def __post_init__(self) -> None:
-        self.sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)
 
     def add(self, outcome: Outcome) -> None:
         """Takes over one step without waiting for the device; a skipped one counts for nothing."""
-        values = torch.stack([outcome.loss, outcome.grad_norm, torch.ones_like(outcome.loss)]).double()
+        values = torch.stack([outcome.loss, outcome.grad_norm, torch.ones_like(outcome.loss)]).to(self.sums.dtype)
         self.sums += torch.where(outcome.finite, values, torch.zeros_like(values))
 
     def read(self) -> dict[str, float]:
@@ -41,4 +42,4 @@ class Meters:
         return {"sums": self.sums.tolist()}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.sums = torch.tensor(state["sums"], dtype=torch.float64, device=self.device)
+        self.sums = torch.tensor(state["sums"], dtype=summing_dtype(self.device), device=self.device)

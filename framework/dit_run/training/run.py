@@ -19,7 +19,7 @@ from dit_run.checkpoint.commit import clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
-from dit_run.devices import keep_freed_memory
+from dit_run.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
 from dit_run.durable import answer_disk_failure
 from dit_run.factories import make
 from dit_run.learner import Learner
@@ -41,6 +41,7 @@ from dit_run.training.compiling import compile_blocks
 from dit_run.training.faults import BadLoss, Faults
 from dit_run.training.feed import Feed
 from dit_run.training.gradients import distribute
+from dit_run.training.inputs import changed_inputs, inputs
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
 from dit_run.training.opening import opening
@@ -144,7 +145,11 @@ class _Run:
         for notice in self.config.notices:
             self.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
         encoders = self._cached(data, encoders)
-        loop, learner = self._loop(data, encoders, layout)
+        given = inputs(data, encoders)
+        loop, learner = self._loop(data, encoders, layout, given)
+        if contents is not None and self.fork_from is None:
+            for line in changed_inputs(contents.state.get("inputs", {}), given):
+                self.reporter.notice(line)
         if contents is not None:
             restore(loop, contents, where=where)
             if self.fork_from is not None:
@@ -189,10 +194,17 @@ class _Run:
             threads = 1  # torchrun's own choice for several processes
         if threads is not None:
             torch.set_num_threads(threads)
+        device = self.processes.device
+        if training.deterministic:
+            prepare_determinism(device)
         torch.use_deterministic_algorithms(training.deterministic)
-        keep_freed_memory(self.processes.device)
+        keep_freed_memory(device)
+        if training.mixed_precision == "bf16" and emulates_bfloat16(device):
+            self.reporter.notice(
+                "this GPU only emulates bfloat16, slowly; training.mixed_precision=fp16 is quicker here"
+            )
         if contents is not None:
-            for notice in notices(contents.state["machine"], machine(torch.get_num_threads())):
+            for notice in notices(contents.state["machine"], machine(torch.get_num_threads(), device)):
                 self.reporter.notice(notice)
 
     def _plugins(self) -> tuple[dict[str, Any], ...]:
@@ -231,7 +243,7 @@ class _Run:
         )
         return replace(encoders, cached=cached)
 
-    def _loop(self, data: Data, encoders: Encoders, layout: Layout) -> tuple[Loop, Learner]:
+    def _loop(self, data: Data, encoders: Encoders, layout: Layout, given: Mapping[str, Any]) -> tuple[Loop, Learner]:
         config, training = self.config, self.config.training
         learner = build_learner(config, encoders, self.processes.device)
         ema, scheduler = build_ema(config, learner), build_scheduler(config, encoders)
@@ -251,7 +263,7 @@ class _Run:
             gradients=gradients,
             clock=clock,
         )
-        facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins())
+        facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins(), given)
         self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter)
         device = self.processes.device
         self.observer = Observer(

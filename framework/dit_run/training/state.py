@@ -29,6 +29,8 @@ class RunFacts:
     threads: int
     plugins: tuple[Mapping[str, Any], ...]
     """Who makes each component that decides what is learnt: see :data:`dit_run.training.changes.PLUGIN_FACTS`."""
+    inputs: Mapping[str, Any]
+    """What it learns from: see :mod:`dit_run.training.inputs`."""
 
 
 def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any]) -> CheckpointContents:
@@ -42,7 +44,8 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
             "global_batch": facts.global_batch,
             "total_steps": facts.total_steps,
             "plugins": [dict(plugin) for plugin in facts.plugins],
-            "machine": machine(facts.threads),
+            "inputs": dict(facts.inputs),
+            "machine": machine(facts.threads, loop.meters.device),
             "processes": loop.layout.processes,
             "batch_size": loop.layout.batch_size,
             "streams_version": STREAMS_VERSION,

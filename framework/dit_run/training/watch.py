@@ -15,6 +15,7 @@ from dit_run.assemble import Data, Encoders
 from dit_run.data.samples import Samples
 from dit_run.factories import make
 from dit_run.learner import Learner
+from dit_run.memory import answer_working
 from dit_run.pictures import grid, save_png
 from dit_run.precision import Precision
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
@@ -143,7 +144,8 @@ class Observer:
     def draw(self, step: int) -> Path:
         """A grid of the preview prompts as ``samples/step-00000100.png``, given to the trackers."""
         size = self.config.data.common.image_size
-        images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
+        with answer_working("drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"):
+            images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
         sheet = grid(images, self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
@@ -183,8 +185,9 @@ def score(
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
         request = Request.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
-        images = pipeline.drawn(request, reporter, f"drawing for {name}")
-        values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
+        with answer_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
+            images = pipeline.drawn(request, reporter, f"drawing for {name}")
+            values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values
 
 

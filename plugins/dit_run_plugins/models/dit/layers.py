@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ def make_norm(kind: str, width: int, *, affine: bool) -> nn.Module:
 
 
 class RmsNorm(nn.Module):
-    """x / sqrt(mean(x²) + ε), computed in fp32 and returned in the dtype of ``x``."""
+    """x / sqrt(mean(x²) + ε) in the dtype of ``x``: torch's kernel accumulates in fp32, and so does ours."""
 
     def __init__(self, width: int, *, affine: bool) -> None:
         super().__init__()
@@ -31,7 +32,9 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if fuses_rms_norm(x.device):
-            return F.rms_norm(x.float(), x.shape[-1:], self.weight, EPSILON).to(x.dtype)
+            weight = None if self.weight is None else self.weight.to(x.dtype)
+            with _as_it_comes(x):
+                return F.rms_norm(x, x.shape[-1:], weight, EPSILON)
         normal: Tensor = _Normalised.apply(x)  # type: ignore[no-untyped-call]
         return normal if self.weight is None else normal * self.weight.to(x.dtype)
 
@@ -67,10 +70,15 @@ class FusedLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = None if self.weight is None else self.weight.to(x.dtype)
-        if x.is_meta:  # a device that autocast does not know
+        with _as_it_comes(x):
             return F.layer_norm(x, x.shape[-1:], weight, None, EPSILON)
-        with torch.autocast(x.device.type, enabled=False):
-            return F.layer_norm(x, x.shape[-1:], weight, None, EPSILON)
+
+
+def _as_it_comes(x: Tensor) -> contextlib.AbstractContextManager[object]:
+    """Without autocast, which on some devices would norm, and keep for the backward pass, a copy in fp32."""
+    if x.is_meta:  # a device that autocast does not know
+        return contextlib.nullcontext()
+    return torch.autocast(x.device.type, enabled=False)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
