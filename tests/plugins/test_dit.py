@@ -250,6 +250,23 @@ def test_compiled_layers_with_gelu_are_the_written_ones_bit_for_bit():
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
 
 
+def test_swiglu_learns_what_it_says_and_keeps_no_third_factor():
+    layers, x, kept = make_mlp("swiglu", 8, 6), numbers(3, 8), []
+    layers.double()
+    gate, up = layers.gate_up(x).chunk(2, dim=-1)
+    written = layers.down(torch.nn.functional.silu(gate) * up)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        found = layers(x)
+    assert torch.equal(found, written)
+    expected = torch.autograd.grad(written.square().sum(), [x, *layers.parameters()])
+    for ours, torchs in zip(
+        torch.autograd.grad(found.square().sum(), [x, *layers.parameters()]), expected, strict=True
+    ):
+        assert torch.equal(ours, torchs)
+    inner = {tensor.untyped_storage().data_ptr() for tensor in kept if tensor.shape == (3, 6)}
+    assert len(inner) == 2  # gate and up in one, and the product
+
+
 @pytest.mark.parametrize("parts", [1, 3])
 def test_the_gradient_of_heads_that_were_split_is_that_of_torch(parts):
     x = torch.randn(2, 5, parts * 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
