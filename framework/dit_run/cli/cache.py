@@ -56,7 +56,11 @@ def _build(arguments: argparse.Namespace) -> int:
     from dit_run.cache.fill import fill
     from dit_run.cli.progress import ConsoleReporter
 
-    filled = fill(resolution.config, resolution.registry, ConsoleReporter())
+    reporter = ConsoleReporter()
+    try:
+        filled = fill(resolution.config, resolution.registry, reporter)
+    finally:
+        reporter.end()
     for line in filled.lines:
         print(line)
     return filled.exit_status

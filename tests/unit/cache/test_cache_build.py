@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -185,6 +186,16 @@ def test_a_changed_file_is_encoded_again_alone(tmp_path: Path, vae: VAE, folder:
     assert encoded.pictures == 1
     assert np.array_equal(latents_of(after, 1)[0], encode_latents(vae, pixels(folder, 1))[0][0].numpy())
     assert np.array_equal(latents_of(after, 0)[0], latents_of(before, 0)[0])
+
+
+def test_looking_that_takes_long_is_told_to_its_end(
+    tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 0.0, 2.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times, 2.0))
+    told: list[tuple[str, int, int]] = []
+    build(tmp_path / "cache", vae, folder, progress=lambda *phase: told.append(phase))
+    assert told[:2] == [("looking at pictures", 2, 4), ("looking at pictures", 4, 4)]
 
 
 def test_a_renamed_file_is_not_encoded_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:

@@ -119,6 +119,18 @@ def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: P
     assert cached == trained(config, tmp_path / "uncached", "cache.mode=off", *skip)
 
 
+@pytest.mark.parametrize("command", ["cache", "train"])
+def test_a_build_that_fails_gives_the_cursor_back(
+    config: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    (config.parent / "pictures" / "3.png").write_bytes(b"no picture")
+    assert main([command, str(config)]) == 2
+    shown = capsys.readouterr().out
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
+
+
 def test_another_folder_is_another_cache(config: Path, tmp_path: Path) -> None:
     assert main(["cache", str(config), "--dir", str(tmp_path / "other")]) == 0
     assert (tmp_path / "other" / "latents").is_dir() and not (tmp_path / "cache").exists()
