@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from small_cache import paint
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -100,6 +101,17 @@ def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_p
         assert trained(config, tmp_path / "second", *drawn) == before
     assert {"CLIPTextModel", "_Encoder"}.isdisjoint(names)
     assert names.index("Learner") < names.index("_Decoder")
+
+
+def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.effect_noise((24, 16), 90).save(tmp_path / "pictures" / "0.png")
+    cached = trained(config, tmp_path / "cached", "data.crop=random")
+    assert "note: data.crop is random: pictures are encoded in every step" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["captions"]
+    assert trained(config, tmp_path / "uncached", "data.crop=random", "cache.mode=off") == cached
+    assert trained(config, tmp_path / "other", "data.crop=center") != cached
 
 
 def test_off_keeps_nothing(config: Path, tmp_path: Path) -> None:
