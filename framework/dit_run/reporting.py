@@ -37,7 +37,7 @@ class Reporter(Protocol):
         ...
 
     def end(self) -> None:
-        """Training is over, however it ended."""
+        """Training, or making the cache for it, is over, however it ended."""
         ...
 
 

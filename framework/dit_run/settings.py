@@ -47,7 +47,7 @@ class DatasetCommon:
     random_flip: bool = False
     """Mirror half of the visits left to right. Off by default, because captions say left and right."""
     crop: Literal["center", "random"] = "center"
-    """Which square of an image that is not square is shown. A random one is drawn per visit and cannot be cached."""
+    """Which square of an image that is not square is shown. A random one is drawn per visit: latents are not kept."""
     alpha_background: Literal["white", "gray", "black"] = "white"
     """What transparent parts are laid on."""
     on_bad_sample: Literal["error", "skip"] = "error"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,22 @@ class Build:
         return self.dtype or torch.float32
 
     def space(self, kind: str, encoder: TextEncoder | VAE, settings: Mapping[str, Any]) -> Space:
-        """Where an encoder's output goes: apart by all that decides it."""
+        """Where an encoder's output goes: apart by all that decides it. It is in use until this process ends. Raises
+        Stopped when asked to stop while another cleans it."""
         common = {
             "encoder": encoder.fingerprint(),
             "encoding": ENCODING_VERSION,
             "precision": str(self.kept_dtype).removeprefix("torch."),
             "device": device_of(encoder).type,
         }
-        return Space.of(self.root, kind, {**common, **settings})
+        while True:
+            space = Space.of(self.root, kind, {**common, **settings})
+            if space.hold(partial(self._wait, "`dit-run cache gc` is at work")):
+                return space
 
     def alone(self, space: Space) -> AbstractContextManager[None]:
         """While no other builder works on the space. Raises Stopped when asked to stop while another does."""
-        return space.building(self._wait)
+        return space.building(partial(self._wait, "another process builds the same part of the cache"))
 
     def check_room(self, wanted: int) -> None:
         """Raises InputError when the disk has no room for so many bytes; tells of what is large."""
@@ -78,11 +83,11 @@ class Build:
         if self.stopped():
             raise Stopped(f"stopped while {phase} ({done} of {total}); what was made is kept")
 
-    def _wait(self, tries: int) -> None:
+    def _wait(self, why: str, tries: int) -> None:
         if tries == 1:
-            self.notice("another process builds the same part of the cache; waiting for it")
+            self.notice(f"{why}; waiting for it")
         if self.stopped():
-            raise Stopped("stopped while waiting for another process that builds the cache")
+            raise Stopped(f"stopped while waiting: {why}")
 
 
 def forecast(

@@ -80,15 +80,17 @@ class _Work:
 
     def look(self, indices: Sequence[int], files: FileDigests) -> None:
         """Learn what these samples show. Reported only where it takes long."""
-        since = time.monotonic()
+        since, shown = time.monotonic(), False
         for done, found in enumerate(self.reader.contents(indices, files), start=1):
             if isinstance(found, Content):
                 self.known[found.index] = found
             else:
                 self._refuse(*found)
             if time.monotonic() - since > _REPORTED_AFTER:
-                since = time.monotonic()
+                since, shown = time.monotonic(), True
                 self.build.done("looking at pictures", done, len(indices))
+        if shown:
+            self.build.done("looking at pictures", len(indices), len(indices))
 
     def encode_missing(self) -> list[int]:
         """Encode what the spaces lack. Returns the samples that changed before they could be read."""

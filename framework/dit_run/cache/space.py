@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import itertools
 import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dit_run.cache.locks import Waiting, building, hold
 from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
 from dit_run.durable import make_folder, write_atomic
@@ -25,8 +25,11 @@ __all__ = ["Space", "Writer"]
 
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
-_RETRY_SECONDS = 0.1
-_DESCRIPTION, _DAMAGED, _LOCK = "space.json", "damaged.txt", "lock"
+_DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
+
+
+def _quietly(tries: int) -> None:
+    """Wait, and say nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +75,15 @@ class Space:
         """All shards, sorted by name."""
         return sorted(self.folder.glob("*.safetensors"))
 
-    @contextlib.contextmanager
-    def building(self, waiting: Callable[[int], None] = lambda tries: None) -> Iterator[None]:
-        """Hold the space's lock, so that two builders do not do the same work twice. While another has it, ``waiting``
-        is called with the number of tries. Where the file system has no locks both build: wasteful, and safe."""
-        with (self.folder / _LOCK).open("w") as file:
-            for tries in itertools.count(1):
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    waiting(tries)
-                    time.sleep(_RETRY_SECONDS)
-                    continue
-                except OSError:
-                    pass
-                break
-            yield
+    def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
+        """Hold the space's lock, so that two builders do not do the same work twice. Where the file system has no
+        locks both build: wasteful, and safe."""
+        return building(self.folder, waiting)
+
+    def hold(self, waiting: Waiting = _quietly) -> bool:
+        """Use the space until this process ends: till then nothing of it is removed by :mod:`dit_run.cache.upkeep`.
+        Returns False where it was removed meanwhile and has to be made again."""
+        return hold(self.folder, waiting)
 
     def note_damage(self, shard: str, row: int) -> None:
         """Note that a record is damaged: it counts as missing from now on. One write, so notes do not mix."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dit_run.cache.locks import unused
 from dit_run.cache.records import Records
 from dit_run.cache.shards import DamagedShard, Shard, write_shard
 from dit_run.cache.space import Space
@@ -18,7 +20,7 @@ __all__ = ["Part", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
 
 _KINDS = ("latents", "captions")
 _LEFTOVER_SECONDS = 3600.0
-_REWRITE_BYTES = 64 << 20
+_GONE = ".gone"
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Swept:
     records: int
     freed: int
     """Bytes."""
+    in_use: tuple[Part, ...]
+    """What was left as it is, because a run or a builder that goes on uses it."""
 
 
 def spaces(root: Path) -> Iterator[Space]:
     """All spaces of a cache."""
     for kind in _KINDS:
-        for description in sorted((root / kind).glob("*/space.json")):
+        for description in sorted((root / kind).glob("[!.]*/space.json")):
             yield Space(description.parent)
 
 
@@ -90,30 +94,55 @@ def verify(root: Path) -> Verified:
 
 def sweep(root: Path, *, unused_days: float, max_bytes: int | None = None) -> Swept:
     """Remove what no run used for so many days, then the longest unused until ``max_bytes`` hold the rest; and
-    everywhere damaged records, broken shards and leftovers of builders that were killed."""
-    before, now = _size(root), time.time()
-    parts = info(root)
-    kept = [part for part in parts if now - part.last_used <= unused_days * 86400]
-    while max_bytes is not None and kept and sum(part.size for part in kept) > max_bytes:
-        kept.pop()
-    gone = [part for part in parts if part not in kept]
-    for part in gone:
-        with Space(part.folder).building():
-            shutil.rmtree(part.folder, ignore_errors=True)
-    removed = sum(part.records for part in gone) + sum(_clean(Space(part.folder)) for part in kept)
-    return Swept(len(gone), removed, before - _size(root))
+    everywhere damaged records, broken shards and leftovers of builders that were killed. What a process uses now is
+    left as it is. Raises OSError."""
+    parts, now = info(root), time.time()
+    total = sum(part.size for part in parts)
+    freed, records = _remove_leftovers(root), 0
+    gone: list[Part] = []
+    in_use: list[Part] = []
+    for part in reversed(parts):
+        space = Space(part.folder)
+        with unused(part.folder) as free:
+            if not free or space.last_used > part.last_used:
+                in_use.append(part)
+            elif now - part.last_used > unused_days * 86400 or (max_bytes is not None and total > max_bytes):
+                _remove(part.folder)
+                gone.append(part)
+                total -= part.size
+            else:
+                records += _clean(space)
+                freed += part.size - _size(part.folder)
+    removed, size = sum(part.records for part in gone), sum(part.size for part in gone)
+    return Swept(len(gone), removed + records, size + freed, tuple(in_use))
+
+
+def _remove(folder: Path) -> None:
+    """Under its own name it is gone at once: whoever comes now makes a new one."""
+    going = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_GONE}")
+    folder.rename(going)
+    shutil.rmtree(going, ignore_errors=True)
+
+
+def _remove_leftovers(root: Path) -> int:
+    """What a removal that was killed left. Returns its bytes."""
+    folders = [folder for kind in _KINDS for folder in (root / kind).glob(f".*{_GONE}")]
+    size = sum(_size(folder) for folder in folders)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+    return size
 
 
 def _clean(space: Space) -> int:
-    """Remove leftovers, broken shards and damaged records of a space. Returns how many records went."""
-    with space.building():
-        for leftover in space.folder.glob(".*.partial"):
-            with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
-                    leftover.unlink()
-        damaged = space.damaged()
-        removed = sum(_clean_shard(space, path, damaged) for path in space.shards())
-        (space.folder / "damaged.txt").unlink(missing_ok=True)
+    """Remove leftovers, broken shards and damaged records of a space that nobody uses. Returns how many records
+    went."""
+    for leftover in space.folder.glob(".*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
+                leftover.unlink()
+    damaged = space.damaged()
+    removed = sum(_clean_shard(space, path, damaged) for path in space.shards())
+    (space.folder / "damaged.txt").unlink(missing_ok=True)
     return removed
 
 
@@ -141,4 +170,8 @@ def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int
 
 
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # builders rename their files meanwhile
+            size += path.lstat().st_size if path.is_file() else 0
+    return size

@@ -56,7 +56,11 @@ def _build(arguments: argparse.Namespace) -> int:
     from dit_run.cache.fill import fill
     from dit_run.cli.progress import ConsoleReporter
 
-    filled = fill(resolution.config, resolution.registry, ConsoleReporter())
+    reporter = ConsoleReporter()
+    try:
+        filled = fill(resolution.config, resolution.registry, reporter)
+    finally:
+        reporter.end()
     for line in filled.lines:
         print(line)
     return filled.exit_status
@@ -94,6 +98,8 @@ def _gc(root: Path, console: Console, arguments: argparse.Namespace) -> int:
 
     limit = None if arguments.max_size is None else _bytes(arguments.max_size)
     swept = sweep(root, unused_days=arguments.unused_days, max_bytes=limit)
+    for part in swept.in_use:
+        console.print(f"{part.kind} {part.folder.name}  {_size(part.size)} are in use, and left as they are")
     console.print(f"{root}: removed {swept.spaces} parts and {swept.records} records, {_size(swept.freed)}")
     return 0
 

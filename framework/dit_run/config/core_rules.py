@@ -47,8 +47,10 @@ def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
     config, path = context.config, ("cache", "mode")
     if config.data.common.crop != "random" or config.cache.mode == "off":
         return
-    if path not in context.written:
-        yield Adjustment(path, "off", "data.crop is random: each visit shows another square, which no cache can hold")
+    if config.cache.mode == "auto":
+        message = "data.crop is random: pictures are encoded in every step, and only the states of captions are kept"
+        reason = "each visit shows another square, which no cache can hold"
+        yield Problem("random-crop-not-kept", message, ("data", "crop"), help=(reason,), severity="notice")
         return
     yield Problem(
         "random-crop-cached",
@@ -56,7 +58,7 @@ def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
         "each visit shows another square, which no cache can hold",
         path,
         related=(("data", "crop"),),
-        help=("set cache.mode: off, or data.crop: center",),
+        help=("set cache.mode: auto, which keeps what can be kept, or data.crop: center",),
     )
 
 

@@ -230,17 +230,20 @@ class _Run:
         """The encoders with what is kept of their output, which is made first where it is missing."""
         used = [data.train] if data.validation is None else [data.train, data.validation]
         prompts = preview_prompts(self.config, data)
-        cached = open_cache(
-            self.config,
-            used,
-            text=encoders.text,
-            vae=encoders.vae,
-            dtype=encoders.dtype,
-            reporter=self.reporter,
-            prompts=prompts,
-            stopped=lambda: self.stop.signal is not None,
-            first=self.registry.files,
-        )
+        try:
+            cached = open_cache(
+                self.config,
+                used,
+                text=encoders.text,
+                vae=encoders.vae,
+                dtype=encoders.dtype,
+                reporter=self.reporter,
+                prompts=prompts,
+                stopped=lambda: self.stop.signal is not None,
+                first=self.registry.files,
+            )
+        finally:
+            self.reporter.end()
         return replace(encoders, cached=cached)
 
     def _loop(self, data: Data, encoders: Encoders, layout: Layout, given: Mapping[str, Any]) -> tuple[Loop, Learner]:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,7 @@ from dit_run.cache.latents import keep_latents
 from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import DamagedRecord
+from dit_run.cache.upkeep import sweep
 from dit_run.conditions import FrozenCaptions
 from dit_run.data.images import read_image
 from dit_run.data.samples import Visit
@@ -186,6 +188,16 @@ def test_a_changed_file_is_encoded_again_alone(tmp_path: Path, vae: VAE, folder:
     assert np.array_equal(latents_of(after, 0)[0], latents_of(before, 0)[0])
 
 
+def test_looking_that_takes_long_is_told_to_its_end(
+    tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 0.0, 2.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(times, 2.0))
+    told: list[tuple[str, int, int]] = []
+    build(tmp_path / "cache", vae, folder, progress=lambda *phase: told.append(phase))
+    assert told[:2] == [("looking at pictures", 2, 4), ("looking at pictures", 4, 4)]
+
+
 def test_a_renamed_file_is_not_encoded_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     build(tmp_path / "cache", vae, folder)
     shutil.move(folder.path, tmp_path / "elsewhere")
@@ -255,6 +267,14 @@ def test_a_builder_that_waits_for_another_can_be_stopped(tmp_path: Path, text: T
     with build.space("captions", text, {"max_length": 77}).building(), pytest.raises(Stopped, match="waiting"):
         keep_captions(build, text, ["a"])
     assert stopped == ["another process builds the same part of the cache; waiting for it"]
+
+
+def test_nothing_of_a_cache_that_is_open_is_removed(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    """A loading process maps the files when it first needs them."""
+    cache, _ = build(tmp_path / "cache", vae, folder, common=dataclasses.replace(COMMON, random_flip=True))
+    assert len(sweep(tmp_path / "cache", unused_days=0, max_bytes=0).in_use) == 2
+    loader = pickle.loads(pickle.dumps(cache))
+    assert all(np.array_equal(latents_of(loader, 1, flip)[0], latents_of(cache, 1, flip)[0]) for flip in (False, True))
 
 
 def _build(root: Path, weights: Path, folder: Folder, results: Any) -> None:

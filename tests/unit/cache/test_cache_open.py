@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 from small_cache import paint
 from torch.nn.modules.module import register_module_forward_hook
 
@@ -102,6 +103,17 @@ def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_p
     assert names.index("Learner") < names.index("_Decoder")
 
 
+def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.effect_noise((24, 16), 90).save(tmp_path / "pictures" / "0.png")
+    cached = trained(config, tmp_path / "cached", "data.crop=random")
+    assert "note: data.crop is random: pictures are encoded in every step" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["captions"]
+    assert trained(config, tmp_path / "uncached", "data.crop=random", "cache.mode=off") == cached
+    assert trained(config, tmp_path / "other", "data.crop=center") != cached
+
+
 def test_off_keeps_nothing(config: Path, tmp_path: Path) -> None:
     trained(config, tmp_path / "run", "cache.mode=off")
     assert not (tmp_path / "cache").exists()
@@ -117,6 +129,18 @@ def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: P
     skip = ("data.on_bad_sample=skip", "training.num_epochs=2")
     cached = trained(config, tmp_path / "cached", *skip)
     assert cached == trained(config, tmp_path / "uncached", "cache.mode=off", *skip)
+
+
+@pytest.mark.parametrize("command", ["cache", "train"])
+def test_a_build_that_fails_gives_the_cursor_back(
+    config: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    (config.parent / "pictures" / "3.png").write_bytes(b"no picture")
+    assert main([command, str(config)]) == 2
+    shown = capsys.readouterr().out
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
 
 
 def test_another_folder_is_another_cache(config: Path, tmp_path: Path) -> None:

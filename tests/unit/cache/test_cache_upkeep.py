@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from dit_run.cache.build import Build
+from dit_run.cache.locks import hold, unused
 from dit_run.cache.records import DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
 from dit_run.cache.upkeep import info, sweep, verify
 from dit_run.cli.main import main
+from dit_run.protocols import TextEncoder
 
 DAY = 86400
 
@@ -104,6 +110,68 @@ def test_opening_a_space_is_using_it(tmp_path: Path) -> None:
     Space.of(tmp_path, "latents", {"encoder": "a"})
     sweep(tmp_path, unused_days=30)
     assert old.folder.exists()
+
+
+def names(root: Path) -> list[str]:
+    """Encoders of the spaces that are left."""
+    return sorted(part.settings["encoder"] for part in info(root))
+
+
+def test_gc_leaves_what_is_in_use_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    used, unused = space(tmp_path, "used", 1, 2, unused_days=40), space(tmp_path, "unused", 3, unused_days=35)
+    damage(used, 2)
+    assert used.hold()
+    before = [path.read_bytes() for path in used.shards()]
+    assert main(["cache", "gc", "--dir", str(tmp_path), "--max-size", "0"]) == 0
+    shown = capsys.readouterr().out
+    assert f"latents {used.folder.name}  0.00 MB are in use" in shown and "removed 1 parts and 1 records" in shown
+    assert [path.read_bytes() for path in used.shards()] == before and not unused.folder.exists()
+
+
+def test_gc_removes_what_a_killed_process_used(tmp_path: Path) -> None:
+    folder = space(tmp_path, "a", 1, unused_days=40).folder
+    program = f"""
+import pathlib, time
+from dit_run.cache.locks import hold
+print(hold(pathlib.Path({str(folder)!r}), lambda tries: None), flush=True)
+time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "True\n"
+            in_use = [part.folder for part in sweep(tmp_path, unused_days=30).in_use]
+        finally:
+            process.kill()
+    assert in_use == [folder]
+    assert sweep(tmp_path, unused_days=30).spaces == 1
+
+
+def test_gc_does_not_wait_for_a_builder(tmp_path: Path, text: TextEncoder) -> None:
+    build = Build(tmp_path, None)
+    with build.alone(build.space("captions", text, {})):
+        assert (sweep(tmp_path, unused_days=0).spaces, len(info(tmp_path))) == (0, 1)
+
+
+def test_who_comes_while_gc_removes_makes_a_new_space(tmp_path: Path) -> None:
+    old, waits, held = space(tmp_path, "a", 1), threading.Event(), list[bool]()
+    thread = threading.Thread(target=lambda: held.append(hold(old.folder, lambda tries: waits.set())))
+    with unused(old.folder) as free:
+        thread.start()
+        assert free and waits.wait(10)
+        old.folder.rename(tmp_path / "gone")
+    thread.join(10)
+    assert held == [False]
+    assert Space.of(tmp_path, "latents", {"encoder": "a"}).hold()
+    assert old.folder.is_dir()
+
+
+def test_gc_takes_what_a_killed_gc_left(tmp_path: Path) -> None:
+    space(tmp_path, "a", 1)
+    folder = space(tmp_path, "b", 1).folder
+    left = folder.rename(folder.with_name(f".{folder.name}.0.gone"))
+    assert names(tmp_path) == ["a"]
+    assert sweep(tmp_path, unused_days=30).freed > 0
+    assert not left.exists()
 
 
 def test_the_commands_say_what_they_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

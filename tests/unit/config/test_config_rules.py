@@ -44,13 +44,24 @@ def test_default_guidance_without_caption_dropout_becomes_none(load: Load) -> No
 
 
 def test_a_random_crop_with_a_cache(problems: Problems) -> None:
-    (problem,) = problems("data: {crop: random}\ncache: {mode: auto}\n")
+    (problem,) = problems("data: {crop: random}\ncache: {mode: required}\n")
     assert (problem.code, str(problem.place)) == ("random-crop-cached", "c.yaml:2:15")
     assert [str(place) for place in problem.related_places] == ["c.yaml:1:14"]
 
 
-def test_a_random_crop_turns_the_cache_off(load: Load) -> None:
-    assert load("data: {crop: random}\n").cache.mode == "off"
+@pytest.mark.parametrize("mode", ["", "cache: {mode: auto}\n"])
+def test_a_random_crop_leaves_pictures_out_of_the_cache_and_says_so(load: Load, mode: str) -> None:
+    config = load("data: {crop: random}\n" + mode)
+    assert config.cache.mode == "auto"
+    (notice,) = config.notices
+    assert notice.message == (
+        "data.crop is random: pictures are encoded in every step, and only the states of captions are kept"
+    )
+    assert str(notice.place) == "c.yaml:1:14"
+
+
+def test_a_random_crop_without_a_cache_is_no_news(load: Load) -> None:
+    assert load("data: {crop: random}\ncache: {mode: off}\n").notices == ()
 
 
 def test_an_interval_that_runs_downwards(problems: Problems) -> None:
