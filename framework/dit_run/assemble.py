@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 
+from dit_run.background import meanwhile
 from dit_run.cache.encode import encode_captions
 from dit_run.cache.open import Cached
 from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
@@ -27,8 +25,6 @@ from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.settings import Choice, Config
 
 __all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,11 +64,12 @@ class Data:
 
 
 def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
-    """Index the data and load the encoders, at the same time; then check what only they tell.
+    """Index the data and load the encoders, at the same time; then check what only they tell. Data that are not there
+    are told while weights are still being downloaded.
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
-    encoders = _meanwhile(partial(build_encoders, config, device))
+    encoders = meanwhile(partial(build_encoders, config, device))
     data = build_data(config, global_batch)
     config = check_rules(config, Facts(total_steps=data.plan.total_steps))
     built = encoders.result()
@@ -82,21 +79,6 @@ def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
     return config, data, built
-
-
-def _meanwhile(call: Callable[[], T]) -> Future[T]:
-    """The call's result to come. Nothing waits for it but who asks: data that are not there are told while weights are
-    still being downloaded."""
-    result: Future[T] = Future()
-
-    def fulfil() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
-            result.set_exception(error)
-
-    Thread(target=fulfil, daemon=True).start()
-    return result
 
 
 def build_data(config: Config, global_batch: int) -> Data:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,6 +46,43 @@ Refused = Callable[..., Result]
 
 def test_a_dataset_path_that_is_not_there(refused: Refused) -> None:
     assert "data.dataset_path: images is not there; write where the data lies" in refused(*CUSTOM).words
+
+
+BUSY = """
+import time
+
+import torch
+
+from dit_run import Component, Kind, hookimpl
+from dit_run.problems import InputError
+from dit_run_plugins.datasets.shapes import Shapes
+from dit_run_plugins.vaes.identity import Identity
+
+
+def vae(options):
+    while True:
+        torch.ones(10) + 1
+
+
+def dataset(options, *, image_size):
+    time.sleep(0.2)
+    raise InputError("there is no data")
+
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.VAE, "busy", Identity, vae), Component(Kind.DATASET, "absent", Shapes, dataset)]
+"""
+
+
+@pytest.mark.slow
+def test_missing_data_end_the_command_while_weights_are_being_loaded(config: Path) -> None:
+    """The interpreter's end would tear the thread that loads them out of native code, and abort."""
+    Path("busy.py").write_text(BUSY)
+    words = ("train", str(config), "plugins=[busy.py]", "vae.type=busy", "data.type=absent")
+    for _ in range(5):
+        ended = subprocess.run([sys.executable, "-m", "dit_run", *words], capture_output=True, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (2, "error: there is no data\n")
 
 
 @pytest.mark.parametrize("kind", ["coco", "cub", "custom"])

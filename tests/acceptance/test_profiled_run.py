@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from runs import Command, Run, Train
 
+STOPPER = Path(__file__).with_name("stopper.py")
+
 
 @pytest.fixture(autouse=True)
 def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,3 +27,50 @@ def test_a_profiled_run_learns_the_same_and_tells_more(command: Command, config:
     assert logged["profile/share_of_peak"] > 0
     assert [path.name for path in (profiled.path / "profile").iterdir()] == ["step-00000008.json"]
     assert not plain.values("profile/forward")
+
+
+SLOW_SAVES = """
+import time
+from dataclasses import dataclass
+
+from dit_run import Component, Kind, hookimpl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    \"\"\"Nothing.\"\"\"
+
+
+class Callback:
+    def on_checkpoint_saved(self, progress):
+        time.sleep(0.3)
+
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.CALLBACK, "slow_saves", Nothing, lambda options, *, run_dir: Callback())]
+"""
+
+
+def test_saving_is_not_what_bounds_a_run(command: Command, config: Path) -> None:
+    Path("slow.py").write_text(SLOW_SAVES)
+    words = ("plugins=[slow.py]", "callbacks=[{type: slow_saves}]", "training.save_steps=1")
+    assert command(config, "--profile", *words).status == 0
+    logged = Run(Path("run")).metrics
+    assert all(line["images_per_second"] > 4 / 0.3 for line in logged)
+    assert all(line["profile/other"] < 0.5 for line in logged[1:3])
+
+
+def test_a_stopped_run_is_profiled(command: Command, config: Path) -> None:
+    words = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4}]", "training.max_steps=100")
+    result = command(config, "--profile", *words)
+    assert result.status == 143
+    assert "no trace: it begins after 5 steps, and there were 4" in result.words
+
+
+@pytest.mark.slow
+def test_a_compiled_model_that_computes_its_blocks_again_is_profiled(command: Command, config: Path) -> None:
+    words = ("training.compile_model=true", "model.gradient_checkpointing=true")
+    result = command(config, "--profile", *words)
+    assert result.status == 0, result.words
+    assert "note: profile: the model bounds the run" in result.words

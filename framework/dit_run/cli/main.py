@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_run import __version__
+from dit_run.background import exit_past
 from dit_run.config.nearest import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 
@@ -41,7 +42,11 @@ def entry() -> None:
     arguments = sys.argv[1:]
     if arguments and arguments[0] in _SHORT_LIVED:
         gc.disable()  # a tenth of their time goes to looking for garbage that imports do not make
-    raise SystemExit(main(arguments))
+    try:
+        raise SystemExit(main(arguments))
+    except BaseException as error:
+        exit_past(error)
+        raise
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-
 from dit_run.assemble import Data
 from dit_run.factories import make
 from dit_run.protocols import Metric
@@ -28,12 +26,12 @@ def load_of(config: Config, data: Data) -> Load:
         steps=steps,
         workers=min(training.num_workers, os.cpu_count() or 1),
         kept_checkpoints=training.save_total_limit,
-        checkpoints=_count(schedule.saves, steps),
-        validations=_count(schedule.validates, steps),
+        checkpoints=schedule.saves_after(0),
+        validations=schedule.validations,
         validation_passes=passes * (2 if training.use_ema else 1),
-        previews=_count(schedule.draws, steps),
+        previews=schedule.drawings,
         preview_pictures=len(preview_prompts(config, data)),
-        scorings=_count(schedule.scores, steps) if metrics else 0,
+        scorings=schedule.scorings if metrics else 0,
         scored_pictures=sum(metrics),
         sampling_steps=config.sampling.steps,
     )
@@ -42,7 +40,3 @@ def load_of(config: Config, data: Data) -> Load:
 def _scored(config: Config, choice: Choice) -> int:
     metric: Metric = make(choice.component, choice.options, config=config, references=lambda count: [])
     return metric.count
-
-
-def _count(due: Callable[[int], bool], steps: int) -> int:
-    return sum(due(step) for step in range(1, steps + 1))

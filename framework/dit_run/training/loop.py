@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -121,10 +122,9 @@ class Loop:
         }
 
     def _watched(self) -> dict[str, float]:
-        """Validation, pictures and scores that are due; the time they take does not count for the rate."""
-        began = time.monotonic()
+        """Validation, pictures and scores that are due."""
         values: dict[str, float] = {}
-        with as_written():
+        with self._uncounted(), as_written():
             if self.schedule.validates(self.done):
                 values |= self.watch.validate()
                 self._note_best(values)
@@ -134,8 +134,14 @@ class Loop:
                 self._tell("on_sample", path=self.picture)
             if self.schedule.scores(self.done):
                 values |= self.watch.score(self.done)
-        self._since = (self._since[0], self._since[1] + time.monotonic() - began)
         return values
+
+    @contextlib.contextmanager
+    def _uncounted(self) -> Iterator[None]:
+        """What is done within counts neither for the rate nor for a profile."""
+        began = time.monotonic()
+        yield
+        self._since = (self._since[0], self._since[1] + time.monotonic() - began)
 
     def _note_best(self, values: dict[str, float]) -> None:
         if not self.schedule.saves(self.done):
@@ -154,11 +160,12 @@ class Loop:
 
     def _save(self) -> bool:
         self.faults.settle()
-        self.watch.flush()
-        path = self.save(self)
-        if path is not None:
-            self.reporter.saved(path)
-            self._tell("on_checkpoint_saved", path=path)
+        with self._uncounted():
+            self.watch.flush()
+            path = self.save(self)
+            if path is not None:
+                self.reporter.saved(path)
+                self._tell("on_checkpoint_saved", path=path)
         return path is not None
 
     def _tell(self, event: str, values: dict[str, float] | None = None, path: Path | None = None) -> None:

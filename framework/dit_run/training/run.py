@@ -146,6 +146,7 @@ class _Run:
             self.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
         encoders = self._cached(data, encoders)
         given = inputs(data, encoders)
+        self.begun = 0 if contents is None else contents.state["step"]
         loop, learner = self._loop(data, encoders, layout, given)
         if contents is not None and self.fork_from is None:
             for line in changed_inputs(contents.state.get("inputs", {}), given):
@@ -255,7 +256,7 @@ class _Run:
         forward, gradients = distribute(
             learner, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
         )
-        clock, rates = self._clock(), config.lr_scheduler
+        clock, rates = self._clock(data.plan.total_steps - self.begun), config.lr_scheduler
         step = build_step(
             config,
             learner,
@@ -291,13 +292,14 @@ class _Run:
         )
         return loop, learner
 
-    def _clock(self) -> Clock:
+    def _clock(self, steps: int) -> Clock:
         if not (self.profile and self.processes.first):
             return Untimed()
         from dit_run.training.profile import Profile
 
         precision = Precision.of(self.config.training.mixed_precision, self.processes.device)
-        return Profile(self.processes.device, precision.dtype or torch.float32, self.folder.path / "profile")
+        dtype, folder = precision.dtype or torch.float32, self.folder.path / "profile"
+        return Profile(self.processes.device, dtype, folder, steps=steps)
 
     # ------------------------------------------------------------------------------------------------------- training
 
@@ -323,8 +325,8 @@ class _Run:
             raise
         finally:
             self.observer.close()
-        if profiled := loop.clock.close():
-            self.reporter.notice(f"profile: {profiled}")
+            if profiled := loop.clock.close():
+                self.reporter.notice(f"profile: {profiled}")
         reason = "" if finished else f"stopped by {self.stop.signal.name if self.stop.signal else 'another process'}"
         if self.processes.first:
             with contextlib.suppress(OSError):

@@ -62,8 +62,8 @@ class Saver:
         """Warns of a disk that the checkpoints to come will fill."""
         weights = tensor_bytes(loop.learner.tensors())
         one = weights * (4 if loop.ema is not None else 3)  # an optimizer usually keeps two numbers for each weight
-        limit, rest = self.config.training.save_total_limit, range(loop.done + 1, loop.total_steps + 1)
-        saves = sum(map(loop.schedule.saves, rest)) if limit is None else limit + 1
+        limit = self.config.training.save_total_limit
+        saves = loop.schedule.saves_after(loop.done) if limit is None else limit + 1
         notice = room_notice(self.checkpoints.folder, one, limit=limit, saves=saves)
         if notice is not None:
             self.reporter.notice(notice)

@@ -33,13 +33,70 @@ class Schedule:
         return self._due(step, self.config.sampling.every_n_steps)
 
     def saves(self, step: int) -> bool:
-        training = self.config.training
-        by_steps = training.save_steps is not None and step % training.save_steps == 0
-        epochs = training.save_every_n_epochs
-        return by_steps or self._ends(step) or (epochs is not None and self.plan.completes_every(step, epochs))
+        return self._saves_regularly(step) or self._ends(step)
+
+    def _saves_regularly(self, step: int) -> bool:
+        every, epochs = self.config.training.save_steps, self.config.training.save_every_n_epochs
+        by_steps = every is not None and step % every == 0
+        return by_steps or (epochs is not None and self.plan.completes_every(step, epochs))
 
     def _due(self, step: int, every: int | None) -> bool:
         return every is not None and (step % every == 0 or self._ends(step))
 
     def _ends(self, step: int) -> bool:
         return step == self.plan.total_steps
+
+    # -------------------------------------------------------------------------------------- how often, after which step
+
+    def saves_after(self, step: int) -> int:
+        """How many checkpoints there are to come after so many steps; in constant time, however long the run is."""
+        total = self.plan.total_steps
+        extra = not self._saves_regularly(total)
+        return self._regular_saves(total) - self._regular_saves(step) + extra if step < total else 0
+
+    @property
+    def validations(self) -> int:
+        return self._times(self.config.validation.every_n_steps)
+
+    @property
+    def drawings(self) -> int:
+        return self._times(self.config.sampling.every_n_steps)
+
+    @property
+    def scorings(self) -> int:
+        return self._times(self.config.validation.metrics_every_n_steps or self.plan.total_steps)
+
+    def _times(self, every: int | None) -> int:
+        return 0 if every is None else -(-self.plan.total_steps // every)
+
+    def _regular_saves(self, steps: int) -> int:
+        """Of the first ``steps`` ones: those at every so many steps and those that complete epochs, both once."""
+        every, epochs = self.config.training.save_steps, self.config.training.save_every_n_epochs
+        by_steps = 0 if every is None else steps // every
+        if epochs is None:
+            return by_steps
+        by_epochs = min(steps, self.plan.completed_epochs(steps) // epochs)
+        both = 0 if every is None else self._completing(by_steps, every, epochs)
+        return by_steps + by_epochs - both
+
+    def _completing(self, count: int, every: int, epochs: int) -> int:
+        """How many of the steps ``every``, ``2 * every`` ... complete another ``epochs`` passes, of ``count`` ones."""
+        batch, period = self.plan.global_batch, self.plan.size * epochs
+        if batch >= period:
+            return count
+        stride = every * batch
+        return _floor_sum(count + 1, period, stride, 0) - _floor_sum(count, period, stride, stride - batch)
+
+
+def _floor_sum(count: int, divisor: int, slope: int, start: int) -> int:
+    """The sum of (slope * i + start) // divisor over i in [0, count), as Euclid's algorithm finds it; none is below 0."""
+    total = 0
+    while count > 0:
+        total += count * (count - 1) // 2 * (slope // divisor) + count * (start // divisor)
+        slope, start = slope % divisor, start % divisor
+        height = slope * count + start
+        if height < divisor:
+            break
+        count, start = divmod(height, divisor)
+        slope, divisor = divisor, slope
+    return total

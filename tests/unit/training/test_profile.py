@@ -22,7 +22,7 @@ SHARES = {
 @pytest.fixture
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
     monkeypatch.setattr("dit_run.training.peak.SIZES", (64,))
-    return Profile(CPU, torch.float32, tmp_path / "profile")
+    return Profile(CPU, torch.float32, tmp_path / "profile", steps=1000)
 
 
 def run(profile: Profile, steps: int, first: int = 1) -> None:
@@ -69,6 +69,65 @@ def test_traced_steps_count_for_nothing(profile: Profile) -> None:
     profile.read(1.0)
     run(profile, TRACED_STEPS, first=BEFORE_TRACE + 1)
     assert not profile.read(1.0)
+
+
+def test_steps_before_the_trace_count_only_where_there_are_no_others(profile: Profile) -> None:
+    profile._peak = 1024.0
+    run(profile, BEFORE_TRACE + TRACED_STEPS + 2)
+    values = profile.read(1e6)
+    assert values["profile/share_of_peak"] == pytest.approx(2 * 2 * 3 / 1e6, rel=0.01)
+    assert profile._all_warm.steps == 2
+
+
+def test_a_counted_step_runs_as_written_to_its_end_and_one_that_compiles_counts_for_nothing(profile: Profile) -> None:
+    compiled: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
+        compiled.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    double = torch.compile(lambda values: values * 2, backend=backend)
+    for step, graphs in ((1, 0), (2, 1), (3, 1)):
+        for name in ("forward", "backward"):
+            with profile.phase(name):  # type: ignore[arg-type]
+                double(torch.ones(3))
+        profile.step(step)
+        assert len(compiled) == graphs
+    assert profile._warming.steps == 1
+
+
+@pytest.mark.parametrize(("steps", "traced"), [(3, 1), (4, 2), (5, 3), (7, 3)])
+def test_a_short_run_is_traced_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, traced: int
+) -> None:
+    monkeypatch.setattr("dit_run.training.peak.SIZES", (64,))
+    short = Profile(CPU, torch.float32, tmp_path, steps=steps)
+    run(short, steps)
+    assert "step-" in short.close()
+    assert short.trace == tmp_path / f"step-{steps:08d}.json"
+    events = json.loads(short.trace.read_text())["traceEvents"]
+    assert [event["name"] for event in events if event.get("cat") == "user_annotation"].count("data") == traced
+
+
+def test_a_run_that_is_stopped_while_it_is_traced_has_a_trace(profile: Profile) -> None:
+    run(profile, BEFORE_TRACE + 1)
+    profile.close()
+    assert profile.trace is not None
+    assert profile.trace.name == "step-00000006.json"
+
+
+@pytest.mark.parametrize("steps", [1, 2, BEFORE_TRACE])
+def test_without_a_trace_the_reason_is_said(profile: Profile, steps: int) -> None:
+    run(profile, steps)
+    assert f"no trace: it begins after {BEFORE_TRACE} steps, and there were {steps}" in profile.close()
+    assert profile.trace is None
+
+
+def test_a_trace_that_finds_no_place_does_not_end_the_run(profile: Profile, tmp_path: Path) -> None:
+    (tmp_path / "profile").write_text("")
+    run(profile, BEFORE_TRACE + TRACED_STEPS + 1)
+    assert "step-00000008.json cannot be written: File exists" in profile.close()
 
 
 def test_the_end_says_where_the_trace_is(profile: Profile) -> None:

@@ -53,3 +53,27 @@ def test_validation_and_pictures(schedule: Callable[..., Schedule], key: str, an
 def test_scores_come_at_the_end_and_where_asked_for(schedule: Callable[..., Schedule]) -> None:
     assert due(schedule().scores) == [10]
     assert due(schedule("validation.metrics_every_n_steps=5").scores) == [5, 10]
+
+
+@pytest.mark.parametrize("every", ["1", "3", "4", "null"])
+@pytest.mark.parametrize("epochs", ["1", "2", "3"])
+@pytest.mark.parametrize(("size", "batch"), [(10, 4), (4, 10), (7, 5), (12, 3), (1, 4)])
+def test_how_often_is_known_without_walking_the_run(
+    schedule: Callable[..., Schedule], every: str, epochs: str, size: int, batch: int
+) -> None:
+    words = (f"training.save_steps={every}", f"training.save_every_n_epochs={epochs}", "sampling.every_n_steps=3")
+    config = schedule(*words, "validation.every_n_steps=4", "validation.metrics_every_n_steps=5").config
+    for passes in (1, 5, 6):
+        made = Schedule(config, Plan(size, batch, passes))
+        steps = range(1, made.plan.total_steps + 1)
+        assert [made.saves_after(step) for step in (0, *steps)] == [
+            sum(map(made.saves, steps[step:])) for step in (0, *steps)
+        ]
+        assert made.validations == sum(map(made.validates, steps))
+        assert made.drawings == sum(map(made.draws, steps))
+        assert made.scorings == sum(map(made.scores, steps))
+
+
+def test_an_endless_run_is_counted_at_once(schedule: Callable[..., Schedule]) -> None:
+    made = schedule("training.save_steps=500", "training.save_every_n_epochs=10", epochs=10**12)
+    assert made.saves_after(0) == 10**11  # every 25 steps, which every 500 steps are among
