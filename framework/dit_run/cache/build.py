@@ -16,11 +16,9 @@ from dit_run.cache.encode import ENCODING_VERSION, device_of
 from dit_run.cache.space import Space
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
+from dit_run.sizes import size_text
 
-__all__ = ["TYPICAL_TOKENS", "Build", "Stopped", "forecast"]
-
-TYPICAL_TOKENS = 16
-"""Of a caption, both markers included."""
+__all__ = ["Build", "Stopped", "forecast"]
 
 _LARGE = 10**8
 
@@ -71,11 +69,11 @@ class Build:
         free = shutil.disk_usage(self.root).free
         if wanted * 1.05 > free:
             raise InputError(
-                f"the cache needs {_gigabytes(wanted)} more and {self.root} has {_gigabytes(free)} free; "
+                f"the cache needs {size_text(wanted)} more and {self.root} has {size_text(free)} free; "
                 "set cache.dir to a larger disk, cache.mode: off, or remove old parts with `dit-run cache gc`"
             )
         if wanted >= _LARGE:
-            self.notice(f"the cache in {self.root} grows by about {_gigabytes(wanted)}; {_gigabytes(free)} are free")
+            self.notice(f"the cache in {self.root} grows by about {size_text(wanted)}; {size_text(free)} are free")
 
     def done(self, phase: str, done: int, total: int) -> None:
         """Report; raises Stopped when asked to stop."""
@@ -98,13 +96,9 @@ def forecast(
     width: int,
     pooled_width: int,
     dtype: torch.dtype | None,
-    tokens: float = TYPICAL_TOKENS,
+    tokens: float,
 ) -> int:
     """Bytes of a cache: ``latent_values`` is c·h·w, doubled here for mean and deviation; mirrored pictures count.
-    ``tokens`` is the mean number of a caption."""
+    ``tokens`` is the mean number of a caption, its markers included."""
     size = (dtype or torch.float32).itemsize
     return round(size * (pictures * 2 * latent_values + captions * (tokens * width + pooled_width)))
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,48 +16,77 @@ from dit_run.cache.space import Space, Writer
 from dit_run.devices import encoding_chunks
 from dit_run.protocols import TextEncoder
 
-__all__ = ["keep_captions"]
+__all__ = ["CaptionWork"]
+
+_COUNTED = 10_000
+"""Captions whose tokens are counted, spread over all: the mean is then known to about one part in a hundred."""
+_AT_A_TIME = 256
 
 
-def keep_captions(build: Build, encoder: TextEncoder, captions: Iterable[str]) -> CaptionCache:
-    """The cache of these captions and the empty one; those that it lacks are encoded now. Raises Stopped."""
-    space = build.space("captions", encoder, {"max_length": encoder.max_length})
-    wanted = {caption_key(caption): caption for caption in ("", *captions)}
-    with build.alone(space):
-        places = Records.open(space).find(list(wanted))
-        _encode(build, encoder, space, [caption for caption, at in zip(wanted.values(), places, strict=True) if at < 0])
-    return CaptionCache(
-        Records.open(space),
-        encoder.width,
-        encoder.pooled_width,
-        encoder.max_length,
-        build.kept_dtype,
-        partial(encode_captions, encoder, dtype=build.dtype),
-    )
+@dataclass(frozen=True)
+class CaptionWork:
+    """Captions that are to be kept."""
 
+    build: Build
+    encoder: TextEncoder
+    space: Space
+    wanted: dict[bytes, str]
+    """By key, each once."""
 
-def _encode(build: Build, encoder: TextEncoder, space: Space, captions: Sequence[str]) -> None:
-    build.check_room(_bytes(build, encoder, len(captions)))
-    size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
-    with Writer(space, build.kept_dtype) as writer:
-        for start in range(0, len(captions), size):
-            chunk = captions[start : start + size]
-            for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype, cut.append), strict=True):
-                writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
-            build.done("encoding captions", start + len(chunk), len(captions))
-    if any(cut):
-        build.notice(
-            f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens that the text "
-            "encoder takes; the model does not see the rest of them"
+    @classmethod
+    def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str]) -> CaptionWork:
+        """These captions and the empty one."""
+        space = build.space("captions", encoder, {"max_length": encoder.max_length})
+        return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)})
+
+    def bytes_lacking(self) -> int:
+        """What the states take that are not there yet."""
+        captions = self._lacking()
+        return forecast(
+            pictures=0,
+            captions=len(captions),
+            latent_values=0,
+            width=self.encoder.width,
+            pooled_width=self.encoder.pooled_width,
+            dtype=self.build.dtype,
+            tokens=self._mean_tokens(captions),
         )
 
+    def keep(self) -> CaptionCache:
+        """Their cache; those that it lacks are encoded now. Raises Stopped."""
+        with self.build.alone(self.space):
+            self._encode(self._lacking())
+        return CaptionCache(
+            Records.open(self.space),
+            self.encoder.width,
+            self.encoder.pooled_width,
+            self.encoder.max_length,
+            self.build.kept_dtype,
+            partial(encode_captions, self.encoder, dtype=self.build.dtype),
+        )
 
-def _bytes(build: Build, encoder: TextEncoder, count: int) -> int:
-    return forecast(
-        pictures=0,
-        captions=count,
-        latent_values=0,
-        width=encoder.width,
-        pooled_width=encoder.pooled_width,
-        dtype=build.dtype,
-    )
+    def _lacking(self) -> list[str]:
+        places = Records.open(self.space).find(list(self.wanted))
+        return [caption for caption, at in zip(self.wanted.values(), places, strict=True) if at < 0]
+
+    def _mean_tokens(self, captions: Sequence[str]) -> float:
+        shown = captions[:: max(1, len(captions) // _COUNTED)]
+        chunks = (shown[start : start + _AT_A_TIME] for start in range(0, len(shown), _AT_A_TIME))
+        return sum(int(self.encoder.tokenize(chunk).mask.sum()) for chunk in chunks) / max(1, len(shown))
+
+    def _encode(self, captions: Sequence[str]) -> None:
+        encoder, build = self.encoder, self.build
+        size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
+        with Writer(self.space, build.kept_dtype) as writer:
+            for start in range(0, len(captions), size):
+                chunk = captions[start : start + size]
+                for caption, states in zip(
+                    chunk, encode_captions(encoder, chunk, build.dtype, cut.append), strict=True
+                ):
+                    writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
+                build.done("encoding captions", start + len(chunk), len(captions))
+        if any(cut):
+            build.notice(
+                f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens that the "
+                "text encoder takes; the model does not see the rest of them"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,28 +24,24 @@ from dit_run.devices import encoding_chunks
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
 
-__all__ = ["keep_latents"]
+__all__ = ["LatentWork", "looked_at"]
 
 _ROUNDS = 3
 _REPORTED_AFTER = 1.0
 
 
-def keep_latents(build: Build, vae: VAE, reader: PictureReader, indices: Sequence[int]) -> LatentCache:
-    """The cache of these samples, mirrored too where the data is; those that it lacks are encoded now.
+@contextlib.contextmanager
+def looked_at(build: Build, vae: VAE, reader: PictureReader, indices: Sequence[int]) -> Iterator[LatentWork]:
+    """What there is to do for these samples, mirrored too where the data is. While entered nobody else does it.
 
     Raises InputError for a picture that cannot be read, unless the data skips such, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
     spaces = tuple(build.space("latents", vae, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
-    work = _Work(build, vae, reader, spaces)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
-        left = list(indices)
-        for _ in range(_ROUNDS):
-            work.look(left, files)
-            left = work.encode_missing()
-            if not left:
-                return work.cache()
-    raise InputError(f"{reader.dataset[left[0]].image} changes while it is read, and so do {len(left) - 1} others")
+        work = LatentWork(build, vae, reader, spaces, files)
+        work.look(indices)
+        yield work
 
 
 def _pixel_settings(reader: PictureReader) -> dict[str, Any]:
@@ -67,21 +64,24 @@ class _Picture:
 
 
 @dataclass(frozen=True)
-class _Work:
+class LatentWork:
+    """Pictures that are to be kept."""
+
     build: Build
     vae: VAE
     reader: PictureReader
     spaces: tuple[Space, ...]
     """Of plain pictures and, perhaps, of mirrored ones."""
+    files: FileDigests
     known: dict[int, Content] = field(default_factory=dict)
     """What each sample shows, by index."""
     bad: dict[int, str] = field(default_factory=dict)
     """Why a sample cannot be read, by index."""
 
-    def look(self, indices: Sequence[int], files: FileDigests) -> None:
+    def look(self, indices: Sequence[int]) -> None:
         """Learn what these samples show. Reported only where it takes long."""
         since, shown = time.monotonic(), False
-        for done, found in enumerate(self.reader.contents(indices, files), start=1):
+        for done, found in enumerate(self.reader.contents(indices, self.files), start=1):
             if isinstance(found, Content):
                 self.known[found.index] = found
             else:
@@ -92,11 +92,35 @@ class _Work:
         if shown:
             self.build.done("looking at pictures", len(indices), len(indices))
 
-    def encode_missing(self) -> list[int]:
+    def bytes_lacking(self) -> int:
+        """What the latents take that are not there yet."""
+        values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
+        return forecast(
+            pictures=sum(len(spaces) for _, spaces in self._lacking()),
+            captions=0,
+            latent_values=values,
+            width=0,
+            pooled_width=0,
+            dtype=self.build.dtype,
+            tokens=0,
+        )
+
+    def keep(self) -> LatentCache:
+        """Their cache; those that it lacks are encoded now. Raises InputError, Stopped."""
+        left = self._encode()
+        for _ in range(_ROUNDS - 1):
+            if left:
+                self.look(left)
+                left = self._encode()
+        if left:
+            image = self.reader.dataset[left[0]].image
+            raise InputError(f"{image} changes while it is read, and so do {len(left) - 1} others")
+        return self._cache()
+
+    def _encode(self) -> list[int]:
         """Encode what the spaces lack. Returns the samples that changed before they could be read."""
         lacking = self._lacking()
         count = sum(len(spaces) for _, spaces in lacking)
-        self.build.check_room(self._bytes(count))
         changed: list[int] = []
         writers = [Writer(space, self.build.kept_dtype) for space in self.spaces]
         try:
@@ -109,7 +133,7 @@ class _Work:
                 writer.flush()
         return changed
 
-    def cache(self) -> LatentCache:
+    def _cache(self) -> LatentCache:
         """All that was looked at, to be read."""
         indices = sorted({*self.known, *self.bad})
         keys = [self.known[index].key if index in self.known else bytes(32) for index in indices]
@@ -162,9 +186,3 @@ class _Work:
                 f"{error}\nMend or remove it, or set data.on_bad_sample: skip to leave such samples out"
             ) from error
         self.bad[index] = str(error)
-
-    def _bytes(self, pictures: int) -> int:
-        values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
-        return forecast(
-            pictures=pictures, captions=0, latent_values=values, width=0, pooled_width=0, dtype=self.build.dtype
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 import torch
 
 from dit_run.cache.build import Build
-from dit_run.cache.captions import keep_captions
-from dit_run.cache.latents import keep_latents
+from dit_run.cache.captions import CaptionWork
+from dit_run.cache.latents import LatentWork, looked_at
 from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import CaptionCache, LatentCache
 from dit_run.data.samples import Samples
@@ -65,15 +66,23 @@ def open_cache(
         return Cached()
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
-    captions, latents = None, None
-    if keeps_text:
-        texts = (caption for index in indices for caption in samples[0].dataset[index].captions)
-        captions = keep_captions(build, text, (*prompts, *texts))
-        release(text)
-    if keeps_latents:
-        with PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, first) as reader:
-            latents = keep_latents(build, vae, reader, indices)
-        release(vae)
+    texts: CaptionWork | None = None
+    pictures: LatentWork | None = None
+    with contextlib.ExitStack() as stack:
+        if keeps_latents:
+            reader = PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, first)
+            pictures = stack.enter_context(looked_at(build, vae, stack.enter_context(reader), indices))
+        if keeps_text:
+            shown = (caption for index in indices for caption in samples[0].dataset[index].captions)
+            texts = CaptionWork.of(build, text, (*prompts, *shown))
+        build.check_room(sum(work.bytes_lacking() for work in (texts, pictures) if work is not None))
+        captions, latents = None, None
+        if texts is not None:
+            captions = texts.keep()
+            release(text)
+        if pictures is not None:
+            latents = pictures.keep()
+            release(vae)
     return Cached(latents, captions)
 
 

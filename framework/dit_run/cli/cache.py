@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dit_run.cli.configs import add_plugin_flags, installed, read, setting
 from dit_run.cli.render import print_problems
 from dit_run.problems import InputError
+from dit_run.sizes import read_size, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["configure", "run"]
 
 _UPKEEP = ("info", "verify", "gc")
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +73,10 @@ def _info(root: Path, console: Console, arguments: argparse.Namespace) -> int:
     for part in parts:
         days = (time.time() - part.last_used) / 86400
         console.print(
-            f"{part.kind} {part.folder.name}  {part.records} records  {_size(part.size)}  used {days:.0f} days ago"
+            f"{part.kind} {part.folder.name}  {part.records} records  {size_text(part.size)}  used {days:.0f} days ago"
         )
         console.print("    " + ", ".join(f"{key} {str(value)[:16]}" for key, value in part.settings.items()))
-    console.print(f"{root}: {len(parts)} parts, {_size(sum(part.size for part in parts))}")
+    console.print(f"{root}: {len(parts)} parts, {size_text(sum(part.size for part in parts))}")
     return 0
 
 
@@ -96,23 +96,12 @@ def _verify(root: Path, console: Console, arguments: argparse.Namespace) -> int:
 def _gc(root: Path, console: Console, arguments: argparse.Namespace) -> int:
     from dit_run.cache.upkeep import sweep
 
-    limit = None if arguments.max_size is None else _bytes(arguments.max_size)
+    try:
+        limit = None if arguments.max_size is None else read_size(arguments.max_size)
+    except ValueError as error:
+        raise InputError(f"--max-size: {error}") from error
     swept = sweep(root, unused_days=arguments.unused_days, max_bytes=limit)
     for part in swept.in_use:
-        console.print(f"{part.kind} {part.folder.name}  {_size(part.size)} are in use, and left as they are")
-    console.print(f"{root}: removed {swept.spaces} parts and {swept.records} records, {_size(swept.freed)}")
+        console.print(f"{part.kind} {part.folder.name}  {size_text(part.size)} are in use, and left as they are")
+    console.print(f"{root}: removed {swept.spaces} parts and {swept.records} records, {size_text(swept.freed)}")
     return 0
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
-
-
-def _bytes(text: str) -> int:
-    number, unit = text.upper().removesuffix("B"), ""
-    if number and number[-1] in _UNITS:
-        number, unit = number[:-1], number[-1]
-    try:
-        return int(float(number) * _UNITS[unit])
-    except ValueError as error:
-        raise InputError(f"--max-size is a size such as 50GB or 500MB, not {text!r}") from error

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
 from dit_run.cli.render import print_problems
+from dit_run.sizes import read_size
 
 if TYPE_CHECKING:
     from dit_run.settings import Config
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _SHOWN = 6
 """Splits in the table."""
 
@@ -115,7 +114,7 @@ def _duration(seconds: float) -> str:
 
 
 def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"a size such as 24GB or 800MB is expected, not {text!r}")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    try:
+        return read_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error

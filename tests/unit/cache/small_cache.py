@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from dit_run.protocols import Sample
+from dit_run.cache.build import Build
+from dit_run.cache.captions import CaptionWork
+from dit_run.cache.latents import looked_at
+from dit_run.cache.pictures import PictureReader
+from dit_run.cache.read import CaptionCache, LatentCache
+from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.settings import DatasetCommon
 
-__all__ = ["COMMON", "Folder", "paint"]
+__all__ = ["COMMON", "Folder", "keep_captions", "keep_latents", "paint"]
 
 COMMON = DatasetCommon(image_size=16)
 
@@ -32,3 +38,12 @@ class Folder:
 def paint(path: Path, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
+
+
+def keep_captions(build: Build, encoder: TextEncoder, captions: Iterable[str]) -> CaptionCache:
+    return CaptionWork.of(build, encoder, captions).keep()
+
+
+def keep_latents(build: Build, vae: VAE, reader: PictureReader, indices: Sequence[int]) -> LatentCache:
+    with looked_at(build, vae, reader, indices) as work:
+        return work.keep()

@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_cache import COMMON, Folder, paint
+from small_cache import COMMON, Folder, keep_captions, keep_latents, paint
 
 from dit_run.cache.build import Build, Stopped
-from dit_run.cache.captions import keep_captions
+from dit_run.cache.captions import CaptionWork
 from dit_run.cache.encode import encode_captions, encode_latents
-from dit_run.cache.latents import keep_latents
+from dit_run.cache.latents import looked_at
 from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import DamagedRecord
+from dit_run.cache.shards import Shard
 from dit_run.cache.upkeep import sweep
 from dit_run.conditions import FrozenCaptions
 from dit_run.data.images import read_image
@@ -322,10 +323,24 @@ class Usage(NamedTuple):
     free: int
 
 
-def test_a_full_disk_is_foreseen(tmp_path: Path, vae: VAE, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(100))
-    with pytest.raises(InputError, match=r"the cache needs 0\.00 GB more and .* has 0\.00 GB free; set cache\.dir"):
-        build(tmp_path / "cache", vae, folder)
+def test_what_captions_take_is_known_by_their_tokens(
+    tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None
+) -> None:
+    captions = [f"a cat {number} " + "on a mat " * number for number in range(8)]
+    work = CaptionWork.of(Build(tmp_path, dtype), text, captions)
+    lacking = work.bytes_lacking()
+    (shard,) = (Shard(path) for path in work.keep().records.space.shards())
+    assert sum(shard.values(row).nbytes for row in range(len(shard))) == lacking
+    assert work.bytes_lacking() == 0
+
+
+def test_what_pictures_take_is_known_before_they_are_encoded(tmp_path: Path, vae: VAE, folder: Folder) -> None:
+    common = dataclasses.replace(COMMON, random_flip=True)
+    with PictureReader(folder, common) as reader:
+        with looked_at(Build(tmp_path, None), vae, reader, [0]) as work:
+            work.keep()
+        with looked_at(Build(tmp_path, None), vae, reader, range(4)) as work:
+            assert work.bytes_lacking() == 3 * 2 * 2 * 4 * 4 * 4 * 4  # mirrored, mean and deviation, c·h·w, float32
 
 
 # ------------------------------------------------------------------------------------------------ bad samples

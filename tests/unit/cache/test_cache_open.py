@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
@@ -112,6 +115,21 @@ def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["captions"]
     assert trained(config, tmp_path / "uncached", "data.crop=random", "cache.mode=off") == cached
     assert trained(config, tmp_path / "other", "data.crop=center") != cached
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_a_disk_too_small_for_both_is_foreseen_before_anything_is_encoded(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side = ("data.image_size=128", "data.random_flip=true", "training.mixed_precision=no")
+    latents = 4 * 2 * 2 * 4 * 32 * 32 * 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(round(1.05 * latents)))
+    assert main(["cache", str(config), *side]) == 2
+    assert re.search(r"the cache needs 0\.27 MB more and .* has 0\.28 MB free; set cache\.dir", capsys.readouterr().err)
+    assert not list((tmp_path / "cache").glob("*/*/*.safetensors"))
 
 
 def test_off_keeps_nothing(config: Path, tmp_path: Path) -> None:
