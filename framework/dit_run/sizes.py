@@ -7,8 +7,8 @@ from decimal import Decimal
 
 __all__ = ["read_size", "size_text"]
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(i?))?B?", re.IGNORECASE)
+_UNITS = "KMGT"
 
 
 def size_text(count: int) -> str:
@@ -17,8 +17,9 @@ def size_text(count: int) -> str:
 
 
 def read_size(text: str) -> int:
-    """Bytes of a size such as 50GB. Raises ValueError."""
+    """Bytes of a size such as 50GB, in powers of 1000, or 50GiB, of 1024. Raises ValueError."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"a size such as 24GB or 800MB is expected, not {text!r}")
-    return int(Decimal(found[1]) * _UNITS[found[2].upper()])
+    power = _UNITS.index(found[2].upper()) + 1 if found[2] else 0
+    return int(Decimal(found[1]) * (1024 if found[3] else 1000) ** power)

@@ -239,6 +239,16 @@ def test_a_file_that_cannot_be_written(command: Command, config: Path) -> None:
     assert "Traceback" in command("schema", "-v", "-o", "tiny.yaml/schema.json").err
 
 
+@pytest.mark.parametrize("words", [("schema",), ("explain", "tiny.yaml"), ("plugins",)])
+def test_an_output_that_cannot_be_written(config: Path, words: tuple[str, ...]) -> None:
+    """Whether the output is long or fits into a buffer."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "dit_run", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, "error: cannot write the output: No space left on device\n")
+
+
 @pytest.mark.parametrize("output", ["nowhere/check.png", "."])
 def test_a_contact_sheet_that_has_no_place(command: Command, config: Path, output: str) -> None:
     said = command("check", config, "--output", output)

@@ -8,6 +8,8 @@ import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
 from runs import Command, Train
 
+from dit_run.training.plan import Pictures
+
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +50,64 @@ def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) ->
     result = command("plan", config, "--memory", "10MB")
     assert result.status == 1
     assert "no split of 4 samples fits into 10 MB" in result.words
+
+
+def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
+    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pictures(bench: object, most: int) -> Pictures:
+        return Pictures(peaks=[(1, 2e9), (3, 4e9)], evaluation=0.0, fixed=0.0)
+
+    monkeypatch.setattr("dit_run.training.probe._Bench.pictures", pictures)
+    words = ("plan", config, "sampling.every_n_steps=2", "metrics=[{type: shapes, count: 7}]")
+    result = command(*words, "--memory", "3.5GB")
+    assert result.status == 1
+    assert result.out.splitlines()[-3:] == [
+        "training fits into 3.50 GB",
+        "previews do not fit into 3.50 GB (4.00 GB; 3 are drawn at a time): lower sampling.num_images to 2",
+        "metrics do not fit into 3.50 GB (8.00 GB; 7 are drawn at a time): lower their count to 2",
+    ]
+    result = command(*words, "--memory", "2GB", "sampling.prompts=[a cross]")
+    assert "or make no pictures with sampling.every_n_steps=null" in result.words
+    assert "data.image_size, or leave them out" in result.words
+    assert command(*words, "--memory", "9GB").status == 0
+
+
+def test_the_proposed_split_is_in_the_table(command: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ladder(bench: object) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
+        return [(1, 1e9), (2, 2e9)], [(1, 1.0), (2, 1.9)]
+
+    monkeypatch.setattr("dit_run.training.probe._Bench.ladder", ladder)
+    monkeypatch.setattr("dit_run.training.probe._Watch.typical", lambda *_: 0.0)
+    result = command("plan", config, "training.batch_size=720", "--memory", "1.5GB")
+    rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
+    assert len(rows) == 7
+    assert rows[-1][:2] == ["1", "720"]
+    assert "proposed: training.batch_size=1 training.gradient_accumulation_steps=720" in result.words
+
+
+def test_what_hardly_fits_is_too_large_in_the_table_as_it_is_for_the_proposal(
+    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dit_run.training.probe._Bench.ladder", lambda bench: ([(1, 1e9)], [(1, 1.0)]))
+    monkeypatch.setattr("dit_run.training.probe._Watch.typical", lambda *_: 0.0)
+    result = command("plan", config, "--memory", "1.01GB")
+    assert "no split of 4 samples fits into 1.01 GB" in result.words
+    assert "1.01 GB, of which 5% is kept free" in result.words
+    assert result.words.count("too large") == 3
+
+
+@pytest.mark.parametrize(("written", "shown"), [("24GB", "24.00 GB"), ("24GiB", "25.77 GB"), ("800m", "800 MB")])
+def test_sizes_are_powers_of_1000_or_1024(command: Command, config: Path, written: str, shown: str) -> None:
+    assert f", {shown}, of which" in command("plan", config, "--memory", written).words
+
+
+def test_an_endless_run_is_planned(command: Command, config: Path) -> None:
+    words = ("training.num_epochs=100000000", "training.max_steps=null", "lr_scheduler.warmup_steps=0")
+    result = command("plan", config, *words)
+    assert result.status == 0, result.words
+    samples = int(result.words.split(" samples batch_size")[0].split()[-1])
+    assert f"; {100_000_000 * samples // 4:,} steps over {samples} samples" in result.words
 
 
 def test_a_size_that_is_none_is_refused(command: Command, config: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -231,3 +233,16 @@ def test_python_reads_the_config_a_run_used(train: Train) -> None:
     values = load_config(train().path / "config.yaml").to_dict()
     assert (values["data"]["type"], values["data"]["dataset_name"]) == ("shapes", "shapes")
     assert values["training"]["batch_size"] == 4
+
+
+def test_a_reader_that_goes_ends_no_run(config: Path) -> None:
+    words = [sys.executable, "-m", "dit_run", str(config)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("note: ")
+        process.stdout.close()
+        assert "the output cannot be written (Broken pipe); the work goes on without it" in process.stderr.read()
+    assert process.returncode == 0
+    run = Run(Path("run"))
+    assert (run.status["state"], run.checkpoints[-1]) == ("finished", "step-00000006")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dit_run.cli.progress import ConsoleReporter, beside
+from dit_run.cli.progress import ConsoleReporter, _Console, beside
 
 VALUES = {"loss": 0.5, "learning_rate": 1e-4, "grad_norm": 2.0, "images_per_second": 12.0, "epoch": 0.1}
 
@@ -64,6 +65,23 @@ def test_training_shows_on_after_what_is_done_beside_it() -> None:
     assert "drawing" in shown[:before]
     assert "drawing" not in shown[before:]
     assert "7/20" in shown[before:]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_without_a_reader_it_goes_on_in_silence(capfd: pytest.CaptureFixture[str], terminal: bool) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    reporter = ConsoleReporter(_Console(file=Closed(), force_terminal=terminal, width=80))
+    reporter.begin(0, 2)
+    for step in (1, 2):
+        reporter.step(step, 0.5)
+        reporter.notice("a notice")
+        reporter.logged(step, VALUES)
+    reporter.end()
+    said = "note: the output cannot be written (Broken pipe); the work goes on without it\n"
+    assert capfd.readouterr() == ("", said)
 
 
 def test_beside_a_result_nothing_is_said_off_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:

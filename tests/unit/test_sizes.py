@@ -6,7 +6,7 @@ from dit_run.sizes import read_size, size_text
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), ("1.5k", 1500), ("50GB", 50 * 10**9), (" 24 GiB ", 24 * 10**9), ("2t", 2 * 10**12)]
+    ("text", "count"), [("0", 0), ("1.5k", 1500), ("50GB", 50 * 10**9), (" 24 GiB ", 24 * 2**30), ("2t", 2 * 10**12)]
 )
 def test_a_size_is_read(text: str, count: int) -> None:
     assert read_size(text) == count

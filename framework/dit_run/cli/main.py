@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dit_run import __version__
 from dit_run.background import exit_past
+from dit_run.cli.output import forget, is_of_output
 from dit_run.config.nearest import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 
@@ -53,13 +53,15 @@ def main(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 130/143 stopped."""
     verbose = not {"-v", "--verbose"}.isdisjoint(arguments)
     try:
-        return _run(arguments)
+        status = _run(arguments)
+        sys.stdout.flush()
+        return status
     except DitRunError as error:
         return _report(error, verbose=verbose)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget(sys.stdout)
         return 1
     except Exception as error:
         from dit_run.blame import plugin_fault
@@ -71,10 +73,16 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _file_fault(error: Exception) -> DitRunError | None:
-    """What the operating system refused, where it says for which file."""
-    if not isinstance(error, OSError) or error.filename is None:
+    """What the operating system refused, where it says for which file, or where that is the output."""
+    if not isinstance(error, OSError):
         return None
-    fault = DitRunError(f"{error.filename}: {error.strerror} (-v shows where)")
+    if error.filename is not None:
+        fault = DitRunError(f"{error.filename}: {error.strerror} (-v shows where)")
+    elif is_of_output(error):
+        forget(sys.stdout)
+        fault = DitRunError(f"cannot write the output: {error.strerror}")
+    else:
+        return None
     fault.__cause__ = error
     return fault
 

@@ -13,7 +13,7 @@ from dit_run.sizes import read_size
 
 if TYPE_CHECKING:
     from dit_run.settings import Config
-    from dit_run.training.plan import Forecast, Split
+    from dit_run.training.plan import Forecast, Lack, Split
     from dit_run.training.probe import Probed
 
 __all__ = ["configure", "run"]
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_problems(config.notices)
     from dit_run.cli.progress import beside
     from dit_run.processes import choose_device
-    from dit_run.training.plan import best, forecast, splits
+    from dit_run.training.plan import best, forecast, lacks, splits
     from dit_run.training.probe import probe
 
     probed = probe(config, device=choose_device(config.training.device), reporter=beside())
@@ -42,13 +42,18 @@ def run(arguments: argparse.Namespace) -> int:
     memory = probed.memory if arguments.memory is None else arguments.memory
     candidates = splits(probed.measured, probed.load)
     proposal = best(candidates, probed.load, memory)
-    for line in [*_needs(config, probed, needs, memory), "", *_table(candidates, probed, memory)]:
+    lacking = lacks(probed.measured, probed.load, memory, tried_in=probed.memory)
+    for line in [*_needs(config, probed, needs, memory), "", *_table(candidates, proposal, probed, memory)]:
         print(line)
-    print(_proposed(proposal, probed, memory))
-    return 0 if proposal is not None else 1
+    print(_proposed(proposal, lacking, probed, memory))
+    for lack in lacking:
+        print(_told(lack, config, memory))
+    return 0 if proposal is not None and not lacking else 1
 
 
 def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list[str]:
+    from dit_run.training.plan import MARGIN
+
     load = probed.load
     parts = ", ".join(f"{name} {_size(value)}" for name, value in needs.memory.items())
     times = ", ".join(f"{name} {_duration(value)}" for name, value in needs.seconds.items())
@@ -56,7 +61,8 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
     compiled = " (not compiled: with compile_model it is less)" if config.training.compile_model else ""
     cache = f"{_size(needs.disk['cache'])} of cache" if needs.disk["cache"] else "no cache"
     return [
-        f"device   {probed.device}, {_size(memory)}; {probed.measured.parameters:,} parameters train",
+        f"device   {probed.device}, {_size(memory)}, of which {1 - MARGIN:.0%} is kept free; "
+        f"{probed.measured.parameters:,} parameters train",
         f"memory   {_size(needs.peak)} at most: {parts}",
         f"disk     {cache}; {_size(needs.disk['checkpoints'])} of checkpoints, "
         f"{_size(needs.disk['checkpoint'])} each; {_size(_free(config))} free",
@@ -66,30 +72,49 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
     ]
 
 
-def _table(candidates: list[Split], probed: Probed, memory: int) -> list[str]:
+def _table(candidates: list[Split], proposal: Split | None, probed: Probed, memory: int) -> list[str]:
+    """The splits about the config's own, and the proposed one."""
+    from dit_run.training.plan import fits
+
     own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.load.batch_size)
     first = max(0, min(own - _SHOWN // 2, len(candidates) - _SHOWN))
     rows = [f"{'batch_size':>10}  {'accumulation':>12}  {'memory':>9}  {'s a step':>9}"]
-    for split in candidates[first : first + _SHOWN]:
-        note = "this config" if split.batch_size == probed.load.batch_size else ""
-        note = f"{note}{', ' * bool(note)}too large" if split.peak > memory else note
-        rows.append(
-            f"{split.batch_size:>10}  {split.accumulation:>12}  {_size(split.peak):>9}  {split.seconds:>9.3g}  {note}"
-        )
+    for index, split in enumerate(candidates):
+        if first <= index < first + _SHOWN or split is proposal:
+            notes = ["this config"] * (index == own) + ["too large"] * (not fits(split.peak, memory))
+            rows.append(
+                f"{split.batch_size:>10}  {split.accumulation:>12}  {_size(split.peak):>9}  {split.seconds:>9.3g}  "
+                f"{', '.join(notes)}"
+            )
     return [row.rstrip() for row in rows]
 
 
-def _proposed(proposal: Split | None, probed: Probed, memory: int) -> str:
+def _proposed(proposal: Split | None, lacking: list[Lack], probed: Probed, memory: int) -> str:
     effective = probed.load.batch_size * probed.load.accumulation
     if proposal is None:
         return f"no split of {effective} samples fits into {_size(memory)}: take a smaller model or data.image_size"
     if proposal.batch_size == probed.load.batch_size:
-        return f"this config fits into {_size(memory)}"
+        return f"{'training' if lacking else 'this config'} fits into {_size(memory)}"
     return (
         f"proposed: training.batch_size={proposal.batch_size} "
         f"training.gradient_accumulation_steps={proposal.accumulation}, which learns from the same {effective} "
         "samples a step"
     )
+
+
+def _told(lack: Lack, config: Config, memory: int) -> str:
+    """A part that does not fit, and what to lower."""
+    many = f"; {lack.count} are drawn at a time" if lack.count else ""
+    said = f"{lack.name} {'do' if lack.count else 'does'} not fit into {_size(memory)} ({_size(lack.size)}{many}): "
+    if lack.name == "previews":
+        fewer = f"write at most {lack.most} sampling.prompts" if config.sampling.prompts else ""
+        fewer = fewer or f"lower sampling.num_images to {lack.most}"
+        never = "make no pictures with sampling.every_n_steps=null"
+    elif lack.name == "metrics":
+        fewer, never = f"lower their count to {lack.most}", "leave them out"
+    else:
+        fewer, never = "", "fill it with dit-run cache where there is more memory"
+    return said + (fewer if lack.most else f"take a smaller data.image_size, or {never}")
 
 
 def _free(config: Config) -> int:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
+from dit_run.cli.output import forget
 from dit_run.reporting import Reporter, Silent
 
 __all__ = ["ConsoleReporter", "beside"]
+
+P = ParamSpec("P")
 
 
 def beside() -> Reporter:
@@ -25,11 +32,37 @@ _QUIET_SECONDS = 10.0
 """Between two lines of a phase, off a terminal."""
 
 
+class _Console(Console):
+    """One whose reader may go: rich's own would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        raise
+
+
+def _unless_unread(
+    told: Callable[Concatenate[ConsoleReporter, P], None],
+) -> Callable[Concatenate[ConsoleReporter, P], None]:
+    """Says nothing more once it cannot be written: training does not depend on who watches."""
+
+    @functools.wraps(told)
+    def tell(self: ConsoleReporter, /, *args: P.args, **named: P.kwargs) -> None:
+        if self.unread:
+            return
+        try:
+            told(self, *args, **named)
+        except OSError as error:
+            self.give_up(error)
+
+    return tell
+
+
 class ConsoleReporter:
     """Implements :class:`dit_run.reporting.Reporter` for people."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or _Console(highlight=False, soft_wrap=True)
+        self.unread = False
+        """Whether there is nowhere to write any more."""
         self._live = self.console.is_terminal
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
@@ -39,9 +72,11 @@ class ConsoleReporter:
         self._total = 0
         self._began = (0, 0.0)
 
+    @_unless_unread
     def notice(self, text: str) -> None:
         self.console.print(f"note: {text}", markup=False)
 
+    @_unless_unread
     def phase(self, name: str, done: int, total: int) -> None:
         if self._live:
             self._show(name, done, total, "")
@@ -56,6 +91,7 @@ class ConsoleReporter:
             left = _left(self._phase_began, done, total) if done < total else ""
             self.console.print(f"{name}: {done}/{total}{left and '  '}{left}", markup=False)
 
+    @_unless_unread
     def begin(self, step: int, total_steps: int) -> None:
         self._stop()
         self._total = total_steps
@@ -63,10 +99,12 @@ class ConsoleReporter:
         if self._live:
             self._show("training", step, total_steps, "")
 
+    @_unless_unread
     def step(self, step: int, loss: float | None) -> None:
         if self._live:
             self._show("training", step, self._total, "" if loss is None else f"loss {loss:.4f}")
 
+    @_unless_unread
     def logged(self, step: int, values: Mapping[str, float]) -> None:
         if self._live and not {"validation/loss", "profile/data"} & set(values):
             return
@@ -75,15 +113,30 @@ class ConsoleReporter:
             f"step {step}/{self._total}  {'  '.join(parts)}  {_left(self._began, step, self._total)}", markup=False
         )
 
+    @_unless_unread
     def saved(self, path: Path) -> None:
         self.console.print(f"saved {path}", markup=False)
 
+    @_unless_unread
     def end(self) -> None:
         self._stop()
 
+    def give_up(self, error: OSError) -> None:
+        """Go on without this output, whose last words were not taken."""
+        self.unread = self.console.quiet = True
+        forget(self.console.file)
+        with contextlib.suppress(OSError):
+            self._stop()
+        try:
+            print(
+                f"note: the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr
+            )
+        except OSError:
+            forget(sys.stderr)
+
     def _show(self, name: str, done: int, total: int, text: str) -> None:
         if self._progress is None:
-            self._progress = Progress(
+            progress = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
@@ -93,7 +146,8 @@ class ConsoleReporter:
                 console=self.console,
                 transient=True,
             )
-            self._progress.start()
+            progress.start()
+            self._progress = progress
         if name not in self._tasks:
             self._tasks[name] = self._progress.add_task(name, total=total, completed=done, text=text)
         self._progress.update(self._tasks[name], completed=done, total=total, text=text)
@@ -106,10 +160,9 @@ class ConsoleReporter:
                 self._stop()
 
     def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-            self._tasks = {}
+        progress, self._progress, self._tasks = self._progress, None, {}
+        if progress is not None:
+            progress.stop()
 
 
 _SHOWN = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+
 from dit_run.assemble import Data
 from dit_run.factories import make
 from dit_run.protocols import Metric
@@ -34,6 +35,7 @@ def load_of(config: Config, data: Data) -> Load:
         scorings=schedule.scorings if metrics else 0,
         scored_pictures=sum(metrics),
         sampling_steps=config.sampling.steps,
+        powers_of_two=training.elastic_exact,
     )
 
 

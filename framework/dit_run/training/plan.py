@@ -8,12 +8,27 @@ from itertools import pairwise
 
 from dit_run.sampling import PREVIEW_BATCH, SCORING_BATCH
 
-__all__ = ["Cache", "Forecast", "Load", "Measured", "Pictures", "Split", "best", "forecast", "interpolate", "splits"]
+__all__ = [
+    "MARGIN",
+    "Cache",
+    "Forecast",
+    "Lack",
+    "Load",
+    "Measured",
+    "Pictures",
+    "Split",
+    "best",
+    "fits",
+    "forecast",
+    "interpolate",
+    "lacks",
+    "splits",
+]
 
 BETTER = 0.95
 """Another split is proposed for speed only where it takes less than this share of the config's own time."""
 MARGIN = 0.95
-"""Share of the memory that a split may be predicted to take."""
+"""Share of the memory that a run may be predicted to take; the rest is kept free."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,12 @@ class Measured:
     """Peak memory while the cache is filled; 0 where there is none."""
     checkpoint: int
     """Bytes on the disk."""
+    saving: float
+    """Seconds of one."""
     cache: Cache
+    gradients: float = 0.0
+    """Bytes of the gradients that wait on a level of the tree which ``training.elastic_exact`` adds them in; 0 for
+    none."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,8 @@ class Pictures:
     """Seconds of a picture's sampling step, guidance included."""
     fixed: float
     """Seconds of a picture beside them: the VAE's decoder, mostly."""
+    failed: int = 0
+    """How many at a time ran out of memory; 0 where none did."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,8 @@ class Load:
     scorings: int
     scored_pictures: int
     sampling_steps: int
+    powers_of_two: bool = False
+    """``training.elastic_exact`` takes no other numbers of micro-batches."""
 
     @property
     def drawn_at_a_time(self) -> Mapping[str, int]:
@@ -129,6 +153,7 @@ def forecast(measured: Measured, load: Load) -> Forecast:
     seconds = {
         "filling the cache": measured.cache.seconds,
         "training": load.steps * split.seconds,
+        "saving": load.checkpoints * measured.saving,
         "validation": load.validations * load.validation_passes * measured.forward,
         "previews": load.previews * load.preview_pictures * picture,
         "metrics": load.scorings * load.scored_pictures * picture,
@@ -154,6 +179,8 @@ def splits(measured: Measured, load: Load) -> list[Split]:
     """Every split of the effective batch, the largest batch size first."""
     effective = load.batch_size * load.accumulation
     sizes = [size for size in range(effective, 0, -1) if effective % size == 0]
+    if load.powers_of_two:
+        sizes = [size for size in sizes if (effective // size).bit_count() == 1]
     return [_split(measured, load, size) for size in sizes]
 
 
@@ -163,18 +190,60 @@ def _split(measured: Measured, load: Load, size: int) -> Split:
     computing = accumulation * interpolate(measured.passes, size) + measured.update
     loading = measured.data * effective
     seconds = max(computing, loading / load.workers) if load.workers else computing + loading
-    return Split(size, accumulation, interpolate(measured.peaks, size), seconds)
+    return Split(size, accumulation, interpolate(measured.peaks, size) + _waiting(measured, accumulation), seconds)
+
+
+def _waiting(measured: Measured, accumulation: int) -> float:
+    """Bytes of gradients that wait in the tree beside those of the two micro-batches that were tried."""
+    return measured.gradients * max(0, accumulation.bit_length() - 2)
+
+
+def fits(size: float, memory: float) -> bool:
+    """Whether a run that is predicted to take so many bytes may."""
+    return size <= MARGIN * memory
 
 
 def best(candidates: Sequence[Split], load: Load, memory: float) -> Split | None:
     """The config's own split where it fits into so many bytes and no other is clearly quicker; else the quickest that
     fits; None where none does."""
-    fitting = [split for split in candidates if split.peak <= MARGIN * memory]
+    fitting = [split for split in candidates if fits(split.peak, memory)]
     if not fitting:
         return None
     quickest = min(fitting, key=lambda split: split.seconds)
     own = next((split for split in fitting if split.batch_size == load.batch_size), None)
     return own if own is not None and quickest.seconds > BETTER * own.seconds else quickest
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A part of a run beside its steps that takes too much memory, however the batch is split."""
+
+    name: str
+    """As in :attr:`Forecast.memory`."""
+    size: float
+    """Bytes."""
+    count: int
+    """Pictures that are drawn at a time; 0 where none are."""
+    most: int
+    """How many at a time would fit."""
+
+
+def lacks(measured: Measured, load: Load, memory: float, *, tried_in: float) -> list[Lack]:
+    """What does not fit into so many bytes beside the steps. ``tried_in`` are the bytes there were for the tries: those
+    that failed say nothing of more memory than that."""
+    needs, drawn = forecast(measured, load).memory, load.drawn_at_a_time
+    failed = measured.pictures.failed if memory <= tried_in else 0
+
+    def fit(count: int) -> bool:
+        return fits(interpolate(measured.pictures.peaks, count), memory) and not (failed and count >= failed)
+
+    found = []
+    for name, size in needs.items():
+        count = drawn.get(name, 0)
+        if name != "training" and not (fit(count) if count else fits(size, memory)):
+            most = next((fewer for fewer in range(count - 1, 0, -1) if fit(fewer)), 0)
+            found.append(Lack(name, size, count, most))
+    return found
 
 
 def interpolate(points: Sequence[tuple[int, float]], at: float) -> float:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from statistics import median
+from typing import Literal
 
 import torch
 
@@ -15,7 +17,8 @@ from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, pre
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.devices import keep_freed_memory
 from dit_run.learner import Learner, trainable_parameters
-from dit_run.memory import OutOfMemory, answer_out_of_memory
+from dit_run.memory import OutOfMemory, answer_out_of_memory, answer_working
+from dit_run.processes import Processes
 from dit_run.reporting import Reporter
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
@@ -24,12 +27,14 @@ from dit_run.training.build import build_ema, build_step
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.footprint import Footprint
+from dit_run.training.gradients import distribute
 from dit_run.training.load import load_of
 from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures
 from dit_run.training.stand_ins import try_encoding
 from dit_run.training.step import TrainingStep, denoising_loss
+from dit_run.training.trial_save import saving_seconds
 from dit_run.training.watch import preview_prompts
 
 __all__ = ["Probed", "probe"]
@@ -58,8 +63,8 @@ class Probed:
 
 
 def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed:
-    """Build a run and try it out. Writes nothing but what loading weights keeps. Raises InputError as the run would,
-    OutOfMemory where not even one sample fits."""
+    """Build a run and try it out. Leaves nothing behind but what loading weights keeps. Raises InputError as the run
+    would, OutOfMemory where not even one sample or picture fits."""
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
     keep_freed_memory(device)
@@ -75,13 +80,15 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
         parameters=sum(parameter.numel() for _, parameter in trainable_parameters(bench.learner)),
         peaks=peaks,
         passes=passes,
-        update=bench.watch.typical("optimizer"),
+        update=bench.watch.typical("optimizer") + bench.watch.typical("average"),
         data=bench.data_seconds(),
         forward=bench.forward_seconds(),
         pictures=bench.pictures(max(load.drawn_at_a_time.values(), default=1)),
         encoding=encoding,
-        checkpoint=bench.checkpoint_bytes(),
+        checkpoint=needed_bytes(bench.contents()),
+        saving=saving_seconds(bench.contents(), Path(config.training.output_dir)),
         cache=cache,
+        gradients=bench.gradient_bytes(),
     )
     return Probed(measured, load, footprint.total, device, len(data.train))
 
@@ -89,24 +96,27 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
 # ------------------------------------------------------------------------------------------------------------- training
 
 
+_Part = Phase | Literal["average"]
+
+
 class _Watch(Untimed):
-    """Takes the time of a step's phases."""
+    """Takes the time of a step's phases, and of the average after it."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._taken: dict[Phase, list[float]] = {}
+        self._taken: dict[_Part, list[float]] = {}
 
     @contextlib.contextmanager
-    def phase(self, name: Phase) -> Iterator[None]:
+    def phase(self, name: _Part) -> Iterator[None]:
         synchronise(self._device)
         began = time.perf_counter()
         yield
         synchronise(self._device)
         self._taken.setdefault(name, []).append(time.perf_counter() - began)
 
-    def typical(self, name: Phase, last: int = 0) -> float:
-        """The median of the seconds, of the last ones where a number is given."""
-        return median(self._taken[name][-last:])
+    def typical(self, name: _Part, last: int = 0) -> float:
+        """The median of the seconds, of the last ones where a number is given; 0 for what is never done."""
+        return median(self._taken.get(name, [0.0])[-last:])
 
 
 @dataclass
@@ -139,8 +149,23 @@ class _Bench:
     def of(cls, config: Config, data: Data, encoders: Encoders, device: torch.device, footprint: Footprint) -> _Bench:
         learner = build_learner(config, encoders, device).train()
         _wake(learner)
-        watch, scheduler = _Watch(device), build_scheduler(config, encoders)
-        step = build_step(config, learner, scheduler, device, learning_rate_factor=lambda step: 0.0, clock=watch)
+        training, watch, scheduler = config.training, _Watch(device), build_scheduler(config, encoders)
+        forward, gradients = distribute(
+            learner,
+            Processes(device=device),
+            exact=training.elastic_exact,
+            accumulation=training.gradient_accumulation_steps,
+        )
+        step = build_step(
+            config,
+            learner,
+            scheduler,
+            device,
+            learning_rate_factor=lambda step: 0.0,
+            forward=forward,
+            gradients=gradients,
+            clock=watch,
+        )
         return cls(config, data, encoders, device, footprint, learner, build_ema(config, learner), step, watch)
 
     def ladder(self) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
@@ -202,12 +227,13 @@ class _Bench:
         encode, count = Encoder(self.encoders, self.device), self._micro_batches(size)
         self.step.run(self.done, (encode(self.visits.__getitems__(positions)) for _ in range(count)), count=count)
         if self.ema is not None:
-            self.ema.update(self.done)
+            with self.watch.phase("average"):
+                self.ema.update(self.done)
         self.done += 1
 
     def data_seconds(self) -> float:
         """Of a sample, read and, where its encoders work in every step, encoded."""
-        size = min(self.config.training.batch_size, 16)
+        size = min(self.config.training.batch_size, 16, self.largest)
         encode = Encoder(self.encoders, self.device)
         return median(seconds_of(lambda: encode(self.visits.__getitems__(range(size))), self.device)) / size
 
@@ -224,21 +250,37 @@ class _Bench:
             / size
         )
 
-    def checkpoint_bytes(self) -> int:
+    def contents(self) -> CheckpointContents:
+        """What a checkpoint holds, but for some small values."""
         ema = None if self.ema is None else self.ema.module.tensors()
-        return needed_bytes(CheckpointContents(self.learner.tensors(), self.step.optimizer.state_dict(), {}, {}, ema))
+        return CheckpointContents(self.learner.tensors(), self.step.optimizer.state_dict(), {}, {}, ema)
+
+    def gradient_bytes(self) -> float:
+        """Of a leaf of the tree of gradients, where there is one."""
+        trained = (parameter for _, parameter in trainable_parameters(self.learner))
+        size = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+        return float(size) if self.config.training.elastic_exact else 0.0
 
     # ------------------------------------------------------------------------------------------------------ drawing
 
     def pictures(self, most: int) -> Pictures:
-        """Drawn twice as many at a time as before, up to ``most``, as far as time goes: few take longer each."""
+        """Drawn twice as many at a time as before, up to ``most``, as far as time and memory go: few take longer
+        each."""
         peaks: list[tuple[int, float]] = []
+        failed = 0
         began, last = time.perf_counter(), 0.0
         for count in (*(2**power for power in range(most.bit_length()) if 2**power < most), most):
             if peaks and time.perf_counter() - began + 2 * last > DRAWING_SECONDS:
                 break
             left, begun = self._left(), time.perf_counter()
-            self._draw(count, FEW_STEPS)
+            try:
+                with answer_working("drawing one picture", "take a smaller model or data.image_size"):
+                    self._draw(count, FEW_STEPS)
+            except OutOfMemory:
+                if not peaks:
+                    raise
+                failed = count
+                break
             peaks.append((count, float(self.footprint.peak - left)))
             last = time.perf_counter() - begun
         count = peaks[-1][0]
@@ -246,7 +288,7 @@ class _Bench:
             median(seconds_of(partial(self._draw, count, steps), self.device)) for steps in (FEW_STEPS, MORE_STEPS)
         )
         evaluation = max(0.0, (long - short) / ((MORE_STEPS - FEW_STEPS) * count))
-        return Pictures(peaks, evaluation, max(0.0, short / count - FEW_STEPS * evaluation))
+        return Pictures(peaks, evaluation, max(0.0, short / count - FEW_STEPS * evaluation), failed)
 
     def _draw(self, count: int, steps: int) -> None:
         size = self.config.data.common.image_size

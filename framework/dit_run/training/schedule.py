@@ -89,7 +89,7 @@ class Schedule:
 
 
 def _floor_sum(count: int, divisor: int, slope: int, start: int) -> int:
-    """The sum of (slope * i + start) // divisor over i in [0, count), as Euclid's algorithm finds it; none is below 0."""
+    """The sum of (slope * i + start) // divisor over i in [0, count), none below 0, as Euclid's algorithm finds it."""
     total = 0
     while count > 0:
         total += count * (count - 1) // 2 * (slope // divisor) + count * (start // divisor)

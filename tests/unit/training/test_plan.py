@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +12,17 @@ import torch
 from PIL import Image
 from tiny_parts import CPU, Parts, assembled
 
+from dit_run.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
+from dit_run.memory import OutOfMemory
+from dit_run.problems import InputError
 from dit_run.reporting import Silent
 from dit_run.sampling import Pipeline, Request
+from dit_run.training.ema import Ema
 from dit_run.training.footprint import Footprint
-from dit_run.training.plan import Cache, Load, Measured, Pictures, best, forecast, interpolate, splits
+from dit_run.training.plan import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
 from dit_run.training.probe import _Bench, probe
 from dit_run.training.step import Examples, Outcome, TrainingStep
+from dit_run.training.trial_save import saving_seconds
 
 MEASURED = Measured(
     parameters=100,
@@ -28,6 +34,7 @@ MEASURED = Measured(
     pictures=Pictures(peaks=[(2, 1300.0), (4, 1500.0)], evaluation=0.01, fixed=0.3),
     encoding=900.0,
     checkpoint=70,
+    saving=0.75,
     cache=Cache(size=5000, seconds=40.0),
 )
 LOAD = Load(
@@ -61,6 +68,7 @@ def test_time_is_that_of_all_repetitions() -> None:
         {
             "filling the cache": 40.0,
             "training": 10 * 14.5,
+            "saving": 5 * 0.75,
             "validation": 2 * 64 * 0.1,
             "previews": 3 * 4 * (0.3 + 20 * 0.01),
             "metrics": 200 * 0.5,
@@ -82,7 +90,7 @@ def test_there_is_one_checkpoint_more_while_an_old_one_goes(written: int, kept: 
 
 
 def test_what_is_never_done_needs_nothing() -> None:
-    load = replace(LOAD, previews=0, scorings=0, validations=0)
+    load = replace(LOAD, previews=0, scorings=0, validations=0, checkpoints=0)
     needs = forecast(replace(MEASURED, cache=Cache(), encoding=0.0), load)
     assert set(needs.memory) == set(needs.seconds) == {"training"}
 
@@ -107,6 +115,83 @@ def test_a_split_that_is_hardly_quicker_is_not_proposed() -> None:
     proposal = best(splits(quick, LOAD), LOAD, 1e9)
     assert proposal is not None
     assert proposal.batch_size == LOAD.batch_size
+
+
+def test_what_does_not_fit_beside_the_steps_is_told_with_what_would() -> None:
+    assert not lacks(MEASURED, LOAD, 6100 / 0.95, tried_in=1e9)
+    (metrics,) = lacks(MEASURED, LOAD, 6099 / 0.95, tried_in=1e9)
+    assert metrics == Lack("metrics", 6100, count=50, most=49)
+    previews, metrics = lacks(MEASURED, LOAD, 1499 / 0.95, tried_in=1e9)
+    assert (previews.name, previews.count, previews.most, metrics.most) == ("previews", 4, 3, 3)
+    assert [(lack.name, lack.most) for lack in lacks(MEASURED, LOAD, 800, tried_in=1e9)] == [
+        ("previews", 0), ("metrics", 0), ("filling the cache", 0),
+    ]  # fmt: skip
+
+
+def test_as_many_pictures_as_ran_out_of_memory_do_not_fit_into_as_much() -> None:
+    failing = replace(MEASURED, pictures=replace(MEASURED.pictures, failed=4))
+    assert [(lack.name, lack.most) for lack in lacks(failing, LOAD, 1e6, tried_in=1e6)] == [
+        ("previews", 3), ("metrics", 3),
+    ]  # fmt: skip
+    assert not lacks(failing, LOAD, 1e6 + 1, tried_in=1e6)
+
+
+def test_a_tree_of_gradients_takes_powers_of_two_and_memory_for_its_levels() -> None:
+    load = replace(LOAD, batch_size=3, accumulation=8, powers_of_two=True)
+    made = splits(replace(MEASURED, gradients=7.0), load)
+    assert [(split.batch_size, split.accumulation) for split in made] == [(24, 1), (12, 2), (6, 4), (3, 8)]
+    assert [split.peak for split in made] == [3400, 2200, 1600 + 7, 1300 + 2 * 7]
+
+
+def test_a_run_that_a_tree_of_gradients_refuses_is_refused(tmp_path: Path) -> None:
+    words = ("training.elastic_exact=true", "training.gradient_accumulation_steps=3", "training.num_threads=1")
+    config = assembled(tmp_path, *words).config
+    with pytest.raises(InputError, match="needs a power of two of micro-batches a step, and this run has 3"):
+        probe(config, device=CPU, reporter=Silent())
+
+
+def test_a_save_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = CheckpointContents({"a": torch.ones(1000, 1000), "b": torch.ones(1000, 1000)}, {}, {}, {})
+    written: list[int] = []
+    save = Checkpoints.save
+
+    def seen(self: Checkpoints, step: int, contents: CheckpointContents, *, limit: int | None) -> Saved:
+        assert tmp_path in self.folder.parents
+        written.append(needed_bytes(contents))
+        return save(self, step, contents, limit=limit)
+
+    monkeypatch.setattr(Checkpoints, "save", seen)
+    assert saving_seconds(contents, tmp_path / "not" / "there") > 0
+    monkeypatch.setattr("dit_run.training.trial_save.MOST_BYTES", 4_000_000)
+    assert saving_seconds(contents, tmp_path) > 0
+    assert {size // 4_000_000 for size in written} == {1, 2}
+    assert not list(tmp_path.iterdir())
+
+
+def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    real, most = Pipeline._batch, 4
+
+    def batch(self: Pipeline, request: Request, start: int) -> list[Image.Image]:
+        if len(request.prompts) > most:
+            raise torch.OutOfMemoryError
+        return real(self, request, start)
+
+    monkeypatch.setattr(Pipeline, "_batch", batch)
+    pictures = probe(parts.config, device=CPU, reporter=Silent()).measured.pictures
+    assert ([count for count, _ in pictures.peaks], pictures.failed) == ([1, 2, 4], 8)
+    most = 0
+    with pytest.raises(OutOfMemory, match="out of memory drawing one picture; take a smaller model"):
+        probe(parts.config, device=CPU, reporter=Silent())
+
+
+def test_the_average_is_part_of_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr(Ema, "update", lambda self, step: time.sleep(0.2))
+    update = probe(assembled(tmp_path, "training.use_ema=true").config, device=CPU, reporter=Silent()).measured.update
+    assert update >= 0.2
 
 
 def test_a_footprint_sees_what_was_taken_and_given_back() -> None:
