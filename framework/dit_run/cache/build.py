@@ -81,6 +81,11 @@ class Build:
         if self.stopped():
             raise Stopped(f"stopped while {phase} ({done} of {total}); what was made is kept")
 
+    def check_stopped(self) -> None:
+        """Raises Stopped when asked to stop, for where nothing gets done."""
+        if self.stopped():
+            raise Stopped("stopped while waiting for pictures to be read; what was made is kept")
+
     def _wait(self, why: str, tries: int) -> None:
         if tries == 1:
             self.notice(f"{why}; waiting for it")

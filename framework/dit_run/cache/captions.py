@@ -76,6 +76,8 @@ class CaptionWork:
 
     def _encode(self, captions: Sequence[str]) -> None:
         encoder, build = self.encoder, self.build
+        if captions:
+            self.space.check_writable()
         size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
         with Writer(self.space, build.kept_dtype) as writer:
             for start in range(0, len(captions), size):

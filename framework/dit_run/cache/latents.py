@@ -121,6 +121,8 @@ class LatentWork:
         """Encode what the spaces lack. Returns the samples that changed before they could be read."""
         lacking = self._lacking()
         count = sum(len(spaces) for _, spaces in lacking)
+        for space in {space for _, spaces in lacking for space in spaces}:
+            self.spaces[space].check_writable()
         changed: list[int] = []
         writers = [Writer(space, self.build.kept_dtype) for space in self.spaces]
         try:

@@ -1,7 +1,7 @@
 """Locks of a folder of the cache: one builder at a time, and nothing removed while somebody uses it.
 
 The system releases them when a process ends, however it ends. Where there can be none, on a file system that has no
-locks, nobody is kept out.
+locks or takes no files, nobody is kept out.
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ _held: dict[Path, int] = {}
 @contextlib.contextmanager
 def building(folder: Path, waiting: Waiting) -> Iterator[None]:
     """Be its only builder."""
-    with (folder / _BUILD).open("w") as file:
-        _lock(file.fileno(), fcntl.LOCK_EX, waiting)
+    descriptor = _opened(folder / _BUILD)
+    if descriptor is None:
         yield
+        return
+    try:
+        _lock(descriptor, fcntl.LOCK_EX, waiting)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def hold(folder: Path, waiting: Waiting) -> bool:

@@ -70,7 +70,8 @@ def open_cache(
     pictures: LatentWork | None = None
     with contextlib.ExitStack() as stack:
         if keeps_latents:
-            reader = PictureReader(samples[0].dataset, samples[0].common, config.cache.num_workers, first)
+            workers = config.cache.num_workers
+            reader = PictureReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
             pictures = stack.enter_context(looked_at(build, vae, stack.enter_context(reader), indices))
         if keeps_text:
             shown = (caption for index in indices for caption in samples[0].dataset[index].captions)

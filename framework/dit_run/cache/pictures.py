@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +24,27 @@ from dit_run.blame import answer_plugin_fault
 from dit_run.cache.files import FileDigests, file_state
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
-from dit_run.problems import InputError
+from dit_run.problems import DitRunError, InputError
+from dit_run.processes import TIMEOUT_SECONDS
 from dit_run.protocols import Dataset
 from dit_run.settings import DatasetCommon
 from dit_run.signals import ignore_signals
 
-__all__ = ["Content", "PictureReader", "Pixels"]
+__all__ = ["Content", "PictureReader", "Pixels", "ReadingFailed"]
 
 Pixels = NDArray[np.uint8]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 _AHEAD = 4
+_MEND = (
+    "The same command goes on with what is not kept yet; with fewer cache.num_workers it takes less memory, and with 0 "
+    "pictures are read in this process"
+)
+
+
+class ReadingFailed(DitRunError):
+    """A reading process was killed, or answers no more."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +68,18 @@ class PictureReader:
     workers: int = 0
     first: object = None
     """Sent to each process before the dataset: unpickling it may import what the dataset needs."""
+    waiting: Callable[[], None] = lambda: None
+    """Called about once a second while a process lets this one wait; may raise."""
     _pool: Executor | None = None
+    _others: set[BaseProcess] = field(default_factory=set)
 
     def __enter__(self) -> PictureReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._pool is not None:
+            if error is not None:
+                self._kill()  # one that is frozen would be waited for
             self._pool.shutdown(cancel_futures=True)
 
     def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
@@ -95,16 +113,43 @@ class PictureReader:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
             source = _Source(self.dataset, self.common)
+            self._others = set(multiprocessing.active_children())
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_begin, initargs=(self.first, source)
             )
         rest = iter(items)
         submit = self._pool.submit
-        waiting = deque(submit(_work, work, item) for item in islice(rest, _AHEAD * self.workers))
-        while waiting:
-            result: Any = waiting.popleft().result()
-            waiting.extend(submit(_work, work, item) for item in islice(rest, 1))
-            yield result
+        try:
+            waiting = deque(submit(_work, work, item) for item in islice(rest, _AHEAD * self.workers))
+            while waiting:
+                result = self._result(waiting.popleft())
+                waiting.extend(submit(_work, work, item) for item in islice(rest, 1))
+                yield result
+        except BrokenProcessPool as error:
+            self.waiting()
+            raise ReadingFailed(
+                f"a process that reads pictures for the cache ended, perhaps killed for want of memory. {_MEND}"
+            ) from error
+
+    def _result(self, future: Future[Out]) -> Out:
+        """Waits for it, but not for ever: a frozen process says nothing."""
+        seconds = float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS))
+        since = time.monotonic()
+        while True:
+            try:
+                return future.result(timeout=min(seconds, 1.0))
+            except TimeoutError as error:
+                if future.done():
+                    return future.result()
+                self.waiting()
+                if time.monotonic() - since > seconds:
+                    raise ReadingFailed(
+                        f"no process that reads pictures for the cache answered for {seconds:g} seconds. {_MEND}"
+                    ) from error
+
+    def _kill(self) -> None:
+        for process in set(multiprocessing.active_children()) - self._others:
+            process.kill()
 
 
 class _Source(NamedTuple):

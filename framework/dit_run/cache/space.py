@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +41,21 @@ class Space:
 
     @classmethod
     def of(cls, root: Path, kind: str, settings: Mapping[str, Any]) -> Space:
-        """The space for these settings, made if need be. Raises OSError."""
-        folder = root / kind / combined([kind, FORMAT, dict(settings)])[:24]
-        space = cls(folder)
-        if not (folder / _DESCRIPTION).exists():
-            make_folder(folder)
-            with space.building():
-                write_atomic(folder / _DESCRIPTION, json.dumps({"kind": kind, **settings}, indent=2).encode())
+        """The space for these settings, made if need be. Raises DitRunError where it cannot be."""
+        space = cls(root / kind / combined([kind, FORMAT, dict(settings)])[:24])
+        if not (space.folder / _DESCRIPTION).exists():
+            with _answer_unwritable(space.folder):
+                make_folder(space.folder)
+                space._write_description({"kind": kind, **settings})
         space.touch()
         return space
+
+    def check_writable(self) -> None:
+        """Raises DitRunError where nothing can be added, before work is done for it."""
+        if not os.access(self.folder, os.W_OK):
+            raise DitRunError(
+                f"the cache lacks something and cannot be written: {self.folder} is read-only; set cache.dir elsewhere"
+            )
 
     def describe(self) -> dict[str, Any]:
         """Kind and settings; empty where the description is broken."""
@@ -57,6 +64,12 @@ class Space:
         except (OSError, ValueError):
             return {}
         return description if isinstance(description, dict) else {}
+
+    def _write_description(self, description: Mapping[str, Any]) -> None:
+        """Any number of processes may do so at a time."""
+        beside = self.folder / f".{uuid.uuid4().hex}.partial"
+        write_atomic(beside, json.dumps(description, indent=2).encode())
+        beside.replace(self.folder / _DESCRIPTION)
 
     def touch(self) -> None:
         """Note that the space is in use, for :mod:`dit_run.cache.upkeep`."""
@@ -129,11 +142,18 @@ class Writer:
         """Put on disk what was added. Raises DitRunError when that fails."""
         if self._keys:
             path = self._space.folder / f"{uuid.uuid4().hex}.safetensors"
-            try:
+            with _answer_unwritable(self._space.folder):
                 write_shard(path, self._keys, self._records, self._dtype)
-            except OSError as error:
-                raise DitRunError(
-                    f"the cache cannot be written: {error}; free some space, or set cache.dir elsewhere. "
-                    "What was written before is kept"
-                ) from error
         self._keys, self._records, self._bytes, self._since = [], [], 0, time.monotonic()
+
+
+@contextlib.contextmanager
+def _answer_unwritable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DitRunError(
+            f"the cache cannot be written: {error.filename or folder}: {error.strerror}; "
+            f"{'free some space, or ' if full else ''}set cache.dir elsewhere. What was written before is kept"
+        ) from error

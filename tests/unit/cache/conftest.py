@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from builders import tiny_autoencoder_kl, tiny_clip
 from small_cache import Folder, paint
 
@@ -45,3 +46,34 @@ def text(weights: Path) -> TextEncoder:
 @pytest.fixture(params=[None, torch.bfloat16], ids=["float32", "bfloat16"])
 def dtype(request: pytest.FixtureRequest) -> torch.dtype | None:
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def config(tmp_path: Path, weights: Path) -> Path:
+    """A config of four pictures of a folder, with small frozen encoders."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for index in range(4):
+        paint(pictures / f"{index}.png", index)
+        (pictures / f"{index}.txt").write_text(f"picture {index}")
+    content = {
+        "data": {"type": "custom", "dataset_path": str(pictures), "image_size": 16, "train_split": 1.0},
+        "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0},
+        "vae": {"pretrained_model_name": str(weights / "vae")},
+        "text_encoder": {"pretrained_model_name": str(weights / "clip")},
+        "training": {
+            "output_dir": str(tmp_path / "run"),
+            "batch_size": 2,
+            "max_steps": 3,
+            "num_workers": 0,
+            "device": "cpu",
+        },
+        "lr_scheduler": {"warmup_steps": 0},
+        "sampling": {"every_n_steps": None},
+        "validation": {"every_n_steps": None},
+        "trackers": [],
+        "cache": {"dir": str(tmp_path / "cache")},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from dit_run.cache.read import CaptionCache, LatentCache
 from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.settings import DatasetCommon
 
-__all__ = ["COMMON", "Folder", "keep_captions", "keep_latents", "paint"]
+__all__ = ["COMMON", "Folder", "Harmful", "keep_captions", "keep_latents", "paint"]
 
 COMMON = DatasetCommon(image_size=16)
 
@@ -33,6 +35,24 @@ class Folder:
 
     def __getitem__(self, index: int) -> Sample:
         return Sample(f"{index}", (f"caption {index}", "shared"), self.path / f"{index}.png")
+
+
+@dataclass(frozen=True)
+class Harmful:
+    """Drawn pictures, the first of which does something to the process that reads it."""
+
+    signal: int
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(f"{index}", ("a",), partial(self._draw, index))
+
+    def _draw(self, index: int) -> Image.Image:
+        if index == 0:
+            os.kill(os.getpid(), self.signal)
+        return Image.new("RGB", (16, 16), (index,) * 3)
 
 
 def paint(path: Path, seed: int) -> None:

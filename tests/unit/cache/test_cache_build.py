@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import pickle
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +18,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_cache import COMMON, Folder, keep_captions, keep_latents, paint
+from small_cache import COMMON, Folder, Harmful, keep_captions, keep_latents, paint
 
 from dit_run.cache.build import Build, Stopped
 from dit_run.cache.captions import CaptionWork
 from dit_run.cache.encode import encode_captions, encode_latents
 from dit_run.cache.latents import looked_at
-from dit_run.cache.pictures import PictureReader
+from dit_run.cache.pictures import PictureReader, ReadingFailed
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
@@ -309,6 +311,33 @@ def test_reading_processes_change_nothing(tmp_path: Path, vae: VAE, folder: Fold
     helped, encoded = build(tmp_path / "helped", vae, folder, workers=2)
     assert encoded.pictures == 4
     assert all(np.array_equal(latents_of(alone, index)[0], latents_of(helped, index)[0]) for index in range(4))
+
+
+@pytest.mark.slow
+def test_a_reading_process_that_is_killed_is_told(tmp_path: Path, vae: VAE) -> None:
+    with pytest.raises(ReadingFailed, match=r"ended, perhaps killed for want of memory\. The same command goes on"):
+        build(tmp_path, vae, Harmful(signal.SIGKILL), workers=1)
+    assert not multiprocessing.active_children()
+
+
+def frozen(process: BaseProcess) -> bool:
+    return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("asked", [True, False])
+def test_frozen_reading_processes_are_not_waited_for(
+    tmp_path: Path, vae: VAE, asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIT_RUN_TIMEOUT", "600" if asked else "1")
+    how = Build(tmp_path, None, stopped=lambda: asked and any(map(frozen, multiprocessing.active_children())))
+    error, said = (Stopped, "stopped while waiting") if asked else (ReadingFailed, "answered for 1 seconds")
+    with (
+        pytest.raises(error, match=said),
+        PictureReader(Harmful(signal.SIGSTOP), COMMON, 1, waiting=how.check_stopped) as reader,
+    ):
+        keep_latents(how, vae, reader, range(4))
+    assert not multiprocessing.active_children()
 
 
 def test_a_large_cache_is_told_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,45 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import yaml
 from PIL import Image
-from small_cache import paint
 from torch.nn.modules.module import register_module_forward_hook
 
 from dit_run.cache.open import cache_folder
 from dit_run.cli.main import main
 from dit_run.settings import CacheOptions
-
-
-@pytest.fixture
-def config(tmp_path: Path, weights: Path) -> Path:
-    """A config of four pictures of a folder, with small frozen encoders."""
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for index in range(4):
-        paint(pictures / f"{index}.png", index)
-        (pictures / f"{index}.txt").write_text(f"picture {index}")
-    content = {
-        "data": {"type": "custom", "dataset_path": str(pictures), "image_size": 16, "train_split": 1.0},
-        "model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "dropout": 0.0},
-        "vae": {"pretrained_model_name": str(weights / "vae")},
-        "text_encoder": {"pretrained_model_name": str(weights / "clip")},
-        "training": {
-            "output_dir": str(tmp_path / "run"),
-            "batch_size": 2,
-            "max_steps": 3,
-            "num_workers": 0,
-            "device": "cpu",
-        },
-        "lr_scheduler": {"warmup_steps": 0},
-        "sampling": {"every_n_steps": None},
-        "validation": {"every_n_steps": None},
-        "trackers": [],
-        "cache": {"dir": str(tmp_path / "cache")},
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
 
 
 def losses(run: Path) -> list[float]:
