@@ -8,7 +8,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +98,15 @@ class Space:
         Returns False where it was removed meanwhile and has to be made again."""
         return hold(self.folder, waiting)
 
-    def note_damage(self, shard: str, row: int) -> None:
-        """Note that a record is damaged: it counts as missing from now on. One write, so notes do not mix."""
-        with contextlib.suppress(OSError), (self.folder / _DAMAGED).open("a") as file:
-            file.write(f"{shard} {row}\n")
+    def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
+        """Note that records are damaged: they count as missing from now on. One write, so notes do not mix. Returns
+        whether it could be noted."""
+        note = "".join(f"{shard} {row}\n" for row in rows).encode()
+        try:
+            with (self.folder / _DAMAGED).open("ab", buffering=0) as file:
+                return file.write(note) == len(note)
+        except OSError:
+            return False
 
     def damaged(self) -> set[tuple[str, int]]:
         """The records noted so, as (shard, row)."""

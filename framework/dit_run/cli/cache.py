@@ -43,7 +43,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     from dit_run.digests import cache_home
 
-    root = Path(arguments.dir).expanduser() if arguments.dir else cache_home()
+    root = cache_home() if arguments.dir is None else Path(arguments.dir).expanduser()
+    if arguments.dir is not None and not root.is_dir():
+        raise InputError(f"--dir {root}: {'a file, and no folder' if root.exists() else 'there is no such folder'}")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     return {"info": _info, "verify": _verify, "gc": _gc}[arguments.what](root, console, arguments)
 
