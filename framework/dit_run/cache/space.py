@@ -43,10 +43,14 @@ class Space:
     def of(cls, root: Path, kind: str, settings: Mapping[str, Any]) -> Space:
         """The space for these settings, made if need be. Raises DitRunError where it cannot be."""
         space = cls(root / kind / combined([kind, FORMAT, dict(settings)])[:24])
+        description = {"kind": kind, **settings}
         if not (space.folder / _DESCRIPTION).exists():
             with _answer_unwritable(space.folder):
                 make_folder(space.folder)
-                space._write_description({"kind": kind, **settings})
+                space._write_description(description)
+        elif not space.describe():
+            with contextlib.suppress(OSError):  # only people read it
+                space._write_description(description)
         space.touch()
         return space
 
@@ -86,7 +90,7 @@ class Space:
 
     def shards(self) -> list[Path]:
         """All shards, sorted by name."""
-        return sorted(self.folder.glob("*.safetensors"))
+        return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
 
     def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
         """Hold the space's lock, so that two builders do not do the same work twice. Where the file system has no
