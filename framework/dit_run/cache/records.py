@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -100,34 +100,24 @@ class Records:
         if not shard.copy(place & _ROWS, into):
             raise self._damage(place)
 
-    def damaged(self) -> Places:
-        """Reads all records; those that fail their check, noted as such."""
-        found = []
-        for place in self.places.tolist():
-            try:
-                self.read(place)
-            except DamagedRecord:
-                found.append(place)
-        return np.array(found, dtype=np.int64)
-
-    def without(self, damaged: Places) -> Records:
-        """The others."""
-        kept = ~np.isin(self.places, damaged)
-        return replace(self, places=self.places[kept], prefixes=self.prefixes[kept])
-
     def key(self, place: int) -> bytes:
         """The key of the record at a place."""
         key: bytes = self._shard(place >> _ROW_BITS).keys[place & _ROWS].tobytes()
         return key
 
     def _damage(self, place: int) -> DamagedRecord:
-        """Notes it, and says so."""
+        """Notes it with all that is damaged in its shard, so that one new start mends them all, and says so."""
         number, row = place >> _ROW_BITS, place & _ROWS
-        self.space.note_damage(self.names[number], row)
-        return DamagedRecord(
-            f"{self.space.folder / self.names[number]}: record {row} of the cache is damaged. "
-            "Start again: it alone is made anew (`dit-run cache verify` checks all)"
+        rows = sorted({row, *self._shard(number).damaged()})
+        noted = self.space.note_damage(self.names[number], rows)
+        one = len(rows) == 1
+        what = f"record {row} of the cache is" if one else f"{len(rows)} records of the cache are"
+        mend = (
+            f"Start again: {'it alone is' if one else 'they alone are'} made anew (`dit-run cache verify` checks all)"
+            if noted
+            else "That cannot be noted there, so that it is met again: set cache.dir elsewhere"
         )
+        return DamagedRecord(f"{self.space.folder / self.names[number]}: {what} damaged. {mend}")
 
     def _shard(self, number: int) -> Shard:
         shard = self._shards[number]

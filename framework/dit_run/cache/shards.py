@@ -116,6 +116,10 @@ class Shard:
             self._checked[row] = checksum(key, values) == self._sums[row]
         return bool(self._checked[row])
 
+    def damaged(self) -> list[int]:
+        """The rows of records that are not what was written."""
+        return [row for row in range(len(self)) if not self.holds(row, self.values(row))]
+
     def _array(self, entry: dict[str, Any], kind: Any, expected: str | None = None) -> Bits:
         start, end = entry["data_offsets"]
         if expected is not None and entry["dtype"] != expected:

@@ -8,7 +8,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,10 +43,14 @@ class Space:
     def of(cls, root: Path, kind: str, settings: Mapping[str, Any]) -> Space:
         """The space for these settings, made if need be. Raises DitRunError where it cannot be."""
         space = cls(root / kind / combined([kind, FORMAT, dict(settings)])[:24])
+        description = {"kind": kind, **settings}
         if not (space.folder / _DESCRIPTION).exists():
             with _answer_unwritable(space.folder):
                 make_folder(space.folder)
-                space._write_description({"kind": kind, **settings})
+                space._write_description(description)
+        elif not space.describe():
+            with contextlib.suppress(OSError):  # only people read it
+                space._write_description(description)
         space.touch()
         return space
 
@@ -86,7 +90,7 @@ class Space:
 
     def shards(self) -> list[Path]:
         """All shards, sorted by name."""
-        return sorted(self.folder.glob("*.safetensors"))
+        return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
 
     def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
         """Hold the space's lock, so that two builders do not do the same work twice. Where the file system has no
@@ -98,10 +102,15 @@ class Space:
         Returns False where it was removed meanwhile and has to be made again."""
         return hold(self.folder, waiting)
 
-    def note_damage(self, shard: str, row: int) -> None:
-        """Note that a record is damaged: it counts as missing from now on. One write, so notes do not mix."""
-        with contextlib.suppress(OSError), (self.folder / _DAMAGED).open("a") as file:
-            file.write(f"{shard} {row}\n")
+    def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
+        """Note that records are damaged: they count as missing from now on. One write, so notes do not mix. Returns
+        whether it could be noted."""
+        note = "".join(f"{shard} {row}\n" for row in rows).encode()
+        try:
+            with (self.folder / _DAMAGED).open("ab", buffering=0) as file:
+                return file.write(note) == len(note)
+        except OSError:
+            return False
 
     def damaged(self) -> set[tuple[str, int]]:
         """The records noted so, as (shard, row)."""

@@ -77,18 +77,24 @@ def info(root: Path) -> list[Part]:
 
 
 def verify(root: Path) -> Verified:
-    """Read and check every record. Damaged ones are noted: they are made anew when they are next wanted."""
+    """Read and check every record. Damaged ones are noted: they are made anew when they are next wanted, and count as
+    damaged until :func:`sweep` removes them."""
     count = damaged = 0
     broken: list[str] = []
     for space in spaces(root):
+        noted = space.damaged()
         for path in space.shards():
             try:
-                Shard(path)
+                shard = Shard(path)
             except DamagedShard as error:
                 broken.append(str(error))
-        records = Records.open(space)
-        count += len(records)
-        damaged += len(records.damaged())
+                continue
+            known = {row for name, row in noted if name == path.name and row < len(shard)}
+            found = set(shard.damaged()) - known
+            if found:
+                space.note_damage(path.name, sorted(found))
+            count += len(shard)
+            damaged += len(known | found)
     return Verified(count, damaged, tuple(broken))
 
 

@@ -90,6 +90,31 @@ def test_a_damaged_record_is_named_and_counts_as_missing_from_then_on(tmp_path: 
     assert (Records.open(space).find([key(1), key(2)]) >= 0).tolist() == [True, False]
 
 
+def test_all_that_is_damaged_in_a_shard_is_noted_at_once(tmp_path: Path) -> None:
+    space = filled(tmp_path)
+    with Writer(space, torch.float32) as writer:
+        for number in range(5):
+            writer.add(key(number), torch.full((2,), float(number)))
+    for number in (1, 3, 4):
+        damage(space, number)
+    records = Records.open(space)
+    with pytest.raises(
+        DamagedRecord, match=r"3 records of the cache are damaged\. Start again: they alone are made anew"
+    ):
+        records.read(int(records.find([key(3)])[0]))
+    found = Records.open(space).find([key(number) for number in range(5)]) >= 0
+    assert found.tolist() == [True, False, True, False, False]
+
+
+def test_damage_that_cannot_be_noted_is_told_so(tmp_path: Path) -> None:
+    space = filled(tmp_path, 1)
+    damage(space, 1)
+    (space.folder / "damaged.txt").mkdir()
+    records = Records.open(space)
+    with pytest.raises(DamagedRecord, match=r"record 0 .* cannot be noted there.*: set cache\.dir elsewhere"):
+        records.read(int(records.find([key(1)])[0]))
+
+
 def test_each_record_is_checked_once_in_a_process(tmp_path: Path) -> None:
     space = filled(tmp_path, 1)
     records = Records.open(space)

@@ -14,7 +14,7 @@ from dit_run.cache.build import Build
 from dit_run.cache.locks import hold, unused
 from dit_run.cache.records import DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
-from dit_run.cache.upkeep import info, sweep, verify
+from dit_run.cache.upkeep import Verified, info, sweep, verify
 from dit_run.cli.main import main
 from dit_run.protocols import TextEncoder
 
@@ -59,8 +59,10 @@ def test_verify_finds_and_notes_what_is_damaged(tmp_path: Path) -> None:
     damaged = space(tmp_path, "a", 1, 2, 3)
     space(tmp_path, "b", 1)
     damage(damaged, 2)
-    found = verify(tmp_path)
-    assert (found.records, found.damaged, found.broken_shards) == (4, 1, ())
+    for _ in range(2):  # it is there until it is removed
+        found = verify(tmp_path)
+        assert (found.records, found.damaged, found.broken_shards) == (4, 1, ())
+    assert (damaged.folder / "damaged.txt").read_text() == f"{damaged.shards()[0].name} 1\n"
     assert (Records.open(damaged).find([key(1), key(2), key(3)]) >= 0).tolist() == [True, False, True]
 
 
@@ -68,6 +70,14 @@ def test_verify_names_broken_shards(tmp_path: Path) -> None:
     (path,) = space(tmp_path, "a", 1).shards()
     path.write_bytes(path.read_bytes()[:40])
     assert path.name in verify(tmp_path).broken_shards[0]
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "gc"])
+def test_a_folder_that_is_none_is_refused(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for name, said in (("file", "a file, and no folder"), ("missing", "there is no such folder")):
+        assert main(["cache", command, "--dir", str(tmp_path / name)]) == 2
+        assert f"--dir {tmp_path / name}: {said}" in capsys.readouterr().err
 
 
 def test_gc_removes_what_no_run_used_for_long(tmp_path: Path) -> None:
@@ -185,6 +195,47 @@ def test_the_commands_say_what_they_found(tmp_path: Path, capsys: pytest.Capture
     assert "removed 1 parts and 1 records" in shown
 
 
-@pytest.mark.parametrize("arguments", [["gc", "--max-size", "much"], ["info", "nonsense"]])
-def test_arguments_without_meaning_are_refused(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gc", "--max-size", "much"], "--max-size: a size such as"),
+        (["gc", "--max-size", "inf"], "not 'inf'"),
+        (["gc", "--max-size", "1e400"], "not '1e400'"),
+        (["gc", "--unused-days", "nan"], "--unused-days is a number of days from 0 up, not nan"),
+        (["gc", "--unused-days", "-1"], "not -1"),
+        (["gc", "--unused-days", "inf"], "not inf"),
+        (["verify", "--unused-days", "3"], "nothing else takes them"),
+        (["config.yaml", "--max-size", "5QQ"], "nothing else takes them"),
+        (["info", "nonsense"], "takes no 'nonsense'"),
+        ([], "dit-run cache needs a config, or one of info, verify and gc"),
+    ],
+)
+def test_arguments_without_meaning_are_refused(
+    arguments: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space(tmp_path, "a", 1)
     assert main(["cache", *arguments, "--dir", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+    assert names(tmp_path) == ["a"]
+
+
+def test_no_arguments_at_all_are_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache"]) == 2
+    assert "needs a config" in capsys.readouterr().err
+
+
+def test_a_folder_in_the_place_of_a_shard_stops_nothing(tmp_path: Path) -> None:
+    folder = space(tmp_path, "a", 1).folder
+    (folder / "b.safetensors").mkdir()
+    assert verify(tmp_path) == Verified(1, 0, ())
+    assert sweep(tmp_path, unused_days=30).records == 0
+    assert sweep(tmp_path, unused_days=0).spaces == 1
+
+
+@pytest.mark.parametrize("broken", [b"", b"{", b"[]"])
+def test_a_broken_description_is_written_anew(tmp_path: Path, broken: bytes) -> None:
+    folder = space(tmp_path, "a", 1).folder
+    (folder / "space.json").write_bytes(broken)
+    assert info(tmp_path)[0].settings == {}
+    Space.of(tmp_path, "latents", {"encoder": "a"})
+    assert info(tmp_path)[0].settings == {"encoder": "a"}
