@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from typing import Any
 
@@ -15,7 +15,7 @@ from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
 from dit_run.config.packages import known_package
-from dit_run.options import options_of
+from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
 from dit_run.registry import Registry, UnknownType
 from dit_run.settings import SECTIONS
@@ -36,6 +36,8 @@ _CODES = {
     "maxItems": "wrong-length",
 }
 _MOST_NAMED = 40
+_WHOLE = 2**63
+"""No whole number of a config is as large: positions, sizes and counts have 64 bits, one of them for the sign."""
 
 
 def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
@@ -45,7 +47,8 @@ def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[
     checker = _Checker(root, complete, registry)
     errors = jsonschema.Draft7Validator(schema).iter_errors(complete)
     found: dict[KeyPath, Problem] = {}
-    for problem in islice(chain.from_iterable(map(checker.problems, errors)), MAX_PROBLEMS):
+    problems = chain(chain.from_iterable(map(checker.problems, errors)), checker.too_large())
+    for problem in islice(problems, MAX_PROBLEMS):
         found.setdefault(problem.path, problem)
     return list(found.values())
 
@@ -70,6 +73,28 @@ class _Checker:
             yield self._unknown_type(path, value)
         else:
             yield self._bad_value(path, _CODES[str(error.validator)], schema, value)
+
+    def too_large(self) -> Iterator[Problem]:
+        """Whole numbers that no computation takes."""
+        for path, options in self._sections():
+            values = find(self.root, path)[1]
+            section = plain(values) if isinstance(values, MapNode) else {}
+            for option in options:
+                value = section.get(option.name)
+                if "number" not in option.schema["type"] and isinstance(value, int | float) and abs(value) >= _WHOLE:
+                    limited = {**option.schema, "exclusiveMaximum": _WHOLE}
+                    yield self._bad_value((*path, option.name), "out-of-bounds", limited, value)
+
+    def _sections(self) -> Iterator[tuple[KeyPath, Iterable[Option]]]:
+        """Every mapping of options that is written, with those it may hold."""
+        yield from (((section,), options_of(cls)) for section, cls in SECTIONS.items() if section in self.values)
+        for kind in Kind:
+            written = self.values.get(kind.section)
+            count = len(written) if kind.listed and isinstance(written, list) else 0
+            for path in [(kind.section, index) for index in range(count)] if kind.listed else [(kind.section,)]:
+                type_ = self._type(path if len(path) == 1 else (*path, "type"))
+                if type_ in self.registry.components(kind):
+                    yield path, component_options(self.registry.components(kind)[type_])
 
     # ------------------------------------------------------------------------------------------------------- values
 

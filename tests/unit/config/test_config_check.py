@@ -41,6 +41,17 @@ Problems = Callable[..., list[Problem]]
         ("trackers:\n  - every: 1\n", "2:5", "trackers[0] needs the key 'type'"),
         ("trackers:\n  - {type: remote, every: 0}\n", "2:27",
          "trackers[0].every (remote) takes a whole number of at least 1, not 0"),
+        ("training: {batch_size: 1000000000000000000000}\n", "1:24",
+         "training.batch_size takes a whole number of at least 1 and below 9223372036854775808, not "
+         "1000000000000000000000"),
+        ("training: {batch_size: 1e21}\n", "1:24",
+         "training.batch_size takes a whole number of at least 1 and below 9223372036854775808, not 1e+21"),
+        ("model: {width: 9223372036854775808}\n", "1:16",
+         "model.width (dit) takes a whole number of at least 1 and below 9223372036854775808, not "
+         "9223372036854775808"),
+        ("trackers:\n  - {type: remote, every: 9223372036854775808}\n", "2:27",
+         "trackers[0].every (remote) takes a whole number of at least 1 and below 9223372036854775808, not "
+         "9223372036854775808"),
         ("data: {type: folder}\n", "1:1", "data (folder) needs the key 'dataset_path'"),
         ("plugins: x.py\n", "1:10", "plugins takes a list, each a string that is not empty, not the string 'x.py'"),
         ("model:\n", "1:1", "section model is empty"),
