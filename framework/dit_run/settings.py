@@ -158,7 +158,7 @@ class CacheOptions:
     mode: Literal["auto", "required", "off"] = "auto"
     """`auto` keeps what frozen encoders make and reads it back; `required` refuses a run with an encoder whose output
     cannot be kept; `off` encodes in every step."""
-    dir: Annotated[str, LocalPath, Operational] | None = None
+    dir: Annotated[str, bounds(min_length=1), LocalPath, Operational] | None = None
     """The folder, shared by all runs; null is `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`."""
     num_workers: Annotated[NonNegativeInt, Operational] = 0
     """Processes that read and decode pictures for it; 0 reads them in the training process."""

@@ -63,6 +63,7 @@ class CaptionWork:
             self.encoder.max_length,
             self.build.kept_dtype,
             partial(encode_captions, self.encoder, dtype=self.build.dtype),
+            len(self.wanted),
         )
 
     def _lacking(self) -> list[str]:

@@ -10,12 +10,16 @@ from dit_run.cache.build import Stopped
 from dit_run.cache.open import Cached, cache_folder, open_cache
 from dit_run.precision import Precision
 from dit_run.processes import choose_device
+from dit_run.protocols import Dataset
 from dit_run.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.signals import StopRequest
 
 __all__ = ["Filled", "fill"]
+
+_NAMED = 20
+"""Samples that cannot be read; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +52,23 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
             )
         except Stopped as stopped:
             return Filled([str(stopped)], stop.status)
-    return Filled([f"{cache_folder(config.cache)}: {line}" for line in _told(cached)], 0)
+    folder = cache_folder(config.cache)
+    return Filled([*_skipped(cached, data.dataset), *(f"{folder}: {line}" for line in _told(cached))], 0)
+
+
+def _skipped(cached: Cached, dataset: Dataset) -> list[str]:
+    """The samples that cannot be read, in the words of a run that meets them."""
+    bad = {} if cached.latents is None else cached.latents.bad
+    lines = [f"sample {dataset[index].key} is skipped: {bad[index]}" for index in sorted(bad)[:_NAMED]]
+    return [*lines, f"and {len(bad) - _NAMED} others"] if len(bad) > _NAMED else lines
 
 
 def _told(cached: Cached) -> list[str]:
     lines = []
     if cached.latents is not None:
-        skipped = f", {len(cached.latents.bad)} cannot be read" if cached.latents.bad else ""
-        lines.append(f"latents of {len(cached.latents.indices)} samples{skipped}")
+        bad = len(cached.latents.bad)
+        skipped = f"; {bad} cannot be read" if bad else ""
+        lines.append(f"latents of {len(cached.latents.indices) - bad} samples{skipped}")
     if cached.captions is not None:
-        lines.append(f"states of {len(cached.captions.records)} captions")
+        lines.append(f"states of {cached.captions.count} captions")
     return lines or ["nothing to keep: the encoders of this config work in every step"]

@@ -140,7 +140,11 @@ class LatentWork:
         indices = sorted({*self.known, *self.bad})
         keys = [self.known[index].key if index in self.known else bytes(32) for index in indices]
         unreadable = {self.known[index].key: reason for index, reason in self.bad.items() if index in self.known}
-        alike = {index: unreadable[key] for index, key in zip(indices, keys, strict=True) if key in unreadable}
+        alike = {
+            index: self.reader.refusal(index) or unreadable[key]
+            for index, key in zip(indices, keys, strict=True)
+            if key in unreadable and index not in self.bad
+        }
         records = tuple(Records.open(space) for space in self.spaces)
         side = self.reader.common.image_size // self.vae.factor
         return LatentCache(

@@ -102,6 +102,11 @@ class PictureReader:
         kept = list(contents)
         yield from zip(kept, self._map(_read_unchanged, kept), strict=True)
 
+    def refusal(self, index: int) -> str | None:
+        """Why a sample cannot be read, found out in this process; None where it can."""
+        pixels = _read(_Source(self.dataset, self.common), index)
+        return str(pixels) if isinstance(pixels, InputError) else None
+
     def _map(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
         if self.workers == 0 or len(items) < 2:
             source = _Source(self.dataset, self.common)

@@ -78,6 +78,8 @@ class CaptionCache:
     """What values are kept in."""
     live: Callable[[Sequence[str]], list[CaptionStates]] | None = None
     """Encodes captions that are not kept, such as new prompts."""
+    count: int = 0
+    """How many captions it was opened for, the empty one among them; the space may hold more."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "live": None}

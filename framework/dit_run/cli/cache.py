@@ -55,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.digests import cache_home
 
     root = cache_home() if arguments.dir is None else Path(arguments.dir).expanduser()
+    if arguments.dir == "":
+        raise InputError("--dir is empty; name the cache's folder")
     if arguments.dir is not None and not root.is_dir():
         raise InputError(f"--dir {root}: {'a file, and no folder' if root.exists() else 'there is no such folder'}")
     console = Console(highlight=False, soft_wrap=True, markup=False)

@@ -84,6 +84,33 @@ def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
     assert trained(config, tmp_path / "other", "data.crop=center") != cached
 
 
+def test_captions_of_other_configs_are_not_counted(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", str(config)]) == 0
+    (config.parent / "pictures" / "0.txt").write_text("another caption")
+    assert main(["cache", str(config)]) == 0
+    assert capsys.readouterr().out.count("states of 5 captions") == 2
+
+
+def test_what_is_skipped_is_named_each_by_its_own_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures = config.parent / "pictures"
+    for name in ("1.png", "2.png"):
+        (pictures / name).write_bytes(b"no picture")
+    (pictures / "3.png").unlink()
+    (pictures / "3.png").symlink_to("nowhere")
+    assert main(["cache", str(config), "data.on_bad_sample=skip"]) == 0
+    shown = capsys.readouterr().out
+    for line in (line for line in shown.splitlines() if line.startswith("sample ")):
+        key = line.split()[1].removesuffix(".png")
+        assert f"{pictures}/{key}.png" in line
+    assert shown.count("is skipped: ") == 3 and "latents of 1 samples; 3 cannot be read" in shown
+
+
+def test_an_empty_folder_name_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (['cache.dir=""'], ["--dir", ""]):
+        assert main(["cache", str(config), *arguments]) == 2
+    assert "cache.dir" in capsys.readouterr().err
+
+
 class Usage(NamedTuple):
     free: int
 

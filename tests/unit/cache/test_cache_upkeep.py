@@ -75,6 +75,7 @@ def test_verify_names_broken_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["info", "verify", "gc"])
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
+    assert main(["cache", command, "--dir", ""]) == 2
     for name, said in (("file", "a file, and no folder"), ("missing", "there is no such folder")):
         assert main(["cache", command, "--dir", str(tmp_path / name)]) == 2
         assert f"--dir {tmp_path / name}: {said}" in capsys.readouterr().err
