@@ -68,7 +68,7 @@ def weight_gradient_parts(device: torch.device, dtype: torch.dtype, rows: int, w
     if device.type != "cpu" or dtype is not torch.bfloat16:
         return 1
     if weights >= 1_000_000 and rows < 4096:
-        return max(1, rows // 512 if rows < 2048 else 4)
+        return min(4, max(1, rows // 512))
     return 2 if rows >= 2048 else 1
 
 

@@ -15,12 +15,20 @@ import torch
 
 from dit_run.problems import DitRunError, InputError
 
-__all__ = ["ProcessLost", "Processes", "answer_lost_process", "choose_device", "continued_accumulation", "join"]
+__all__ = [
+    "ProcessLost",
+    "Processes",
+    "answer_lost_process",
+    "choose_device",
+    "continued_accumulation",
+    "join",
+    "timeout_seconds",
+]
 
 T = TypeVar("T")
 
-TIMEOUT_SECONDS = 1800.0
-"""How long a process waits for the others before it gives up: while they wait, the first one validates and saves."""
+_TIMEOUT_SECONDS = 1800.0
+"""While the others wait, the first process validates and saves."""
 
 _LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
@@ -119,7 +127,7 @@ def join(device: str) -> Processes:
     """The processes that the environment describes (torchrun's RANK, WORLD_SIZE, LOCAL_RANK), connected: by NCCL for
     what is on GPUs, by gloo for the rest. Raises InputError for a device that is not there.
 
-    A process that froze is noticed after half an hour, or the seconds in the environment variable DIT_RUN_TIMEOUT.
+    A process that froze is noticed after :func:`timeout_seconds`.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -127,9 +135,8 @@ def join(device: str) -> Processes:
     import torch.distributed as dist
 
     chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
-    seconds = float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS))
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds()))
     return Processes(int(os.environ["RANK"]), count, chosen)
 
 
@@ -151,6 +158,12 @@ def answer_lost_process(processes: Processes) -> Iterator[None]:
             f"({reason.splitlines()[0][-120:]}). Its own output says more; the same command continues from the last "
             "checkpoint"
         ) from error
+
+
+def timeout_seconds() -> float:
+    """How long a process waits for another before it gives up: half an hour, or the seconds in the environment
+    variable DIT_RUN_TIMEOUT."""
+    return float(os.environ.get("DIT_RUN_TIMEOUT", _TIMEOUT_SECONDS))
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:

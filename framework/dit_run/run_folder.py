@@ -18,7 +18,7 @@ from dit_run.durable import make_folder, sync_file, sync_folder, write_atomic
 from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
 
-__all__ = ["RunFolder", "RunState", "Status"]
+__all__ = ["RunFolder", "RunState", "Status", "place_of"]
 
 RunState = Literal["running", "interrupted", "finished", "failed"]
 Status = Mapping[str, Any]
@@ -223,3 +223,11 @@ def _now() -> str:
 def _close_all(descriptors: set[int]) -> None:
     while descriptors:
         os.close(descriptors.pop())
+
+
+def place_of(run_dir: Path) -> Path:
+    """The run folder or, before it is made, the nearest folder above it that is there."""
+    folder = run_dir.absolute()
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder

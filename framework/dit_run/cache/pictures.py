@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 
 from dit_run.blame import answer_plugin_fault
 from dit_run.cache.files import FileDigests, file_state
+from dit_run.children import kill_children
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
 from dit_run.problems import DitRunError, InputError
-from dit_run.processes import TIMEOUT_SECONDS
+from dit_run.processes import timeout_seconds
 from dit_run.protocols import Dataset
 from dit_run.settings import DatasetCommon
 from dit_run.signals import ignore_signals
@@ -79,7 +79,7 @@ class PictureReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._pool is not None:
             if error is not None:
-                self._kill()  # one that is frozen would be waited for
+                kill_children(self._others)  # one that is frozen would be waited for
             self._pool.shutdown(cancel_futures=True)
 
     def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
@@ -138,7 +138,7 @@ class PictureReader:
 
     def _result(self, future: Future[Out]) -> Out:
         """Waits for it, but not for ever: a frozen process says nothing."""
-        seconds = float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS))
+        seconds = timeout_seconds()
         since = time.monotonic()
         while True:
             try:
@@ -151,10 +151,6 @@ class PictureReader:
                     raise ReadingFailed(
                         f"no process that reads pictures for the cache answered for {seconds:g} seconds. {_MEND}"
                     ) from error
-
-    def _kill(self) -> None:
-        for process in set(multiprocessing.active_children()) - self._others:
-            process.kill()
 
 
 class _Source(NamedTuple):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
 from dit_run.cli.render import print_problems
+from dit_run.run_folder import place_of
 from dit_run.sizes import read_size
 
 if TYPE_CHECKING:
@@ -119,10 +120,7 @@ def _told(lack: Lack, config: Config, memory: int) -> str:
 
 def _free(config: Config) -> int:
     """Bytes left where the run folder is or would be."""
-    folder = Path(config.training.output_dir).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return shutil.disk_usage(place_of(Path(config.training.output_dir))).free
 
 
 def _size(count: float) -> str:

@@ -13,6 +13,7 @@ from statistics import median
 from torch import Tensor
 
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
+from dit_run.run_folder import place_of
 
 __all__ = ["saving_seconds"]
 
@@ -27,7 +28,7 @@ def saving_seconds(contents: CheckpointContents, run_dir: Path) -> float:
     part = replace(contents, model=_part(contents.model), ema=None, optimizer={})
     whole = needed_bytes(contents) <= MOST_BYTES
     taken: list[float] = []
-    with tempfile.TemporaryDirectory(prefix=".dit-run-plan-", dir=_place(run_dir)) as folder:
+    with tempfile.TemporaryDirectory(prefix=".dit-run-plan-", dir=_writable(place_of(run_dir))) as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoints", "plan")
         while len(taken) < MOST_SAVES and sum(taken) < LONG_ENOUGH:
             began = time.perf_counter()
@@ -48,9 +49,6 @@ def _part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return chosen
 
 
-def _place(run_dir: Path) -> Path | None:
-    """A folder on the disk of the run's; None, which is the system's own choice, where nothing can be written there."""
-    folder = run_dir.absolute()
-    while not folder.is_dir():
-        folder = folder.parent
+def _writable(folder: Path) -> Path | None:
+    """None, which is the system's own choice, where nothing can be written."""
     return folder if os.access(folder, os.W_OK) else None

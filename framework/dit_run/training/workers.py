@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 import time
@@ -17,8 +16,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from dit_run.blame import answer_plugin_fault
+from dit_run.children import kill_children
 from dit_run.problems import DitRunError
-from dit_run.processes import TIMEOUT_SECONDS
+from dit_run.processes import timeout_seconds
 from dit_run.signals import STATUS, ignore_signals
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
@@ -81,7 +81,7 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
     variable DIT_RUN_TIMEOUT).
     """
     others = set(multiprocessing.active_children())
-    watchdog = _Watchdog(float(os.environ.get("DIT_RUN_TIMEOUT", TIMEOUT_SECONDS)), others)
+    watchdog = _Watchdog(timeout_seconds(), others)
     iterator = iter(loader)
     workers = set(multiprocessing.active_children()) - others
     try:
@@ -98,7 +98,7 @@ def loaded(loader: DataLoader[Any]) -> Iterator[Any]:
         ) from error
     finally:
         watchdog.end()
-        _kill(others)
+        kill_children(others)
 
 
 class _Watchdog:
@@ -131,12 +131,4 @@ class _Watchdog:
             since = self._waiting_since
             if since is not None and time.monotonic() - since > self._seconds:
                 self.verdict = f"no loading process answered for {self._seconds:g} seconds"
-                _kill(self._others)
-
-
-def _kill(others: set[BaseProcess]) -> None:
-    """Loading processes ignore what a launcher sends, and a frozen one everything but this."""
-    for process in multiprocessing.active_children():
-        if process not in others:
-            process.kill()
-            process.join()
+                kill_children(self._others)
