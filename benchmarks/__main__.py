@@ -22,10 +22,10 @@ from .measuring import Bar, Report, Table, markdown
 FOLDER = Path(__file__).resolve().parent
 RESULTS = FOLDER / "results"
 MINUTES = {
-    "step": 8.0,
+    "step": 8.5,
     "loop": 1.5,
     "plan": 4.5,
-    "epochs": 4.0,
+    "epochs": 5.0,
     "cache": 1.0,
     "decode": 0.5,
     "index": 1.0,
