@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -58,3 +62,33 @@ def test_a_flag_does_not_wait_for_what_comes_after() -> None:
     assert flag.late
     assert bool(flag)
     assert not late.query()
+
+
+HEAP = """
+import sys, torch
+from dit_run.devices import keep_freed_memory
+from dit_run.training.footprint import Footprint
+
+cpu = torch.device("cpu")
+keep_freed_memory(cpu)
+if sys.argv[1:]:
+    torch.ones(2**26)
+    Footprint(cpu).reset()
+place = torch.ones(2**26).data_ptr()
+for line in open("/proc/self/smaps"):
+    if line.split()[0].count("-") == 1:
+        start, end = (int(edge, 16) for edge in line.split()[0].split("-"))
+    elif line.startswith("VmFlags:") and start <= place < end:
+        print("hg" in line.split())
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists()
+    or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2",
+    reason="a system with huge pages, where addresses are free",
+)
+@pytest.mark.parametrize("reset", [(), ("reset",)], ids=["at first", "after memory was given back"])
+def test_large_tensors_on_a_cpu_lie_in_huge_pages(reset: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, "-c", HEAP, *reset], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
