@@ -74,11 +74,12 @@ keep_freed_memory(cpu)
 if sys.argv[1:]:
     torch.ones(2**26)
     Footprint(cpu).reset()
-place = torch.ones(2**26).data_ptr()
+tensor = torch.ones(2**26)
+middle = tensor.data_ptr() + tensor.nbytes // 2
 for line in open("/proc/self/smaps"):
     if line.split()[0].count("-") == 1:
         start, end = (int(edge, 16) for edge in line.split()[0].split("-"))
-    elif line.startswith("VmFlags:") and start <= place < end:
+    elif line.startswith("VmFlags:") and start <= middle < end:
         print("hg" in line.split())
 """
 
