@@ -12,8 +12,6 @@ from pathlib import Path
 
 import torch
 
-from dit_run.devices import keep_freed_memory
-
 __all__ = ["Footprint"]
 
 _KERNEL = Path("/proc/self")
@@ -52,7 +50,6 @@ class Footprint:
             return
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-            keep_freed_memory(self._device)  # The heap's spare addresses went as well.
         with contextlib.suppress(OSError):
             (_KERNEL / "clear_refs").write_text("5")
 

@@ -41,8 +41,9 @@ __all__ = ["Probed", "probe"]
 
 SECONDS = 30.0
 """About how long batch sizes are tried out; larger ones are worked out from those."""
-TRIES, MOST_TRIES, LONG_ENOUGH = 2, 10, 1.0
-"""Steps of a batch size after one that warms up; more while all together take less than so many seconds."""
+WARM_UP, TRIES, MOST_TRIES, LONG_ENOUGH = 2, 2, 10, 1.0
+"""Steps of a batch size after those that warm up, the second of which still gets some of its memory from the system;
+more while all together take less than so many seconds."""
 DRAWING_SECONDS = 10.0
 """About how long drawing is tried out."""
 FEW_STEPS, MORE_STEPS = 2, 4
@@ -198,16 +199,16 @@ class _Bench:
         smaller, seconds = last
         seconds *= self._micro_batches(size)
         grown = peaks[-1][1] + (peaks[-1][1] - peaks[0][1]) * size / smaller
-        return spent + (1 + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.footprint.total
+        return spent + (WARM_UP + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.footprint.total
 
     def _try(self, size: int) -> tuple[float, float]:
         """Peak memory and seconds of steps with so many samples."""
         left = self._left()
         began, tries = time.perf_counter(), 0
-        while tries <= TRIES or (tries <= MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
+        while tries < WARM_UP + TRIES or (tries < WARM_UP + MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)
             tries += 1
-        warm = (tries - 1) * self._micro_batches(size)
+        warm = (tries - WARM_UP) * self._micro_batches(size)
         seconds = self.watch.typical("forward", warm) + self.watch.typical("backward", warm)
         return float(self.footprint.peak - left), seconds
 
