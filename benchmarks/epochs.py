@@ -15,7 +15,6 @@ times as long as from it; the first epoch at most 1.1 times as long as without. 
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -30,7 +29,7 @@ import numpy as np
 import torch
 from decode import photograph
 from encoders import CAPTION_WORDS, write_clip, write_vae
-from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
+from measuring import Bar, Report, Table, beside, finish, in_turn, medians, parser, ratio
 from PIL import Image
 
 from dit_run.training.compiling import as_written, compile_blocks
@@ -137,18 +136,14 @@ def serve_peer(link: Connection, folder: Path, device: torch.device) -> None:
 @contextmanager
 def peers(folder: Path, device: torch.device) -> Iterator[Loops]:
     """The peer's loops, which wait in their process while others take turns."""
-    context = multiprocessing.get_context("spawn")
-    link, theirs = context.Pipe()
-    process = context.Process(target=serve_peer, args=(theirs, folder, device), daemon=True)
-    process.start()
+    with beside(serve_peer, folder, device) as link:
 
-    def turn(way: str) -> None:
-        link.send(way)
-        link.recv()
+        def turn(way: str) -> None:
+            link.send(way)
+            link.recv()
 
-    yield {(PEER, way): partial(turn, way) for way in (COMPILED, EAGER)}
-    link.send(None)
-    process.join()
+        yield {(PEER, way): partial(turn, way) for way in (COMPILED, EAGER)}
+        link.send(None)
 
 
 def peer(folder: Path, device: torch.device) -> Callable[[], None]:

@@ -10,20 +10,35 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import multiprocessing
 import os
 import platform
 import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
 Name = TypeVar("Name")
 
-__all__ = ["Bar", "Report", "Table", "children", "finish", "in_turn", "markdown", "medians", "parser", "ratio"]
+__all__ = [
+    "Bar",
+    "Report",
+    "Table",
+    "beside",
+    "children",
+    "finish",
+    "in_turn",
+    "markdown",
+    "medians",
+    "parser",
+    "ratio",
+]
 
 PACKAGES = (
     "dit-run", "torch", "diffusers", "transformers", "accelerate", "datasets", "numpy", "pillow", "simplejpeg",
@@ -92,6 +107,18 @@ def in_turn(
             if number >= 0:
                 taken[name].append(clock() - began)
     return taken
+
+
+@contextmanager
+def beside(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
+    """A process of its own, in which ``target`` gets a link and the arguments; our end of the link. Tell it to end
+    before you leave."""
+    context = multiprocessing.get_context("spawn")
+    link, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
+    process.start()
+    yield link
+    process.join()
 
 
 def children() -> float:

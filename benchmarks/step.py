@@ -14,7 +14,6 @@ times; ours reaches 68 % of the peak, in no more memory; both have the same para
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Bar, Report, Table, finish, in_turn, parser, ratio
+from measuring import Bar, Report, Table, beside, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
 from dit_run.config.resolve import resolve
@@ -201,14 +200,10 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
 
 def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:
     """All contestants of a group, in turn."""
-    context = multiprocessing.get_context("spawn")
     with ExitStack() as processes:
-        links: dict[str, Connection] = {}
-        for name in GROUPS[group]:
-            links[name], theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs, name, size, group == "compiled"), daemon=True)
-            process.start()
-            processes.callback(process.join)
+        links = {
+            name: processes.enter_context(beside(serve, name, size, group == "compiled")) for name in GROUPS[group]
+        }
         steps: dict[str, list[float]] = {name: [] for name in links}
         in_turn({name: partial(_turn, links[name], steps[name]) for name in links}, rounds, warm_up=WARM_UP)
         return {name: Measured(steps[name][WARM_UP:], *_end(link)) for name, link in links.items()}

@@ -103,11 +103,13 @@ def test_gradients_are_clipped_to_the_norm(make: Make, fused: bool) -> None:
     assert by.norm().item() == pytest.approx(0.25, rel=1e-4)
 
 
-@pytest.mark.parametrize("shape", [(512, 768), (3, 2**17 + 1)], ids=["equal rows", "no equal rows"])
-def test_the_norm_of_large_gradients_is_exact(shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "within"), [((2048, 768), 1e-6), ((3, 2**17 + 1), 1e-4)], ids=["equal rows", "no equal rows"]
+)
+def test_the_norm_of_large_gradients_is_exact(shape: tuple[int, int], within: float) -> None:
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     norm = torch.nn.utils.get_total_norm([condensed(gradient), torch.full([4], 300.0)])
-    assert norm.item() == pytest.approx((gradient.double().square().sum() + 4 * 300.0**2).sqrt().item(), rel=1e-4)
+    assert norm.item() == pytest.approx((gradient.double().square().sum() + 4 * 300.0**2).sqrt().item(), rel=within)
 
 
 def test_the_norm_of_large_gradients_is_the_same_with_any_number_of_threads() -> None:
