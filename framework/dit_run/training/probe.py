@@ -15,7 +15,7 @@ import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.devices import keep_freed_memory
+from dit_run.devices import keep_freed_memory, settle_memory
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.memory import OutOfMemory, answer_out_of_memory, answer_working
 from dit_run.processes import Processes
@@ -204,13 +204,16 @@ class _Bench:
     def _try(self, size: int) -> tuple[float, float]:
         """Peak memory and seconds of steps with so many samples."""
         left = self._left()
+        for _ in range(WARM_UP):
+            self._advance(size)
+        peak = float(self.footprint.peak - left)
+        settle_memory(self.device)
         began, tries = time.perf_counter(), 0
-        while tries < WARM_UP + TRIES or (tries < WARM_UP + MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
+        while tries < TRIES or (tries < MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)
             tries += 1
-        warm = (tries - WARM_UP) * self._micro_batches(size)
-        seconds = self.watch.typical("forward", warm) + self.watch.typical("backward", warm)
-        return float(self.footprint.peak - left), seconds
+        warm = tries * self._micro_batches(size)
+        return peak, self.watch.typical("forward", warm) + self.watch.typical("backward", warm)
 
     def _left(self) -> int:
         """Begins to look for a try's peak. Returns the bytes that earlier tries left behind, which a run does not have:
