@@ -85,10 +85,25 @@ def test_without_a_reader_it_goes_on_in_silence(capfd: pytest.CaptureFixture[str
 
 
 def test_beside_a_result_nothing_is_said_off_a_terminal(capfd: pytest.CaptureFixture[str]) -> None:
-    reporter = beside()
-    reporter.phase("drawing", 0, 5)
-    reporter.notice("a notice")
+    with beside() as reporter:
+        reporter.phase("drawing", 0, 5)
+        reporter.notice("a notice")
     assert capfd.readouterr() == ("", "")
+
+
+def test_beside_a_result_a_bar_goes_and_the_cursor_comes_back_when_work_is_interrupted(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with pytest.raises(KeyboardInterrupt), beside() as reporter:
+        reporter.phase("drawing", 0, 5)
+        raise KeyboardInterrupt
+    said = capfd.readouterr()
+    assert said.out == ""
+    hidden, shown_again = "\x1b[?25l", "\x1b[?25h"
+    assert said.err.index("drawing") > said.err.index(hidden)
+    assert said.err.rindex(shown_again) > said.err.rindex(hidden)
 
 
 def test_on_a_terminal_there_is_a_live_bar() -> None:

@@ -36,7 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config, 1)
-    scores = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, beside())
+    metrics = build_metrics(trained.config, data)
+    with beside() as reporter:
+        scores = score(metrics, trained.config, data, trained.pipeline, reporter)
     if arguments.json:
         print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))
     else:

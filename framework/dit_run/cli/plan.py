@@ -38,7 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.training.plan import best, forecast, lacks, splits
     from dit_run.training.probe import probe
 
-    probed = probe(config, device=choose_device(config.training.device), reporter=beside())
+    with beside() as reporter:
+        probed = probe(config, device=choose_device(config.training.device), reporter=reporter)
     needs = forecast(probed.measured, probed.load)
     memory = probed.memory if arguments.memory is None else arguments.memory
     candidates = splits(probed.measured, probed.load)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
@@ -22,10 +22,16 @@ __all__ = ["ConsoleReporter", "beside"]
 P = ParamSpec("P")
 
 
-def beside() -> Reporter:
-    """For commands whose standard output is a result: bars on standard error where that is a terminal, else nothing."""
+@contextlib.contextmanager
+def beside() -> Iterator[Reporter]:
+    """For commands whose standard output is a result: bars on standard error where that is a terminal, else nothing.
+    They go from the screen however the work ends."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    return ConsoleReporter(console) if console.is_terminal else Silent()
+    reporter = ConsoleReporter(console) if console.is_terminal else Silent()
+    try:
+        yield reporter
+    finally:
+        reporter.end()
 
 
 _QUIET_SECONDS = 10.0

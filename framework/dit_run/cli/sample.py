@@ -45,19 +45,20 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.cli.progress import beside
     from dit_run.drawing import draw
 
-    drawn = draw(
-        opened,
-        [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
-        output=Path(arguments.output) if arguments.output else Path(arguments.run) / "samples",
-        steps=arguments.steps,
-        guidance_scale=arguments.guidance_scale,
-        sampler=arguments.sampler,
-        seed=arguments.seed,
-        size=size,
-        negative_prompt=arguments.negative_prompt,
-        batch_size=arguments.batch_size,
-        reporter=beside(),
-    )
+    with beside() as reporter:
+        drawn = draw(
+            opened,
+            [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
+            output=Path(arguments.output) if arguments.output else Path(arguments.run) / "samples",
+            steps=arguments.steps,
+            guidance_scale=arguments.guidance_scale,
+            sampler=arguments.sampler,
+            seed=arguments.seed,
+            size=size,
+            negative_prompt=arguments.negative_prompt,
+            batch_size=arguments.batch_size,
+            reporter=reporter,
+        )
     console = Console(highlight=False, soft_wrap=True)
     for path, prompt in zip(drawn.paths, drawn.prompts, strict=True):
         console.print(f"{path}  {prompt}", markup=False)
