@@ -42,8 +42,8 @@ __all__ = ["Probed", "probe"]
 SECONDS = 30.0
 """About how long batch sizes are tried out; larger ones are worked out from those."""
 WARM_UP, TRIES, MOST_TRIES, LONG_ENOUGH = 2, 2, 10, 1.0
-"""Steps of a batch size after those that warm up, the second of which still gets some of its memory from the system;
-more while all together take less than so many seconds."""
+"""Steps of a batch size that warm up, of which the second still gets some of its memory from the system, and whose peak
+of memory counts; then those whose time counts, more while together they take less than so many seconds."""
 DRAWING_SECONDS = 10.0
 """About how long drawing is tried out."""
 FEW_STEPS, MORE_STEPS = 2, 4
