@@ -82,8 +82,8 @@ def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Cont
 
 
 def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
-    from dit_run.factories import make as make_component
     from dit_run.learner import Learner, parameter_roles, trainable_parameters
+    from dit_run.registry.factories import make as make_component
 
     keep_freed_memory(device)
     changes = [f"model.hidden_size={size.width}", f"model.num_layers={size.layers}", f"model.num_heads={size.heads}"]

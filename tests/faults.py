@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dit_run.components import Component, Kind
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import ContractError, Subject, check_all
 from dit_run.testing.contracts import CONTRACTS
 

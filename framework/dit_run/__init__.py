@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dit_run.components import Component, Kind
-from dit_run.hookspecs import hookimpl
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from dit_run.config.resolve import load_config

@@ -17,11 +17,11 @@ from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose
-from dit_run.factories import make
 from dit_run.learner import Learner, parameter_roles, trainable_parameters
 from dit_run.memory import answer_building
 from dit_run.precision import Precision
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
+from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
 
 __all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]

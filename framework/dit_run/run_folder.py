@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dit_run.durable import make_folder, sync_file, sync_folder, write_atomic
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
+from dit_run.registry.plugin_files import PluginFile
 
 __all__ = ["RunFolder", "RunState", "Status", "place_of"]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from dit_run.components import Component, Kind
 from dit_run.options import (
     LocalPath,
     NonNegativeFloat,
@@ -19,6 +18,7 @@ from dit_run.options import (
     plain,
 )
 from dit_run.problems import KeyPath, Place, Problem
+from dit_run.registry.components import Component, Kind
 
 __all__ = [
     "COMMON_OPTIONS",

@@ -12,7 +12,7 @@ from dit_run.config.resolve import resolve
 from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.processes import choose_device
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 from dit_run.run_folder import RunFolder
 from dit_run.sampling import Pipeline
 from dit_run.settings import Config

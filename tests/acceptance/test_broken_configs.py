@@ -15,7 +15,7 @@ import pytest
 from dit_run.cli.render import as_text
 from dit_run.config.resolve import load_config
 from dit_run.problems import ConfigError
-from dit_run.registry import discover
+from dit_run.registry.registry import discover
 
 FOLDER = Path(__file__).parent / "broken"
 BROKEN = sorted(path.stem for path in FOLDER.glob("[0-9]*.yaml"))

@@ -17,7 +17,7 @@ from dit_run.cli.main import main
 from dit_run.config.dump import run_config
 from dit_run.config.reference import reference
 from dit_run.config.schema import compose
-from dit_run.registry import discover
+from dit_run.registry.registry import discover
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -156,8 +156,8 @@ def _on_terminal(command: list[str], folder: Path, environment: dict[str, str]) 
     "code",
     [
         "import dit_run",
-        "from dit_run.registry import discover; [discover().components(k) for k in __import__('dit_run').Kind]",
-        "import dit_run.registry as r, dit_run.config.schema as s; s.compose(r.discover(), editor=True)",
+        "from dit_run.registry.registry import discover; [discover().components(k) for k in __import__('dit_run').Kind]",
+        "import dit_run.registry.registry as r, dit_run.config.schema as s; s.compose(r.discover(), editor=True)",
         f"from dit_run.cli.main import main; main(['validate', *{[str(path) for path in CONFIGS]!r}])",
         f"from dit_run.cli.main import main; main(['explain', {str(CONFIGS[0])!r}])",
         "from dit_run.cli.main import main; main([])",

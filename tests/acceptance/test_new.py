@@ -12,8 +12,8 @@ from runs import Command
 
 from dit_run import load_config
 from dit_run.cli.new import package, single_file
-from dit_run.components import Kind
-from dit_run.registry import discover
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import discover
 
 KINDS = [pytest.param(kind, id=kind) for kind in Kind]
 

@@ -22,7 +22,7 @@ from runs import CONFIG, Run
 from dit_run import Kind
 from dit_run.cli.main import main
 from dit_run.options import options_of
-from dit_run.registry import discover
+from dit_run.registry.registry import discover
 from dit_run.settings import COMMON_OPTIONS, SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent

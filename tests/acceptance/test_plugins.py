@@ -188,7 +188,7 @@ def test_the_example_of_every_component_is_valid(command: Command, site: Path) -
     from dit_run.config.check import check
     from dit_run.config.document import parse, read_source
     from dit_run.config.schema import compose
-    from dit_run.registry import discover
+    from dit_run.registry.registry import discover
 
     registry = discover(third_party=False)
     schema = compose(registry)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from environments import ROOT, Environment, build_wheel
 
-from dit_run.components import Kind
-from dit_run.factories import RUNTIME
+from dit_run.registry.components import Kind
+from dit_run.registry.factories import RUNTIME
 
 TUTORIAL = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)

@@ -16,10 +16,10 @@ import pytest
 from language_server import LanguageServer
 
 from dit_run.cli.main import main
-from dit_run.components import Kind
 from dit_run.config.keys import component_options
 from dit_run.config.schema import EDITOR_KEYWORDS
-from dit_run.registry import discover
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import discover
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

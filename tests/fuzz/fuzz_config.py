@@ -18,7 +18,7 @@ with atheris.instrument_imports(include=["dit_run.config"]):
     from dit_run.config.resolve import load_config
 
 from dit_run.problems import ConfigError, Place
-from dit_run.registry import discover
+from dit_run.registry.registry import discover
 
 SEEDS = Path(__file__).resolve().parent.parent / "acceptance" / "broken"
 LIMITS = ["-timeout=1", "-rss_limit_mb=512", "-max_len=4096"]

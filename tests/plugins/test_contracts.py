@@ -12,9 +12,9 @@ import pytest
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
 from PIL import Image
 
-from dit_run.components import Component, Kind
-from dit_run.factories import RUNTIME, resolve
-from dit_run.registry import discover
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.factories import RUNTIME, resolve
+from dit_run.registry.registry import discover
 from dit_run.testing.contract import Subject, check_all
 from dit_run.testing.contracts import CONTRACTS
 from dit_run.testing.options import reads_every_option

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from distributions import distribution
 
-from dit_run.blame import answer_plugin_fault
-from dit_run.factories import PluginFault
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
+from dit_run.registry.factories import PluginFault
+from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.plugin_files import PluginFile
 
 STEP = "def step(numbers):\n    return numbers['momentum']\n"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dit_run.components import Component, Kind
+from dit_run.registry.components import Component, Kind
 
 
 @dataclass(frozen=True, kw_only=True)

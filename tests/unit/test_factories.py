@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from dit_run.components import Component, Kind
-from dit_run.factories import PluginFault, call, make, resolve
 from dit_run.problems import InputError
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.factories import PluginFault, call, make, resolve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ def fault(factory: str | Callable[..., Any], **runtime: Any) -> str:
 
 
 def test_a_reference_is_the_function_it_names() -> None:
-    assert resolve("dit_run.factories:make") is make
+    assert resolve("dit_run.registry.factories:make") is make
 
 
 def test_a_callable_is_itself() -> None:
@@ -43,7 +43,7 @@ def test_what_cannot_be_called_is_refused() -> None:
     with pytest.raises(
         TypeError, match=r"^dit_run\.factories:__name__ is 'dit_run\.factories', which cannot be called"
     ):
-        resolve("dit_run.factories:__name__")
+        resolve("dit_run.registry.factories:__name__")
 
 
 def test_a_factory_gets_its_options_and_the_keywords_that_it_names() -> None:

@@ -9,8 +9,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.components import Component, Kind
-from dit_run.factories import PluginFault, call
 from dit_run.memory import (
     OutOfMemory,
     answer_building,
@@ -19,6 +17,8 @@ from dit_run.memory import (
     answer_working,
     smaller_batch,
 )
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.factories import PluginFault, call
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from distributions import GOOD, distribution, plugin_text
 
-from dit_run.components import Kind
 from dit_run.problems import InputError
-from dit_run.registry import Origin, UnknownType, discover
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Origin, UnknownType, discover
 
 
 @pytest.fixture
@@ -397,7 +397,7 @@ def test_with_fifty_plugins_listing_and_composing_import_no_factory_module(tmp_p
     code = (
         "import json, sys\n"
         f"sys.path.insert(0, {str(tmp_path)!r})\n"
-        "from dit_run.registry import discover\n"
+        "from dit_run.registry.registry import discover\n"
         "from dit_run.cli.main import main\n"
         "from dit_run.config.schema import compose\n"
         "registry = discover()\n"

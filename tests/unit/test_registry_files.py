@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from distributions import GOOD
 
-from dit_run.components import Kind
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
-from dit_run.registry import Origin, Registry, UnknownType
+from dit_run.registry.components import Kind
+from dit_run.registry.plugin_files import PluginFile
+from dit_run.registry.registry import Origin, Registry, UnknownType
 
 Write = Callable[..., Path]
 

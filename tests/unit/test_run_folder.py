@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dit_run.durable import make_folder, write_atomic
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
+from dit_run.registry.plugin_files import PluginFile
 from dit_run.run_folder import RunFolder
 
 HOLD = """

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dit_run import protocols
-from dit_run.components import Component, Kind
-from dit_run.factories import RUNTIME
-from dit_run.registry import Origin, Plugin, Registry, discover
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.factories import RUNTIME
+from dit_run.registry.registry import Origin, Plugin, Registry, discover
 from dit_run.testing import run_tiny
 
 

@@ -11,7 +11,7 @@ from dit_run.cache.open import Cached, cache_folder, open_cache
 from dit_run.precision import Precision
 from dit_run.processes import choose_device
 from dit_run.protocols import Dataset
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.signals import StopRequest

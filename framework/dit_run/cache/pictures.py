@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_run.blame import answer_plugin_fault
 from dit_run.cache.files import FileDigests, file_state
 from dit_run.children import kill_children
 from dit_run.data.images import read_image
@@ -27,6 +26,7 @@ from dit_run.digests import Stat
 from dit_run.problems import DitRunError, InputError
 from dit_run.processes import timeout_seconds
 from dit_run.protocols import Dataset
+from dit_run.registry.fault_attribution import answer_plugin_fault
 from dit_run.settings import DatasetCommon
 from dit_run.signals import ignore_signals
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_run.config.resolve import Resolution, resolve
-from dit_run.registry import Registry, discover
+from dit_run.registry.registry import Registry, discover
 
 __all__ = ["add_config", "add_plugin_flags", "installed", "read", "resolved", "setting", "split"]
 

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         forget(sys.stdout)
         return 1
     except Exception as error:
-        from dit_run.blame import plugin_fault
+        from dit_run.registry.fault_attribution import plugin_fault
 
         fault = plugin_fault(error) or _file_fault(error)
         if fault is None:

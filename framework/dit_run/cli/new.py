@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.cli.configs import add_plugin_flags, installed
-from dit_run.components import Kind
 from dit_run.config.dump import to_yaml
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
-from dit_run.registry import Registry
+from dit_run.registry.components import Kind
+from dit_run.registry.plugin_files import PluginFile
+from dit_run.registry.registry import Registry
 
 __all__ = ["configure", "package", "run", "single_file"]
 

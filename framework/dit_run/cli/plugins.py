@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dit_run.cli.configs import add_plugin_flags, installed, split
-from dit_run.components import Component, Kind
 from dit_run.config.describe import expected
 from dit_run.config.dump import to_yaml
 from dit_run.config.resolve import registry_of
 from dit_run.options import Option, documentation, options_of, summary
 from dit_run.problems import InputError
-from dit_run.registry import Origin, Plugin, Registry
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.registry import Origin, Plugin, Registry
 from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["configure", "example", "run"]

@@ -10,7 +10,7 @@ from typing import Any
 from dit_run.config.keys import KINDS_BY_SECTION, key_name
 from dit_run.config.nodes import MapNode, find, plain
 from dit_run.problems import Problem
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 from dit_run.settings import TrainingOptions
 
 __all__ = ["with_former_plugin"]

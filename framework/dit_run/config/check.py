@@ -8,7 +8,6 @@ from typing import Any
 
 import jsonschema
 
-from dit_run.components import Kind
 from dit_run.config.describe import expected, received
 from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
@@ -17,7 +16,8 @@ from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
 from dit_run.config.packages import known_package
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
-from dit_run.registry import Registry, UnknownType
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry, UnknownType
 from dit_run.settings import SECTIONS
 
 __all__ = ["check"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dit_run.components import Kind
 from dit_run.config.environment import expand, uses_environment
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nodes import ListNode, MapNode, Node, Scalar, put_node, walk
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Problem
-from dit_run.registry import Registry
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 
 __all__ = ["expand_all"]

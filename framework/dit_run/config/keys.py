@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from dit_run.components import Component, Kind
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath
+from dit_run.registry.components import Component, Kind
 from dit_run.settings import COMMON_OPTIONS, SECTIONS, Config
 
 __all__ = ["KINDS_BY_SECTION", "TOP_LEVEL", "component_options", "config_options", "key_name"]

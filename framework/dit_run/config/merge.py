@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from dit_run.components import Kind
 from dit_run.config.environment import expand
 from dit_run.config.nodes import Entry, MapNode, Scalar
 from dit_run.options import options_of
+from dit_run.registry.components import Kind
 from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["join", "merge"]

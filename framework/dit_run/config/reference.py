@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from dit_run.components import Component, Kind
 from dit_run.config.describe import expected
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.config.schema import SECTION_TEXTS
 from dit_run.options import Option, documentation, options_of, summary
-from dit_run.registry import Registry
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.registry import Registry
 from dit_run.settings import COMMON_OPTIONS, SECTIONS
 
 __all__ = ["options_table", "reference"]

@@ -19,7 +19,7 @@ from dit_run.config.schema import compose
 from dit_run.config.typed import typed
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
-from dit_run.registry import Registry, discover
+from dit_run.registry.registry import Registry, discover
 from dit_run.settings import Config
 
 __all__ = ["Resolution", "load_config", "registry_of", "resolve"]

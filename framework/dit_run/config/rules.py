@@ -8,9 +8,9 @@ from typing import Any
 
 from dit_run.config.core_rules import CORE_RULES, Finding
 from dit_run.config.keys import config_options, key_name
-from dit_run.factories import resolve
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
+from dit_run.registry.factories import resolve
 from dit_run.settings import Choice, Config
 
 __all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value", "sorted_problems"]

@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from dit_run.components import Component, Kind
 from dit_run.config.describe import expected
 from dit_run.config.environment import ENV_PATTERN
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.options import options_of, schema_of, summary
-from dit_run.registry import Registry
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.registry import Registry
 from dit_run.settings import COMMON_OPTIONS, SECTIONS
 
 __all__ = ["EDITOR_KEYWORDS", "SECTION_TEXTS", "compose", "editor_form"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dit_run.components import Kind
 from dit_run.config.check import unknown_type
 from dit_run.config.nodes import MapNode, find, plain, walk
 from dit_run.options import build, options_of
 from dit_run.problems import KeyPath, Problem
-from dit_run.registry import Registry, UnknownType
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry, UnknownType
 from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
 
 __all__ = ["typed"]

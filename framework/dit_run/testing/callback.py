@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dit_run.components import Component, Kind
 from dit_run.config.nearest import did_you_mean
 from dit_run.protocols import Progress
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 
 __all__ = ["CHECKS", "EVENTS", "check_callback"]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dit_run.components import Component, Kind
-from dit_run.factories import PluginFault, call
 from dit_run.options import build, options_of, schema_of
-from dit_run.plugin_files import PluginFiles
 from dit_run.problems import InputError
-from dit_run.registry import Registry, discover
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.factories import PluginFault, call
+from dit_run.registry.plugin_files import PluginFiles
+from dit_run.registry.registry import Registry, discover
 
 __all__ = ["Check", "ContractError", "Subject", "check_all", "neutral"]
 

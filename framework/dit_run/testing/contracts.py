@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dit_run.components import Kind
+from dit_run.registry.components import Kind
 from dit_run.testing import (
     callback,
     dataset,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dit_run.components import Component, Kind
 from dit_run.data.images import read_image
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 from dit_run.testing.process import OtherProcess, elsewhere
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_run import registry as registry_module
-from dit_run.registry import Registry
+from dit_run.registry import registry as registry_module
+from dit_run.registry.registry import Registry
 from dit_run.testing.imports import forgotten
 from dit_run.testing.tiny import TinyRun, run_tiny
 

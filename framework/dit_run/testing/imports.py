@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
-from dit_run.hookspecs import ENTRY_POINT_GROUP
-from dit_run.offers import load_offers
-from dit_run.plugin_files import PluginFile
+from dit_run.registry.hookspecs import ENTRY_POINT_GROUP
+from dit_run.registry.loading import load_offers
+from dit_run.registry.plugin_files import PluginFile
 
 __all__ = ["HEAVY", "forgotten", "heavy_imports"]
 

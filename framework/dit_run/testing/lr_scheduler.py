@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dit_run.components import Component, Kind
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_lr_scheduler"]

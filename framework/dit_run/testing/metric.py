@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dit_run.components import Component, Kind
 from dit_run.protocols import Metric
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 from dit_run.testing.tiny import tiny_config
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.checkpoint.skeleton import join, split
-from dit_run.components import Component, Kind
 from dit_run.learner import parameter_roles, trainable_parameters
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_optimizer"]

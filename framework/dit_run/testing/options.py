@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dit_run.options import options_of, plain
 from dit_run.problems import ConfigError, InputError
-from dit_run.registry import Origin, Plugin, Registry, discover
+from dit_run.registry.registry import Origin, Plugin, Registry, discover
 from dit_run.testing.contract import ContractError, Subject, check_all, neutral
 from dit_run.testing.contracts import CONTRACTS
 from dit_run.testing.reads import recorded

@@ -12,11 +12,11 @@ from typing import Any
 
 import jsonschema
 
-from dit_run.components import Component
-from dit_run.factories import RUNTIME, resolve
 from dit_run.options import documentation, options_of, schema_of, summary
 from dit_run.problems import InputError
-from dit_run.registry import Plugin, Registry, discover
+from dit_run.registry.components import Component
+from dit_run.registry.factories import RUNTIME, resolve
+from dit_run.registry.registry import Plugin, Registry, discover
 from dit_run.testing.contract import ContractError, Subject
 from dit_run.testing.imports import heavy_imports
 from dit_run.testing.options import reads_every_option, run_rules

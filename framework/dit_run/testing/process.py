@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dit_run.plugin_files import PluginFiles
+from dit_run.registry.plugin_files import PluginFiles
 
 __all__ = ["OtherProcess", "elsewhere"]
 

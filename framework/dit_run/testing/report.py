@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_run.components import Component
 from dit_run.config.document import parse, read_source
 from dit_run.config.nodes import plain
 from dit_run.problems import ConfigError, InputError
-from dit_run.registry import Plugin, Registry
+from dit_run.registry.components import Component
+from dit_run.registry.registry import Plugin, Registry
 from dit_run.testing.contract import Check, ContractError, Subject, check_all
 from dit_run.testing.contracts import CONTRACTS
 from dit_run.testing.options import reads_every_option

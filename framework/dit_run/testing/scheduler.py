@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.components import Component, Kind
 from dit_run.protocols import Scheduler
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 from dit_run.testing.modules import expect_tensor
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from dit_run.components import Component, Kind
 from dit_run.protocols import TextEncoder, Tokens
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 from dit_run.testing.modules import (
     built,

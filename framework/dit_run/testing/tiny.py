@@ -11,7 +11,7 @@ from typing import Any
 from dit_run.config.dump import to_yaml
 from dit_run.config.resolve import resolve
 from dit_run.problems import ConfigError, DitRunError
-from dit_run.registry import Registry, discover
+from dit_run.registry.registry import Registry, discover
 from dit_run.settings import Config
 
 __all__ = ["TINY", "TinyRun", "run_tiny", "tiny_config"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from dit_run.components import Component, Kind
 from dit_run.protocols import Tracker
+from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_tracker"]

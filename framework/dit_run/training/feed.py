@@ -10,7 +10,7 @@ from dit_run.assemble import Data, Encoders
 from dit_run.data.samples import BadSamples
 from dit_run.devices import pins_memory
 from dit_run.processes import Processes
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits, batches

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
-from dit_run.blame import answer_plugin_fault
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import clean
@@ -21,14 +20,15 @@ from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
 from dit_run.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
 from dit_run.durable import answer_disk_failure
-from dit_run.factories import make
 from dit_run.learner import Learner
 from dit_run.memory import answer_out_of_memory
 from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.protocols import Facts
-from dit_run.registry import Registry
+from dit_run.registry.factories import make
+from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config

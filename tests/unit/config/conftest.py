@@ -10,7 +10,7 @@ from small_registry import COMPONENTS, plugin
 
 from dit_run import Config, load_config
 from dit_run.problems import ConfigError, Problem
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from dit_run.options import (
     Secret,
     bounds,
 )
-from dit_run.registry import Origin, Plugin
+from dit_run.registry.registry import Origin, Plugin
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,10 +7,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dit_run.components import Kind
 from dit_run.config.keys import component_options
 from dit_run.options import Option, options_of
-from dit_run.registry import Registry
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 
 TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12) | st.sampled_from(

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from small_registry import COMPONENTS, plugin
 
-from dit_run.components import Kind
 from dit_run.config.resolve import resolve
-from dit_run.offers import Failure
 from dit_run.problems import ConfigError, Problem
-from dit_run.registry import Origin, Plugin, Registry
+from dit_run.registry.components import Kind
+from dit_run.registry.loading import Failure
+from dit_run.registry.registry import Origin, Plugin, Registry
 
 Problems = Callable[..., list[Problem]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from dit_run import Config, load_config
 from dit_run.problems import ConfigError, Problem
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 
 Load = Callable[..., Config]
 Brief = Callable[..., list[str]]

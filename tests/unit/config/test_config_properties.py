@@ -18,7 +18,7 @@ from dit_run.config.dump import dump, escaped, run_config, to_yaml
 from dit_run.config.identity import absolute, digest
 from dit_run.config.keys import config_options
 from dit_run.problems import ConfigError, KeyPath, Place
-from dit_run.registry import Registry, discover
+from dit_run.registry.registry import Registry, discover
 from dit_run.settings import put
 
 SMALL = Registry((plugin("small", *COMPONENTS),))

@@ -12,7 +12,7 @@ from dit_run import Component, Config, Kind, load_config
 from dit_run.config.rules import check_rules, latent_problems
 from dit_run.problems import ConfigError, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
-from dit_run.registry import Registry
+from dit_run.registry.registry import Registry
 
 Load = Callable[..., Config]
 Problems = Callable[..., list[Problem]]

@@ -13,8 +13,8 @@ import pytest
 from faults import Nothing, fault, keep
 from PIL import Image
 
-from dit_run.components import Kind
 from dit_run.protocols import Sample
+from dit_run.registry.components import Kind
 
 KIND = Kind.DATASET
 

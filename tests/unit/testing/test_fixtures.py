@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.components import Kind
-from dit_run.registry import Registry, discover
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry, discover
 from dit_run.testing import TinyRun
 from dit_run.testing.fixtures import empty_registry, run_config
 from dit_run.testing.imports import forgotten

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from faults import Nothing, fault, keep
 
-from dit_run.components import Kind
+from dit_run.registry.components import Kind
 
 KIND = Kind.LR_SCHEDULER
 

@@ -9,8 +9,8 @@ import torch
 from faults import Nothing, fault, keep
 from torch import Tensor, nn
 
-from dit_run.components import Kind
 from dit_run.protocols import TextStates
+from dit_run.registry.components import Kind
 
 KIND = Kind.MODEL
 

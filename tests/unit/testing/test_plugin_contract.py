@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from distributions import distribution
 
-from dit_run.components import Component, Kind
 from dit_run.options import Keywords
 from dit_run.problems import InputError
+from dit_run.registry.components import Component, Kind
 from dit_run.testing import ContractError, check_lr_scheduler, check_plugin
 from dit_run.testing.plugin import has_a_valid_schema
 

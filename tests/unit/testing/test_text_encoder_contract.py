@@ -12,8 +12,8 @@ import torch
 from faults import fault, keep
 from torch import Tensor, nn
 
-from dit_run.components import Kind
 from dit_run.protocols import Tokens
+from dit_run.registry.components import Kind
 
 KIND = Kind.TEXT_ENCODER
 

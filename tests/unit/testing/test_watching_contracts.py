@@ -11,8 +11,8 @@ import pytest
 from faults import Nothing, fault, keep
 from PIL import Image
 
-from dit_run.components import Kind
 from dit_run.protocols import Progress
+from dit_run.registry.components import Kind
 
 
 class Lines:

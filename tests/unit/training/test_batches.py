@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_parts import Parts
 
 from dit_run.data.samples import Visit
-from dit_run.plugin_files import PluginFiles
+from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.batches import Batch, Layout, Visits, batches
 
 SMALL = st.integers(1, 5)

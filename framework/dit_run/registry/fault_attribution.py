@@ -8,10 +8,10 @@ import traceback
 from collections.abc import Iterator, Mapping
 from types import FrameType, TracebackType
 
-from dit_run.factories import PluginFault
-from dit_run.installed import installed_plugins
-from dit_run.plugin_files import plugin_file
 from dit_run.problems import DitRunError
+from dit_run.registry.entry_points import installed_plugins
+from dit_run.registry.factories import PluginFault
+from dit_run.registry.plugin_files import plugin_file
 
 __all__ = ["answer_plugin_fault", "plugin_fault"]
 

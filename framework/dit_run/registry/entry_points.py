@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import Distribution, EntryPoint, distributions
 
-from dit_run.hookspecs import ENTRY_POINT_GROUP
 from dit_run.problems import InputError
+from dit_run.registry.hookspecs import ENTRY_POINT_GROUP
 
 __all__ = ["Installed", "installed_plugins"]
 

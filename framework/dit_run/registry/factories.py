@@ -9,8 +9,8 @@ from functools import cache
 from typing import Any
 
 from dit_run import protocols
-from dit_run.components import Component, Kind
 from dit_run.problems import DitRunError
+from dit_run.registry.components import Component, Kind
 
 __all__ = ["RUNTIME", "PluginFault", "call", "make", "resolve"]
 

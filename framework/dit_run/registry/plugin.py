@@ -8,11 +8,11 @@ from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
 
-from dit_run.components import Component
-from dit_run.installed import Installed
-from dit_run.offers import Failure, load_offers
-from dit_run.plugin_files import PluginFile
 from dit_run.problems import InputError
+from dit_run.registry.components import Component
+from dit_run.registry.entry_points import Installed
+from dit_run.registry.loading import Failure, load_offers
+from dit_run.registry.plugin_files import PluginFile
 
 __all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of"]
 

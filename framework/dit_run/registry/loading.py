@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import pluggy
 
-from dit_run import hookspecs
-from dit_run.components import Component
 from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.references import missing
+from dit_run.registry import hookspecs
+from dit_run.registry.components import Component
 from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["Failure", "load_offers"]

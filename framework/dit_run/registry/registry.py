@@ -14,11 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dit_run.components import Component, Kind
-from dit_run.installed import Installed, installed_plugins
-from dit_run.plugin import Origin, Plugin, load_file, load_installed, origin_of
-from dit_run.plugin_files import PluginFiles
 from dit_run.problems import InputError
+from dit_run.registry.components import Component, Kind
+from dit_run.registry.entry_points import Installed, installed_plugins
+from dit_run.registry.plugin import Origin, Plugin, load_file, load_installed, origin_of
+from dit_run.registry.plugin_files import PluginFiles
 
 __all__ = [
     "DISABLE_VARIABLE",

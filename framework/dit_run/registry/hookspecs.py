@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 import pluggy
 
-from dit_run.components import Component
+from dit_run.registry.components import Component
 
 __all__ = ["ENTRY_POINT_GROUP", "PROJECT", "dit_run_components", "hookimpl", "hookspec"]
 
