@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from dit_run.background import meanwhile
 from dit_run.cache.encode import encode_captions
 from dit_run.cache.open import Cached
 from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
@@ -23,6 +22,7 @@ from dit_run.precision import Precision
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
+from dit_run.system.background import meanwhile
 
 __all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
-from dit_run.durable import write_atomic
+from dit_run.system.durable import write_atomic
 
 __all__ = ["grid", "save_png", "to_images"]
 

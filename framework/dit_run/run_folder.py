@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_run.durable import make_folder, sync_file, sync_folder, write_atomic
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
+from dit_run.system.durable import make_folder, sync_file, sync_folder, write_atomic
 
 __all__ = ["RunFolder", "RunState", "Status", "place_of"]
 

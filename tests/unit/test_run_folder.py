@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.durable import make_folder, write_atomic
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.run_folder import RunFolder
+from dit_run.system.durable import make_folder, write_atomic
 
 HOLD = """
 import sys, os

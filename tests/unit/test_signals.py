@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.signals import StopRequest, ended_by_interrupt
+from dit_run.system.signals import StopRequest, ended_by_interrupt
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -23,7 +23,7 @@ def test_a_signal_sets_the_flag_and_the_status(number: signal.Signals, status: i
 
 _SWALLOWED = """
 import contextlib, os, signal
-from dit_run.signals import StopRequest, ended_by_interrupt
+from dit_run.system.signals import StopRequest, ended_by_interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in a shell's background ignores it
 with ended_by_interrupt():
     with StopRequest() as stop:
@@ -76,7 +76,7 @@ def test_sigterm_may_be_repeated() -> None:
 
 def test_a_second_sigint_ends_the_process_at_once() -> None:
     code = (
-        "import os, signal; from dit_run.signals import StopRequest\n"
+        "import os, signal; from dit_run.system.signals import StopRequest\n"
         "with StopRequest(relayed=False):\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('once', flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('twice', flush=True)\n"
@@ -94,7 +94,7 @@ def test_a_launcher_s_repetition_of_sigint_is_not_a_second_one() -> None:
 
 HELPER = """
 import multiprocessing, os, signal
-from dit_run.signals import ignore_signals
+from dit_run.system.signals import ignore_signals
 
 def help():
     ignore_signals()

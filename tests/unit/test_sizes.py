@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_run.sizes import read_size, size_text
+from dit_run.system.units import read_size, size_text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from dit_run.cache.encode import ENCODING_VERSION, device_of
 from dit_run.cache.space import Space
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
-from dit_run.sizes import size_text
+from dit_run.system.units import size_text
 
 __all__ = ["Build", "Stopped", "forecast"]
 

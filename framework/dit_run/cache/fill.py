@@ -14,7 +14,7 @@ from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
-from dit_run.signals import StopRequest
+from dit_run.system.signals import StopRequest
 
 __all__ = ["Filled", "fill"]
 

@@ -17,11 +17,11 @@ from dit_run.cache.pictures import PictureReader
 from dit_run.cache.read import CaptionCache, LatentCache
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
-from dit_run.durable import make_folder
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
+from dit_run.system.durable import make_folder
 
 __all__ = ["Cached", "cache_folder", "kept", "open_cache", "release"]
 

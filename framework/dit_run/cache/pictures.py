@@ -28,7 +28,7 @@ from dit_run.processes import timeout_seconds
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import answer_plugin_fault
 from dit_run.settings import DatasetCommon
-from dit_run.signals import ignore_signals
+from dit_run.system.signals import ignore_signals
 
 __all__ = ["Content", "PictureReader", "Pixels", "ReadingFailed"]
 

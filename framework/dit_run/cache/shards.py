@@ -19,7 +19,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from dit_run.durable import write_atomic
+from dit_run.system.durable import write_atomic
 
 __all__ = ["BITS", "FORMAT", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 

@@ -19,8 +19,8 @@ import torch
 from dit_run.cache.locks import Waiting, building, hold
 from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
-from dit_run.durable import make_folder, write_atomic
 from dit_run.problems import DitRunError
+from dit_run.system.durable import make_folder, write_atomic
 
 __all__ = ["Space", "Writer"]
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dit_run.durable import make_folder, sync_file, sync_folder
 from dit_run.problems import DitRunError
+from dit_run.system.durable import make_folder, sync_file, sync_folder
 
 __all__ = ["MANIFEST", "Damage", "SaveFailed", "check_space", "clean", "commit", "remove", "verify"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dit_run.cli.configs import add_plugin_flags, installed, read, setting
 from dit_run.cli.render import print_problems
 from dit_run.problems import InputError
-from dit_run.sizes import read_size, size_text
+from dit_run.system.units import read_size, size_text
 
 if TYPE_CHECKING:
     from rich.console import Console

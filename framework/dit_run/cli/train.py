@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dit_run.cli.configs import add_config, resolved, setting
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
-from dit_run.signals import ended_by_interrupt
+from dit_run.system.signals import ended_by_interrupt
 
 if TYPE_CHECKING:
     from dit_run.reporting import Reporter

@@ -19,7 +19,6 @@ from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
 from dit_run.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
-from dit_run.durable import answer_disk_failure
 from dit_run.learner import Learner
 from dit_run.memory import answer_out_of_memory
 from dit_run.precision import Precision
@@ -32,7 +31,8 @@ from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config
-from dit_run.signals import STATUS, StopRequest
+from dit_run.system.durable import answer_disk_failure
+from dit_run.system.signals import STATUS, StopRequest
 from dit_run.training.batches import Layout
 from dit_run.training.beginning import Beginning, plugin_record
 from dit_run.training.build import build_ema, build_step

@@ -19,7 +19,7 @@ from dit_run.children import kill_children
 from dit_run.problems import DitRunError
 from dit_run.processes import timeout_seconds
 from dit_run.registry.fault_attribution import answer_plugin_fault
-from dit_run.signals import STATUS, ignore_signals
+from dit_run.system.signals import STATUS, ignore_signals
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
 
