@@ -180,8 +180,8 @@ def _training(recipe: Recipe) -> Iterator[int]:
     import torch
 
     from dit_run.assemble import build_learner, build_optimizer, build_scheduler, prepare
+    from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
-    from dit_run.precision import Precision
     from dit_run.training.batches import Layout, Visits, batches
     from dit_run.training.ema import Ema
     from dit_run.training.examples import Encoder

@@ -85,7 +85,7 @@ def resolved(name: str, folder: Path) -> Resolution:
 
 def foretold(name: str, folder: Path) -> dict[str, float]:
     """What the plan says."""
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
     from dit_run.reporting import Silent
     from dit_run.training.plan import forecast
     from dit_run.training.probe import probe
@@ -98,9 +98,9 @@ def foretold(name: str, folder: Path) -> dict[str, float]:
 
 def taken(name: str, folder: Path) -> dict[str, float]:
     """What the run takes."""
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.memory_meter import Footprint
     from dit_run.reporting import Silent
-    from dit_run.training.footprint import Footprint
     from dit_run.training.run import train
 
     resolution = resolved(name, folder)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dit_run.training.peak import synchronise
+from dit_run.compute.timing import synchronise
 
 __all__ = ["seconds_of_products"]
 

@@ -28,13 +28,13 @@ import torch
 from measuring import Bar, Report, Table, beside, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
+from dit_run.compute.devices import keep_freed_memory, settle_memory
+from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.precision import Precision
+from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.config.resolve import resolve
-from dit_run.devices import keep_freed_memory, settle_memory
-from dit_run.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.training.compiling import as_written, compile_blocks
-from dit_run.training.footprint import Footprint
-from dit_run.training.peak import gemm_peak, operations, synchronise
 from dit_run.training.step import Examples, LocalGradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dit_run.devices import encoding_chunks
+from dit_run.compute.devices import encoding_chunks
 from dit_run.protocols import VAE
 
 __all__ = ["decode_latents"]

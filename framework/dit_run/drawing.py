@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dit_run.memory import answer_drawing
+from dit_run.compute.out_of_memory import answer_drawing
 from dit_run.pictures import grid, save_png
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent

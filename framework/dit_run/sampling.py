@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dit_run.compute.precision import Precision
+from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.conditions import Conditions
 from dit_run.decoding import decode_latents
 from dit_run.guidance import Guidance, guided
 from dit_run.learner import Learner
 from dit_run.pictures import to_images
-from dit_run.precision import Precision
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.reporting import Reporter
 from dit_run.settings import SamplingOptions
-from dit_run.streams import MAX_SEED, Streams
 
 __all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]
 

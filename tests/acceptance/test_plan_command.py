@@ -14,7 +14,7 @@ from dit_run.training.plan import Pictures
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
 
 
 def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, config: Path) -> None:

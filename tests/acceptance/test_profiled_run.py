@@ -12,7 +12,7 @@ STOPPER = Path(__file__).with_name("stopper.py")
 
 @pytest.fixture(autouse=True)
 def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.peak.SIZES", (128,))
+    monkeypatch.setattr("dit_run.compute.timing.SIZES", (128,))
 
 
 def test_a_profiled_run_learns_the_same_and_tells_more(command: Command, config: Path, train: Train) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_run.devices import Flag, graphics_card, move, multiplies_attention, seed_generators, summing_dtype
+from dit_run.compute.devices import Flag, graphics_card, move, multiplies_attention, seed_generators, summing_dtype
 
 CPU = torch.device("cpu")
 
@@ -67,7 +67,7 @@ def test_a_flag_does_not_wait_for_what_comes_after() -> None:
 
 HEAP = """
 import torch
-from dit_run.devices import keep_freed_memory
+from dit_run.compute.devices import keep_freed_memory
 
 keep_freed_memory(torch.device("cpu"))
 tensor = torch.ones(2**26)
@@ -84,7 +84,7 @@ SETTLED = """
 import ctypes
 
 import torch
-from dit_run.devices import keep_freed_memory, settle_memory
+from dit_run.compute.devices import keep_freed_memory, settle_memory
 
 def small_pages():
     for line in open("/proc/self/smaps"):

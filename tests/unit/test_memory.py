@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.memory import (
+from dit_run.compute.out_of_memory import (
     OutOfMemory,
     answer_building,
     answer_drawing,

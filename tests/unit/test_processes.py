@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dit_run.compute.distributed import Processes, choose_device, continued_accumulation, join
 from dit_run.problems import InputError
-from dit_run.processes import Processes, choose_device, continued_accumulation, join
 
 
 def test_alone_every_agreement_is_immediate() -> None:
@@ -69,7 +69,7 @@ def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, pr
 TOGETHER = """
 import os
 from dit_run.problems import InputError
-from dit_run.processes import join
+from dit_run.compute.distributed import join
 all = join("cpu")
 def refuse():
     raise InputError("the folder is in use")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
-from dit_run.processes import Processes
 from dit_run.training.reduce import TreeReducer
 
 
@@ -67,7 +67,7 @@ def test_shapes_that_make_no_tree_are_refused(micro_batches: int, count: int, me
 SHARED = """
 import hashlib, os
 import torch
-from dit_run.processes import join
+from dit_run.compute.distributed import join
 from dit_run.training.reduce import TreeReducer
 torch.set_num_threads(1)
 all = join("cpu")

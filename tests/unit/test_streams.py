@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.streams import MAX_SEED, STREAMS_VERSION, Streams, keyed_hash
+from dit_run.compute.random_streams import MAX_SEED, STREAMS_VERSION, Streams, keyed_hash
 
 SEEDS = st.integers(0, MAX_SEED)
 POSITIONS = st.integers(0, 2**62)
@@ -90,7 +90,7 @@ def test_the_global_generator_is_neither_read_nor_left_changed():
 
 
 def test_another_process_draws_the_same():
-    code = "from dit_run.streams import Streams; print(Streams(42).uniform('timestep', 0))"
+    code = "from dit_run.compute.random_streams import Streams; print(Streams(42).uniform('timestep', 0))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(printed) == Streams(42).uniform("timestep", 0)
 

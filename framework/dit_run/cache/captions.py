@@ -13,7 +13,7 @@ from dit_run.cache.encode import device_of, encode_captions
 from dit_run.cache.read import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
-from dit_run.devices import encoding_chunks
+from dit_run.compute.devices import encoding_chunks
 from dit_run.protocols import TextEncoder
 
 __all__ = ["CaptionWork"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from dit_run.assemble import prepare
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import Cached, cache_folder, open_cache
-from dit_run.precision import Precision
-from dit_run.processes import choose_device
+from dit_run.compute.distributed import choose_device
+from dit_run.compute.precision import Precision
 from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter

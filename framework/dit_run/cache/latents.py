@@ -19,8 +19,8 @@ from dit_run.cache.pictures import Content, PictureReader, Pixels
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
+from dit_run.compute.devices import encoding_chunks
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
-from dit_run.devices import encoding_chunks
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
 

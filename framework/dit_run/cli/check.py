@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output {sheet}: name a file, in a folder that is there")
     config = resolved(arguments).config
     print_problems(config.notices)
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
     from dit_run.training.check import check_up
 
     report = check_up(config, device=choose_device(config.training.device), sheet=sheet)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
     print_problems(config.notices)
     from dit_run.cli.progress import beside
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
     from dit_run.training.plan import best, forecast, lacks, splits
     from dit_run.training.probe import probe
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.streams import MAX_SEED, keyed_hash
+from dit_run.compute.random_streams import MAX_SEED, keyed_hash
 
 __all__ = ["Order", "Plan", "permute"]
 

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dit_run.compute.random_streams import Streams
 from dit_run.data.images import read_image
 from dit_run.data.order import Order
 from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.settings import DatasetCommon
-from dit_run.streams import Streams
 
 __all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "Reading", "Samples", "Visit", "choose"]
 

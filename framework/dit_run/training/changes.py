@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dit_run.devices import graphics_card
+from dit_run.compute.devices import graphics_card
 from dit_run.problems import InputError
 from dit_run.provenance import processor, versions
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.compute.precision import Precision
 from dit_run.conditions import TextIds
 from dit_run.decoding import decode_latents
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.pictures import grid, save_png, to_images
-from dit_run.precision import Precision
 from dit_run.protocols import Scheduler, TextStates
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits

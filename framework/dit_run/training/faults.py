@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from dit_run.devices import Flag
+from dit_run.compute.devices import Flag
 from dit_run.problems import DitRunError
 from dit_run.training.step import Examples, Outcome
 

@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from dit_run.assemble import Data, Encoders
+from dit_run.compute.devices import pins_memory
+from dit_run.compute.distributed import Processes
 from dit_run.data.samples import BadSamples
-from dit_run.devices import pins_memory
-from dit_run.processes import Processes
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.devices import summing_dtype
+from dit_run.compute.devices import summing_dtype
 from dit_run.training.step import Outcome
 
 __all__ = ["Meters"]
@@ -21,7 +21,7 @@ class Meters:
 
     device: torch.device
     sums: Tensor = field(init=False)
-    """[3], :func:`dit_run.devices.summing_dtype`: of losses, of norms, and how many steps they are from."""
+    """[3], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, and how many steps they are from."""
 
     def __post_init__(self) -> None:
         self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)

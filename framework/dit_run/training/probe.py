@@ -15,10 +15,12 @@ import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.devices import keep_freed_memory, settle_memory
+from dit_run.compute.devices import keep_freed_memory, settle_memory
+from dit_run.compute.distributed import Processes
+from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.out_of_memory import OutOfMemory, answer_out_of_memory, answer_working
+from dit_run.compute.timing import seconds_of, synchronise
 from dit_run.learner import Learner, trainable_parameters
-from dit_run.memory import OutOfMemory, answer_out_of_memory, answer_working
-from dit_run.processes import Processes
 from dit_run.reporting import Reporter
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
@@ -26,10 +28,8 @@ from dit_run.training.batches import Visits
 from dit_run.training.build import build_ema, build_step
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
-from dit_run.training.footprint import Footprint
 from dit_run.training.gradients import distribute
 from dit_run.training.load import load_of
-from dit_run.training.peak import seconds_of, synchronise
 from dit_run.training.phases import Phase, Untimed
 from dit_run.training.plan import Load, Measured, Pictures
 from dit_run.training.stand_ins import try_encoding

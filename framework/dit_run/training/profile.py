@@ -13,8 +13,8 @@ from typing import Literal
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.training.compiling import as_written
-from dit_run.training.peak import gemm_peak, operations, synchronise
 from dit_run.training.phases import PHASES, Phase
 
 __all__ = ["Profile", "verdict"]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
-from dit_run.processes import Processes
 
 __all__ = ["TreeReducer"]
 

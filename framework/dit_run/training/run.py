@@ -16,14 +16,14 @@ from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
 from dit_run.checkpoint.commit import clean
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
+from dit_run.compute.distributed import Processes, answer_lost_process, continued_accumulation, join
+from dit_run.compute.out_of_memory import answer_out_of_memory
+from dit_run.compute.precision import Precision
 from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
-from dit_run.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
 from dit_run.learner import Learner
-from dit_run.memory import answer_out_of_memory
-from dit_run.precision import Precision
 from dit_run.problems import InputError
-from dit_run.processes import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.protocols import Facts
 from dit_run.registry.factories import make
 from dit_run.registry.fault_attribution import answer_plugin_fault

@@ -9,9 +9,9 @@ from dit_run.checkpoint.commit import SaveFailed
 from dit_run.checkpoint.forecast import room_notice
 from dit_run.checkpoint.store import Checkpoints
 from dit_run.checkpoint.tensors import tensor_bytes
+from dit_run.compute.distributed import Processes
 from dit_run.config.identity import absolute
 from dit_run.problems import DitRunError
-from dit_run.processes import Processes
 from dit_run.reporting import Reporter
 from dit_run.run_folder import RunFolder
 from dit_run.settings import Config

@@ -12,9 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
+from dit_run.compute.precision import Precision
 from dit_run.conditions import TextIds
-from dit_run.devices import answers_at_once, norm_rows, seed_generators
-from dit_run.precision import Precision
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
 from dit_run.training.phases import Clock, Untimed
 
@@ -181,7 +181,7 @@ class TrainingStep:
 
 
 def condensed(gradient: Tensor) -> Tensor:
-    """Fewer values of the same norm, where :func:`dit_run.devices.norm_rows` says so."""
+    """Fewer values of the same norm, where :func:`dit_run.compute.devices.norm_rows` says so."""
     rows = math.gcd(gradient.numel(), norm_rows(gradient.device, gradient.numel()))
     return gradient if rows == 1 else torch.linalg.vector_norm(gradient.reshape(rows, -1), dim=1)
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dit_run.compute.precision import Precision
+from dit_run.compute.random_streams import Streams
 from dit_run.learner import Learner
-from dit_run.precision import Precision
 from dit_run.protocols import Scheduler
-from dit_run.streams import Streams
 from dit_run.training.batches import Visits
 from dit_run.training.examples import Encoder
 from dit_run.training.step import Examples, denoising_loss

@@ -16,8 +16,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from dit_run.children import kill_children
+from dit_run.compute.distributed import timeout_seconds
 from dit_run.problems import DitRunError
-from dit_run.processes import timeout_seconds
 from dit_run.registry.fault_attribution import answer_plugin_fault
 from dit_run.system.signals import STATUS, ignore_signals
 

@@ -58,7 +58,7 @@ def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
 
     Raises InputError when they are missing or belong to no CLIP.
     """
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
     from dit_run_plugins.metrics.vision import Clip
 
     weights = Pretrained(options.pretrained_model_name, "metrics (clip_score).pretrained_model_name", options.revision)

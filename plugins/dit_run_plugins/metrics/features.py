@@ -71,7 +71,7 @@ def feature_distance(
 
     Raises InputError when they are missing or belong to no vision model.
     """
-    from dit_run.processes import choose_device
+    from dit_run.compute.distributed import choose_device
     from dit_run_plugins.metrics.vision import Vision
 
     weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)

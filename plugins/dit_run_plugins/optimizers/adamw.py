@@ -41,7 +41,7 @@ def build(
     """The optimizer over all parameters, in a group with weight decay and one without."""
     import torch
 
-    from dit_run.devices import fuses_optimizers
+    from dit_run.compute.devices import fuses_optimizers
 
     return torch.optim.AdamW(
         decay_groups(named_parameters, roles, options.weight_decay),

@@ -50,7 +50,7 @@ def build(
     """One optimizer over all parameters. Without any matrix in a block it is AdamW alone."""
     import torch
 
-    from dit_run.devices import fuses_optimizers
+    from dit_run.compute.devices import fuses_optimizers
     from dit_run_plugins.optimizers.adamw import decay_groups
     from dit_run_plugins.optimizers.pair import Pair
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.order import Order, Plan, permute
-from dit_run.streams import MAX_SEED
 
 SIZES = st.integers(1, 300)
 SEEDS = st.integers(0, MAX_SEED)

@@ -13,12 +13,12 @@ from PIL import Image
 from tiny_parts import CPU, Parts, assembled
 
 from dit_run.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
-from dit_run.memory import OutOfMemory
+from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.out_of_memory import OutOfMemory
 from dit_run.problems import InputError
 from dit_run.reporting import Silent
 from dit_run.sampling import Pipeline, Request
 from dit_run.training.ema import Ema
-from dit_run.training.footprint import Footprint
 from dit_run.training.plan import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
 from dit_run.training.probe import _Bench, probe
 from dit_run.training.step import Examples, Outcome, TrainingStep
@@ -170,7 +170,7 @@ def test_a_save_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
 def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     real, most = Pipeline._batch, 4
 
     def batch(self: Pipeline, request: Request, start: int) -> list[Image.Image]:
@@ -188,7 +188,7 @@ def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pyt
 
 def test_the_average_is_part_of_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     monkeypatch.setattr(Ema, "update", lambda self, step: time.sleep(0.2))
     update = probe(assembled(tmp_path, "training.use_ema=true").config, device=CPU, reporter=Silent()).measured.update
     assert update >= 0.2
@@ -249,7 +249,7 @@ def test_memory_is_settled_between_steps_that_warm_up_and_steps_whose_time_count
 
 def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     drawn: list[int] = []
     real = Pipeline._batch
 
@@ -283,7 +283,7 @@ def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, mon
 
 def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.training.peak.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     found = probe(parts.config, device=CPU, reporter=Silent())
     measured, load = found.measured, found.load
     assert measured.parameters == sum(parameter.numel() for parameter in parts.learner.parameters())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_parts import CPU
 
-from dit_run.training.peak import operations
+from dit_run.compute.timing import operations
 from dit_run.training.phases import PHASES, Untimed, timed
 from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
 
@@ -21,7 +21,7 @@ SHARES = {
 
 @pytest.fixture
 def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
-    monkeypatch.setattr("dit_run.training.peak.SIZES", (64,))
+    monkeypatch.setattr("dit_run.compute.timing.SIZES", (64,))
     return Profile(CPU, torch.float32, tmp_path / "profile", steps=1000)
 
 
@@ -101,7 +101,7 @@ def test_a_counted_step_runs_as_written_to_its_end_and_one_that_compiles_counts_
 def test_a_short_run_is_traced_at_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, traced: int
 ) -> None:
-    monkeypatch.setattr("dit_run.training.peak.SIZES", (64,))
+    monkeypatch.setattr("dit_run.compute.timing.SIZES", (64,))
     short = Profile(CPU, torch.float32, tmp_path, steps=steps)
     run(short, steps)
     assert "step-" in short.close()

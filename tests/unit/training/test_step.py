@@ -11,7 +11,7 @@ import torch
 from tiny_parts import CPU, Parts
 from torch import Tensor, nn
 
-from dit_run.precision import Precision
+from dit_run.compute.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.training.step import Examples, LocalGradients, Outcome, TrainingStep, condensed
 

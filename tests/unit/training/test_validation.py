@@ -9,7 +9,7 @@ import torch
 from tiny_parts import CPU, Parts
 from torch import Tensor, nn
 
-from dit_run.precision import Precision
+from dit_run.compute.precision import Precision
 from dit_run.training.batches import Visits
 from dit_run.training.examples import Encoder
 from dit_run.training.validation import Loss, Probe

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dit_run.devices import fuses_rms_norm, keeps_gelu_whole, weight_gradient_parts
+from dit_run.compute.devices import fuses_rms_norm, keeps_gelu_whole, weight_gradient_parts
 
 __all__ = ["Linear", "Mlp", "SwiGlu", "add_scaled", "gelu", "make_mlp", "make_norm", "modulate"]
 
@@ -109,7 +109,7 @@ class _AddScaled(torch.autograd.Function):
 
 class Linear(nn.Linear):
     """A linear layer without a bias: the modulations before it and the norms do its work, and on a CPU adding it costs
-    as much as the product of a narrow layer. :func:`dit_run.devices.weight_gradient_parts` says how its weight's
+    as much as the product of a narrow layer. :func:`dit_run.compute.devices.weight_gradient_parts` says how its weight's
     gradient is computed."""
 
     def __init__(self, width: int, out: int) -> None:
