@@ -185,9 +185,9 @@ def test_show_of_what_is_not_one_component(command: Command, site: Path, name: s
 
 def test_the_example_of_every_component_is_valid(command: Command, site: Path) -> None:
     from dit_run.cli.plugins import example
-    from dit_run.config.check import check
     from dit_run.config.document import parse, read_source
     from dit_run.config.schema import compose
+    from dit_run.config.schema_check import check
     from dit_run.registry.registry import discover
 
     registry = discover(third_party=False)

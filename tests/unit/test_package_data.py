@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dit_run.package_data import packaged
+from dit_run.config.package_data import packaged
 
 
 def test_configs_and_schemas_are_found() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dit_run import __version__
 from dit_run.cli.output import forget, is_of_output
-from dit_run.config.nearest import nearest
+from dit_run.config.suggestions import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 from dit_run.system.background import exit_past
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dit_run.config.describe import expected
 from dit_run.config.keys import TOP_LEVEL, config_options, key_name
-from dit_run.config.nearest import did_you_mean
+from dit_run.config.suggestions import did_you_mean
 from dit_run.options import MISSING, Option, documentation, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
 from dit_run.settings import Choice, Config

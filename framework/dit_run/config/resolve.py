@@ -8,14 +8,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.config.absent import with_former_plugin
-from dit_run.config.check import check
 from dit_run.config.environment import expand
-from dit_run.config.expansion import expand_all
+from dit_run.config.interpolation import expand_all
 from dit_run.config.layers import Layers, read_layers
+from dit_run.config.missing_plugin import with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
+from dit_run.config.schema_check import check
 from dit_run.config.typed import typed
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dit_run.config.check import unknown_type
 from dit_run.config.nodes import MapNode, find, plain, walk
+from dit_run.config.schema_check import unknown_type
 from dit_run.options import build, options_of
 from dit_run.problems import KeyPath, Problem
 from dit_run.registry.components import Kind

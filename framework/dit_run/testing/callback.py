@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dit_run.config.nearest import did_you_mean
+from dit_run.config.suggestions import did_you_mean
 from dit_run.protocols import Progress
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract import Check, Subject, check_all

@@ -11,9 +11,9 @@ import jsonschema
 from dit_run.config.describe import expected, received
 from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
-from dit_run.config.nearest import did_you_mean
 from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
 from dit_run.config.packages import known_package
+from dit_run.config.suggestions import did_you_mean
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
 from dit_run.registry.components import Kind
