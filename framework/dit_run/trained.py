@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.assemble import build_encoders, build_learner, build_scheduler
-from dit_run.checkpoint.store import Checkpoints, load, load_weights
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.precision import Precision
 from dit_run.config.resolve import resolve
 from dit_run.problems import InputError
 from dit_run.registry.registry import Registry
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.store import Checkpoints, load, load_weights
+from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling import Pipeline
 from dit_run.settings import Config
 

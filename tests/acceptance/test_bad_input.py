@@ -196,7 +196,7 @@ def test_a_run_folder_that_is_a_file(command: Command, config: Path) -> None:
 
 
 def test_a_run_folder_that_another_process_has(command: Command, config: Path) -> None:
-    from dit_run.run_folder import RunFolder
+    from dit_run.runs.run_folder import RunFolder
 
     with RunFolder(Path("run")).lock():
         said = command(config)

@@ -22,8 +22,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from dit_run.checkpoint.store import Checkpoints
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
-from dit_run.checkpoint.store import Checkpoints
 from dit_run.problems import InputError
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.run_folder import RunFolder
 
 from .forge import Ended, Fault, Forge
 from .power import Tree, images, read_log

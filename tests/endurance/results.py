@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dit_run.provenance import processor, versions
+from dit_run.runs.provenance import processor, versions
 
 __all__ = ["Ledger", "Results", "add_minutes", "forget", "minutes", "table"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dit_run.checkpoint.forecast import room_notice
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.disk_space import room_notice
 from dit_run.training.changes import changed_plugins, notices, refuse_changed_plugins
 
 

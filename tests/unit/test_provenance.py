@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.provenance import collect, git_state, source_digest, versions
+from dit_run.runs.provenance import collect, git_state, source_digest, versions
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_versions_name_what_decides_a_result() -> None:
 
 def test_collecting_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from dit_run.provenance import collect; collect([]);"
+        "import sys; from dit_run.runs.provenance import collect; collect([]);"
         "print(sorted({'torch', 'numpy', 'diffusers', 'transformers', 'PIL'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

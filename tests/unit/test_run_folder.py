@@ -14,13 +14,13 @@ import pytest
 
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
-from dit_run.run_folder import RunFolder
+from dit_run.runs.run_folder import RunFolder
 from dit_run.system.durable import make_folder, write_atomic
 
 HOLD = """
 import sys, os
 from pathlib import Path
-from dit_run.run_folder import RunFolder
+from dit_run.runs.run_folder import RunFolder
 with RunFolder(Path(sys.argv[1])).lock():
     print("held", flush=True)
     sys.stdin.read()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dit_run.cli.configs import add_config, resolved
 from dit_run.cli.render import print_problems
-from dit_run.run_folder import place_of
+from dit_run.runs.run_folder import place_of
 from dit_run.system.units import read_size
 
 if TYPE_CHECKING:

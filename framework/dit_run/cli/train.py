@@ -54,8 +54,8 @@ def _refuse_run(folder: Path) -> None:
 
 
 def _newest_checkpoint(folder: Path) -> Path:
-    from dit_run.checkpoint.store import Checkpoints
-    from dit_run.run_folder import RunFolder
+    from dit_run.runs.checkpoint.store import Checkpoints
+    from dit_run.runs.run_folder import RunFolder
 
     newest = Checkpoints(folder / "checkpoints", RunFolder(folder).run_id()).newest_valid().path
     if newest is None:

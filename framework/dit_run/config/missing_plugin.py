@@ -32,7 +32,7 @@ def with_former_plugin(problem: Problem, root: MapNode, registry: Registry) -> P
 
 
 def _records(root: MapNode) -> list[Mapping[str, Any]]:
-    from dit_run.run_folder import RunFolder  # only a run that cannot start needs it
+    from dit_run.runs.run_folder import RunFolder  # only a run that cannot start needs it
 
     entry, node = find(root, ("training", "output_dir"))
     folder = plain(node) if entry and entry.node is node else None

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from dit_run.checkpoint.commit import clean
 from dit_run.config.dump import run_config
 from dit_run.config.keys import key_name
-from dit_run.provenance import collect
 from dit_run.registry.registry import Registry
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.commit import clean
+from dit_run.runs.provenance import collect
+from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Choice, Config
 from dit_run.system.durable import answer_disk_failure, make_folder
 

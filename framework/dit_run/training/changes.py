@@ -9,7 +9,7 @@ import torch
 
 from dit_run.compute.devices import graphics_card
 from dit_run.problems import InputError
-from dit_run.provenance import processor, versions
+from dit_run.runs.provenance import processor, versions
 
 __all__ = ["PLUGIN_FACTS", "changed_plugins", "machine", "notices", "refuse_changed_plugins"]
 

@@ -14,7 +14,6 @@ from typing import Literal
 import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
-from dit_run.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.compute.devices import keep_freed_memory, settle_memory
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import Footprint
@@ -22,6 +21,7 @@ from dit_run.compute.out_of_memory import OutOfMemory, answer_out_of_memory, ans
 from dit_run.compute.timing import seconds_of, synchronise
 from dit_run.learner import Learner, trainable_parameters
 from dit_run.reporting import Reporter
+from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.sampling import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits

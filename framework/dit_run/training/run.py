@@ -14,8 +14,6 @@ import torch
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.cache.build import Stopped
 from dit_run.cache.open import open_cache
-from dit_run.checkpoint.commit import clean
-from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
 from dit_run.compute.distributed import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.compute.out_of_memory import answer_out_of_memory
@@ -29,7 +27,9 @@ from dit_run.registry.factories import make
 from dit_run.registry.fault_attribution import answer_plugin_fault
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.commit import clean
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import answer_disk_failure
 from dit_run.system.signals import STATUS, StopRequest

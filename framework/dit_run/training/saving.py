@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.checkpoint.commit import SaveFailed
-from dit_run.checkpoint.forecast import room_notice
-from dit_run.checkpoint.store import Checkpoints
-from dit_run.checkpoint.tensors import tensor_bytes
 from dit_run.compute.distributed import Processes
 from dit_run.config.identity import absolute
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
-from dit_run.run_folder import RunFolder
+from dit_run.runs.checkpoint.commit import SaveFailed
+from dit_run.runs.checkpoint.disk_space import room_notice
+from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
+from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import DiskFailed, answer_disk_failure
 from dit_run.training.loop import Loop

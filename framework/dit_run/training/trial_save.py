@@ -12,8 +12,8 @@ from statistics import median
 
 from torch import Tensor
 
-from dit_run.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
-from dit_run.run_folder import place_of
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
+from dit_run.runs.run_folder import place_of
 
 __all__ = ["saving_seconds"]
 

@@ -20,7 +20,7 @@ from dit_run.pictures import grid, save_png
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
-from dit_run.run_folder import RunFolder
+from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling import SCORING_BATCH, Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.checkpoint.commit import MANIFEST, Damage, SaveFailed, clean, commit, remove, verify
+from dit_run.runs.checkpoint.commit import MANIFEST, Damage, SaveFailed, clean, commit, remove, verify
 
 
 def write_two(folder: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(committed: Path) -> None:
 
 
 def test_a_manifest_that_points_outside_is_refused(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dit_run.checkpoint import commit as module
+    from dit_run.runs.checkpoint import commit as module
 
     entry = json.loads((committed / MANIFEST).read_bytes())["files"]["a.bin"]
     (committed / MANIFEST).write_bytes(module._manifest_bytes({"../step/a.bin": entry}))

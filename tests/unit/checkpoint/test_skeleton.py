@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.checkpoint.skeleton import join, split
-from dit_run.checkpoint.tensors import read_tensors, write_tensors
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.optimizer_state import join, split
+from dit_run.runs.checkpoint.safetensors_file import read_tensors, write_tensors
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from dit_run.checkpoint.commit import MANIFEST, SaveFailed
-from dit_run.checkpoint.store import CheckpointContents, Checkpoints, load, load_weights, needed_bytes
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.commit import MANIFEST, SaveFailed
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load, load_weights, needed_bytes
 
 
 def contents(value: float = 0.0, **state: Any) -> CheckpointContents:
@@ -221,7 +221,7 @@ def test_needed_bytes_cover_the_files(store: Checkpoints) -> None:
 def test_a_pickle_under_any_name_and_a_fitting_manifest_never_runs(
     store: Checkpoints, tmp_path: Path, file: str
 ) -> None:
-    from dit_run.checkpoint.commit import commit
+    from dit_run.runs.checkpoint.commit import commit
 
     path = store.save(1, contents(), limit=2).path
     files = {each.name: each.read_bytes() for each in path.iterdir() if each.name != MANIFEST}

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from dit_run.checkpoint.tensors import read_tensors, tensor_bytes, write_tensors
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.safetensors_file import read_tensors, tensor_bytes, write_tensors
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from tiny_parts import CPU, Parts, assembled
 
-from dit_run.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.out_of_memory import OutOfMemory
 from dit_run.problems import InputError
 from dit_run.reporting import Silent
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.sampling import Pipeline, Request
 from dit_run.training.ema import Ema
 from dit_run.training.plan import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits

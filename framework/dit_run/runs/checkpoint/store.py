@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
-from dit_run.checkpoint.commit import Damage, SaveFailed, commit, remove, verify
-from dit_run.checkpoint.skeleton import join, split
-from dit_run.checkpoint.tensors import read_tensors, tensor_bytes, write_tensors
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, remove, verify
+from dit_run.runs.checkpoint.optimizer_state import join, split
+from dit_run.runs.checkpoint.safetensors_file import read_tensors, tensor_bytes, write_tensors
 from dit_run.system.durable import sync_folder
 
 __all__ = ["CheckpointContents", "Checkpoints", "Newest", "PassedOver", "Saved", "load", "load_weights", "needed_bytes"]
