@@ -82,7 +82,7 @@ def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Cont
 
 
 def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
-    from dit_run.learner import Learner, parameter_roles, trainable_parameters
+    from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
     from dit_run.registry.factories import make as make_component
 
     keep_freed_memory(device)

@@ -11,7 +11,7 @@ import torch
 from dit_run import load_config
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.compute.precision import Precision
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.protocols import Scheduler
 from dit_run.sampling import Pipeline
 from dit_run.settings import Config

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from dit_run.cache.encode import encode_captions
 from dit_run.cache.open import Cached
 from dit_run.compute.out_of_memory import answer_building
 from dit_run.compute.precision import Precision
-from dit_run.conditions import Conditions, FrozenCaptions, LiveCaptions
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose
-from dit_run.learner import Learner, parameter_roles, trainable_parameters
+from dit_run.model.codec import encode_captions
+from dit_run.model.conditioning import Conditions, FrozenCaptions, LiveCaptions
+from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
 from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
-from dit_run.conditions import Conditions
 from dit_run.decoding import decode_latents
-from dit_run.guidance import Guidance, guided
-from dit_run.learner import Learner
+from dit_run.model.conditioning import Conditions
+from dit_run.model.denoiser import Learner
+from dit_run.model.guidance import Guidance, guided
 from dit_run.pictures import to_images
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.learner import parameter_roles, trainable_parameters
+from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run_plugins.optimizers import muon
 from dit_run_plugins.optimizers.muon import Muon
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dit_run.learner import parameter_roles
+from dit_run.model.denoiser import parameter_roles
 from dit_run.problems import InputError
 from dit_run.protocols import TextStates
 from dit_run_plugins.models.pixart import Pixart

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_parts import Parts
 
-from dit_run.conditions import CaptionStates, FrozenCaptions, LiveCaptions, padded_length
+from dit_run.model.conditioning import CaptionStates, FrozenCaptions, LiveCaptions, padded_length
 
 SHORT, LONG = "a red circle", "a large blue triangle below a small green cross on a gray background " * 2
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.training.ema import Ema, decay_at
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dit_run.guidance import Guidance, combined, guided, rescaled
+from dit_run.model.guidance import Guidance, combined, guided, rescaled
 from dit_run.protocols import TextStates
 
 NOISY = torch.arange(2 * 1 * 2 * 2, dtype=torch.float32).view(2, 1, 2, 2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.learner import Learner, parameter_roles, trainable_parameters
+from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
 from dit_run.problems import InputError
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from dit_run.cache.encode import ENCODING_VERSION, device_of
 from dit_run.cache.space import Space
+from dit_run.model.codec import ENCODING_VERSION, device_of
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.system.units import size_text

@@ -9,11 +9,11 @@ from functools import partial
 import torch
 
 from dit_run.cache.build import Build, forecast
-from dit_run.cache.encode import device_of, encode_captions
 from dit_run.cache.read import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
+from dit_run.model.codec import device_of, encode_captions
 from dit_run.protocols import TextEncoder
 
 __all__ = ["CaptionWork"]

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from dit_run.cache.build import Build, forecast
-from dit_run.cache.encode import device_of, encode_latents
 from dit_run.cache.files import FileDigests
 from dit_run.cache.pictures import Content, PictureReader, Pixels
 from dit_run.cache.read import LatentCache
@@ -21,6 +20,7 @@ from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
+from dit_run.model.codec import device_of, encode_latents
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
 

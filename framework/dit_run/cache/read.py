@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dit_run.cache.records import Places, Records
 from dit_run.cache.shards import BITS, Bits, bits_of
-from dit_run.conditions import CaptionStates, padded_length
 from dit_run.data.samples import Visit
+from dit_run.model.conditioning import CaptionStates, padded_length
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import TextStates
 
@@ -66,8 +66,8 @@ class LatentCache:
 
 @dataclass(frozen=True)
 class CaptionCache:
-    """States of captions. Implements :class:`dit_run.conditions.Conditions` with the same numbers as
-    :class:`~dit_run.conditions.FrozenCaptions`. Picklable; ``live`` stays in the process that made it."""
+    """States of captions. Implements :class:`dit_run.model.conditioning.Conditions` with the same numbers as
+    :class:`~dit_run.model.conditioning.FrozenCaptions`. Picklable; ``live`` stays in the process that made it."""
 
     records: Records
     width: int

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.learner import parameter_roles, trainable_parameters
+from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.registry.components import Component, Kind
 from dit_run.runs.checkpoint.optimizer_state import join, split
 from dit_run.testing.contract import Check, Subject, check_all

@@ -7,7 +7,7 @@ from torch import nn
 
 from dit_run.assemble import build_optimizer
 from dit_run.compute.precision import Precision
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.protocols import LearningRateFactor, Scheduler
 from dit_run.settings import Config
 from dit_run.training.ema import Ema

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.compute.precision import Precision
-from dit_run.conditions import TextIds
 from dit_run.decoding import decode_latents
-from dit_run.learner import Learner, trainable_parameters
+from dit_run.model.conditioning import TextIds
+from dit_run.model.denoiser import Learner, trainable_parameters
 from dit_run.pictures import grid, save_png, to_images
 from dit_run.protocols import Scheduler, TextStates
 from dit_run.settings import Config

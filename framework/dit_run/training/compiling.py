@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 
 __all__ = ["as_written", "compile_blocks"]
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from dit_run.assemble import Encoders
-from dit_run.cache.encode import encode_latents
 from dit_run.compute.devices import move
-from dit_run.conditions import TextIds
+from dit_run.model.codec import encode_latents
+from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
 from dit_run.training.phases import Clock, Untimed

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
-from dit_run.learner import Learner, trainable_parameters
+from dit_run.model.denoiser import Learner, trainable_parameters
 from dit_run.training.reduce import TreeReducer
 from dit_run.training.step import Gradients, LocalGradients
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.compute.distributed import Processes
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
 from dit_run.training.batches import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dit_run.assemble import Data, Encoders
-from dit_run.learner import trainable_parameters
+from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.loop import Loop
 
 __all__ = ["opening"]

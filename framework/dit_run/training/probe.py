@@ -19,7 +19,7 @@ from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.out_of_memory import OutOfMemory, answer_out_of_memory, answer_working
 from dit_run.compute.timing import seconds_of, synchronise
-from dit_run.learner import Learner, trainable_parameters
+from dit_run.model.denoiser import Learner, trainable_parameters
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.sampling import Pipeline, Request

@@ -20,7 +20,7 @@ from dit_run.compute.out_of_memory import answer_out_of_memory
 from dit_run.compute.precision import Precision
 from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.registry.factories import make

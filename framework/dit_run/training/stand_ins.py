@@ -13,13 +13,13 @@ import torch
 
 from dit_run.assemble import Data, Encoders
 from dit_run.cache.build import forecast
-from dit_run.cache.encode import device_of, encode_captions, encode_latents
 from dit_run.cache.open import Cached, kept, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.timing import seconds_of
-from dit_run.conditions import CaptionStates, FrozenCaptions
 from dit_run.data.samples import Visit
+from dit_run.model.codec import device_of, encode_captions, encode_latents
+from dit_run.model.conditioning import CaptionStates, FrozenCaptions
 from dit_run.protocols import TextEncoder
 from dit_run.settings import Config
 from dit_run.training.plan import Cache

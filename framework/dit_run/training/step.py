@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
 from dit_run.compute.precision import Precision
-from dit_run.conditions import TextIds
+from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
 from dit_run.training.phases import Clock, Untimed
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.protocols import Scheduler
 from dit_run.training.batches import Visits
 from dit_run.training.examples import Encoder

@@ -15,7 +15,7 @@ from dit_run.assemble import Data, Encoders
 from dit_run.compute.out_of_memory import answer_working
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
-from dit_run.learner import Learner
+from dit_run.model.denoiser import Learner
 from dit_run.pictures import grid, save_png
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.registry.factories import make

@@ -22,16 +22,16 @@ from small_cache import COMMON, Folder, Harmful, keep_captions, keep_latents, pa
 
 from dit_run.cache.build import Build, Stopped
 from dit_run.cache.captions import CaptionWork
-from dit_run.cache.encode import encode_captions, encode_latents
 from dit_run.cache.latents import looked_at
 from dit_run.cache.pictures import PictureReader, ReadingFailed
 from dit_run.cache.read import LatentCache
 from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
 from dit_run.cache.upkeep import sweep
-from dit_run.conditions import FrozenCaptions
 from dit_run.data.images import read_image
 from dit_run.data.samples import Visit
+from dit_run.model.codec import encode_captions, encode_latents
+from dit_run.model.conditioning import FrozenCaptions
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.settings import DatasetCommon

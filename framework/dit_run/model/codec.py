@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.out_of_memory import answer_working
-from dit_run.conditions import CaptionStates
+from dit_run.model.conditioning import CaptionStates
 from dit_run.protocols import VAE, TextEncoder
 
 __all__ = ["ENCODING_VERSION", "device_of", "encode_captions", "encode_latents"]

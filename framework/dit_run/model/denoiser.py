@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from dit_run.conditions import TextIds
+from dit_run.model.conditioning import TextIds
 from dit_run.problems import InputError
 from dit_run.protocols import ParameterRole, TextStates
 
