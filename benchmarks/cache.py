@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
 
-from dit_run.cache.build import forecast
-from dit_run.cache.read import LatentCache
+from dit_run.cache.builder import forecast
+from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.data.samples import Visit

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dit_run.cache.open import Cached
+from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import answer_building
 from dit_run.compute.precision import Precision
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dit_run.assemble import prepare
-from dit_run.cache.build import Stopped
-from dit_run.cache.open import Cached, cache_folder, open_cache
+from dit_run.cache.builder import Stopped
+from dit_run.cache.open_cache import Cached, cache_folder, open_cache
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.precision import Precision
 from dit_run.protocols import Dataset

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_run.cache.build import Build, forecast
-from dit_run.cache.files import FileDigests
-from dit_run.cache.pictures import Content, PictureReader, Pixels
-from dit_run.cache.read import LatentCache
+from dit_run.cache.builder import Build, forecast
+from dit_run.cache.file_digests import FileDigests
+from dit_run.cache.image_reader import Content, PictureReader, Pixels
+from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks

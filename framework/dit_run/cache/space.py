@@ -76,7 +76,7 @@ class Space:
         beside.replace(self.folder / _DESCRIPTION)
 
     def touch(self) -> None:
-        """Note that the space is in use, for :mod:`dit_run.cache.upkeep`."""
+        """Note that the space is in use, for :mod:`dit_run.cache.maintenance`."""
         with contextlib.suppress(OSError):
             os.utime(self.folder / _DESCRIPTION)
 
@@ -98,7 +98,7 @@ class Space:
         return building(self.folder, waiting)
 
     def hold(self, waiting: Waiting = _quietly) -> bool:
-        """Use the space until this process ends: till then nothing of it is removed by :mod:`dit_run.cache.upkeep`.
+        """Use the space until this process ends: till then nothing of it is removed by :mod:`dit_run.cache.maintenance`.
         Returns False where it was removed meanwhile and has to be made again."""
         return hold(self.folder, waiting)
 

@@ -82,7 +82,7 @@ def _build(arguments: argparse.Namespace) -> int:
 
 
 def _info(root: Path, console: Console, arguments: argparse.Namespace) -> int:
-    from dit_run.cache.upkeep import info
+    from dit_run.cache.maintenance import info
 
     parts = info(root)
     for part in parts:
@@ -96,7 +96,7 @@ def _info(root: Path, console: Console, arguments: argparse.Namespace) -> int:
 
 
 def _verify(root: Path, console: Console, arguments: argparse.Namespace) -> int:
-    from dit_run.cache.upkeep import verify
+    from dit_run.cache.maintenance import verify
 
     verified = verify(root)
     for shard in verified.broken_shards:
@@ -109,7 +109,7 @@ def _verify(root: Path, console: Console, arguments: argparse.Namespace) -> int:
 
 
 def _gc(root: Path, console: Console, arguments: argparse.Namespace) -> int:
-    from dit_run.cache.upkeep import sweep
+    from dit_run.cache.maintenance import sweep
 
     days = _UNUSED_DAYS if arguments.unused_days is None else arguments.unused_days
     if not 0 <= days < math.inf:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
-from dit_run.cache.build import Stopped
-from dit_run.cache.open import open_cache
+from dit_run.cache.builder import Stopped
+from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
 from dit_run.compute.distributed import Processes, answer_lost_process, continued_accumulation, join
 from dit_run.compute.out_of_memory import answer_out_of_memory

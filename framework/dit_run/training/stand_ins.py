@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from dit_run.assemble import Data, Encoders
-from dit_run.cache.build import forecast
-from dit_run.cache.open import Cached, kept, release
+from dit_run.cache.builder import forecast
+from dit_run.cache.open_cache import Cached, kept, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.timing import seconds_of

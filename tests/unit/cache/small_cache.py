@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dit_run.cache.build import Build
-from dit_run.cache.captions import CaptionWork
+from dit_run.cache.builder import Build
+from dit_run.cache.caption_states import CaptionWork
+from dit_run.cache.image_reader import PictureReader
 from dit_run.cache.latents import looked_at
-from dit_run.cache.pictures import PictureReader
-from dit_run.cache.read import CaptionCache, LatentCache
+from dit_run.cache.lookup import CaptionCache, LatentCache
 from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.settings import DatasetCommon
 

@@ -20,14 +20,14 @@ import torch
 from PIL import Image
 from small_cache import COMMON, Folder, Harmful, keep_captions, keep_latents, paint
 
-from dit_run.cache.build import Build, Stopped
-from dit_run.cache.captions import CaptionWork
+from dit_run.cache.builder import Build, Stopped
+from dit_run.cache.caption_states import CaptionWork
+from dit_run.cache.image_reader import PictureReader, ReadingFailed
 from dit_run.cache.latents import looked_at
-from dit_run.cache.pictures import PictureReader, ReadingFailed
-from dit_run.cache.read import LatentCache
+from dit_run.cache.lookup import LatentCache
+from dit_run.cache.maintenance import sweep
 from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
-from dit_run.cache.upkeep import sweep
 from dit_run.data.images import read_image
 from dit_run.data.samples import Visit
 from dit_run.model.codec import encode_captions, encode_latents

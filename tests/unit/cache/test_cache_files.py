@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.cache.files import FileDigests
+from dit_run.cache.file_digests import FileDigests
 
 LONG_AGO = 1_000_000_000
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from torch.nn.modules.module import register_module_forward_hook
 
-from dit_run.cache.open import cache_folder
+from dit_run.cache.open_cache import cache_folder
 from dit_run.cli.main import main
 from dit_run.settings import CacheOptions
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_run.cache.build import Build
+from dit_run.cache.builder import Build
 from dit_run.cache.locks import hold, unused
+from dit_run.cache.maintenance import Verified, info, sweep, verify
 from dit_run.cache.records import DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
-from dit_run.cache.upkeep import Verified, info, sweep, verify
 from dit_run.cli.main import main
 from dit_run.protocols import TextEncoder
 

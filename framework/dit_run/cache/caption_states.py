@@ -8,8 +8,8 @@ from functools import partial
 
 import torch
 
-from dit_run.cache.build import Build, forecast
-from dit_run.cache.read import CaptionCache, caption_key
+from dit_run.cache.builder import Build, forecast
+from dit_run.cache.lookup import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks

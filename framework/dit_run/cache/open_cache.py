@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dit_run.cache.build import Build
-from dit_run.cache.captions import CaptionWork
+from dit_run.cache.builder import Build
+from dit_run.cache.caption_states import CaptionWork
+from dit_run.cache.image_reader import PictureReader
 from dit_run.cache.latents import LatentWork, looked_at
-from dit_run.cache.pictures import PictureReader
-from dit_run.cache.read import CaptionCache, LatentCache
+from dit_run.cache.lookup import CaptionCache, LatentCache
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.problems import InputError
@@ -59,7 +59,7 @@ def open_cache(
 
     Every process of a run may call this: one builds, the others wait and find it done. Raises InputError for pictures
     that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;
-    :class:`~dit_run.cache.build.Stopped` when ``stopped`` says so.
+    :class:`~dit_run.cache.builder.Stopped` when ``stopped`` says so.
     """
     keeps_text, keeps_latents = kept(config, text, vae)
     if not (keeps_text or keeps_latents):

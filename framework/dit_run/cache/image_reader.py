@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_run.cache.files import FileDigests, file_state
+from dit_run.cache.file_digests import FileDigests, file_state
 from dit_run.children import kill_children
 from dit_run.compute.distributed import timeout_seconds
 from dit_run.data.images import read_image
