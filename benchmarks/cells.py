@@ -179,7 +179,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     """A training of this recipe; each ``next`` is one step as `dit-run train` does it."""
     import torch
 
-    from dit_run.assemble import build_learner, build_optimizer, build_scheduler, prepare
+    from dit_run.assembly.parts import build_learner, build_optimizer, build_scheduler, prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
     from dit_run.training.batches import Layout, Visits, batches
@@ -217,7 +217,7 @@ def parameters(recipe: Recipe) -> int:
     """How many parameters the model has; the text encoder, the same for all, is left out."""
     import torch
 
-    from dit_run.assemble import build_encoders, build_learner
+    from dit_run.assembly.parts import build_encoders, build_learner
     from dit_run.config.resolve import resolve
 
     config = resolve(recipe.config, recipe.changes).config
@@ -285,7 +285,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     """Of a checkpoint on prompts that no training showed."""
     import torch
 
-    from dit_run.assemble import build_data
+    from dit_run.assembly.parts import build_data
     from dit_run.reporting import Silent
     from dit_run.trained import open_run
     from dit_run.training.watch import build_metrics, score

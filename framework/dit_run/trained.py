@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.assemble import build_encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import build_encoders, build_learner, build_scheduler
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.precision import Precision
 from dit_run.config.resolve import resolve

@@ -68,7 +68,7 @@ def _build(arguments: argparse.Namespace) -> int:
         arguments.overrides.append(setting("cache.dir", arguments.dir))
     resolution = read(arguments.what, arguments.overrides, arguments, installed(arguments))
     print_problems(resolution.config.notices)
-    from dit_run.cache.fill import fill
+    from dit_run.assembly.fill_cache import fill
     from dit_run.cli.progress import ConsoleReporter
 
     reporter = ConsoleReporter()

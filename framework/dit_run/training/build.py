@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dit_run.assemble import build_optimizer
+from dit_run.assembly.parts import build_optimizer
 from dit_run.compute.precision import Precision
 from dit_run.model.denoiser import Learner
 from dit_run.protocols import LearningRateFactor, Scheduler

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dit_run.assemble import Encoders, build_encoders, build_learner
+from dit_run.assembly.parts import Encoders, build_encoders, build_learner
 from dit_run.compute.timing import operations
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from dit_run.assemble import Encoders
+from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
 from dit_run.model.conditioning import TextIds

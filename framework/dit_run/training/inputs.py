@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dit_run.assemble import Data, Encoders
+from dit_run.assembly.parts import Data, Encoders
 from dit_run.data.samples import Samples
 
 __all__ = ["LOOKED_AT", "changed_inputs", "inputs"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from dit_run.assemble import Data
+from dit_run.assembly.parts import Data
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config

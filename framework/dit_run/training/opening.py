@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dit_run.assemble import Data, Encoders
+from dit_run.assembly.parts import Data, Encoders
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.loop import Loop
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.compute.devices import keep_freed_memory, settle_memory
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import Footprint

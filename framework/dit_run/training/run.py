@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dit_run.assemble import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism

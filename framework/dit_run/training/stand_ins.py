@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dit_run.assemble import Data, Encoders
+from dit_run.assembly.parts import Data, Encoders
 from dit_run.cache.builder import forecast
 from dit_run.cache.open_cache import Cached, kept, release
 from dit_run.compute.devices import encoding_chunks

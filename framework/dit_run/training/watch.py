@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dit_run.assemble import Data, Encoders
+from dit_run.assembly.parts import Data, Encoders
 from dit_run.compute.out_of_memory import answer_working
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
