@@ -287,7 +287,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
 
     from dit_run.assembly.parts import build_data
     from dit_run.reporting import Silent
-    from dit_run.trained import open_run
+    from dit_run.sampling.load_run import open_run
     from dit_run.training.watch import build_metrics, score
 
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from dit_run.assembly.parts import Data, Encoders, build_learner, build_schedule
 from dit_run.compute.precision import Precision
 from dit_run.model.denoiser import Learner
 from dit_run.protocols import Scheduler
-from dit_run.sampling import Pipeline
+from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 
 __all__ = ["CONFIG", "CPU", "Parts", "assembled"]

@@ -13,7 +13,7 @@ from tiny_parts import Parts, assembled
 
 from dit_run.model.guidance import Guidance
 from dit_run.problems import InputError
-from dit_run.sampling import Request
+from dit_run.sampling.pipeline import Request
 
 PROMPTS = ("a red circle", "a blue square to the left of a green cross on a white background", "", "a cross", "two")
 

@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     prompts = _prompts(arguments)
     size = _size(arguments.size)
-    from dit_run.trained import open_run
+    from dit_run.sampling.load_run import open_run
 
     opened = open_run(
         Path(arguments.run),
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from dit_run.cli.progress import beside
-    from dit_run.drawing import draw
+    from dit_run.sampling.generate import draw
 
     with beside() as reporter:
         drawn = draw(

@@ -14,8 +14,8 @@ from dit_run.compute.precision import Precision
 from dit_run.decoding import decode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.model.denoiser import Learner, trainable_parameters
-from dit_run.pictures import grid, save_png, to_images
 from dit_run.protocols import Scheduler, TextStates
+from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits
 from dit_run.training.build import build_step

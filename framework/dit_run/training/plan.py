@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dit_run.sampling import PREVIEW_BATCH, SCORING_BATCH
+from dit_run.sampling.pipeline import PREVIEW_BATCH, SCORING_BATCH
 
 __all__ = [
     "MARGIN",

@@ -22,7 +22,7 @@ from dit_run.compute.timing import seconds_of, synchronise
 from dit_run.model.denoiser import Learner, trainable_parameters
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.sampling import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.build import build_ema, build_step

@@ -16,12 +16,12 @@ from dit_run.compute.out_of_memory import answer_working
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Learner
-from dit_run.pictures import grid, save_png
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
-from dit_run.sampling import SCORING_BATCH, Pipeline, Request
+from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema

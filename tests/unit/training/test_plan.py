@@ -17,7 +17,7 @@ from dit_run.compute.out_of_memory import OutOfMemory
 from dit_run.problems import InputError
 from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
-from dit_run.sampling import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.training.ema import Ema
 from dit_run.training.plan import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
 from dit_run.training.probe import _Bench, probe

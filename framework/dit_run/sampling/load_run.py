@@ -14,7 +14,7 @@ from dit_run.problems import InputError
 from dit_run.registry.registry import Registry
 from dit_run.runs.checkpoint.store import Checkpoints, load, load_weights
 from dit_run.runs.run_folder import RunFolder
-from dit_run.sampling import Pipeline
+from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 
 __all__ = ["Trained", "open_run"]

@@ -17,10 +17,10 @@ from dit_run.decoding import decode_latents
 from dit_run.model.conditioning import Conditions
 from dit_run.model.denoiser import Learner
 from dit_run.model.guidance import Guidance, guided
-from dit_run.pictures import to_images
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.reporting import Reporter
+from dit_run.sampling.image_files import to_images
 from dit_run.settings import SamplingOptions
 
 __all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]

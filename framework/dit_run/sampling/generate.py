@@ -12,11 +12,11 @@ from pathlib import Path
 from PIL import Image
 
 from dit_run.compute.out_of_memory import answer_drawing
-from dit_run.pictures import grid, save_png
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent
-from dit_run.sampling import Request
-from dit_run.trained import Trained
+from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.load_run import Trained
+from dit_run.sampling.pipeline import Request
 
 __all__ = ["Drawn", "draw"]
 
