@@ -86,9 +86,9 @@ def resolved(name: str, folder: Path) -> Resolution:
 def foretold(name: str, folder: Path) -> dict[str, float]:
     """What the plan says."""
     from dit_run.compute.distributed import choose_device
+    from dit_run.planning.forecast import forecast
+    from dit_run.planning.probe import probe
     from dit_run.reporting import Silent
-    from dit_run.training.plan import forecast
-    from dit_run.training.probe import probe
 
     config = resolved(name, folder).config
     probed = probe(config, device=choose_device(config.training.device), reporter=Silent())

@@ -8,12 +8,12 @@ import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
 from runs import Command, Train
 
-from dit_run.training.plan import Pictures
+from dit_run.planning.forecast import Pictures
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
 
 
@@ -58,7 +58,7 @@ def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
     def pictures(bench: object, most: int) -> Pictures:
         return Pictures(peaks=[(1, 2e9), (3, 4e9)], evaluation=0.0, fixed=0.0)
 
-    monkeypatch.setattr("dit_run.training.probe._Bench.pictures", pictures)
+    monkeypatch.setattr("dit_run.planning.probe._Bench.pictures", pictures)
     words = ("plan", config, "sampling.every_n_steps=2", "metrics=[{type: shapes, count: 7}]")
     result = command(*words, "--memory", "3.5GB")
     assert result.status == 1
@@ -77,8 +77,8 @@ def test_the_proposed_split_is_in_the_table(command: Command, config: Path, monk
     def ladder(bench: object) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
         return [(1, 1e9), (2, 2e9)], [(1, 1.0), (2, 1.9)]
 
-    monkeypatch.setattr("dit_run.training.probe._Bench.ladder", ladder)
-    monkeypatch.setattr("dit_run.training.probe._Watch.typical", lambda *_: 0.0)
+    monkeypatch.setattr("dit_run.planning.probe._Bench.ladder", ladder)
+    monkeypatch.setattr("dit_run.planning.probe._Watch.typical", lambda *_: 0.0)
     result = command("plan", config, "training.batch_size=720", "--memory", "1.5GB")
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
     assert len(rows) == 7
@@ -89,8 +89,8 @@ def test_the_proposed_split_is_in_the_table(command: Command, config: Path, monk
 def test_what_hardly_fits_is_too_large_in_the_table_as_it_is_for_the_proposal(
     command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dit_run.training.probe._Bench.ladder", lambda bench: ([(1, 1e9)], [(1, 1.0)]))
-    monkeypatch.setattr("dit_run.training.probe._Watch.typical", lambda *_: 0.0)
+    monkeypatch.setattr("dit_run.planning.probe._Bench.ladder", lambda bench: ([(1, 1e9)], [(1, 1.0)]))
+    monkeypatch.setattr("dit_run.planning.probe._Watch.typical", lambda *_: 0.0)
     result = command("plan", config, "--memory", "1.01GB")
     assert "no split of 4 samples fits into 1.01 GB" in result.words
     assert "1.01 GB, of which 5% is kept free" in result.words

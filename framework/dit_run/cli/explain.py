@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
-    from dit_run.training.cost import cost_of
+    from dit_run.planning.model_cost import cost_of
 
     if keys:
         raise InputError(f"--cost takes no key, but {', '.join(keys)} came; explain keys in another call")

@@ -13,9 +13,9 @@ from dit_run.runs.run_folder import place_of
 from dit_run.system.units import read_size
 
 if TYPE_CHECKING:
+    from dit_run.planning.forecast import Forecast, Lack, Split
+    from dit_run.planning.probe import Probed
     from dit_run.settings import Config
-    from dit_run.training.plan import Forecast, Lack, Split
-    from dit_run.training.probe import Probed
 
 __all__ = ["configure", "run"]
 
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     print_problems(config.notices)
     from dit_run.cli.progress import beside
     from dit_run.compute.distributed import choose_device
-    from dit_run.training.plan import best, forecast, lacks, splits
-    from dit_run.training.probe import probe
+    from dit_run.planning.forecast import best, forecast, lacks, splits
+    from dit_run.planning.probe import probe
 
     with beside() as reporter:
         probed = probe(config, device=choose_device(config.training.device), reporter=reporter)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list[str]:
-    from dit_run.training.plan import MARGIN
+    from dit_run.planning.forecast import MARGIN
 
     load = probed.load
     parts = ", ".join(f"{name} {_size(value)}" for name, value in needs.memory.items())
@@ -76,7 +76,7 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
 
 def _table(candidates: list[Split], proposal: Split | None, probed: Probed, memory: int) -> list[str]:
     """The splits about the config's own, and the proposed one."""
-    from dit_run.training.plan import fits
+    from dit_run.planning.forecast import fits
 
     own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.load.batch_size)
     first = max(0, min(own - _SHOWN // 2, len(candidates) - _SHOWN))

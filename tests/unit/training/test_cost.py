@@ -6,7 +6,7 @@ import pytest
 from tests.tiny_parts import CONFIG
 
 from dit_run import load_config
-from dit_run.training.cost import Part, cost_of
+from dit_run.planning.model_cost import Part, cost_of
 
 PATCHES, TOKENS, WIDTH, CHANNELS, TEXT, GATED = 16, 77, 16, 3 * 4 * 4, 8, 40
 """Of the tiny model: patches of a picture, tokens of the longest caption, widths."""

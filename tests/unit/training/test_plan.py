@@ -14,15 +14,15 @@ from tiny_parts import CPU, Parts, assembled
 
 from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.out_of_memory import OutOfMemory
+from dit_run.planning.forecast import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
+from dit_run.planning.probe import _Bench, probe
+from dit_run.planning.save_timing import saving_seconds
 from dit_run.problems import InputError
 from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.training.ema import Ema
-from dit_run.training.plan import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
-from dit_run.training.probe import _Bench, probe
 from dit_run.training.step import Examples, Outcome, TrainingStep
-from dit_run.training.trial_save import saving_seconds
 
 MEASURED = Measured(
     parameters=100,
@@ -162,14 +162,14 @@ def test_a_save_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Checkpoints, "save", seen)
     assert saving_seconds(contents, tmp_path / "not" / "there") > 0
-    monkeypatch.setattr("dit_run.training.trial_save.MOST_BYTES", 4_000_000)
+    monkeypatch.setattr("dit_run.planning.save_timing.MOST_BYTES", 4_000_000)
     assert saving_seconds(contents, tmp_path) > 0
     assert {size // 4_000_000 for size in written} == {1, 2}
     assert not list(tmp_path.iterdir())
 
 
 def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     real, most = Pipeline._batch, 4
 
@@ -187,7 +187,7 @@ def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pyt
 
 
 def test_the_average_is_part_of_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     monkeypatch.setattr(Ema, "update", lambda self, step: time.sleep(0.2))
     update = probe(assembled(tmp_path, "training.use_ema=true").config, device=CPU, reporter=Silent()).measured.update
@@ -213,7 +213,7 @@ def test_pictures_are_drawn_as_many_at_a_time_as_the_run_has() -> None:
 
 
 def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     alone = dict(probe(parts.config, device=CPU, reporter=Silent()).measured.peaks)
     kept = []
 
@@ -232,7 +232,7 @@ def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeyp
 def test_memory_is_settled_between_steps_that_warm_up_and_steps_whose_time_counts(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     done: list[object] = []
     step = _Bench._advance
 
@@ -241,14 +241,14 @@ def test_memory_is_settled_between_steps_that_warm_up_and_steps_whose_time_count
         step(bench, size)
 
     monkeypatch.setattr(_Bench, "_advance", advance)
-    monkeypatch.setattr("dit_run.training.probe.settle_memory", done.append)
+    monkeypatch.setattr("dit_run.planning.probe.settle_memory", done.append)
     passes = probe(parts.config, device=CPU, reporter=Silent()).measured.passes
     tried = [each for size, _ in passes for each in (size, size, CPU, size, size)]
     assert done == [1, *tried]
 
 
 def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     drawn: list[int] = []
     real = Pipeline._batch
@@ -267,7 +267,7 @@ def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch:
 
 
 def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     steps = set()
 
     def run(self: TrainingStep, step: int, micro_batches: Iterable[Examples], *, count: int) -> Outcome:
@@ -282,7 +282,7 @@ def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, mon
 
 
 def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.training.probe.LONG_ENOUGH", 0.0)
+    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     found = probe(parts.config, device=CPU, reporter=Silent())
     measured, load = found.measured, found.load

@@ -20,9 +20,9 @@ from dit_run.compute.timing import seconds_of
 from dit_run.data.samples import Visit
 from dit_run.model.codec import device_of, encode_captions, encode_latents
 from dit_run.model.conditioning import CaptionStates, FrozenCaptions
+from dit_run.planning.forecast import Cache
 from dit_run.protocols import TextEncoder
 from dit_run.settings import Config
-from dit_run.training.plan import Cache
 
 __all__ = ["try_encoding"]
 

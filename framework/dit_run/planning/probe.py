@@ -20,6 +20,10 @@ from dit_run.compute.memory_meter import Footprint
 from dit_run.compute.out_of_memory import OutOfMemory, answer_out_of_memory, answer_working
 from dit_run.compute.timing import seconds_of, synchronise
 from dit_run.model.denoiser import Learner, trainable_parameters
+from dit_run.planning.fake_cache import try_encoding
+from dit_run.planning.forecast import Load, Measured, Pictures
+from dit_run.planning.save_timing import saving_seconds
+from dit_run.planning.workload import load_of
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, Request
@@ -29,12 +33,8 @@ from dit_run.training.build import build_ema, build_step
 from dit_run.training.ema import Ema
 from dit_run.training.examples import Encoder
 from dit_run.training.gradients import distribute
-from dit_run.training.load import load_of
 from dit_run.training.phases import Phase, Untimed
-from dit_run.training.plan import Load, Measured, Pictures
-from dit_run.training.stand_ins import try_encoding
 from dit_run.training.step import TrainingStep, denoising_loss
-from dit_run.training.trial_save import saving_seconds
 from dit_run.training.watch import preview_prompts
 
 __all__ = ["Probed", "probe"]
