@@ -184,7 +184,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.config.resolve import resolve
     from dit_run.training.batches import Layout, Visits, batches
     from dit_run.training.ema import Ema
-    from dit_run.training.examples import Encoder
+    from dit_run.training.encoding import Encoder
     from dit_run.training.step import LocalGradients, TrainingStep
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
@@ -288,7 +288,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     from dit_run.assembly.parts import build_data
     from dit_run.reporting import Silent
     from dit_run.sampling.load_run import open_run
-    from dit_run.training.watch import build_metrics, score
+    from dit_run.training.observer import build_metrics, score
 
     torch.set_num_threads(1)
     changes = [

@@ -32,7 +32,7 @@ from encoders import CAPTION_WORDS, write_clip, write_vae
 from measuring import Bar, Report, Table, beside, finish, in_turn, medians, parser, ratio
 from PIL import Image
 
-from dit_run.training.compiling import as_written, compile_blocks
+from dit_run.training.compile import as_written, compile_blocks
 
 BATCH, STEPS, SIZE = 8, 1, 256
 PEER, OFF, FIRST, SECOND = "diffusers' script", "cache off", "first epoch: cache filled", "second epoch: from the cache"
@@ -77,8 +77,8 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.reporting import Silent
     from dit_run.training.batches import Layout, Visits, batches
-    from dit_run.training.build import build_step
-    from dit_run.training.examples import Encoder
+    from dit_run.training.encoding import Encoder
+    from dit_run.training.step_builder import build_step
 
     medium = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
     path = folder / "epochs.yaml"

@@ -93,7 +93,7 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     from dit_run.assembly.parts import build_learner, build_scheduler, prepare
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.training.batches import Layout, Visits, batches
-    from dit_run.training.examples import Encoder
+    from dit_run.training.encoding import Encoder
 
     device, training, size = torch.device("cpu"), config.training, config.data.common.image_size
     config, data, encoders = prepare(config, global_batch=training.batch_size, device=device)

@@ -34,7 +34,7 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.config.resolve import resolve
 from dit_run.protocols import TextStates
-from dit_run.training.compiling import as_written, compile_blocks
+from dit_run.training.compile import as_written, compile_blocks
 from dit_run.training.step import Examples, LocalGradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"

@@ -9,7 +9,7 @@ import pytest
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.disk_space import room_notice
-from dit_run.training.changes import changed_plugins, notices, refuse_changed_plugins
+from dit_run.training.resume_checks import changed_plugins, notices, refuse_changed_plugins
 
 
 def record(digest: str, section: str = "optimizer", **facts: Any) -> dict[str, Any]:

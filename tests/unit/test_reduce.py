@@ -12,7 +12,7 @@ import torch
 
 from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
-from dit_run.training.reduce import TreeReducer
+from dit_run.training.tree_reduction import TreeReducer
 
 
 def reduced(leaves: list[list[float | None]]) -> list[float | None]:
@@ -68,7 +68,7 @@ SHARED = """
 import hashlib, os
 import torch
 from dit_run.compute.distributed import join
-from dit_run.training.reduce import TreeReducer
+from dit_run.training.tree_reduction import TreeReducer
 torch.set_num_threads(1)
 all = join("cpu")
 parameters = [torch.nn.Parameter(torch.zeros(300, 7)), torch.nn.Parameter(torch.zeros(5, dtype=torch.float64)),

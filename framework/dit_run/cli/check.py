@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
     print_problems(config.notices)
     from dit_run.compute.distributed import choose_device
-    from dit_run.training.check import check_up
+    from dit_run.training.sanity_check import check_up
 
     report = check_up(config, device=choose_device(config.training.device), sheet=sheet)
     for finding in report.findings:

@@ -29,13 +29,13 @@ from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
-from dit_run.training.build import build_ema, build_step
 from dit_run.training.ema import Ema
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 from dit_run.training.gradients import distribute
-from dit_run.training.phases import Phase, Untimed
+from dit_run.training.observer import preview_prompts
 from dit_run.training.step import TrainingStep, denoising_loss
-from dit_run.training.watch import preview_prompts
+from dit_run.training.step_builder import build_ema, build_step
+from dit_run.training.step_timer import Phase, Untimed
 
 __all__ = ["Probed", "probe"]
 

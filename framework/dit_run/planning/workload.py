@@ -9,8 +9,8 @@ from dit_run.planning.forecast import Load
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
+from dit_run.training.observer import preview_prompts
 from dit_run.training.schedule import Schedule
-from dit_run.training.watch import preview_prompts
 
 __all__ = ["load_of"]
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from dit_run.compute.random_streams import Streams
 from dit_run.data.samples import BadSample, Samples, Visit
 from dit_run.registry.plugin_files import PluginFiles
-from dit_run.training.workers import Attempting, begin_worker, loaded, worker_context
+from dit_run.training.loader_processes import Attempting, begin_worker, loaded, worker_context
 
 __all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
 

@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
 from dit_run.model.denoiser import Learner, trainable_parameters
-from dit_run.training.reduce import TreeReducer
 from dit_run.training.step import Gradients, LocalGradients
+from dit_run.training.tree_reduction import TreeReducer
 
 __all__ = ["DistributedGradients", "distribute"]
 

@@ -15,14 +15,14 @@ from dit_run.model.denoiser import Learner
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
 from dit_run.training.batches import Layout
-from dit_run.training.compiling import as_written
+from dit_run.training.compile import as_written
 from dit_run.training.ema import Ema
-from dit_run.training.faults import Faults
 from dit_run.training.meters import Meters
-from dit_run.training.phases import Clock
+from dit_run.training.nonfinite import Faults
+from dit_run.training.observer import Observer
 from dit_run.training.schedule import Schedule
 from dit_run.training.step import Examples, Outcome, TrainingStep
-from dit_run.training.watch import Observer
+from dit_run.training.step_timer import Clock
 
 __all__ = ["Loop"]
 

@@ -14,8 +14,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from dit_run.compute.timing import gemm_peak, operations, synchronise
-from dit_run.training.compiling import as_written
-from dit_run.training.phases import PHASES, Phase
+from dit_run.training.compile import as_written
+from dit_run.training.step_timer import PHASES, Phase
 
 __all__ = ["Profile", "verdict"]
 
@@ -49,7 +49,7 @@ class _Taken:
 
 
 class Profile:
-    """Implements :class:`dit_run.training.phases.Clock`, waiting for the device between phases.
+    """Implements :class:`dit_run.training.step_timer.Clock`, waiting for the device between phases.
 
     The first step counts floating-point operations, a few later ones are traced; neither counts for the split, nor
     does a step in which something was compiled. Those before the trace count as long as there are no others.

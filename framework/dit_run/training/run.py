@@ -34,22 +34,22 @@ from dit_run.settings import Config
 from dit_run.system.durable import answer_disk_failure
 from dit_run.system.signals import STATUS, StopRequest
 from dit_run.training.batches import Layout
-from dit_run.training.beginning import Beginning, plugin_record
-from dit_run.training.build import build_ema, build_step
-from dit_run.training.changes import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
-from dit_run.training.compiling import compile_blocks
-from dit_run.training.faults import BadLoss, Faults
-from dit_run.training.feed import Feed
+from dit_run.training.compile import compile_blocks
 from dit_run.training.gradients import distribute
 from dit_run.training.inputs import changed_inputs, inputs
+from dit_run.training.loading import Feed
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
+from dit_run.training.nonfinite import BadLoss, Faults
+from dit_run.training.observer import Observer, preview_prompts
 from dit_run.training.opening import opening
-from dit_run.training.phases import Clock, Untimed
+from dit_run.training.resume_checks import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
+from dit_run.training.run_record import Beginning, plugin_record
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import RunFacts, initialise, refuse_other_run, restore
-from dit_run.training.watch import Observer, preview_prompts
+from dit_run.training.step_builder import build_ema, build_step
+from dit_run.training.step_timer import Clock, Untimed
 
 __all__ = ["Outcome", "train"]
 

@@ -14,8 +14,8 @@ from dit_run.config.identity import differences, identity
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import CheckpointContents, load_weights
 from dit_run.settings import Config
-from dit_run.training.changes import machine
 from dit_run.training.loop import Loop
+from dit_run.training.resume_checks import machine
 
 __all__ = ["RunFacts", "capture", "initialise", "refuse_other_run", "restore"]
 
@@ -28,7 +28,7 @@ class RunFacts:
     total_steps: int
     threads: int
     plugins: tuple[Mapping[str, Any], ...]
-    """Who makes each component that decides what is learnt: see :data:`dit_run.training.changes.PLUGIN_FACTS`."""
+    """Who makes each component that decides what is learnt: see :data:`dit_run.training.resume_checks.PLUGIN_FACTS`."""
     inputs: Mapping[str, Any]
     """What it learns from: see :mod:`dit_run.training.inputs`."""
 

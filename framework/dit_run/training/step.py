@@ -16,7 +16,7 @@ from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
-from dit_run.training.phases import Clock, Untimed
+from dit_run.training.step_timer import Clock, Untimed
 
 __all__ = [
     "Examples",

@@ -15,7 +15,7 @@ from dit_run.compute.random_streams import Streams
 from dit_run.model.denoiser import Learner
 from dit_run.protocols import Scheduler
 from dit_run.training.batches import Visits
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 from dit_run.training.step import Examples, denoising_loss
 
 __all__ = ["Loss", "Probe"]

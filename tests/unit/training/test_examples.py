@@ -10,7 +10,7 @@ from tiny_parts import CPU, Parts
 
 from dit_run.data.samples import Visit
 from dit_run.training.batches import Visits
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 
 
 def visits(parts: Parts) -> Visits:

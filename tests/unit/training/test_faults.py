@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_run.training.faults import BadLoss, Faults
+from dit_run.training.nonfinite import BadLoss, Faults
 from dit_run.training.step import Examples, Outcome, update_where
 
 GOOD, BAD = 1.0, float("nan")

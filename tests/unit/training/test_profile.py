@@ -10,8 +10,8 @@ import torch
 from tiny_parts import CPU
 
 from dit_run.compute.timing import operations
-from dit_run.training.phases import PHASES, Untimed, timed
 from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
+from dit_run.training.step_timer import PHASES, Untimed, timed
 
 SHARES = {
     "data": 0.02, "encode": 0.03, "forward": 0.3, "backward": 0.6, "optimizer": 0.04, "other": 0.01,

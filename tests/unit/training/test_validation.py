@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.precision import Precision
 from dit_run.training.batches import Visits
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 from dit_run.training.validation import Loss, Probe
 
 

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from dit_run.training.workers import worker_context
+from dit_run.training.loader_processes import worker_context
 
 
 def tell_parent(connection: Connection) -> None:

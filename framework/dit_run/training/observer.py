@@ -25,8 +25,8 @@ from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
-from dit_run.training.examples import Encoder
-from dit_run.training.patience import Patience
+from dit_run.training.encoding import Encoder
+from dit_run.training.retry_queue import Patience
 from dit_run.training.validation import Probe
 
 __all__ = ["Observer", "build_metrics", "captions_of", "preview_prompts", "score"]

@@ -11,8 +11,8 @@ from dit_run.model.denoiser import Learner
 from dit_run.protocols import LearningRateFactor, Scheduler
 from dit_run.settings import Config
 from dit_run.training.ema import Ema
-from dit_run.training.phases import Clock
 from dit_run.training.step import Gradients, LocalGradients, TrainingStep
+from dit_run.training.step_timer import Clock
 
 __all__ = ["build_ema", "build_step"]
 

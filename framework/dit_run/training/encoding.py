@@ -13,8 +13,8 @@ from dit_run.model.codec import encode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
-from dit_run.training.phases import Clock, Untimed
 from dit_run.training.step import Examples
+from dit_run.training.step_timer import Clock, Untimed
 
 __all__ = ["Encoder"]
 

@@ -18,9 +18,9 @@ from dit_run.protocols import Scheduler, TextStates
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits
-from dit_run.training.build import build_step
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 from dit_run.training.step import Examples, denoising_loss
+from dit_run.training.step_builder import build_step
 
 __all__ = ["Finding", "Report", "check_up"]
 

@@ -14,10 +14,10 @@ from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits, batches
-from dit_run.training.examples import Encoder
+from dit_run.training.encoding import Encoder
 from dit_run.training.loop import Loop
-from dit_run.training.phases import timed
 from dit_run.training.step import Examples
+from dit_run.training.step_timer import timed
 
 __all__ = ["Feed"]
 
