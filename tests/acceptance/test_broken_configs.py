@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.cli.render import as_text
+from dit_run.cli.problem_rendering import as_text
 from dit_run.config.resolve import load_config
 from dit_run.problems import ConfigError
 from dit_run.registry.registry import discover

@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["dit_run.config"]):
-    from dit_run.cli.render import as_text
+    from dit_run.cli.problem_rendering import as_text
     from dit_run.config.dump import dump
     from dit_run.config.resolve import load_config
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.configs import add_plugin_flags, installed, read, setting
-from dit_run.cli.render import print_problems
+from dit_run.cli.common_options import add_plugin_flags, installed, read, setting
+from dit_run.cli.problem_rendering import print_problems
 from dit_run.problems import InputError
 from dit_run.system.units import read_size, size_text
 

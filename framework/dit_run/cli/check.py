@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dit_run.cli.configs import add_config, resolved
-from dit_run.cli.render import print_problems
+from dit_run.cli.common_options import add_config, resolved
+from dit_run.cli.problem_rendering import print_problems
 from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]

@@ -8,8 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dit_run.cli.configs import add_plugin_flags, installed, read
-from dit_run.cli.render import print_problems
+from dit_run.cli.common_options import add_plugin_flags, installed, read
+from dit_run.cli.problem_rendering import print_problems
 from dit_run.config.identity import Difference, absolute, differences, operational_keys
 from dit_run.config.keys import key_name
 from dit_run.settings import Config

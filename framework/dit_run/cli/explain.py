@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dit_run.cli.configs import add_plugin_flags, installed, read, split
-from dit_run.cli.render import json_text, print_problems
+from dit_run.cli.common_options import add_plugin_flags, installed, read, split
+from dit_run.cli.problem_rendering import json_text, print_problems
 from dit_run.config.explain import Explanation, explain
 from dit_run.config.keys import key_name
 from dit_run.options import MISSING

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_run import __version__
-from dit_run.cli.output import forget, is_of_output
+from dit_run.cli.broken_output import forget, is_of_output
 from dit_run.config.suggestions import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 from dit_run.system.background import exit_past
@@ -137,7 +137,7 @@ def _report(error: DitRunError, *, verbose: bool) -> int:
 
         traceback.print_exception(error)
     elif isinstance(error, ConfigError):
-        from dit_run.cli.render import print_problems
+        from dit_run.cli.problem_rendering import print_problems
 
         print_problems(error.problems)
     else:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from dit_run.cli.configs import add_plugin_flags, installed
+from dit_run.cli.common_options import add_plugin_flags, installed
 from dit_run.config.dump import to_yaml
 from dit_run.problems import InputError
 from dit_run.registry.components import Kind

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.configs import add_config, resolved
-from dit_run.cli.render import print_problems
+from dit_run.cli.common_options import add_config, resolved
+from dit_run.cli.problem_rendering import print_problems
 from dit_run.runs.run_folder import place_of
 from dit_run.system.units import read_size
 

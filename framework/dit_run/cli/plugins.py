@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dit_run.cli.configs import add_plugin_flags, installed, split
+from dit_run.cli.common_options import add_plugin_flags, installed, split
 from dit_run.config.describe import expected
 from dit_run.config.dump import to_yaml
 from dit_run.config.resolve import registry_of

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-from dit_run.cli.output import forget
+from dit_run.cli.broken_output import forget
 from dit_run.reporting import Reporter, Silent
 
 __all__ = ["ConsoleReporter", "beside"]

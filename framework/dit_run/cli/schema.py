@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dit_run.cli.configs import add_plugin_flags, installed
-from dit_run.cli.render import json_text
+from dit_run.cli.common_options import add_plugin_flags, installed
+from dit_run.cli.problem_rendering import json_text
 from dit_run.config.reference import reference
 from dit_run.config.resolve import registry_of
 from dit_run.config.schema import compose

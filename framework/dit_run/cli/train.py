@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.configs import add_config, resolved, setting
+from dit_run.cli.common_options import add_config, resolved, setting
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
 from dit_run.system.signals import ended_by_interrupt

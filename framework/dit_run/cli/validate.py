@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dit_run.cli.configs import add_plugin_flags, installed, read, split
-from dit_run.cli.render import FORMATS, as_github, as_json, json_text, print_problems
+from dit_run.cli.common_options import add_plugin_flags, installed, read, split
+from dit_run.cli.problem_rendering import FORMATS, as_github, as_json, json_text, print_problems
 from dit_run.problems import ConfigError, Problem
 from dit_run.registry.registry import Registry
 

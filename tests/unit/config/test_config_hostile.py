@@ -33,7 +33,7 @@ CHILD = """
 import resource, sys, time
 resource.setrlimit(resource.RLIMIT_AS, (512 << 20, 512 << 20))
 from dit_run import load_config
-from dit_run.cli.render import as_text
+from dit_run.cli.problem_rendering import as_text
 from dit_run.problems import ConfigError
 from dit_run.registry.registry import discover
 registry = discover(third_party=False)

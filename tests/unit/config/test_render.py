@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from dit_run.cli.render import as_github, as_json, as_text, print_problems
+from dit_run.cli.problem_rendering import as_github, as_json, as_text, print_problems
 from dit_run.problems import Place, Problem
 
 
