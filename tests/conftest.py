@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def modules_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A module that a test imports from a temporary folder is no other test's, though that asks for the same name."""
-    from dit_run.testing.imports import forgotten
+    from dit_run.testing.plugin_imports import forgotten
 
     with forgotten(tmp_path_factory.getbasetemp()):
         yield

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import ContractError, Subject, check_all
-from dit_run.testing.contracts import CONTRACTS
+from dit_run.testing.contract_error import ContractError, Subject, check_all
+from dit_run.testing.contract_table import CONTRACTS
 
 __all__ = ["Nothing", "fault", "keep"]
 

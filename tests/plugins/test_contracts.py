@@ -15,10 +15,10 @@ from PIL import Image
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import RUNTIME, resolve
 from dit_run.registry.registry import discover
-from dit_run.testing.contract import Subject, check_all
-from dit_run.testing.contracts import CONTRACTS
-from dit_run.testing.options import reads_every_option
-from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS
+from dit_run.testing.contract_error import Subject, check_all
+from dit_run.testing.contract_table import CONTRACTS
+from dit_run.testing.option_checks import reads_every_option
+from dit_run.testing.plugin_contract import COMPONENT_CHECKS, PLUGIN_CHECKS
 
 BUILT_IN = discover(third_party=False)
 COMPONENTS = [component for plugin in BUILT_IN.plugins for component in plugin.components]

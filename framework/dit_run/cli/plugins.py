@@ -204,7 +204,7 @@ def _check(words: Sequence[str], registry: Registry) -> int:
     name = names[0]
     if name.endswith(".py"):
         registry = registry.with_file(Path(name))
-    from dit_run.testing.report import check
+    from dit_run.testing.contract_report import check
 
     findings = check(name, given, registry)
     for finding in findings:

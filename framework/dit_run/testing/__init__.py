@@ -17,7 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dit_run.testing.contract import ContractError
+from dit_run.testing.contract_error import ContractError
 
 if TYPE_CHECKING:
     from dit_run.testing.callback import check_callback
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from dit_run.testing.metric import check_metric
     from dit_run.testing.model import check_model
     from dit_run.testing.optimizer import check_optimizer
-    from dit_run.testing.plugin import check_plugin
+    from dit_run.testing.plugin_contract import check_plugin
     from dit_run.testing.scheduler import check_scheduler
     from dit_run.testing.text_encoder import check_text_encoder
-    from dit_run.testing.tiny import TinyRun, run_tiny
+    from dit_run.testing.tiny_run import TinyRun, run_tiny
     from dit_run.testing.tracker import check_tracker
     from dit_run.testing.vae import check_vae
 

@@ -9,7 +9,7 @@ from typing import Any
 from dit_run.config.suggestions import did_you_mean
 from dit_run.protocols import Progress
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.contract_error import Check, Subject, check_all
 
 __all__ = ["CHECKS", "EVENTS", "check_callback"]
 

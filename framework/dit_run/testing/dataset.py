@@ -11,8 +11,8 @@ from dit_run.data.images import read_image
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.process import OtherProcess, elsewhere
+from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.loading_process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_dataset"]
 

@@ -9,8 +9,8 @@ import pytest
 
 from dit_run.registry import registry as registry_module
 from dit_run.registry.registry import Registry
-from dit_run.testing.imports import forgotten
-from dit_run.testing.tiny import TinyRun, run_tiny
+from dit_run.testing.plugin_imports import forgotten
+from dit_run.testing.tiny_run import TinyRun, run_tiny
 
 __all__ = ["empty_registry", "run_config"]
 
@@ -27,7 +27,7 @@ def run_config(tmp_path: Path) -> Iterator[Callable[..., TinyRun]]:
     """``run_config(yaml, **files)``: a two-step training on tiny parts with this config laid over them.
 
     ``files`` are written beside the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Gives a
-    :class:`dit_run.testing.tiny.TinyRun`: errors, run folder and metrics. Plugin files are forgotten after the test.
+    :class:`dit_run.testing.tiny_run.TinyRun`: errors, run folder and metrics. Plugin files are forgotten after the test.
     """
     count = 0
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from dit_run.protocols import Metric
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.tiny import tiny_config
+from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.tiny_run import tiny_config
 
 __all__ = ["CHECKS", "check_metric"]
 

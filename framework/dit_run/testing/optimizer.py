@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.registry.components import Component, Kind
 from dit_run.runs.checkpoint.optimizer_state import join, split
-from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.contract_error import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_optimizer"]
 

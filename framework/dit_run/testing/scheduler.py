@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dit_run.protocols import Scheduler
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.modules import expect_tensor
+from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.torch_modules import expect_tensor
 
 __all__ = ["CHECKS", "check_scheduler"]
 

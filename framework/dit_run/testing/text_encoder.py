@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from dit_run.protocols import TextEncoder, Tokens
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.modules import (
+from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.torch_modules import (
     built,
     close,
     expect_covering_fingerprint,
@@ -21,7 +22,6 @@ from dit_run.testing.modules import (
     expect_unchanged,
     snapshot,
 )
-from dit_run.testing.process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_text_encoder"]
 

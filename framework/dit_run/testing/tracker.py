@@ -11,7 +11,7 @@ from PIL import Image
 
 from dit_run.protocols import Tracker
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
+from dit_run.testing.contract_error import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_tracker"]
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dit_run.protocols import VAE
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract import Check, Subject, check_all
-from dit_run.testing.modules import (
+from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.torch_modules import (
     built,
     close,
     expect_covering_fingerprint,

@@ -13,7 +13,7 @@ from dit_run.registry.components import Kind
 from dit_run.registry.registry import Registry, discover
 from dit_run.testing import TinyRun
 from dit_run.testing.fixtures import empty_registry, run_config
-from dit_run.testing.imports import forgotten
+from dit_run.testing.plugin_imports import forgotten
 
 __all__ = ["empty_registry", "run_config"]
 

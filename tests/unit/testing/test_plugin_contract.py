@@ -13,7 +13,7 @@ from dit_run.options import Keywords
 from dit_run.problems import InputError
 from dit_run.registry.components import Component, Kind
 from dit_run.testing import ContractError, check_lr_scheduler, check_plugin
-from dit_run.testing.plugin import has_a_valid_schema
+from dit_run.testing.plugin_contract import has_a_valid_schema
 
 GOOD = '''
 """A straight line."""

@@ -13,10 +13,10 @@ from dit_run.config.nodes import plain
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.components import Component
 from dit_run.registry.registry import Plugin, Registry
-from dit_run.testing.contract import Check, ContractError, Subject, check_all
-from dit_run.testing.contracts import CONTRACTS
-from dit_run.testing.options import reads_every_option
-from dit_run.testing.plugin import COMPONENT_CHECKS, PLUGIN_CHECKS, meant
+from dit_run.testing.contract_error import Check, ContractError, Subject, check_all
+from dit_run.testing.contract_table import CONTRACTS
+from dit_run.testing.option_checks import reads_every_option
+from dit_run.testing.plugin_contract import COMPONENT_CHECKS, PLUGIN_CHECKS, meant
 
 __all__ = ["Finding", "check"]
 

@@ -17,10 +17,10 @@ from dit_run.problems import InputError
 from dit_run.registry.components import Component
 from dit_run.registry.factories import RUNTIME, resolve
 from dit_run.registry.registry import Plugin, Registry, discover
-from dit_run.testing.contract import ContractError, Subject
-from dit_run.testing.imports import heavy_imports
-from dit_run.testing.options import reads_every_option, run_rules
-from dit_run.testing.process import OtherProcess, elsewhere
+from dit_run.testing.contract_error import ContractError, Subject
+from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.option_checks import reads_every_option, run_rules
+from dit_run.testing.plugin_imports import heavy_imports
 
 __all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant"]
 

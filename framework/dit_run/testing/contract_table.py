@@ -17,7 +17,7 @@ from dit_run.testing import (
     tracker,
     vae,
 )
-from dit_run.testing.contract import Check
+from dit_run.testing.contract_error import Check
 
 __all__ = ["CONTRACTS"]
 

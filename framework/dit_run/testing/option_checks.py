@@ -11,10 +11,10 @@ from pathlib import Path
 from dit_run.options import options_of, plain
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Origin, Plugin, Registry, discover
-from dit_run.testing.contract import ContractError, Subject, check_all, neutral
-from dit_run.testing.contracts import CONTRACTS
-from dit_run.testing.reads import recorded
-from dit_run.testing.tiny import tiny_config
+from dit_run.testing.contract_error import ContractError, Subject, check_all, neutral
+from dit_run.testing.contract_table import CONTRACTS
+from dit_run.testing.option_reads import recorded
+from dit_run.testing.tiny_run import tiny_config
 
 __all__ = ["reads_every_option", "run_rules"]
 

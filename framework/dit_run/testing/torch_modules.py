@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.testing.contract import Subject
+from dit_run.testing.contract_error import Subject
 
 __all__ = [
     "built",
