@@ -1,7 +1,6 @@
 """Pretrained weights by name: a model hub's name or a local path to files on this machine.
 
-``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them.
-"""
+``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them."""
 
 from __future__ import annotations
 
@@ -15,12 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_run.problems import InputError
-from dit_run.tensors import read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
+import pickle
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path"]
+__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_tensors"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
@@ -145,3 +146,43 @@ def _cache_folder() -> str:
     from huggingface_hub.constants import HF_HOME
 
     return str(HF_HOME)
+
+
+def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """The tensors of a file, on the CPU, whose names ``keep`` accepts; from safetensors only those are read.
+
+    ``.safetensors`` files are read as such, all others as torch checkpoints with ``weights_only=True``; a checkpoint
+    that nests them in ``state_dict`` is opened up. Raises InputError naming the file when it is damaged or holds more
+    than tensors and plain values.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, keep)
+    return {name: value for name, value in _read_pickle(path).items() if keep(name)}
+
+
+def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: no safetensors file that can be read: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
+            f"{str(error).splitlines()[0]}\nConvert it to safetensors where you trust it."
+        ) from error
+    except Exception as error:  # bytes that are no pickle make its machine fail in any way
+        raise InputError(f"{path}: no checkpoint that can be read: {error or type(error).__name__}") from error
+    nested = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(nested, dict):
+        raise InputError(f"{path}: a checkpoint of named tensors was expected, not {type(content).__name__}")
+    return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}

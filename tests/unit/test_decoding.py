@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from dit_run.decoding import decode_latents
+from dit_run.model.codec import decode_latents
 
 
 class Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,9 @@ from numpy.typing import NDArray
 
 from dit_run.cache.shards import KEY_BYTES, Bits, DamagedShard, Shard
 from dit_run.cache.space import Space
-from dit_run.open_files import allow_many_open_files
 from dit_run.problems import DitRunError
 
-__all__ = ["DamagedRecord", "Places", "Records", "keys_array"]
+__all__ = ["DamagedRecord", "Places", "Records", "allow_many_open_files", "keys_array"]
 
 Places = NDArray[np.int64]
 """Where records are: number of the shard, times 2**32, plus the row."""
@@ -132,3 +132,15 @@ class Records:
 
 def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
+
+
+_MANY = 65536
+
+
+def allow_many_open_files() -> None:
+    """Let this process have many files open, 65,536 where the system's hard limit allows that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY if hard == resource.RLIM_INFINITY else min(_MANY, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -14,7 +14,7 @@ from dit_run.compute.out_of_memory import answer_working
 from dit_run.model.conditioning import CaptionStates
 from dit_run.protocols import VAE, TextEncoder
 
-__all__ = ["ENCODING_VERSION", "device_of", "encode_captions", "encode_latents"]
+__all__ = ["ENCODING_VERSION", "decode_latents", "device_of", "encode_captions", "encode_latents"]
 
 ENCODING_VERSION = 1
 """Raised by hand whenever encoding gives other numbers; part of every cache key."""
@@ -95,3 +95,22 @@ def _caption_chunk(
 
 def _rounded(values: Tensor, dtype: torch.dtype | None) -> Tensor:
     return (values if dtype is None else values.to(dtype)).float().contiguous()
+
+
+@torch.no_grad()
+def decode_latents(vae: VAE, latents: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Pictures float32 [n, 3, H, W] in [-1, 1] for latents [n, c, h, w].
+
+    ``dtype`` is that of autocast, None works in float32. A chunk that overflows it is decoded again in float32.
+    """
+    chunks = torch.split(latents.float(), encoding_chunks(latents.device)[0])
+    return torch.cat([_decode_chunk(vae, chunk, dtype) for chunk in chunks])
+
+
+def _decode_chunk(vae: VAE, latents: Tensor, dtype: torch.dtype | None) -> Tensor:
+    with torch.autocast(latents.device.type, dtype=dtype, enabled=dtype is not None):
+        pixels = vae.decode(latents)
+    if dtype is None or bool(pixels.isfinite().all()):
+        return pixels
+    with torch.autocast(latents.device.type, enabled=False):
+        return vae.decode(latents)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
-from dit_run.decoding import decode_latents
+from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import Conditions
 from dit_run.model.denoiser import Learner
 from dit_run.model.guidance import Guidance, guided

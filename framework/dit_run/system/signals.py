@@ -8,12 +8,13 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals"]
+__all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals", "kill_children"]
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 """Exit status after a stop."""
@@ -90,3 +91,11 @@ def ignore_signals() -> None:
 def _follow(sentinel: int) -> None:
     wait([sentinel])
     os._exit(1)
+
+
+def kill_children(others: Collection[BaseProcess]) -> None:
+    """Kill all but ``others``: they ignore what a launcher sends, and a frozen one everything but this."""
+    for process in multiprocessing.active_children():
+        if process not in others:
+            process.kill()
+            process.join()

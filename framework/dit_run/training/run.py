@@ -36,15 +36,20 @@ from dit_run.system.signals import STATUS, StopRequest
 from dit_run.training.batches import Layout
 from dit_run.training.compile import compile_blocks
 from dit_run.training.gradients import distribute
-from dit_run.training.inputs import changed_inputs, inputs
 from dit_run.training.loading import Feed
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
 from dit_run.training.nonfinite import BadLoss, Faults
 from dit_run.training.observer import Observer, preview_prompts
-from dit_run.training.opening import opening
-from dit_run.training.resume_checks import PLUGIN_FACTS, machine, notices, refuse_changed_plugins
-from dit_run.training.run_record import Beginning, plugin_record
+from dit_run.training.resume_checks import (
+    PLUGIN_FACTS,
+    changed_inputs,
+    inputs,
+    machine,
+    notices,
+    refuse_changed_plugins,
+)
+from dit_run.training.run_record import Beginning, opening, plugin_record
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import RunFacts, initialise, refuse_other_run, restore

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
 from dit_run.compute.precision import Precision
-from dit_run.decoding import decode_latents
+from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.model.denoiser import Learner, trainable_parameters
 from dit_run.protocols import Scheduler, TextStates

@@ -30,7 +30,7 @@ class RunFacts:
     plugins: tuple[Mapping[str, Any], ...]
     """Who makes each component that decides what is learnt: see :data:`dit_run.training.resume_checks.PLUGIN_FACTS`."""
     inputs: Mapping[str, Any]
-    """What it learns from: see :mod:`dit_run.training.inputs`."""
+    """What it learns from: see :mod:`dit_run.training.resume_checks`."""
 
 
 def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any]) -> CheckpointContents:

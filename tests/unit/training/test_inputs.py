@@ -11,7 +11,7 @@ import pytest
 from dit_run.data.samples import Samples
 from dit_run.protocols import Sample
 from dit_run.settings import DatasetCommon
-from dit_run.training.inputs import changed_inputs, inputs
+from dit_run.training.resume_checks import changed_inputs, inputs
 
 
 def given(captions: list[str], *, cacheable: bool = True, trainable: bool = False, vae: str = "v1") -> dict[str, Any]:
