@@ -179,7 +179,8 @@ def _training(recipe: Recipe) -> Iterator[int]:
     """A training of this recipe; each ``next`` is one step as `dit-run train` does it."""
     import torch
 
-    from dit_run.assembly.parts import build_learner, build_optimizer, build_scheduler, prepare
+    from dit_run.assembly.parts import build_learner, build_optimizer, build_scheduler
+    from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
     from dit_run.training.batches import Layout, Visits, batches
@@ -285,10 +286,10 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     """Of a checkpoint on prompts that no training showed."""
     import torch
 
-    from dit_run.assembly.parts import build_data
+    from dit_run.assembly.prepare import build_data
     from dit_run.reporting import Silent
     from dit_run.sampling.load_run import open_run
-    from dit_run.training.observer import build_metrics, score
+    from dit_run.training.scoring import build_metrics, score
 
     torch.set_num_threads(1)
     changes = [

@@ -70,7 +70,8 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
 
 def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     """Our loops, which train one model together."""
-    from dit_run.assembly.parts import build_encoders, build_learner, build_scheduler, prepare
+    from dit_run.assembly.parts import build_encoders, build_learner, build_scheduler
+    from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
     from dit_run.compute.devices import keep_freed_memory, pins_memory
     from dit_run.config.resolve import resolve

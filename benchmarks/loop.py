@@ -90,7 +90,8 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     """Model with text encoder, objective, and an endless loader of encoded examples."""
     import torch
 
-    from dit_run.assembly.parts import build_learner, build_scheduler, prepare
+    from dit_run.assembly.parts import build_learner, build_scheduler
+    from dit_run.assembly.prepare import prepare
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.training.batches import Layout, Visits, batches
     from dit_run.training.encoding import Encoder

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from dit_run import load_config
-from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.precision import Precision
 from dit_run.model.denoiser import Learner
 from dit_run.protocols import Scheduler

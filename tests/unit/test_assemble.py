@@ -8,7 +8,7 @@ import pytest
 import torch
 from runs import CONFIG
 
-from dit_run.assembly.parts import prepare
+from dit_run.assembly.prepare import prepare
 from dit_run.config.resolve import resolve
 from dit_run.problems import InputError
 

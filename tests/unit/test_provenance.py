@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.runs.provenance import collect, git_state, source_digest, versions
+from dit_run.registry.plugin import source_digest
+from dit_run.runs.provenance import collect, git_state, versions
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dit_run.assembly.parts import prepare
+from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
 from dit_run.compute.distributed import choose_device

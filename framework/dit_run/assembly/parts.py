@@ -13,18 +13,20 @@ from torch import nn
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import answer_building
 from dit_run.compute.precision import Precision
-from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
-from dit_run.data.order import Plan
-from dit_run.data.samples import Samples, choose
 from dit_run.model.codec import encode_captions
 from dit_run.model.conditioning import Conditions, FrozenCaptions, LiveCaptions
 from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
-from dit_run.protocols import VAE, Dataset, Facts, Scheduler, TextEncoder
+from dit_run.protocols import VAE, Scheduler, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
-from dit_run.system.background import meanwhile
 
-__all__ = ["Data", "Encoders", "build_encoders", "build_learner", "build_optimizer", "build_scheduler", "prepare"]
+__all__ = [
+    "Encoders",
+    "build_encoders",
+    "build_learner",
+    "build_optimizer",
+    "build_scheduler",
+]
 
 
 @dataclass(frozen=True)
@@ -51,43 +53,6 @@ class Encoders:
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """(c, h, w) for pictures of so many pixels."""
         return self.vae.latent_channels, height // self.vae.factor, width // self.vae.factor
-
-
-@dataclass(frozen=True)
-class Data:
-    """The samples that a run uses, and how long it is."""
-
-    dataset: Dataset
-    train: Samples
-    validation: Samples | None
-    plan: Plan
-
-
-def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
-    """Index the data and load the encoders, at the same time; then check what only they tell. Data that are not there
-    are told while weights are still being downloaded.
-
-    Returns the config with adjusted defaults. Raises ConfigError or InputError.
-    """
-    encoders = meanwhile(partial(build_encoders, config, device))
-    data = build_data(config, global_batch)
-    config = check_rules(config, Facts(total_steps=data.plan.total_steps))
-    built = encoders.result()
-    refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
-    if built.text.trainable:
-        refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
-    if not built.vae.cacheable:
-        refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
-    return config, data, built
-
-
-def build_data(config: Config, global_batch: int) -> Data:
-    """The dataset, its split and the plan of a run over it."""
-    common = config.data.common
-    dataset = make(config.data.component, config.data.options, image_size=common.image_size)
-    train, validation = choose(dataset, common, config.training.seed)
-    plan = Plan(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
-    return Data(dataset, train, validation, plan)
 
 
 def build_encoders(config: Config, device: torch.device) -> Encoders:

@@ -20,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.cache.file_digests import FileDigests, file_state
-from dit_run.compute.distributed import timeout_seconds
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import answer_plugin_fault
 from dit_run.settings import DatasetCommon
-from dit_run.system.signals import ignore_signals, kill_children
+from dit_run.system.signals import ignore_signals, kill_children, timeout_seconds
 
 __all__ = ["Content", "PictureReader", "Pixels", "ReadingFailed"]
 

@@ -21,10 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from dit_run.assembly.parts import build_data
+    from dit_run.assembly.prepare import build_data
     from dit_run.cli.progress import beside
     from dit_run.sampling.load_run import open_run
-    from dit_run.training.observer import build_metrics, score
+    from dit_run.training.scoring import build_metrics, score
 
     trained = open_run(
         Path(arguments.run),

@@ -22,13 +22,10 @@ __all__ = [
     "choose_device",
     "continued_accumulation",
     "join",
-    "timeout_seconds",
 ]
 
 T = TypeVar("T")
 
-_TIMEOUT_SECONDS = 1800.0
-"""While the others wait, the first process validates and saves."""
 
 _LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
@@ -158,12 +155,6 @@ def answer_lost_process(processes: Processes) -> Iterator[None]:
             f"({reason.splitlines()[0][-120:]}). Its own output says more; the same command continues from the last "
             "checkpoint"
         ) from error
-
-
-def timeout_seconds() -> float:
-    """How long a process waits for another before it gives up: half an hour, or the seconds in the environment
-    variable DIT_RUN_TIMEOUT."""
-    return float(os.environ.get("DIT_RUN_TIMEOUT", _TIMEOUT_SECONDS))
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:

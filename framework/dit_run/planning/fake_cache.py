@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dit_run.assembly.parts import Data, Encoders
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
 from dit_run.cache.builder import forecast
 from dit_run.cache.open_cache import Cached, kept, release
 from dit_run.compute.devices import encoding_chunks

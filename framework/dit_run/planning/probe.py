@@ -13,7 +13,8 @@ from typing import Literal
 
 import torch
 
-from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.devices import keep_freed_memory, settle_memory
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import Footprint
@@ -32,7 +33,7 @@ from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.encoding import Encoder
 from dit_run.training.gradients import distribute
-from dit_run.training.observer import preview_prompts
+from dit_run.training.scoring import preview_prompts
 from dit_run.training.step import TrainingStep, denoising_loss
 from dit_run.training.step_builder import build_ema, build_step
 from dit_run.training.step_timer import Phase, Untimed

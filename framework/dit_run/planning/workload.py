@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from dit_run.assembly.parts import Data
+from dit_run.assembly.prepare import Data
 from dit_run.planning.forecast import Load
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
-from dit_run.training.observer import preview_prompts
 from dit_run.training.schedule import Schedule
+from dit_run.training.scoring import preview_prompts
 
 __all__ = ["load_of"]
 

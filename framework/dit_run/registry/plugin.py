@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,7 +15,7 @@ from dit_run.registry.entry_points import Installed
 from dit_run.registry.loading import Failure, load_offers
 from dit_run.registry.plugin_files import PluginFile
 
-__all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of"]
+__all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of", "source_digest"]
 
 BUILT_IN_DISTRIBUTION = "dit-run"
 
@@ -97,3 +98,15 @@ def _hint(file: PluginFile, failure: Failure) -> str:
     neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
     named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
     return f" ({named[0]} lies beside it, but a plugin of several files must be a package)" if named else ""
+
+
+def source_digest(file: Path) -> str:
+    """SHA-256 of a plugin's Python source: of the file, or where it is in a package, of all of that package's."""
+    root = file
+    while (root.parent / "__init__.py").exists():
+        root = root.parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(root.parent).as_posix()}\n{len(data)}\n".encode() + data)
+    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import subprocess
@@ -14,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LIBRARIES", "collect", "git_state", "source_digest", "versions"]
+__all__ = ["LIBRARIES", "collect", "git_state", "versions"]
 
 LIBRARIES = ("dit-run", "torch", "numpy", "diffusers", "transformers", "safetensors", "pillow")
 """Distributions whose version can change what a run computes."""
@@ -71,18 +70,6 @@ def git_state(folder: Path) -> dict[str, Any] | None:
         "branch": _git(folder, "rev-parse", "--abbrev-ref", "HEAD"),
         "changed": bool(_git(folder, "status", "--porcelain")),
     }
-
-
-def source_digest(file: Path) -> str:
-    """SHA-256 of a plugin's Python source: of the file, or where it is in a package, of all of that package's."""
-    root = file
-    while (root.parent / "__init__.py").exists():
-        root = root.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        data = path.read_bytes()
-        digest.update(f"{path.relative_to(root.parent).as_posix()}\n{len(data)}\n".encode() + data)
-    return digest.hexdigest()
 
 
 def processor() -> str:

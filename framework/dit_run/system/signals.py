@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals", "kill_children"]
+__all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals", "kill_children", "timeout_seconds"]
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 """Exit status after a stop."""
@@ -99,3 +99,13 @@ def kill_children(others: Collection[BaseProcess]) -> None:
         if process not in others:
             process.kill()
             process.join()
+
+
+_TIMEOUT_SECONDS = 1800.0
+"""While the others wait, the first process validates and saves."""
+
+
+def timeout_seconds() -> float:
+    """How long a process waits for another before it gives up: half an hour, or the seconds in the environment
+    variable DIT_RUN_TIMEOUT."""
+    return float(os.environ.get("DIT_RUN_TIMEOUT", _TIMEOUT_SECONDS))

@@ -15,10 +15,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from dit_run.compute.distributed import timeout_seconds
 from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import answer_plugin_fault
-from dit_run.system.signals import STATUS, ignore_signals, kill_children
+from dit_run.system.signals import STATUS, ignore_signals, kill_children, timeout_seconds
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
-from dit_run.assembly.parts import Data, Encoders
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
 from dit_run.compute.devices import pins_memory
 from dit_run.compute.distributed import Processes
 from dit_run.data.samples import BadSamples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import isfinite
@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dit_run.assembly.parts import Data, Encoders
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
 from dit_run.compute.out_of_memory import answer_working
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
@@ -21,7 +22,7 @@ from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import grid, save_png
-from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -29,7 +30,9 @@ from dit_run.training.encoding import Encoder
 from dit_run.training.retry_queue import Patience
 from dit_run.training.validation import Probe
 
-__all__ = ["Observer", "build_metrics", "captions_of", "preview_prompts", "score"]
+__all__ = [
+    "Observer",
+]
 
 
 @dataclass
@@ -162,49 +165,3 @@ class Observer:
 def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
     path.parent.mkdir(exist_ok=True)
     save_png(path, sheet, metadata)
-
-
-def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
-    """The config's metrics with their types. Raises InputError for one that lacks what it needs."""
-
-    def references(count: int) -> list[tuple[Image.Image, str]]:
-        return _references(data, count)
-
-    return [
-        (choice.type, make(choice.component, choice.options, config=config, references=references))
-        for choice in config.metrics
-    ]
-
-
-def score(
-    metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline, reporter: Reporter
-) -> dict[str, float]:
-    """Every metric's scores, its type before each name: ``shapes/wholly_right``."""
-    values: dict[str, float] = {}
-    for name, metric in metrics:
-        prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
-        size = config.data.common.image_size
-        request = Request.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
-        with answer_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
-            images = pipeline.drawn(request, reporter, f"drawing for {name}")
-            values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
-    return values
-
-
-def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
-    """The config's prompts, or captions of samples."""
-    return config.sampling.prompts or captions_of(data, config.sampling.num_images)
-
-
-def captions_of(data: Data, count: int) -> tuple[str, ...]:
-    """Captions of held-out samples, or of training samples where none are held out."""
-    samples = data.validation or data.train
-    return tuple(visit.caption for visit in samples.visits(range(min(count, len(samples)))))
-
-
-def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
-    samples = data.validation or data.train
-    reading = samples.read(range(min(count, len(samples))), samples.pixels)
-    return [
-        (Image.fromarray(pixels), visit.caption) for visit, pixels in zip(reading.visits, reading.values, strict=True)
-    ]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dit_run.assembly.parts import Data, Encoders
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
 from dit_run.compute.devices import graphics_card
 from dit_run.data.samples import Samples
 from dit_run.problems import InputError

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
@@ -40,7 +41,7 @@ from dit_run.training.loading import Feed
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
 from dit_run.training.nonfinite import BadLoss, Faults
-from dit_run.training.observer import Observer, preview_prompts
+from dit_run.training.observer import Observer
 from dit_run.training.resume_checks import (
     PLUGIN_FACTS,
     changed_inputs,
@@ -52,6 +53,7 @@ from dit_run.training.resume_checks import (
 from dit_run.training.run_record import Beginning, opening, plugin_record
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
+from dit_run.training.scoring import preview_prompts
 from dit_run.training.state import RunFacts, initialise, refuse_other_run, restore
 from dit_run.training.step_builder import build_ema, build_step
 from dit_run.training.step_timer import Clock, Untimed

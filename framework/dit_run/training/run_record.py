@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from dit_run.assembly.parts import Data, Encoders
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
 from dit_run.config.dump import run_config
 from dit_run.config.keys import key_name
 from dit_run.model.denoiser import trainable_parameters

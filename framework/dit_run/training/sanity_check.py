@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_run.assembly.parts import Data, Encoders, build_learner, build_scheduler, prepare
+from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.precision import Precision
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds

@@ -1,0 +1,55 @@
+"""Preparation: index the data and load the encoders of a checked config, then check what only they tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
+from dit_run.data.order import Plan
+from dit_run.data.samples import Samples, choose
+from dit_run.protocols import Dataset, Facts
+from dit_run.registry.factories import make
+from dit_run.settings import Config
+from dit_run.system.background import meanwhile
+
+__all__ = ["Data", "prepare"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The samples that a run uses, and how long it is."""
+
+    dataset: Dataset
+    train: Samples
+    validation: Samples | None
+    plan: Plan
+
+
+def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
+    """Index the data and load the encoders, at the same time; then check what only they tell. Data that are not there
+    are told while weights are still being downloaded.
+
+    Returns the config with adjusted defaults. Raises ConfigError or InputError.
+    """
+    encoders = meanwhile(partial(build_encoders, config, device))
+    data = build_data(config, global_batch)
+    config = check_rules(config, Facts(total_steps=data.plan.total_steps))
+    built = encoders.result()
+    refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
+    if built.text.trainable:
+        refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
+    if not built.vae.cacheable:
+        refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
+    return config, data, built
+
+
+def build_data(config: Config, global_batch: int) -> Data:
+    """The dataset, its split and the plan of a run over it."""
+    common = config.data.common
+    dataset = make(config.data.component, config.data.options, image_size=common.image_size)
+    train, validation = choose(dataset, common, config.training.seed)
+    plan = Plan(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
+    return Data(dataset, train, validation, plan)
