@@ -18,7 +18,6 @@ from dit_run.problems import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 import pickle
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 __all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_tensors"]

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import Plan
 from dit_run.data.samples import Samples, choose

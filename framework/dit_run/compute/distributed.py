@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import torch
 
 from dit_run.problems import DitRunError, InputError
+from dit_run.system.signals import timeout_seconds
 
 __all__ = [
     "ProcessLost",

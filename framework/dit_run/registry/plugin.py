@@ -52,7 +52,6 @@ class Plugin:
         """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
         if self.file is not None:
             return self.file.digest
-        from dit_run.runs.provenance import source_digest  # what it imports is for runs, not for listing
 
         where = getattr(sys.modules.get(self.source.partition(":")[0]), "__file__", None)
         return source_digest(Path(where)) if where else ""

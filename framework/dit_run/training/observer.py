@@ -28,6 +28,7 @@ from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.encoding import Encoder
 from dit_run.training.retry_queue import Patience
+from dit_run.training.scoring import build_metrics, preview_prompts, score
 from dit_run.training.validation import Probe
 
 __all__ = [

@@ -14,7 +14,7 @@ from dit_run.reporting import Reporter
 from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, Request
 from dit_run.settings import Config
 
-__all__ = ["build_metrics", "score", "preview_prompts", "captions_of"]
+__all__ = ["build_metrics", "captions_of", "preview_prompts", "score"]
 
 
 def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
