@@ -179,13 +179,13 @@ def _training(recipe: Recipe) -> Iterator[int]:
     """A training of this recipe; each ``next`` is one step as `dit-run train` does it."""
     import torch
 
-    from dit_run.assembly.parts import build_learner, build_optimizer, build_scheduler
+    from dit_run.assembly.parts import build_denoiser, build_optimizer, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
     from dit_run.training.batches import Layout, Visits, batches
     from dit_run.training.ema import Ema
-    from dit_run.training.encoding import Encoder
+    from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step import LocalGradients, TrainingStep
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
@@ -195,19 +195,19 @@ def _training(recipe: Recipe) -> Iterator[int]:
     visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
     loaded = batches(visits, layout, 0, 10**9, workers=0, prefetch=1, pin=False, plugins=files)
-    learner = build_learner(config, encoders, device).train()
-    ema = Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+    denoiser = build_denoiser(config, encoders, device).train()
+    ema = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
     step = TrainingStep(
-        forward=learner,
+        forward=denoiser,
         scheduler=build_scheduler(config, encoders),
-        optimizer=build_optimizer(config, learner, device),
+        optimizer=build_optimizer(config, denoiser, device),
         learning_rate_factor=lambda number: 1.0,
         precision=Precision.of(training.mixed_precision, device),
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
         gradients=LocalGradients(1),
     )
-    for number, examples in enumerate(map(Encoder(encoders, device), loaded)):
+    for number, examples in enumerate(map(BatchEncoder(encoders, device), loaded)):
         step.run(number, [examples], count=1)
         if ema is not None:
             ema.update(number)
@@ -218,11 +218,11 @@ def parameters(recipe: Recipe) -> int:
     """How many parameters the model has; the text encoder, the same for all, is left out."""
     import torch
 
-    from dit_run.assembly.parts import build_encoders, build_learner
+    from dit_run.assembly.parts import build_denoiser, build_encoders
     from dit_run.config.resolve import resolve
 
     config = resolve(recipe.config, recipe.changes).config
-    model = build_learner(config, build_encoders(config, torch.device("cpu")), torch.device("cpu")).model
+    model = build_denoiser(config, build_encoders(config, torch.device("cpu")), torch.device("cpu")).model
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -288,7 +288,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
 
     from dit_run.assembly.prepare import build_data
     from dit_run.reporting import Silent
-    from dit_run.sampling.load_run import open_run
+    from dit_run.sampling.load_run import load_run
     from dit_run.training.scoring import build_metrics, score
 
     torch.set_num_threads(1)
@@ -299,7 +299,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
         f"sampling.steps={SAMPLING_STEPS}",
         f"sampling.guidance_scale={guidance:g}",
     ]
-    trained = open_run(run, changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
+    trained = load_run(run, changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
     data = build_data(trained.config, 1)
     found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
     names = ("above_chance", "attributes_right", "wholly_right")

@@ -70,7 +70,7 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
 
 def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     """Our loops, which train one model together."""
-    from dit_run.assembly.parts import build_encoders, build_learner, build_scheduler
+    from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
     from dit_run.compute.devices import keep_freed_memory, pins_memory
@@ -78,7 +78,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.reporting import Silent
     from dit_run.training.batches import Layout, Visits, batches
-    from dit_run.training.encoding import Encoder
+    from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step_builder import build_step
 
     medium = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
@@ -86,11 +86,11 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     path.write_text(CONFIG.format(medium=medium, folder=folder, batch=BATCH))
     keep_freed_memory(device)
     config, data, encoders = prepare(resolve(path).config, global_batch=BATCH, device=device)
-    learner = build_learner(config, encoders, device).train()
+    denoiser = build_denoiser(config, encoders, device).train()
     assert config.training.compile_model
-    compile_blocks(learner)
+    compile_blocks(denoiser)
     scheduler = build_scheduler(config, encoders)
-    step = build_step(config, learner, scheduler, device, learning_rate_factor=lambda number: 1.0)
+    step = build_step(config, denoiser, scheduler, device, learning_rate_factor=lambda number: 1.0)
     numbers, folders = count(), count()
 
     def epoch(cached: Cached, used: Any) -> None:
@@ -106,7 +106,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
             pin=pins_memory(device),
             plugins=PluginFiles(),
         )
-        for examples in map(Encoder(replace(used, cached=cached), device), loaded):
+        for examples in map(BatchEncoder(replace(used, cached=cached), device), loaded):
             step.run(next(numbers), [examples], count=1)
 
     filling = build_encoders(config, device)

@@ -90,11 +90,11 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     """Model with text encoder, objective, and an endless loader of encoded examples."""
     import torch
 
-    from dit_run.assembly.parts import build_learner, build_scheduler
+    from dit_run.assembly.parts import build_denoiser, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.training.batches import Layout, Visits, batches
-    from dit_run.training.encoding import Encoder
+    from dit_run.training.encoding import BatchEncoder
 
     device, training, size = torch.device("cpu"), config.training, config.data.common.image_size
     config, data, encoders = prepare(config, global_batch=training.batch_size, device=device)
@@ -102,27 +102,27 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     loaded = batches(
         visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
     )
-    learner = build_learner(config, encoders, device).train()
-    return learner, build_scheduler(config, encoders), map(Encoder(encoders, device), loaded)
+    denoiser = build_denoiser(config, encoders, device).train()
+    return denoiser, build_scheduler(config, encoders), map(BatchEncoder(encoders, device), loaded)
 
 
-def _loss(learner: Any, scheduler: Any, examples: Any) -> Any:
+def _loss(denoiser: Any, scheduler: Any, examples: Any) -> Any:
     timesteps = scheduler.timesteps(examples.uniform)
     noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
     target = scheduler.target(examples.latents, examples.noise, timesteps)
-    return (learner(noisy, timesteps, examples.text) - target).square().mean()
+    return (denoiser(noisy, timesteps, examples.text) - target).square().mean()
 
 
 def bare(config: Config) -> Loop:
     """The loop that one writes by hand."""
     import torch
 
-    learner, scheduler, examples = _parts(config)
-    parameters = list(learner.parameters())
+    denoiser, scheduler, examples = _parts(config)
+    parameters = list(denoiser.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=config.training.learning_rate, weight_decay=0.01, fused=True)
 
     def step() -> None:
-        loss = _loss(learner, scheduler, next(examples))
+        loss = _loss(denoiser, scheduler, next(examples))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.training.max_grad_norm)
@@ -136,18 +136,20 @@ def accelerated(config: Config) -> Loop:
     import torch
     from accelerate import Accelerator
 
-    learner, scheduler, examples = _parts(config)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.training.learning_rate, weight_decay=0.01, fused=True)
+    denoiser, scheduler, examples = _parts(config)
+    optimizer = torch.optim.AdamW(
+        denoiser.parameters(), lr=config.training.learning_rate, weight_decay=0.01, fused=True
+    )
     accelerator = Accelerator(cpu=True)
-    learner, optimizer = accelerator.prepare(learner, optimizer)
+    denoiser, optimizer = accelerator.prepare(denoiser, optimizer)
 
     def step() -> None:
         batch = next(examples)
-        with accelerator.accumulate(learner):
-            loss = _loss(learner, scheduler, batch)
+        with accelerator.accumulate(denoiser):
+            loss = _loss(denoiser, scheduler, batch)
             accelerator.backward(loss)
             if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(learner.parameters(), config.training.max_grad_norm)
+                accelerator.clip_grad_norm_(denoiser.parameters(), config.training.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
 

@@ -99,18 +99,18 @@ def foretold(name: str, folder: Path) -> dict[str, float]:
 def taken(name: str, folder: Path) -> dict[str, float]:
     """What the run takes."""
     from dit_run.compute.distributed import choose_device
-    from dit_run.compute.memory_meter import Footprint
+    from dit_run.compute.memory_meter import MemoryMeter
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
     resolution = resolved(name, folder)
-    footprint = Footprint(choose_device(resolution.config.training.device))
+    meter = MemoryMeter(choose_device(resolution.config.training.device))
     train(resolution.config, resolution.registry, reporter=Silent())
     moments = json.loads((folder / "moments.json").read_text())
     steps = [after - before for before, after in pairwise(moments[:-1])]
     last = max((folder / "checkpoints").glob("step-*"))
     return {
-        "memory": float(footprint.peak),
+        "memory": float(meter.peak),
         "seconds": moments[-1] - moments[0],
         "step": statistics.median(steps),
         "checkpoint": float(sum(path.stat().st_size for path in last.iterdir())),

@@ -29,13 +29,13 @@ from measuring import Bar, Report, Table, beside, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
 from dit_run.compute.devices import keep_freed_memory, settle_memory
-from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.config.resolve import resolve
 from dit_run.protocols import TextStates
 from dit_run.training.compile import as_written, compile_blocks
-from dit_run.training.step import Examples, LocalGradients, TrainingStep
+from dit_run.training.step import EncodedBatch, LocalGradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
@@ -82,7 +82,7 @@ def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Cont
 
 
 def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
-    from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
+    from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
     from dit_run.registry.factories import make as make_component
 
     keep_freed_memory(device)
@@ -91,20 +91,20 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
     model = make_component(
         config.model.component, config.model.options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH
     )
-    learner = Learner(model).to(device).train()
+    denoiser = Denoiser(model).to(device).train()
     if compiled:
-        compile_blocks(learner)
+        compile_blocks(denoiser)
     optimizer = make_component(
         config.optimizer.component,
         config.optimizer.options,
-        named_parameters=trainable_parameters(learner),
-        roles=parameter_roles(learner),
+        named_parameters=trainable_parameters(denoiser),
+        roles=parameter_roles(denoiser),
         learning_rate=1e-4,
         device=device,
     )
     examples, precision = _examples(device), Precision.of(mixed_precision, device)
     training = TrainingStep(
-        forward=learner,
+        forward=denoiser,
         scheduler=make_component(config.scheduler.component, config.scheduler.options, latent_shape=(4, SIDE, SIDE)),
         optimizer=optimizer,
         learning_rate_factor=lambda step: 1.0,
@@ -116,9 +116,9 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
 
     def forward() -> Any:
         with precision.autocast():
-            return learner(examples.noise, examples.uniform * 1000, examples.text)
+            return denoiser(examples.noise, examples.uniform * 1000, examples.text)
 
-    return Contestant(learner, lambda: training.run(0, [examples], count=1), forward)
+    return Contestant(denoiser, lambda: training.run(0, [examples], count=1), forward)
 
 
 def _peer(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
@@ -164,7 +164,7 @@ def _peer(size: Size, device: torch.device, mixed_precision: str, compiled: bool
     return Contestant(model, step, forward)
 
 
-def _examples(device: torch.device) -> Examples:
+def _examples(device: torch.device) -> EncodedBatch:
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(BATCH, 4, SIDE, SIDE, generator=generator).to(device) for _ in range(2))
     text = TextStates(
@@ -173,7 +173,7 @@ def _examples(device: torch.device) -> Examples:
         torch.randn(BATCH, TEXT_WIDTH, generator=generator).to(device),
         torch.zeros(BATCH, dtype=torch.bool, device=device),
     )
-    return Examples(latents, noise, torch.rand(BATCH, generator=generator).to(device), text)
+    return EncodedBatch(latents, noise, torch.rand(BATCH, generator=generator).to(device), text)
 
 
 # ----------------------------------------------------------------------------------------------------- taking turns
@@ -185,10 +185,10 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     contestant = make(name, size, device, compiled=compiled)
     with as_written(), operations() as counter, torch.no_grad():
         contestant.forward()
-    footprint, steps = Footprint(device), 0
+    meter, steps = MemoryMeter(device), 0
     while link.recv():
         if steps == 1:
-            footprint.reset()  # What compiling took is not the step's.
+            meter.reset()  # What compiling took is not the step's.
         if steps == WARM_UP and name == OURS:
             settle_memory(device)  # A run gives no memory back.
         began = time.perf_counter()
@@ -197,7 +197,7 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
         steps += 1
         link.send(time.perf_counter() - began)
     parameters = sum(parameter.numel() for parameter in contestant.module.parameters())
-    link.send((footprint.peak, parameters, 3 * counter.get_total_flops()))
+    link.send((meter.peak, parameters, 3 * counter.get_total_flops()))
 
 
 def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from dit_run import load_config
-from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.precision import Precision
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
@@ -33,18 +33,18 @@ training: {batch_size: 4, max_steps: 6, mixed_precision: "no", num_workers: 0}
 
 @dataclass(frozen=True)
 class Parts:
-    """A learner whose every weight is drawn, so that its output depends on all it is given."""
+    """A denoiser whose every weight is drawn, so that its output depends on all it is given."""
 
     config: Config
     data: Data
     encoders: Encoders
-    learner: Learner
+    denoiser: Denoiser
     scheduler: Scheduler
 
     @property
     def pipeline(self) -> Pipeline:
         return Pipeline(
-            learner=self.learner,
+            denoiser=self.denoiser,
             conditions=self.encoders.conditions,
             vae=self.encoders.vae,
             scheduler=self.scheduler,
@@ -59,11 +59,11 @@ def assembled(folder: Path, *overrides: str) -> Parts:
     path = folder / "tiny.yaml"
     path.write_text(CONFIG)
     config, data, encoders = prepare(load_config(path, overrides), global_batch=4, device=CPU)
-    learner = build_learner(config, encoders, CPU)
+    denoiser = build_denoiser(config, encoders, CPU)
     generator = torch.Generator().manual_seed(0)
-    for parameter in learner.parameters():
+    for parameter in denoiser.parameters():
         _draw(parameter, generator)
-    return Parts(config, data, encoders, learner.eval(), build_scheduler(config, encoders))
+    return Parts(config, data, encoders, denoiser.eval(), build_scheduler(config, encoders))
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from distributions import distribution
 
 from dit_run.problems import InputError
 from dit_run.registry.factories import PluginFault
-from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFile
 
 STEP = "def step(numbers):\n    return numbers['momentum']\n"
@@ -25,7 +25,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def blamed(work: Callable[[], object]) -> PluginFault:
-    with pytest.raises(PluginFault) as caught, answer_plugin_fault():
+    with pytest.raises(PluginFault) as caught, translate_plugin_fault():
         work()
     return caught.value
 
@@ -83,7 +83,7 @@ def test_a_built_in_component_that_a_plugin_called_is_not_its_fault(site: Path) 
     distribution(site, modules={"dit_run_lion.py": "def step(work):\n    return work()\n"})
     from dit_run_lion import step
 
-    with pytest.raises(ZeroDivisionError), answer_plugin_fault():
+    with pytest.raises(ZeroDivisionError), translate_plugin_fault():
         step(lambda: factor(5, warmup=5, total=5))
 
 
@@ -99,11 +99,11 @@ def test_what_the_user_can_mend_stays_as_it_is(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": "def step(error):\n    raise error\n"})
     from dit_run_lion import step
 
-    with pytest.raises(InputError, match=r"^there is no folder \./data$"), answer_plugin_fault():
+    with pytest.raises(InputError, match=r"^there is no folder \./data$"), translate_plugin_fault():
         step(InputError("there is no folder ./data"))
 
 
 def test_what_no_plugin_did_stays_as_it_is(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": STEP})
-    with pytest.raises(ZeroDivisionError), answer_plugin_fault():
+    with pytest.raises(ZeroDivisionError), translate_plugin_fault():
         _ = 1 / 0

@@ -35,8 +35,8 @@ def test_a_longer_neighbour_does_not_change_a_prediction(parts: Parts) -> None:
     alone, beside = conditions([SHORT], [False]), conditions([SHORT, LONG], [False, False])
     assert beside.ids.shape[1] > alone.ids.shape[1]
     with torch.no_grad():
-        expected = parts.learner(noisy[:1], timesteps[:1], alone)
-        torch.testing.assert_close(parts.learner(noisy, timesteps, beside)[:1], expected, rtol=1e-5, atol=1e-5)
+        expected = parts.denoiser(noisy[:1], timesteps[:1], alone)
+        torch.testing.assert_close(parts.denoiser(noisy, timesteps, beside)[:1], expected, rtol=1e-5, atol=1e-5)
 
 
 def lookup(captions: Sequence[str]) -> list[CaptionStates]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.training.ema import Ema, decay_at
 
 
@@ -84,13 +84,13 @@ def test_averages_are_kept_in_fp32() -> None:
 
 
 def test_model_and_text_encoder_are_averaged_together_and_restored_by_name() -> None:
-    live = Learner(nn.Linear(2, 2), nn.Embedding(3, 2))
+    live = Denoiser(nn.Linear(2, 2), nn.Embedding(3, 2))
     ema = Ema(live, decay=0.5, power=0)
     set_weights(live, 1.0)
     ema.update(0)
     saved = {name: tensor.clone() for name, tensor in ema.module.tensors().items()}
     assert sorted(saved) == ["bias", "text_encoder.weight", "weight"]
-    restored = Ema(Learner(nn.Linear(2, 2), nn.Embedding(3, 2)), decay=0.5, power=0)
+    restored = Ema(Denoiser(nn.Linear(2, 2), nn.Embedding(3, 2)), decay=0.5, power=0)
     restored.module.load_tensors(saved, where="ema.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in restored.module.tensors().items())
 

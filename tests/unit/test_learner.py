@@ -1,4 +1,4 @@
-"""The learner: names, roles and weights of all that trains."""
+"""The denoiser: names, roles and weights of all that trains."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
+from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
 from dit_run.problems import InputError
 
 
@@ -35,13 +35,13 @@ class Encoder(nn.Module):
 
 
 def test_tensors_have_the_models_names_and_the_encoders_prefixed() -> None:
-    names = set(Learner(Model(), Encoder()).tensors())
+    names = set(Denoiser(Model(), Encoder()).tensors())
     assert {"entry.weight", "blocks.0.mlp.weight", "counts", "text_encoder.words.weight"} <= names
     assert not any(name.startswith("model.") for name in names)
 
 
 def test_roles_follow_the_layers() -> None:
-    assert parameter_roles(Learner(Model(), Encoder())) == {
+    assert parameter_roles(Denoiser(Model(), Encoder())) == {
         "model.entry.weight": "edge",
         "model.entry.bias": "bias",
         "model.exit.weight": "edge",
@@ -57,33 +57,33 @@ def test_roles_follow_the_layers() -> None:
 
 
 def test_every_trainable_parameter_has_a_role() -> None:
-    learner = Learner(Model(), Encoder())
-    learner.model.entry.requires_grad_(False)
-    names = [name for name, _ in trainable_parameters(learner)]
-    assert set(names) < set(parameter_roles(learner))
+    denoiser = Denoiser(Model(), Encoder())
+    denoiser.model.entry.requires_grad_(False)
+    names = [name for name, _ in trainable_parameters(denoiser)]
+    assert set(names) < set(parameter_roles(denoiser))
     assert "model.entry.weight" not in names
 
 
 def test_weights_come_back() -> None:
-    learner, other = Learner(Model(), Encoder()), Learner(Model(), Encoder())
-    other.load_tensors({name: value.clone() for name, value in learner.tensors().items()}, where="here")
-    assert all(torch.equal(value, learner.tensors()[name]) for name, value in other.tensors().items())
+    denoiser, other = Denoiser(Model(), Encoder()), Denoiser(Model(), Encoder())
+    other.load_tensors({name: value.clone() for name, value in denoiser.tensors().items()}, where="here")
+    assert all(torch.equal(value, denoiser.tensors()[name]) for name, value in other.tensors().items())
 
 
 def refused(**changes: torch.Tensor | None) -> str:
     """What is said of weights with some changed or, where None, left out."""
-    learner = Learner(Model(), Encoder())
-    before = {name: value.clone() for name, value in learner.tensors().items()}
+    denoiser = Denoiser(Model(), Encoder())
+    before = {name: value.clone() for name, value in denoiser.tensors().items()}
     given = {name: value + 1 for name, value in before.items()}
     given = {name: value for name, value in {**given, **changes}.items() if value is not None}
     with pytest.raises(InputError) as caught:
-        learner.load_tensors(given, where="runs/a/step-00000100")
-    assert all(torch.equal(value, before[name]) for name, value in learner.tensors().items())
+        denoiser.load_tensors(given, where="runs/a/step-00000100")
+    assert all(torch.equal(value, before[name]) for name, value in denoiser.tensors().items())
     return str(caught.value).removeprefix("the weights in runs/a/step-00000100 do not fit the model of this config: ")
 
 
 def test_another_shape_is_refused_naming_both_and_nothing_changes() -> None:
-    other = Learner(Model(width=6)).tensors()["entry.weight"]
+    other = Denoiser(Model(width=6)).tensors()["entry.weight"]
     assert refused(**{"entry.weight": other}) == "entry.weight is [6, 3, 2, 2], the model has [4, 3, 2, 2]"
 
 

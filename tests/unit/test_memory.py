@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from dit_run.compute.out_of_memory import (
     OutOfMemory,
-    answer_building,
-    answer_drawing,
-    answer_out_of_memory,
-    answer_working,
     smaller_batch,
+    translate_building,
+    translate_drawing,
+    translate_out_of_memory,
+    translate_working,
 )
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import PluginFault, call
@@ -48,7 +48,7 @@ def test_a_proposal_keeps_the_effective_batch_at_half_the_size_or_less(batch_siz
     ],
 )
 def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
-    with pytest.raises(OutOfMemory) as caught, answer_out_of_memory(96, 1):
+    with pytest.raises(OutOfMemory) as caught, translate_out_of_memory(96, 1):
         raise error
     assert str(caught.value) == (
         "out of memory with training.batch_size 96 and gradient_accumulation_steps 1. Try training.batch_size=48 "
@@ -57,12 +57,12 @@ def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
 
 
 def test_the_allocator_of_this_machine_is_answered() -> None:
-    with pytest.raises(OutOfMemory), answer_out_of_memory(2, 1):
+    with pytest.raises(OutOfMemory), translate_out_of_memory(2, 1):
         torch.empty(2**60)
 
 
 def test_a_single_sample_that_does_not_fit_says_so() -> None:
-    with pytest.raises(OutOfMemory, match="A single sample does not fit"), answer_out_of_memory(1, 8):
+    with pytest.raises(OutOfMemory, match="A single sample does not fit"), translate_out_of_memory(1, 8):
         raise MemoryError
 
 
@@ -74,13 +74,17 @@ def test_a_single_sample_that_does_not_fit_says_so() -> None:
     ],
 )
 def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) -> None:
-    with pytest.raises(OutOfMemory) as caught, answer_drawing(batch_size):
+    with pytest.raises(OutOfMemory) as caught, translate_drawing(batch_size):
         torch.empty(2**60)
     assert str(caught.value) == said
 
 
 def test_other_work_that_does_not_fit_is_named_with_its_remedy() -> None:
-    with pytest.raises(OutOfMemory) as caught, answer_out_of_memory(96, 1), answer_working("drawing", "draw fewer"):
+    with (
+        pytest.raises(OutOfMemory) as caught,
+        translate_out_of_memory(96, 1),
+        translate_working("drawing", "draw fewer"),
+    ):
         raise MemoryError
     assert str(caught.value) == "out of memory drawing; draw fewer"
 
@@ -93,21 +97,21 @@ class Nothing:
 def test_a_model_that_does_not_fit_is_no_fault_of_its_plugin() -> None:
     with (
         pytest.raises(OutOfMemory, match="out of memory for the model alone; lower"),
-        answer_building(),
+        translate_building(),
     ):
         call(Component(Kind.MODEL, "huge", Nothing, lambda options: torch.empty(2**60)), None)
 
 
 def test_an_answer_is_given_once() -> None:
-    with pytest.raises(OutOfMemory, match="for the model alone"), answer_out_of_memory(8, 1), answer_building():
+    with pytest.raises(OutOfMemory, match="for the model alone"), translate_out_of_memory(8, 1), translate_building():
         raise MemoryError
 
 
 def test_a_fault_of_another_kind_stays_one() -> None:
-    with pytest.raises(PluginFault, match=r"model\.odd could not be made: KeyError"), answer_building():
+    with pytest.raises(PluginFault, match=r"model\.odd could not be made: KeyError"), translate_building():
         call(Component(Kind.MODEL, "odd", Nothing, lambda options: {}["x"]), None)
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), answer_out_of_memory(8, 1):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), translate_out_of_memory(8, 1):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

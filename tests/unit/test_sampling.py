@@ -82,12 +82,12 @@ def test_other_sizes_and_sides_are_drawn(parts: Parts) -> None:
     assert drawn(parts, "a cross", height=24, width=8).shape == (1, 24, 8, 3)
 
 
-def test_the_learner_keeps_its_mode(tmp_path: Path) -> None:
+def test_the_denoiser_keeps_its_mode(tmp_path: Path) -> None:
     parts = assembled(tmp_path)
     for training in (True, False):
-        parts.learner.train(training)
+        parts.denoiser.train(training)
         drawn(parts, "a cross", steps=1)
-        assert parts.learner.training is training
+        assert parts.denoiser.training is training
 
 
 @pytest.mark.parametrize(

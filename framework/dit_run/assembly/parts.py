@@ -11,19 +11,19 @@ import torch
 from torch import nn
 
 from dit_run.cache.open_cache import Cached
-from dit_run.compute.out_of_memory import answer_building
+from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
 from dit_run.model.codec import encode_captions
 from dit_run.model.conditioning import Conditions, FrozenCaptions, LiveCaptions
-from dit_run.model.denoiser import Learner, parameter_roles, trainable_parameters
+from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
 from dit_run.protocols import VAE, Scheduler, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
 
 __all__ = [
     "Encoders",
+    "build_denoiser",
     "build_encoders",
-    "build_learner",
     "build_optimizer",
     "build_scheduler",
 ]
@@ -66,10 +66,10 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
     return Encoders(text.to(device), vae.to(device), dtype)
 
 
-def build_learner(config: Config, encoders: Encoders, device: torch.device) -> Learner:
+def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> Denoiser:
     """The model, and the text encoder where it trains, with initial weights that the seed decides."""
     text = encoders.text
-    with answer_building():
+    with translate_building():
         model = _seeded(
             config,
             "model",
@@ -78,7 +78,7 @@ def build_learner(config: Config, encoders: Encoders, device: torch.device) -> L
             text_width=text.width,
             pooled_width=text.pooled_width,
         )
-        return Learner(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
+        return Denoiser(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
 
 
 def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
@@ -90,13 +90,13 @@ def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
     return scheduler
 
 
-def build_optimizer(config: Config, learner: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The optimizer over all that trains; its rates are the peak ones."""
     optimizer: torch.optim.Optimizer = make(
         config.optimizer.component,
         config.optimizer.options,
-        named_parameters=trainable_parameters(learner),
-        roles=parameter_roles(learner),
+        named_parameters=trainable_parameters(denoiser),
+        roles=parameter_roles(denoiser),
         learning_rate=config.training.learning_rate,
         device=device,
     )

@@ -9,12 +9,12 @@ import torch
 
 from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
-from dit_run.data.order import Plan
+from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
 from dit_run.protocols import Dataset, Facts
 from dit_run.registry.factories import make
 from dit_run.settings import Config
-from dit_run.system.background import meanwhile
+from dit_run.system.background import run_in_thread
 
 __all__ = ["Data", "prepare"]
 
@@ -26,7 +26,7 @@ class Data:
     dataset: Dataset
     train: Samples
     validation: Samples | None
-    plan: Plan
+    run_length: RunLength
 
 
 def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
@@ -35,9 +35,9 @@ def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
-    encoders = meanwhile(partial(build_encoders, config, device))
+    encoders = run_in_thread(partial(build_encoders, config, device))
     data = build_data(config, global_batch)
-    config = check_rules(config, Facts(total_steps=data.plan.total_steps))
+    config = check_rules(config, Facts(total_steps=data.run_length.total_steps))
     built = encoders.result()
     refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
     if built.text.trainable:
@@ -52,5 +52,5 @@ def build_data(config: Config, global_batch: int) -> Data:
     common = config.data.common
     dataset = make(config.data.component, config.data.options, image_size=common.image_size)
     train, validation = choose(dataset, common, config.training.seed)
-    plan = Plan(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
+    plan = RunLength(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
     return Data(dataset, train, validation, plan)

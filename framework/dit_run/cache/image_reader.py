@@ -24,7 +24,7 @@ from dit_run.data.images import read_image
 from dit_run.digests import Stat
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import Dataset
-from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.settings import DatasetCommon
 from dit_run.system.signals import ignore_signals, kill_children, timeout_seconds
 
@@ -167,7 +167,7 @@ def _begin(first: object, source: _Source) -> None:
 
 def _work(work: Callable[[_Source, In], Out], item: In) -> Out:
     assert _source is not None
-    with answer_plugin_fault():
+    with translate_plugin_fault():
         return work(_source, item)
 
 

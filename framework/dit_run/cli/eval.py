@@ -23,10 +23,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dit_run.assembly.prepare import build_data
     from dit_run.cli.progress import beside
-    from dit_run.sampling.load_run import open_run
+    from dit_run.sampling.load_run import load_run
     from dit_run.training.scoring import build_metrics, score
 
-    trained = open_run(
+    trained = load_run(
         Path(arguments.run),
         arguments.overrides,
         checkpoint=arguments.checkpoint,

@@ -13,7 +13,7 @@ from dit_run.runs.run_folder import place_of
 from dit_run.system.units import read_size
 
 if TYPE_CHECKING:
-    from dit_run.planning.forecast import Forecast, Lack, Split
+    from dit_run.planning.forecast import BatchSplit, Forecast, Lack
     from dit_run.planning.probe import Probed
     from dit_run.settings import Config
 
@@ -74,7 +74,7 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
     ]
 
 
-def _table(candidates: list[Split], proposal: Split | None, probed: Probed, memory: int) -> list[str]:
+def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: Probed, memory: int) -> list[str]:
     """The splits about the config's own, and the proposed one."""
     from dit_run.planning.forecast import fits
 
@@ -91,7 +91,7 @@ def _table(candidates: list[Split], proposal: Split | None, probed: Probed, memo
     return [row.rstrip() for row in rows]
 
 
-def _proposed(proposal: Split | None, lacking: list[Lack], probed: Probed, memory: int) -> str:
+def _proposed(proposal: BatchSplit | None, lacking: list[Lack], probed: Probed, memory: int) -> str:
     effective = probed.load.batch_size * probed.load.accumulation
     if proposal is None:
         return f"no split of {effective} samples fits into {_size(memory)}: take a smaller model or data.image_size"

@@ -32,9 +32,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     prompts = _prompts(arguments)
     size = _size(arguments.size)
-    from dit_run.sampling.load_run import open_run
+    from dit_run.sampling.load_run import load_run
 
-    opened = open_run(
+    opened = load_run(
         Path(arguments.run),
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,

@@ -15,7 +15,7 @@ from dit_run.system.signals import ended_by_interrupt
 
 if TYPE_CHECKING:
     from dit_run.reporting import Reporter
-    from dit_run.training.run import Outcome
+    from dit_run.training.run import RunResult
 
 __all__ = ["configure", "run"]
 
@@ -63,7 +63,7 @@ def _newest_checkpoint(folder: Path) -> Path:
     return newest
 
 
-def _summarise(outcome: Outcome, reporter: Reporter) -> None:
+def _summarise(outcome: RunResult, reporter: Reporter) -> None:
     """How a finished run did: the numbers of its last step, and where its pictures are."""
     shown = [name for name in outcome.values if name in _SUMMARY or name.split("/")[0] not in _BREAKDOWNS]
     shown = [name for name in shown if "/" in name or name == "loss"]

@@ -19,10 +19,10 @@ from dit_run.system.signals import timeout_seconds
 __all__ = [
     "ProcessLost",
     "Processes",
-    "answer_lost_process",
     "choose_device",
     "continued_accumulation",
     "join",
+    "translate_lost_process",
 ]
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class ProcessLost(DitRunError):
 
 
 @contextlib.contextmanager
-def answer_lost_process(processes: Processes) -> Iterator[None]:
+def translate_lost_process(processes: Processes) -> Iterator[None]:
     """Turns what torch.distributed raises when it cannot reach another process into ProcessLost."""
     try:
         yield

@@ -1,4 +1,4 @@
-"""Footprint: the memory that this process takes on its device, and the most it took."""
+"""MemoryMeter: the memory that this process takes on its device, and the most it took."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["Footprint"]
+__all__ = ["MemoryMeter"]
 
 _KERNEL = Path("/proc/self")
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
-class Footprint:
+class MemoryMeter:
     """On a CPU the resident memory of the process, libraries included; on a GPU what its allocator holds and what was
     taken of the card before it held anything."""
 

@@ -12,11 +12,11 @@ from dit_run.problems import DitRunError
 
 __all__ = [
     "OutOfMemory",
-    "answer_building",
-    "answer_drawing",
-    "answer_out_of_memory",
-    "answer_working",
     "smaller_batch",
+    "translate_building",
+    "translate_drawing",
+    "translate_out_of_memory",
+    "translate_working",
 ]
 
 _SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
@@ -27,12 +27,12 @@ class OutOfMemory(DitRunError):
     """The device has too little memory for this batch; the message proposes another split of it."""
 
 
-def answer_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
+def translate_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
     """Turns a device's or the allocator's out-of-memory error in training into OutOfMemory."""
     return _answered(partial(_answer, batch_size, accumulation))
 
 
-def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
+def translate_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
     """The same where pictures are drawn, so many at a time."""
     many = f"{batch_size} pictures at a time; try --batch-size {batch_size // 2}"
     return _answered(
@@ -40,12 +40,12 @@ def answer_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
     )
 
 
-def answer_working(what: str, remedy: str) -> contextlib.AbstractContextManager[None]:
+def translate_working(what: str, remedy: str) -> contextlib.AbstractContextManager[None]:
     """The same in other work, "drawing previews" or the like, with what would take less."""
     return _answered(lambda: OutOfMemory(f"out of memory {what}; {remedy}"))
 
 
-def answer_building() -> contextlib.AbstractContextManager[None]:
+def translate_building() -> contextlib.AbstractContextManager[None]:
     """The same where the model is made."""
     return _answered(
         lambda: OutOfMemory("out of memory for the model alone; lower model.hidden_size or model.num_layers")

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dit_run.compute.random_streams import MAX_SEED, keyed_hash
 
-__all__ = ["Order", "Plan", "permute"]
+__all__ = ["Order", "RunLength", "permute"]
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -96,7 +96,7 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunLength:
     """How long a run is. Steps count optimizer updates; step s uses positions [s, s + 1) × global_batch."""
 
     size: int

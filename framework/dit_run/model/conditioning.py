@@ -37,7 +37,7 @@ class CaptionStates(NamedTuple):
 
 
 class Conditions(Protocol):
-    """Turns captions into what the learner takes."""
+    """Turns captions into what the denoiser takes."""
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates | TextIds:
         """Conditions of n captions on the CPU; where ``null`` the empty caption stands in."""

@@ -1,4 +1,4 @@
-"""The learner: everything that trains, as one module."""
+"""The denoiser: everything that trains, as one module."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dit_run.model.conditioning import TextIds
 from dit_run.problems import InputError
 from dit_run.protocols import ParameterRole, TextStates
 
-__all__ = ["TEXT_ENCODER_PREFIX", "Learner", "check_tensors", "parameter_roles", "trainable_parameters"]
+__all__ = ["TEXT_ENCODER_PREFIX", "Denoiser", "check_tensors", "parameter_roles", "trainable_parameters"]
 
 TEXT_ENCODER_PREFIX = "text_encoder."
 
 
-class Learner(nn.Module):
+class Denoiser(nn.Module):
     """The model and, where it trains, the text encoder: what is optimised, averaged, saved and wrapped as one."""
 
     def __init__(self, model: nn.Module, text_encoder: nn.Module | None = None) -> None:

@@ -16,7 +16,7 @@ from dit_run.assembly.prepare import Data
 from dit_run.cache.builder import forecast
 from dit_run.cache.open_cache import Cached, kept, release
 from dit_run.compute.devices import encoding_chunks
-from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import seconds_of
 from dit_run.data.samples import Visit
 from dit_run.model.codec import device_of, encode_captions, encode_latents
@@ -31,12 +31,12 @@ LOOKED_AT = 512
 """Captions whose tokens are counted."""
 
 
-def try_encoding(config: Config, data: Data, encoders: Encoders, footprint: Footprint) -> tuple[Encoders, Cache, float]:
+def try_encoding(config: Config, data: Data, encoders: Encoders, meter: MemoryMeter) -> tuple[Encoders, Cache, float]:
     """The encoders, with stand-ins as quick as a cache for what is kept; what the cache takes; the peak memory."""
     keeps_text, keeps_latents = kept(config, encoders.text, encoders.vae)
     if not (keeps_text or keeps_latents):
         return encoders, Cache(), 0.0
-    footprint.reset()
+    meter.reset()
     pictures = sum(len(samples) for samples in (data.train, data.validation) if samples is not None)
     pictures *= 1 + data.train.common.random_flip
     size = config.data.common.image_size
@@ -65,7 +65,7 @@ def try_encoding(config: Config, data: Data, encoders: Encoders, footprint: Foot
         tokens=tokens,
     )
     stand_ins = _StandIns(latents, states)
-    return replace(encoders, cached=stand_ins), Cache(size_of_cache, seconds), float(footprint.peak)
+    return replace(encoders, cached=stand_ins), Cache(size_of_cache, seconds), float(meter.peak)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from dit_run.sampling.pipeline import PREVIEW_BATCH, SCORING_BATCH
 
 __all__ = [
     "MARGIN",
+    "BatchSplit",
     "Cache",
     "Forecast",
     "Lack",
-    "Load",
     "Measured",
     "Pictures",
-    "Split",
+    "Workload",
     "best",
     "fits",
     "forecast",
@@ -85,7 +85,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Load:
+class Workload:
     """What a config asks for."""
 
     batch_size: int
@@ -141,7 +141,7 @@ class Forecast:
         return sum(self.seconds.values())
 
 
-def forecast(measured: Measured, load: Load) -> Forecast:
+def forecast(measured: Measured, load: Workload) -> Forecast:
     """The needs of a run of this load."""
     split = _split(measured, load, load.batch_size)
     memory = {"training": split.peak}
@@ -164,7 +164,7 @@ def forecast(measured: Measured, load: Load) -> Forecast:
 
 
 @dataclass(frozen=True)
-class Split:
+class BatchSplit:
     """A way to make up an effective batch."""
 
     batch_size: int
@@ -175,7 +175,7 @@ class Split:
     """Of an optimizer step."""
 
 
-def splits(measured: Measured, load: Load) -> list[Split]:
+def splits(measured: Measured, load: Workload) -> list[BatchSplit]:
     """Every split of the effective batch, the largest batch size first."""
     effective = load.batch_size * load.accumulation
     sizes = [size for size in range(effective, 0, -1) if effective % size == 0]
@@ -184,13 +184,13 @@ def splits(measured: Measured, load: Load) -> list[Split]:
     return [_split(measured, load, size) for size in sizes]
 
 
-def _split(measured: Measured, load: Load, size: int) -> Split:
+def _split(measured: Measured, load: Workload, size: int) -> BatchSplit:
     effective = load.batch_size * load.accumulation
     accumulation = effective // size
     computing = accumulation * interpolate(measured.passes, size) + measured.update
     loading = measured.data * effective
     seconds = max(computing, loading / load.workers) if load.workers else computing + loading
-    return Split(size, accumulation, interpolate(measured.peaks, size) + _waiting(measured, accumulation), seconds)
+    return BatchSplit(size, accumulation, interpolate(measured.peaks, size) + _waiting(measured, accumulation), seconds)
 
 
 def _waiting(measured: Measured, accumulation: int) -> float:
@@ -203,7 +203,7 @@ def fits(size: float, memory: float) -> bool:
     return size <= MARGIN * memory
 
 
-def best(candidates: Sequence[Split], load: Load, memory: float) -> Split | None:
+def best(candidates: Sequence[BatchSplit], load: Workload, memory: float) -> BatchSplit | None:
     """The config's own split where it fits into so many bytes and no other is clearly quicker; else the quickest that
     fits; None where none does."""
     fitting = [split for split in candidates if fits(split.peak, memory)]
@@ -228,7 +228,7 @@ class Lack:
     """How many at a time would fit."""
 
 
-def lacks(measured: Measured, load: Load, memory: float, *, tried_in: float) -> list[Lack]:
+def lacks(measured: Measured, load: Workload, memory: float, *, tried_in: float) -> list[Lack]:
     """What does not fit into so many bytes beside the steps. ``tried_in`` are the bytes there were for the tries: those
     that failed say nothing of more memory than that."""
     needs, drawn = forecast(measured, load).memory, load.drawn_at_a_time

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dit_run.assembly.parts import Encoders, build_encoders, build_learner
+from dit_run.assembly.parts import Encoders, build_denoiser, build_encoders
 from dit_run.compute.timing import operations
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
@@ -48,13 +48,13 @@ def cost_of(config: Config) -> Cost:
     """
     encoders = build_encoders(config, torch.device("cpu"))
     with NOWHERE:
-        learner = build_learner(config, encoders, NOWHERE)
+        denoiser = build_denoiser(config, encoders, NOWHERE)
         size, length = config.data.common.image_size, encoders.text.max_length
         shape, mask = encoders.latent_shape(size, size), torch.ones(1, length, dtype=torch.bool)
-        parts = [_part("model", learner.model, torch.empty(1, *shape), torch.empty(1), _states(encoders, mask))]
-        if learner.text_encoder is not None:
+        parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), _states(encoders, mask))]
+        if denoiser.text_encoder is not None:
             ids = torch.empty(1, length, dtype=torch.int64)
-            parts.append(_part("text_encoder", learner.text_encoder, ids, mask))
+            parts.append(_part("text_encoder", denoiser.text_encoder, ids, mask))
     return Cost(tuple(parts), shape, length)
 
 

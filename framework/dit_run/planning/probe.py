@@ -13,25 +13,25 @@ from typing import Literal
 
 import torch
 
-from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.devices import keep_freed_memory, settle_memory
 from dit_run.compute.distributed import Processes
-from dit_run.compute.memory_meter import Footprint
-from dit_run.compute.out_of_memory import OutOfMemory, answer_out_of_memory, answer_working
+from dit_run.compute.memory_meter import MemoryMeter
+from dit_run.compute.out_of_memory import OutOfMemory, translate_out_of_memory, translate_working
 from dit_run.compute.timing import seconds_of, synchronise
-from dit_run.model.denoiser import Learner, trainable_parameters
+from dit_run.model.denoiser import Denoiser, trainable_parameters
 from dit_run.planning.fake_cache import try_encoding
-from dit_run.planning.forecast import Load, Measured, Pictures
+from dit_run.planning.forecast import Measured, Pictures, Workload
 from dit_run.planning.save_timing import saving_seconds
-from dit_run.planning.workload import load_of
+from dit_run.planning.workload import workload_of
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
-from dit_run.training.encoding import Encoder
+from dit_run.training.encoding import BatchEncoder
 from dit_run.training.gradients import distribute
 from dit_run.training.scoring import preview_prompts
 from dit_run.training.step import TrainingStep, denoising_loss
@@ -56,7 +56,7 @@ class Probed:
     """What a probe found, and what is asked for."""
 
     measured: Measured
-    load: Load
+    load: Workload
     memory: int
     """Bytes that there are."""
     device: torch.device
@@ -72,14 +72,14 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
     keep_freed_memory(device)
     effective = config.training.batch_size * config.training.gradient_accumulation_steps
     config, data, encoders = prepare(config, global_batch=effective, device=device)
-    footprint = Footprint(device)
-    kept_encoders, cache, encoding = try_encoding(config, data, encoders, footprint)
-    bench, load = _Bench.of(config, data, kept_encoders, device, footprint), load_of(config, data)
+    meter = MemoryMeter(device)
+    kept_encoders, cache, encoding = try_encoding(config, data, encoders, meter)
+    bench, load = _Bench.of(config, data, kept_encoders, device, meter), workload_of(config, data)
     reporter.phase("trying batch sizes", 0, 1)
     peaks, passes = bench.ladder()
     reporter.phase("trying batch sizes", 1, 1)
     measured = Measured(
-        parameters=sum(parameter.numel() for _, parameter in trainable_parameters(bench.learner)),
+        parameters=sum(parameter.numel() for _, parameter in trainable_parameters(bench.denoiser)),
         peaks=peaks,
         passes=passes,
         update=bench.watch.typical("optimizer") + bench.watch.typical("average"),
@@ -92,7 +92,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
         cache=cache,
         gradients=bench.gradient_bytes(),
     )
-    return Probed(measured, load, footprint.total, device, len(data.train))
+    return Probed(measured, load, meter.total, device, len(data.train))
 
 
 # ------------------------------------------------------------------------------------------------------------- training
@@ -129,9 +129,9 @@ class _Bench:
     data: Data
     encoders: Encoders
     device: torch.device
-    footprint: Footprint
-    learner: Learner
-    ema: Ema[Learner] | None
+    meter: MemoryMeter
+    denoiser: Denoiser
+    ema: Ema[Denoiser] | None
     step: TrainingStep
     watch: _Watch
     done: int = 0
@@ -148,19 +148,19 @@ class _Bench:
         self.visits = Visits(self.data.train, training.seed, shape, training.caption_dropout, latents)
 
     @classmethod
-    def of(cls, config: Config, data: Data, encoders: Encoders, device: torch.device, footprint: Footprint) -> _Bench:
-        learner = build_learner(config, encoders, device).train()
-        _wake(learner)
+    def of(cls, config: Config, data: Data, encoders: Encoders, device: torch.device, meter: MemoryMeter) -> _Bench:
+        denoiser = build_denoiser(config, encoders, device).train()
+        _wake(denoiser)
         training, watch, scheduler = config.training, _Watch(device), build_scheduler(config, encoders)
         forward, gradients = distribute(
-            learner,
+            denoiser,
             Processes(device=device),
             exact=training.elastic_exact,
             accumulation=training.gradient_accumulation_steps,
         )
         step = build_step(
             config,
-            learner,
+            denoiser,
             scheduler,
             device,
             learning_rate_factor=lambda step: 0.0,
@@ -168,23 +168,23 @@ class _Bench:
             gradients=gradients,
             clock=watch,
         )
-        return cls(config, data, encoders, device, footprint, learner, build_ema(config, learner), step, watch)
+        return cls(config, data, encoders, device, meter, denoiser, build_ema(config, denoiser), step, watch)
 
     def ladder(self) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
         """Peak memory and seconds of forward and backward at rising batch sizes, as far as time and memory go."""
         effective = self.config.training.batch_size * self.config.training.gradient_accumulation_steps
         peaks: list[tuple[int, float]] = []
         passes: list[tuple[int, float]] = []
-        with answer_out_of_memory(1, 1):
+        with translate_out_of_memory(1, 1):
             self._advance(1)
-        self.footprint.reset()
-        self.base = self.footprint.now
+        self.meter.reset()
+        self.base = self.meter.now
         began = time.perf_counter()
         for size in _sizes(self.config.training.batch_size, effective):
             if peaks and self._too_much(size, peaks, time.perf_counter() - began, passes[-1]):
                 break
             try:
-                with answer_out_of_memory(size, 1):
+                with translate_out_of_memory(size, 1):
                     peak, seconds = self._try(size)
             except OutOfMemory:
                 if not peaks:
@@ -200,14 +200,14 @@ class _Bench:
         smaller, seconds = last
         seconds *= self._micro_batches(size)
         grown = peaks[-1][1] + (peaks[-1][1] - peaks[0][1]) * size / smaller
-        return spent + (WARM_UP + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.footprint.total
+        return spent + (WARM_UP + TRIES) * seconds * size / smaller > SECONDS or grown > 0.8 * self.meter.total
 
     def _try(self, size: int) -> tuple[float, float]:
         """Peak memory and seconds of steps with so many samples."""
         left = self._left()
         for _ in range(WARM_UP):
             self._advance(size)
-        peak = float(self.footprint.peak - left)
+        peak = float(self.meter.peak - left)
         settle_memory(self.device)
         began, tries = time.perf_counter(), 0
         while tries < TRIES or (tries < MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
@@ -219,8 +219,8 @@ class _Bench:
     def _left(self) -> int:
         """Begins to look for a try's peak. Returns the bytes that earlier tries left behind, which a run does not have:
         kernels made for their shapes."""
-        self.footprint.reset()
-        return max(0, self.footprint.now - self.base)
+        self.meter.reset()
+        return max(0, self.meter.now - self.base)
 
     def _micro_batches(self, size: int) -> int:
         """Of a step that is tried: two where this size is one of several that make up the effective batch, as the first
@@ -229,7 +229,7 @@ class _Bench:
 
     def _advance(self, size: int) -> None:
         positions = range(self.done * size, (self.done + 1) * size)
-        encode, count = Encoder(self.encoders, self.device), self._micro_batches(size)
+        encode, count = BatchEncoder(self.encoders, self.device), self._micro_batches(size)
         self.step.run(self.done, (encode(self.visits.__getitems__(positions)) for _ in range(count)), count=count)
         if self.ema is not None:
             with self.watch.phase("average"):
@@ -239,18 +239,18 @@ class _Bench:
     def data_seconds(self) -> float:
         """Of a sample, read and, where its encoders work in every step, encoded."""
         size = min(self.config.training.batch_size, 16, self.largest)
-        encode = Encoder(self.encoders, self.device)
+        encode = BatchEncoder(self.encoders, self.device)
         return median(seconds_of(lambda: encode(self.visits.__getitems__(range(size))), self.device)) / size
 
     @torch.no_grad()
     def forward_seconds(self) -> float:
         """Of a sample without gradients."""
         size = min(self.config.training.batch_size, self.config.validation.num_samples, self.largest)
-        examples = Encoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
+        examples = BatchEncoder(self.encoders, self.device)(self.visits.__getitems__(range(size)))
         scheduler = self.step.scheduler
         return (
             median(
-                seconds_of(lambda: denoising_loss(self.learner, scheduler, examples, self.step.precision), self.device)
+                seconds_of(lambda: denoising_loss(self.denoiser, scheduler, examples, self.step.precision), self.device)
             )
             / size
         )
@@ -258,11 +258,11 @@ class _Bench:
     def contents(self) -> CheckpointContents:
         """What a checkpoint holds, but for some small values."""
         ema = None if self.ema is None else self.ema.module.tensors()
-        return CheckpointContents(self.learner.tensors(), self.step.optimizer.state_dict(), {}, {}, ema)
+        return CheckpointContents(self.denoiser.tensors(), self.step.optimizer.state_dict(), {}, {}, ema)
 
     def gradient_bytes(self) -> float:
         """Of a leaf of the tree of gradients, where there is one."""
-        trained = (parameter for _, parameter in trainable_parameters(self.learner))
+        trained = (parameter for _, parameter in trainable_parameters(self.denoiser))
         size = sum(parameter.numel() * parameter.element_size() for parameter in trained)
         return float(size) if self.config.training.elastic_exact else 0.0
 
@@ -279,14 +279,14 @@ class _Bench:
                 break
             left, begun = self._left(), time.perf_counter()
             try:
-                with answer_working("drawing one picture", "take a smaller model or data.image_size"):
+                with translate_working("drawing one picture", "take a smaller model or data.image_size"):
                     self._draw(count, FEW_STEPS)
             except OutOfMemory:
                 if not peaks:
                     raise
                 failed = count
                 break
-            peaks.append((count, float(self.footprint.peak - left)))
+            peaks.append((count, float(self.meter.peak - left)))
             last = time.perf_counter() - begun
         count = peaks[-1][0]
         short, long = (
@@ -300,11 +300,11 @@ class _Bench:
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
         request = Request.of(self.config.sampling, prompts, image_size=size, batch_size=count)
         pipeline = Pipeline(
-            learner=self.ema.module if self.ema is not None else self.learner,
+            denoiser=self.ema.module if self.ema is not None else self.denoiser,
             conditions=self.encoders.conditions,
             vae=self.encoders.vae,
             scheduler=self.step.scheduler,
-            patch_size=self.learner.model.patch_size,  # type: ignore[arg-type]
+            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
             device=self.device,
             precision=self.step.precision,
         )
@@ -313,10 +313,10 @@ class _Bench:
 
 
 @torch.no_grad()
-def _wake(learner: Learner) -> None:
+def _wake(denoiser: Denoiser) -> None:
     """Small weights in place of zeros: a model whose output begins at zero passes gradients of zeros on, and products
     with those are quicker."""
-    for parameter in learner.parameters():
+    for parameter in denoiser.parameters():
         if not parameter.any():
             parameter.normal_(std=0.01)
 

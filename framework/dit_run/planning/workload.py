@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 
 from dit_run.assembly.prepare import Data
-from dit_run.planning.forecast import Load
+from dit_run.planning.forecast import Workload
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
 from dit_run.training.schedule import Schedule
 from dit_run.training.scoring import preview_prompts
 
-__all__ = ["load_of"]
+__all__ = ["workload_of"]
 
 
-def load_of(config: Config, data: Data) -> Load:
+def workload_of(config: Config, data: Data) -> Workload:
     """The load of this config over this data. Raises InputError for a metric that lacks what it needs."""
-    training, schedule, steps = config.training, Schedule(config, data.plan), data.plan.total_steps
+    training, schedule, steps = config.training, Schedule(config, data.run_length), data.run_length.total_steps
     sides = [len(samples) for samples in (data.train, data.validation) if samples is not None]
     passes = sum(min(size, config.validation.num_samples) for size in sides) * config.validation.timestep_bins
     metrics = [_scored(config, choice) for choice in config.metrics]
-    return Load(
+    return Workload(
         batch_size=training.batch_size,
         accumulation=training.gradient_accumulation_steps,
         steps=steps,

@@ -13,14 +13,14 @@ from dit_run.registry.entry_points import installed_plugins
 from dit_run.registry.factories import PluginFault
 from dit_run.registry.plugin_files import plugin_file
 
-__all__ = ["answer_plugin_fault", "plugin_fault"]
+__all__ = ["plugin_fault", "translate_plugin_fault"]
 
 _CORE = "dit_run"
 _BUILT_IN = "dit_run_plugins"
 
 
 @contextlib.contextmanager
-def answer_plugin_fault() -> Iterator[None]:
+def translate_plugin_fault() -> Iterator[None]:
     """Turns what a plugin that is not built in let through into PluginFault, in whatever process it ran."""
     try:
         yield

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from dit_run.compute.out_of_memory import answer_drawing
+from dit_run.compute.out_of_memory import translate_drawing
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent
 from dit_run.sampling.image_files import grid, save_png
-from dit_run.sampling.load_run import Trained
+from dit_run.sampling.load_run import LoadedRun
 from dit_run.sampling.pipeline import Request
 
 __all__ = ["Drawn", "draw"]
@@ -31,7 +31,7 @@ class Drawn:
 
 
 def draw(
-    trained: Trained,
+    trained: LoadedRun,
     prompts: Sequence[str],
     *,
     output: Path,
@@ -64,7 +64,7 @@ def draw(
     request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
     height, width = size or (request.height, request.width)
     request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
-    with answer_drawing(min(batch_size, len(prompts))):
+    with translate_drawing(min(batch_size, len(prompts))):
         images = trained.pipeline.drawn(request, reporter or Silent())
     metadata = [_metadata(trained, prompt, request.seed + index) for index, prompt in enumerate(prompts)]
     try:
@@ -96,7 +96,7 @@ def _refuse_place(output: Path) -> None:
         raise InputError(f"--output {output}: {there} may not be written; name another folder with --output DIR")
 
 
-def _refuse_untrained_guidance(trained: Trained, scale: float | None) -> None:
+def _refuse_untrained_guidance(trained: LoadedRun, scale: float | None) -> None:
     if scale not in (None, 1.0) and trained.config.training.caption_dropout == 0:
         raise InputError(
             f"--guidance-scale {scale:g}: this run was trained with training.caption_dropout 0, so guidance has no "
@@ -104,7 +104,7 @@ def _refuse_untrained_guidance(trained: Trained, scale: float | None) -> None:
         )
 
 
-def _metadata(trained: Trained, prompt: str, seed: int) -> dict[str, str]:
+def _metadata(trained: LoadedRun, prompt: str, seed: int) -> dict[str, str]:
     return {
         "prompt": prompt,
         "seed": str(seed),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.assembly.parts import build_encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.precision import Precision
 from dit_run.config.resolve import resolve
@@ -17,14 +17,14 @@ from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 
-__all__ = ["Trained", "open_run"]
+__all__ = ["LoadedRun", "load_run"]
 
 _DEFAULT_PROMPTS = ("a photo",)
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What :func:`open_run` gives."""
+class LoadedRun:
+    """What :func:`load_run` gives."""
 
     run_dir: Path
     checkpoint: Path
@@ -35,14 +35,14 @@ class Trained:
     """Those of the run's own previews."""
 
 
-def open_run(
+def load_run(
     run_dir: Path,
     overrides: Sequence[str] = (),
     *,
     checkpoint: str | None = None,
     ema: bool = True,
     allow_plugins: bool = False,
-) -> Trained:
+) -> LoadedRun:
     """Open a run folder; needs it and the frozen encoders' weights alone, no data.
 
     ``overrides`` are ``section.key=value`` on top of its config.
@@ -63,19 +63,19 @@ def open_run(
     path = _checkpoint(folder, checkpoint)
     device = choose_device(config.training.device)
     encoders = build_encoders(config, device)
-    learner = build_learner(config, encoders, device)
-    learner.load_tensors(load_weights(path, ema=ema), where=str(path))
+    denoiser = build_denoiser(config, encoders, device)
+    denoiser.load_tensors(load_weights(path, ema=ema), where=str(path))
     pipeline = Pipeline(
-        learner=learner.eval().requires_grad_(False),
+        denoiser=denoiser.eval().requires_grad_(False),
         conditions=encoders.conditions,
         vae=encoders.vae,
         scheduler=build_scheduler(config, encoders),
-        patch_size=learner.model.patch_size,  # type: ignore[arg-type]
+        patch_size=denoiser.model.patch_size,  # type: ignore[arg-type]
         device=device,
         precision=Precision.of(config.training.mixed_precision, device),
     )
     prompts = config.sampling.prompts or tuple(load(path).state.get("prompts", ())) or _DEFAULT_PROMPTS
-    return Trained(folder.path, path, config, resolution.registry, pipeline, prompts)
+    return LoadedRun(folder.path, path, config, resolution.registry, pipeline, prompts)
 
 
 def _checkpoint(folder: RunFolder, name: str | None) -> Path:

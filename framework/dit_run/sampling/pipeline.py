@@ -15,7 +15,7 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import Conditions
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.model.guidance import Guidance, guided
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
@@ -67,9 +67,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Trained parts, ready to draw. The learner may be the live one or the averaged one."""
+    """LoadedRun parts, ready to draw. The denoiser may be the live one or the averaged one."""
 
-    learner: Learner
+    denoiser: Denoiser
     conditions: Conditions
     vae: VAE
     scheduler: Scheduler
@@ -80,13 +80,13 @@ class Pipeline:
     def images(self, request: Request) -> Iterator[Image.Image]:
         """A picture per prompt, in order. Raises InputError for a size or sampler that does not fit."""
         request = self._checked(request)
-        training = self.learner.training
-        self.learner.eval()
+        training = self.denoiser.training
+        self.denoiser.eval()
         try:
             for start in range(0, len(request.prompts), request.batch_size):
                 yield from self._batch(request, start)
         finally:
-            self.learner.train(training)
+            self.denoiser.train(training)
 
     def drawn(self, request: Request, reporter: Reporter, name: str = "drawing") -> list[Image.Image]:
         """:meth:`images`, all of them, and how many there are as it goes on."""
@@ -126,7 +126,7 @@ class Pipeline:
         with self.precision.autocast():
             text, empty = self._text(prompts, request)
             latents = self.scheduler.sample(
-                guided(self.learner, text, empty, request.guidance),
+                guided(self.denoiser, text, empty, request.guidance),
                 self._noise("sampling_start", 0, seeds, shape),
                 sampler=request.sampler,
                 steps=request.steps,
@@ -145,7 +145,7 @@ class Pipeline:
 
     def _encode(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
         text = self.conditions(captions, null)
-        return self.learner.condition(type(text)(*(part.to(self.device) for part in text)))
+        return self.denoiser.condition(type(text)(*(part.to(self.device) for part in text)))
 
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]

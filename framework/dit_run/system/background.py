@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["exit_past", "meanwhile"]
+__all__ = ["exit_past", "run_in_thread"]
 
 T = TypeVar("T")
 
 _at_work: set[threading.Thread] = set()
 
 
-def meanwhile(call: Callable[[], T]) -> Future[T]:
+def run_in_thread(call: Callable[[], T]) -> Future[T]:
     """The call's result to come, or its error where the result is asked for."""
     from concurrent.futures import Future
 

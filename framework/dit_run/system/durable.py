@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dit_run.problems import DitRunError
 
-__all__ = ["DiskFailed", "answer_disk_failure", "make_folder", "sync_file", "sync_folder", "write_atomic"]
+__all__ = ["DiskFailed", "make_folder", "sync_file", "sync_folder", "translate_disk_failure", "write_atomic"]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
@@ -20,7 +20,7 @@ class DiskFailed(DitRunError):
 
 
 @contextlib.contextmanager
-def answer_disk_failure(folder: Path) -> Iterator[None]:
+def translate_disk_failure(folder: Path) -> Iterator[None]:
     """Turns a disk's OSError into DiskFailed; ``folder`` is named where the error names no file."""
     try:
         yield

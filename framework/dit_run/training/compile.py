@@ -7,7 +7,7 @@ import sys
 
 import torch
 
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 
 __all__ = ["as_written", "compile_blocks"]
 
@@ -15,7 +15,7 @@ _MOST_GRAPHS = 64
 """Of one block: captions come in buckets of lengths, and each is a shape of its own. torch's own limit is 8."""
 
 
-def compile_blocks(learner: Learner) -> None:
+def compile_blocks(denoiser: Denoiser) -> None:
     """Compile each repeated block in place, at first use: names of parameters, and so checkpoints, stay as they are.
 
     Shapes are static, so that each length of captions gets a graph made for it; equal blocks share their graphs, and
@@ -25,11 +25,11 @@ def compile_blocks(learner: Learner) -> None:
 
     torch._dynamo.config.optimize_ddp = False  # Blocks are small enough to be sent as they come; it would cut them up.
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
-    lists = [module for module in learner.model.modules() if isinstance(module, torch.nn.ModuleList)]
+    lists = [module for module in denoiser.model.modules() if isinstance(module, torch.nn.ModuleList)]
     for block in (block for blocks in lists for block in blocks):
         block.compile(dynamic=False)
     if not lists:
-        learner.model.compile(dynamic=False)
+        denoiser.model.compile(dynamic=False)
 
 
 def as_written() -> contextlib.AbstractContextManager[object]:

@@ -26,7 +26,7 @@ class Ema(Generic[M]):
 
     The live module is only read. The averages are ordinary weights of :attr:`module`, under the live names: they are
     saved, loaded and evaluated as such. Several modules are averaged together as children of one, such as
-    :class:`dit_run.model.denoiser.Learner`. Made before the live module is compiled or wrapped.
+    :class:`dit_run.model.denoiser.Denoiser`. Made before the live module is compiled or wrapped.
     """
 
     module: M

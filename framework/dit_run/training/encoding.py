@@ -1,4 +1,4 @@
-"""Examples: a batch moved to the device, its pixels encoded, ready for the step."""
+"""EncodedBatch: a batch moved to the device, its pixels encoded, ready for the step."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from dit_run.model.codec import encode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
-from dit_run.training.step import Examples
+from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import Clock, Untimed
 
-__all__ = ["Encoder"]
+__all__ = ["BatchEncoder"]
 
 
 @dataclass(frozen=True)
-class Encoder:
+class BatchEncoder:
     """Moves batches to a device and encodes what is still pixels."""
 
     encoders: Encoders
     device: torch.device
     clock: Clock = field(default_factory=Untimed)
 
-    def __call__(self, batch: Batch) -> Examples:
+    def __call__(self, batch: Batch) -> EncodedBatch:
         """Latents are drawn from the posterior: mean + standard deviation · draw."""
         with self.clock.phase("encode"):
             mean, spread = self._latents(batch)
             draw = self._move(batch.draw)
-            return Examples(
+            return EncodedBatch(
                 latents=mean if spread is None else mean + spread * draw,
                 noise=self._move(batch.noise),
                 uniform=self._move(batch.uniform),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
-from dit_run.model.denoiser import Learner, trainable_parameters
+from dit_run.model.denoiser import Denoiser, trainable_parameters
 from dit_run.training.step import Gradients, LocalGradients
 from dit_run.training.tree_reduction import TreeReducer
 
@@ -41,18 +41,18 @@ class DistributedGradients:
 
 
 def distribute(
-    learner: Learner, processes: Processes, *, exact: bool, accumulation: int
+    denoiser: Denoiser, processes: Processes, *, exact: bool, accumulation: int
 ) -> tuple[nn.Module, Gradients]:
     """The module to call in the step, and how its gradients meet.
 
     ``exact`` sums them in a binary tree that is the same for any number of processes.
     """
     if exact:
-        parameters = [parameter for _, parameter in trainable_parameters(learner)]
-        return learner, TreeReducer(parameters, accumulation * processes.count, processes)
+        parameters = [parameter for _, parameter in trainable_parameters(denoiser)]
+        return denoiser, TreeReducer(parameters, accumulation * processes.count, processes)
     if processes.count == 1:
-        return learner, LocalGradients(accumulation)
+        return denoiser, LocalGradients(accumulation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # what replaces broadcast_buffers is not in every torch allowed
-        wrapped = DistributedDataParallel(learner, gradient_as_bucket_view=True, broadcast_buffers=False)
+        wrapped = DistributedDataParallel(denoiser, gradient_as_bucket_view=True, broadcast_buffers=False)
     return wrapped, DistributedGradients(wrapped, accumulation)

@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from dit_run.problems import DitRunError
-from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.system.signals import STATUS, ignore_signals, kill_children, timeout_seconds
 
 __all__ = ["Attempting", "LoadingFailed", "begin_worker", "loaded", "worker_context"]
@@ -41,7 +41,7 @@ class Attempting:
 
     def __getitems__(self, positions: list[int]) -> Any:
         try:
-            with answer_plugin_fault():
+            with translate_plugin_fault():
                 return self._batches.__getitems__(positions)
         except DitRunError as error:
             return error

@@ -15,9 +15,9 @@ from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits, batches
-from dit_run.training.encoding import Encoder
+from dit_run.training.encoding import BatchEncoder
 from dit_run.training.loop import Loop
-from dit_run.training.step import Examples
+from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import timed
 
 __all__ = ["Feed"]
@@ -49,9 +49,9 @@ class Feed:
             plugins=self.registry.files,
         )
 
-    def examples(self, loop: Loop, loaded: Iterator[Batch]) -> Iterator[Examples]:
+    def examples(self, loop: Loop, loaded: Iterator[Batch]) -> Iterator[EncodedBatch]:
         """Batches on the device, encoded."""
-        encode = Encoder(self.encoders, self.processes.device, loop.clock)
+        encode = BatchEncoder(self.encoders, self.processes.device, loop.clock)
         return map(encode, self._reported(timed(loaded, loop.clock, "data"), BadSamples(len(self.data.train))))
 
     def _reported(self, loaded: Iterator[Batch], seen: BadSamples) -> Iterator[Batch]:

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.compute.distributed import Processes
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
 from dit_run.training.batches import Layout
 from dit_run.training.compile import as_written
 from dit_run.training.ema import Ema
 from dit_run.training.meters import Meters
-from dit_run.training.nonfinite import Faults
+from dit_run.training.nonfinite import NonFiniteGuard
 from dit_run.training.observer import Observer
 from dit_run.training.schedule import Schedule
-from dit_run.training.step import Examples, Outcome, TrainingStep
+from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import Clock
 
 __all__ = ["Loop"]
@@ -32,8 +32,8 @@ class Loop:
     """One run in one process. ``done`` counts optimizer steps; everything else about a run follows from it."""
 
     step: TrainingStep
-    learner: Learner
-    ema: Ema[Learner] | None
+    denoiser: Denoiser
+    ema: Ema[Denoiser] | None
     layout: Layout
     schedule: Schedule
     meters: Meters
@@ -46,7 +46,7 @@ class Loop:
     stopped: Callable[[], bool]
     """Whether any process was asked to stop; called once a step in all of them."""
     run_dir: Path
-    faults: Faults
+    nonfinite: NonFiniteGuard
     clock: Clock
     done: int = 0
     stopping: bool = False
@@ -61,9 +61,9 @@ class Loop:
 
     @property
     def total_steps(self) -> int:
-        return self.schedule.plan.total_steps
+        return self.schedule.run_length.total_steps
 
-    def run(self, examples: Iterator[Examples]) -> bool:
+    def run(self, examples: Iterator[EncodedBatch]) -> bool:
         """Train to the end, or until asked to stop: then what was done is saved, and the answer is False."""
         self._since = (self.done, time.monotonic())
         self.reporter.begin(self.done, self.total_steps)
@@ -82,11 +82,11 @@ class Loop:
         self._tell("on_train_end")
         return True
 
-    def _advance(self, examples: Iterator[Examples]) -> Outcome:
+    def _advance(self, examples: Iterator[EncodedBatch]) -> StepResult:
         accumulation = self.layout.accumulation
         micro_batches = list(islice(examples, accumulation)) if accumulation > 1 else [next(examples)]
         outcome = self.step.run(self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
-        self.faults.add(self.done + 1, outcome, micro_batches)
+        self.nonfinite.add(self.done + 1, outcome, micro_batches)
         if self.ema is not None:
             # After a skipped update, too: the weights are what they were, and nobody waits to learn of it.
             with self.clock.phase("optimizer"):
@@ -96,7 +96,7 @@ class Loop:
         self.clock.step(self.done)
         return outcome
 
-    def _follow(self, outcome: Outcome) -> bool:
+    def _follow(self, outcome: StepResult) -> bool:
         """All that is due after a step. Returns whether a checkpoint was saved by this process."""
         loss = outcome.loss.item() if outcome.loss.device.type == "cpu" else None
         self.reporter.step(self.done, loss)
@@ -112,7 +112,7 @@ class Loop:
         now = time.monotonic()
         rate = (self.done - step) * self.layout.global_batch / max(now - since, 1e-9)
         self._since = (self.done, now)
-        plan = self.schedule.plan
+        plan = self.schedule.run_length
         return {
             "epoch": self.done * plan.global_batch / plan.size,
             **self.meters.read(),
@@ -159,7 +159,7 @@ class Loop:
         self.reporter.logged(self.done, values)
 
     def _save(self) -> bool:
-        self.faults.settle()
+        self.nonfinite.settle()
         with self._uncounted():
             self.watch.flush()
             path = self.save(self)

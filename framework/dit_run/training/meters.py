@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dit_run.compute.devices import summing_dtype
-from dit_run.training.step import Outcome
+from dit_run.training.step import StepResult
 
 __all__ = ["Meters"]
 
@@ -26,7 +26,7 @@ class Meters:
     def __post_init__(self) -> None:
         self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: StepResult) -> None:
         """Takes over one step without waiting for the device; a skipped one counts for nothing."""
         values = torch.stack([outcome.loss, outcome.grad_norm, torch.ones_like(outcome.loss)]).to(self.sums.dtype)
         self.sums += torch.where(outcome.finite, values, torch.zeros_like(values))

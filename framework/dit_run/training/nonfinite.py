@@ -1,4 +1,4 @@
-"""Faults: steps whose loss or gradient was not finite, told and counted without keeping the device waiting."""
+"""NonFiniteGuard: steps whose loss or gradient was not finite, told and counted without keeping the device waiting."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from dit_run.compute.devices import Flag
 from dit_run.problems import DitRunError
-from dit_run.training.step import Examples, Outcome
+from dit_run.training.step import EncodedBatch, StepResult
 
-__all__ = ["BadLoss", "Faults"]
+__all__ = ["BadLoss", "NonFiniteGuard"]
 
 
 class BadLoss(DitRunError):
@@ -30,12 +30,12 @@ class BadLoss(DitRunError):
 class _Step:
     number: int
     fault: Flag
-    outcome: Outcome
+    outcome: StepResult
     keys: tuple[str, ...]
 
 
 @dataclass
-class Faults:
+class NonFiniteGuard:
     """Judges each step: on a CPU at once, on a GPU while it works on the next one, whose update only a finite step can
     have changed, since the device itself skips the others."""
 
@@ -47,7 +47,7 @@ class Faults:
     in_a_row: int = 0
     _unread: deque[_Step] = field(default_factory=deque)
 
-    def add(self, number: int, outcome: Outcome, micro_batches: Iterable[Examples]) -> None:
+    def add(self, number: int, outcome: StepResult, micro_batches: Iterable[EncodedBatch]) -> None:
         """Take step ``number`` (from 1) and judge what can be judged without waiting. Raises BadLoss."""
         fault = Flag(~(outcome.loss.isfinite() if self.scaled else outcome.finite))
         keys = tuple(key for examples in micro_batches for key in examples.keys)

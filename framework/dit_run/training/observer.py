@@ -13,10 +13,10 @@ from PIL import Image
 
 from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data
-from dit_run.compute.out_of_memory import answer_working
+from dit_run.compute.out_of_memory import translate_working
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
@@ -26,8 +26,8 @@ from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
-from dit_run.training.encoding import Encoder
-from dit_run.training.retry_queue import Patience
+from dit_run.training.encoding import BatchEncoder
+from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.scoring import build_metrics, preview_prompts, score
 from dit_run.training.validation import Probe
 
@@ -43,14 +43,14 @@ class Observer:
     config: Config
     data: Data
     encoders: Encoders
-    learner: Learner
-    ema: Ema[Learner] | None
+    denoiser: Denoiser
+    ema: Ema[Denoiser] | None
     scheduler: Scheduler
     precision: Precision
     device: torch.device
     folder: RunFolder
     reporter: Reporter
-    trackers: list[tuple[Tracker, Patience]] = field(default_factory=list)
+    trackers: list[tuple[Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
     callbacks: list[Callback] = field(default_factory=list)
 
@@ -60,7 +60,7 @@ class Observer:
         self.metrics = build_metrics(self.config, self.data)
         for choice in self.config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
-            self.trackers.append((tracker, Patience(f"the {choice.type} tracker's output", self.reporter.notice)))
+            self.trackers.append((tracker, RetryQueue(f"the {choice.type} tracker's output", self.reporter.notice)))
         for choice in self.config.callbacks:
             self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
         if start_step == 0:
@@ -91,19 +91,19 @@ class Observer:
                 method(progress)
 
     @cached_property
-    def _pictures(self) -> Patience:
-        return Patience("the pictures", self.reporter.notice)
+    def _pictures(self) -> RetryQueue:
+        return RetryQueue("the pictures", self.reporter.notice)
 
     # ------------------------------------------------------------------------------------------------------ validation
 
     def validate(self) -> dict[str, float]:
         """``validation/loss`` on held-out samples, ``probe/loss`` on training ones; ``_ema`` for averaged weights."""
-        learners = {"": self.learner} | ({"_ema": self.ema.module} if self.ema is not None else {})
+        denoisers = {"": self.denoiser} | ({"_ema": self.ema.module} if self.ema is not None else {})
         values: dict[str, float] = {}
         for name, samples in (("validation", self.data.validation), ("probe", self.data.train)):
             if samples is None:
                 continue
-            for suffix, loss in self._probe(samples).measure(learners).items():
+            for suffix, loss in self._probe(samples).measure(denoisers).items():
                 values[f"{name}/loss{suffix}"] = loss.mean
                 if isfinite(loss.standard_error):
                     values[f"{name}/standard_error{suffix}"] = loss.standard_error
@@ -121,7 +121,7 @@ class Observer:
             parts=options.timestep_bins,
             batch_size=self.config.training.batch_size,
             scheduler=self.scheduler,
-            encoder=Encoder(self.encoders, self.device),
+            encoder=BatchEncoder(self.encoders, self.device),
             precision=self.precision,
         )
 
@@ -131,11 +131,11 @@ class Observer:
     def pipeline(self) -> Pipeline:
         """Averaged weights where there are any."""
         return Pipeline(
-            learner=self.ema.module if self.ema is not None else self.learner,
+            denoiser=self.ema.module if self.ema is not None else self.denoiser,
             conditions=self.encoders.conditions,
             vae=self.encoders.vae,
             scheduler=self.scheduler,
-            patch_size=self.learner.model.patch_size,  # type: ignore[arg-type]
+            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
             device=self.device,
             precision=self.precision,
         )
@@ -148,7 +148,9 @@ class Observer:
     def draw(self, step: int) -> Path:
         """A grid of the preview prompts as ``samples/step-00000100.png``, given to the trackers."""
         size = self.config.data.common.image_size
-        with answer_working("drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"):
+        with translate_working(
+            "drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"
+        ):
             images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
         sheet = grid(images, self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"

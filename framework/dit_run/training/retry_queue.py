@@ -1,4 +1,4 @@
-"""Patience: what is written beside training waits while a disk is full or failing, and training goes on."""
+"""RetryQueue: what is written beside training waits while a disk is full or failing, and training goes on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Patience"]
+__all__ = ["RetryQueue"]
 
 _MOST_WAITING = 10_000
 """Beyond it the oldest work is dropped: a tracker may be out of reach for good."""
 
 
 @dataclass
-class Patience:
+class RetryQueue:
     """Work on one file or service, done in its order; what fails with an OSError is tried again before the next."""
 
     name: str

@@ -11,28 +11,28 @@ from typing import Any
 
 import torch
 
-from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
-from dit_run.compute.distributed import Processes, answer_lost_process, continued_accumulation, join
-from dit_run.compute.out_of_memory import answer_out_of_memory
+from dit_run.compute.distributed import Processes, continued_accumulation, join, translate_lost_process
+from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.compute.precision import Precision
 from dit_run.config.dump import run_config
 from dit_run.config.rules import check_rules
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.registry.factories import make
-from dit_run.registry.fault_attribution import answer_plugin_fault
+from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import clean
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
-from dit_run.system.durable import answer_disk_failure
+from dit_run.system.durable import translate_disk_failure
 from dit_run.system.signals import STATUS, StopRequest
 from dit_run.training.batches import Layout
 from dit_run.training.compile import compile_blocks
@@ -40,7 +40,7 @@ from dit_run.training.gradients import distribute
 from dit_run.training.loading import Feed
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
-from dit_run.training.nonfinite import BadLoss, Faults
+from dit_run.training.nonfinite import BadLoss, NonFiniteGuard
 from dit_run.training.observer import Observer
 from dit_run.training.resume_checks import (
     PLUGIN_FACTS,
@@ -58,11 +58,11 @@ from dit_run.training.state import RunFacts, initialise, refuse_other_run, resto
 from dit_run.training.step_builder import build_ema, build_step
 from dit_run.training.step_timer import Clock, Untimed
 
-__all__ = ["Outcome", "train"]
+__all__ = ["RunResult", "train"]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """How a run ended."""
 
     run_dir: Path
@@ -86,7 +86,7 @@ def train(
     fork_from: Path | None = None,
     profile: bool = False,
     allow_changed_plugins: bool = False,
-) -> Outcome:
+) -> RunResult:
     """Train, or continue an unfinished run in ``training.output_dir``, to the end or until a signal asks to stop.
 
     ``fork_from`` is a checkpoint to begin with, its step and optimizer included, whatever config it was made with.
@@ -97,13 +97,18 @@ def train(
     processes = join(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
-        with answer_plugin_fault(), answer_disk_failure(folder.path), StopRequest() as stop, _owned(folder, processes):
+        with (
+            translate_plugin_fault(),
+            translate_disk_failure(folder.path),
+            StopRequest() as stop,
+            _owned(folder, processes),
+        ):
             run = _Run(config, registry, processes, folder, reporter, stop, arguments, fork_from, profile)
             try:
                 return run.go(allow_changed_plugins=allow_changed_plugins)
             except Stopped as stopped:
                 reporter.notice(f"{stopped}; the same command continues")
-                return Outcome(folder.path, 0, 0, stop.status or STATUS[signal.SIGTERM])
+                return RunResult(folder.path, 0, 0, stop.status or STATUS[signal.SIGTERM])
     finally:
         processes.leave()
 
@@ -134,7 +139,7 @@ class _Run:
     fork_from: Path | None
     profile: bool
 
-    def go(self, *, allow_changed_plugins: bool) -> Outcome:
+    def go(self, *, allow_changed_plugins: bool) -> RunResult:
         self.run_id = self.processes.on_first(self.folder.run_id)
         self.checkpoints = Checkpoints(self.folder.path / "checkpoints", self.run_id)
         contents, where = self._found()
@@ -143,7 +148,7 @@ class _Run:
             refuse_other_run(known, contents.state, self.folder.path)
             step = contents.state["step"]
             if step == contents.state["total_steps"] and self._finished():
-                return Outcome(self.folder.path, step, step, 0, already_finished=True)
+                return RunResult(self.folder.path, step, step, 0, already_finished=True)
             if not allow_changed_plugins:
                 refuse_changed_plugins(contents.state["plugins"], self._plugins())
         layout, device = self._layout(contents), self.processes.device
@@ -154,7 +159,7 @@ class _Run:
         encoders = self._cached(data, encoders)
         given = inputs(data, encoders)
         self.begun = 0 if contents is None else contents.state["step"]
-        loop, learner = self._loop(data, encoders, layout, given)
+        loop, denoiser = self._loop(data, encoders, layout, given)
         if contents is not None and self.fork_from is None:
             for line in changed_inputs(contents.state.get("inputs", {}), given):
                 self.reporter.notice(line)
@@ -167,7 +172,7 @@ class _Run:
         del contents
         for line in opening(loop, data, encoders):
             self.reporter.notice(line)
-        return self._train(loop, learner, data, encoders, layout)
+        return self._train(loop, denoiser, data, encoders, layout)
 
     # -------------------------------------------------------------------------------------------------------- before
 
@@ -254,38 +259,40 @@ class _Run:
             self.reporter.end()
         return replace(encoders, cached=cached)
 
-    def _loop(self, data: Data, encoders: Encoders, layout: Layout, given: Mapping[str, Any]) -> tuple[Loop, Learner]:
+    def _loop(self, data: Data, encoders: Encoders, layout: Layout, given: Mapping[str, Any]) -> tuple[Loop, Denoiser]:
         config, training = self.config, self.config.training
-        learner = build_learner(config, encoders, self.processes.device)
-        ema, scheduler = build_ema(config, learner), build_scheduler(config, encoders)
+        denoiser = build_denoiser(config, encoders, self.processes.device)
+        ema, scheduler = build_ema(config, denoiser), build_scheduler(config, encoders)
         if training.compile_model:
-            compile_blocks(learner)
+            compile_blocks(denoiser)
         forward, gradients = distribute(
-            learner, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
+            denoiser, self.processes, exact=training.elastic_exact, accumulation=layout.accumulation
         )
-        clock, rates = self._clock(data.plan.total_steps - self.begun), config.lr_scheduler
+        clock, rates = self._clock(data.run_length.total_steps - self.begun), config.lr_scheduler
         step = build_step(
             config,
-            learner,
+            denoiser,
             scheduler,
             self.processes.device,
-            learning_rate_factor=make(rates.component, rates.options, total_steps=data.plan.total_steps),
+            learning_rate_factor=make(rates.component, rates.options, total_steps=data.run_length.total_steps),
             forward=forward,
             gradients=gradients,
             clock=clock,
         )
-        facts = RunFacts(layout.global_batch, data.plan.total_steps, torch.get_num_threads(), self._plugins(), given)
+        facts = RunFacts(
+            layout.global_batch, data.run_length.total_steps, torch.get_num_threads(), self._plugins(), given
+        )
         self.saver = Saver(config, facts, self.checkpoints, self.folder, self.processes, self.reporter)
         device = self.processes.device
         self.observer = Observer(
-            config, data, encoders, learner, ema, scheduler, step.precision, device, self.folder, self.reporter
+            config, data, encoders, denoiser, ema, scheduler, step.precision, device, self.folder, self.reporter
         )
         loop = Loop(
             step=step,
-            learner=learner,
+            denoiser=denoiser,
             ema=ema,
             layout=layout,
-            schedule=Schedule(config, data.plan),
+            schedule=Schedule(config, data.run_length),
             meters=Meters(self.processes.device),
             processes=self.processes,
             reporter=self.reporter,
@@ -294,10 +301,10 @@ class _Run:
             save=self.saver.save,
             stopped=lambda: self.processes.any(self.stop.signal is not None),
             run_dir=self.folder.path,
-            faults=Faults(training.max_bad_steps, step.scaler.is_enabled(), self.reporter.notice),
+            nonfinite=NonFiniteGuard(training.max_bad_steps, step.scaler.is_enabled(), self.reporter.notice),
             clock=clock,
         )
-        return loop, learner
+        return loop, denoiser
 
     def _clock(self, steps: int) -> Clock:
         if not (self.profile and self.processes.first):
@@ -310,17 +317,17 @@ class _Run:
 
     # ------------------------------------------------------------------------------------------------------- training
 
-    def _train(self, loop: Loop, learner: Learner, data: Data, encoders: Encoders, layout: Layout) -> Outcome:
+    def _train(self, loop: Loop, denoiser: Denoiser, data: Data, encoders: Encoders, layout: Layout) -> RunResult:
         self.processes.on_first(lambda: self._begin(loop))
-        learner.train()
+        denoiser.train()
         training = self.config.training
         feed = Feed(self.config, self.registry, self.processes, self.reporter, data, encoders)
         try:
             with (
-                answer_plugin_fault(),
-                answer_disk_failure(self.folder.path),
-                answer_out_of_memory(training.batch_size, layout.accumulation),
-                answer_lost_process(self.processes),
+                translate_plugin_fault(),
+                translate_disk_failure(self.folder.path),
+                translate_out_of_memory(training.batch_size, layout.accumulation),
+                translate_lost_process(self.processes),
                 contextlib.closing(feed.batches(loop)) as loaded,
             ):
                 finished = loop.run(feed.examples(loop, loaded))
@@ -341,17 +348,17 @@ class _Run:
         self._status("finished" if finished else "interrupted", loop.done, reason)
         if not finished:
             self.reporter.notice(f"stopped after step {loop.done} of {loop.total_steps}; the same command continues")
-        with answer_lost_process(self.processes):
+        with translate_lost_process(self.processes):
             self.processes.barrier()  # the first to leave has torchrun end the others, whatever they are writing
         status = 0 if finished else self.stop.status or STATUS[signal.SIGTERM]
-        return Outcome(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
+        return RunResult(self.folder.path, loop.done, loop.total_steps, status, loop.latest, loop.picture)
 
     def _begin(self, loop: Loop) -> None:
         count = self.processes.count
         Beginning(
             self.config, self.registry, self.folder, self.checkpoints.folder, self.run_id, self.arguments, count
         ).write(loop.done)
-        with answer_disk_failure(self.folder.path):
+        with translate_disk_failure(self.folder.path):
             self.saver.forecast(loop)
             for command in self.observer.open(loop.done, run_config(self.config)):
                 self.reporter.notice(f"watch it with: {command}")

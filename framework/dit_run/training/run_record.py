@@ -19,7 +19,7 @@ from dit_run.runs.checkpoint.commit import clean
 from dit_run.runs.provenance import collect
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Choice, Config
-from dit_run.system.durable import answer_disk_failure, make_folder
+from dit_run.system.durable import make_folder, translate_disk_failure
 from dit_run.training.loop import Loop
 
 __all__ = ["Beginning", "opening", "plugin_record"]
@@ -42,7 +42,7 @@ class Beginning:
 
         Raises DiskFailed where the folder cannot be written.
         """
-        with answer_disk_failure(self.folder.path):
+        with translate_disk_failure(self.folder.path):
             make_folder(self.checkpoints)
             clean(self.checkpoints)
             self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
@@ -70,7 +70,7 @@ _LOOKED_AT = 1000
 
 def opening(loop: Loop, data: Data, encoders: Encoders) -> Iterator[str]:
     """What is trained, on what, and for how long; where it goes on; captions that are not seen whole."""
-    parameters = sum(parameter.numel() for _, parameter in trainable_parameters(loop.learner))
+    parameters = sum(parameter.numel() for _, parameter in trainable_parameters(loop.denoiser))
     held_out = f", {len(data.validation):,} held out" if data.validation is not None else ""
     begin = f"goes on after step {loop.done:,}: " if loop.done else ""
     yield (

@@ -9,18 +9,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_run.assembly.parts import Encoders, build_learner, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.precision import Precision
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds
-from dit_run.model.denoiser import Learner, trainable_parameters
+from dit_run.model.denoiser import Denoiser, trainable_parameters
 from dit_run.protocols import Scheduler, TextStates
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch, Visits
-from dit_run.training.encoding import Encoder
-from dit_run.training.step import Examples, denoising_loss
+from dit_run.training.encoding import BatchEncoder
+from dit_run.training.step import EncodedBatch, denoising_loss
 from dit_run.training.step_builder import build_step
 
 __all__ = ["Finding", "Report", "check_up"]
@@ -72,26 +72,26 @@ def check_up(config: Config, *, device: torch.device, sheet: Path, batch_size: i
 class _Bench:
     """A model and one batch in three conditions."""
 
-    learner: Learner
+    denoiser: Denoiser
     scheduler: Scheduler
     precision: Precision
-    given: Examples
+    given: EncodedBatch
     """With its captions."""
-    empty: Examples
+    empty: EncodedBatch
     """All captions dropped."""
-    mixed: Examples
+    mixed: EncodedBatch
     """Every second one dropped."""
 
     @classmethod
     def of(cls, config: Config, encoders: Encoders, batch: Batch, device: torch.device) -> _Bench:
-        encode = Encoder(encoders, device)
+        encode = BatchEncoder(encoders, device)
         count = len(batch.captions)
 
-        def dropped(null: list[bool]) -> Examples:
+        def dropped(null: list[bool]) -> EncodedBatch:
             return encode(batch._replace(null=tuple(null)))
 
         return cls(
-            learner=build_learner(config, encoders, device),
+            denoiser=build_denoiser(config, encoders, device),
             scheduler=build_scheduler(config, encoders),
             precision=Precision.of(config.training.mixed_precision, device),
             given=encode(batch),
@@ -100,13 +100,13 @@ class _Bench:
         )
 
     @torch.no_grad()
-    def loss(self, examples: Examples) -> float:
-        self.learner.eval()
-        return denoising_loss(self.learner, self.scheduler, examples, self.precision).mean().item()
+    def loss(self, examples: EncodedBatch) -> float:
+        self.denoiser.eval()
+        return denoising_loss(self.denoiser, self.scheduler, examples, self.precision).mean().item()
 
     def train(self, config: Config, device: torch.device) -> None:
-        step = build_step(config, self.learner, self.scheduler, device, learning_rate_factor=lambda step: 1.0)
-        self.learner.train()
+        step = build_step(config, self.denoiser, self.scheduler, device, learning_rate_factor=lambda step: 1.0)
+        self.denoiser.train()
         for index in range(STEPS):
             step.run(index, [self.mixed], count=1)
 
@@ -117,7 +117,7 @@ def _batch(config: Config, data: Data, encoders: Encoders, count: int) -> Batch:
     return Visits(data.train, config.training.seed, shape, 0.0).__getitems__(range(count))
 
 
-def _images_come_back(encoders: Encoders, batch: Batch, examples: Examples) -> Finding:
+def _images_come_back(encoders: Encoders, batch: Batch, examples: EncodedBatch) -> Finding:
     decoded = decode_latents(encoders.vae, examples.latents).cpu()
     error = (decoded - _pixels(batch)).square().mean().item() / 4
     psnr = float("inf") if error == 0 else -10 * log10(error)
@@ -158,10 +158,10 @@ def _null_is_trained(bench: _Bench, config: Config) -> Finding:
 
 
 def _gradients_reach(bench: _Bench) -> Finding:
-    bench.learner.zero_grad(set_to_none=True)
-    loss = denoising_loss(bench.learner, bench.scheduler, bench.mixed, bench.precision).mean()
+    bench.denoiser.zero_grad(set_to_none=True)
+    loss = denoising_loss(bench.denoiser, bench.scheduler, bench.mixed, bench.precision).mean()
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = trainable_parameters(bench.learner)
+    parameters = trainable_parameters(bench.denoiser)
     dead = [name for name, parameter in parameters if parameter.grad is None or not parameter.grad.any()]
     count = sum(parameter.numel() for _, parameter in parameters)
     shown = f"; none reach {', '.join(dead[:5])}{' …' if len(dead) > 5 else ''}" if dead else ""

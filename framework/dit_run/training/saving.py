@@ -15,7 +15,7 @@ from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
 from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
-from dit_run.system.durable import DiskFailed, answer_disk_failure
+from dit_run.system.durable import DiskFailed, translate_disk_failure
 from dit_run.training.loop import Loop
 from dit_run.training.state import RunFacts, capture
 
@@ -46,7 +46,7 @@ class Saver:
             return None
         contents = capture(loop, self.config, self.facts, absolute(self.config).to_dict())
         try:
-            with answer_disk_failure(self.folder.metrics):
+            with translate_disk_failure(self.folder.metrics):
                 self.folder.sync_metrics()
             limit = self.config.training.save_total_limit
             saved = self.checkpoints.save(loop.done, contents, limit=limit, best_step=loop.best.get("step"))
@@ -60,7 +60,7 @@ class Saver:
 
     def forecast(self, loop: Loop) -> None:
         """Warns of a disk that the checkpoints to come will fill."""
-        weights = tensor_bytes(loop.learner.tensors())
+        weights = tensor_bytes(loop.denoiser.tensors())
         one = weights * (4 if loop.ema is not None else 3)  # an optimizer usually keeps two numbers for each weight
         limit = self.config.training.save_total_limit
         saves = loop.schedule.saves_after(loop.done) if limit is None else limit + 1

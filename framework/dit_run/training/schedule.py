@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dit_run.data.order import Plan
+from dit_run.data.order import RunLength
 from dit_run.settings import Config
 
 __all__ = ["Schedule"]
@@ -15,7 +15,7 @@ class Schedule:
     """Answers, for the number of steps done, what is due. Everything is due at the end but logging twice."""
 
     config: Config
-    plan: Plan
+    run_length: RunLength
 
     def logs(self, step: int) -> bool:
         return step % self.config.training.logging_steps == 0 or self._ends(step)
@@ -38,19 +38,19 @@ class Schedule:
     def _saves_regularly(self, step: int) -> bool:
         every, epochs = self.config.training.save_steps, self.config.training.save_every_n_epochs
         by_steps = every is not None and step % every == 0
-        return by_steps or (epochs is not None and self.plan.completes_every(step, epochs))
+        return by_steps or (epochs is not None and self.run_length.completes_every(step, epochs))
 
     def _due(self, step: int, every: int | None) -> bool:
         return every is not None and (step % every == 0 or self._ends(step))
 
     def _ends(self, step: int) -> bool:
-        return step == self.plan.total_steps
+        return step == self.run_length.total_steps
 
     # -------------------------------------------------------------------------------------- how often, after which step
 
     def saves_after(self, step: int) -> int:
         """How many checkpoints there are to come after so many steps; in constant time, however long the run is."""
-        total = self.plan.total_steps
+        total = self.run_length.total_steps
         extra = not self._saves_regularly(total)
         return self._regular_saves(total) - self._regular_saves(step) + extra if step < total else 0
 
@@ -64,10 +64,10 @@ class Schedule:
 
     @property
     def scorings(self) -> int:
-        return self._times(self.config.validation.metrics_every_n_steps or self.plan.total_steps)
+        return self._times(self.config.validation.metrics_every_n_steps or self.run_length.total_steps)
 
     def _times(self, every: int | None) -> int:
-        return 0 if every is None else -(-self.plan.total_steps // every)
+        return 0 if every is None else -(-self.run_length.total_steps // every)
 
     def _regular_saves(self, steps: int) -> int:
         """Of the first ``steps`` ones: those at every so many steps and those that complete epochs, both once."""
@@ -75,13 +75,13 @@ class Schedule:
         by_steps = 0 if every is None else steps // every
         if epochs is None:
             return by_steps
-        by_epochs = min(steps, self.plan.completed_epochs(steps) // epochs)
+        by_epochs = min(steps, self.run_length.completed_epochs(steps) // epochs)
         both = 0 if every is None else self._completing(by_steps, every, epochs)
         return by_steps + by_epochs - both
 
     def _completing(self, count: int, every: int, epochs: int) -> int:
         """How many of the steps ``every``, ``2 * every`` ... complete another ``epochs`` passes, of ``count`` ones."""
-        batch, period = self.plan.global_batch, self.plan.size * epochs
+        batch, period = self.run_length.global_batch, self.run_length.size * epochs
         if batch >= period:
             return count
         stride = every * batch

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from dit_run.assembly.prepare import Data
-from dit_run.compute.out_of_memory import answer_working
+from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
@@ -38,7 +38,7 @@ def score(
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
         request = Request.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
-        with answer_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
+        with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
             images = pipeline.drawn(request, reporter, f"drawing for {name}")
             values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values

@@ -36,7 +36,7 @@ class RunFacts:
 def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any]) -> CheckpointContents:
     """Everything that the next step depends on; ``values`` is the resolved config as it is written."""
     return CheckpointContents(
-        model=loop.learner.tensors(),
+        model=loop.denoiser.tensors(),
         ema=None if loop.ema is None else loop.ema.module.tensors(),
         optimizer=loop.step.optimizer.state_dict(),
         config=values,
@@ -51,7 +51,7 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
             "streams_version": STREAMS_VERSION,
             "meters": loop.meters.state(),
             "best": loop.best,
-            "bad_steps": loop.faults.in_a_row,
+            "bad_steps": loop.nonfinite.in_a_row,
             "prompts": list(loop.watch.prompts),
             "scaler": loop.step.scaler.state_dict(),
             "identity": identity(config),
@@ -61,7 +61,7 @@ def capture(loop: Loop, config: Config, facts: RunFacts, values: dict[str, Any])
 
 def restore(loop: Loop, contents: CheckpointContents, *, where: Path) -> None:
     """Put a loop where the checkpoint was taken. Raises InputError when its weights are of another shape."""
-    loop.learner.load_tensors(contents.model, where=str(where))
+    loop.denoiser.load_tensors(contents.model, where=str(where))
     if loop.ema is not None:
         if contents.ema is None:
             raise InputError(f"{where} has no ema.safetensors, and training.use_ema is true")
@@ -71,7 +71,7 @@ def restore(loop: Loop, contents: CheckpointContents, *, where: Path) -> None:
         loop.step.scaler.load_state_dict(contents.state["scaler"])
     loop.meters.load(contents.state["meters"])
     loop.best = dict(contents.state["best"])
-    loop.faults.in_a_row = contents.state["bad_steps"]
+    loop.nonfinite.in_a_row = contents.state["bad_steps"]
     loop.done = contents.state["step"]
 
 
@@ -86,7 +86,7 @@ def initialise(loop: Loop, source: Path) -> None:
     """Begin with the weights of another run or checkpoint (``training.init_from``), averages where it has them."""
     folder = _checkpoint_in(source)
     weights = load_weights(folder, ema=True)
-    loop.learner.load_tensors(weights, where=str(folder))
+    loop.denoiser.load_tensors(weights, where=str(folder))
     if loop.ema is not None:
         loop.ema.module.load_tensors(weights, where=str(folder))
 

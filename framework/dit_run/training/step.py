@@ -19,10 +19,10 @@ from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
 from dit_run.training.step_timer import Clock, Untimed
 
 __all__ = [
-    "Examples",
+    "EncodedBatch",
     "Gradients",
     "LocalGradients",
-    "Outcome",
+    "StepResult",
     "TrainingStep",
     "condensed",
     "denoising_loss",
@@ -32,7 +32,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Examples:
+class EncodedBatch:
     """A micro-batch on the device, all randomness drawn."""
 
     latents: Tensor
@@ -46,20 +46,20 @@ class Examples:
     """The samples' keys, for a report when something is wrong with them."""
 
 
-def denoising_loss(learner: nn.Module, scheduler: Scheduler, examples: Examples, precision: Precision) -> Tensor:
+def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedBatch, precision: Precision) -> Tensor:
     """The objective for each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
     timesteps = scheduler.timesteps(examples.uniform)
     noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
     target = scheduler.target(examples.latents, examples.noise, timesteps)
     with precision.autocast():
-        output = learner(noisy, timesteps, examples.text)
+        output = denoiser(noisy, timesteps, examples.text)
     error = (output.float() - target.float()).square().flatten(1).mean(1)
     weighted: Tensor = error * scheduler.weight(timesteps)
     return weighted
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """One optimizer step, as tensors on the device: reading them waits for it."""
 
     loss: Tensor
@@ -108,7 +108,7 @@ class LocalGradients:
 class TrainingStep:
     """Forward, backward, clipping and update; accumulates over the micro-batches it is given.
 
-    ``forward`` is the learner or a wrapper of it (DistributedDataParallel); ``parameters`` are those the optimizer
+    ``forward`` is the denoiser or a wrapper of it (DistributedDataParallel); ``parameters`` are those the optimizer
     updates.
     """
 
@@ -142,7 +142,7 @@ class TrainingStep:
         """The rate of update ``step`` for the first param group."""
         return float(self._peak_rates[0] * self._factor(step))
 
-    def run(self, step: int, micro_batches: Iterable[Examples], *, count: int, first_index: int = 0) -> Outcome:
+    def run(self, step: int, micro_batches: Iterable[EncodedBatch], *, count: int, first_index: int = 0) -> StepResult:
         """Update ``step`` (from 0) from ``count`` micro-batches; ``first_index`` is the first one's global index."""
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
@@ -157,7 +157,7 @@ class TrainingStep:
         with self._clock.phase("optimizer"):
             return self._update(step, self._gradients.loss(losses))
 
-    def _update(self, step: int, loss: Tensor) -> Outcome:
+    def _update(self, step: int, loss: Tensor) -> StepResult:
         self._gradients.finish(self._parameters)
         self.scaler.unscale_(self.optimizer)
         norm = self._norm()
@@ -166,7 +166,7 @@ class TrainingStep:
             group["lr"] = peak * self._factor(step)
         update_where(self.optimizer, finite, self._excess(norm))
         self.scaler.update()
-        return Outcome(loss, norm, finite)
+        return StepResult(loss, norm, finite)
 
     def _norm(self) -> Tensor:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]

@@ -7,7 +7,7 @@ from torch import nn
 
 from dit_run.assembly.parts import build_optimizer
 from dit_run.compute.precision import Precision
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import LearningRateFactor, Scheduler
 from dit_run.settings import Config
 from dit_run.training.ema import Ema
@@ -19,7 +19,7 @@ __all__ = ["build_ema", "build_step"]
 
 def build_step(
     config: Config,
-    learner: Learner,
+    denoiser: Denoiser,
     scheduler: Scheduler,
     device: torch.device,
     *,
@@ -28,12 +28,12 @@ def build_step(
     gradients: Gradients | None = None,
     clock: Clock | None = None,
 ) -> TrainingStep:
-    """The config's step over all that trains; ``forward`` is the learner's wrapper where it has one, and without
+    """The config's step over all that trains; ``forward`` is the denoiser's wrapper where it has one, and without
     ``gradients`` each step is one micro-batch of this process."""
     return TrainingStep(
-        forward=forward or learner,
+        forward=forward or denoiser,
         scheduler=scheduler,
-        optimizer=build_optimizer(config, learner, device),
+        optimizer=build_optimizer(config, denoiser, device),
         learning_rate_factor=learning_rate_factor,
         precision=Precision.of(config.training.mixed_precision, device),
         max_grad_norm=config.training.max_grad_norm,
@@ -43,7 +43,7 @@ def build_step(
     )
 
 
-def build_ema(config: Config, learner: Learner) -> Ema[Learner] | None:
-    """The average of the learner's weights, where the config keeps one."""
+def build_ema(config: Config, denoiser: Denoiser) -> Ema[Denoiser] | None:
+    """The average of the denoiser's weights, where the config keeps one."""
     training = config.training
-    return Ema(learner, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+    return Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None

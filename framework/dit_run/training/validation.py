@@ -12,11 +12,11 @@ from torch import Tensor
 
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
-from dit_run.model.denoiser import Learner
+from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
 from dit_run.training.batches import Visits
-from dit_run.training.encoding import Encoder
-from dit_run.training.step import Examples, denoising_loss
+from dit_run.training.encoding import BatchEncoder
+from dit_run.training.step import EncodedBatch, denoising_loss
 
 __all__ = ["Loss", "Probe"]
 
@@ -51,34 +51,34 @@ class Probe:
     parts: int
     batch_size: int
     scheduler: Scheduler
-    encoder: Encoder
+    encoder: BatchEncoder
     precision: Precision
 
     @torch.no_grad()
-    def measure(self, learners: Mapping[str, Learner]) -> dict[str, Loss]:
-        """The loss of each learner on the same examples; their modes are restored."""
-        modes = {name: learner.training for name, learner in learners.items()}
-        rows: dict[str, list[Tensor]] = {name: [] for name in learners}
-        for learner in learners.values():
-            learner.eval()
+    def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, Loss]:
+        """The loss of each denoiser on the same examples; their modes are restored."""
+        modes = {name: denoiser.training for name, denoiser in denoisers.items()}
+        rows: dict[str, list[Tensor]] = {name: [] for name in denoisers}
+        for denoiser in denoisers.values():
+            denoiser.eval()
         for drawn in self._examples():
-            for name, learner in learners.items():
-                losses = [denoising_loss(learner, self.scheduler, part, self.precision) for part in drawn]
+            for name, denoiser in denoisers.items():
+                losses = [denoising_loss(denoiser, self.scheduler, part, self.precision) for part in drawn]
                 rows[name].append(torch.stack(losses, dim=1).cpu())
-        for name, learner in learners.items():
-            learner.train(modes[name])
+        for name, denoiser in denoisers.items():
+            denoiser.train(modes[name])
         return {name: Loss.of(torch.cat(losses)) for name, losses in rows.items()}
 
-    def _examples(self) -> Iterator[list[Examples]]:
+    def _examples(self) -> Iterator[list[EncodedBatch]]:
         for start in range(0, self.count, self.batch_size):
             positions = range(start, min(start + self.batch_size, self.count))
             examples = self.encoder(self.visits.__getitems__(positions))
             yield [self._drawn(examples, positions, part) for part in range(self.parts)]
 
-    def _drawn(self, examples: Examples, positions: Sequence[int], part: int) -> Examples:
+    def _drawn(self, examples: EncodedBatch, positions: Sequence[int], part: int) -> EncodedBatch:
         streams = Streams(self.visits.seed)
         places = [position * self.parts + part for position in positions]
         noise = torch.from_numpy(streams.normals("validation_noise", places, self.visits.latent_shape))
         uniform = torch.from_numpy((part + streams.uniforms("validation_timestep", places)) / np.float32(self.parts))
         device = examples.latents.device
-        return Examples(examples.latents, noise.to(device), uniform.to(device), examples.text, examples.keys)
+        return EncodedBatch(examples.latents, noise.to(device), uniform.to(device), examples.text, examples.keys)

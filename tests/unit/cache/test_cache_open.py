@@ -61,7 +61,7 @@ def test_a_warm_cache_needs_no_weights_of_the_encoders(config: Path, tmp_path: P
     before = trained(config, tmp_path / "first")
     with modules_at_work() as names:
         assert trained(config, tmp_path / "second") == before
-    assert "Learner" in names and "LazyNetwork" not in names
+    assert "Denoiser" in names and "LazyNetwork" not in names
 
 
 def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_p
     with modules_at_work() as names:
         assert trained(config, tmp_path / "second", *drawn) == before
     assert {"CLIPTextModel", "_Encoder"}.isdisjoint(names)
-    assert names.index("Learner") < names.index("_Decoder")
+    assert names.index("Denoiser") < names.index("_Decoder")
 
 
 def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(

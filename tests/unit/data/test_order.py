@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.compute.random_streams import MAX_SEED
-from dit_run.data.order import Order, Plan, permute
+from dit_run.data.order import Order, RunLength, permute
 
 SIZES = st.integers(1, 300)
 SEEDS = st.integers(0, MAX_SEED)
@@ -86,17 +86,17 @@ def test_an_order_that_cannot_be_is_refused(size, seed):
 
 
 def test_a_run_is_as_long_as_its_epochs_rounded_up():
-    assert Plan(size=10, global_batch=4, epochs=3).total_steps == 8
-    assert Plan(size=10, global_batch=5, epochs=3).total_steps == 6
+    assert RunLength(size=10, global_batch=4, epochs=3).total_steps == 8
+    assert RunLength(size=10, global_batch=5, epochs=3).total_steps == 6
 
 
 def test_max_steps_ends_a_run_earlier_but_never_later():
-    assert Plan(size=10, global_batch=4, epochs=3, max_steps=5).total_steps == 5
-    assert Plan(size=10, global_batch=4, epochs=3, max_steps=50).total_steps == 8
+    assert RunLength(size=10, global_batch=4, epochs=3, max_steps=5).total_steps == 5
+    assert RunLength(size=10, global_batch=4, epochs=3, max_steps=50).total_steps == 8
 
 
 def test_a_step_that_straddles_two_epochs_completes_the_first():
-    plan = Plan(size=10, global_batch=4, epochs=3)
+    plan = RunLength(size=10, global_batch=4, epochs=3)
     assert [plan.completed_epochs(steps) for steps in range(9)] == [0, 0, 0, 1, 1, 2, 2, 2, 3]
     assert [plan.first_step_completing(epochs) for epochs in (1, 2, 3)] == [3, 5, 8]
     assert [step for step in range(1, 9) if plan.completes_every(step, 2)] == [5]
@@ -104,13 +104,13 @@ def test_a_step_that_straddles_two_epochs_completes_the_first():
 
 @given(st.integers(1, 50), st.integers(1, 120), st.integers(1, 7), st.integers(1, 6))
 def test_every_n_epochs_is_the_first_step_that_completes_them(size, global_batch, epochs, every):
-    plan = Plan(size, global_batch, epochs * every)
+    plan = RunLength(size, global_batch, epochs * every)
     firsts = {plan.first_step_completing(every * turn) for turn in range(1, epochs + 1)}
     assert firsts == {step for step in range(1, plan.total_steps + 1) if plan.completes_every(step, every)}
 
 
 def test_a_batch_larger_than_the_data_completes_several_epochs_in_a_step():
-    plan = Plan(size=3, global_batch=10, epochs=10)
+    plan = RunLength(size=3, global_batch=10, epochs=10)
     assert plan.total_steps == 3
     assert plan.completed_epochs(1) == 3
     assert plan.steps_per_epoch == 0.3

@@ -38,8 +38,8 @@ def test_every_product_of_matrices_counts(tiny: Path) -> None:
 def test_parameters_are_those_that_a_run_trains(tiny: Path) -> None:
     from tests.tiny_parts import assembled
 
-    learner = assembled(tiny.parent).learner
-    counted = {name: sum(p.numel() for p in getattr(learner, name).parameters()) for name in ("model", "text_encoder")}
+    denoiser = assembled(tiny.parent).denoiser
+    counted = {name: sum(p.numel() for p in getattr(denoiser, name).parameters()) for name in ("model", "text_encoder")}
     assert {part.name: part.parameters for part in cost_of(load_config(tiny)).parts} == counted
 
 

@@ -10,7 +10,7 @@ from tiny_parts import CPU, Parts
 
 from dit_run.data.samples import Visit
 from dit_run.training.batches import Visits
-from dit_run.training.encoding import Encoder
+from dit_run.training.encoding import BatchEncoder
 
 
 def visits(parts: Parts) -> Visits:
@@ -19,7 +19,7 @@ def visits(parts: Parts) -> Visits:
 
 def test_pixels_become_latents_between_minus_one_and_one(parts: Parts) -> None:
     batch = visits(parts).__getitems__(range(4))
-    examples = Encoder(parts.encoders, CPU)(batch)
+    examples = BatchEncoder(parts.encoders, CPU)(batch)
     assert batch.images.dtype == torch.uint8
     torch.testing.assert_close(examples.latents, batch.images.movedim(-1, 1).float() / 127.5 - 1)
     assert torch.equal(examples.noise, batch.noise)
@@ -43,9 +43,9 @@ class Kept:
 
 def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
     batch = replace(visits(parts), latents=Kept(2.0, 0.5)).__getitems__(range(4))
-    assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, 2 + 0.5 * batch.draw)
+    assert torch.equal(BatchEncoder(parts.encoders, CPU)(batch).latents, 2 + 0.5 * batch.draw)
 
 
 def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
     batch = replace(visits(parts), latents=Kept(2.0)).__getitems__(range(4))
-    assert torch.equal(Encoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))
+    assert torch.equal(BatchEncoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_run.training.nonfinite import BadLoss, Faults
-from dit_run.training.step import Examples, Outcome, update_where
+from dit_run.training.nonfinite import BadLoss, NonFiniteGuard
+from dit_run.training.step import EncodedBatch, StepResult, update_where
 
 GOOD, BAD = 1.0, float("nan")
 
 
-def outcome(loss: float, norm: float = 1.0) -> Outcome:
+def outcome(loss: float, norm: float = 1.0) -> StepResult:
     values = torch.tensor(loss), torch.tensor(norm)
-    return Outcome(*values, values[0].isfinite() & values[1].isfinite())
+    return StepResult(*values, values[0].isfinite() & values[1].isfinite())
 
 
-def batch(*keys: str) -> list[Examples]:
+def batch(*keys: str) -> list[EncodedBatch]:
     nothing = torch.zeros(0)
-    return [Examples(nothing, nothing, nothing, None, keys)]  # type: ignore[arg-type]
+    return [EncodedBatch(nothing, nothing, nothing, None, keys)]  # type: ignore[arg-type]
 
 
-def faults(allowed: int, *, scaled: bool = False) -> tuple[Faults, list[str]]:
+def faults(allowed: int, *, scaled: bool = False) -> tuple[NonFiniteGuard, list[str]]:
     said: list[str] = []
-    return Faults(allowed, scaled, said.append), said
+    return NonFiniteGuard(allowed, scaled, said.append), said
 
 
 def test_without_leave_the_first_fault_ends_the_run_naming_its_samples() -> None:

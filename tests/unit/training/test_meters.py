@@ -7,13 +7,13 @@ import json
 import torch
 
 from dit_run.training.meters import Meters
-from dit_run.training.step import Outcome
+from dit_run.training.step import StepResult
 
 CPU = torch.device("cpu")
 
 
-def outcome(loss: float, norm: float = 1.0, finite: bool = True) -> Outcome:
-    return Outcome(torch.tensor(loss), torch.tensor(norm), torch.tensor(finite))
+def outcome(loss: float, norm: float = 1.0, finite: bool = True) -> StepResult:
+    return StepResult(torch.tensor(loss), torch.tensor(norm), torch.tensor(finite))
 
 
 def test_a_reading_is_the_mean_since_the_last_one() -> None:

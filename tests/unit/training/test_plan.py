@@ -12,9 +12,20 @@ import torch
 from PIL import Image
 from tiny_parts import CPU, Parts, assembled
 
-from dit_run.compute.memory_meter import Footprint
+from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.out_of_memory import OutOfMemory
-from dit_run.planning.forecast import Cache, Lack, Load, Measured, Pictures, best, forecast, interpolate, lacks, splits
+from dit_run.planning.forecast import (
+    Cache,
+    Lack,
+    Measured,
+    Pictures,
+    Workload,
+    best,
+    forecast,
+    interpolate,
+    lacks,
+    splits,
+)
 from dit_run.planning.probe import _Bench, probe
 from dit_run.planning.save_timing import saving_seconds
 from dit_run.problems import InputError
@@ -22,7 +33,7 @@ from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, Request
 from dit_run.training.ema import Ema
-from dit_run.training.step import Examples, Outcome, TrainingStep
+from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 
 MEASURED = Measured(
     parameters=100,
@@ -37,7 +48,7 @@ MEASURED = Measured(
     saving=0.75,
     cache=Cache(size=5000, seconds=40.0),
 )
-LOAD = Load(
+LOAD = Workload(
     batch_size=8, accumulation=2, steps=10, workers=0, kept_checkpoints=3, checkpoints=5,
     validations=2, validation_passes=64, previews=3, preview_pictures=4, scorings=1, scored_pictures=200,
     sampling_steps=20,
@@ -195,15 +206,15 @@ def test_the_average_is_part_of_an_update(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_footprint_sees_what_was_taken_and_given_back() -> None:
-    footprint = Footprint(CPU)
-    footprint.reset()
-    before = footprint.peak
+    meter = MemoryMeter(CPU)
+    meter.reset()
+    before = meter.peak
     block = torch.ones(25_000_000)
-    assert footprint.peak - before == pytest.approx(100e6, rel=0.05)
+    assert meter.peak - before == pytest.approx(100e6, rel=0.05)
     del block
-    footprint.reset()
-    assert footprint.peak - before < 20e6
-    assert footprint.total > footprint.peak
+    meter.reset()
+    assert meter.peak - before < 20e6
+    assert meter.total > meter.peak
 
 
 def test_pictures_are_drawn_as_many_at_a_time_as_the_run_has() -> None:
@@ -270,7 +281,7 @@ def test_a_part_of_the_effective_batch_is_tried_beside_another(parts: Parts, mon
     monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     steps = set()
 
-    def run(self: TrainingStep, step: int, micro_batches: Iterable[Examples], *, count: int) -> Outcome:
+    def run(self: TrainingStep, step: int, micro_batches: Iterable[EncodedBatch], *, count: int) -> StepResult:
         examples = list(micro_batches)
         steps.add((*(len(each.latents) for each in examples), count))
         return real(self, step, examples, count=count)
@@ -286,7 +297,7 @@ def test_a_probe_measures_a_run(parts: Parts, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     found = probe(parts.config, device=CPU, reporter=Silent())
     measured, load = found.measured, found.load
-    assert measured.parameters == sum(parameter.numel() for parameter in parts.learner.parameters())
+    assert measured.parameters == sum(parameter.numel() for parameter in parts.denoiser.parameters())
     assert [size for size, _ in measured.peaks] == [size for size, _ in measured.passes] == [1, 2, 4]
     assert [count for count, _ in measured.pictures.peaks] == [1, 2, 4, 8, 16]
     assert all(0 < seconds < 10 for seconds in (measured.update, measured.data, measured.forward))

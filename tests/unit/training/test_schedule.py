@@ -9,7 +9,7 @@ import pytest
 from tiny_parts import CONFIG
 
 from dit_run import load_config
-from dit_run.data.order import Plan
+from dit_run.data.order import RunLength
 from dit_run.training.schedule import Schedule
 
 STEPS = range(1, 11)
@@ -22,7 +22,7 @@ def schedule(tmp_path: Path) -> Callable[..., Schedule]:
     def made(*overrides: str, epochs: int = 4) -> Schedule:
         path = tmp_path / "tiny.yaml"
         path.write_text(CONFIG)
-        return Schedule(load_config(path, overrides), Plan(10, 4, epochs))
+        return Schedule(load_config(path, overrides), RunLength(10, 4, epochs))
 
     return made
 
@@ -64,7 +64,7 @@ def test_how_often_is_known_without_walking_the_run(
     words = (f"training.save_steps={every}", f"training.save_every_n_epochs={epochs}", "sampling.every_n_steps=3")
     config = schedule(*words, "validation.every_n_steps=4", "validation.metrics_every_n_steps=5").config
     for passes in (1, 5, 6):
-        made = Schedule(config, Plan(size, batch, passes))
+        made = Schedule(config, RunLength(size, batch, passes))
         steps = range(1, made.plan.total_steps + 1)
         assert [made.saves_after(step) for step in (0, *steps)] == [
             sum(map(made.saves, steps[step:])) for step in (0, *steps)

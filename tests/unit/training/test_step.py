@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from dit_run.compute.precision import Precision
 from dit_run.protocols import TextStates
-from dit_run.training.step import Examples, LocalGradients, Outcome, TrainingStep, condensed
+from dit_run.training.step import EncodedBatch, LocalGradients, StepResult, TrainingStep, condensed
 
 
 class Mixing(nn.Module):
-    """A learner of one 3x3 matrix, 1 on its diagonal, between channels."""
+    """A denoiser of one 3x3 matrix, 1 on its diagonal, between channels."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -29,14 +29,14 @@ class Mixing(nn.Module):
         return self.dropout(self.channels(noisy.movedim(1, -1))).movedim(-1, 1)
 
 
-def examples(count: int, *, first: int = 0, scale: float = 1.0) -> Examples:
+def examples(count: int, *, first: int = 0, scale: float = 1.0) -> EncodedBatch:
     """Those at ``count`` places, each a function of its place."""
     drawn = [torch.Generator().manual_seed(place) for place in range(first, first + count)]
     latents, noise = (torch.stack([scale * torch.randn(3, 4, 4, generator=g) for g in drawn]) for _ in range(2))
     uniform = torch.stack([torch.rand((), generator=g) for g in drawn])
     mask = torch.ones(count, 1, dtype=torch.bool)
     text = TextStates(torch.zeros(count, 1, 8), mask, torch.zeros(count, 8), ~mask[:, 0])
-    return Examples(latents, noise, uniform, text)
+    return EncodedBatch(latents, noise, uniform, text)
 
 
 Make = Callable[..., tuple[TrainingStep, nn.Module]]
@@ -44,35 +44,37 @@ Make = Callable[..., tuple[TrainingStep, nn.Module]]
 
 @pytest.fixture
 def make(parts: Parts) -> Make:
-    """A step with plain gradient descent at a rate of 1, and its learner."""
+    """A step with plain gradient descent at a rate of 1, and its denoiser."""
 
     def build(
-        learner: nn.Module | None = None, *, accumulation: int = 1, dtype: torch.dtype | None = None, **changes: Any
+        denoiser: nn.Module | None = None, *, accumulation: int = 1, dtype: torch.dtype | None = None, **changes: Any
     ) -> tuple[TrainingStep, nn.Module]:
-        learner = learner or Mixing()
+        denoiser = denoiser or Mixing()
         settings: dict[str, Any] = {
-            "optimizer": torch.optim.SGD(learner.parameters(), lr=1.0),
+            "optimizer": torch.optim.SGD(denoiser.parameters(), lr=1.0),
             "learning_rate_factor": lambda step: 1.0,
             "max_grad_norm": None,
         }
         step = TrainingStep(
-            forward=learner,
+            forward=denoiser,
             scheduler=parts.scheduler,
             precision=Precision("cpu", dtype),
             seed=0,
             gradients=LocalGradients(accumulation),
             **{**settings, **changes},
         )
-        return step, learner
+        return step, denoiser
 
     return build
 
 
-def weight(learner: nn.Module) -> Tensor:
-    return learner.channels.weight.detach().clone()  # type: ignore[union-attr, operator]
+def weight(denoiser: nn.Module) -> Tensor:
+    return denoiser.channels.weight.detach().clone()  # type: ignore[union-attr, operator]
 
 
-def update(made: tuple[TrainingStep, nn.Module], *micro_batches: Examples, step: int = 0) -> tuple[Outcome, Tensor]:
+def update(
+    made: tuple[TrainingStep, nn.Module], *micro_batches: EncodedBatch, step: int = 0
+) -> tuple[StepResult, Tensor]:
     """The outcome of one step and what it added to the weight."""
     before = weight(made[1])
     outcome = made[0].run(step, micro_batches, count=len(micro_batches))
@@ -96,9 +98,9 @@ def test_gradients_do_not_carry_over_to_the_next_step(make: Make) -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_gradients_are_clipped_to_the_norm(make: Make, fused: bool) -> None:
-    learner = Mixing()
-    optimizer = torch.optim.SGD(learner.parameters(), lr=1.0, fused=fused)
-    outcome, by = update(make(learner, optimizer=optimizer, max_grad_norm=0.25), examples(4))
+    denoiser = Mixing()
+    optimizer = torch.optim.SGD(denoiser.parameters(), lr=1.0, fused=fused)
+    outcome, by = update(make(denoiser, optimizer=optimizer, max_grad_norm=0.25), examples(4))
     assert outcome.grad_norm > 0.25
     assert by.norm().item() == pytest.approx(0.25, rel=1e-4)
 
@@ -150,8 +152,8 @@ def test_a_loss_that_is_not_finite_updates_nothing(make: Make, value: float) -> 
 
 
 def test_each_step_has_the_rate_of_its_closed_form(make: Make) -> None:
-    learner = nn.ModuleDict({"channels": nn.Linear(3, 3), "other": nn.Linear(3, 3)})
-    groups = [{"params": learner["channels"].parameters(), "lr": 0.5}, {"params": learner["other"].parameters()}]
+    denoiser = nn.ModuleDict({"channels": nn.Linear(3, 3), "other": nn.Linear(3, 3)})
+    groups = [{"params": denoiser["channels"].parameters(), "lr": 0.5}, {"params": denoiser["other"].parameters()}]
     optimizer = torch.optim.SGD(groups, lr=2.0)
     step, _ = make(Mixing(), optimizer=optimizer, learning_rate_factor=lambda step: 1 / (1 + step))
     for index in (0, 1, 5, 2):
@@ -180,19 +182,19 @@ def test_fp16_overflow_skips_the_update_and_lowers_the_scale(make: Make) -> None
 
 
 def test_bf16_needs_no_scale_and_keeps_weights_in_fp32(make: Make) -> None:
-    step, learner = make(dtype=torch.bfloat16)
+    step, denoiser = make(dtype=torch.bfloat16)
     assert not step.scaler.is_enabled()
-    update((step, learner), examples(4))
-    assert weight(learner).dtype == torch.float32
+    update((step, denoiser), examples(4))
+    assert weight(denoiser).dtype == torch.float32
 
 
 def dropped(make: Make, *, step: int = 0, first_index: int = 0, noise_before: int = 0) -> Tensor:
     """What one step adds under dropout."""
-    training, learner = make(Mixing(dropout=0.5))
+    training, denoiser = make(Mixing(dropout=0.5))
     torch.manual_seed(noise_before)
-    before = weight(learner)
+    before = weight(denoiser)
     training.run(step, [examples(4)], count=1, first_index=first_index)
-    return weight(learner) - before
+    return weight(denoiser) - before
 
 
 def test_dropout_depends_on_step_and_micro_batch_alone(make: Make) -> None:

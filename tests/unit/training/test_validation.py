@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.precision import Precision
 from dit_run.training.batches import Visits
-from dit_run.training.encoding import Encoder
+from dit_run.training.encoding import BatchEncoder
 from dit_run.training.validation import Loss, Probe
 
 
@@ -22,7 +22,7 @@ def probe(parts: Parts, **changes: object) -> Probe:
         parts=4,
         batch_size=3,
         scheduler=parts.scheduler,
-        encoder=Encoder(parts.encoders, CPU),
+        encoder=BatchEncoder(parts.encoders, CPU),
         precision=Precision("cpu", None),
     )
     return replace(made, **changes)
@@ -36,20 +36,20 @@ def test_the_mean_has_its_standard_error_and_parts() -> None:
 
 def test_it_is_fixed(parts: Parts) -> None:
     torch.manual_seed(1)
-    first = probe(parts).measure({"": parts.learner})
+    first = probe(parts).measure({"": parts.denoiser})
     torch.manual_seed(2)
-    assert probe(parts).measure({"": parts.learner}) == first
+    assert probe(parts).measure({"": parts.denoiser}) == first
 
 
 def test_it_does_not_depend_on_the_batch_size(parts: Parts) -> None:
-    losses = [probe(parts, batch_size=size).measure({"": parts.learner})[""] for size in (1, 3, 7, 20)]
+    losses = [probe(parts, batch_size=size).measure({"": parts.denoiser})[""] for size in (1, 3, 7, 20)]
     for loss in losses[1:]:
         assert loss.mean == pytest.approx(losses[0].mean, rel=1e-5)
         assert loss.parts == pytest.approx(losses[0].parts, rel=1e-5)
 
 
-def test_learners_are_measured_on_the_same_examples(parts: Parts) -> None:
-    measured = probe(parts).measure({"live": parts.learner, "averaged": parts.learner})
+def test_denoisers_are_measured_on_the_same_examples(parts: Parts) -> None:
+    measured = probe(parts).measure({"live": parts.denoiser, "averaged": parts.denoiser})
     assert measured["live"] == measured["averaged"]
 
 
