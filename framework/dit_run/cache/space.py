@@ -98,7 +98,7 @@ class Space:
         return building(self.folder, waiting)
 
     def hold(self, waiting: Waiting = _quietly) -> bool:
-        """Use the space until this process ends: till then nothing of it is removed by :mod:`dit_run.cache.maintenance`.
+        """Use the space until this process ends; :mod:`dit_run.cache.maintenance` removes nothing of it before.
         Returns False where it was removed meanwhile and has to be made again."""
         return hold(self.folder, waiting)
 

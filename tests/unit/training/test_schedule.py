@@ -65,7 +65,7 @@ def test_how_often_is_known_without_walking_the_run(
     config = schedule(*words, "validation.every_n_steps=4", "validation.metrics_every_n_steps=5").config
     for passes in (1, 5, 6):
         made = Schedule(config, RunLength(size, batch, passes))
-        steps = range(1, made.plan.total_steps + 1)
+        steps = range(1, made.run_length.total_steps + 1)
         assert [made.saves_after(step) for step in (0, *steps)] == [
             sum(map(made.saves, steps[step:])) for step in (0, *steps)
         ]

@@ -18,7 +18,7 @@ __all__ = ["CrossAttention", "SelfAttention", "attend"]
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
     """softmax(q kᵀ / √d) v for [n, heads, q, d], [n, heads, k, d] twice; mask bool [n, 1, 1, k], True where to look.
 
-    :func:`dit_run.compute.devices.multiplies_attention` says where it is three products, elsewhere it is torch's fused kernel.
+    :func:`dit_run.compute.devices.multiplies_attention` says where it is three products; elsewhere torch's kernel.
     """
     if not multiplies_attention(query.device, query.dtype):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)

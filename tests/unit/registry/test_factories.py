@@ -41,7 +41,8 @@ def test_a_callable_is_itself() -> None:
 
 def test_what_cannot_be_called_is_refused() -> None:
     with pytest.raises(
-        TypeError, match=r"^dit_run\.factories:__name__ is 'dit_run\.factories', which cannot be called"
+        TypeError,
+        match=r"^dit_run\.registry\.factories:__name__ is 'dit_run\.registry\.factories', which cannot be called",
     ):
         resolve("dit_run.registry.factories:__name__")
 
