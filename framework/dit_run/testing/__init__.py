@@ -50,7 +50,7 @@ __all__ = [
     "run_tiny",
 ]
 
-_HOMES = {"TinyRun": "tiny", "run_tiny": "tiny"}
+_HOMES = {"TinyRun": "tiny_run", "run_tiny": "tiny_run", "check_plugin": "plugin_contract"}
 
 
 def __getattr__(name: str) -> Any:
