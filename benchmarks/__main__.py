@@ -1,10 +1,10 @@
 """All benchmarks: ``python -m benchmarks [NAME ...] [--again]``.
 
-Runs the scripts that have no report in ``benchmarks/results/`` yet, one after the other, so a stopped command goes on
-where it was; ``--again`` measures anew. Then writes ``benchmarks/RESULTS.md`` from all reports that are there. The
-trainings, which take longer, run only when they are named, and go on where they were. Exit status 1 where a script
-fails; a missed bar stands in the results. The peers come with ``pip install 'dit-run[bench]'``; without them what needs
-one is left out.
+Runs the scripts that have no report in ``benchmarks/results/``, one after the other, so the command resumes after an
+interrupt; ``--again`` runs all of them. Then it writes ``benchmarks/RESULTS.md`` from all reports. The long trainings
+run only if they are named, and resume too. The exit status is 1 if a script fails; missed bars are marked in the
+results. The compared libraries come with ``pip install 'dit-run[bench]'``; comparisons with a missing library are
+skipped.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ MINUTES = {
     "plugins": 1.0,
     "validate": 1.5,
 }
-"""The scripts, in order, and how long each takes on two cores."""
+"""Scripts in their order, with the minutes that each takes on two cores."""
 PAGES = {"time_to_quality": 65.0, "ablation": 85.0}
-"""Trainings that keep what is done and write a page of their own."""
+"""Long trainings that store finished parts and write their own page, with their minutes."""
 ALL = {**MINUTES, **PAGES, "emoji": 20.0}
 
 
@@ -43,13 +43,13 @@ def main() -> int:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(ALL)}")
-    parser.add_argument("--again", action="store_true", help="measure also what has a report")
+    parser.add_argument("--again", action="store_true", help="also run scripts that have a report")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - ALL.keys():
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; choose from {', '.join(ALL)}")
     names = [name for name in ALL if name in (arguments.names or MINUTES)]
     wanted = [name for name in names if arguments.again or not _report_of(name).exists()]
-    print(f"{len(wanted)} to run, about {sum(ALL[name] for name in wanted):.0f} minutes", flush=True)
+    print(f"{len(wanted)} scripts to run, about {sum(ALL[name] for name in wanted):.0f} minutes", flush=True)
     failed = [name for name in wanted if not run(name)]
     reports = {name: json.loads(_report_of(name).read_text()) for name in ALL if _report_of(name).exists()}
     (FOLDER / "RESULTS.md").write_text(results(reports))
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def run(name: str) -> bool:
-    """Run one script. Returns whether it made a report, or its page."""
+    """Run one script; return True if it wrote a report or its page."""
     print(f"\n{name}: about {ALL[name]:g} minutes", flush=True)
     command = [sys.executable, str(FOLDER / f"{name}.py")]
     if name in PAGES:
@@ -73,7 +73,7 @@ def run(name: str) -> bool:
 
 
 def results(reports: Mapping[str, Mapping[str, Any]]) -> str:
-    """All reports, bars first."""
+    """Return all reports as one page, bars first."""
     places = {_place(report) for report in reports.values()}
     common = f"\n\n{places.pop()}" if len(places) == 1 else ""
     bars = [bar for report in reports.values() for bar in _report(report).bars]
@@ -84,9 +84,8 @@ def results(reports: Mapping[str, Mapping[str, Any]]) -> str:
 
 HEAD = """# Benchmarks
 
-Written by `python -m benchmarks`; every number comes from the script named above it. Contestants take turns; times are
-medians, ratios medians over neighbouring turns. A section whose numbers were put together from several
-runs says so."""
+Written by `python -m benchmarks`; each number comes from the script named above it. Contestants take turns. Times are
+medians; ratios are medians over neighbouring turns. A section with numbers from several runs says so."""
 
 
 def _section(name: str, report: Mapping[str, Any], *, placed: bool) -> str:
@@ -106,7 +105,7 @@ def _report(content: Mapping[str, Any]) -> Report:
 
 
 def _others() -> Sequence[str]:
-    """Links to results that long scripts wrote themselves."""
+    """Return links to the pages that long trainings wrote."""
     paths = [path for path in sorted(FOLDER.glob("*.md")) if path.name != "RESULTS.md"]
     links = [f"- [{path.read_text().partition(chr(10))[0].lstrip('# ')}]({path.name})" for path in paths]
     return ["\n".join(["## Results of long runs", "", *links])] if links else []

@@ -1,10 +1,10 @@
-"""Random batches from the cache, beside the same records as Array2D of Hugging Face's `datasets`.
+"""Random batches from the cache, compared with the same records as Array2D of Hugging Face's `datasets`.
 
-Records are latents of 256 px pictures, mean and standard deviation of 4 x 32 x 32 each in 16 bits, in the page cache,
-read as the loader reads them. A record is checked at its first read in a process; an epoch of such reads and later
-ones are timed, and the first batch after opening, which maps memory. Bars: a batch of 96 of 12,288 checked records in
-at most 1 ms and at least 10 times quicker than `datasets` (left out where it is not installed); latents and states of a
-COCO caption in at most 40 KB. Run it alone: ``python benchmarks/cache.py``; a minute.
+Records are latents of images of 256 pixels: mean and standard deviation, 4 x 32 x 32 values of 16 bits each. They are
+in the page cache and read as the loader reads them. A record is verified at its first read in a process. Timed are the
+first batch after opening (it maps memory), an epoch of first reads, and later reads. Bars: a batch of 96 of 12,288
+records in at most 1 ms and at least 10 times faster than `datasets` (skipped if it is not installed); latents and
+caption states of a COCO sample in at most 40 KB. Run it alone: ``python benchmarks/cache.py``; it takes one minute.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from dit_run.data.samples import Visit
 BATCH = 96
 SHAPE = (4, 32, 32)
 COCO_TOKENS = 13.5
-"""Mean length of a COCO caption in CLIP's tokens, both markers included."""
+"""Mean length of a COCO caption in CLIP tokens, start and end token included."""
 OPENING, FIRST = "dit-run, first batch of a process", "dit-run, first read of each record"
-AGAIN, PEER = "dit-run, records read before", "datasets, Array2D"
+AGAIN, PEER = "dit-run, second read of each record", "datasets, Array2D"
 
 
 def records(count: int) -> torch.Tensor:
-    """Made-up latents, float16 [count, 2, c, h, w]."""
+    """Return random latents, float16 [count, 2, c, h, w]."""
     return torch.randn(count, 2, *SHAPE, generator=torch.Generator().manual_seed(0)).half()
 
 
 def ours(root: Path, values: torch.Tensor) -> Callable[[], LatentCache]:
-    """Write the records; the function opens them as a run does, nothing of them checked yet."""
+    """Write the records, and return a function that opens them as a run does, with no record verified yet."""
     space = Space.of(root, "latents", {"benchmark": 1})
     keys = [hashlib.sha256(index.to_bytes(8, "little")).digest() for index in range(len(values))]
     with Writer(space, torch.float16) as writer:
@@ -56,7 +56,7 @@ def ours(root: Path, values: torch.Tensor) -> Callable[[], LatentCache]:
 
 
 def theirs(root: Path, values: torch.Tensor) -> Any:
-    """The records as a `datasets` table on disk, read as torch tensors."""
+    """Return the records as a `datasets` table on disk that reads torch tensors."""
     import datasets
 
     features = datasets.Features({"latents": datasets.Array2D((2 * SHAPE[0], SHAPE[1] * SHAPE[2]), "float16")})
@@ -67,12 +67,12 @@ def theirs(root: Path, values: torch.Tensor) -> Any:
 
 
 def gather(cache: LatentCache, visits: list[Visit]) -> Any:
-    """A batch as the loader reads it."""
+    """Read a batch as the loader does."""
     return cache.gather([cache.find(visit) for visit in visits])
 
 
 def measure(count: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds of batches drawn at random, no record twice: there are more than ``BATCH * rounds``."""
+    """Return the seconds of random batches. No record is read twice, so ``count`` must exceed ``BATCH * rounds``."""
     values, rng = records(count), np.random.default_rng(0)
     visits = [Visit(index, str(index), "", Path(), False, 0.5) for index in range(count)]
     with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ def measure(count: int, rounds: int) -> dict[str, list[float]]:
         peer = theirs(Path(folder), values) if importlib.util.find_spec("datasets") else None
         warm, epoch = opened(), opened()
         gather(warm, visits)
-        # Opened, and drawn, outside the time that is taken.
+        # Opening and random order are not part of the measured time.
         fresh = iter([opened() for _ in range(rounds + 1)])
         batches = rng.permutation(count)[: BATCH * (rounds + 1)].reshape(rounds + 1, BATCH).tolist()
         calls: dict[str, Callable[[Iterator[Any]], object]] = {
@@ -106,15 +106,16 @@ def main() -> int:
     bars = [Bar(f"{batch}: {name}", 1e3 * medians(taken)[name], 1.0, "ms", at_most=True) for name in (FIRST, AGAIN)]
     if PEER in taken:
         bars += [
-            Bar(f"{batch}: datasets takes, of {name}", ratio(taken[PEER], taken[name]), 10) for name in (FIRST, AGAIN)
+            Bar(f"{batch}: time of datasets ÷ time of {name}", ratio(taken[PEER], taken[name]), 10)
+            for name in (FIRST, AGAIN)
         ]
-    bars += [Bar(f"a COCO caption and its latents, states {width} wide", size(width), 40, "KB", at_most=True)
+    bars += [Bar(f"latents and caption states of a COCO sample, width {width}", size(width), 40, "KB", at_most=True)
              for width in (512, 768)]  # fmt: skip
-    return finish(Report("Reading the cache", [Table([batch, "ms, median", "ms, least"], rows)], bars), arguments)
+    return finish(Report("Reading the cache", [Table([batch, "ms, median", "ms, minimum"], rows)], bars), arguments)
 
 
 def size(width: int) -> float:
-    """KB of a sample in bfloat16: mean, deviation, a caption's tokens and its pooled vector."""
+    """Return the size of a sample in KB, in bfloat16: mean, deviation, caption tokens and pooled vector."""
     latents, states = int(np.prod(SHAPE)), {"width": width, "pooled_width": width, "tokens": COCO_TOKENS}
     return forecast(pictures=1, captions=1, latent_values=latents, dtype=torch.bfloat16, **states) / 1e3
 

@@ -1,9 +1,10 @@
-"""Reading a JPEG of 500 × 375 to 256 px: ours, and plain Pillow, on one core.
+"""Reading a JPEG of 500 × 375 at 256 pixels: dit-run compared with plain Pillow, on one core.
 
-The pictures are made here, with grey detail of every scale and smooth colours, as in photographs, and saved with 4:2:0
-colour in several qualities. Larger files gain less: both spend more of their time on Huffman decoding, alike. Processor
-time, in turn. Bars, of the first quality: at least 2.6 times plain Pillow; mean absolute difference from Pillow's
-crop-then-bicubic at most 0.5 of 255, in all. Run it alone: ``python benchmarks/decode.py``; half a minute.
+The images are generated, with grey detail of every scale and smooth colours as in photographs, and saved with 4:2:0
+colour in several qualities. Larger files gain less, because both readers spend more of their time on the same Huffman
+decoding. Measured is processor time, in turns. Bars: at least 2.6 times as fast as plain Pillow at the first quality;
+mean absolute difference from Pillow's crop and bicubic resize at most 0.5 of 255 at every quality. Run it alone:
+``python benchmarks/decode.py``; it takes half a minute.
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ from torch.nn.functional import interpolate
 from dit_run.data.images import MAX_PIXELS, decoder, read_image
 
 SIZE = 256
-PICTURES = 40
+IMAGES = 40
 QUALITIES = (80, 90, 95)
-LIMIT = """Its libraries alone: libjpeg-turbo on a file in memory, then torch's resizing of the square in the middle,
-with nothing around them. No reader that uses them is quicker; Pillow uses the same libjpeg-turbo."""
+LIMIT = """"Libraries alone" is libjpeg-turbo on a file in memory, followed by torch's resizing of the centre square. A
+reader that uses these libraries cannot be faster. Pillow uses the same libjpeg-turbo."""
 Reader = Callable[[Path], object]
 
 
 @dataclass(frozen=True)
 class Found:
     size: float
-    """kB of a file."""
+    """Mean file size (kB)."""
     pillow: float
-    """ms of a picture."""
+    """Time per image (ms)."""
     ours: float
     least: float
-    """ms of decoding and resizing alone."""
+    """Time per image of decoding and resizing alone (ms)."""
     ratio: float
     apart: float
-    """Mean difference, of 255."""
+    """Mean absolute difference (of 255)."""
 
     def row(self) -> list[str]:
         times = [f"{each:.2f}" for each in (self.pillow, self.ours, self.least, self.ratio)]
@@ -60,7 +61,7 @@ class Found:
 
 
 def photograph(seed: int) -> Image.Image:
-    """500 × 375, RGB: noise of every scale, weaker and without colour where it is fine."""
+    """Return an RGB image of 500 × 375: noise of every scale; fine noise is weaker and grey."""
     random, total = np.random.default_rng(seed), np.zeros((375, 500, 3))
     for cells in (2, 4, 8, 16, 32, 64, 128, 256):
         colours = 3 if cells < 64 else 1
@@ -85,7 +86,7 @@ def ours(path: Path) -> NDArray[np.uint8]:
 
 
 def made(folder: Path, quality: int) -> list[Path]:
-    paths = [folder / f"{quality}-{seed}.jpg" for seed in range(PICTURES)]
+    paths = [folder / f"{quality}-{seed}.jpg" for seed in range(IMAGES)]
     for seed, path in enumerate(paths):
         photograph(seed).save(path, quality=quality)
     return paths
@@ -98,12 +99,12 @@ def content(path: Path) -> bytes:
 
 @cache
 def room() -> NDArray[np.uint8]:
-    """For any picture."""
+    """Return a buffer large enough for any image."""
     return np.empty(3 * MAX_PIXELS, dtype=np.uint8)
 
 
 def libraries(path: Path) -> object:
-    """What libjpeg-turbo and torch do for ours, with nothing around it."""
+    """Decode with libjpeg-turbo and resize with torch, and nothing else."""
     pixels = simplejpeg.decode_jpeg(content(path), buffer=room())
     height, width, _ = pixels.shape
     side = min(height, width)
@@ -113,7 +114,7 @@ def libraries(path: Path) -> object:
 
 
 def timed(read: Callable[[Path], object], paths: list[Path]) -> float:
-    """Milliseconds of processor time a picture."""
+    """Return the processor time per image (ms)."""
     began = time.process_time()
     for path in paths:
         read(path)
@@ -125,7 +126,7 @@ def apart(path: Path) -> float:
 
 
 def measure(paths: list[Path], rounds: int) -> Found:
-    """Each reader works in a process of its own, which nothing else has shaped, as loading processes do."""
+    """Measure each reader in its own new process, as a data loading worker runs."""
     context = multiprocessing.get_context("spawn")
     taken: dict[Reader, list[float]] = {plain_pillow: [], ours: [], libraries: []}
     with contextlib.ExitStack() as stack:
@@ -156,7 +157,7 @@ def one_thread() -> None:
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--folder", type=Path, help="JPEGs to read instead, of any size")
+    options.add_argument("--folder", type=Path, help="read these JPEG files instead")
     options.add_argument("--rounds", type=int, default=15)
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -168,12 +169,17 @@ def main() -> int:
     rows = [[kind, *each.row()] for kind, each in found.items()]
     usual = next(iter(found.values()))
     bars = [
-        Bar("quicker than plain Pillow on a core", usual.ratio, 2.6),
-        Bar("mean difference from it", max(each.apart for each in found.values()), 0.5, "of 255", at_most=True),
+        Bar("time of plain Pillow ÷ time of dit-run, one core", usual.ratio, 2.6),
+        Bar(
+            "mean difference from plain Pillow", max(each.apart for each in found.values()), 0.5, "of 255", at_most=True
+        ),
     ]
-    head = ["pictures", "kB each", "Pillow, ms", "dit-run, ms", "its libraries alone, ms", "ratio", "mean difference"]
+    head = ["images", "kB each", "Pillow, ms", "dit-run, ms", "libraries alone, ms", "ratio", "mean difference"]
     return finish(
-        Report("JPEGs of 500 × 375 to 256 px", [Table(head, rows)], bars, [LIMIT, f"Decoders: {decoder()}."]), arguments
+        Report(
+            "Reading JPEG files of 500 × 375 at 256 px", [Table(head, rows)], bars, [LIMIT, f"Decoders: {decoder()}."]
+        ),
+        arguments,
     )
 
 

@@ -1,8 +1,8 @@
-"""A run on one's own pictures: does the loss on held-out ones fall to the end, are averaged weights better?
+"""A run on a folder of images: does the validation loss fall until the end, and are averaged weights better?
 
-Trains ``configs/emoji.yaml`` on a folder of named emoji, or continues that, and reads what the run wrote. Bars: the
-mean validation loss of the last quarter below that of the third; at half the run the averaged weights' at most that of
-the live ones. Run it alone: ``python benchmarks/emoji.py --data FOLDER``; about 20 minutes.
+Trains ``configs/emoji.yaml`` on a folder of named emoji, or continues that run, and reads its metrics. Bars: the mean
+validation loss of the last quarter is below that of the third; at half of the run, the loss of the averaged weights is
+at most that of the live weights. Run it alone: ``python benchmarks/emoji.py --data FOLDER``; it takes about 20 minutes.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ QUARTERS = 4
 
 
 def main() -> int:
-    """Print the table; exit status 1 where a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     options = parser(__doc__)
-    options.add_argument("--data", default="../shared/data/emoji", help="the pictures, with their metadata.jsonl")
+    options.add_argument("--data", default="../shared/data/emoji", help="the images, with their metadata.jsonl")
     options.add_argument("--run", type=Path, default=ROOT / "outputs" / "emoji", help="the run folder")
-    options.add_argument("overrides", nargs="*", metavar="key=value", help="values on top of the config's")
+    options.add_argument("overrides", nargs="*", metavar="key=value", help="values that override the config")
     arguments = options.parse_args()
     _train(arguments)
     rows = [json.loads(line) for line in (arguments.run / "metrics.jsonl").read_text().splitlines()]
@@ -52,15 +52,15 @@ def _report(curves: dict[str, list[tuple[int, float]]], run: Path) -> Report:
     rows = [[name, *(f"{mean:.4f}" for mean in values)] for name, values in means.items()]
     bars = [
         Bar(
-            "validation loss of the last quarter, of the third's",
+            "validation loss, last quarter ÷ third quarter",
             means["held out"][3] / means["held out"][2],
             1,
             at_most=True,
         ),
-        Bar(f"averaged weights' loss at step {middle:,}, of the live ones'", averaged / live, 1, at_most=True),
+        Bar(f"validation loss at step {middle:,}, averaged weights ÷ live weights", averaged / live, 1, at_most=True),
     ]
     table = Table(["mean loss", *(f"quarter {number}" for number in range(1, QUARTERS + 1))], rows)
-    return Report(f"Emoji at 32 pixels, {total:,} steps", [table], bars, [f"Its pictures: {_shown(run / 'samples')}."])
+    return Report(f"Emoji at 32 pixels, {total:,} steps", [table], bars, [f"Samples: {_shown(run / 'samples')}."])
 
 
 def _shown(path: Path) -> str:
@@ -68,7 +68,7 @@ def _shown(path: Path) -> str:
 
 
 def _mean(curve: Sequence[tuple[int, float]], quarter: int, total: int) -> float:
-    """Of what was measured in a quarter of the run."""
+    """Return the mean over a quarter of the run."""
     return fmean(value for step, value in curve if quarter * total < QUARTERS * step <= (quarter + 1) * total)
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion's VAE and CLIP's text tower of the large model, of their true sizes, with random weights."""
+"""Stable Diffusion's VAE and the text tower of CLIP large in their true sizes, with random weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 __all__ = ["CAPTION_WORDS", "write_clip", "write_vae"]
 
 CAPTION_WORDS = 11
-"""With both markers about the mean number of tokens of a COCO caption; :func:`write_clip` knows letters as words."""
+"""Words per caption; with start and end token about the mean length of a COCO caption. A word is one letter."""
 _VOCABULARY = 49408
 
 
@@ -24,7 +24,7 @@ def write_vae(folder: Path) -> None:
 
 
 def write_clip(folder: Path) -> None:
-    """With a vocabulary of letters, each of which is a word."""
+    """Write CLIP with a vocabulary of letters, each of which is a word."""
     from transformers import CLIPTextConfig, CLIPTextModel
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 

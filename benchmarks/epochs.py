@@ -1,16 +1,17 @@
-"""An epoch from the cache, the first one, which fills it, and epochs without: ours, and as diffusers' script trains.
+"""Epochs from the cache, the first epoch that fills it, and epochs without it, compared with diffusers' script.
 
 The medium model (768 wide, 16 layers, 12 heads) on JPEGs of 500 × 375 at 256 px, batch 8, bf16; Stable Diffusion's VAE
-and the text tower of CLIP's large model are of true size with random weights. Ours is what `dit-run train` does: read,
-draw, encode or look up, step. The peer is diffusers' examples/text_to_image/train_text_to_image.py, written again: VAE
-and text encoder in bf16 in every step, captions padded to 77 tokens, pictures read by Pillow; its network is the PixArt
-transformer of the same size. It works in a process of its own, as torch comes. Every loop reads where it trains. They
-take turns of an epoch of 8 pictures, one step; all weights are in memory before. `configs/medium.yaml` compiles the
-network, the script does not; each is shown both ways, its encoders as they are.
+and the text tower of CLIP's large model are of true size with random weights. The dit-run loop is that of `dit-run
+train`: read images, draw noise, encode or look up, step. The peer follows diffusers'
+examples/text_to_image/train_text_to_image.py: VAE and text encoder in bf16 in every step, captions padded to 77 tokens,
+images read by Pillow; its network is the PixArt transformer of the same size. It runs in its own process with torch's
+default settings. Every loop reads images in the training process. The loops take turns of one epoch of 8 images, which
+is one step; all weights are loaded before. `configs/medium.yaml` compiles the network and the script does not, so each
+is measured compiled and eager.
 
-Bars, for ours as the config has it and eager: without the cache at least 2.2 times, the script as it is at least 2.9
-times as long as from it; the first epoch at most 1.1 times as long as without. Run it alone:
-``python benchmarks/epochs.py``; five minutes on two cores.
+Bars, compiled and eager: an epoch without the cache takes at least 2.2 times, and the script as published at least 2.9
+times as long as an epoch from the cache; the first epoch takes at most 1.1 times as long as one without the cache. Run
+it alone: ``python benchmarks/epochs.py``; it takes five minutes on two cores.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy as np
 import torch
 from decode import photograph
 from encoders import CAPTION_WORDS, write_clip, write_vae
-from measuring import Bar, Report, Table, beside, finish, in_turn, medians, parser, ratio
+from measuring import Bar, Report, Table, child_process, finish, in_turn, medians, parser, ratio
 from PIL import Image
 
 from dit_run.training.compile import as_written, compile_blocks
@@ -38,10 +39,10 @@ BATCH, STEPS, SIZE = 8, 1, 256
 PEER, OFF, FIRST, SECOND = "diffusers' script", "cache off", "first epoch: cache filled", "second epoch: from the cache"
 COMPILED, EAGER = "compiled", "eager"
 Loops = dict[tuple[str, str], Callable[[], None]]
-"""What is done, and how the network computes."""
+"""Loops by what they do and how the network runs."""
 CONFIG = """
 extends: {medium}
-data: {{type: custom, dataset_path: {folder}/pictures, train_split: 1.0}}
+data: {{type: custom, dataset_path: {folder}/images, train_split: 1.0}}
 vae: {{pretrained_model_name: {folder}/vae}}
 text_encoder: {{pretrained_model_name: {folder}/clip}}
 training: {{output_dir: {folder}/run, batch_size: {batch}, use_ema: false, num_workers: 0}}
@@ -50,7 +51,7 @@ cache: {{num_workers: 0}}
 """
 
 
-def write_pictures(folder: Path) -> None:
+def write_images(folder: Path) -> None:
     folder.mkdir()
     letters = np.random.default_rng(0).integers(97, 123, (BATCH * STEPS, CAPTION_WORDS), dtype=np.uint8)
     for number, words in enumerate(letters):
@@ -59,7 +60,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
-    """Each with its network as compiled, and as written."""
+    """Return each loop with the network compiled and eager."""
 
     def run(loop: Callable[[], None], way: str) -> None:
         with as_written() if way == EAGER else nullcontext():
@@ -69,7 +70,7 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
 
 
 def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
-    """Our loops, which train one model together."""
+    """Return the loops of dit-run, which train one model together."""
     from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
@@ -111,7 +112,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
 
     filling = build_encoders(config, device)
     for encoder in (filling.text, filling.vae):
-        encoder.release = lambda: None  # a run fills its cache once; here weights would be read again in every turn
+        encoder.release = lambda: None  # a run fills its cache once; here every turn would read the weights again
 
     def filled() -> Cached:
         where = replace(config, cache=replace(config.cache, dir=str(folder / f"cache-{next(folders)}")))
@@ -127,7 +128,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
 
 
 def serve_peer(link: Connection, folder: Path, device: torch.device) -> None:
-    """The peer's process, with torch as the script leaves it: one epoch for each way that comes, until None."""
+    """Run the peer with torch's default settings: one epoch for each received mode, until None."""
     loops = both_ways({PEER: peer(folder, device)})
     while (way := link.recv()) is not None:
         loops[PEER, way]()
@@ -136,8 +137,8 @@ def serve_peer(link: Connection, folder: Path, device: torch.device) -> None:
 
 @contextmanager
 def peers(folder: Path, device: torch.device) -> Iterator[Loops]:
-    """The peer's loops, which wait in their process while others take turns."""
-    with beside(serve_peer, folder, device) as link:
+    """Yield the peer's loops, which wait in their process during the turns of others."""
+    with child_process(serve_peer, folder, device) as link:
 
         def turn(way: str) -> None:
             link.send(way)
@@ -148,7 +149,7 @@ def peers(folder: Path, device: torch.device) -> Iterator[Loops]:
 
 
 def peer(folder: Path, device: torch.device) -> Callable[[], None]:
-    """The script's loop; where Accelerate would be, autocast."""
+    """Return the script's loop, with autocast instead of Accelerate."""
     from diffusers import AutoencoderKL, DDPMScheduler, PixArtTransformer2DModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -173,7 +174,7 @@ def peer(folder: Path, device: torch.device) -> Callable[[], None]:
     model = model.to(device).train()
     model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
-    loader = script_batches(folder / "pictures", tokenizer)
+    loader = script_batches(folder / "images", tokenizer)
 
     def step() -> None:
         pixels, ids = (part.to(device) for part in next(loader))
@@ -198,7 +199,7 @@ def peer(folder: Path, device: torch.device) -> Callable[[], None]:
 
 
 def script_batches(folder: Path, tokenizer: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Pixels in [-1, 1] and token ids, without end."""
+    """Yield pixels in [-1, 1] and token ids, endlessly."""
     paths = sorted(folder.glob("*.jpg"))
     for start in cycle(range(0, len(paths), BATCH)):
         chosen = paths[start : start + BATCH]
@@ -209,22 +210,22 @@ def script_batches(folder: Path, tokenizer: Any) -> Iterator[tuple[torch.Tensor,
 
 
 def script_pixels(path: Path) -> np.ndarray:
-    """Resized by its shorter side, then cut in the middle, as the script's transforms do."""
-    picture = Image.open(path).convert("RGB")
-    scale = SIZE / min(picture.size)
-    width, height = (round(side * scale) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+    """Resize by the shorter side and crop the centre, as the script's transforms do."""
+    image = Image.open(path).convert("RGB")
+    scale = SIZE / min(image.size)
+    width, height = (round(side * scale) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (width - SIZE) // 2, (height - SIZE) // 2
-    return np.asarray(picture.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32)
+    return np.asarray(image.crop((left, top, left + SIZE, top + SIZE)), dtype=np.float32)
 
 
 def _bars(taken: dict[tuple[str, str], list[float]], way: str) -> list[Bar]:
-    """Of ours, its network computing this way."""
+    """Return the bars for one mode of the network."""
     off, first, second = (taken[name, way] for name in (OFF, FIRST, SECOND))
     return [
-        Bar(f"without the cache, of the second epoch, {way}", ratio(off, second), 2.2),
-        Bar(f"diffusers' script, of the second epoch, {way}", ratio(taken[PEER, EAGER], second), 2.9),
-        Bar(f"the first epoch, of one without the cache, {way}", ratio(first, off), 1.1, at_most=True),
+        Bar(f"time without the cache ÷ time of the second epoch, {way}", ratio(off, second), 2.2),
+        Bar(f"time of diffusers' script ÷ time of the second epoch, {way}", ratio(taken[PEER, EAGER], second), 2.9),
+        Bar(f"time of the first epoch ÷ time without the cache, {way}", ratio(first, off), 1.1, at_most=True),
     ]
 
 
@@ -235,7 +236,7 @@ def main() -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_pictures(folder / "pictures")
+        write_images(folder / "images")
         write_vae(folder / "vae")
         write_clip(folder / "clip")
         with peers(folder, device) as theirs:
@@ -246,7 +247,7 @@ def main() -> int:
         for (name, way), seconds in times.items()
     ]
     bars = [bar for way in (COMPILED, EAGER) for bar in _bars(taken, way)]
-    table = Table([f"epoch of {BATCH * STEPS} pictures", "seconds", "of the second epoch, both this way"], rows)
+    table = Table([f"epoch of {BATCH * STEPS} images", "seconds", "relative to the second epoch"], rows)
     return finish(Report("Epochs with and without the cache", [table], bars), arguments)
 
 

@@ -1,8 +1,8 @@
-"""Indexing a million COCO captions: seconds, and the most memory; and what a batch costs as the data grows.
+"""Time and peak memory of indexing a million COCO captions, and the time to order a batch as the data grows.
 
-Bars: under 60 s and 1 GiB; the order of a batch of ten million samples costs at most 1.5 times that of a thousand. The
-captions file is made in a temporary folder with as many (empty) image files as it names. Run it alone:
-``python benchmarks/index.py``; a minute, most of it spent making the files.
+Bars: at most 60 s and 1 GiB; ordering a batch of ten million samples takes at most 1.5 times as long as of a thousand.
+The captions file and the (empty) image files that it names are written to a temporary folder. Run it alone: ``python
+benchmarks/index.py``; it takes one minute, most of it to write the files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 96
 
 
 def make(root: Path, captions: int) -> None:
-    """The genuine layout, with the fields that the genuine files have."""
+    """Write the original layout, with the fields of the original files."""
     images = range(captions // CAPTIONS_PER_IMAGE)
     (root / "annotations").mkdir()
     (root / "train2017").mkdir()
@@ -53,7 +53,7 @@ def make(root: Path, captions: int) -> None:
             {
                 "image_id": number // CAPTIONS_PER_IMAGE,
                 "id": number,
-                "caption": f"A picture of the usual length that shows thing number {number}.",
+                "caption": f"A caption of the usual length that describes thing number {number}.",
             }
             for number in range(captions)
         ],
@@ -62,7 +62,7 @@ def make(root: Path, captions: int) -> None:
 
 
 def measure(root: Path) -> dict[str, float]:
-    """Index, split and order. Runs in a process of its own, for its memory."""
+    """Index, split and order the samples; run in its own process, so that peak memory is its own."""
     from dit_run.data.samples import choose
     from dit_run.settings import DatasetCommon
     from dit_run_plugins.datasets.coco import Coco, build
@@ -83,7 +83,7 @@ def measure(root: Path) -> dict[str, float]:
 
 
 def order_of_batches() -> dict[int, list[float]]:
-    """Seconds for which samples and captions stand at a batch of positions, for growing data."""
+    """Return the seconds to find the samples and captions of a batch, by number of samples."""
     return in_turn({size: _next_batch(size) for size in SIZES}, rounds=200)
 
 
@@ -103,21 +103,21 @@ def _next_batch(size: int) -> Callable[[], object]:
 
 def report(found: dict[str, float], taken: dict[int, list[float]]) -> Report:
     index = Table(
-        [f"{found['captions']:,} captions of {found['images']:,} images", "seconds", "GiB at most"],
+        [f"{found['captions']:,} captions of {found['images']:,} images", "seconds", "peak memory, GiB"],
         [
             ["index", f"{found['index']:.1f}", ""],
-            ["split, and the first batch", f"{found['order']:.1f}", f"{found['memory']:.2f}"],
+            ["split and first batch", f"{found['order']:.1f}", f"{found['memory']:.2f}"],
         ],
     )
     rows = [[f"{size:,}", f"{1e6 * seconds:.0f}"] for size, seconds in medians(taken).items()]
-    order = Table(["samples", f"µs for the order of a batch of {BATCH}"], rows)
+    order = Table(["samples", f"time to order a batch of {BATCH}, µs"], rows)
     growth = ratio(taken[SIZES[-1]], taken[SIZES[0]])
     bars = [
-        Bar("indexing a million captions", found["index"] + found["order"], 60, "s", at_most=True),
-        Bar("its memory", found["memory"], 1, "GiB", at_most=True),
-        Bar(f"a batch of {SIZES[-1]:,} samples takes, of one of {SIZES[0]:,}", growth, 1.5, at_most=True),
+        Bar("time to index a million captions", found["index"] + found["order"], 60, "s", at_most=True),
+        Bar("peak memory of indexing", found["memory"], 1, "GiB", at_most=True),
+        Bar(f"time to order a batch, {SIZES[-1]:,} samples ÷ {SIZES[0]:,} samples", growth, 1.5, at_most=True),
     ]
-    return Report("Indexing, and order", [index, order], bars)
+    return Report("Indexing and data order", [index, order], bars)
 
 
 def main() -> int:
@@ -133,7 +133,7 @@ def main() -> int:
         print(json.dumps(measure(arguments.measure)))
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        # Both in processes of their own: a child's peak memory begins with its parent's.
+        # Each runs in its own process: the peak memory of a child starts at that of its parent.
         own = [sys.executable, __file__, f"--captions={arguments.captions}"]
         subprocess.run([*own, "--make", folder], check=True)
         found = subprocess.run([*own, "--measure", folder], check=True, stdout=subprocess.PIPE).stdout

@@ -1,13 +1,13 @@
-"""What a step of `dit-run train` takes beside a bare PyTorch loop, and beside the same under Accelerate.
+"""Time of a step of `dit-run train`, compared with a bare PyTorch loop and with Accelerate.
 
-All train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32
-with batch 16. Ours is the whole command but for checkpoints, pictures and validation: drawing lots by position,
-meters, logs, signals. The three take turns of a few steps; ratios are medians over turns that follow one another.
-Bars: at most 1.05 of the bare loop, at most 1.0 of Accelerate (which is left out where it is not installed).
+All loops train the same model on the same batches from the same loader, with the same clipping and fused AdamW, in fp32
+with batch 16. dit-run runs the whole command without checkpoints, samples and validation: random numbers by position,
+meters, logs, signals. The three take turns of a few steps; ratios are medians over neighbouring turns. Bars: at most
+1.05 times the bare loop, at most 1.0 times Accelerate (skipped if it is not installed).
 
-Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 40]``; about a minute.
+Run it alone: ``python benchmarks/loop.py [--width 64 --layers 2] [--rounds 40]``; it takes about a minute.
 
-This file is also a plugin file: the other loops take their turns in a callback of ours.
+This file is also a plugin file: the other loops take their turns in a callback.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from dit_run.settings import Config
 
 STEPS = 4
-"""A turn."""
+"""Steps per turn."""
 WARM_UP = 4
-"""Turns that are not counted."""
+"""Turns before the measured ones."""
 BARS = {"bare PyTorch": 1.05, "Accelerate": 1.0}
 Loop = Callable[[], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Turns:
-    """Lets other loops take their turns between ours."""
+    """Let other loops take turns between the steps of dit-run."""
 
 
 @dataclass
 class Rivals:
-    """Steps of ours are timed from one call to the next; after a turn of ours each rival has one."""
+    """Time the steps of dit-run from one call to the next; after each of its turns every other loop has one."""
 
     loops: dict[str, Loop]
     seconds: dict[str, list[float]] = field(default_factory=dict)
@@ -87,7 +87,7 @@ def dit_run_components() -> Iterable[Component]:
 
 
 def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
-    """Model with text encoder, objective, and an endless loader of encoded examples."""
+    """Return the model with its text encoder, the noise scheduler, and an endless loader of encoded batches."""
     import torch
 
     from dit_run.assembly.parts import build_denoiser, build_scheduler
@@ -114,7 +114,7 @@ def _loss(denoiser: Any, scheduler: Any, examples: Any) -> Any:
 
 
 def bare(config: Config) -> Loop:
-    """The loop that one writes by hand."""
+    """Return a training loop as written by hand."""
     import torch
 
     denoiser, scheduler, examples = _parts(config)
@@ -132,7 +132,7 @@ def bare(config: Config) -> Loop:
 
 
 def accelerated(config: Config) -> Loop:
-    """The same as Accelerate's documentation writes it."""
+    """Return the same loop as in Accelerate's documentation."""
     import torch
     from accelerate import Accelerator
 
@@ -157,35 +157,35 @@ def accelerated(config: Config) -> Loop:
 
 
 def main() -> int:
-    """Print the table; exit status 1 where a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     from measuring import Bar, Report, Table, finish, medians, parser, ratio
 
     options = parser(__doc__)
     options.add_argument("--width", type=int, default=64, help="hidden_size of the model")
     options.add_argument("--layers", type=int, default=2, help="num_layers of the model")
-    options.add_argument("--rounds", type=int, default=40, help="turns of each that are counted")
+    options.add_argument("--rounds", type=int, default=40, help="measured turns of each loop")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         taken = _train(Path(folder), arguments.width, arguments.layers, (WARM_UP + arguments.rounds) * STEPS)
     turns = {name: _turns(seconds) for name, seconds in taken.items()}
     rows = [[name, f"{1000 * seconds:.2f}"] for name, seconds in medians(turns).items()]
     bars = [
-        Bar(f"dit-run takes, of {name}", ratio(turns["dit-run"], turns[name]), limit, at_most=True)
+        Bar(f"time of dit-run ÷ time of {name}", ratio(turns["dit-run"], turns[name]), limit, at_most=True)
         for name, limit in BARS.items()
         if name in turns
     ]
-    title = f"The loop around a model of {arguments.layers} layers, {arguments.width} wide"
-    return finish(Report(title, [Table(["loop", "ms a step"], rows)], bars), arguments)
+    title = f"The training loop around a model of {arguments.layers} layers, width {arguments.width}"
+    return finish(Report(title, [Table(["loop", "ms per step"], rows)], bars), arguments)
 
 
 def _turns(seconds: list[float]) -> list[float]:
-    """The median step of each turn that counts."""
+    """Return the median step of each measured turn."""
     starts = range(WARM_UP * STEPS, len(seconds), STEPS)
     return [statistics.median(seconds[start : start + STEPS]) for start in starts]
 
 
 def _train(folder: Path, width: int, layers: int, steps: int) -> dict[str, list[float]]:
-    """Seconds of each step, by name."""
+    """Return the seconds of each step, by name."""
     from dit_run.config.resolve import resolve
     from dit_run.reporting import Silent
     from dit_run.training.run import train

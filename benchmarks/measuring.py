@@ -1,8 +1,8 @@
-"""What all benchmarks share: turns, medians, bars, and a report that is printed and, with ``--json``, kept.
+"""Measuring in turns, medians, bars, and the report of a benchmark.
 
 A script measures, builds a :class:`Report` and ends with ``raise SystemExit(finish(report, arguments))``, where the
-arguments come from :func:`parser`. ``python -m benchmarks`` runs the scripts, keeps each report in
-``benchmarks/results/`` and writes them all to ``benchmarks/RESULTS.md``.
+arguments come from :func:`parser`. ``python -m benchmarks`` runs the scripts, stores each report in
+``benchmarks/results/`` and writes all of them to ``benchmarks/RESULTS.md``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "Bar",
     "Report",
     "Table",
-    "beside",
+    "child_process",
     "children",
     "finish",
     "in_turn",
@@ -47,21 +47,21 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Bar:
-    """A number that was measured and the limit that it has to keep."""
+    """A measured number and its limit."""
 
     what: str
     value: float
     limit: float
     unit: str = "times"
     at_most: bool = False
-    """Whether the limit is the most, rather than the least, that is allowed."""
+    """True for an upper limit, False for a lower one."""
 
     @property
     def met(self) -> bool:
         return self.value <= self.limit if self.at_most else self.value >= self.limit
 
     def row(self) -> list[str]:
-        """What, measured, bar, met."""
+        """Return the cells of a table row: name, measured value, limit, yes or no."""
         side = "at most" if self.at_most else "at least"
         measured = f"{self.value:.4g} {self.unit}".strip()
         return [self.what, measured, f"{side} {self.limit:g} {self.unit}".strip(), "yes" if self.met else "**no**"]
@@ -75,19 +75,19 @@ class Table:
 
 @dataclass
 class Report:
-    """What a script found."""
+    """The result of a script."""
 
     title: str
     tables: list[Table] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """Sentences that the numbers need."""
+    """Paragraphs that explain the numbers."""
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """A parser with ``--json``; scripts add options of their own."""
+    """Return an argument parser with ``--json``; scripts add their own options."""
     result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--json", type=Path, metavar="FILE", help="keep the report there too")
+    result.add_argument("--json", type=Path, metavar="FILE", help="also write the report to this file")
     return result
 
 
@@ -98,7 +98,7 @@ def in_turn(
     warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[Name, list[float]]:
-    """Seconds of each contestant's calls, one of each in every round; ``warm_up`` rounds before are dropped."""
+    """Return the seconds of each contestant's calls, one call per round, without the first ``warm_up`` rounds."""
     taken: dict[Name, list[float]] = {name: [] for name in contestants}
     for number in range(-warm_up, rounds):
         for name, call in contestants.items():
@@ -110,9 +110,11 @@ def in_turn(
 
 
 @contextmanager
-def beside(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
-    """A process of its own, in which ``target`` gets a link and the arguments; our end of the link. Tell it to end
-    before you leave."""
+def child_process(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
+    """Start a process that calls ``target`` with a connection and the arguments; yield the other end.
+
+    Ask the process to end before you leave the context.
+    """
     context = multiprocessing.get_context("spawn")
     link, theirs = context.Pipe()
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
@@ -122,7 +124,7 @@ def beside(target: Callable[..., None], *arguments: object) -> Iterator[Connecti
 
 
 def children() -> float:
-    """A clock for whole processes: processor time of all child processes that have ended."""
+    """Return the processor time of all child processes that have ended, as a clock for whole processes."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -132,28 +134,28 @@ def medians(taken: Mapping[Name, Sequence[float]]) -> dict[Name, float]:
 
 
 def ratio(first: Sequence[float], second: Sequence[float]) -> float:
-    """How many times as much the first is as the second: the median over pairs measured one after the other."""
+    """Return the median of first ÷ second over pairs that were measured one after the other."""
     return statistics.median(a / b for a, b in zip(first, second, strict=True))
 
 
 def finish(report: Report, arguments: argparse.Namespace) -> int:
-    """Print the report and keep it where ``--json`` says. Returns the exit status: 1 where a bar is missed."""
+    """Print the report, write it to the file of ``--json``, and return the exit status: 1 if a bar is missed."""
     print(markdown(report))
     if arguments.json is not None:
         bars = [{**asdict(bar), "met": bar.met} for bar in report.bars]
         content = {**asdict(report), "bars": bars, "date": date.today().isoformat(), **surroundings()}
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        beside = arguments.json.with_suffix(".partial")
-        beside.write_text(json.dumps(content, indent=1))
-        beside.replace(arguments.json)
+        partial = arguments.json.with_suffix(".partial")
+        partial.write_text(json.dumps(content, indent=1))
+        partial.replace(arguments.json)
     return int(not all(bar.met for bar in report.bars))
 
 
 def markdown(report: Report) -> str:
-    """The report's tables, bars and notes."""
+    """Return the report's tables, bars and notes as Markdown."""
     tables = [*report.tables]
     if report.bars:
-        tables.append(Table(["bar", "measured", "wanted", "met"], [bar.row() for bar in report.bars]))
+        tables.append(Table(["bar", "measured", "required", "met"], [bar.row() for bar in report.bars]))
     return "\n\n".join([*map(_table, tables), *report.notes])
 
 
@@ -163,7 +165,7 @@ def _table(table: Table) -> str:
 
 
 def surroundings() -> dict[str, Any]:
-    """The machine, and versions of what was measured."""
+    """Return the machine and the versions of the measured packages."""
     versions = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,10 +1,10 @@
-"""What `dit-run plan` foretells beside what the run then takes: peak memory, seconds, bytes of a checkpoint.
+"""Predictions of `dit-run plan` compared with the run: peak memory, time, size of a checkpoint.
 
-Two configs, each probed and run in processes of their own, in turn: the quickstart shortened, with its validation,
-pictures and scores; and a larger model alone, with AdamW and accumulation. Bar: within 10 % each.
+Two configs are planned and run in turn, each in its own process: the shortened quickstart with validation, samples and
+metrics; and a larger model without them, with AdamW and accumulation. Bar: each prediction within 10 %.
 
-Run it alone: ``python benchmarks/plan.py [--rounds 3]``; a minute and a half a round. This file is also a plugin file:
-a callback takes the time of the run.
+Run it alone: ``python benchmarks/plan.py [--rounds 3]``; each round takes a minute and a half. This file is also a
+plugin file: a callback measures the time of the run.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ CONFIGS: Mapping[str, tuple[str, ...]] = {
         "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]",
     ),
 }  # fmt: skip
-"""What is changed in the quickstart."""
+"""Changes to the quickstart."""
 WITHIN = 0.1
 QUANTITIES = {"memory": ("MB", 1e6), "seconds": ("s", 1.0), "step": ("ms", 1e-3), "checkpoint": ("MB", 1e6)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Watch:
-    """Takes the time of a run."""
+    """Measure the time of a run."""
 
 
 @dataclass
 class Stopwatch:
-    """Moments of a run's steps."""
+    """Times at which the steps of a run end (seconds)."""
 
     moments: list[float] = field(default_factory=list)
 
@@ -83,8 +83,8 @@ def resolved(name: str, folder: Path) -> Resolution:
     return resolve(QUICKSTART, [*CONFIGS[name], *plugin, f"training.output_dir={folder}"])
 
 
-def foretold(name: str, folder: Path) -> dict[str, float]:
-    """What the plan says."""
+def predicted(name: str, folder: Path) -> dict[str, float]:
+    """Return the predictions of the plan."""
     from dit_run.compute.distributed import choose_device
     from dit_run.planning.forecast import forecast
     from dit_run.planning.probe import probe
@@ -96,8 +96,8 @@ def foretold(name: str, folder: Path) -> dict[str, float]:
     return {"memory": needs.peak, "seconds": needs.total, "step": needs.step, "checkpoint": needs.disk["checkpoint"]}
 
 
-def taken(name: str, folder: Path) -> dict[str, float]:
-    """What the run takes."""
+def measured(name: str, folder: Path) -> dict[str, float]:
+    """Return what the run took."""
     from dit_run.compute.distributed import choose_device
     from dit_run.compute.memory_meter import MemoryMeter
     from dit_run.reporting import Silent
@@ -118,25 +118,27 @@ def taken(name: str, folder: Path) -> dict[str, float]:
 
 
 def main() -> int:
-    """Print the table; exit status 1 where a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     from measuring import Bar, Report, Table, finish, parser
 
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=3, help="plans and runs of each config")
-    options.add_argument("--only", nargs="*", choices=CONFIGS, help="not all configs")
+    options.add_argument("--only", nargs="*", choices=CONFIGS, help="plan and run only these configs")
     arguments = options.parse_args()
     rows, bars = [], []
     for name in arguments.only or CONFIGS:
-        rounds = [(_apart("foretold", name), _apart("taken", name)) for _ in range(arguments.rounds)]
+        rounds = [(_apart("predicted", name), _apart("measured", name)) for _ in range(arguments.rounds)]
         for quantity, (unit, size) in QUANTITIES.items():
             said, real = (statistics.median(one[side][quantity] for one in rounds) for side in (0, 1))
             rows.append([f"{name}: {quantity}", f"{said / size:,.1f} {unit}", f"{real / size:,.1f} {unit}"])
-            bars.append(Bar(f"{name}: {quantity} is off by", abs(said / real - 1), WITHIN, "", at_most=True))
-    return finish(Report("What a plan foretells", [Table(["config", "foretold", "taken"], rows)], bars), arguments)
+            bars.append(Bar(f"{name}: relative error of {quantity}", abs(said / real - 1), WITHIN, "", at_most=True))
+    return finish(
+        Report("Predictions of dit-run plan", [Table(["config", "predicted", "measured"], rows)], bars), arguments
+    )
 
 
 def _apart(side: str, name: str) -> dict[str, float]:
-    """In a process of its own."""
+    """Measure one side in its own process."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, "--apart", side, name, str(Path(folder) / "run")]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
@@ -144,7 +146,7 @@ def _apart(side: str, name: str) -> dict[str, float]:
     return result
 
 
-SIDES: Mapping[str, Any] = {"foretold": foretold, "taken": taken}
+SIDES: Mapping[str, Any] = {"predicted": predicted, "measured": measured}
 
 if __name__ == "__main__":
     match sys.argv[1:]:

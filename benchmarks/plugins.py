@@ -1,7 +1,7 @@
-"""What installed plugins cost those who do not use them: `dit-run plugins` and `validate` with none and with 50.
+"""Cost of installed plugins that a config does not use: `dit-run plugins` and `validate` with 0 and with 50 of them.
 
-Processor time of whole processes, in turn. Bar: the listing costs at most 1.5 times as much with them as without. Run
-it alone: ``python benchmarks/plugins.py``; a minute.
+Measured is the processor time of whole processes, in turns. Bar: the listing takes at most 1.5 times as long with 50
+plugins as without. Run it alone: ``python benchmarks/plugins.py``; it takes one minute.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def build(options, *, named_parameters, learning_rate):
 
 
 def install(folder: Path) -> None:
-    """Lay the plugins into a folder as an installer would."""
+    """Write the plugins to a folder as an installer does."""
     for index in range(PLUGINS):
         name = f"plugin_{index}"
         package, info = folder / name, folder / f"dit_run_{name}-1.0.dist-info"
@@ -65,7 +65,7 @@ def run(command: list[str], path: Path | None) -> None:
 
 def main() -> int:
     options = parser(__doc__)
-    options.add_argument("--rounds", type=int, default=15, help="runs of each, in turn")
+    options.add_argument("--rounds", type=int, default=15, help="runs of each command, in turn")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory() as name:
         site, config = Path(name) / "site", Path(name) / "config.yaml"
@@ -84,8 +84,8 @@ def main() -> int:
             [title, f"{1e3 * times[title, None]:.0f} ms", f"{1e3 * times[title, site]:.0f} ms", f"{ratios[title]:.2f}"]
             for title in commands
         ]
-    table = Table(["command", "built-in plugins", f"and {PLUGINS} packages", "ratio"], rows)
-    bar = Bar(f"`dit-run plugins` takes with {PLUGINS} plugins", ratios["plugins"], 1.5, at_most=True)
+    table = Table(["command", "built-in plugins only", f"with {PLUGINS} packages", "ratio"], rows)
+    bar = Bar(f"time of `dit-run plugins` with {PLUGINS} plugins ÷ without", ratios["plugins"], 1.5, at_most=True)
     return finish(Report("Installed plugins", [table], [bar]), arguments)
 
 

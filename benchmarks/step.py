@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import Bar, Report, Table, beside, finish, in_turn, parser, ratio
+from measuring import Bar, Report, Table, child_process, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
 from dit_run.compute.devices import keep_freed_memory, settle_memory
@@ -204,7 +204,8 @@ def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:
     """All contestants of a group, in turn."""
     with ExitStack() as processes:
         links = {
-            name: processes.enter_context(beside(serve, name, size, group == "compiled")) for name in GROUPS[group]
+            name: processes.enter_context(child_process(serve, name, size, group == "compiled"))
+            for name in GROUPS[group]
         }
         steps: dict[str, list[float]] = {name: [] for name in links}
         in_turn({name: partial(_turn, links[name], steps[name]) for name in links}, rounds, warm_up=WARM_UP)
