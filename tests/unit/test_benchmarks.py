@@ -70,7 +70,7 @@ def test_a_bar_is_met_at_its_limit(measuring: ModuleType, value: float, at_most:
 def test_the_command_runs_what_has_no_report_yet(command: Any, tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     assert command() == 0
     out = capfd.readouterr().out
-    assert out.startswith("1 to run, about 1 minutes\n") and "ran one" in out and "ran two" not in out
+    assert out.startswith("1 scripts to run, about 1 minutes\n") and "ran one" in out and "ran two" not in out
     assert command() == 0
     assert "ran" not in capfd.readouterr().out
     assert command("--again") == 0
