@@ -1,18 +1,18 @@
-"""The quickstart's recipe with each of its choices removed in turn, and with some that it does without.
+"""Ablation of the quickstart's recipe: each choice removed in turn, and some choices added.
 
-A score is the mean share of attributes right on 500 fresh prompts, above chance. AdamW has a learning rate of its own,
-3e-3, not searched for. The row with averaged weights is the whole recipe's training, drawn with them.
+A score is the mean share of correct attributes on 500 new prompts, above chance. AdamW has its own learning rate, 3e-3,
+which was not tuned. The row with averaged weights is the training of the whole recipe, sampled with averaged weights.
 
-First table: every cell trains for the same CPU time, 2 minutes, and finishes its learning-rate schedule in it; see
-cells.py for what that means. The noise of a difference is what other seeds do to a score: its standard deviation is
-pooled over all recipes with several seeds; the whole recipe has three. Recipes whose difference is below twice its
-standard error are trained with other seeds, up to three.
+First table: every recipe trains for the same CPU time of 2 minutes, with a complete learning-rate schedule; cells.py
+explains the budget. The noise of a difference is the standard deviation of a score over seeds, pooled over all recipes
+with several seeds; the whole recipe has three. A recipe whose difference is below twice its standard error is trained
+with more seeds, up to three.
 
-Second table: two minutes are a small part of the quickstart's training, and what looks useless in them is judged at
-its own length, all with the same number of steps.
+Second table: two minutes are a small part of the quickstart's training, so choices that look useless there are compared
+at the full length, all with the same number of steps.
 
-Run it alone: ``python benchmarks/ablation.py [--only 'PATTERN'] [--jobs 2] [--report]``. It prints the expected total
-first, goes on where it was interrupted, and writes ABLATION.md beside it.
+Run it alone: ``python benchmarks/ablation.py [--only 'PATTERN'] [--jobs 2] [--report]``. It prints a time
+estimate, resumes after an interrupt, and writes ABLATION.md next to it.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
     "rmsnorm and swiglu, as large models have": ("model.norm=rmsnorm", "model.mlp=swiglu"),
     WITH_QK_NORM: ("model.qk_norm=true",),
 }
-"""What is another way than in the quickstart, and how."""
+"""Changes to the quickstart, by name."""
 LENGTH = 1200
 """Steps of the quickstart."""
 JUDGED = (WHOLE, NO_ROTARY, WITH_QK_NORM)
-"""What is trained at that length, with every seed."""
+"""Recipes that are trained at full length with every seed."""
 BOTH = ("training.use_ema=true", "training.ema_decay=0.999")
-"""So that both weights can be tried. An average changes no training."""
+"""Settings to try averaged and live weights. An average does not change the training."""
 
 
 def recipes() -> dict[str, Recipe]:
@@ -73,7 +73,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def measured() -> dict[str, Recipe]:
-    """The recipes whose steps take another time than the whole recipe's: another model or optimizer."""
+    """Return the recipes whose step times are measured: the whole one, and those with another model or optimizer."""
     others = {
         name: recipe
         for name, recipe in recipes().items()
@@ -83,7 +83,7 @@ def measured() -> dict[str, Recipe]:
 
 
 def cell(name: str, seed: int, cost: Mapping[str, float]) -> Cell:
-    """The training of a recipe with a seed."""
+    """Return the training of a recipe with a seed."""
     slug = name.replace(",", "").replace(" ", "_")
     return Cell(
         f"{slug}/{seed}", recipes()[name], steps_within(BUDGET, cost.get(name, cost[WHOLE])), seed, live=name == WHOLE
@@ -91,17 +91,17 @@ def cell(name: str, seed: int, cost: Mapping[str, float]) -> Cell:
 
 
 def first_cells(cost: Mapping[str, float]) -> list[Cell]:
-    """Every recipe with the first seed, and the whole one with all."""
+    """Return every recipe with the first seed, and the whole one with all seeds."""
     return [cell(name, SEEDS[0], cost) for name in recipes()] + [cell(WHOLE, seed, cost) for seed in SEEDS[1:]]
 
 
 def short_cells(cost: Mapping[str, float]) -> dict[str, list[Cell]]:
-    """All that may be trained for the first table, by recipe."""
+    """Return all trainings of the first table, by recipe."""
     return {name: [cell(name, seed, cost) for seed in SEEDS] for name in recipes()}
 
 
 def long_cells() -> dict[str, list[Cell]]:
-    """Those of the second table."""
+    """Return all trainings of the second table, by recipe."""
     return {name: [_long_cell(name, seed) for seed in SEEDS] for name in JUDGED}
 
 
@@ -111,7 +111,7 @@ def _long_cell(name: str, seed: int) -> Cell:
 
 
 def scored(results: Results, cells: Mapping[str, Sequence[Cell]]) -> dict[str, list[Score]]:
-    """The scores at the end of each recipe's cells that are done. Averaged weights count for the whole recipe alone."""
+    """Return the final scores of finished cells, by recipe. Averaged weights count only for the whole recipe."""
     found: dict[str, list[Score]] = {}
     for name, own in cells.items():
         for score in (score for one in own for score in results.scores(one, "tried") or ()):
@@ -121,7 +121,7 @@ def scored(results: Results, cells: Mapping[str, Sequence[Cell]]) -> dict[str, l
 
 
 def spread(groups: Sequence[Sequence[float]]) -> float:
-    """Standard deviation within groups, pooled; nan where no group has two values."""
+    """Return the pooled standard deviation within groups; nan if no group has two values."""
     several = [group for group in groups if len(group) > 1]
     freedom = sum(len(group) - 1 for group in several)
     if not freedom:
@@ -130,12 +130,12 @@ def spread(groups: Sequence[Sequence[float]]) -> float:
 
 
 def standard_error(deviation: float, one: int, other: int) -> float:
-    """Of a difference between two means of so many values."""
+    """Return the standard error of a difference between two means, given the number of values of each."""
     return deviation * sqrt(1 / one + 1 / other)
 
 
 def unclear(found: Mapping[str, Sequence[Score]]) -> list[str]:
-    """Recipes whose difference from the whole one is below twice its standard error."""
+    """Return the recipes whose difference from the whole one is below twice its standard error."""
     values = {name: [score.above_chance for score in scores] for name, scores in found.items()}
     deviation, whole = spread(list(values.values())), values.get(WHOLE, [])
     if len(whole) < len(SEEDS):
@@ -149,7 +149,7 @@ def unclear(found: Mapping[str, Sequence[Score]]) -> list[str]:
 
 
 def table(found: Mapping[str, Sequence[Score]]) -> Table:
-    """The table, worst removal first."""
+    """Return the table, largest loss first."""
     values = {name: [score.above_chance for score in scores] for name, scores in found.items()}
     deviation, whole = spread(list(values.values())), values[WHOLE]
     rows = []
@@ -178,7 +178,7 @@ def _announce(results: Results, cells: Sequence[Cell], cost: Mapping[str, float]
 
 
 def main() -> int:
-    """Train what is missing, print the tables, write them."""
+    """Train the missing cells, then print and write the tables."""
     chosen = arguments(__doc__)
     results = Results(chosen.results / "ablation")
     cost = costs(measured(), results)

@@ -1,9 +1,9 @@
-"""What races of whole trainings share: cells that are trained, scored and kept one by one.
+"""Cells: trainings that are run, scored and stored one by one, for comparisons of recipes.
 
-Budgets are CPU seconds of a process with one thread, drawing the pictures included, starting up and scoring excluded:
-unlike the time on the wall they do not depend on what else a shared machine does. What a step of each recipe takes is
-measured first, all recipes in turns, so that load strikes all alike; a budget is then a number of steps, and a cell
-repeats bit for bit. Training is `dit-run train`; scoring is what `dit-run eval` does.
+A budget is the CPU time of a process with one thread. It includes making the images and excludes start-up and scoring.
+Unlike wall time it does not depend on other work on the machine. The step of each recipe is timed first, all recipes in
+turns, so that load affects all of them alike; a budget then becomes a number of steps, and a cell repeats bit for bit.
+Training is `dit-run train`; scoring is `dit-run eval`.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ HERE = Path(__file__).resolve().parent
 QUICKSTART = HERE.parent / "configs" / "quickstart.yaml"
 PROMPTS = 500
 SAMPLING_STEPS = 12
-"""Of dpm-solver++, for all."""
+"""Steps of dpm-solver++, for all cells."""
 MARKS = 10
-"""Checkpoints of a cell; some of them are scored."""
+"""Checkpoints per cell; some of them are scored."""
 ROUNDS, TURN, WARM_UP = 5, 2, 1
-"""Measuring costs: each recipe's turn is so many steps, so often; rounds at the start that do not count."""
+"""Timing of steps: rounds, steps per turn, and rounds before the measured ones."""
 START_UP = 8.0
-"""CPU seconds of a process that begins to train."""
+"""CPU time to start a training process (seconds)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config with what is changed in it."""
+    """A config and its changes."""
 
     config: Path
     changes: tuple[str, ...] = ()
@@ -69,22 +69,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training, and where on its way it is scored."""
+    """One training, and the steps at which it is scored."""
 
     name: str
     recipe: Recipe
     steps: int
-    """A multiple of MARKS."""
+    """Optimizer steps, a multiple of MARKS."""
     seed: int
     marks: tuple[int, ...] = (MARKS,)
-    """Tenths of the way that are scored, in order; the last is the end."""
+    """Tenths of the training that are scored, in order; the last is the end."""
     guidances: tuple[float, ...] = ()
-    """Scales of guidance that are tried at the end. Empty: the config's."""
+    """Guidance scales to try at the end; empty uses that of the config."""
     live: bool = False
-    """Whether the weights are tried at the end without averaging, too. What was best there holds on the whole way."""
+    """True also tries the weights without averaging at the end. The best choice there is used for all marks."""
 
     def identity(self) -> dict[str, Any]:
-        """What decides its scores: all of its config but where things lie, and how it is scored."""
+        """Return everything that decides the scores: the config without paths, and the way of scoring."""
         from dit_run.config.resolve import resolve
 
         config = resolve(self.recipe.config, [*self.recipe.changes, *_training_changes(self, Path("run"))]).config
@@ -95,20 +95,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Score:
-    """Means over the prompts at a step."""
+    """Means over the prompts at one step."""
 
     step: int
     guidance: float
     averaged: bool
-    """Whether averaged weights drew the pictures."""
+    """True if averaged weights made the samples."""
     above_chance: float
-    """Mean share of attributes right, on a scale where 0 is what true pictures of other prompts get and 1 is all."""
+    """Mean share of correct attributes, scaled so that true images of other prompts get 0 and 1 is all."""
     attributes_right: float
     wholly_right: float
 
 
 class Results:
-    """A folder with a JSON file for each cell that is done."""
+    """A folder with a JSON file for each finished cell."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -117,7 +117,7 @@ class Results:
         return self.folder / f"{name.replace('/', '-')}.json"
 
     def read(self, name: str, identity: Any) -> Any:
-        """What was kept under this name, or None where it is missing or was made from something else."""
+        """Return the value stored under a name; None if it is missing or has another identity."""
         path = self.path(name)
         if not path.is_file():
             return None
@@ -131,7 +131,7 @@ class Results:
         draft.replace(self.path(name))
 
     def scores(self, cell: Cell, what: str = "scores") -> list[Score] | None:
-        """Those of a cell that is done, one for each mark; with ``tried`` all that were tried at the end."""
+        """Return the scores of a finished cell, one per mark, or with ``tried`` all that were tried at the end."""
         kept = self.read(cell.name, cell.identity())
         return None if kept is None else [Score(**score) for score in kept[what]]
 
@@ -140,18 +140,18 @@ class Results:
 
 
 def steps_within(seconds: float, cost: float) -> int:
-    """The most steps, a multiple of MARKS, that take no longer than ``seconds`` at ``cost`` seconds each."""
+    """Return the largest multiple of MARKS of steps that fits into ``seconds`` at ``cost`` seconds per step."""
     return max(1, int(seconds / cost / MARKS)) * MARKS
 
 
 def expected_seconds(cell: Cell, cost: float) -> float:
-    """CPU seconds of a cell: its steps, and its scores, where a picture takes a third of a training picture a step."""
+    """Return the CPU seconds of a cell. A sampling step costs a third of a training step per image."""
     scores = len(cell.marks) - 1 + max(1, len(cell.guidances)) * (1 + cell.live)
     return START_UP + cell.steps * cost + scores * 2 * PROMPTS / 64 * SAMPLING_STEPS * cost / 3
 
 
 def costs(recipes: Mapping[str, Recipe], results: Results) -> dict[str, float]:
-    """CPU seconds of a step of each recipe: the median of turns."""
+    """Return the CPU seconds of a step of each recipe: medians over turns."""
     identity = {name: recipe.arguments[1:] for name, recipe in recipes.items()}
     kept: dict[str, float] | None = results.read("costs", identity)
     if kept is None:
@@ -176,7 +176,7 @@ def _turn(training: Iterator[int]) -> None:
 
 
 def _training(recipe: Recipe) -> Iterator[int]:
-    """A training of this recipe; each ``next`` is one step as `dit-run train` does it."""
+    """Train this recipe; each ``next`` runs one step as `dit-run train` does."""
     import torch
 
     from dit_run.assembly.parts import build_denoiser, build_optimizer, build_scheduler
@@ -215,7 +215,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
 
 
 def parameters(recipe: Recipe) -> int:
-    """How many parameters the model has; the text encoder, the same for all, is left out."""
+    """Return the number of parameters of the model, without the text encoder."""
     import torch
 
     from dit_run.assembly.parts import build_denoiser, build_encoders
@@ -230,7 +230,7 @@ def parameters(recipe: Recipe) -> int:
 
 
 def perform_all(cells: Sequence[Cell], results: Results, *, jobs: int, only: str) -> None:
-    """Train and score those that are not done yet and whose names match, ``jobs`` of them side by side."""
+    """Train and score the unfinished cells whose names match, ``jobs`` at a time."""
     due = [cell for cell in cells if fnmatch(cell.name, only) and results.scores(cell) is None]
     with ThreadPoolExecutor(jobs) as pool:
         for _ in pool.map(partial(perform, results=results), due):
@@ -238,7 +238,7 @@ def perform_all(cells: Sequence[Cell], results: Results, *, jobs: int, only: str
 
 
 def perform(cell: Cell, results: Results) -> None:
-    """Train a cell, or go on where it was interrupted, then score it and keep the scores alone."""
+    """Train a cell or continue it, score it, and store only the scores."""
     run = results.folder / "runs" / cell.name.replace("/", "-")
     began = time.time()
     _train(cell, run)
@@ -267,7 +267,7 @@ def _scales(cell: Cell) -> tuple[float, ...]:
 
 
 def _training_changes(cell: Cell, run: Path) -> list[str]:
-    """A run that only trains and saves, on all pairs of colour and shape."""
+    """Return overrides for a run that only trains and saves, on all pairs of colour and shape."""
     return [
         "data.held_out_pairs=0",
         f"training.output_dir={run}",
@@ -283,7 +283,7 @@ def _training_changes(cell: Cell, run: Path) -> list[str]:
 
 
 def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
-    """Of a checkpoint on prompts that no training showed."""
+    """Score a checkpoint on held-out prompts."""
     import torch
 
     from dit_run.assembly.prepare import build_data
@@ -294,7 +294,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     torch.set_num_threads(1)
     changes = [
         f"metrics=[{{type: shapes, count: {PROMPTS}}}]",
-        "data.num_samples=100",  # none of them is drawn
+        "data.num_samples=100",  # none of them is used
         "sampling.sampler=dpm-solver++",
         f"sampling.steps={SAMPLING_STEPS}",
         f"sampling.guidance_scale={guidance:g}",
@@ -309,7 +309,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
 
 
 def _train(cell: Cell, run: Path) -> None:
-    """`dit-run train` with one thread. Raises CalledProcessError where it fails."""
+    """Run `dit-run train` with one thread. Raise CalledProcessError if it fails."""
     command = [sys.executable, "-m", "dit_run", "train", *cell.recipe.arguments, *_training_changes(cell, run)]
     subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
 
@@ -318,8 +318,10 @@ def _train(cell: Cell, run: Path) -> None:
 
 
 def document(about: str, script: str, parts: Sequence[str]) -> str:
-    """A markdown page: what was done, where, and what came out. The last paragraph of a script's docstring says how
-    to run it and is left out."""
+    """Return a Markdown page with method, machine and results.
+
+    ``about`` is the docstring of a script; its last paragraph, about running the script, is left out.
+    """
     place = surroundings()
     versions = ", ".join(f"{name} {version}" for name, version in place["versions"].items())
     measured = f"By `python benchmarks/{script}`, {date.today().isoformat()}. Machine: {place['machine']}. {versions}."
@@ -328,10 +330,10 @@ def document(about: str, script: str, parts: Sequence[str]) -> str:
 
 
 def arguments(description: str | None) -> argparse.Namespace:
-    """What the scripts that race take."""
+    """Parse the arguments of scripts that train cells."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="*", metavar="PATTERN", help="cells whose names match, such as '*ours/1'")
-    parser.add_argument("--jobs", type=int, default=2, help="cells side by side")
-    parser.add_argument("--results", type=Path, default=HERE / "results", help="where finished cells are kept")
-    parser.add_argument("--report", action="store_true", help="train nothing, write down what is there")
+    parser.add_argument("--jobs", type=int, default=2, help="cells at a time")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of finished cells")
+    parser.add_argument("--report", action="store_true", help="write the page from finished cells, without training")
     return parser.parse_args()

@@ -1,27 +1,29 @@
-"""How soon a model shows what its captions say: the quickstart's recipe beside three others, each in 5 minutes.
+"""Time to quality: how fast a model learns to follow captions; the quickstart's recipe and three others, 5 minutes
+each.
 
-Captioned shapes at 32 pixels, in pixel space; all see the same pictures in the same order through the same trainable
-text encoder, and their models are within 10 % of one another in parameters:
+Captioned shapes at 32 pixels, in pixel space. All recipes train on the same images in the same order with the same
+trainable text encoder; the parameter counts of the models differ by at most 10 %:
 
 - ours: configs/quickstart.yaml as it is;
-- the original's recipe: the condition added to normalised inputs, DDPM's epsilon, no caption dropout, AdamW, cosine;
+- the original recipe: the condition added to normalised inputs, DDPM's epsilon, no caption dropout, AdamW, cosine;
 - PixArt, DDPM: diffusers' PixArtTransformer2DModel, DDPM's epsilon, caption dropout, AdamW, cosine, averaged weights;
 - PixArt, flow: the same with flow matching.
 
-Each of the others has the best of four learning rates, found in 2 minutes with a seed of its own; PixArt, which caption
-dropout trains for guidance, also the best of three scales and of averaged and live weights at the end of each race.
-Ours has what the config says.
+Each of the others uses the best of four learning rates, found in 2 minutes with another seed. PixArt is trained with
+caption dropout and also gets the best of three guidance scales, and of averaged and live weights, at the end of each
+race. Ours uses its config unchanged.
 
-Time is CPU time of a process with one thread, so that a shared machine does not decide; see cells.py. A score is the
-mean share of attributes right on 500 prompts of pictures that no training showed, above chance: 0 is what true pictures
-of other prompts get, and what has no objects that can be told gets less. All are sampled by 12 steps of dpm-solver++.
+Time is the CPU time of a process with one thread, so that other work on the machine does not matter; see cells.py. A
+score is the mean share of correct attributes on 500 prompts of held-out images, above chance: 0 is the score of true
+images of other prompts, and images without recognisable objects score below 0. All samples take 12 steps of
+dpm-solver++.
 
-Bar: on both seeds ours passes the best score of PixArt with DDPM in at most a fifth of its time; where that score is
-less than 10 % above chance, it is better at equal time.
+Bar: with both seeds ours passes the best score of PixArt with DDPM in at most a fifth of the time; if that score is
+less than 10 % above chance, ours is better at equal time.
 
-Run it alone: ``python benchmarks/time_to_quality.py [--only 'race/ours/*'] [--jobs 2] [--report]``. It prints the
-expected total first, goes on cell by cell where it was interrupted, and writes TIME_TO_QUALITY.md and .png beside it
-(the picture needs matplotlib: ``pip install 'dit-run[bench]'``).
+Run it alone: ``python benchmarks/time_to_quality.py [--only 'race/ours/*'] [--jobs 2] [--report]``. It prints a
+time estimate, resumes after an interrupt, and writes TIME_TO_QUALITY.md and .png next to it (the plot needs matplotlib:
+``pip install 'dit-run[bench]'``).
 """
 
 from __future__ import annotations
@@ -59,12 +61,12 @@ GUIDANCES = (1.5, 3.0, 5.0)
 SEEDS, SEARCH_SEED = (1, 2), 0
 MOST_APART = 0.1
 LEAST_SCORE = 0.1
-"""Where PixArt with DDPM stays below it, scores at equal time are compared and not times."""
+"""If PixArt with DDPM stays below this score, scores at equal time are compared instead of times."""
 SHARE = 5
 ROUNDING = 0.03
-"""Steps are whole, and a race's are whole tenths: so much may two times differ that are meant to be the same."""
+"""Relative tolerance for equal times: steps are whole numbers, and scores are taken at tenths of a race."""
 ALL_MARKS = (1, 2, 4, 7, 10)
-"""Tenths of the race that are scored: our way is looked at early."""
+"""Tenths of the race that are scored; the first one only for ours."""
 OURS, RIVAL = "ours", "PixArt, DDPM"
 
 
@@ -74,9 +76,9 @@ class Arm:
 
     config: Path
     guidances: tuple[float, ...] = ()
-    """Scales that are tried; none where the config decides."""
+    """Guidance scales to try; empty uses that of the config."""
     live: bool = False
-    """Whether its weights are tried without averaging, too."""
+    """True also tries the weights without averaging."""
     marks: tuple[int, ...] = ALL_MARKS[1:]
 
     def recipe(self, rate: float | None) -> Recipe:
@@ -96,7 +98,7 @@ def slug(arm: str) -> str:
 
 
 def search_cells(arm: str, cost: Mapping[str, float]) -> list[Cell]:
-    """One short training for each learning rate; none for ours."""
+    """Return one short training per learning rate; none for ours."""
     if arm == OURS:
         return []
     own, steps = ARMS[arm], steps_within(SEARCH_BUDGET, cost[arm])
@@ -104,7 +106,7 @@ def search_cells(arm: str, cost: Mapping[str, float]) -> list[Cell]:
 
 
 def found_rates(results: Results, cost: Mapping[str, float]) -> dict[str, dict[float, Score]]:
-    """The scores of the searches that are complete."""
+    """Return the scores of complete searches, by arm and learning rate."""
     found = {}
     for arm in ARMS:
         scores = [results.scores(cell) for cell in search_cells(arm, cost)]
@@ -114,7 +116,7 @@ def found_rates(results: Results, cost: Mapping[str, float]) -> dict[str, dict[f
 
 
 def best_rate(scores: Mapping[float, Score]) -> float | None:
-    """The rate with the best score; None where none was searched."""
+    """Return the learning rate with the best score; None without a search."""
     return max(scores, key=lambda rate: scores[rate].above_chance) if scores else None
 
 
@@ -137,12 +139,12 @@ def best(scores: Sequence[Score]) -> Score:
 
 
 def seconds_to(scores: Sequence[Score], goal: float, cost: float) -> float | None:
-    """CPU seconds of the first score that is above ``goal``."""
+    """Return the CPU seconds until the first score above ``goal``."""
     return next((score.step * cost for score in scores if score.above_chance > goal), None)
 
 
 def verdicts(curves: Curves, cost: Mapping[str, float]) -> list[tuple[bool, str]]:
-    """For each seed that both have raced with, whether the bar is passed, and the numbers."""
+    """Return, for each seed with both races, if the bar is passed, and the numbers."""
     lines = []
     for seed in SEEDS:
         if any(seed not in curves.get(arm, {}) for arm in (OURS, RIVAL)):
@@ -161,7 +163,7 @@ def verdicts(curves: Curves, cost: Mapping[str, float]) -> list[tuple[bool, str]
 
 
 def table(curves: Curves, cost: Mapping[str, float], rates: Mapping[str, Mapping[float, Score]]) -> Table:
-    """Scores over time."""
+    """Return the scores over time."""
     times = [f"{BUDGET * mark / MARKS:.0f} s" for mark in ALL_MARKS]
     header = ["recipe", "seed", "learning rate", "guidance", "weights", "steps", *times, "wholly right at the end"]
     rows = [
@@ -188,19 +190,19 @@ def _row(arm: str, seed: int, scores: Sequence[Score], rate: float | None) -> li
 
 
 def search_table(rates: Mapping[str, Mapping[float, Score]]) -> Table:
-    """What the searches found."""
+    """Return the results of the searches."""
     rows = [[arm, *(f"{own[rate].above_chance:.1%}" for rate in RATES)] for arm, own in rates.items() if own]
     return Table(["above chance after 2 minutes", *(f"{rate:g}" for rate in RATES)], rows)
 
 
 def size_table(cost: Mapping[str, float], sizes: Mapping[str, int]) -> Table:
-    """What the contestants are."""
+    """Return the size and the cost of each contestant."""
     rows = [[arm, f"{sizes[arm]:,}", f"{sizes[arm] / sizes[OURS]:.2f}", f"{cost[arm]:.3f}"] for arm in ARMS]
-    return Table(["recipe", "parameters of the model", "of ours", "CPU seconds a step"], rows)
+    return Table(["recipe", "parameters of the model", "relative to ours", "CPU seconds per step"], rows)
 
 
 def draw(curves: Curves, cost: Mapping[str, float], path: Path) -> None:
-    """Scores over CPU time, a line for each seed."""
+    """Plot the scores over CPU time, one line per seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
@@ -225,7 +227,7 @@ def draw(curves: Curves, cost: Mapping[str, float], path: Path) -> None:
 
 
 def check_sizes(sizes: Mapping[str, int]) -> None:
-    """Raises SystemExit where a model is not as large as ours."""
+    """Raise SystemExit if the size of a model differs too much from ours."""
     apart = [arm for arm, size in sizes.items() if abs(size / sizes[OURS] - 1) > MOST_APART]
     if apart:
         raise SystemExit(f"not within {MOST_APART:.0%} of ours in parameters: {', '.join(apart)} ({sizes})")
@@ -257,14 +259,14 @@ def _curves(results: Results, cost: Mapping[str, float], rates: Mapping[str, Map
 
 
 def _missing(results: Results, cost: Mapping[str, float], rates: Mapping[str, Mapping[float, Score]]) -> list[str]:
-    """Names of cells that are not done."""
+    """Return the names of unfinished cells."""
     cells = [cell for arm in ARMS for cell in search_cells(arm, cost)]
     cells += [cell for arm in ARMS for cell in race_cells(arm, best_rate(rates.get(arm, {})), cost)]
     return [cell.name for cell in cells if results.scores(cell) is None]
 
 
 def main() -> int:
-    """Train and score what is missing, write table and picture; exit status 1 where the bar is missed."""
+    """Train and score the missing cells, write table and plot; return 1 if the bar is missed."""
     chosen = arguments(__doc__)
     results = Results(chosen.results / "time_to_quality")
     sizes = {arm: parameters(ARMS[arm].recipe(None)) for arm in ARMS}
