@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop
@@ -167,7 +167,7 @@ def _shows(workshop: Workshop, change: Callable[[CheckpointContents], Checkpoint
     path = workshop.fresh("corrupted")
     _here(workshop, path, 7, values)
     checkpoint = newest(path)
-    contents = load(checkpoint)
+    contents = load_checkpoint(checkpoint)
     for file in checkpoint.iterdir():
         file.unlink()
     store = Checkpoints(checkpoint.parent, contents.state["run_id"])

@@ -1,4 +1,4 @@
-"""The processes of a run: one, or those that torchrun started."""
+"""The processes of a run: a single one, or those started by torchrun."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"
 
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is, of how many, and what they agree on: every method is called in all of them.
+    """The rank of this process, the number of processes, and collective operations. Call every method in all processes.
 
-    Alone, every agreement is immediate and torch.distributed is not imported.
+    A single process needs no communication and does not import torch.distributed.
     """
 
     rank: int = 0
@@ -44,11 +44,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes what is written once."""
+        """True in the process that writes files."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set in any process."""
+        """Return True if the flag is set in any process."""
         if self.count == 1:
             return flag
         import torch.distributed as dist
@@ -58,7 +58,7 @@ class Processes:
         return bool(value.item())
 
     def gather(self, values: Sequence[float]) -> list[float]:
-        """The values of all processes, each of which gives as many, in the order of their ranks."""
+        """Return the values of all processes in the order of their ranks; each process gives the same number of values."""
         if self.count == 1:
             return list(values)
         import torch.distributed as dist
@@ -69,14 +69,14 @@ class Processes:
         return [float(value) for part in parts for value in part]
 
     def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """The mean of each value over the processes, which all have the same names in the same order."""
+        """Return the mean of each value over all processes; names and their order must be the same in each."""
         if self.count == 1:
             return dict(values)
         gathered = self.gather(list(values.values()))
         return {name: math.fsum(gathered[i :: len(values)]) / self.count for i, name in enumerate(values)}
 
     def broadcast(self, value: T) -> T:
-        """The first process's value, which JSON can hold, in every process."""
+        """Return the value of the first process in every process; the value must fit into JSON."""
         if self.count == 1:
             return value
         import torch.distributed as dist
@@ -90,8 +90,10 @@ class Processes:
         return result
 
     def on_first(self, work: Callable[[], T]) -> T:
-        """What ``work``, called in the first process alone, returns: a value that JSON can hold. Its DitRunError is
-        raised in every process, so that none waits for one that has left."""
+        """Call ``work`` in the first process and return its value, which must fit into JSON, in every process.
+
+        A DitRunError of ``work`` is raised in every process, so that no process waits for one that has left.
+        """
         if self.count == 1:
             return work()
         answer: dict[str, Any] = {}
@@ -110,11 +112,11 @@ class Processes:
         return value
 
     def barrier(self) -> None:
-        """Wait until every process is here."""
+        """Wait until every process gets here."""
         self.any(False)
 
     def leave(self) -> None:
-        """Close the connection to the others."""
+        """Close the connection to the other processes."""
         if self.count > 1:
             import torch.distributed as dist
 
@@ -122,10 +124,10 @@ class Processes:
 
 
 def join(device: str) -> Processes:
-    """The processes that the environment describes (torchrun's RANK, WORLD_SIZE, LOCAL_RANK), connected: by NCCL for
-    what is on GPUs, by gloo for the rest. Raises InputError for a device that is not there.
+    """Connect the processes that the environment describes (RANK, WORLD_SIZE and LOCAL_RANK of torchrun).
 
-    A process that froze is noticed after :func:`timeout_seconds`.
+    GPU tensors use NCCL, others gloo. A frozen process is noticed after :func:`timeout_seconds`. Raises InputError if
+    the device does not exist.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -144,7 +146,7 @@ class ProcessLost(DitRunError):
 
 @contextlib.contextmanager
 def translate_lost_process(processes: Processes) -> Iterator[None]:
-    """Turns what torch.distributed raises when it cannot reach another process into ProcessLost."""
+    """Translate torch.distributed's errors about unreachable processes into ProcessLost."""
     try:
         yield
     except RuntimeError as error:
@@ -153,14 +155,16 @@ def translate_lost_process(processes: Processes) -> Iterator[None]:
             raise
         raise ProcessLost(
             f"process {processes.rank} cannot reach another process of this run, which was killed, failed or froze "
-            f"({reason.splitlines()[0][-120:]}). Its own output says more; the same command continues from the last "
+            f"({reason.splitlines()[0][-120:]}). Its output says why; the same command continues from the last "
             "checkpoint"
         ) from error
 
 
 def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
-    """The device that ``training.device`` means; ``auto`` takes a GPU, each process its own, where there is one. A CUDA
-    device becomes torch's current one: events and waiting are of that."""
+    """Return the device of ``training.device``; ``auto`` takes a GPU per process if the machine has one.
+
+    A CUDA device becomes torch's current device, because events and synchronisation use that one.
+    """
     device = _meant(name, local_rank)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -176,17 +180,17 @@ def _meant(name: str, local_rank: int) -> torch.device:
     if device.type == "cuda":
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= there:
-            raise InputError(f"training.device is {name}, but torch sees {there} CUDA devices; take auto or cpu")
+            raise InputError(f"training.device is {name}, but torch sees {there} CUDA devices; use auto or cpu")
         return torch.device("cuda", local_rank % there if device.index is None else device.index)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("training.device is mps, which torch does not see on this machine; take auto or cpu")
+        raise InputError("training.device is mps, which torch does not find on this machine; use auto or cpu")
     return device
 
 
 def continued_accumulation(global_batch: int, batch_size: int, processes: int) -> int:
-    """Micro-steps that keep a run's global batch at another number of processes.
+    """Return the accumulation steps that keep the global batch of a run with another number of processes.
 
-    Raises InputError naming the numbers of processes that fit when it would not be whole.
+    Raises InputError, with the numbers of processes that fit, if the result is not whole.
     """
     accumulation, rest = divmod(global_batch, batch_size * processes)
     if rest:

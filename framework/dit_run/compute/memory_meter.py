@@ -1,4 +1,4 @@
-"""MemoryMeter: the memory that this process takes on its device, and the most it took."""
+"""Memory meter: current and peak memory of this process on its device."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory
 
 
 class MemoryMeter:
-    """On a CPU the resident memory of the process, libraries included; on a GPU what its allocator holds and what was
-    taken of the card before it held anything."""
+    """Measure memory on one device (bytes).
+
+    On a CPU this is the resident memory of the process, libraries included. On a GPU it is the memory reserved by
+    torch's allocator plus the memory that was in use on the card before.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -31,7 +34,7 @@ class MemoryMeter:
 
     @property
     def total(self) -> int:
-        """Bytes that there are: of the card, or of this machine or the part of it that its container may use."""
+        """Total memory of the card, or of the machine or its container (bytes)."""
         if self._device.type == "cuda":
             return torch.cuda.mem_get_info(self._device)[1]
         limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
@@ -41,8 +44,8 @@ class MemoryMeter:
         return min(limits)
 
     def reset(self) -> None:
-        """Give back what is not in use, and begin to look for the most again. Where the system cannot, the most since
-        the process began stays."""
+        """Release unused memory and restart the peak. If the system cannot restart it, the peak since process start
+        remains."""
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -55,14 +58,14 @@ class MemoryMeter:
 
     @property
     def now(self) -> int:
-        """Bytes at present; 0 where the system does not say."""
+        """Current memory (bytes); 0 if the system does not report it."""
         if self._device.type == "cuda":
             return self._before + torch.cuda.memory_reserved(self._device)
         return _status("VmRSS") or 0
 
     @property
     def peak(self) -> int:
-        """The most bytes since the last reset."""
+        """Peak memory since the last reset (bytes)."""
         if self._device.type == "cuda":
             return self._before + torch.cuda.max_memory_reserved(self._device)
         known = _status("VmHWM")
@@ -72,7 +75,7 @@ class MemoryMeter:
 
 
 def _status(name: str) -> int | None:
-    """Bytes that Linux counts under this name for this process."""
+    """Return the bytes that Linux reports under this name for this process."""
     with contextlib.suppress(OSError):
         lines = (_KERNEL / "status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

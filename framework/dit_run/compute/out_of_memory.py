@@ -1,4 +1,4 @@
-"""Running out of memory: caught, and answered with numbers that would fit."""
+"""Out of memory: translate the errors of devices into advice with numbers that fit."""
 
 from __future__ import annotations
 
@@ -14,52 +14,53 @@ __all__ = [
     "OutOfMemory",
     "smaller_batch",
     "translate_building",
-    "translate_drawing",
     "translate_out_of_memory",
+    "translate_sampling",
     "translate_working",
 ]
 
 _SIGNS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-"""Of torch's allocators, and of CUDA's libraries, which take memory of their own."""
+"""Texts in errors of torch's allocators and of CUDA libraries, which allocate memory themselves."""
 
 
 class OutOfMemory(DitRunError):
-    """The device has too little memory for this batch; the message proposes another split of it."""
+    """The device has too little memory; the message says what to change."""
 
 
 def translate_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
-    """Turns a device's or the allocator's out-of-memory error in training into OutOfMemory."""
-    return _answered(partial(_answer, batch_size, accumulation))
+    """Translate out-of-memory errors of a training step into OutOfMemory with a smaller batch size."""
+    return _translate(partial(_advice, batch_size, accumulation))
 
 
-def translate_drawing(batch_size: int) -> contextlib.AbstractContextManager[None]:
-    """The same where pictures are drawn, so many at a time."""
-    many = f"{batch_size} pictures at a time; try --batch-size {batch_size // 2}"
-    return _answered(
-        lambda: OutOfMemory(f"out of memory with {many if batch_size > 1 else 'one picture; take a smaller --size'}")
+def translate_sampling(batch_size: int) -> contextlib.AbstractContextManager[None]:
+    """Translate out-of-memory errors of sampling ``batch_size`` images at a time."""
+    many = f"{batch_size} images at a time; try --batch-size {batch_size // 2}"
+    return _translate(
+        lambda: OutOfMemory(f"out of memory with {many if batch_size > 1 else 'one image; use a smaller --size'}")
     )
 
 
 def translate_working(what: str, remedy: str) -> contextlib.AbstractContextManager[None]:
-    """The same in other work, "drawing previews" or the like, with what would take less."""
-    return _answered(lambda: OutOfMemory(f"out of memory {what}; {remedy}"))
+    """Translate out-of-memory errors of other work, such as "sampling previews"; ``remedy`` says what needs less
+    memory."""
+    return _translate(lambda: OutOfMemory(f"out of memory {what}; {remedy}"))
 
 
 def translate_building() -> contextlib.AbstractContextManager[None]:
-    """The same where the model is made."""
-    return _answered(
+    """Translate out-of-memory errors of building the model."""
+    return _translate(
         lambda: OutOfMemory("out of memory for the model alone; lower model.hidden_size or model.num_layers")
     )
 
 
 @contextlib.contextmanager
-def _answered(answer: Callable[[], OutOfMemory]) -> Iterator[None]:
+def _translate(advice: Callable[[], OutOfMemory]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
         if isinstance(error, OutOfMemory) or not (_ran_out(error) or _ran_out(error.__cause__)):
             raise
-        raise answer() from error
+        raise advice() from error
 
 
 def _ran_out(error: BaseException | None) -> bool:
@@ -68,19 +69,20 @@ def _ran_out(error: BaseException | None) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
-def _answer(batch_size: int, accumulation: int) -> OutOfMemory:
+def _advice(batch_size: int, accumulation: int) -> OutOfMemory:
     proposal = smaller_batch(batch_size, accumulation)
-    said = f"out of memory with training.batch_size {batch_size} and gradient_accumulation_steps {accumulation}. "
+    found = f"out of memory with training.batch_size {batch_size} and gradient_accumulation_steps {accumulation}. "
     if proposal is None:
-        return OutOfMemory(said + "A single sample does not fit: take a smaller model or data.image_size")
+        return OutOfMemory(found + "A single sample does not fit: use a smaller model or data.image_size")
     return OutOfMemory(
-        f"{said}Try training.batch_size={proposal[0]} training.gradient_accumulation_steps={proposal[1]}, "
-        f"which learns from the same {batch_size * accumulation} samples a step"
+        f"{found}Try training.batch_size={proposal[0]} training.gradient_accumulation_steps={proposal[1]}, "
+        f"which keeps {batch_size * accumulation} samples per step"
     )
 
 
 def smaller_batch(batch_size: int, accumulation: int) -> tuple[int, int] | None:
-    """The largest batch size of at most half that keeps batch size times accumulation, and its accumulation."""
+    """Return the largest batch size of at most half, and its accumulation steps, that keep their product; None if there
+    is none."""
     effective = batch_size * accumulation
     for smaller in range(batch_size // 2, 0, -1):
         if effective % smaller == 0:

@@ -14,7 +14,7 @@ _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Precision:
-    """Autocast for one device; weights stay fp32."""
+    """Autocast for one device; weights stay float32."""
 
     device_type: str
     dtype: torch.dtype | None

@@ -1,8 +1,8 @@
-"""Randomness by purpose and position: the same answer in any process, any worker, any order.
+"""Random streams by purpose and position: the same values in any process, any worker and any order.
 
 Draws come from Philox 4x64, a counter-based generator (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-2011). Its 128-bit key is the seed and a hash of the purpose, its 256-bit counter holds the position in the third
-word, so each (seed, purpose, position) owns 2^128 blocks that no other one reaches. No global state is read or left.
+2011). Its 128-bit key is the seed and a hash of the purpose; its 256-bit counter holds the position in the third word.
+Each (seed, purpose, position) thus owns 2^128 blocks that no other one reaches. No global state is read or changed.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 __all__ = ["MAX_SEED", "STREAMS_VERSION", "Streams", "keyed_hash"]
 
 STREAMS_VERSION = 1
-"""Raised by hand when any value of any stream changes; stored in checkpoints."""
+"""Version of the streams, raised by hand when any value of any stream changes; stored in checkpoints."""
 MAX_SEED = 2**63 - 1
-"""The largest seed."""
+"""Largest seed."""
 
 
 def keyed_hash(text: str) -> int:
-    """64 bits of BLAKE2b of a text: an int in [0, 2^64), the same on every machine."""
+    """Return 64 bits of BLAKE2b of a text, an int in [0, 2^64) that is the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
@@ -38,16 +38,16 @@ class Streams:
         self.seed = seed
 
     def generator(self, purpose: str, position: int) -> Generator:
-        """A new generator at the start of the stream of ``purpose`` at ``position``, an int in [0, 2^64)."""
+        """Return a new generator at the start of the stream of ``purpose`` at ``position``, an int in [0, 2^64)."""
         return Generator(Philox(key=self._key(purpose), counter=np.array([0, 0, position, 0], dtype=np.uint64)))
 
     def uniforms(self, purpose: str, positions: Sequence[int]) -> NDArray[np.float32]:
-        """One draw in [0, 1) for each position, float32 [n]; all are multiples of 2^-24."""
+        """Return one draw in [0, 1) per position, float32 [n], each a multiple of 2^-24."""
         drawn = self._raw(purpose, positions) >> np.uint64(40)
         return drawn.astype(np.float32) * np.float32(2.0**-24)
 
     def normals(self, purpose: str, positions: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Standard normal draws, float32 [n, *shape]; a longer shape begins with the values of a shorter one."""
+        """Return standard normal draws, float32 [n, *shape]. A longer shape begins with the values of a shorter one."""
         result = np.empty((len(positions), math.prod(shape)), dtype=np.float32)
         philox = Philox(key=self._key(purpose))
         generator, state = Generator(philox), philox.state
@@ -57,16 +57,16 @@ class Streams:
         return result.reshape(len(positions), *shape)
 
     def uniform(self, purpose: str, position: int) -> float:
-        """A draw in [0, 1), a multiple of 2^-24, so that float32 holds it exactly."""
+        """Return a draw in [0, 1), a multiple of 2^-24, so that float32 holds it exactly."""
         return float(self.uniforms(purpose, [position])[0])
 
     def normal(self, purpose: str, position: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Standard normal draws, float32 of ``shape``."""
+        """Return standard normal draws, float32 of ``shape``."""
         result: NDArray[np.float32] = self.normals(purpose, [position], shape)[0]
         return result
 
     def integer(self, purpose: str, position: int, high: int) -> int:
-        """A draw in [0, high) for ``high`` in [1, 2^32]; uneven by less than high / 2^64."""
+        """Return a draw in [0, high) for ``high`` in [1, 2^32]; its bias is below high / 2^64."""
         if not 1 <= high <= 2**32:
             raise ValueError(f"high is an int in [1, 2^32], not {high}")
         return int(self._raw(purpose, [position])[0]) * high >> 64
@@ -85,6 +85,6 @@ class Streams:
 
 
 def _seek(philox: Philox, state: Any, position: int) -> None:
-    """Put ``philox`` at a position; ``state`` is its untouched first state, whose buffers are empty."""
+    """Move ``philox`` to a position; ``state`` is its unused first state, with empty buffers."""
     state["state"]["counter"][2] = position
     philox.state = state

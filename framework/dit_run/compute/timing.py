@@ -1,4 +1,4 @@
-"""The device's own limit in products of matrices, and the time that work takes on it."""
+"""Timing: peak speed of matrix products, durations of work, and operation counts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ __all__ = ["gemm_peak", "operations", "seconds_of", "synchronise"]
 
 SIZES = (1024, 2048, 4096)
 LONG_ENOUGH = 0.5
-"""Seconds: of a product, larger ones would be no quicker for their size; of tries, further ones tell nothing."""
+"""Time limit (seconds): a product this long is large enough, and a series of tries this long has enough of them."""
 MOST_TRIES = 10
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second: the best of square products of these sizes, some tries each."""
+    """Return the peak of square matrix products (floating-point operations per second): the best over some sizes and
+    tries."""
     best = 0.0
     for size in SIZES:
         seconds = _product_seconds(size, device, dtype)
@@ -34,7 +35,7 @@ def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> flo
 
 
 def seconds_of(work: Callable[[], object], device: torch.device, *, tries: int = 2) -> list[float]:
-    """Seconds of some tries, more where they are quick, after one that warms up."""
+    """Return the seconds of at least ``tries`` calls, more if they are fast, after one warm-up call."""
     taken: list[float] = []
     while len(taken) <= tries or (len(taken) < MOST_TRIES and sum(taken) < LONG_ENOUGH):
         synchronise(device)
@@ -46,8 +47,10 @@ def seconds_of(work: Callable[[], object], device: torch.device, *, tries: int =
 
 
 def operations() -> FlopCounterMode:
-    """A context that counts floating-point operations of products, attention on a CPU among them, which torch's own
-    table leaves out; read with ``get_total_flops()``."""
+    """Return a context that counts floating-point operations of matrix products; read it with ``get_total_flops()``.
+
+    It includes CPU attention, which torch's own table leaves out.
+    """
 
     def attention(query: torch.Size, key: torch.Size, value: torch.Size, *rest: Any, **named: Any) -> int:
         return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
@@ -57,6 +60,6 @@ def operations() -> FlopCounterMode:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all that it was given."""
+    """Wait until the device has finished all its work."""
     if device.type != "cpu":
         torch.get_device_module(device).synchronize()

@@ -1,7 +1,7 @@
-"""What an image file says of itself before anything is decoded: format by content, size, orientation.
+"""Image headers: format by content, size and orientation, read before decoding.
 
-Reads a few bytes of JPEG and WebP; walks all chunks of a PNG, because only their checksums show damage. Nothing here
-trusts a file: lengths are checked against what is there, and memory stays below :data:`MAX_EXTRA_BYTES`.
+JPEG and WebP need a few bytes. All chunks of a PNG are read, because only their checksums show damage. Files are not
+trusted: lengths are checked against the file, and memory stays below :data:`MAX_EXTRA_BYTES`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from typing import BinaryIO
 __all__ = ["MAX_EXTRA_BYTES", "HeaderError", "ImageHeader", "orientation_of", "read_header"]
 
 MAX_EXTRA_BYTES = 16 * 2**20
-"""The most that a file may hold beside its compressed pixels: profiles, thumbnails, comments."""
+"""Largest size of everything except the compressed pixels, such as profiles, thumbnails and comments (bytes)."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 2**20
 _WEBP_BYTES = 16.0
-"""Measured: Pillow decodes all WebP as animations, with two canvases, and libwebp keeps lossless pixels once more."""
+"""Memory to decode WebP (bytes per pixel, measured): Pillow decodes every WebP as an animation with two canvases, and
+libwebp holds lossless pixels once more."""
 
 
 class HeaderError(ValueError):
-    """The file is none of the known formats, or its structure is broken; the message says what was found."""
+    """The format is unknown or the structure is broken; the message says what was found."""
 
 
 @dataclass(frozen=True)
 class ImageHeader:
-    """The format (``JPEG``, ``PNG``, ``WEBP``), the stored size in pixels and the EXIF orientation, 1 to 8."""
+    """Format (``JPEG``, ``PNG``, ``WEBP``), stored size in pixels, and EXIF orientation, 1 to 8."""
 
     format: str
     width: int
@@ -38,11 +39,11 @@ class ImageHeader:
     components: int = 0
     """Colour components of a JPEG: 1 is grey, 4 is CMYK."""
     decoding_bytes: float = 0.0
-    """What a decoder holds for each pixel beside the decoded picture."""
+    """Memory of the decoder in addition to the decoded image (bytes per pixel)."""
 
 
 def read_header(file: BinaryIO) -> ImageHeader:
-    """The header of an open file, left at its start. Raises HeaderError."""
+    """Return the header of an open file and seek back to its start. Raises HeaderError."""
     file.seek(0)
     start = file.read(32)
     try:
@@ -60,7 +61,7 @@ def read_header(file: BinaryIO) -> ImageHeader:
 
 
 def _jpeg(file: BinaryIO) -> ImageHeader:
-    """Walks the segments up to the frame header (ITU T.81, B.2)."""
+    """Read the segments up to the frame header (ITU T.81, B.2)."""
     file.seek(2)
     orientation, extras = 1, 0
     while True:
@@ -82,7 +83,7 @@ def _jpeg(file: BinaryIO) -> ImageHeader:
 
 
 def _coefficient_bytes(marker: int, frame: bytes) -> float:
-    """A progressive JPEG is held as 16-bit coefficients of all its components until it is complete."""
+    """Return the memory for coefficients per pixel: a progressive JPEG holds 16-bit coefficients of all components."""
     if marker not in (0xC2, 0xC6, 0xCA, 0xCE):
         return 0.0
     across = [byte >> 4 for byte in frame[7 : 6 + 3 * frame[5] : 3]]
@@ -101,7 +102,7 @@ def _jpeg_marker(file: BinaryIO) -> int:
 
 
 def _png(file: BinaryIO) -> ImageHeader:
-    """Walks all chunks and checks their checksums (PNG specification, section 5)."""
+    """Read all chunks and verify their checksums (PNG specification, section 5)."""
     file.seek(len(_PNG))
     header, orientation, extras = b"", 1, 0
     while True:
@@ -110,7 +111,7 @@ def _png(file: BinaryIO) -> ImageHeader:
             raise HeaderError("its first chunk is not a PNG header")
         extras += 0 if name == b"IDAT" else length
         if extras > MAX_EXTRA_BYTES:
-            raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes beside its pixels")
+            raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes in addition to its pixels")
         payload = _png_chunk(file, name, length)
         header = payload if name == b"IHDR" else header
         orientation = orientation_of(payload) if name == b"eXIf" else orientation
@@ -120,7 +121,7 @@ def _png(file: BinaryIO) -> ImageHeader:
 
 
 def _png_chunk(file: BinaryIO, name: bytes, length: int) -> bytes:
-    """The payload of a chunk, empty for pixels; raises HeaderError where it is cut or its checksum disagrees."""
+    """Return the payload of a chunk, empty for pixels. Raises HeaderError if it is cut or its checksum is wrong."""
     checksum, payload = zlib.crc32(name), b""
     for begin in range(0, length, _BLOCK):
         block = _exactly(file, min(_BLOCK, length - begin))
@@ -132,11 +133,11 @@ def _png_chunk(file: BinaryIO, name: bytes, length: int) -> bytes:
 
 
 def _webp(file: BinaryIO, start: bytes) -> ImageHeader:
-    """The canvas size of the three kinds of WebP (RFC 9649)."""
+    """Read the canvas size of the three kinds of WebP (RFC 9649)."""
     (declared,) = struct.unpack("<I", start[4:8])
     present = file.seek(0, os.SEEK_END)
     if present < declared + 8:
-        raise HeaderError(f"it is cut: {declared + 8} bytes were declared, {present} are there")
+        raise HeaderError(f"it is cut short: its header declares {declared + 8} bytes, the file has {present}")
     kind, body = start[12:16], start[20:]
     if kind == b"VP8X":
         width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
@@ -146,7 +147,7 @@ def _webp(file: BinaryIO, start: bytes) -> ImageHeader:
     elif kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
         width, height = (size & 0x3FFF for size in struct.unpack("<HH", body[6:10]))
     else:
-        raise HeaderError(f"its first WebP chunk is {kind!r}, which is none of VP8, VP8L and VP8X")
+        raise HeaderError(f"its first WebP chunk is {kind!r}; expected VP8, VP8L or VP8X")
     return ImageHeader("WEBP", width, height, decoding_bytes=_WEBP_BYTES)
 
 
@@ -158,7 +159,7 @@ def _exactly(file: BinaryIO, count: int) -> bytes:
 
 
 def orientation_of(exif: bytes) -> int:
-    """The orientation, 1 to 8, in an EXIF block; 1 where there is none or the block is broken."""
+    """Return the orientation, 1 to 8, of an EXIF block; 1 if it has none or is broken."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:

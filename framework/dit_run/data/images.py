@@ -1,9 +1,9 @@
-"""From a sample's image to the square of pixels that training sees.
+"""Images: from the image of a sample to the square of pixels that is trained on.
 
-A square is cut from the stored picture, converted to 8-bit RGB, laid on the background where it is transparent,
-resized with an antialiased bicubic filter and turned as its EXIF orientation says. JPEG is decoded by libjpeg-turbo
-(simplejpeg) and resized by torch's vectorised uint8 kernel, everything else by Pillow; the two agree within 0.01 of 255
-on average.
+The stored image is cropped to a square, converted to 8-bit RGB, composited on the background where it is transparent,
+resized with an antialiased bicubic filter, and rotated by its EXIF orientation. JPEG is decoded by libjpeg-turbo
+(simplejpeg) and resized by torch's vectorised uint8 kernel, other formats by Pillow; the two ways agree within 0.01 of
+255 on average.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from dit_run.problems import InputError
 __all__ = ["BACKGROUNDS", "MAX_PIXELS", "PREPROCESSING_VERSION", "decoder", "read_image"]
 
 PREPROCESSING_VERSION = 2
-"""Raised by hand when pixels that :func:`read_image` returns change; part of cache keys."""
+"""Version of the preprocessing, raised by hand when the pixels of :func:`read_image` change; part of cache keys."""
 MAX_PIXELS = 64_000_000
-"""Larger pictures are refused from their header."""
+"""Limit of pixels in the header; larger images are refused."""
 BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
-"""What transparent parts can be laid on, as RGB."""
+"""Background colours under transparent pixels, as RGB."""
 
 _DECODING_SPARE = 48 * 2**20
 _STRIP_PIXELS = 2**19
@@ -54,7 +54,7 @@ _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
 
 
 def decoder() -> str:
-    """The libraries that decide pixels, for cache keys."""
+    """Return the versions of the libraries that decide pixels, for cache keys."""
     import PIL
     import simplejpeg
     import torch
@@ -65,17 +65,17 @@ def decoder() -> str:
 def read_image(
     image: Path | Callable[[], Image.Image], size: int, *, background: str = "white", offset: float = 0.5
 ) -> Pixels:
-    """The picture as uint8 [size, size, 3], RGB.
+    """Return an image as uint8 [size, size, 3], RGB.
 
-    ``offset`` in [0, 1) says where along its longer side the square is cut: 0.5 is the centre, and uniform draws give
-    every place the same chance. Of animations the first picture is taken.
+    ``offset`` in [0, 1) places the square crop along the longer side: 0.5 is the centre, and uniform draws give each
+    place the same probability. An animation gives its first frame.
 
-    Raises InputError, naming the file, for what is missing, no regular file, no JPEG, PNG or WebP by its content,
-    larger than MAX_PIXELS, cut short or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
+    Raises InputError, naming the file, if it is missing, not a regular file, not JPEG, PNG or WebP by content, larger
+    than MAX_PIXELS, cut or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
     """
     if not isinstance(image, Path):
-        picture = image()
-        return _small(picture, _box(*picture.size, offset), size, background)
+        made = image()
+        return _small(made, _box(*made.size, offset), size, background)
     try:
         with _open(image) as file:
             header = _checked_header(file, size)
@@ -94,7 +94,7 @@ def _reason(error: Exception) -> str:
 
 
 def _open(path: Path) -> BinaryIO:
-    """The file; read at once where it is of a usual size."""
+    """Open a file; a file of usual size is read into memory at once."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise HeaderError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is not a regular file")
@@ -116,14 +116,17 @@ def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
     if held > MAX_EXTRA_BYTES + 2 * area:
         raise HeaderError(f"its {held:,} bytes are too many for {sides}")
     if held + (header.decoding_bytes + 4 / _scale(header, size) ** 2) * area > 8 * area + _DECODING_SPARE:
-        raise HeaderError(f"{sides} are too many to decode from this kind of {header.format}; save it in a plainer one")
+        raise HeaderError(
+            f"{sides} need too much memory to decode from this kind of {header.format}; save the image in a simpler one"
+        )
     return header
 
 
 def _scale(header: ImageHeader, size: int) -> int:
-    """How many times smaller a JPEG may be decoded: a square at least 4 times as wide as asked for stays.
+    """Return by which factor a JPEG is decoded smaller, such that the square stays at least 4 times as wide as
+    ``size``.
 
-    From there the resized picture differs from that of the whole by less than 0.4 of 255 on average.
+    The resized image then differs from that of the whole by less than 0.4 of 255 on average.
     """
     if header.format != "JPEG":
         return 1
@@ -131,7 +134,8 @@ def _scale(header: ImageHeader, size: int) -> int:
 
 
 def _jpeg(file: BinaryIO, header: ImageHeader, size: int, offset: float) -> Pixels | None:
-    """The square by the quick way, or None for a JPEG with flaws that Pillow may accept: bytes after its end."""
+    """Return the square by the fast way, or None for a JPEG with flaws that Pillow may accept, such as bytes after its
+    end."""
     import simplejpeg
 
     data = file.read()
@@ -152,7 +156,7 @@ def _jpeg(file: BinaryIO, header: ImageHeader, size: int, offset: float) -> Pixe
 
 
 def _resized(square: Pixels, size: int) -> Pixels:
-    """What torch's interpolate makes of it, bicubic and antialiased, put where it is wanted at once."""
+    """Resize with torch's antialiased bicubic kernel, directly into the result."""
     import torch
 
     result = np.empty((size, size, 3), dtype=np.uint8)
@@ -164,15 +168,15 @@ def _resized(square: Pixels, size: int) -> Pixels:
 def _by_pillow(file: BinaryIO, header: ImageHeader, size: int, background: str, offset: float) -> Pixels:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture: Image.Image = Image.open(file, formats=(header.format,))
-    if picture.size != (header.width, header.height):
-        raise HeaderError(f"its header says {header.width} × {header.height} pixels, its pixels {picture.size}")
+        image: Image.Image = Image.open(file, formats=(header.format,))
+    if image.size != (header.width, header.height):
+        raise HeaderError(f"its header says {header.width} × {header.height} pixels, its pixels {image.size}")
     webp = header.format == "WEBP"
-    orientation = orientation_of(picture.info.get("exif") or b"") if webp else header.orientation
+    orientation = orientation_of(image.info.get("exif") or b"") if webp else header.orientation
     scale = _scale(header, size)
-    picture.draft(None, (header.width // scale, header.height // scale))  # type: ignore[arg-type]
+    image.draft(None, (header.width // scale, header.height // scale))  # type: ignore[arg-type]
     box = [edge / scale for edge in _box(header.width, header.height, offset)]
-    return _turned(_small(picture, box, size, background), orientation)
+    return _turned(_small(image, box, size, background), orientation)
 
 
 def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
@@ -181,34 +185,36 @@ def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
     return left, top, left + side, top + side
 
 
-def _small(picture: Image.Image, box: Sequence[float], size: int, background: str = "white") -> Pixels:
-    """The square within left, top, right and bottom, which may cut pixels: read in strips, so that no second copy of
-    the picture is ever held in its own mode."""
+def _small(image: Image.Image, box: Sequence[float], size: int, background: str = "white") -> Pixels:
+    """Crop to the box (left, top, right, bottom), which may cut pixels, and resize.
+
+    The image is read in strips, so that no second copy of it in its own mode is held.
+    """
     left, top, right, bottom = floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3])
     square = Image.new("RGB", (right - left, bottom - top))
     rows = max(1, _STRIP_PIXELS // square.width)
     for above in range(top, bottom, rows):
-        strip = picture.crop((left, above, right, min(above + rows, bottom)))
+        strip = image.crop((left, above, right, min(above + rows, bottom)))
         square.paste(_rgb(strip, BACKGROUNDS[background]), (0, above - top))
     within = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
     return np.array(square.resize((size, size), Image.Resampling.BICUBIC, box=within))
 
 
-def _rgb(picture: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    if picture.mode.startswith("I"):
-        picture = _eight_bits(picture)
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        canvas = Image.new("RGB", picture.size, background)
-        canvas.paste(picture, mask=picture)
+def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    if image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGB", image.size, background)
+        canvas.paste(image, mask=image)
         return canvas
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey as 8-bit grey, rounded; a transparent value stays so."""
-    clear = picture.info.pop("transparency", None)
-    values = picture.convert("I")
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Convert 16-bit grey to 8-bit grey with rounding; a transparent value stays transparent."""
+    clear = image.info.pop("transparency", None)
+    values = image.convert("I")
     grey = values.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
     if clear is not None:
         grey.putalpha(values.point([0 if value == clear else 255 for value in range(65536)], "L"))

@@ -1,8 +1,8 @@
-"""The order of a run: which sample and caption stand at a position, and how many steps that makes.
+"""Data order: which sample and caption belong to a position, and the length of a run in steps.
 
-Position p = step × global batch + j. Epochs are permutations of all samples laid end to end. A permutation is a
-Feistel network (Luby and Rackoff, 1988) on a × a with a = ceil(sqrt(n)), walked until it lands in [0, n): any index is
-computed alone, in constant time and memory, whatever n is.
+Position p = step × global batch + j. Epochs are permutations of all samples, one after the other. A permutation is a
+Feistel network (Luby and Rackoff, 1988) on a × a with a = ceil(sqrt(n)), repeated until the value is in [0, n): any
+index is computed alone, in constant time and memory for every n.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _TURNS = np.arange(1, 9, dtype=np.uint64) * _GOLDEN
 
 
 def permute(index: ArrayLike, size: ArrayLike, key: ArrayLike) -> Ints:
-    """Where the permutation of [0, size) named by ``key`` (uint64) sends ``index``; the three broadcast.
+    """Apply the permutation of [0, size) with the given ``key`` (uint64) to ``index``; the three arguments broadcast.
 
     Raises ValueError for an index outside [0, size).
     """
@@ -52,14 +52,14 @@ def _feistel(value: Words, side: Words, key: Words) -> Words:
 
 
 def _mix(words: Words) -> Words:
-    """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014) on an array, where products wrap silently."""
+    """Apply the finalizer of SplitMix64 (Steele, Lea and Flood, 2014) to an array; products wrap silently."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
 
 
 def _keys(seed: int, purpose: str, *numbers: Ints) -> Words:
-    """A word [n] for each row of numbers >= 0."""
+    """Return one key word, uint64 [n], for each row of numbers >= 0."""
     key = np.array([keyed_hash(f"{purpose}:{seed}")], dtype=np.uint64)
     for number in numbers:
         key = _mix(key + (number.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
@@ -68,7 +68,7 @@ def _keys(seed: int, purpose: str, *numbers: Ints) -> Words:
 
 @dataclass(frozen=True)
 class Order:
-    """The endless sequence of visits to ``size`` samples that a seed decides."""
+    """The endless sequence of visits to ``size`` samples for a seed."""
 
     size: int
     seed: int
@@ -78,16 +78,16 @@ class Order:
             raise ValueError(f"an order has at least one sample and a seed in [0, {MAX_SEED}], not {self}")
 
     def visits(self, positions: ArrayLike, attempt: int = 0) -> tuple[Ints, Ints]:
-        """Epochs and sample indices, each int64 [n], of positions >= 0.
+        """Return epochs and sample indices, each int64 [n], of positions >= 0.
 
-        ``attempt`` k names the stand-in where k samples in a row could not be read: the sample that stands k places
-        later in the same epoch, its start following its end.
+        ``attempt`` k gives the replacement after k unreadable samples in a row: the sample k places later in the same
+        epoch, where the start follows the end.
         """
         epoch, place = np.divmod(np.atleast_1d(np.asarray(positions, dtype=np.int64)), self.size)
         return epoch, permute((place + attempt) % self.size, self.size, _keys(self.seed, "order", epoch))
 
     def captions(self, epochs: ArrayLike, indices: ArrayLike, counts: ArrayLike) -> Ints:
-        """Which of a sample's ``counts`` captions is shown in an epoch: all are used before any repeats."""
+        """Return which of the ``counts`` captions of a sample is used in an epoch: all are used before one repeats."""
         epoch, index, count = np.broadcast_arrays(
             *(np.atleast_1d(np.asarray(each, dtype=np.int64)) for each in (epochs, indices, counts))
         )
@@ -97,34 +97,29 @@ class Order:
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a run is. Steps count optimizer updates; step s uses positions [s, s + 1) × global_batch."""
+    """Length of a run. Steps count optimizer updates; step s uses the positions [s, s + 1) × global_batch."""
 
     size: int
-    """Training samples."""
+    """Number of training samples."""
     global_batch: int
-    """Samples per optimizer step, over all processes and micro-steps."""
+    """Samples per optimizer step, over all processes and micro-batches."""
     epochs: int
     max_steps: int | None = None
 
     @property
     def total_steps(self) -> int:
-        """ceil(epochs × size / global_batch), or max_steps where that is less."""
+        """ceil(epochs × size / global_batch), or max_steps if that is smaller."""
         steps = self.first_step_completing(self.epochs)
         return steps if self.max_steps is None else min(steps, self.max_steps)
 
-    @property
-    def steps_per_epoch(self) -> float:
-        """Steps of one pass; a fraction, because a step may straddle two epochs."""
-        return self.size / self.global_batch
-
     def first_step_completing(self, epochs: int) -> int:
-        """The number of steps after which ``epochs`` passes are complete for the first time."""
+        """Return the number of steps after which ``epochs`` epochs are complete for the first time."""
         return -(-epochs * self.size // self.global_batch)
 
     def completed_epochs(self, steps: int) -> int:
-        """Whole passes done after ``steps`` steps."""
+        """Return the number of complete epochs after ``steps`` steps."""
         return steps * self.global_batch // self.size
 
     def completes_every(self, steps: int, epochs: int) -> bool:
-        """Whether step number ``steps`` (from 1) is the first that completes another ``epochs`` passes."""
+        """Return True if step number ``steps`` (from 1) is the first that completes another ``epochs`` epochs."""
         return self.completed_epochs(steps) // epochs > self.completed_epochs(steps - 1) // epochs

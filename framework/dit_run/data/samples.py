@@ -1,4 +1,4 @@
-"""The samples of a run: which picture and caption stand at a position, and their pixels."""
+"""Samples of a run: the image and caption at each position, and their pixels."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ from dit_run.settings import DatasetCommon
 __all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "Reading", "Samples", "Visit", "choose"]
 
 MAX_BAD_SHARE = 0.05
-"""The share of samples that may be skipped before a run stops."""
+"""Largest share of samples that may be skipped."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Visit:
-    """What one position shows."""
+    """The sample, caption and augmentation at one position."""
 
     index: int
-    """The sample's index in the dataset."""
+    """Index of the sample in the dataset."""
     key: str
     caption: str
     image: Path | Callable[[], Image.Image]
     flip: bool
     offset: float
-    """Where the square lies along the longer side, in [0, 1)."""
+    """Place of the square crop along the longer side, in [0, 1)."""
 
 
 class BadSample(NamedTuple):
-    """A sample that was skipped."""
+    """A skipped sample and the reason."""
 
     key: str
     reason: str
 
 
 class Reading(NamedTuple, Generic[T]):
-    """What stands at some positions, bad samples replaced by their stand-ins."""
+    """Visits at some positions with their values; bad samples are replaced."""
 
     visits: list[Visit]
     values: list[T]
-    """What was fetched for each visit."""
+    """The fetched value of each visit."""
     bad: tuple[BadSample, ...]
-    """The samples that had to be skipped on the way."""
+    """The samples that were skipped."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Some samples of a dataset in the endless order of a run. Picklable."""
+    """Samples of a dataset in the endless order of a run. Picklable."""
 
     dataset: Dataset
     indices: NDArray[np.int64]
-    """Their indices in the dataset."""
+    """Indices of the samples in the dataset."""
     common: DatasetCommon
     seed: int
     order: Order = field(init=False)
@@ -76,9 +76,10 @@ class Samples:
         return len(self.indices)
 
     def visits(self, positions: Sequence[int], attempt: int = 0) -> list[Visit]:
-        """What stands at these positions: a function of seed and position alone.
+        """Return the visits at these positions, a function of seed and position alone.
 
-        ``attempt`` k names stand-ins, see :meth:`dit_run.data.order.Order.visits`; caption, flip and place are theirs.
+        ``attempt`` k gives replacements, see :meth:`dit_run.data.order.Order.visits`, with their own captions, flips
+        and crops.
         """
         epochs, places = self.order.visits(positions, attempt)
         samples = [self.dataset[int(self.indices[place])] for place in places]
@@ -92,17 +93,18 @@ class Samples:
         ]
 
     def pixels(self, visit: Visit) -> NDArray[np.uint8]:
-        """uint8 [image_size, image_size, 3] of a visit. Raises InputError naming the file and what is wrong."""
+        """Return the pixels of a visit, uint8 [image_size, image_size, 3]. Raises InputError with the file and the
+        reason."""
         common = self.common
         pixels = read_image(visit.image, common.image_size, background=common.alpha_background, offset=visit.offset)
         return np.ascontiguousarray(pixels[:, ::-1]) if visit.flip else pixels
 
     def read(self, positions: Sequence[int], fetch: Callable[[Visit], T]) -> Reading[T]:
-        """Visits with what ``fetch`` (:meth:`pixels`, or kept latents) makes of them.
+        """Return visits with the value of ``fetch`` for each (:meth:`pixels`, or cached latents).
 
-        Under ``on_bad_sample: skip`` a visit for which ``fetch`` raises InputError gives way to the sample that comes
-        next in its epoch, so the order stays a function of seed, position and data, whichever process reads.
-        Raises InputError under ``error``, and where no sample can be read at all.
+        With ``on_bad_sample: skip``, a visit for which ``fetch`` raises InputError is replaced by the next sample of
+        its epoch. The order thus stays a function of seed, position and data, whichever process reads. Raises
+        InputError with ``error``, and if no sample can be read.
         """
         visits, values, bad = self.visits(positions), list[T](), list[BadSample]()
         for place, position in enumerate(positions):
@@ -114,27 +116,27 @@ class Samples:
                     bad.append(self._skipped(visits[place], error))
                     visits[place] = self.visits([position], attempt)[0]
             else:
-                raise InputError(f"none of the {len(self)} samples can be read; the last: {bad[-1].reason}")
+                raise InputError(f"none of the {len(self)} samples can be read; the last error: {bad[-1].reason}")
         return Reading(visits, values, tuple(bad))
 
     def _skipped(self, visit: Visit, error: InputError) -> BadSample:
         if self.common.on_bad_sample == "error":
             raise InputError(
-                f"{error}\nMend or remove it, or set data.on_bad_sample: skip to leave such samples out"
+                f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
             ) from error
         return BadSample(visit.key, str(error))
 
 
 class BadSamples:
-    """The distinct samples skipped so far. At least one may be bad, and of many the share MAX_BAD_SHARE."""
+    """The distinct samples that were skipped. One may always be bad; beyond that MAX_BAD_SHARE is the limit."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.reasons: dict[str, str] = {}
-        """What was wrong, by key."""
+        """Reason for each skipped sample, by key."""
 
     def add(self, bad: Iterable[BadSample]) -> tuple[BadSample, ...]:
-        """Count them; returns those that are new. Raises InputError when they are more than the share."""
+        """Add samples and return the new ones. Raises InputError if there are too many."""
         new = tuple(sample for sample in dict(bad).items() if sample[0] not in self.reasons)
         self.reasons.update(new)
         if len(self.reasons) > max(1, MAX_BAD_SHARE * self.total):
@@ -146,7 +148,8 @@ class BadSamples:
 
 
 def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples, Samples | None]:
-    """The training samples and, where some are held out, the validation samples. Raises InputError where none are."""
+    """Return the training samples and the validation samples, None if none are held out. Raises InputError without
+    samples."""
     if len(dataset) == 0:
         raise InputError("the dataset has no samples (data)")
     chosen = split(

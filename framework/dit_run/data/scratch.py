@@ -1,4 +1,4 @@
-"""Memory that is used again: fresh pages, which the system clears first, cost as much as resizing a picture."""
+"""Scratch memory: arrays that are used again. The system clears new pages, which costs as much as resizing an image."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 __all__ = ["MAX_KEPT_BYTES", "Scratch"]
 
 MAX_KEPT_BYTES = 8 * 2**20
-"""Of one array; larger ones are made anew each time."""
+"""Size limit of one kept array (bytes); larger arrays are allocated each time."""
 
 
 class Scratch(threading.local):
-    """Arrays for passing values, by name; each thread has its own."""
+    """Arrays for temporary values, by name; each thread has its own."""
 
     def __init__(self) -> None:
         self._kept: dict[str, NDArray[np.uint8]] = {}
 
     def array(self, name: str, *shape: int) -> NDArray[np.uint8]:
-        """uint8 of this shape with any content, the caller's until this thread asks for the same name again."""
+        """Return uint8 of this shape with any content. It belongs to the caller until this thread asks for the name
+        again."""
         count = math.prod(shape)
         if count > MAX_KEPT_BYTES:
             return np.empty(shape, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""Which samples a run uses and which it holds out, decided by their keys alone."""
+"""Splits: which samples a run uses and which it holds out, decided by their keys alone."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Words = NDArray[np.uint64]
 
 
 class Split(NamedTuple):
-    """Indices into the dataset, in the order of a hash of their keys, which owes nothing to the dataset's own order."""
+    """Indices into the dataset, ordered by a hash of their keys and independent of the order of the dataset."""
 
     train: Ints
     validation: Ints
 
 
 def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_split: float) -> Split:
-    """Choose ``num_samples`` of the keys (None: all) and send a share ``train_split`` in (0, 1] of them to training.
+    """Choose ``num_samples`` of the keys (None: all) and assign a share ``train_split`` in (0, 1] of them to training.
 
-    The choice takes the first of the keys ordered by a hash of key and seed, so a larger one contains a smaller one.
-    The side is decided by another hash, of the key alone: it stays when samples come or go or the seed changes.
-    Shares are approximate, but with a share below 1 and two samples neither side is empty.
+    The first keys by a hash of key and seed are chosen, so a larger choice contains a smaller one. Another hash, of the
+    key alone, decides the side, so the side stays the same when samples are added or removed or the seed changes.
+    Shares are approximate; with a share below 1 and at least two samples neither side is empty.
 
     Raises InputError for a repeated key.
     """
@@ -63,12 +63,12 @@ def _hashes(keys: Iterable[str], seed: int) -> _Hashes:
 
 
 def _refuse_repeats(hashes: _Hashes, ordered: NDArray[np.intp]) -> None:
-    """128 bits that agree are one key twice."""
+    """Refuse repeated keys: 128 equal bits mean the same key."""
     repeats = (np.diff(hashes.order[ordered]) == 0) & (np.diff(hashes.side[ordered]) == 0)
     if repeats.any():
         first, second = sorted(int(ordered[place]) for place in (repeats.argmax(), repeats.argmax() + 1))
         raise InputError(
-            f"samples {first} and {second} of the dataset have the same key; each sample needs one of its own (data)"
+            f"samples {first} and {second} of the dataset have the same key; each sample needs its own key (data)"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where a run comes from: arguments, versions, plugins, the state of the user's repository, the machine."""
+"""Provenance of a run: arguments, versions, plugins, the state of the user's repository, the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 __all__ = ["LIBRARIES", "collect", "git_state", "versions"]
 
 LIBRARIES = ("dit-run", "torch", "numpy", "diffusers", "transformers", "safetensors", "pillow")
-"""Distributions whose version can change what a run computes."""
+"""Distributions whose version can change the results of a run."""
 
 
 def collect(
@@ -26,10 +26,10 @@ def collect(
     threads: int | None = None,
     processes: int = 1,
 ) -> dict[str, Any]:
-    """Plain JSON values; imports nothing heavy.
+    """Return the provenance as plain JSON values, without heavy imports.
 
-    ``plugins`` says for each plugin used its distribution or file, version and digest; ``threads`` is the number of
-    CPU threads of a process.
+    ``plugins`` describes each plugin in use: distribution or file, version and digest. ``threads`` is the number of CPU
+    threads per process.
     """
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -50,7 +50,7 @@ def collect(
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Versions of Python and of :data:`LIBRARIES`; those that are not installed are left out."""
+    """Return the versions of Python and of the installed :data:`LIBRARIES`."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -61,7 +61,7 @@ def versions() -> Mapping[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Commit, branch and whether files are changed, of the repository that holds ``folder``; None without one."""
+    """Return commit, branch and a flag for changed files of the repository that holds ``folder``; None without one."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -73,7 +73,7 @@ def git_state(folder: Path) -> dict[str, Any] | None:
 
 
 def processor() -> str:
-    """The processor's model name, on which the last bits of a result depend."""
+    """Return the model name of the processor, on which the last bits of a result depend."""
     if sys.platform == "linux":
         try:
             lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -1,4 +1,4 @@
-"""The run folder: where everything of a run lies, who owns it, and how far its run got."""
+"""The run folder: its layout, its owner, and the progress of its run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["RunFolder", "RunState", "Status", "place_of"]
 
 RunState = Literal["running", "interrupted", "finished", "failed"]
 Status = Mapping[str, Any]
-"""``state``, ``step``, ``reason``, ``pid``, ``host``, ``time``."""
+"""Keys ``state``, ``step``, ``reason``, ``pid``, ``host`` and ``time``."""
 
 
 class RunFolder:
-    """The layout of a run folder, and all that is written there but checkpoints, trackers' files and pictures."""
+    """The layout of a run folder, and all its files except checkpoints, samples and the files of trackers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -43,9 +43,9 @@ class RunFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Own the folder, which is made where it is missing; the lock goes when the process does.
+        """Own the folder, which is created if it is missing, until the context or the process ends.
 
-        Raises InputError naming the owner where another process has it.
+        Raises InputError with the owner's name if another process owns it.
         """
         descriptor = self._open_lock()
         held = {descriptor}
@@ -58,13 +58,13 @@ class RunFolder:
             _close_all(held)
 
     def remove_if_empty(self) -> None:
-        """Remove a folder that holds nothing but its lock; its owner calls this where a run never began."""
+        """Remove a folder that holds only its lock; its owner calls this if a run never started."""
         if [path.name for path in self.path.iterdir()] == [self._lock.name]:
             self._lock.unlink()
             self.path.rmdir()
 
     def run_id(self) -> str:
-        """The run's own id, which its checkpoints carry: read from its provenance, new where there is none."""
+        """Return the id of the run, which its checkpoints carry: from its provenance, or a new one."""
         if not self.provenance.exists():
             return uuid.uuid4().hex
         found = _read_object(self.provenance).get("run_id")
@@ -75,11 +75,11 @@ class RunFolder:
         return found
 
     def write_config(self, text: str) -> None:
-        """``config.yaml``: resolved, itself runnable."""
+        """Write ``config.yaml``, the resolved config, which is runnable."""
         write_atomic(self.config, text.encode())
 
     def write_provenance(self, values: Mapping[str, Any], *, run_id: str) -> None:
-        """``provenance.json``: the id, how the run began, and under ``continued`` each later start."""
+        """Write ``provenance.json``: the id, the first start, and each later start under ``continued``."""
         if self.provenance.exists():
             kept = _read_object(self.provenance)
             kept.setdefault("continued", []).append(dict(values))
@@ -88,7 +88,7 @@ class RunFolder:
         write_atomic(self.provenance, _json_bytes(kept))
 
     def plugin_records(self) -> list[Mapping[str, Any]]:
-        """What the run's latest start noted of each component's plugin; nothing where there is no run to read."""
+        """Return the plugin record of each component at the latest start; empty if there is no readable run."""
         with suppress(InputError, LookupError, TypeError):
             kept = _read_object(self.provenance)
             starts = [kept, *kept.get("continued", [])]
@@ -96,31 +96,31 @@ class RunFolder:
         return []
 
     def write_status(self, state: RunState, *, step: int, reason: str = "") -> None:
-        """``status.json``: how far the run is, or how it ended."""
+        """Write ``status.json``: the progress of a run, or how it ended."""
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "time": _now()}
         write_atomic(self.status, _json_bytes({"state": state, "step": step, "reason": reason, **owner}))
 
     def write_report(self, name: str, values: Mapping[str, Any]) -> None:
-        """A file that says what a run failed at."""
+        """Write a file that describes a failure."""
         write_atomic(self.path / name, _json_bytes(values))
 
     def read_status(self) -> Status | None:
-        """What was last written; None where there is nothing that can be read."""
+        """Return the last status; None if there is none that can be read."""
         with suppress(InputError):
             return _read_object(self.status)
         return None
 
     def record(self, values: Mapping[str, Any]) -> None:
-        """Append an object, one of whose values is ``step``, to ``metrics.jsonl``.
+        """Append an object, which has a value ``step``, to ``metrics.jsonl``.
 
-        What a full or failing disk does not take waits for the next call; :meth:`sync_metrics` insists.
+        If the disk is full or fails, the line waits for the next call; :meth:`sync_metrics` raises the error.
         """
         self._unwritten += json.dumps(values).encode() + b"\n"
         with suppress(OSError):
             self._append()
 
     def sync_metrics(self) -> None:
-        """All recorded lines are on the disk when this returns; called before a checkpoint commits. Raises OSError."""
+        """Force all recorded lines to the disk; called before a checkpoint is committed. Raises OSError."""
         if self._unwritten:
             self._append()
         if self.metrics.exists():
@@ -128,7 +128,7 @@ class RunFolder:
             sync_folder(self.path)
 
     def _append(self) -> None:
-        """Write what waits, after cutting off what an earlier call got down of it."""
+        """Write the waiting lines, after removing the part of them that an earlier call wrote."""
         descriptor = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             size = os.fstat(descriptor).st_size
@@ -144,7 +144,7 @@ class RunFolder:
         self._unwritten = b""
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop what was recorded after ``step``, and a line that a crash cut short: a run continues there."""
+        """Remove records after ``step`` and a line that a crash cut, before a run continues from there."""
         if not self.metrics.exists():
             return
         lines = self.metrics.read_bytes().splitlines(keepends=True)
@@ -153,8 +153,10 @@ class RunFolder:
             write_atomic(self.metrics, b"".join(kept))
 
     def keep_plugin(self, file: PluginFile) -> Path:
-        """Keep a plugin file in the folder as it was when it was loaded; where. Another file of the same name gets its
-        digest into the name of its copy."""
+        """Copy a plugin file, as it was loaded, into the folder; return the path of the copy.
+
+        If a different file of the same name exists, the name of the copy contains the digest.
+        """
         copy = self.plugins / file.path.name
         if copy.exists() and copy.read_bytes() != file.source:
             copy = self.plugins / f"{file.path.stem}_{file.digest[:12]}{file.path.suffix}"
@@ -226,7 +228,7 @@ def _close_all(descriptors: set[int]) -> None:
 
 
 def place_of(run_dir: Path) -> Path:
-    """The run folder or, before it is made, the nearest folder above it that is there."""
+    """Return the run folder, or the nearest existing folder above it."""
     folder = run_dir.absolute()
     while not folder.is_dir():
         folder = folder.parent

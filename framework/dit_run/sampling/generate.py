@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dit_run.compute.out_of_memory import translate_drawing
+from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent
 from dit_run.sampling.image_files import grid, save_png
@@ -64,7 +64,7 @@ def draw(
     request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
     height, width = size or (request.height, request.width)
     request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
-    with translate_drawing(min(batch_size, len(prompts))):
+    with translate_sampling(min(batch_size, len(prompts))):
         images = trained.pipeline.drawn(request, reporter or Silent())
     metadata = [_metadata(trained, prompt, request.seed + index) for index, prompt in enumerate(prompts)]
     try:

@@ -12,7 +12,7 @@ from dit_run.compute.precision import Precision
 from dit_run.config.resolve import resolve
 from dit_run.problems import InputError
 from dit_run.registry.registry import Registry
-from dit_run.runs.checkpoint.store import Checkpoints, load, load_weights
+from dit_run.runs.checkpoint.store import Checkpoints, load_checkpoint, load_weights
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
@@ -74,7 +74,7 @@ def load_run(
         device=device,
         precision=Precision.of(config.training.mixed_precision, device),
     )
-    prompts = config.sampling.prompts or tuple(load(path).state.get("prompts", ())) or _DEFAULT_PROMPTS
+    prompts = config.sampling.prompts or tuple(load_checkpoint(path).state.get("prompts", ())) or _DEFAULT_PROMPTS
     return LoadedRun(folder.path, path, config, resolution.registry, pipeline, prompts)
 
 

@@ -1,4 +1,4 @@
-"""Background: work that goes on beside the rest, and that nothing waits for but who asks for its result."""
+"""Background threads: work that runs while the caller continues."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["exit_past", "run_in_thread"]
 
 T = TypeVar("T")
 
-_at_work: set[threading.Thread] = set()
+_running: set[threading.Thread] = set()
 
 
 def run_in_thread(call: Callable[[], T]) -> Future[T]:
-    """The call's result to come, or its error where the result is asked for."""
+    """Call a function in a thread; the future holds its result or its exception."""
     from concurrent.futures import Future
 
     result: Future[T] = Future()
@@ -30,18 +30,21 @@ def run_in_thread(call: Callable[[], T]) -> Future[T]:
         except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
             result.set_exception(error)
         finally:
-            _at_work.discard(threading.current_thread())
+            _running.discard(threading.current_thread())
 
     thread = threading.Thread(target=fulfil, daemon=True)
-    _at_work.add(thread)
+    _running.add(thread)
     thread.start()
     return result
 
 
 def exit_past(error: BaseException) -> None:
-    """End the process with the status that this error, perhaps a SystemExit, means, where something is still at work;
-    else return. The interpreter's own end would tear such a thread out of native code, which aborts the process."""
-    if not _at_work:
+    """End the process at once if a background thread still runs; otherwise return.
+
+    The exit status is that of ``error``, perhaps a SystemExit. A normal interpreter exit would stop the thread inside
+    native code, which aborts the process.
+    """
+    if not _running:
         return
     status = error.code or 0 if isinstance(error, SystemExit) else 1
     if not isinstance(error, SystemExit):

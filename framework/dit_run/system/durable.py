@@ -1,4 +1,4 @@
-"""Files that survive a crash: written beside, synced, then renamed."""
+"""Durable files: written to a temporary name, synced, then renamed, so that they survive a crash."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES
 
 
 class DiskFailed(DitRunError):
-    """A disk is full, fails or may not be written. What was committed before is untouched."""
+    """A disk is full, read-only or failing. Files that were committed before are unchanged."""
 
 
 @contextlib.contextmanager
 def translate_disk_failure(folder: Path) -> Iterator[None]:
-    """Turns a disk's OSError into DiskFailed; ``folder`` is named where the error names no file."""
+    """Translate OSErrors of a disk into DiskFailed; ``folder`` is named if the error names no file."""
     try:
         yield
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         raise DiskFailed(
-            f"{error.filename or folder}: {error.strerror}. Mend the disk or make room; the same command "
+            f"{error.filename or folder}: {error.strerror}. Repair the disk or free space; the same command "
             "then continues from the last checkpoint"
         ) from error
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: after a crash at any point it holds all of the old bytes or all of the new.
+    """Replace the content of ``path`` by ``data``. After a crash at any point the file holds all old or all new bytes.
 
-    One writer at a time. Raises OSError; the old file is then still there and no temporary file is.
+    Allows one writer at a time. Raises OSError; then the old file is unchanged and no temporary file is left.
     """
-    beside = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
-        with beside.open("wb") as file:
+        with partial.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        partial.replace(path)
     except OSError:
-        beside.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, so that they survive a power loss. Raises OSError."""
+    """Create a folder and its parents so that they survive a power loss. Raises OSError."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -61,12 +61,12 @@ def make_folder(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Force a file's bytes to the disk. Raises OSError."""
+    """Force the bytes of a file to the disk. Raises OSError."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
-    """Force the names in a folder to the disk. Raises OSError."""
+    """Force the file names in a folder to the disk. Raises OSError."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 

@@ -1,4 +1,4 @@
-"""Signals: a run asked to stop finishes its step, saves and leaves."""
+"""Signals: requests to stop, exit statuses, and the end of child processes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ from typing import Any
 __all__ = ["STATUS", "StopRequest", "ended_by_interrupt", "ignore_signals", "kill_children", "timeout_seconds"]
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
-"""Exit status after a stop."""
+"""Exit status after a stop by each signal."""
 _RELAYED_WITHIN = 3.0
-"""Seconds. On Ctrl-C torchrun passes on the signal that the terminal has sent already: one wish, not two."""
+"""Time in which a repeated SIGINT counts as the same request (seconds): torchrun passes Ctrl-C on to processes that the
+terminal has already signalled."""
 
 
 class StopRequest:
-    """While entered, SIGTERM and SIGINT set :attr:`signal` instead of ending the process; a second SIGINT ends it at
-    once. Afterwards the old handlers are back."""
+    """Record SIGTERM and SIGINT in :attr:`signal` instead of ending the process, while the context is active.
+
+    A second SIGINT ends the process at once. The previous handlers are restored at the end.
+    """
 
     def __init__(self, *, relayed: bool | None = None) -> None:
-        """``relayed``: whether a launcher repeats signals; None looks for torchrun in the environment."""
+        """Prepare the context; ``relayed`` is True if a launcher repeats signals, None detects torchrun."""
         self.signal: signal.Signals | None = None
-        """The first signal that came."""
+        """The first signal that arrived."""
         self._relayed = "TORCHELASTIC_RUN_ID" in os.environ if relayed is None else relayed
         self._interrupted: float | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -45,7 +48,7 @@ class StopRequest:
 
     @property
     def status(self) -> int:
-        """Exit status for the signal that came; 0 for none."""
+        """Exit status for the recorded signal; 0 without one."""
         return STATUS[self.signal] if self.signal else 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -65,8 +68,11 @@ class StopRequest:
 
 @contextlib.contextmanager
 def ended_by_interrupt() -> Iterator[None]:
-    """While nothing is there to save, SIGINT ends the process, as KeyboardInterrupt does not for sure: among the
-    imports of large libraries it can be swallowed. A :class:`StopRequest` inside takes the signal over."""
+    """Let SIGINT end the process at once, for use while there is nothing to save.
+
+    KeyboardInterrupt is not reliable here: imports of large libraries can swallow it. A :class:`StopRequest` inside the
+    context takes over the signal.
+    """
     before = signal.getsignal(signal.SIGINT)
     if before is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -77,9 +83,10 @@ def ended_by_interrupt() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """For helper processes: the training process decides when they end, and when it dies they die with it.
+    """Ignore stop signals in a child process, and end it when its parent dies.
 
-    A forkserver lives as long as any process it made, so a helper has to look for the process that wanted it.
+    The training process decides when its children end. A forkserver lives as long as any of its children, so each child
+    watches the parent itself.
     """
     for number in STATUS:
         signal.signal(number, signal.SIG_IGN)
@@ -94,7 +101,7 @@ def _follow(sentinel: int) -> None:
 
 
 def kill_children(others: Collection[BaseProcess]) -> None:
-    """Kill all but ``others``: they ignore what a launcher sends, and a frozen one everything but this."""
+    """Kill all child processes except ``others``. SIGKILL is needed: they ignore other signals, and may be frozen."""
     for process in multiprocessing.active_children():
         if process not in others:
             process.kill()
@@ -102,10 +109,10 @@ def kill_children(others: Collection[BaseProcess]) -> None:
 
 
 _TIMEOUT_SECONDS = 1800.0
-"""While the others wait, the first process validates and saves."""
+"""Default time limit for a silent process (seconds). The first process validates and saves while the others wait."""
 
 
 def timeout_seconds() -> float:
-    """How long a process waits for another before it gives up: half an hour, or the seconds in the environment
-    variable DIT_RUN_TIMEOUT."""
+    """Return how long a process waits for another one (seconds): half an hour, or the environment variable
+    DIT_RUN_TIMEOUT."""
     return float(os.environ.get("DIT_RUN_TIMEOUT", _TIMEOUT_SECONDS))

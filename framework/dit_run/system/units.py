@@ -1,4 +1,4 @@
-"""Sizes of files, in words that people write and read."""
+"""Units: sizes of files as people write and read them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _UNITS = "KMGT"
 
 
 def size_text(count: int) -> str:
-    """Bytes in GB from a tenth of one, else in MB."""
+    """Return a number of bytes as text, in GB from 0.1 GB on, else in MB."""
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.2f} MB"
 
 
 def read_size(text: str) -> int:
-    """Bytes of a size such as 50GB, in powers of 1000, or 50GiB, of 1024. Raises ValueError."""
+    """Return the bytes of a size such as 50GB (powers of 1000) or 50GiB (powers of 1024). Raises ValueError."""
     found = _SIZE.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"a size such as 24GB or 800MB is expected, not {text!r}")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.registry.components import Component, Kind
-from dit_run.runs.checkpoint.optimizer_state import join, split
+from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.testing.contract_error import Check, Subject, check_all
 
 __all__ = ["CHECKS", "check_optimizer"]
@@ -172,13 +172,13 @@ def continues_from_its_state(subject: Subject) -> None:
     optimizer = _make(subject, network)
     _train(network, optimizer, 3)
     try:
-        tensors, skeleton = split(optimizer.state_dict())
+        tensors, skeleton = split_state(optimizer.state_dict())
     except TypeError as error:
         subject.fail(f"its state_dict cannot be saved: {error}")
     tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     copied = copy.deepcopy(network)
     continued = _make(subject, copied)
-    continued.load_state_dict(join(tensors, skeleton, where="a copy"))
+    continued.load_state_dict(join_state(tensors, skeleton, where="a copy"))
     _train(network, optimizer, 3)
     _train(copied, continued, 3)
     for name in _different(network, copied):

@@ -29,7 +29,7 @@ from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import clean
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import translate_disk_failure
@@ -180,7 +180,7 @@ class _Run:
         """Where this run goes on: the newest whole checkpoint, a forked one, or nothing."""
         newest = self.processes.on_first(self._newest)
         path = Path(newest) if newest else self.fork_from
-        return (load(path), path) if path is not None else (None, self.folder.path)
+        return (load_checkpoint(path), path) if path is not None else (None, self.folder.path)
 
     def _newest(self) -> str:
         newest = self.checkpoints.newest_valid()

@@ -32,7 +32,7 @@ def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; take auto"):
+    with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; use auto"):
         choose_device("cuda:63")
 
 

@@ -13,8 +13,8 @@ from dit_run.compute.out_of_memory import (
     OutOfMemory,
     smaller_batch,
     translate_building,
-    translate_drawing,
     translate_out_of_memory,
+    translate_sampling,
     translate_working,
 )
 from dit_run.registry.components import Component, Kind
@@ -52,7 +52,7 @@ def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
         raise error
     assert str(caught.value) == (
         "out of memory with training.batch_size 96 and gradient_accumulation_steps 1. Try training.batch_size=48 "
-        "training.gradient_accumulation_steps=2, which learns from the same 96 samples a step"
+        "training.gradient_accumulation_steps=2, which keeps 96 samples per step"
     )
 
 
@@ -69,12 +69,12 @@ def test_a_single_sample_that_does_not_fit_says_so() -> None:
 @pytest.mark.parametrize(
     ("batch_size", "said"),
     [
-        (16, "out of memory with 16 pictures at a time; try --batch-size 8"),
-        (1, "out of memory with one picture; take a smaller --size"),
+        (16, "out of memory with 16 images at a time; try --batch-size 8"),
+        (1, "out of memory with one image; use a smaller --size"),
     ],
 )
 def test_drawing_that_does_not_fit_says_what_to_try(batch_size: int, said: str) -> None:
-    with pytest.raises(OutOfMemory) as caught, translate_drawing(batch_size):
+    with pytest.raises(OutOfMemory) as caught, translate_sampling(batch_size):
         torch.empty(2**60)
     assert str(caught.value) == said
 

@@ -113,4 +113,3 @@ def test_a_batch_larger_than_the_data_completes_several_epochs_in_a_step():
     plan = RunLength(size=3, global_batch=10, epochs=10)
     assert plan.total_steps == 3
     assert plan.completed_epochs(1) == 3
-    assert plan.steps_per_epoch == 0.3

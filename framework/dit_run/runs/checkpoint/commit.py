@@ -1,9 +1,9 @@
-"""The commit protocol: a folder of files appears whole or not at all, and damage in it is always noticed.
+"""The commit protocol: a folder of files is complete or absent, and any damage is detected.
 
-The files are written to a folder beside, each is synced, ``MANIFEST.json`` with the size and SHA-256 of each and a
-digest of itself follows, the folder is synced and renamed, and the parent is synced. A process killed, or a machine
-losing power, at any point leaves no folder of that name or a whole one; what is left of an unfinished one has a name
-of its own.
+The files are written to a temporary folder and synced. ``MANIFEST.json`` follows, with the size and SHA-256 of each
+file and a digest of itself. Then the folder is synced and renamed, and its parent is synced. If the process is killed
+or the machine loses power at any point, the folder is absent or complete; the remains of an unfinished one have a
+different name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from dit_run.problems import DitRunError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
+from dit_run.system.units import size_text
 
 __all__ = ["MANIFEST", "Damage", "SaveFailed", "check_space", "clean", "commit", "remove", "verify"]
 
@@ -29,12 +30,12 @@ _REMOVED = ".removed"
 
 
 class SaveFailed(DitRunError):
-    """Something could not be written: the disk is full or failing. What was there before is untouched."""
+    """A folder could not be written because the disk is full or failing. Existing folders are unchanged."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with one file of a committed folder."""
+    """Damage of one file in a committed folder."""
 
     file: str
     what: str
@@ -44,32 +45,32 @@ class Damage:
 
 
 def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> None:
-    """Make ``folder`` with the files that ``write`` puts into the folder it is given. One writer at a time.
+    """Create ``folder`` with the files that ``write`` puts into the folder it gets. Allows one writer at a time.
 
-    ``needed`` is about how many bytes that takes; less free space is an error before anything is written. A folder
-    that is there already is replaced: the caller has found it damaged. Raises SaveFailed and leaves nothing behind.
+    ``needed`` is the approximate size in bytes; if less space is free, nothing is written. An existing folder is
+    replaced: the caller has found it damaged. Raises SaveFailed, and leaves nothing behind.
     """
-    beside = _beside(folder, _PARTIAL)
+    partial = _temporary(folder, _PARTIAL)
     try:
         make_folder(folder.parent)
         clean(folder.parent)
         check_space(folder.parent, needed)
-        beside.mkdir()
-        write(beside)
-        _seal(beside)
+        partial.mkdir()
+        write(partial)
+        _seal(partial)
         if folder.exists():
-            folder.rename(_beside(folder, _REMOVED))
-        beside.rename(folder)
+            folder.rename(_temporary(folder, _REMOVED))
+        partial.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
         raise SaveFailed(f"{folder} could not be written: {_reason(error)}") from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    shutil.rmtree(_beside(folder, _REMOVED), ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(_temporary(folder, _REMOVED), ignore_errors=True)
 
 
 def verify(folder: Path) -> list[Damage]:
-    """What is damaged in a committed folder, every byte of it read; empty where it is whole."""
+    """Return the damages of a committed folder after reading every byte; empty if it is complete."""
     try:
         files = _read_manifest(folder)
         if files is None:
@@ -85,15 +86,15 @@ def verify(folder: Path) -> list[Damage]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a committed folder: first its name, so that a crash leaves no half of it. Raises OSError."""
-    hidden = _beside(folder, _REMOVED)
+    """Remove a committed folder. It is renamed first, so that a crash leaves no half of it. Raises OSError."""
+    hidden = _temporary(folder, _REMOVED)
     folder.rename(hidden)
     sync_folder(folder.parent)
     shutil.rmtree(hidden)
 
 
 def clean(parent: Path) -> None:
-    """Remove what writers that died left in a folder; only its one writer may call this. Raises OSError."""
+    """Remove what interrupted writers left in a folder; only its single writer may call this. Raises OSError."""
     for path in parent.iterdir():
         if path.name.startswith(".") and path.name.endswith((_PARTIAL, _REMOVED)):
             if path.is_dir() and not path.is_symlink():
@@ -103,14 +104,16 @@ def clean(parent: Path) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raises SaveFailed where the disk of ``folder`` has less than ``needed`` bytes free."""
+    """Raise SaveFailed if the disk of ``folder`` has less than ``needed`` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise SaveFailed(f"{folder} needs {_size(needed)} and its disk has {_size(free)} free; make room there")
+        raise SaveFailed(
+            f"{folder} needs {size_text(needed)} and its disk has {size_text(free)} free; free space there"
+        )
 
 
 def _seal(folder: Path) -> None:
-    """Sync every file, add the manifest, sync the folder."""
+    """Sync every file, add the manifest, and sync the folder."""
     files = {}
     for path in sorted(folder.iterdir()):
         sync_file(path)
@@ -121,14 +124,14 @@ def _seal(folder: Path) -> None:
 
 
 def _manifest_bytes(files: dict[str, Any]) -> bytes:
-    """The only spelling of a manifest that is accepted, so that a change of any byte of it shows."""
+    """Return the bytes of a manifest. Only this form is accepted, so a change of any byte is detected."""
     content = {"files": files, "format": _FORMAT}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({**content, "digest": digest}, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Its files; None where any byte of it is not as it was written."""
+    """Return the files in the manifest; None if any of its bytes has changed."""
     raw = (folder / MANIFEST).read_bytes()
     try:
         files: dict[str, dict[str, Any]] = json.loads(raw)["files"]
@@ -146,7 +149,7 @@ def _examine(path: Path, entry: dict[str, Any]) -> Damage | None:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return Damage(path.name, "is no regular file")
+            return Damage(path.name, "is not a regular file")
         if status.st_size != entry["size"]:
             return Damage(path.name, f"has {status.st_size} bytes, {entry['size']} were written")
         if _sha256(path) != entry["sha256"]:
@@ -158,7 +161,7 @@ def _examine(path: Path, entry: dict[str, Any]) -> Damage | None:
     return None
 
 
-def _beside(folder: Path, ending: str) -> Path:
+def _temporary(folder: Path, ending: str) -> Path:
     return folder.with_name(f".{folder.name}{ending}")
 
 
@@ -169,11 +172,3 @@ def _sha256(path: Path) -> str:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.4g} {unit}"
-        count /= 1024
-    return f"{count:.4g} TiB"

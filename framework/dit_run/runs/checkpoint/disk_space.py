@@ -1,18 +1,20 @@
-"""How much room a run's checkpoints will take, and whether the disk has it."""
+"""Disk space that the checkpoints of a run need."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
+from dit_run.system.units import size_text
+
 __all__ = ["room_notice"]
 
 
 def room_notice(folder: Path, one: int, *, limit: int | None, saves: int) -> str | None:
-    """A warning where the checkpoints to come do not fit the disk of ``folder``; None where they do.
+    """Return a warning if the coming checkpoints do not fit on the disk of ``folder``; None if they do.
 
-    ``one`` is about the bytes of a checkpoint, ``limit`` how many are kept, ``saves`` how many will be made. While one
-    is written those kept are all there.
+    ``one`` is the approximate size of a checkpoint in bytes, ``limit`` the number of kept checkpoints, ``saves`` the
+    number of coming ones. While one is written, all kept ones still exist.
     """
     kept = saves if limit is None else min(saves, limit + 1)
     present = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -20,6 +22,6 @@ def room_notice(folder: Path, one: int, *, limit: int | None, saves: int) -> str
     if needed <= free:
         return None
     return (
-        f"checkpoints will take about {needed / 2**30:.3g} GiB more ({kept} of {one / 2**30:.3g} GiB) and the disk of "
-        f"{folder} has {free / 2**30:.3g} GiB free: make room, or lower training.save_total_limit"
+        f"checkpoints will take about {size_text(needed)} more ({kept} of {size_text(one)}) and the disk of "
+        f"{folder} has {size_text(free)} free: free space, or lower training.save_total_limit"
     )

@@ -1,4 +1,4 @@
-"""Any optimizer's state as named tensors and a JSON skeleton that says where they go, and back, bit for bit."""
+"""Optimizer state: any state_dict as named tensors and a JSON skeleton, and back, bit for bit."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 
-__all__ = ["join", "split"]
+__all__ = ["join_state", "split_state"]
 
 _MARKS = ("$tensor", "$tuple", "$items", "$float")
 
 
-def split(value: Any) -> tuple[dict[str, Tensor], str]:
-    """Tensors by name, and the rest as JSON text, of nested dicts, lists, tuples, tensors and plain values.
+def split_state(value: Any) -> tuple[dict[str, Tensor], str]:
+    """Split nested dicts, lists, tuples, tensors and plain values into named tensors and JSON text for the rest.
 
-    Keys may be str, int, float, bool or None; ints, floats and bools stay what they are. Raises TypeError naming the
-    place of anything else.
+    Keys may be str, int, float, bool or None; ints, floats and bools keep their types. Raises TypeError, naming the
+    place, for any other value.
     """
     tensors: dict[str, Tensor] = {}
     return tensors, json.dumps(_pack(value, "", tensors), allow_nan=False, separators=(",", ":"))
 
 
-def join(tensors: Mapping[str, Tensor], skeleton: str, *, where: str) -> Any:
-    """The value that :func:`split` took apart. Raises InputError where the parts do not belong together."""
+def join_state(tensors: Mapping[str, Tensor], skeleton: str, *, where: str) -> Any:
+    """Return the value that :func:`split_state` took apart. Raises InputError if the parts do not belong together."""
     try:
         return _unpack(json.loads(skeleton), tensors)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"the optimizer state in {where} cannot be put together: {error!r}") from error
+        raise InputError(f"the optimizer state in {where} cannot be restored: {error!r}") from error
 
 
 def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -85,6 +85,6 @@ def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _below(path: str, name: str) -> str:
-    """A name for a place; ``/`` in a key is written out, so that two places never share one."""
+    """Return the name of a place; ``/`` in a key is escaped, so that two places never share a name."""
     escaped = name.replace("~", "~0").replace("/", "~1")
     return f"{path}/{escaped}" if path else escaped

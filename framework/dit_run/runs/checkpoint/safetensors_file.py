@@ -1,4 +1,8 @@
-"""Safetensors files, written one tensor at a time, always the same bytes for the same tensors."""
+"""Safetensors files, written one tensor at a time, with the same bytes for the same tensors.
+
+The writer of the safetensors library holds all bytes in memory at once and orders metadata arbitrarily, so it keeps
+neither promise.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 
-__all__ = ["read_tensors", "tensor_bytes", "write_tensors"]
+__all__ = ["read_safetensors", "tensor_bytes", "write_safetensors"]
 
 _NAMES = {
     torch.float64: "F64",
@@ -31,11 +35,10 @@ _METADATA = "__metadata__"
 _BUFFER = 1 << 20
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named tensors, of any device and stride, and texts. Widest elements come first, so that all are aligned.
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors, of any device and stride, and texts. Wide elements come first, so that all are aligned.
 
-    The library's own writer holds all bytes in memory at once and writes metadata in any order. Raises OSError, and
-    TypeError naming a tensor whose type the format does not have.
+    Raises OSError, and TypeError naming a tensor whose dtype the format does not have.
     """
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
     header: dict[str, object] = {_METADATA: dict(metadata)} if metadata else {}
@@ -56,8 +59,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             file.write(_bytes(tensors[name]))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors on the CPU, and texts. Raises InputError naming the file where it is no whole safetensors file."""
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors, on the CPU, and the texts. Raises InputError naming the file if it cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -68,7 +71,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def tensor_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of all values together."""
+    """Return the bytes of all tensors together."""
     return sum(tensor.nbytes for tensor in tensors.values())
 
 

@@ -1,4 +1,4 @@
-"""A run's checkpoints: saving, finding the newest valid one, loading, and which are kept."""
+"""Checkpoints of a run: save, find the newest valid one, load, and remove old ones."""
 
 from __future__ import annotations
 
@@ -14,35 +14,44 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, remove, verify
-from dit_run.runs.checkpoint.optimizer_state import join, split
-from dit_run.runs.checkpoint.safetensors_file import read_tensors, tensor_bytes, write_tensors
+from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
+from dit_run.runs.checkpoint.safetensors_file import read_safetensors, tensor_bytes, write_safetensors
 from dit_run.system.durable import sync_folder
 
-__all__ = ["CheckpointContents", "Checkpoints", "Newest", "PassedOver", "Saved", "load", "load_weights", "needed_bytes"]
+__all__ = [
+    "CheckpointContents",
+    "Checkpoints",
+    "Newest",
+    "PassedOver",
+    "Saved",
+    "load_checkpoint",
+    "load_weights",
+    "needed_bytes",
+]
 
 _NAME = re.compile(r"step-(\d{8,})")
 _ALLOWANCE = 1 << 20
-"""Bytes for JSON, headers and the file system's own use."""
+"""Space for JSON, headers and the file system (bytes)."""
 
 
 @dataclass(frozen=True)
 class CheckpointContents:
-    """What a checkpoint holds. Tensors may be on any device; loaded ones are on the CPU."""
+    """Contents of a checkpoint. Tensors may be on any device; loaded ones are on the CPU."""
 
     model: Mapping[str, Tensor]
     """Parameters and buffers of everything that trains."""
     optimizer: Mapping[str, Any]
-    """An optimizer's state_dict."""
+    """The state_dict of the optimizer."""
     state: Mapping[str, Any]
-    """Plain JSON values, floats finite; ``step`` and ``run_id`` are added when saving."""
+    """Plain JSON values with finite floats; ``step`` and ``run_id`` are added when saving."""
     config: Mapping[str, Any]
-    """The resolved config, plain values."""
+    """The resolved config as plain values."""
     ema: Mapping[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A checkpoint that cannot be continued from, and why."""
+    """A checkpoint that cannot be used, and the reason."""
 
     path: Path
     damages: tuple[Damage, ...]
@@ -53,37 +62,37 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Newest:
-    """Where a run continues; ``path`` is None where there are no checkpoints."""
+    """The checkpoint from which a run continues; ``path`` is None if there is none."""
 
     path: Path | None
     passed_over: tuple[PassedOver, ...] = ()
-    """Newer ones, newest first."""
+    """Newer checkpoints that were skipped, newest first."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint is on the disk."""
+    """A saved checkpoint."""
 
     path: Path
     removed: tuple[Path, ...] = ()
-    """Older ones that made room for it."""
+    """Older checkpoints that were removed."""
     notices: tuple[str, ...] = ()
-    """Old ones that should have gone and could not."""
+    """Older checkpoints that could not be removed, as messages."""
 
 
 @dataclass
 class Checkpoints:
-    """The folder ``checkpoints`` of the run with this id. Only the process that holds the run's lock may save."""
+    """The folder ``checkpoints`` of the run with this id. Only the process that holds the lock of the run may save."""
 
     folder: Path
     run_id: str
     _known: dict[Path, tuple[tuple[int, ...], str | None]] = field(default_factory=dict)
-    """By path: the state of its files when it was found whole, and its run's id."""
+    """By path: the signature of the files when they were verified, and the id of their run."""
 
     def newest_valid(self) -> Newest:
-        """The newest checkpoint of this run that is whole, every byte verified.
+        """Return the newest complete checkpoint of this run, every byte verified.
 
-        Raises InputError where there are checkpoints of it and none is whole: starting again would overwrite them.
+        Raises InputError if there are checkpoints and none is complete, because a new start would overwrite them.
         """
         passed_over: list[PassedOver] = []
         for path in reversed(self.paths()):
@@ -94,23 +103,23 @@ class Checkpoints:
             passed_over.append(PassedOver(path, damages))
         if passed_over:
             raise InputError(
-                f"{self.folder} has checkpoints and none can be continued from: "
+                f"{self.folder} has checkpoints, but none can be used: "
                 f"{', '.join(map(str, passed_over))}. Restore one, or start another run with --fresh DIR"
             )
         return Newest(None)
 
     def paths(self) -> list[Path]:
-        """All folders named like checkpoints, whole or not, oldest first."""
+        """Return all folders named like checkpoints, complete or not, oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted((path for path in self.folder.iterdir() if _step_of(path) is not None), key=_order)
 
     def whole(self, path: Path) -> bool:
-        """Whether a checkpoint is this run's and every byte of it is as it was written."""
+        """Return True if a checkpoint belongs to this run and every byte is as it was written."""
         return self._owner(path) == self.run_id
 
     def path(self, step: int) -> Path:
-        """Where the checkpoint of a step is or would be."""
+        """Return the path of the checkpoint of a step, which need not exist."""
         return self.folder / f"step-{step:08d}"
 
     def save(
@@ -122,11 +131,11 @@ class Checkpoints:
         best_step: int | None = None,
         protect: Collection[int] = (),
     ) -> Saved:
-        """Save after ``step`` steps, then remove the oldest beyond ``limit`` (at least 2; None keeps all).
+        """Save after ``step`` steps, then remove the oldest checkpoints beyond ``limit`` (at least 2; None keeps all).
 
-        Among those kept are ``best_step`` and the steps in ``protect``; damaged ones and another run's neither count
-        nor go. A whole checkpoint of this step stays as it is. Raises SaveFailed where the disk is full or fails:
-        everything that was there still is.
+        ``best_step`` and the steps in ``protect`` are always kept. Damaged checkpoints and those of another run are
+        neither counted nor removed. A complete checkpoint of this step stays as it is. Raises SaveFailed if the disk is
+        full or fails; then nothing has changed.
         """
         path = self.path(step)
         owner = self._owner(path)
@@ -140,11 +149,11 @@ class Checkpoints:
         return self._prune(path, limit, best_step, protect)
 
     def _write(self, folder: Path, step: int, contents: CheckpointContents) -> None:
-        write_tensors(folder / "model.safetensors", contents.model)
+        write_safetensors(folder / "model.safetensors", contents.model)
         if contents.ema is not None:
-            write_tensors(folder / "ema.safetensors", contents.ema)
-        tensors, skeleton = split(contents.optimizer)
-        write_tensors(folder / "optimizer.safetensors", tensors, {"skeleton": skeleton})
+            write_safetensors(folder / "ema.safetensors", contents.ema)
+        tensors, skeleton = split_state(contents.optimizer)
+        write_safetensors(folder / "optimizer.safetensors", tensors, {"skeleton": skeleton})
         _write_json(folder / "state.json", {**contents.state, "step": step, "run_id": self.run_id})
         _write_json(folder / "config.json", contents.config)
 
@@ -162,7 +171,8 @@ class Checkpoints:
         return Saved(newest, tuple(removed), tuple(notices))
 
     def _owner(self, path: Path) -> str | None:
-        """Whose whole checkpoint it is, None for a damaged one; verified again only where its files changed since."""
+        """Return the run id of a complete checkpoint, None for a damaged one; verify again only after a change of its
+        files."""
         signature = _signature(path)
         if self._known.get(path, (None, None))[0] != signature:
             self._known[path] = (signature, None if verify(path) else _run_id(path))
@@ -175,36 +185,36 @@ class Checkpoints:
         return damages
 
 
-def load(path: Path) -> CheckpointContents:
-    """The contents of a checkpoint that is whole. Raises InputError naming what is wrong with it."""
+def load_checkpoint(path: Path) -> CheckpointContents:
+    """Return the contents of a complete checkpoint. Raises InputError with the damage."""
     _refuse_damaged(path)
     averaged = path / "ema.safetensors"
-    tensors, texts = read_tensors(path / "optimizer.safetensors")
+    tensors, texts = read_safetensors(path / "optimizer.safetensors")
     return CheckpointContents(
-        model=read_tensors(path / "model.safetensors")[0],
-        optimizer=join(tensors, texts.get("skeleton", "null"), where=str(path)),
+        model=read_safetensors(path / "model.safetensors")[0],
+        optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
         state=_read_json(path / "state.json"),
         config=_read_json(path / "config.json"),
-        ema=read_tensors(averaged)[0] if averaged.exists() else None,
+        ema=read_safetensors(averaged)[0] if averaged.exists() else None,
     )
 
 
 def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
-    """The model's tensors of a checkpoint, or with ``ema`` their average where it has one. Raises InputError."""
+    """Return the model's tensors, or with ``ema`` their average if the checkpoint has one. Raises InputError."""
     _refuse_damaged(path)
     averaged = path / "ema.safetensors"
-    return read_tensors(averaged if ema and averaged.exists() else path / "model.safetensors")[0]
+    return read_safetensors(averaged if ema and averaged.exists() else path / "model.safetensors")[0]
 
 
 def needed_bytes(contents: CheckpointContents) -> int:
-    """About how many bytes saving takes."""
-    tensors, skeleton = split(contents.optimizer)
+    """Return the approximate size of a checkpoint (bytes)."""
+    tensors, skeleton = split_state(contents.optimizer)
     values = tensor_bytes(contents.model) + tensor_bytes(contents.ema or {}) + tensor_bytes(tensors)
     return values + len(skeleton) + _ALLOWANCE
 
 
 def _superfluous(own: list[Path], limit: int, best_step: int | None, protect: Collection[int]) -> list[Path]:
-    """Which of a run's whole checkpoints, oldest first, go when ``limit`` are kept: the newest, the best among them."""
+    """Return which complete checkpoints, given oldest first, are removed when ``limit`` are kept."""
     kept = {_step_of(path) for path in own if _step_of(path) in {best_step, *protect}} | {_step_of(own[-1])}
     for path in reversed(own):
         if len(kept) >= limit:
@@ -229,7 +239,7 @@ def _order(path: Path) -> int:
 
 
 def _signature(path: Path) -> tuple[int, ...]:
-    """What changes when a file of the folder is touched; empty where it cannot be read."""
+    """Return numbers that change when a file of the folder changes; empty if the folder cannot be read."""
     with suppress(OSError):
         stats = [file.stat() for file in sorted(path.iterdir())]
         return tuple(number for s in stats for number in (s.st_ino, s.st_size, s.st_mtime_ns))

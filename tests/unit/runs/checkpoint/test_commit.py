@@ -74,7 +74,7 @@ def test_a_folder_without_manifest_is_damaged(tmp_path: Path) -> None:
 def test_a_folder_in_the_place_of_a_file_is_named(committed: Path) -> None:
     (committed / "a.bin").unlink()
     (committed / "a.bin").mkdir()
-    assert verify(committed) == [Damage("a.bin", "is no regular file")]
+    assert verify(committed) == [Damage("a.bin", "is not a regular file")]
 
 
 def test_a_manifest_that_points_outside_is_refused(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_failure_keeps_the_folder_that_was_there(committed: Path) -> None:
 
 
 def test_too_little_room_is_refused_before_writing(tmp_path: Path) -> None:
-    with pytest.raises(SaveFailed, match=r"needs 1024 TiB and its disk has .* free; make room there"):
+    with pytest.raises(SaveFailed, match=r"needs 1125899.91 GB and its disk has .* free; free space there"):
         commit(tmp_path / "step", pytest.fail, needed=2**50)
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.optimizer_state import join, split
-from dit_run.runs.checkpoint.safetensors_file import read_tensors, write_tensors
+from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
+from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.int64, torch.int8, torch.uint8, torch.bool]
 
@@ -48,8 +48,8 @@ values = st.recursive(
 
 @given(values)
 def test_any_state_comes_back_bit_for_bit(value: Any) -> None:
-    parts, skeleton = split(value)
-    assert bits(join(parts, skeleton, where="here")) == bits(value)
+    parts, skeleton = split_state(value)
+    assert bits(join_state(parts, skeleton, where="here")) == bits(value)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_a_continued_optimizer_steps_to_the_same_bits(make: Any, tmp_path: Path)
     ours = [torch.nn.Parameter(torch.arange(6.0).reshape(2, 3)), torch.nn.Parameter(torch.ones(2))]
     optimizer = make(ours)
     stepped(optimizer, ours)
-    parts, skeleton = split(optimizer.state_dict())
-    write_tensors(tmp_path / "o.safetensors", parts, {"skeleton": skeleton})
+    parts, skeleton = split_state(optimizer.state_dict())
+    write_safetensors(tmp_path / "o.safetensors", parts, {"skeleton": skeleton})
 
     theirs = [torch.nn.Parameter(parameter.detach().clone()) for parameter in ours]
     continued = make(theirs)
-    read, texts = read_tensors(tmp_path / "o.safetensors")
-    continued.load_state_dict(join(read, texts["skeleton"], where="here"))
+    read, texts = read_safetensors(tmp_path / "o.safetensors")
+    continued.load_state_dict(join_state(read, texts["skeleton"], where="here"))
     assert bits(continued.state_dict()) == bits(optimizer.state_dict())
     stepped(optimizer, ours)
     stepped(continued, theirs)
@@ -87,10 +87,10 @@ def test_a_continued_optimizer_steps_to_the_same_bits(make: Any, tmp_path: Path)
 
 def test_what_cannot_be_saved_is_named_with_its_place() -> None:
     with pytest.raises(TypeError, match="the state holds object at state/0/history; only tensors"):
-        split({"state": {0: {"history": object()}}})
+        split_state({"state": {0: {"history": object()}}})
 
 
 @pytest.mark.parametrize("skeleton", ['{"$tensor": "absent"}', "{", '{"$items": 3}', "[" * 100_000])
 def test_parts_that_do_not_belong_together_are_refused(skeleton: str) -> None:
-    with pytest.raises(InputError, match="the optimizer state in here cannot be put together"):
-        join({}, skeleton, where="here")
+    with pytest.raises(InputError, match="the optimizer state in here cannot be restored"):
+        join_state({}, skeleton, where="here")

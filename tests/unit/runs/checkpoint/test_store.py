@@ -11,7 +11,7 @@ import torch
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST, SaveFailed
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load, load_weights, needed_bytes
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, load_weights, needed_bytes
 
 
 def contents(value: float = 0.0, **state: Any) -> CheckpointContents:
@@ -46,7 +46,7 @@ def damage(path: Path) -> None:
 
 def test_what_is_saved_comes_back(store: Checkpoints) -> None:
     path = store.save(100, contents(3.0, meters={"steps": 2}), limit=3).path
-    got = load(path)
+    got = load_checkpoint(path)
     assert path.name == "step-00000100"
     assert torch.equal(got.model["weight"], torch.full((2, 3), 3.0))
     assert got.ema is not None and torch.equal(got.ema["weight"], torch.full((2, 3), 3.5))
@@ -100,7 +100,7 @@ def test_a_damaged_one_is_named_and_passed_over(store: Checkpoints) -> None:
 def test_none_whole_is_refused(store: Checkpoints) -> None:
     save(store, 1)
     damage(store.path(1))
-    with pytest.raises(InputError, match=r"none can be continued from: step-00000001 \(model.safetensors does not"):
+    with pytest.raises(InputError, match=r"but none can be used: step-00000001 \(model.safetensors does not"):
         store.newest_valid()
 
 
@@ -179,21 +179,21 @@ def test_another_run_s_checkpoint_is_never_replaced(store: Checkpoints) -> None:
 def test_saving_a_step_again_leaves_it_as_it_is(store: Checkpoints) -> None:
     save(store, 1)
     store.save(1, contents(9.0), limit=3)
-    assert load(store.path(1)).model["weight"][0, 0] == 1.0
+    assert load_checkpoint(store.path(1)).model["weight"][0, 0] == 1.0
 
 
 def test_a_damaged_step_is_saved_again(store: Checkpoints) -> None:
     save(store, 1)
     damage(store.path(1))
     store.save(1, contents(9.0), limit=3)
-    assert load(store.path(1)).model["weight"][0, 0] == 9.0
+    assert load_checkpoint(store.path(1)).model["weight"][0, 0] == 9.0
 
 
 def test_a_damaged_checkpoint_is_never_loaded(store: Checkpoints) -> None:
     save(store, 1)
     damage(store.path(1))
     with pytest.raises(InputError, match=r"step-00000001 is damaged: model\.safetensors does not match its checksum"):
-        load(store.path(1))
+        load_checkpoint(store.path(1))
 
 
 def test_what_fails_to_save_leaves_the_old_ones(store: Checkpoints) -> None:
@@ -233,7 +233,7 @@ def test_a_pickle_under_any_name_and_a_fitting_manifest_never_runs(
 
     commit(path, plant)
     with pytest.raises(InputError, match=file):
-        load(path)
+        load_checkpoint(path)
     assert not (tmp_path / "ran").exists()
 
 
