@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from measuring import Bar, Report, Table, finish, in_turn, medians, parser, ratio
 
-from dit_run.cache.builder import forecast
+from dit_run.cache.builder import cache_bytes
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
@@ -117,7 +117,7 @@ def main() -> int:
 def size(width: int) -> float:
     """Return the size of a sample in KB, in bfloat16: mean, deviation, caption tokens and pooled vector."""
     latents, states = int(np.prod(SHAPE)), {"width": width, "pooled_width": width, "tokens": COCO_TOKENS}
-    return forecast(pictures=1, captions=1, latent_values=latents, dtype=torch.bfloat16, **states) / 1e3
+    return cache_bytes(images=1, captions=1, latent_values=latents, dtype=torch.bfloat16, **states) / 1e3
 
 
 if __name__ == "__main__":

@@ -196,7 +196,7 @@ def test_captions_that_are_too_long_are_counted(command: Command, config: Path) 
     words = ("training.max_steps=1", "data.train_split=1.0", "text_encoder.max_length")
     short, long = (command(config, *words[:2], f"{words[2]}={length}", "--fresh", length).out for length in (9, 77))
     cut = sum(len(caption(index, 0).split()) > 8 for index in range(60))
-    assert f"note: {cut} of 60 captions are longer than the 9 tokens that the text encoder takes; " in short
+    assert f"note: {cut} of 60 captions are longer than the 9 tokens of the text encoder; " in short
     assert "are longer than" not in long
 
 

@@ -1,4 +1,4 @@
-"""What building the cache has in common: where it goes, in which precision, whether there is room, when to stop."""
+"""The builder of a cache: folder, precision, disk space, progress, and requests to stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.system.units import size_text
 
-__all__ = ["Build", "Stopped", "forecast"]
+__all__ = ["Build", "Stopped", "cache_bytes"]
 
 _LARGE = 10**8
 
@@ -26,46 +26,48 @@ Progress = Callable[[str, int, int], None]
 
 
 class Stopped(DitRunError):
-    """Asked to stop while the cache was built; what was made is kept."""
+    """A stop was requested while the cache was built; finished records are kept."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """Fills spaces below ``root`` with what encoders make, each on its device, in the precision ``dtype``."""
+    """Fill spaces below ``root`` with outputs of encoders, each on its device, in the precision ``dtype``."""
 
     root: Path
     dtype: torch.dtype | None
-    """Of autocast; None is float32."""
+    """Dtype of autocast; None is float32."""
     progress: Progress = lambda name, done, total: None
-    """Told of a phase's name, and items done of all."""
+    """Called with the name of a phase, the number of finished items and their total."""
     notice: Callable[[str], None] = lambda text: None
     stopped: Callable[[], bool] = lambda: False
 
     @property
-    def kept_dtype(self) -> torch.dtype:
-        """What values are kept in: encoding rounds to it, so that nothing is lost."""
+    def stored_dtype(self) -> torch.dtype:
+        """Dtype of stored values. Encoding rounds to it, so nothing is lost."""
         return self.dtype or torch.float32
 
     def space(self, kind: str, encoder: TextEncoder | VAE, settings: Mapping[str, Any]) -> Space:
-        """Where an encoder's output goes: apart by all that decides it. It is in use until this process ends. Raises
-        Stopped when asked to stop while another cleans it."""
+        """Return the space for an encoder and its settings, and use it until this process ends.
+
+        Raises Stopped on a request to stop while another process cleans the space.
+        """
         common = {
             "encoder": encoder.fingerprint(),
             "encoding": ENCODING_VERSION,
-            "precision": str(self.kept_dtype).removeprefix("torch."),
+            "precision": str(self.stored_dtype).removeprefix("torch."),
             "device": device_of(encoder).type,
         }
         while True:
             space = Space.of(self.root, kind, {**common, **settings})
-            if space.hold(partial(self._wait, "`dit-run cache gc` is at work")):
+            if space.hold(partial(self._wait, "`dit-run cache gc` is running")):
                 return space
 
     def alone(self, space: Space) -> AbstractContextManager[None]:
-        """While no other builder works on the space. Raises Stopped when asked to stop while another does."""
+        """Lock the space against other builders. Raises Stopped on a request to stop while another one works."""
         return space.building(partial(self._wait, "another process builds the same part of the cache"))
 
     def check_room(self, wanted: int) -> None:
-        """Raises InputError when the disk has no room for so many bytes; tells of what is large."""
+        """Raise InputError if the disk has less space than ``wanted`` bytes; report a large growth."""
         free = shutil.disk_usage(self.root).free
         if wanted * 1.05 > free:
             raise InputError(
@@ -76,15 +78,15 @@ class Build:
             self.notice(f"the cache in {self.root} grows by about {size_text(wanted)}; {size_text(free)} are free")
 
     def done(self, phase: str, done: int, total: int) -> None:
-        """Report; raises Stopped when asked to stop."""
+        """Report progress. Raises Stopped on a request to stop."""
         self.progress(phase, done, total)
         if self.stopped():
-            raise Stopped(f"stopped while {phase} ({done} of {total}); what was made is kept")
+            raise Stopped(f"stopped while {phase} ({done} of {total}); finished records are kept")
 
     def check_stopped(self) -> None:
-        """Raises Stopped when asked to stop, for where nothing gets done."""
+        """Raise Stopped on a request to stop, for use while no item finishes."""
         if self.stopped():
-            raise Stopped("stopped while waiting for pictures to be read; what was made is kept")
+            raise Stopped("stopped while waiting for images to be read; finished records are kept")
 
     def _wait(self, why: str, tries: int) -> None:
         if tries == 1:
@@ -93,9 +95,9 @@ class Build:
             raise Stopped(f"stopped while waiting: {why}")
 
 
-def forecast(
+def cache_bytes(
     *,
-    pictures: int,
+    images: int,
     captions: int,
     latent_values: int,
     width: int,
@@ -103,7 +105,10 @@ def forecast(
     dtype: torch.dtype | None,
     tokens: float,
 ) -> int:
-    """Bytes of a cache: ``latent_values`` is c·h·w, doubled here for mean and deviation; mirrored pictures count.
-    ``tokens`` is the mean number of a caption, its markers included."""
+    """Return the size of a cache (bytes).
+
+    ``latent_values`` is c·h·w; mean and deviation double it. ``images`` includes mirrored ones. ``tokens`` is the mean
+    length of a caption with start and end token.
+    """
     size = (dtype or torch.float32).itemsize
-    return round(size * (pictures * 2 * latent_values + captions * (tokens * width + pooled_width)))
+    return round(size * (images * 2 * latent_values + captions * (tokens * width + pooled_width)))

@@ -1,4 +1,4 @@
-"""Keeping states of captions."""
+"""Caption states: encode the captions that the cache does not have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from dit_run.cache.builder import Build, forecast
+from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
@@ -19,31 +19,31 @@ from dit_run.protocols import TextEncoder
 __all__ = ["CaptionWork"]
 
 _COUNTED = 10_000
-"""Captions whose tokens are counted, spread over all: the mean is then known to about one part in a hundred."""
+"""Number of captions whose tokens are counted, spread over all; it gives the mean with an error of about 1 %."""
 _AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
 class CaptionWork:
-    """Captions that are to be kept."""
+    """Captions to cache."""
 
     build: Build
     encoder: TextEncoder
     space: Space
     wanted: dict[bytes, str]
-    """By key, each once."""
+    """Distinct captions, by key."""
 
     @classmethod
     def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str]) -> CaptionWork:
-        """These captions and the empty one."""
+        """Collect these captions and the empty one."""
         space = build.space("captions", encoder, {"max_length": encoder.max_length})
         return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)})
 
-    def bytes_lacking(self) -> int:
-        """What the states take that are not there yet."""
-        captions = self._lacking()
-        return forecast(
-            pictures=0,
+    def missing_bytes(self) -> int:
+        """Return the size of the missing states (bytes)."""
+        captions = self._missing()
+        return cache_bytes(
+            images=0,
             captions=len(captions),
             latent_values=0,
             width=self.encoder.width,
@@ -53,20 +53,20 @@ class CaptionWork:
         )
 
     def keep(self) -> CaptionCache:
-        """Their cache; those that it lacks are encoded now. Raises Stopped."""
+        """Encode the missing captions and return the cache. Raises Stopped."""
         with self.build.alone(self.space):
-            self._encode(self._lacking())
+            self._encode(self._missing())
         return CaptionCache(
             Records.open(self.space),
             self.encoder.width,
             self.encoder.pooled_width,
             self.encoder.max_length,
-            self.build.kept_dtype,
+            self.build.stored_dtype,
             partial(encode_captions, self.encoder, dtype=self.build.dtype),
             len(self.wanted),
         )
 
-    def _lacking(self) -> list[str]:
+    def _missing(self) -> list[str]:
         places = Records.open(self.space).find(list(self.wanted))
         return [caption for caption, at in zip(self.wanted.values(), places, strict=True) if at < 0]
 
@@ -80,7 +80,7 @@ class CaptionWork:
         if captions:
             self.space.check_writable()
         size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
-        with Writer(self.space, build.kept_dtype) as writer:
+        with Writer(self.space, build.stored_dtype) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]
                 for caption, states in zip(
@@ -90,6 +90,6 @@ class CaptionWork:
                 build.done("encoding captions", start + len(chunk), len(captions))
         if any(cut):
             build.notice(
-                f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens that the "
-                "text encoder takes; the model does not see the rest of them"
+                f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens of the "
+                "text encoder; the rest of them is ignored"
             )

@@ -1,4 +1,4 @@
-"""Which content a file has, remembered while size, mtime, ctime and inode stay."""
+"""Digests of files, remembered while size, mtime, ctime and inode stay the same."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BATCH = 1024
 
 
 class FileDigests:
-    """SHA-256 of files, kept in one small database beside the cache. Losing it costs time and nothing else."""
+    """SHA-256 of files, stored in a small database next to the cache. Losing the database only costs time."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,7 +51,7 @@ class FileDigests:
         return connection
 
     def digests(self, paths: Sequence[Path]) -> Iterator[tuple[Stat, bytes] | OSError]:
-        """Stat and digest of each file, or why it has none."""
+        """Yield the stat and the digest of each file, or the error of reading it."""
         with ThreadPoolExecutor(_READERS) as readers:
             for start in range(0, len(paths), _BATCH):
                 yield from self._batch([os.fspath(path.absolute()) for path in paths[start : start + _BATCH]], readers)
@@ -82,7 +82,7 @@ class FileDigests:
         return {row[0]: (tuple(row[1:5]), row[5]) for row in rows if isinstance(row[5], bytes) and len(row[5]) == 32}
 
     def _remember(self, fresh: Iterable[tuple[str, tuple[Stat, bytes]]]) -> None:
-        """Only files left alone for two seconds: no later write can share their times."""
+        """Store digests of files unchanged for two seconds, so that a later write changes their times."""
         now = time.time_ns()
         rows = [(path, *state, digest) for path, (state, digest) in fresh if now - max(state[1:3]) > _SETTLED_NS]
         if self._connection is None or not rows:
@@ -94,7 +94,7 @@ class FileDigests:
 
 
 def file_state(path: str | Path) -> Stat | OSError:
-    """What is no regular file is never read: reading it might not end."""
+    """Return the stat of a regular file, or an error: reading any other file might not end."""
     try:
         status = Path(path).stat()
     except OSError as error:
@@ -105,7 +105,7 @@ def file_state(path: str | Path) -> Stat | OSError:
 
 
 def _digest(path: str) -> tuple[Stat, bytes] | OSError:
-    """The digest with a stat taken before it was read: a file that changes meanwhile differs from it."""
+    """Return the digest, with a stat from before reading: it differs if the file changes during the read."""
     before = file_state(path)
     if isinstance(before, OSError):
         return before

@@ -1,4 +1,4 @@
-"""Pictures for the cache: which content each sample shows, and its pixels, read in this or in other processes."""
+"""Image reader of the cache: the content key of each sample and its pixels, read here or in worker processes."""
 
 from __future__ import annotations
 
@@ -28,50 +28,50 @@ from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.settings import DatasetCommon
 from dit_run.system.signals import ignore_signals, kill_children, timeout_seconds
 
-__all__ = ["Content", "PictureReader", "Pixels", "ReadingFailed"]
+__all__ = ["Content", "ImageReader", "Pixels", "ReadingFailed"]
 
 Pixels = NDArray[np.uint8]
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 _AHEAD = 4
-_MEND = (
-    "The same command goes on with what is not kept yet; with fewer cache.num_workers it takes less memory, and with 0 "
-    "pictures are read in this process"
+_ADVICE = (
+    "The same command continues with the missing records; fewer cache.num_workers take less memory, and with 0 "
+    "images are read in this process"
 )
 
 
 class ReadingFailed(DitRunError):
-    """A reading process was killed, or answers no more."""
+    """A worker was killed or does not respond."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a sample showed when it was looked at."""
+    """The content of a sample when it was examined."""
 
     index: int
-    """Its index in the dataset."""
+    """Index in the dataset."""
     key: bytes
-    """SHA-256 of the picture's file or, where it is drawn, of its pixels."""
+    """SHA-256 of the image file, or of the pixels of a generated image."""
     state: Stat | None
-    """Of the file; None where the picture is drawn."""
+    """Stat of the file; None for a generated image."""
 
 
 @dataclass
-class PictureReader:
-    """Reads the pictures of a dataset in ``workers`` processes, or in this one at 0."""
+class ImageReader:
+    """Read the images of a dataset in ``workers`` processes, or in this process if 0."""
 
     dataset: Dataset
     common: DatasetCommon
     workers: int = 0
     first: object = None
-    """Sent to each process before the dataset: unpickling it may import what the dataset needs."""
+    """Object that is sent to each worker before the dataset; unpickling it may import what the dataset needs."""
     waiting: Callable[[], None] = lambda: None
-    """Called about once a second while a process lets this one wait; may raise."""
+    """Called about once per second while this process waits for a worker; may raise."""
     _pool: Executor | None = None
     _others: set[BaseProcess] = field(default_factory=set)
 
-    def __enter__(self) -> PictureReader:
+    def __enter__(self) -> ImageReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -81,7 +81,7 @@ class PictureReader:
             self._pool.shutdown(cancel_futures=True)
 
     def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
-        """The content of each of these samples, or why it has none, in any order."""
+        """Yield the content of each sample, or the reason why it has none, in any order."""
         paths: list[tuple[int, Path]] = []
         drawn: list[int] = []
         for index in indices:
@@ -93,15 +93,15 @@ class PictureReader:
         for (index, path), found in zip(paths, files.digests([path for _, path in paths]), strict=True):
             yield _why(index, path, self.common) if isinstance(found, OSError) else Content(index, found[1], found[0])
         for index, pixels in zip(drawn, self._map(_read, drawn), strict=True):
-            yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _drawn_key(pixels), None)
+            yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _generated_key(pixels), None)
 
     def pixels(self, contents: Iterable[Content]) -> Iterator[tuple[Content, Pixels | InputError | None]]:
-        """uint8 [size, size, 3] of each, in order; None where the file is not any more what it was."""
+        """Yield uint8 [size, size, 3] of each, in order; None if the file has changed."""
         kept = list(contents)
         yield from zip(kept, self._map(_read_unchanged, kept), strict=True)
 
     def refusal(self, index: int) -> str | None:
-        """Why a sample cannot be read, found out in this process; None where it can."""
+        """Return why a sample cannot be read, determined in this process; None if it can."""
         pixels = _read(_Source(self.dataset, self.common), index)
         return str(pixels) if isinstance(pixels, InputError) else None
 
@@ -112,7 +112,7 @@ class PictureReader:
         return self._spread(work, items)
 
     def _spread(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
-        """In order, with only so many results waiting."""
+        """Distribute work over the workers; yield results in order, with a limited number waiting."""
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
             source = _Source(self.dataset, self.common)
@@ -131,11 +131,11 @@ class PictureReader:
         except BrokenProcessPool as error:
             self.waiting()
             raise ReadingFailed(
-                f"a process that reads pictures for the cache ended, perhaps killed for want of memory. {_MEND}"
+                f"a worker that reads images for the cache was killed, perhaps because memory ran out. {_ADVICE}"
             ) from error
 
     def _result(self, future: Future[Out]) -> Out:
-        """Waits for it, but not for ever: a frozen process says nothing."""
+        """Wait for a result, with a time limit: a frozen worker does not respond."""
         seconds = timeout_seconds()
         since = time.monotonic()
         while True:
@@ -147,7 +147,7 @@ class PictureReader:
                 self.waiting()
                 if time.monotonic() - since > seconds:
                     raise ReadingFailed(
-                        f"no process that reads pictures for the cache answered for {seconds:g} seconds. {_MEND}"
+                        f"no worker that reads images for the cache responded for {seconds:g} seconds. {_ADVICE}"
                     ) from error
 
 
@@ -187,17 +187,17 @@ def _read_unchanged(source: _Source, content: Content) -> Pixels | InputError | 
         return pixels if file_state(image.absolute()) == content.state else None
     if isinstance(pixels, InputError):
         return pixels
-    return pixels if _drawn_key(pixels) == content.key else None
+    return pixels if _generated_key(pixels) == content.key else None
 
 
-def _drawn_key(pixels: Pixels) -> bytes:
+def _generated_key(pixels: Pixels) -> bytes:
     return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
 
 
 def _why(index: int, path: Path, common: DatasetCommon) -> tuple[int, InputError]:
-    """A file without content, in the words of the one who reads it."""
+    """Return the error of reading an image that has no digest."""
     try:
         read_image(path, common.image_size)
     except InputError as error:
         return index, error
-    return index, InputError(f"cannot read the image {path}: it changes while it is read")
+    return index, InputError(f"cannot read the image {path}: it changes during the read")

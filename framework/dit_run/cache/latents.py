@@ -1,4 +1,4 @@
-"""Keeping latents of pictures."""
+"""Latents: encode the images that the cache does not have."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_run.cache.builder import Build, forecast
+from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.file_digests import FileDigests
-from dit_run.cache.image_reader import Content, PictureReader, Pixels
+from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
@@ -24,27 +24,27 @@ from dit_run.model.codec import device_of, encode_latents
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
 
-__all__ = ["LatentWork", "looked_at"]
+__all__ = ["LatentWork", "examined"]
 
 _ROUNDS = 3
 _REPORTED_AFTER = 1.0
 
 
 @contextlib.contextmanager
-def looked_at(build: Build, vae: VAE, reader: PictureReader, indices: Sequence[int]) -> Iterator[LatentWork]:
-    """What there is to do for these samples, mirrored too where the data is. While entered nobody else does it.
+def examined(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> Iterator[LatentWork]:
+    """Yield the work for these samples, with mirrored images if the data has them; no other process does it meanwhile.
 
-    Raises InputError for a picture that cannot be read, unless the data skips such, and Stopped.
+    Raises InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
     spaces = tuple(build.space("latents", vae, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
         work = LatentWork(build, vae, reader, spaces, files)
-        work.look(indices)
+        work.examine(indices)
         yield work
 
 
-def _pixel_settings(reader: PictureReader) -> dict[str, Any]:
+def _pixel_settings(reader: ImageReader) -> dict[str, Any]:
     return {
         "preprocessing": PREPROCESSING_VERSION,
         "decoder": decoder(),
@@ -55,8 +55,8 @@ def _pixel_settings(reader: PictureReader) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """One that is to be encoded."""
+class _Image:
+    """An image to encode."""
 
     key: bytes
     space: int
@@ -65,21 +65,21 @@ class _Picture:
 
 @dataclass(frozen=True)
 class LatentWork:
-    """Pictures that are to be kept."""
+    """Images to cache."""
 
     build: Build
     vae: VAE
-    reader: PictureReader
+    reader: ImageReader
     spaces: tuple[Space, ...]
-    """Of plain pictures and, perhaps, of mirrored ones."""
+    """The space of images and, if needed, the space of mirrored images."""
     files: FileDigests
     known: dict[int, Content] = field(default_factory=dict)
-    """What each sample shows, by index."""
+    """Content of each sample, by index."""
     bad: dict[int, str] = field(default_factory=dict)
-    """Why a sample cannot be read, by index."""
+    """Reason why a sample cannot be read, by index."""
 
-    def look(self, indices: Sequence[int]) -> None:
-        """Learn what these samples show. Reported only where it takes long."""
+    def examine(self, indices: Sequence[int]) -> None:
+        """Determine the content of these samples; report progress only if it takes long."""
         since, shown = time.monotonic(), False
         for done, found in enumerate(self.reader.contents(indices, self.files), start=1):
             if isinstance(found, Content):
@@ -88,15 +88,15 @@ class LatentWork:
                 self._refuse(*found)
             if time.monotonic() - since > _REPORTED_AFTER:
                 since, shown = time.monotonic(), True
-                self.build.done("looking at pictures", done, len(indices))
+                self.build.done("reading image digests", done, len(indices))
         if shown:
-            self.build.done("looking at pictures", len(indices), len(indices))
+            self.build.done("reading image digests", len(indices), len(indices))
 
-    def bytes_lacking(self) -> int:
-        """What the latents take that are not there yet."""
+    def missing_bytes(self) -> int:
+        """Return the size of the missing latents (bytes)."""
         values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
-        return forecast(
-            pictures=sum(len(spaces) for _, spaces in self._lacking()),
+        return cache_bytes(
+            images=sum(len(spaces) for _, spaces in self._missing()),
             captions=0,
             latent_values=values,
             width=0,
@@ -106,37 +106,37 @@ class LatentWork:
         )
 
     def keep(self) -> LatentCache:
-        """Their cache; those that it lacks are encoded now. Raises InputError, Stopped."""
+        """Encode the missing images and return the cache. Raises InputError and Stopped."""
         left = self._encode()
         for _ in range(_ROUNDS - 1):
             if left:
-                self.look(left)
+                self.examine(left)
                 left = self._encode()
         if left:
             image = self.reader.dataset[left[0]].image
-            raise InputError(f"{image} changes while it is read, and so do {len(left) - 1} others")
+            raise InputError(f"{image} changes during the read, as do {len(left) - 1} other images")
         return self._cache()
 
     def _encode(self) -> list[int]:
-        """Encode what the spaces lack. Returns the samples that changed before they could be read."""
-        lacking = self._lacking()
-        count = sum(len(spaces) for _, spaces in lacking)
-        for space in {space for _, spaces in lacking for space in spaces}:
+        """Encode the missing images; return the samples that changed before they were read."""
+        missing = self._missing()
+        count = sum(len(spaces) for _, spaces in missing)
+        for space in {space for _, spaces in missing for space in spaces}:
             self.spaces[space].check_writable()
         changed: list[int] = []
-        writers = [Writer(space, self.build.kept_dtype) for space in self.spaces]
+        writers = [Writer(space, self.build.stored_dtype) for space in self.spaces]
         try:
-            encoded = self._encoded(self._pictures(lacking, changed))
-            for done, (picture, values) in enumerate(encoded, start=1):
-                writers[picture.space].add(picture.key, values)
-                self.build.done("encoding pictures", done, count)
+            encoded = self._encoded(self._images(missing, changed))
+            for done, (image, values) in enumerate(encoded, start=1):
+                writers[image.space].add(image.key, values)
+                self.build.done("encoding images", done, count)
         finally:
             for writer in writers:
                 writer.flush()
         return changed
 
     def _cache(self) -> LatentCache:
-        """All that was looked at, to be read."""
+        """Return the cache of all examined samples."""
         indices = sorted({*self.known, *self.bad})
         keys = [self.known[index].key if index in self.known else bytes(32) for index in indices]
         unreadable = {self.known[index].key: reason for index, reason in self.bad.items() if index in self.known}
@@ -153,42 +153,42 @@ class LatentWork:
             places=tuple(each.find(keys) for each in records),
             bad=self.bad | alike,
             shape=(self.vae.latent_channels, side, side),
-            dtype=self.build.kept_dtype,
+            dtype=self.build.stored_dtype,
         )
 
-    def _lacking(self) -> list[tuple[Content, list[int]]]:
-        """Contents, each once, with the numbers of the spaces that lack it."""
+    def _missing(self) -> list[tuple[Content, list[int]]]:
+        """Return the distinct contents that are missing, each with the numbers of the spaces that need it."""
         distinct = list({content.key: content for content in self.known.values()}.values())
         keys = [content.key for content in distinct]
-        lacks = np.stack([Records.open(space).find(keys) < 0 for space in self.spaces], axis=1)
-        rows = np.flatnonzero(lacks.any(axis=1)).tolist()
-        return [(distinct[row], np.flatnonzero(lacks[row]).tolist()) for row in rows]
+        absent = np.stack([Records.open(space).find(keys) < 0 for space in self.spaces], axis=1)
+        rows = np.flatnonzero(absent.any(axis=1)).tolist()
+        return [(distinct[row], np.flatnonzero(absent[row]).tolist()) for row in rows]
 
-    def _pictures(self, lacking: Sequence[tuple[Content, list[int]]], changed: list[int]) -> Iterator[_Picture]:
-        contents = (content for content, _ in lacking)
-        for (content, pixels), (_, spaces) in zip(self.reader.pixels(contents), lacking, strict=True):
+    def _images(self, missing: Sequence[tuple[Content, list[int]]], changed: list[int]) -> Iterator[_Image]:
+        contents = (content for content, _ in missing)
+        for (content, pixels), (_, spaces) in zip(self.reader.pixels(contents), missing, strict=True):
             if pixels is None:
                 changed.append(content.index)
             elif isinstance(pixels, InputError):
                 self._refuse(content.index, pixels)
             else:
                 for space in spaces:
-                    yield _Picture(content.key, space, pixels[:, ::-1] if space else pixels)
+                    yield _Image(content.key, space, pixels[:, ::-1] if space else pixels)
 
-    def _encoded(self, pictures: Iterable[_Picture]) -> Iterator[tuple[_Picture, Tensor]]:
-        """Each with its mean and, perhaps, standard deviation [1 or 2, c, h, w]."""
-        device, rest = device_of(self.vae), iter(pictures)
+    def _encoded(self, todo: Iterable[_Image]) -> Iterator[tuple[_Image, Tensor]]:
+        """Yield each image with its mean and, if there is one, standard deviation, [1 or 2, c, h, w]."""
+        device, rest = device_of(self.vae), iter(todo)
         size = encoding_chunks(device)[0]
-        while chunk := [picture for _, picture in zip(range(size), rest, strict=False)]:
-            images = torch.from_numpy(np.stack([picture.pixels for picture in chunk])).to(device)
+        while chunk := [image for _, image in zip(range(size), rest, strict=False)]:
+            images = torch.from_numpy(np.stack([image.pixels for image in chunk])).to(device)
             mean, spread = encode_latents(self.vae, images, self.build.dtype)
             both = mean[:, None] if spread is None else torch.stack([mean, spread], dim=1)
             yield from zip(chunk, both.cpu(), strict=True)
 
     def _refuse(self, index: int, error: InputError) -> None:
-        """Note a picture that cannot be read, or stop where the data does not skip such."""
+        """Record an unreadable image, or raise InputError if the data does not skip those."""
         if self.reader.common.on_bad_sample == "error":
             raise InputError(
-                f"{error}\nMend or remove it, or set data.on_bad_sample: skip to leave such samples out"
+                f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
             ) from error
         self.bad[index] = str(error)

@@ -1,7 +1,7 @@
-"""Locks of a folder of the cache: one builder at a time, and nothing removed while somebody uses it.
+"""Locks of a folder of the cache: one builder at a time, and no removal while a process uses it.
 
-The system releases them when a process ends, however it ends. Where there can be none, on a file system that has no
-locks or takes no files, nobody is kept out.
+The system releases a lock when its process ends in any way. On a file system without locks, or one that cannot be
+written, there is no lock and no process is excluded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["Waiting", "building", "hold", "unused"]
 
 Waiting = Callable[[int], None]
-"""Called with the number of tries while another has the lock; may raise."""
+"""Called with the number of tries while another process holds the lock; may raise."""
 
 _BUILD, _USE = "lock", "in-use"
 _RETRY_SECONDS = 0.1
@@ -27,7 +27,7 @@ _held: dict[Path, int] = {}
 
 @contextlib.contextmanager
 def building(folder: Path, waiting: Waiting) -> Iterator[None]:
-    """Be its only builder."""
+    """Be the only builder of a folder."""
     descriptor = _opened(folder / _BUILD)
     if descriptor is None:
         yield
@@ -40,9 +40,9 @@ def building(folder: Path, waiting: Waiting) -> Iterator[None]:
 
 
 def hold(folder: Path, waiting: Waiting) -> bool:
-    """Use a folder until this process ends: whoever uses it opens files there at any time, loading processes too.
+    """Use a folder until this process ends; its data loading workers may open files there at any time.
 
-    Returns False where it was removed meanwhile.
+    Returns False if the folder was removed in the meantime.
     """
     known = _held.get(folder)
     if known is not None:
@@ -66,7 +66,7 @@ def hold(folder: Path, waiting: Waiting) -> bool:
 
 @contextlib.contextmanager
 def unused(folder: Path) -> Iterator[bool]:
-    """Whether nobody uses a folder, found out without waiting. While entered, those who come to use it wait."""
+    """Yield True if no process uses a folder, without waiting. New users wait until the context ends."""
     descriptor = _opened(folder / _USE)
     if descriptor is None:
         yield True
@@ -78,7 +78,7 @@ def unused(folder: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int | None:
-    """None where the file is not there and cannot be made. Another's, or one on a read-only disk, is locked as well."""
+    """Return a descriptor; None if the file is missing and cannot be created. A read-only file works, too."""
     for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):
         with contextlib.suppress(OSError):
             return os.open(path, flags | os.O_CLOEXEC, 0o666)
@@ -94,7 +94,7 @@ def _lock(descriptor: int, kind: int, waiting: Waiting) -> None:
 
 
 def _locked(descriptor: int, kind: int) -> bool:
-    """False while another has it."""
+    """Return False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -105,7 +105,7 @@ def _locked(descriptor: int, kind: int) -> bool:
 
 
 def _is(descriptor: int, path: Path) -> bool:
-    """Whether the path still leads to the open file."""
+    """Return True if the path still leads to the open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:

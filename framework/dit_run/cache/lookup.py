@@ -1,4 +1,4 @@
-"""Reading the cache: latents of visits, states of captions."""
+"""Lookup: latents of visits and states of captions from the cache."""
 
 from __future__ import annotations
 
@@ -23,36 +23,38 @@ __all__ = ["CaptionCache", "LatentCache", "caption_key"]
 
 
 def caption_key(caption: str) -> bytes:
-    """SHA-256 of its text."""
+    """Return the SHA-256 of the text of a caption."""
     return hashlib.sha256(caption.encode("utf-8", "surrogatepass")).digest()
 
 
 @dataclass(frozen=True)
 class LatentCache:
-    """Latents of a run's samples. Picklable."""
+    """Latents of the samples of a run. Picklable."""
 
     records: tuple[Records, ...]
-    """Of plain pictures and, where they are mirrored in training, of mirrored ones."""
+    """Records of images and, if training mirrors them, of mirrored images."""
     indices: NDArray[np.int64]
-    """The samples' indices in the dataset, ascending."""
+    """Indices of the samples in the dataset, ascending."""
     places: tuple[Places, ...]
-    """Where each of them is, by that; -1 for one that cannot be read."""
+    """Place of each sample in each of ``records``; -1 for an unreadable one."""
     bad: Mapping[int, str]
-    """Why not, by index."""
+    """Reason for each unreadable sample, by index."""
     shape: tuple[int, int, int]
-    """(c, h, w)."""
+    """Shape of the latents (c, h, w)."""
     dtype: torch.dtype
-    """What values are kept in."""
+    """Dtype of stored values."""
 
     def find(self, visit: Visit) -> tuple[int, bool]:
-        """What :meth:`gather` knows the latents of a visit by. Raises InputError for a sample that cannot be read."""
+        """Return the argument of :meth:`gather` for a visit. Raises InputError for an unreadable sample."""
         if visit.index in self.bad:
             raise InputError(self.bad[visit.index])
         return visit.index, visit.flip
 
     def gather(self, found: Sequence[tuple[int, bool]]) -> Tensor:
-        """Means and, where there is a posterior, standard deviations, [n, 1 or 2, c, h, w] in the dtype they are kept
-        in. Raises DamagedRecord."""
+        """Return means and, if there is a posterior, standard deviations, [n, 1 or 2, c, h, w] in the stored dtype.
+
+        Raises DamagedRecord.
+        """
         indices, flips = np.array(found, dtype=np.int64).T
         at = np.searchsorted(self.indices, indices)
         places = np.choose(flips, [each[at] for each in self.places]).tolist()
@@ -66,26 +68,30 @@ class LatentCache:
 
 @dataclass(frozen=True)
 class CaptionCache:
-    """States of captions. Implements :class:`dit_run.model.conditioning.Conditions` with the same numbers as
-    :class:`~dit_run.model.conditioning.FrozenCaptions`. Picklable; ``live`` stays in the process that made it."""
+    """States of captions.
+
+    Implements :class:`dit_run.model.conditioning.Conditions` with the same numbers as
+    :class:`~dit_run.model.conditioning.FrozenCaptions`. Picklable; ``live`` stays in the process that created it.
+    """
 
     records: Records
     width: int
     pooled_width: int
     max_length: int
-    """The most tokens that a caption has."""
+    """Largest number of tokens of a caption."""
     dtype: torch.dtype
-    """What values are kept in."""
+    """Dtype of stored values."""
     live: Callable[[Sequence[str]], list[CaptionStates]] | None = None
-    """Encodes captions that are not kept, such as new prompts."""
+    """Encodes captions that are not cached, such as new prompts."""
     count: int = 0
-    """How many captions it was opened for, the empty one among them; the space may hold more."""
+    """Number of captions for which it was opened, the empty one included; the space may hold more."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "live": None}
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
-        """States of captions, the empty one where ``null``; float32, padded to a bucket. Raises DamagedRecord."""
+        """Return states of captions, of the empty one where ``null``; float32, padded to a bucket. Raises
+        DamagedRecord."""
         wanted = ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
         found = [self._record(place, caption) for place, caption in zip(self._find(wanted), wanted, strict=True)]
         lengths = [(values.size - self.pooled_width) // self.width for values in found]
@@ -103,7 +109,7 @@ class CaptionCache:
         )
 
     def states(self, caption: str) -> CaptionStates:
-        """States of one caption, float32, real tokens only. Raises DamagedRecord."""
+        """Return the states of one caption, float32, real tokens only. Raises DamagedRecord."""
         (place,) = self._find([caption])
         values = torch.from_numpy(self._record(place, caption).copy()).view(self.dtype).float()
         return CaptionStates(values[: -self.pooled_width].view(-1, self.width), values[-self.pooled_width :])
@@ -116,6 +122,6 @@ class CaptionCache:
         if place >= 0:
             return self.records.read(place)
         if self.live is None:
-            raise DitRunError(f"the caption {caption!r} is not in the cache; it changed while the run went on")
+            raise DitRunError(f"the caption {caption!r} is not in the cache: captions changed during the run")
         (states,) = self.live([caption])
         return bits_of(torch.cat([states.tokens.flatten(), states.pooled]), self.dtype)

@@ -1,4 +1,4 @@
-"""Upkeep of the cache: what is in it, whether it is whole, what can go."""
+"""Maintenance of the cache: list its spaces, verify them, and collect garbage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dit_run.cache.records import Records
 from dit_run.cache.shards import DamagedShard, Shard, write_shard
 from dit_run.cache.space import Space
 
-__all__ = ["Part", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
+__all__ = ["SpaceReport", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
 
 _KINDS = ("latents", "captions")
 _LEFTOVER_SECONDS = 3600.0
@@ -24,22 +24,22 @@ _GONE = ".gone"
 
 
 @dataclass(frozen=True)
-class Part:
-    """One space, for people."""
+class SpaceReport:
+    """A description of one space."""
 
     folder: Path
     kind: str
     settings: dict[str, Any]
     records: int
     size: int
-    """Bytes on disk."""
+    """Size on disk (bytes)."""
     last_used: float
-    """Seconds since the epoch."""
+    """Time of last use (seconds since the epoch)."""
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What a check of all records found."""
+    """The result of verifying all records."""
 
     records: int
     damaged: int
@@ -48,37 +48,40 @@ class Verified:
 
 @dataclass(frozen=True)
 class Swept:
-    """What was removed."""
+    """The result of garbage collection."""
 
     spaces: int
     records: int
     freed: int
-    """Bytes."""
-    in_use: tuple[Part, ...]
-    """What was left as it is, because a run or a builder that goes on uses it."""
+    """Freed space (bytes)."""
+    in_use: tuple[SpaceReport, ...]
+    """Spaces that were kept because a run or a builder uses them."""
 
 
 def spaces(root: Path) -> Iterator[Space]:
-    """All spaces of a cache."""
+    """Yield all spaces of a cache."""
     for kind in _KINDS:
         for description in sorted((root / kind).glob("[!.]*/space.json")):
             yield Space(description.parent)
 
 
-def info(root: Path) -> list[Part]:
-    """All parts of a cache, those used last first."""
+def info(root: Path) -> list[SpaceReport]:
+    """Return a report on each space of a cache, last used first."""
     parts = []
     for space in spaces(root):
         settings = space.describe()
         kind = str(settings.pop("kind", space.folder.parent.name))
         count = len(Records.open(space))
-        parts.append(Part(space.folder, kind, settings, count, _size(space.folder), space.last_used))
+        parts.append(SpaceReport(space.folder, kind, settings, count, _size(space.folder), space.last_used))
     return sorted(parts, key=lambda part: -part.last_used)
 
 
 def verify(root: Path) -> Verified:
-    """Read and check every record. Damaged ones are noted: they are made anew when they are next wanted, and count as
-    damaged until :func:`sweep` removes them."""
+    """Read and verify every record.
+
+    Damaged records are noted: they are encoded again when they are needed, and count as damaged until :func:`sweep`
+    removes them.
+    """
     count = damaged = 0
     broken: list[str] = []
     for space in spaces(root):
@@ -99,14 +102,16 @@ def verify(root: Path) -> Verified:
 
 
 def sweep(root: Path, *, unused_days: float, max_bytes: int | None = None) -> Swept:
-    """Remove what no run used for so many days, then the longest unused until ``max_bytes`` hold the rest; and
-    everywhere damaged records, broken shards and leftovers of builders that were killed. What a process uses now is
-    left as it is. Raises OSError."""
+    """Remove spaces that were unused for ``unused_days`` days, then the longest unused ones beyond ``max_bytes``.
+
+    Also removes damaged records, broken shards and remains of killed builders everywhere. Spaces in use stay as they
+    are. Raises OSError.
+    """
     parts, now = info(root), time.time()
     total = sum(part.size for part in parts)
     freed, records = _remove_leftovers(root), 0
-    gone: list[Part] = []
-    in_use: list[Part] = []
+    gone: list[SpaceReport] = []
+    in_use: list[SpaceReport] = []
     for part in reversed(parts):
         space = Space(part.folder)
         with unused(part.folder) as free:
@@ -124,14 +129,14 @@ def sweep(root: Path, *, unused_days: float, max_bytes: int | None = None) -> Sw
 
 
 def _remove(folder: Path) -> None:
-    """Under its own name it is gone at once: whoever comes now makes a new one."""
+    """Remove a folder. It is renamed first, so that a new user creates a new one."""
     going = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}{_GONE}")
     folder.rename(going)
     shutil.rmtree(going, ignore_errors=True)
 
 
 def _remove_leftovers(root: Path) -> int:
-    """What a removal that was killed left. Returns its bytes."""
+    """Remove what interrupted removals left; return its size in bytes."""
     folders = [folder for kind in _KINDS for folder in (root / kind).glob(f".*{_GONE}")]
     size = sum(_size(folder) for folder in folders)
     for folder in folders:
@@ -140,8 +145,7 @@ def _remove_leftovers(root: Path) -> int:
 
 
 def _clean(space: Space) -> int:
-    """Remove leftovers, broken shards and damaged records of a space that nobody uses. Returns how many records
-    went."""
+    """Remove remains, broken shards and damaged records of an unused space; return the number of removed records."""
     for leftover in space.folder.glob(".*.partial"):
         with contextlib.suppress(OSError):
             if time.time() - leftover.stat().st_mtime > _LEFTOVER_SECONDS:
@@ -153,7 +157,7 @@ def _clean(space: Space) -> int:
 
 
 def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int:
-    """Write the shard again without its damaged records, which runs that have it open do not notice."""
+    """Write a shard again without its damaged records; runs that have it open are not affected."""
     try:
         shard = Shard(path)
     except DamagedShard:

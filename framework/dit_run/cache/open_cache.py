@@ -1,4 +1,4 @@
-"""Opening the cache for a run: what can be kept is there afterwards."""
+"""Open the cache of a run, and encode what is missing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 
 from dit_run.cache.builder import Build
 from dit_run.cache.caption_states import CaptionWork
-from dit_run.cache.image_reader import PictureReader
-from dit_run.cache.latents import LatentWork, looked_at
+from dit_run.cache.image_reader import ImageReader
+from dit_run.cache.latents import LatentWork, examined
 from dit_run.cache.lookup import CaptionCache, LatentCache
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
@@ -23,19 +23,19 @@ from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
 from dit_run.system.durable import make_folder
 
-__all__ = ["Cached", "cache_folder", "kept", "open_cache", "release"]
+__all__ = ["Cached", "cache_folder", "cacheable", "open_cache", "release"]
 
 
 @dataclass(frozen=True)
 class Cached:
-    """What is kept of a run's encoders' output; None for an encoder that works in every step. Picklable."""
+    """Cached outputs of a run's encoders; None for an encoder that works in every step. Picklable."""
 
     latents: LatentCache | None = None
     captions: CaptionCache | None = None
 
 
 def cache_folder(options: CacheOptions) -> Path:
-    """Where the cache is, as an absolute path."""
+    """Return the folder of the cache as an absolute path."""
     return Path(options.dir).expanduser().absolute() if options.dir is not None else cache_home()
 
 
@@ -51,55 +51,56 @@ def open_cache(
     stopped: Callable[[], bool] = lambda: False,
     first: object = None,
 ) -> Cached:
-    """The cache for all these samples (of one dataset), with what was missing; ``prompts`` are kept like captions.
+    """Open the cache for all these samples (of one dataset) and encode what is missing; ``prompts`` are cached like
+    captions.
 
-    ``dtype`` is that of autocast, None for float32. ``first`` is sent to reading processes before the dataset:
-    unpickling it imports what the dataset needs. Encoders whose output is kept have given back their memory
-    afterwards, where they have a method ``release``.
+    ``dtype`` is that of autocast, None for float32. ``first`` is sent to workers before the dataset: unpickling it
+    imports what the dataset needs. An encoder whose output is cached and that has a method ``release`` gives back its
+    memory afterwards.
 
-    Every process of a run may call this: one builds, the others wait and find it done. Raises InputError for pictures
-    that cannot be read, a disk that is too small, an encoder that cannot be cached where ``cache.mode`` requires it;
-    :class:`~dit_run.cache.builder.Stopped` when ``stopped`` says so.
+    Every process of a run may call this: one builds, the others wait. Raises InputError for an unreadable image, a disk
+    that is too small, or an encoder that cannot be cached although ``cache.mode`` is ``required``; raises
+    :class:`~dit_run.cache.builder.Stopped` when ``stopped`` returns True.
     """
-    keeps_text, keeps_latents = kept(config, text, vae)
+    keeps_text, keeps_latents = cacheable(config, text, vae)
     if not (keeps_text or keeps_latents):
         return Cached()
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     texts: CaptionWork | None = None
-    pictures: LatentWork | None = None
+    images: LatentWork | None = None
     with contextlib.ExitStack() as stack:
         if keeps_latents:
             workers = config.cache.num_workers
-            reader = PictureReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
-            pictures = stack.enter_context(looked_at(build, vae, stack.enter_context(reader), indices))
+            reader = ImageReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
+            images = stack.enter_context(examined(build, vae, stack.enter_context(reader), indices))
         if keeps_text:
             shown = (caption for index in indices for caption in samples[0].dataset[index].captions)
             texts = CaptionWork.of(build, text, (*prompts, *shown))
-        build.check_room(sum(work.bytes_lacking() for work in (texts, pictures) if work is not None))
+        build.check_room(sum(work.missing_bytes() for work in (texts, images) if work is not None))
         captions, latents = None, None
         if texts is not None:
             captions = texts.keep()
             release(text)
-        if pictures is not None:
-            latents = pictures.keep()
+        if images is not None:
+            latents = images.keep()
             release(vae)
     return Cached(latents, captions)
 
 
-def kept(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
-    """Whether text states and latents are kept. Raises InputError where they must be and cannot."""
+def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
+    """Return if text states and latents are cached. Raises InputError if they are required and cannot be."""
     mode = config.cache.mode
     if mode == "off":
         return False, False
     reasons = {
         f"text encoder {config.text_encoder.type} is trained": text.trainable,
-        f"VAE {config.vae.type} makes nothing worth keeping": not vae.cacheable,
-        "data.crop is random, so each visit shows another square": config.data.common.crop == "random",
+        f"VAE {config.vae.type} needs no cache": not vae.cacheable,
+        "data.crop is random, so each visit has another crop": config.data.common.crop == "random",
     }
     hindrances = [reason for reason, holds in reasons.items() if holds]
     if mode == "required" and hindrances:
-        raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; take cache.mode: auto")
+        raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; use cache.mode: auto")
     return not text.trainable, vae.cacheable and config.data.common.crop == "center"
 
 
@@ -107,12 +108,14 @@ def _made(folder: Path) -> Path:
     try:
         make_folder(folder)
     except OSError as error:
-        raise InputError(f"the cache folder {folder} cannot be made: {error}; set cache.dir elsewhere") from error
+        raise InputError(
+            f"the cache folder {folder} cannot be created: {error}; set cache.dir to another folder"
+        ) from error
     return folder
 
 
 def release(encoder: object) -> None:
-    """Let an encoder give its memory back, if it can."""
+    """Let an encoder give back its memory, if it can."""
     method = getattr(encoder, "release", None)
     if method is not None:
         method()

@@ -1,4 +1,4 @@
-"""Records of a space: found by key, read at random, each checked at its first read in a process."""
+"""Records of a space: found by key, read in any order, verified at the first read in a process."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from dit_run.problems import DitRunError
 __all__ = ["DamagedRecord", "Places", "Records", "allow_many_open_files", "keys_array"]
 
 Places = NDArray[np.int64]
-"""Where records are: number of the shard, times 2**32, plus the row."""
+"""Places of records: number of the shard times 2**32, plus the row."""
 
 _ROW_BITS = 32
 _ROWS = (1 << _ROW_BITS) - 1
 
 
 class DamagedRecord(DitRunError):
-    """A record fails its check. It is noted, and made again when the cache is opened the next time."""
+    """A record is damaged. It is noted, and encoded again when the cache is opened the next time."""
 
 
 def keys_array(keys: Sequence[bytes]) -> NDArray[np.uint8]:
-    """Keys as uint8 [n, 32]."""
+    """Return keys as uint8 [n, 32]."""
     return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
 
 
 @dataclass(frozen=True)
 class Records:
-    """What was in a space when it was opened. Picklable: each process maps the shards that it reads."""
+    """The records of a space when it was opened. Picklable: each process maps the shards that it reads."""
 
     space: Space
     names: tuple[str, ...]
-    """The shards."""
+    """File names of the shards."""
     places: Places
-    """Of all records that are not known to be damaged, in the order of ``prefixes``."""
+    """Places of all records without known damage, in the order of ``prefixes``."""
     prefixes: NDArray[np.uint64]
     """The first 8 bytes of their keys, ascending."""
     _shards: list[Shard | None] = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, space: Space) -> Records:
-        """Broken shards are left out: what they held counts as missing."""
+        """Open a space. Broken shards are left out: their records count as missing."""
         shards: list[Shard] = []
         allow_many_open_files()
         for path in space.shards():
@@ -70,7 +70,7 @@ class Records:
         return {**self.__dict__, "_shards": [None] * len(self.names)}
 
     def find(self, keys: Sequence[bytes]) -> Places:
-        """Places of keys; -1 where there is none."""
+        """Return the places of keys; -1 for a missing one."""
         wanted = keys_array(keys)
         places = np.full(len(keys), -1, dtype=np.int64)
         if not len(self):
@@ -85,7 +85,7 @@ class Records:
         return places
 
     def read(self, place: int) -> Bits:
-        """The flat values of a record, not copied. Raises DamagedRecord."""
+        """Return the flat values of a record without copying. Raises DamagedRecord."""
         shard, row = self._shard(place >> _ROW_BITS), place & _ROWS
         values = shard.values(row)
         if not shard.holds(row, values):
@@ -93,7 +93,7 @@ class Records:
         return values
 
     def copy(self, place: int, into: Bits) -> None:
-        """Put the flat values of a record into an array of its size. Raises DamagedRecord."""
+        """Copy the flat values of a record into an array of its size. Raises DamagedRecord."""
         shard = self._shards[place >> _ROW_BITS]
         if shard is None:
             shard = self._shard(place >> _ROW_BITS)
@@ -101,23 +101,23 @@ class Records:
             raise self._damage(place)
 
     def key(self, place: int) -> bytes:
-        """The key of the record at a place."""
+        """Return the key of the record at a place."""
         key: bytes = self._shard(place >> _ROW_BITS).keys[place & _ROWS].tobytes()
         return key
 
     def _damage(self, place: int) -> DamagedRecord:
-        """Notes it with all that is damaged in its shard, so that one new start mends them all, and says so."""
+        """Note all damaged records of the shard, so that one restart repairs them all, and return the error."""
         number, row = place >> _ROW_BITS, place & _ROWS
         rows = sorted({row, *self._shard(number).damaged()})
         noted = self.space.note_damage(self.names[number], rows)
         one = len(rows) == 1
         what = f"record {row} of the cache is" if one else f"{len(rows)} records of the cache are"
-        mend = (
-            f"Start again: {'it alone is' if one else 'they alone are'} made anew (`dit-run cache verify` checks all)"
+        advice = (
+            f"Start again: only {'this record is' if one else 'these records are'} encoded again (`dit-run cache verify` checks all)"
             if noted
-            else "That cannot be noted there, so that it is met again: set cache.dir elsewhere"
+            else "The damage cannot be noted there and will be met again: set cache.dir to another folder"
         )
-        return DamagedRecord(f"{self.space.folder / self.names[number]}: {what} damaged. {mend}")
+        return DamagedRecord(f"{self.space.folder / self.names[number]}: {what} damaged. {advice}")
 
     def _shard(self, number: int) -> Shard:
         shard = self._shards[number]
@@ -126,7 +126,7 @@ class Records:
             try:
                 shard = self._shards[number] = Shard(self.space.folder / self.names[number])
             except DamagedShard as error:
-                raise DamagedRecord(f"{error}. Start again: what it held is made anew") from error
+                raise DamagedRecord(f"{error}. Start again: its records are encoded again") from error
         return shard
 
 
@@ -138,7 +138,7 @@ _MANY = 65536
 
 
 def allow_many_open_files() -> None:
-    """Let this process have many files open, 65,536 where the system's hard limit allows that."""
+    """Allow this process many open files, 65,536 if the hard limit of the system permits."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MANY if hard == resource.RLIM_INFINITY else min(_MANY, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,8 +1,8 @@
-"""Shards: files of checked records, written once, mapped into memory and read at random.
+"""Shards: files of records with checksums, written once, mapped into memory and read in any order.
 
-A shard is a safetensors file. ``values`` holds the records one after another, ``starts`` where each begins (and the
-last ends), ``keys`` their 32-byte keys, ``sums`` a 64-bit XXH3 over key and values of each. Values are float32, or the
-bits of float16 and bfloat16.
+A shard is a safetensors file. ``values`` holds the records one after another, ``starts`` the start of each (and the end
+of the last), ``keys`` their 32-byte keys, and ``sums`` a 64-bit XXH3 over key and values of each. Values are float32,
+or the bits of float16 and bfloat16.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dit_run.system.durable import write_atomic
 __all__ = ["BITS", "FORMAT", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 
 FORMAT = 2
-"""Raised by hand when what a shard holds changes; part of a space's name."""
+"""Version of the format, raised by hand when the content of a shard changes; part of the name of a space."""
 KEY_BYTES = 32
 BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
 """How numpy holds values of these dtypes: as they are, or as bits."""
@@ -35,26 +35,26 @@ Bits = NDArray[Any]
 
 
 class DamagedShard(Exception):
-    """A file that is no whole shard; the message says what is wrong."""
+    """A file is not a complete shard; the message says what is wrong."""
 
 
 def bits_of(values: torch.Tensor, dtype: torch.dtype) -> Bits:
-    """Values rounded to ``dtype``, flat, as numpy holds them."""
+    """Return values rounded to ``dtype``, flat, as numpy holds them."""
     flat = values.detach().cpu().to(dtype).contiguous().view(-1)
     bits: Bits = flat.numpy() if dtype is torch.float32 else flat.view(torch.int16).numpy()
     return bits
 
 
 def checksum(key: bytes | memoryview, values: Bits) -> int:
-    """XXH3 of a record, 64 bits: several times as quick as CRC-32, which takes as long as reading does."""
+    """Return the 64-bit XXH3 of a record. It is several times as fast as CRC-32, which takes as long as reading."""
     digest: int = xxhash.xxh3_64_intdigest(values.data, seed=xxhash.xxh3_64_intdigest(key))
     return digest
 
 
 def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtype: torch.dtype) -> None:
-    """Write records, flat arrays of values or bits of ``dtype``; the file is there whole or not at all. Raises OSError.
+    """Write records, flat arrays of values or bits of ``dtype``. The file is complete or absent. Raises OSError.
 
-    Any number of processes may write other shards beside it.
+    Any number of processes may write other shards at the same time.
     """
     from safetensors.torch import save
 
@@ -72,8 +72,10 @@ def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtyp
 
 
 class Shard:
-    """A shard, mapped for reading. Raises DamagedShard at construction when its frame is broken, and OSError when too
-    many files are open."""
+    """A shard, mapped for reading.
+
+    The constructor raises DamagedShard if the structure is broken, and OSError if too many files are open.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -91,18 +93,18 @@ class Shard:
             raise DamagedShard(f"{path}: {error}") from error
         count = len(self.keys)
         if len(self._starts) != count + 1 or len(self._sums) != count:
-            raise DamagedShard(f"{path}: its tables are of different lengths")
+            raise DamagedShard(f"{path}: its tables have different lengths")
         self._checked = bytearray(count)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def values(self, row: int) -> Bits:
-        """The flat values of a record, neither copied nor checked."""
+        """Return the flat values of a record, neither copied nor verified."""
         return self._values[self._starts[row] : self._starts[row + 1]]
 
     def copy(self, row: int, into: Bits) -> bool:
-        """Put the values of a record into an array of its size. Returns whether they are what was written."""
+        """Copy the values of a record into an array of its size; return True if they are as written."""
         start = self._starts[row]
         if self._starts[row + 1] - start != into.size:
             return False
@@ -110,14 +112,14 @@ class Shard:
         return bool(self._checked[row]) or self.holds(row, into)
 
     def holds(self, row: int, values: Bits) -> bool:
-        """Whether these, read by :meth:`values`, are what was written; found out at the first time."""
+        """Return True if values read by :meth:`values` are as written; verified once per record."""
         if not self._checked[row]:
             key = self._key_bytes[row * KEY_BYTES : (row + 1) * KEY_BYTES]
             self._checked[row] = checksum(key, values) == self._sums[row]
         return bool(self._checked[row])
 
     def damaged(self) -> list[int]:
-        """The rows of records that are not what was written."""
+        """Return the rows of damaged records."""
         return [row for row in range(len(self)) if not self.holds(row, self.values(row))]
 
     def _array(self, entry: dict[str, Any], kind: Any, expected: str | None = None) -> Bits:
@@ -125,12 +127,12 @@ class Shard:
         if expected is not None and entry["dtype"] != expected:
             raise ValueError(f"{entry['dtype']} where {expected} was expected")
         if not 0 <= start <= end <= len(self._data):
-            raise ValueError("the file is shorter than it says")
+            raise ValueError("the file is shorter than its header says")
         return np.frombuffer(self._data[start:end], dtype=kind)
 
 
 def _mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
-    """The header of a safetensors file and its data."""
+    """Return the header of a safetensors file and its data."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     length = int.from_bytes(view[:8], "little")
@@ -138,5 +140,5 @@ def _mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
         raise ValueError("its header is broken")
     header = json.loads(bytes(view[8 : 8 + length]))
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     return header, view[8 + length :]

@@ -1,4 +1,4 @@
-"""Spaces: folders of records that one encoder with one set of settings makes."""
+"""Spaces: folders of records made by one encoder with one set of settings."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
 
 
 def _quietly(tries: int) -> None:
-    """Wait, and say nothing."""
+    """Wait without a report."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """One folder of the cache. Any number of processes may read it, and write to it, at a time."""
+    """One folder of the cache. Any number of processes may read and write it at the same time."""
 
     folder: Path
 
     @classmethod
     def of(cls, root: Path, kind: str, settings: Mapping[str, Any]) -> Space:
-        """The space for these settings, made if need be. Raises DitRunError where it cannot be."""
+        """Return the space for these settings, and create it if it is missing. Raises DitRunError if that fails."""
         space = cls(root / kind / combined([kind, FORMAT, dict(settings)])[:24])
         description = {"kind": kind, **settings}
         if not (space.folder / _DESCRIPTION).exists():
-            with _answer_unwritable(space.folder):
+            with _translate_unwritable(space.folder):
                 make_folder(space.folder)
                 space._write_description(description)
         elif not space.describe():
@@ -55,14 +55,14 @@ class Space:
         return space
 
     def check_writable(self) -> None:
-        """Raises DitRunError where nothing can be added, before work is done for it."""
+        """Raise DitRunError if nothing can be added, before work is done for it."""
         if not os.access(self.folder, os.W_OK):
             raise DitRunError(
-                f"the cache lacks something and cannot be written: {self.folder} is read-only; set cache.dir elsewhere"
+                f"the cache is incomplete and cannot be written: {self.folder} is read-only; set cache.dir to another folder"
             )
 
     def describe(self) -> dict[str, Any]:
-        """Kind and settings; empty where the description is broken."""
+        """Return kind and settings; empty if the description is broken."""
         try:
             description = json.loads((self.folder / _DESCRIPTION).read_text())
         except (OSError, ValueError):
@@ -70,41 +70,47 @@ class Space:
         return description if isinstance(description, dict) else {}
 
     def _write_description(self, description: Mapping[str, Any]) -> None:
-        """Any number of processes may do so at a time."""
-        beside = self.folder / f".{uuid.uuid4().hex}.partial"
-        write_atomic(beside, json.dumps(description, indent=2).encode())
-        beside.replace(self.folder / _DESCRIPTION)
+        """Write the description; any number of processes may do so at the same time."""
+        partial = self.folder / f".{uuid.uuid4().hex}.partial"
+        write_atomic(partial, json.dumps(description, indent=2).encode())
+        partial.replace(self.folder / _DESCRIPTION)
 
     def touch(self) -> None:
-        """Note that the space is in use, for :mod:`dit_run.cache.maintenance`."""
+        """Mark the space as used now, for :mod:`dit_run.cache.maintenance`."""
         with contextlib.suppress(OSError):
             os.utime(self.folder / _DESCRIPTION)
 
     @property
     def last_used(self) -> float:
-        """Seconds since the epoch."""
+        """Return the time of last use (seconds since the epoch)."""
         try:
             return (self.folder / _DESCRIPTION).stat().st_mtime
         except OSError:
             return 0.0
 
     def shards(self) -> list[Path]:
-        """All shards, sorted by name."""
+        """Return all shards, sorted by name."""
         return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
 
     def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
-        """Hold the space's lock, so that two builders do not do the same work twice. Where the file system has no
-        locks both build: wasteful, and safe."""
+        """Hold the lock of the space, so that two builders do not do the same work.
+
+        Without locks in the file system both build, which is safe but slow.
+        """
         return building(self.folder, waiting)
 
     def hold(self, waiting: Waiting = _quietly) -> bool:
-        """Use the space until this process ends; :mod:`dit_run.cache.maintenance` removes nothing of it before.
-        Returns False where it was removed meanwhile and has to be made again."""
+        """Use the space until this process ends; :mod:`dit_run.cache.maintenance` then removes nothing of it.
+
+        Returns False if the space was removed in the meantime and has to be created again.
+        """
         return hold(self.folder, waiting)
 
     def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
-        """Note that records are damaged: they count as missing from now on. One write, so notes do not mix. Returns
-        whether it could be noted."""
+        """Note damaged records, which count as missing from now on; return True if it could be noted.
+
+        It is one write, so notes of several processes do not mix.
+        """
         note = "".join(f"{shard} {row}\n" for row in rows).encode()
         try:
             with (self.folder / _DAMAGED).open("ab", buffering=0) as file:
@@ -113,7 +119,7 @@ class Space:
             return False
 
     def damaged(self) -> set[tuple[str, int]]:
-        """The records noted so, as (shard, row)."""
+        """Return the records noted as damaged, as (shard, row)."""
         try:
             lines = (self.folder / _DAMAGED).read_text(errors="replace").splitlines()
         except OSError:
@@ -123,7 +129,7 @@ class Space:
 
 
 class Writer:
-    """Adds records to a space. They are kept for good at the latest a minute, or 64 MiB, after they were added."""
+    """Add records to a space. A record is on disk at most a minute, or 64 MiB, after it was added."""
 
     def __init__(self, space: Space, dtype: torch.dtype) -> None:
         self._space, self._dtype = space, dtype
@@ -138,7 +144,7 @@ class Writer:
         self.flush()
 
     def add(self, key: bytes, values: torch.Tensor) -> None:
-        """Add a record of any shape, rounded to the space's dtype. Raises DitRunError when it cannot be written."""
+        """Add a record of any shape, rounded to the dtype of the space. Raises DitRunError if it cannot be written."""
         assert len(key) == KEY_BYTES
         flat = bits_of(values, self._dtype)
         self._keys.append(key)
@@ -148,21 +154,21 @@ class Writer:
             self.flush()
 
     def flush(self) -> None:
-        """Put on disk what was added. Raises DitRunError when that fails."""
+        """Write the added records to disk. Raises DitRunError if that fails."""
         if self._keys:
             path = self._space.folder / f"{uuid.uuid4().hex}.safetensors"
-            with _answer_unwritable(self._space.folder):
+            with _translate_unwritable(self._space.folder):
                 write_shard(path, self._keys, self._records, self._dtype)
         self._keys, self._records, self._bytes, self._since = [], [], 0, time.monotonic()
 
 
 @contextlib.contextmanager
-def _answer_unwritable(folder: Path) -> Iterator[None]:
+def _translate_unwritable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise DitRunError(
             f"the cache cannot be written: {error.filename or folder}: {error.strerror}; "
-            f"{'free some space, or ' if full else ''}set cache.dir elsewhere. What was written before is kept"
+            f"{'free some space, or ' if full else ''}set cache.dir to another folder. Records written before are kept"
         ) from error

@@ -36,7 +36,7 @@ def encode_latents(vae: VAE, images: Tensor, dtype: torch.dtype | None = None) -
     pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
     if not vae.cacheable:
         return vae.encode(pixels)
-    with translate_working("encoding pictures", "set vae.use_slicing or a smaller data.image_size"):
+    with translate_working("encoding images", "set vae.use_slicing or a smaller data.image_size"):
         parts = [_encode_chunk(vae, chunk, dtype) for chunk in torch.split(pixels, encoding_chunks(images.device)[0])]
     spreads = [spread for _, spread in parts if spread is not None]
     return torch.cat([mean for mean, _ in parts]), torch.cat(spreads) if spreads else None

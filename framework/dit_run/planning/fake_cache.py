@@ -13,8 +13,8 @@ import torch
 
 from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data
-from dit_run.cache.builder import forecast
-from dit_run.cache.open_cache import Cached, kept, release
+from dit_run.cache.builder import cache_bytes
+from dit_run.cache.open_cache import Cached, cacheable, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import seconds_of
@@ -33,7 +33,7 @@ LOOKED_AT = 512
 
 def try_encoding(config: Config, data: Data, encoders: Encoders, meter: MemoryMeter) -> tuple[Encoders, Cache, float]:
     """The encoders, with stand-ins as quick as a cache for what is kept; what the cache takes; the peak memory."""
-    keeps_text, keeps_latents = kept(config, encoders.text, encoders.vae)
+    keeps_text, keeps_latents = cacheable(config, encoders.text, encoders.vae)
     if not (keeps_text or keeps_latents):
         return encoders, Cache(), 0.0
     meter.reset()
@@ -55,8 +55,8 @@ def try_encoding(config: Config, data: Data, encoders: Encoders, meter: MemoryMe
         latent_values = int(np.prod(shape)) if spreads else int(np.prod(shape)) // 2
         latents = _Latents(shape, spreads)
         release(encoders.vae)
-    size_of_cache = forecast(
-        pictures=pictures if keeps_latents else 0,
+    size_of_cache = cache_bytes(
+        images=pictures if keeps_latents else 0,
         captions=captions,
         latent_values=latent_values,
         width=encoders.text.width,

@@ -13,8 +13,8 @@ from PIL import Image
 
 from dit_run.cache.builder import Build
 from dit_run.cache.caption_states import CaptionWork
-from dit_run.cache.image_reader import PictureReader
-from dit_run.cache.latents import looked_at
+from dit_run.cache.image_reader import ImageReader
+from dit_run.cache.latents import examined
 from dit_run.cache.lookup import CaptionCache, LatentCache
 from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.settings import DatasetCommon
@@ -64,6 +64,6 @@ def keep_captions(build: Build, encoder: TextEncoder, captions: Iterable[str]) -
     return CaptionWork.of(build, encoder, captions).keep()
 
 
-def keep_latents(build: Build, vae: VAE, reader: PictureReader, indices: Sequence[int]) -> LatentCache:
-    with looked_at(build, vae, reader, indices) as work:
+def keep_latents(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> LatentCache:
+    with examined(build, vae, reader, indices) as work:
         return work.keep()

@@ -20,7 +20,7 @@ def shown(*, terminal: bool) -> str:
     out = io.StringIO()
     reporter = ConsoleReporter(Console(file=out, force_terminal=terminal, width=120, highlight=False))
     reporter.notice("[a] notice")
-    reporter.phase("encoding pictures", 3, 3)
+    reporter.phase("encoding images", 3, 3)
     reporter.begin(10, 20)
     reporter.step(11, 0.25)
     reporter.logged(11, VALUES)
@@ -32,7 +32,7 @@ def shown(*, terminal: bool) -> str:
 def test_off_a_terminal_there_is_a_line_for_each_log() -> None:
     assert shown(terminal=False).splitlines() == [
         "note: [a] notice",
-        "encoding pictures: 3/3",
+        "encoding images: 3/3",
         "step 11/20  loss 0.5  learning_rate 0.0001  grad_norm 2  images_per_second 12  left 0s",
         "saved run/checkpoints/step-00000011",
     ]
@@ -43,12 +43,12 @@ def test_off_a_terminal_a_long_phase_says_now_and_then_what_is_left(monkeypatch:
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     reporter = ConsoleReporter(Console(file=out, force_terminal=False, width=120, highlight=False))
     for done in (1, 2, 6, 7, 12):
-        reporter.phase("encoding pictures", done, 12)
+        reporter.phase("encoding images", done, 12)
         now[0] += 6
     assert out.getvalue().splitlines() == [
-        "encoding pictures: 1/12",
-        "encoding pictures: 6/12  left 14s",
-        "encoding pictures: 12/12",
+        "encoding images: 1/12",
+        "encoding images: 6/12  left 14s",
+        "encoding images: 12/12",
     ]
 
 

@@ -22,8 +22,8 @@ from small_cache import COMMON, Folder, Harmful, keep_captions, keep_latents, pa
 
 from dit_run.cache.builder import Build, Stopped
 from dit_run.cache.caption_states import CaptionWork
-from dit_run.cache.image_reader import PictureReader, ReadingFailed
-from dit_run.cache.latents import looked_at
+from dit_run.cache.image_reader import ImageReader, ReadingFailed
+from dit_run.cache.latents import examined
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.maintenance import sweep
 from dit_run.cache.records import DamagedRecord
@@ -48,7 +48,7 @@ class Encoded:
 
     @property
     def pictures(self) -> int:
-        return self.counts.get("encoding pictures", 0)
+        return self.counts.get("encoding images", 0)
 
     @property
     def captions(self) -> int:
@@ -67,7 +67,7 @@ def build(
 ) -> tuple[LatentCache, Encoded]:
     encoded = Encoded()
     root.mkdir(exist_ok=True)
-    with PictureReader(dataset, common, workers) as reader:
+    with ImageReader(dataset, common, workers) as reader:
         how = Build(root, dtype, **{"progress": encoded, **settings})
         return keep_latents(how, vae, reader, range(len(dataset))), encoded
 
@@ -138,10 +138,7 @@ def test_captions_that_are_cut_are_counted(text: TextEncoder, tmp_path: Path) ->
     told: list[str] = []
     build = Build(tmp_path, None, notice=told.append)
     keep_captions(build, text, ["a cat", "a cat " * 100, "a dog " * 100])
-    assert told == [
-        "2 of 4 captions are longer than the 77 tokens that the text encoder takes; the model does not see the rest of "
-        "them"
-    ]
+    assert told == ["2 of 4 captions are longer than the 77 tokens of the text encoder; the rest of them is ignored"]
     keep_captions(build, text, ["a cat", "a cat " * 100])
     assert len(told) == 1
 
@@ -198,7 +195,7 @@ def test_looking_that_takes_long_is_told_to_its_end(
     monkeypatch.setattr(time, "monotonic", lambda: next(times, 2.0))
     told: list[tuple[str, int, int]] = []
     build(tmp_path / "cache", vae, folder, progress=lambda *phase: told.append(phase))
-    assert told[:2] == [("looking at pictures", 2, 4), ("looking at pictures", 4, 4)]
+    assert told[:2] == [("reading image digests", 2, 4), ("reading image digests", 4, 4)]
 
 
 def test_a_renamed_file_is_not_encoded_again(tmp_path: Path, vae: VAE, folder: Folder) -> None:
@@ -259,7 +256,7 @@ def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: F
         done.append(1)
         return len(done) > 1
 
-    with pytest.raises(Stopped, match=r"encoding pictures \(2 of 4\)"):
+    with pytest.raises(Stopped, match=r"encoding images \(2 of 4\)"):
         build(tmp_path / "cache", vae, folder, stopped=stopped)
     assert build(tmp_path / "cache", vae, folder)[1].pictures == 2
 
@@ -315,7 +312,7 @@ def test_reading_processes_change_nothing(tmp_path: Path, vae: VAE, folder: Fold
 
 @pytest.mark.slow
 def test_a_reading_process_that_is_killed_is_told(tmp_path: Path, vae: VAE) -> None:
-    with pytest.raises(ReadingFailed, match=r"ended, perhaps killed for want of memory\. The same command goes on"):
+    with pytest.raises(ReadingFailed, match=r"was killed, perhaps because memory ran out\. The same command continues"):
         build(tmp_path, vae, Harmful(signal.SIGKILL), workers=1)
     assert not multiprocessing.active_children()
 
@@ -331,10 +328,10 @@ def test_frozen_reading_processes_are_not_waited_for(
 ) -> None:
     monkeypatch.setenv("DIT_RUN_TIMEOUT", "600" if asked else "1")
     how = Build(tmp_path, None, stopped=lambda: asked and any(map(frozen, multiprocessing.active_children())))
-    error, said = (Stopped, "stopped while waiting") if asked else (ReadingFailed, "answered for 1 seconds")
+    error, said = (Stopped, "stopped while waiting") if asked else (ReadingFailed, "responded for 1 seconds")
     with (
         pytest.raises(error, match=said),
-        PictureReader(Harmful(signal.SIGSTOP), COMMON, 1, waiting=how.check_stopped) as reader,
+        ImageReader(Harmful(signal.SIGSTOP), COMMON, 1, waiting=how.check_stopped) as reader,
     ):
         keep_latents(how, vae, reader, range(4))
     assert not multiprocessing.active_children()
@@ -357,19 +354,19 @@ def test_what_captions_take_is_known_by_their_tokens(
 ) -> None:
     captions = [f"a cat {number} " + "on a mat " * number for number in range(8)]
     work = CaptionWork.of(Build(tmp_path, dtype), text, captions)
-    lacking = work.bytes_lacking()
+    lacking = work.missing_bytes()
     (shard,) = (Shard(path) for path in work.keep().records.space.shards())
     assert sum(shard.values(row).nbytes for row in range(len(shard))) == lacking
-    assert work.bytes_lacking() == 0
+    assert work.missing_bytes() == 0
 
 
 def test_what_pictures_take_is_known_before_they_are_encoded(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     common = dataclasses.replace(COMMON, random_flip=True)
-    with PictureReader(folder, common) as reader:
-        with looked_at(Build(tmp_path, None), vae, reader, [0]) as work:
+    with ImageReader(folder, common) as reader:
+        with examined(Build(tmp_path, None), vae, reader, [0]) as work:
             work.keep()
-        with looked_at(Build(tmp_path, None), vae, reader, range(4)) as work:
-            assert work.bytes_lacking() == 3 * 2 * 2 * 4 * 4 * 4 * 4  # mirrored, mean and deviation, c·h·w, float32
+        with examined(Build(tmp_path, None), vae, reader, range(4)) as work:
+            assert work.missing_bytes() == 3 * 2 * 2 * 4 * 4 * 4 * 4  # mirrored, mean and deviation, c·h·w, float32
 
 
 # ------------------------------------------------------------------------------------------------ bad samples
@@ -392,7 +389,7 @@ def test_a_skipped_picture_is_refused_at_its_visit(tmp_path: Path, vae: VAE, fol
         elif spoil == "pipe":
             os.mkfifo(path)
     common = dataclasses.replace(COMMON, on_bad_sample="skip")
-    with PictureReader(folder, common) as reader:
+    with ImageReader(folder, common) as reader:
         cache = keep_latents(Build(tmp_path, None), vae, reader, range(length))
     for index in (1, 2):
         with pytest.raises(InputError, match=rf"[{index}12]\.png"):
@@ -429,7 +426,7 @@ def test_a_file_that_changes_between_two_looks_is_looked_at_again(tmp_path: Path
 
 
 def test_a_file_that_keeps_changing_is_refused(tmp_path: Path, vae: VAE, folder: Folder) -> None:
-    with pytest.raises(InputError, match=r"0\.png changes while it is read"):
+    with pytest.raises(InputError, match=r"0\.png changes during the read"):
         build(tmp_path / "cache", vae, Restless(folder, [], calm_after=10**9))
 
 

@@ -99,7 +99,7 @@ def test_all_that_is_damaged_in_a_shard_is_noted_at_once(tmp_path: Path) -> None
         damage(space, number)
     records = Records.open(space)
     with pytest.raises(
-        DamagedRecord, match=r"3 records of the cache are damaged\. Start again: they alone are made anew"
+        DamagedRecord, match=r"3 records of the cache are damaged\. Start again: only these records are encoded again"
     ):
         records.read(int(records.find([key(3)])[0]))
     found = Records.open(space).find([key(number) for number in range(5)]) >= 0
@@ -111,7 +111,10 @@ def test_damage_that_cannot_be_noted_is_told_so(tmp_path: Path) -> None:
     damage(space, 1)
     (space.folder / "damaged.txt").mkdir()
     records = Records.open(space)
-    with pytest.raises(DamagedRecord, match=r"record 0 .* cannot be noted there.*: set cache\.dir elsewhere"):
+    with pytest.raises(
+        DamagedRecord,
+        match=r"record 0 .* cannot be noted there and will be met again: set cache\.dir to another folder",
+    ):
         records.read(int(records.find([key(1)])[0]))
 
 
