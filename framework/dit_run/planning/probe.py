@@ -27,7 +27,7 @@ from dit_run.planning.save_timing import saving_seconds
 from dit_run.planning.workload import workload_of
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.sampling.pipeline import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -298,7 +298,7 @@ class _Bench:
     def _draw(self, count: int, steps: int) -> None:
         size = self.config.data.common.image_size
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
-        request = Request.of(self.config.sampling, prompts, image_size=size, batch_size=count)
+        request = SamplingRequest.of(self.config.sampling, prompts, image_size=size, batch_size=count)
         pipeline = Pipeline(
             denoiser=self.ema.module if self.ema is not None else self.denoiser,
             conditions=self.encoders.conditions,

@@ -16,7 +16,7 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter, Silent
 from dit_run.sampling.image_files import grid, save_png
 from dit_run.sampling.load_run import LoadedRun
-from dit_run.sampling.pipeline import Request
+from dit_run.sampling.pipeline import SamplingRequest
 
 __all__ = ["Drawn", "draw"]
 
@@ -61,7 +61,7 @@ def draw(
         sampler=options.sampler if sampler is None else sampler,
         seed=options.seed if seed is None else seed,
     )
-    request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
+    request = SamplingRequest.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
     height, width = size or (request.height, request.width)
     request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
     with translate_drawing(min(batch_size, len(prompts))):

@@ -23,14 +23,14 @@ from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
 from dit_run.settings import SamplingOptions
 
-__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]
+__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "SamplingRequest"]
 
 PREVIEW_BATCH, SCORING_BATCH = 16, 50
 """Pictures that are drawn at a time: to look at, and for metrics."""
 
 
 @dataclass(frozen=True)
-class Request:
+class SamplingRequest:
     """What to draw, and how."""
 
     prompts: tuple[str, ...]
@@ -49,7 +49,7 @@ class Request:
     @classmethod
     def of(
         cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = PREVIEW_BATCH
-    ) -> Request:
+    ) -> SamplingRequest:
         """A request with the settings of a config's ``sampling`` section."""
         guidance = Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval)
         return cls(
@@ -77,7 +77,7 @@ class Pipeline:
     device: torch.device
     precision: Precision
 
-    def images(self, request: Request) -> Iterator[Image.Image]:
+    def images(self, request: SamplingRequest) -> Iterator[Image.Image]:
         """A picture per prompt, in order. Raises InputError for a size or sampler that does not fit."""
         request = self._checked(request)
         training = self.denoiser.training
@@ -88,7 +88,7 @@ class Pipeline:
         finally:
             self.denoiser.train(training)
 
-    def drawn(self, request: Request, reporter: Reporter, name: str = "drawing") -> list[Image.Image]:
+    def drawn(self, request: SamplingRequest, reporter: Reporter, name: str = "drawing") -> list[Image.Image]:
         """:meth:`images`, all of them, and how many there are as it goes on."""
         count = len(request.prompts)
         images: list[Image.Image] = []
@@ -98,7 +98,7 @@ class Pipeline:
             reporter.phase(name, len(images), count)
         return images
 
-    def _checked(self, request: Request) -> Request:
+    def _checked(self, request: SamplingRequest) -> SamplingRequest:
         unit = self.vae.factor * self.patch_size
         if request.height % unit or request.width % unit:
             raise InputError(
@@ -117,7 +117,7 @@ class Pipeline:
         return replace(request, sampler=request.sampler or names[0])
 
     @torch.no_grad()
-    def _batch(self, request: Request, start: int) -> list[Image.Image]:
+    def _batch(self, request: SamplingRequest, start: int) -> list[Image.Image]:
         prompts = request.prompts[start : start + request.batch_size]
         seeds = [request.seed + start + index for index in range(len(prompts))]
         factor = self.vae.factor
@@ -134,7 +134,7 @@ class Pipeline:
             )
         return to_images(decode_latents(self.vae, latents, self.precision.dtype))
 
-    def _text(self, prompts: Sequence[str], request: Request) -> tuple[TextStates, TextStates | None]:
+    def _text(self, prompts: Sequence[str], request: SamplingRequest) -> tuple[TextStates, TextStates | None]:
         """Conditions of the prompts and, where guidance wants it, of what to move away from, padded alike."""
         count = len(prompts)
         if not request.guidance.active:

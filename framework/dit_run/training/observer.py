@@ -22,7 +22,7 @@ from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import grid, save_png
-from dit_run.sampling.pipeline import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -151,7 +151,7 @@ class Observer:
         with translate_working(
             "drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"
         ):
-            images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
+            images = list(self.pipeline.images(SamplingRequest.of(self.config.sampling, self.prompts, image_size=size)))
         sheet = grid(images, self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}

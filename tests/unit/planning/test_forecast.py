@@ -31,7 +31,7 @@ from dit_run.planning.save_timing import saving_seconds
 from dit_run.problems import InputError
 from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
-from dit_run.sampling.pipeline import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.training.ema import Ema
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 
@@ -184,7 +184,7 @@ def test_pictures_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pyt
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
     real, most = Pipeline._batch, 4
 
-    def batch(self: Pipeline, request: Request, start: int) -> list[Image.Image]:
+    def batch(self: Pipeline, request: SamplingRequest, start: int) -> list[Image.Image]:
         if len(request.prompts) > most:
             raise torch.OutOfMemoryError
         return real(self, request, start)
@@ -264,7 +264,7 @@ def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch:
     drawn: list[int] = []
     real = Pipeline._batch
 
-    def batch(self: Pipeline, request: Request, start: int) -> list[Image.Image]:
+    def batch(self: Pipeline, request: SamplingRequest, start: int) -> list[Image.Image]:
         images = real(self, request, start)
         drawn.append(len(images))
         return images

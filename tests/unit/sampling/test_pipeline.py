@@ -13,7 +13,7 @@ from tiny_parts import Parts, assembled
 
 from dit_run.model.guidance import Guidance
 from dit_run.problems import InputError
-from dit_run.sampling.pipeline import Request
+from dit_run.sampling.pipeline import SamplingRequest
 
 PROMPTS = ("a red circle", "a blue square to the left of a green cross on a white background", "", "a cross", "two")
 
@@ -25,8 +25,8 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return assembled(tmp_path_factory.mktemp("ddpm"), *DDPM)
 
 
-def request_for(*prompts: str, **changes: Any) -> Request:
-    return replace(Request(prompts, 16, 16, steps=3, guidance=Guidance(3.0), seed=5), **changes)
+def request_for(*prompts: str, **changes: Any) -> SamplingRequest:
+    return replace(SamplingRequest(prompts, 16, 16, steps=3, guidance=Guidance(3.0), seed=5), **changes)
 
 
 def drawn(parts: Parts, *prompts: str, **changes: Any) -> NDArray[np.int64]:
