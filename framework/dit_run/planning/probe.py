@@ -299,15 +299,8 @@ class _Bench:
         size = self.config.data.common.image_size
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
         request = SamplingRequest.of(self.config.sampling, prompts, image_size=size, batch_size=count)
-        pipeline = Pipeline(
-            denoiser=self.ema.module if self.ema is not None else self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.step.scheduler,
-            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
-            device=self.device,
-            precision=self.step.precision,
-        )
+        denoiser = self.ema.module if self.ema is not None else self.denoiser
+        pipeline = Pipeline.of(self.config, denoiser, self.encoders, self.step.scheduler, self.device)
         for _ in pipeline.images(replace(request, steps=steps)):
             pass
 

@@ -130,15 +130,8 @@ class Observer:
     @property
     def pipeline(self) -> Pipeline:
         """Averaged weights where there are any."""
-        return Pipeline(
-            denoiser=self.ema.module if self.ema is not None else self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.scheduler,
-            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
-            device=self.device,
-            precision=self.precision,
-        )
+        denoiser = self.ema.module if self.ema is not None else self.denoiser
+        return Pipeline.of(self.config, denoiser, self.encoders, self.scheduler, self.device)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def score(
         size = config.data.common.image_size
         request = SamplingRequest.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
         with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
-            images = pipeline.drawn(request, reporter, f"drawing for {name}")
+            images = pipeline.generate(request, reporter, f"sampling for {name}")
             values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values
 
