@@ -299,7 +299,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
         f"sampling.steps={SAMPLING_STEPS}",
         f"sampling.guidance_scale={guidance:g}",
     ]
-    trained = load_run(run, changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
+    trained = load_run(run, *changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
     data = build_data(trained.config, 1)
     found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
     names = ("above_chance", "attributes_right", "wholly_right")

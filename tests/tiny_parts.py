@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline.of(self.config, self.denoiser, self.encoders, self.scheduler, CPU)
+        return Pipeline.of(self.config, self.encoders, self.denoiser, self.scheduler, CPU)
 
 
 def assembled(folder: Path, *overrides: str) -> Parts:

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = load_run(
         Path(arguments.run),
-        arguments.overrides,
+        *arguments.overrides,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,

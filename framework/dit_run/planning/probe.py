@@ -300,7 +300,7 @@ class _Bench:
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
         request = SamplingRequest.of(self.config.sampling, prompts, image_size=size, batch_size=count)
         denoiser = self.ema.module if self.ema is not None else self.denoiser
-        pipeline = Pipeline.of(self.config, denoiser, self.encoders, self.step.scheduler, self.device)
+        pipeline = Pipeline.of(self.config, self.encoders, denoiser, self.step.scheduler, self.device)
         for _ in pipeline.images(replace(request, steps=steps)):
             pass
 

@@ -77,7 +77,7 @@ class Pipeline:
 
     @classmethod
     def of(
-        cls, config: Config, denoiser: Denoiser, encoders: Encoders, scheduler: Scheduler, device: torch.device
+        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler: Scheduler, device: torch.device
     ) -> Pipeline:
         """Return the pipeline of a run's parts, in the precision that the run trains in."""
         precision = Precision.of(config.training.mixed_precision, device)

@@ -131,7 +131,7 @@ class Observer:
     def pipeline(self) -> Pipeline:
         """Averaged weights where there are any."""
         denoiser = self.ema.module if self.ema is not None else self.denoiser
-        return Pipeline.of(self.config, denoiser, self.encoders, self.scheduler, self.device)
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler, self.device)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:

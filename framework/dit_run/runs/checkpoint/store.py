@@ -18,7 +18,17 @@ from dit_run.runs.checkpoint.optimizer_state import join, split
 from dit_run.runs.checkpoint.safetensors_file import read_tensors, tensor_bytes, write_tensors
 from dit_run.system.durable import sync_folder
 
-__all__ = ["CheckpointContents", "Checkpoints", "Newest", "PassedOver", "Saved", "load", "load_weights", "needed_bytes"]
+__all__ = [
+    "CheckpointContents",
+    "Checkpoints",
+    "Newest",
+    "PassedOver",
+    "Saved",
+    "load",
+    "load_state",
+    "load_weights",
+    "needed_bytes",
+]
 
 _NAME = re.compile(r"step-(\d{8,})")
 _ALLOWANCE = 1 << 20
@@ -194,6 +204,11 @@ def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
     _refuse_damaged(path)
     averaged = path / "ema.safetensors"
     return read_tensors(averaged if ema and averaged.exists() else path / "model.safetensors")[0]
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint's ``state.json``. Raises InputError."""
+    return _read_json(path / "state.json")
 
 
 def needed_bytes(contents: CheckpointContents) -> int:
