@@ -11,7 +11,6 @@ import torch
 from dit_run import load_config
 from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
-from dit_run.compute.precision import Precision
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
 from dit_run.sampling.pipeline import Pipeline
@@ -43,15 +42,7 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(
-            denoiser=self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.scheduler,
-            patch_size=4,
-            device=CPU,
-            precision=Precision("cpu", None),
-        )
+        return Pipeline.of(self.config, self.encoders, self.denoiser, self.scheduler, CPU)
 
 
 def assembled(folder: Path, *overrides: str) -> Parts:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
 from dit_run.compute.distributed import choose_device
-from dit_run.compute.precision import Precision
 from dit_run.config.resolve import resolve
 from dit_run.problems import InputError
 from dit_run.registry.registry import Registry
@@ -65,15 +64,8 @@ def load_run(
     encoders = build_encoders(config, device)
     denoiser = build_denoiser(config, encoders, device)
     denoiser.load_tensors(load_weights(path, ema=ema), where=str(path))
-    pipeline = Pipeline(
-        denoiser=denoiser.eval().requires_grad_(False),
-        conditions=encoders.conditions,
-        vae=encoders.vae,
-        scheduler=build_scheduler(config, encoders),
-        patch_size=denoiser.model.patch_size,  # type: ignore[arg-type]
-        device=device,
-        precision=Precision.of(config.training.mixed_precision, device),
-    )
+    denoiser.eval().requires_grad_(False)
+    pipeline = Pipeline.of(config, encoders, denoiser, build_scheduler(config, encoders), device)
     prompts = config.sampling.prompts or tuple(load(path).state.get("prompts", ())) or _DEFAULT_PROMPTS
     return LoadedRun(folder.path, path, config, resolution.registry, pipeline, prompts)
 

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.model.codec import decode_latents
@@ -21,7 +22,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
-from dit_run.settings import SamplingOptions
+from dit_run.settings import Config, SamplingOptions
 
 __all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]
 
@@ -76,6 +77,21 @@ class Pipeline:
     patch_size: int
     device: torch.device
     precision: Precision
+
+    @classmethod
+    def of(
+        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler: Scheduler, device: torch.device
+    ) -> Pipeline:
+        """Return the pipeline of a config's parts on their device."""
+        return cls(
+            denoiser=denoiser,
+            conditions=encoders.conditions,
+            vae=encoders.vae,
+            scheduler=scheduler,
+            patch_size=denoiser.model.patch_size,  # type: ignore[arg-type]
+            device=device,
+            precision=Precision.of(config.training.mixed_precision, device),
+        )
 
     def images(self, request: Request) -> Iterator[Image.Image]:
         """A picture per prompt, in order. Raises InputError for a size or sampler that does not fit."""
