@@ -49,7 +49,7 @@ def assembled(folder: Path, *overrides: str) -> Parts:
     """The parts of :data:`CONFIG` under ``section.key=value`` overrides."""
     path = folder / "tiny.yaml"
     path.write_text(CONFIG)
-    config, data, encoders = prepare(load_config(path, *overrides), global_batch=4, device=CPU)
+    config, data, encoders = prepare(load_config(path, *overrides), device=CPU)
     denoiser = build_denoiser(config, encoders, CPU)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():

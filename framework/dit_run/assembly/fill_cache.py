@@ -34,8 +34,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
     """Make what the config's run would read from its cache. Raises InputError as a run would."""
     device = choose_device(config.training.device)
     training = config.training
-    global_batch = training.batch_size * training.gradient_accumulation_steps
-    config, data, encoders = prepare(config, global_batch=global_batch, device=device)
+    config, data, encoders = prepare(config, device=device)
     samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:

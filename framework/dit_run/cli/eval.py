@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
-    data = build_data(trained.config, 1)
+    data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
     with beside() as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)

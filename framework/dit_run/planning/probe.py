@@ -70,8 +70,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
     keep_freed_memory(device)
-    effective = config.training.batch_size * config.training.gradient_accumulation_steps
-    config, data, encoders = prepare(config, global_batch=effective, device=device)
+    config, data, encoders = prepare(config, device=device)
     meter = MemoryMeter(device)
     kept_encoders, cache, encoding = try_encoding(config, data, encoders, meter)
     bench, load = _Bench.of(config, data, kept_encoders, device, meter), workload_of(config, data)

@@ -156,9 +156,8 @@ def test_a_tree_of_gradients_takes_powers_of_two_and_memory_for_its_levels() -> 
 
 def test_a_run_that_a_tree_of_gradients_refuses_is_refused(tmp_path: Path) -> None:
     words = ("training.elastic_exact=true", "training.gradient_accumulation_steps=3", "training.num_threads=1")
-    config = assembled(tmp_path, *words).config
-    with pytest.raises(InputError, match="needs a power of two of micro-batches a step, and this run has 3"):
-        probe(config, device=CPU, reporter=Silent())
+    with pytest.raises(InputError, match=r"needs a power of two of micro-batches a step, .*accumulation_steps is 3"):
+        probe(assembled(tmp_path, *words).config, device=CPU, reporter=Silent())
 
 
 def test_a_save_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
