@@ -1,4 +1,4 @@
-"""Preparation: index the data and load the encoders of a checked config, then check what only they tell."""
+"""Preparation: index the data and load the encoders of a checked config, then check what depends on them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Data", "prepare"]
 
 @dataclass(frozen=True)
 class Data:
-    """The samples that a run uses, and how long it is."""
+    """The samples that a run uses, and the length of the run."""
 
     dataset: Dataset
     train: Samples
@@ -31,11 +31,11 @@ class Data:
 
 
 def prepare(config: Config, *, device: torch.device, layout: Layout | None = None) -> tuple[Config, Data, Encoders]:
-    """Index the data and load the encoders, at the same time; then check what depends on them. Missing data are
-    reported while weights are still being downloaded.
+    """Index the data and load the encoders at the same time, then check what depends on them.
 
-    ``layout`` is by default that of one process. A run, a check, a plan and a filling of the cache all begin here, so
-    that each refuses the configs that the others refuse.
+    Missing data are reported while weights are still being downloaded. ``layout`` is by default that of one process.
+    Runs, checks, plans and `dit-run cache` all begin here, so that each refuses the configs that the others refuse.
+
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
     encoders = run_in_thread(partial(build_encoders, config, device))
