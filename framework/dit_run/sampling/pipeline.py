@@ -120,6 +120,8 @@ class Pipeline:
         names = self.scheduler.samplers
         if request.sampler is not None and request.sampler not in names:
             raise InputError(f"this run's scheduler has no sampler {request.sampler!r}; use one of {', '.join(names)}")
+        if request.batch_size < 1:
+            raise InputError(f"the batch size of sampling must be at least 1, not {request.batch_size}")
         if request.steps < 1:
             raise InputError(f"sampling needs at least 1 step, not {request.steps}")
         if not 0 <= request.seed <= MAX_SEED - len(request.prompts):
