@@ -139,7 +139,9 @@ def test_a_plugin_file_that_changed_after_load_config_is_refused(config: Path) -
     plugin = Path(shutil.copy(STOPPER, "changing_stopper.py"))
     loaded = dit_run.load_config(config, f"plugins=[{plugin}]", "callbacks=[{type: stopper}]")
     plugin.write_text(plugin.read_text() + "\n# another comment\n")
-    with pytest.raises(dit_run.InputError, match=r"changing_stopper.py is not the one that this config was loaded with"):
+    with pytest.raises(
+        dit_run.InputError, match=r"changing_stopper.py is not the one that this config was loaded with"
+    ):
         dit_run.train(loaded)
     assert not Path("run").exists()
 

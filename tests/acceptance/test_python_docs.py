@@ -21,7 +21,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     names: dict[str, Any] = {}
     for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         exec(compile(block, "docs/python.md", "exec"), names)
-    assert "training.batch_size must be at least 1" in capsys.readouterr().out
+    assert "command line:1:21 training.batch_size" in capsys.readouterr().out
     assert names["result"].step == 6 and set(names["losses"]) == {1, 2, 3, 4, 5, 6}
     assert {path.name for path in Path().glob("*.png")} == {"circle.png", "square.png"}
 
