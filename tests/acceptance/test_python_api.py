@@ -9,8 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -149,26 +148,10 @@ def test_a_plugin_file_that_changed_after_load_config_is_refused(config: Path) -
 # ------------------------------------------------------------------------------------------------ any thread, notebooks
 
 
-def in_a_thread(work: Callable[[], Any]) -> Any:
-    """The result of some work in a thread other than the main one."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except BaseException as error:
-            results.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    return results[0]
-
-
 def test_train_works_in_another_thread(config: Path) -> None:
     whole = dit_run.train(dit_run.load_config(config, "training.output_dir=whole"))
-    result = in_a_thread(lambda: dit_run.train(config))
-    assert isinstance(result, dit_run.RunResult), result
+    with ThreadPoolExecutor() as pool:
+        result = pool.submit(dit_run.train, config).result()
     assert Run(result.path).learnt() == Run(whole.path).learnt()
 
 
@@ -345,7 +328,7 @@ def test_an_export_carries_the_plugin_files_it_needs(config: Path) -> None:
     path = dit_run.train(dit_run.load_config(config, *words)).path
     folder = dit_run.load_run(path, allow_plugins=True).export("exported")
     shutil.rmtree(path)
-    with pytest.raises(dit_run.InputError, match="exported_stopper.py"):
+    with pytest.raises(dit_run.InputError, match=r"exported_stopper\.py"):
         dit_run.load_run(folder)
     assert len(dit_run.load_run(folder, allow_plugins=True).sample("a cross")) == 1
     assert 'load_run("FOLDER", allow_plugins=True)' in (folder / "README.md").read_text()
