@@ -179,18 +179,19 @@ def _training(recipe: Recipe) -> Iterator[int]:
     """Train this recipe; each ``next`` runs one step as `dit-run train` does."""
     import torch
 
+    from dit_run.assembly.layout import Layout
     from dit_run.assembly.parts import build_denoiser, build_optimizer, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
-    from dit_run.training.batches import Layout, Visits, batches
+    from dit_run.training.batches import Visits, batches
     from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step import LocalGradients, TrainingStep
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
     device, training = torch.device("cpu"), resolution.config.training
-    config, data, encoders = prepare(resolution.config, global_batch=training.batch_size, device=device)
+    config, data, encoders = prepare(resolution.config, device=device)
     size = config.data.common.image_size
     visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
@@ -299,8 +300,8 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
         f"sampling.steps={SAMPLING_STEPS}",
         f"sampling.guidance_scale={guidance:g}",
     ]
-    trained = load_run(run, changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
-    data = build_data(trained.config, 1)
+    trained = load_run(run, *changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
+    data = build_data(trained.config)
     found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
     names = ("above_chance", "attributes_right", "wholly_right")
     return Score(

@@ -71,6 +71,7 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
 
 def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     """Return the loops of dit-run, which train one model together."""
+    from dit_run.assembly.layout import Layout
     from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
@@ -78,7 +79,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.config.resolve import resolve
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.reporting import Silent
-    from dit_run.training.batches import Layout, Visits, batches
+    from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step_builder import build_step
 
@@ -86,7 +87,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     path = folder / "epochs.yaml"
     path.write_text(CONFIG.format(medium=medium, folder=folder, batch=BATCH))
     keep_freed_memory(device)
-    config, data, encoders = prepare(resolve(path).config, global_batch=BATCH, device=device)
+    config, data, encoders = prepare(resolve(path).config, device=device)
     denoiser = build_denoiser(config, encoders, device).train()
     assert config.training.compile_model
     compile_blocks(denoiser)

@@ -90,14 +90,15 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     """Return the model with its text encoder, the noise scheduler, and an endless loader of encoded batches."""
     import torch
 
+    from dit_run.assembly.layout import Layout
     from dit_run.assembly.parts import build_denoiser, build_scheduler
     from dit_run.assembly.prepare import prepare
     from dit_run.registry.plugin_files import PluginFiles
-    from dit_run.training.batches import Layout, Visits, batches
+    from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
 
     device, training, size = torch.device("cpu"), config.training, config.data.common.image_size
-    config, data, encoders = prepare(config, global_batch=training.batch_size, device=device)
+    config, data, encoders = prepare(config, device=device)
     visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
     loaded = batches(
         visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()

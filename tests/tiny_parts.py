@@ -11,7 +11,6 @@ import torch
 from dit_run import load_config
 from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
-from dit_run.compute.precision import Precision
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
 from dit_run.sampling.pipeline import Pipeline
@@ -43,22 +42,14 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline(
-            denoiser=self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.scheduler,
-            patch_size=4,
-            device=CPU,
-            precision=Precision("cpu", None),
-        )
+        return Pipeline.of(self.config, self.encoders, self.denoiser, self.scheduler, CPU)
 
 
 def assembled(folder: Path, *overrides: str) -> Parts:
     """The parts of :data:`CONFIG` under ``section.key=value`` overrides."""
     path = folder / "tiny.yaml"
     path.write_text(CONFIG)
-    config, data, encoders = prepare(load_config(path, overrides), global_batch=4, device=CPU)
+    config, data, encoders = prepare(load_config(path, *overrides), device=CPU)
     denoiser = build_denoiser(config, encoders, CPU)
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():

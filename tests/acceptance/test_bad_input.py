@@ -158,7 +158,7 @@ def test_weights_of_another_shape(train: Train, refused: Refused) -> None:
     first = train(output="first")
     said = refused(f"training.init_from={first.path}", "model.hidden_size=32").words
     assert f"the weights in {first.file('')} do not fit the model of this config: " in said
-    assert " is [16, 16], the model has [32, 32]" in said
+    assert " has the shape [16, 16], and the model expects [32, 32]" in said
 
 
 def test_a_start_that_is_no_run(refused: Refused) -> None:

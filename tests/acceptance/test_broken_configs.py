@@ -27,7 +27,7 @@ def problems_of(name: str) -> tuple[ConfigError, list[str]]:
     places = lines[0].removeprefix("# places:").split()
     arguments = lines[1].removeprefix("# arguments:").split() if lines[1].startswith("# arguments:") else []
     with pytest.raises(ConfigError) as caught:
-        load_config(f"{name}.yaml", arguments, registry=discover(third_party=False))
+        load_config(f"{name}.yaml", *arguments, registry=discover(third_party=False))
     return caught.value, [_full(place, name) for place in places]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
 from builders import tiny_autoencoder_kl
 from PIL import Image
 from runs import Command
@@ -45,6 +47,28 @@ def test_without_guidance_no_caption_has_to_be_dropped(command: Command, config:
     result = command("check", config, "training.caption_dropout=0", "sampling.guidance_scale=1")
     assert "0% of captions are dropped in training, guidance is 1" in result.words
     assert result.status == 0
+
+
+@pytest.mark.parametrize("words", [("check",), ("plan",), ("cache",), ("train",)])
+def test_a_run_that_is_too_short_for_its_warm_up_is_refused_by_every_command(
+    command: Command, config: Path, words: tuple[str, ...]
+) -> None:
+    short = ("training.num_epochs=1", "training.max_steps=null", "lr_scheduler.warmup_steps=10")
+    of_96 = ("data.size=96", "data.train_split=1.0", "training.batch_size=4")
+    result = command(*words, config, *short, *of_96, "training.gradient_accumulation_steps=8")
+    assert result.status == 2
+    assert "lr_scheduler.warmup_steps is 10, but the run has 3 optimizer steps" in result.words
+    assert command("check", config, *short, *of_96).status == 0
+    assert command("validate", config, *short, *of_96, "training.gradient_accumulation_steps=8").status == 0
+
+
+@pytest.mark.parametrize("words", [("validate",), ("check",), ("plan",), ("cache",), ("train",)])
+def test_micro_batches_that_make_no_tree_are_refused_by_every_command(
+    command: Command, config: Path, words: tuple[str, ...]
+) -> None:
+    result = command(*words, config, "training.elastic_exact=true", "training.gradient_accumulation_steps=3")
+    assert result.status == 2
+    assert re.search("elastic_exact needs a power of two of micro-batches .* take 2 or 4,", result.words)
 
 
 DEAF = """

@@ -31,6 +31,8 @@ def imported(words: Sequence[str]) -> set[str]:
     "words",
     [
         ("-c", "import dit_run"),
+        ("-c", "import dit_run; dir(dit_run); dit_run.load_config"),
+        ("-c", "from dit_run import Component, ConfigError, train"),
         ("-m", "dit_run", "--help"),
         ("-m", "dit_run", "--version"),
         ("-m", "dit_run", "train", "--help"),

@@ -1,4 +1,4 @@
-"""`dit-run sample`: every flag, the files it makes, and what it refuses."""
+"""`dit-run sample`: every flag, the files it writes, and the arguments it refuses."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def sample(command: Command, run: Run, tmp_path: Path) -> Any:
-    """Samples into ``tmp_path/pictures``."""
+    """Samples into ``tmp_path/images``."""
 
-    def sampled(*words: object, output: str = "pictures") -> Result:
+    def sampled(*words: object, output: str = "images") -> Result:
         return command("sample", "--output", tmp_path / output, run.path, *words)
 
     return sampled
 
 
-def pictures(folder: Path) -> list[Path]:
+def image_files(folder: Path) -> list[Path]:
     """In the order of their names, without grids."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith("grid"))
 
 
 def texts(folder: Path, name: str) -> list[str]:
-    """One metadata entry of each picture."""
-    return [Image.open(path).text[name] for path in pictures(folder)]  # type: ignore[attr-defined]
+    """One metadata entry of each image."""
+    return [Image.open(path).text[name] for path in image_files(folder)]  # type: ignore[attr-defined]
 
 
 def pixels(folder: Path) -> NDArray[np.int64]:
-    return np.stack([np.asarray(Image.open(path), np.int64) for path in pictures(folder)])
+    return np.stack([np.asarray(Image.open(path), np.int64) for path in image_files(folder)])
 
 
-def test_a_picture_a_prompt_named_in_their_order(sample: Any, run: Run, tmp_path: Path) -> None:
+def test_one_image_per_prompt_named_in_their_order(sample: Any, run: Run, tmp_path: Path) -> None:
     prompts = ["a red circle", "a blue square", "a red circle"]
     result = sample(*prompts, "--steps", 2, "--seed", 5)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     assert result.status == 0, result.words
-    assert [path.name for path in pictures(folder)] == [
+    assert [path.name for path in image_files(folder)] == [
         "00000-a-red-circle.png", "00001-a-blue-square.png", "00002-a-red-circle.png"
     ]  # fmt: skip
     assert texts(folder, "prompt") == prompts
@@ -64,11 +64,11 @@ def test_a_picture_a_prompt_named_in_their_order(sample: Any, run: Run, tmp_path
     assert texts(folder, "run") == [str(run.path)] * 3
     assert texts(folder, "checkpoint") == ["step-00000006"] * 3
     assert Image.open(folder / "grid.png").width > 200
-    for path in (*pictures(folder), folder / "grid.png"):
+    for path in (*image_files(folder), folder / "grid.png"):
         assert str(path) in result.words
 
 
-def test_without_prompts_it_draws_the_runs_own(command: Command, run: Run, tmp_path: Path) -> None:
+def test_without_prompts_it_samples_the_runs_own(command: Command, run: Run, tmp_path: Path) -> None:
     state = json.loads(run.file("state.json").read_text())
     assert command("sample", run.path, "--output", tmp_path / "own").status == 0
     assert texts(tmp_path / "own", "prompt") == state["prompts"]
@@ -78,19 +78,19 @@ def test_without_prompts_it_draws_the_runs_own(command: Command, run: Run, tmp_p
 def test_prompts_come_from_a_file_too(sample: Any, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a green cross\n\n  ein grüner Würfel \n")
     assert sample("first", "--prompts", tmp_path / "prompts.txt").status == 0
-    assert texts(tmp_path / "pictures", "prompt") == ["first", "a green cross", "ein grüner Würfel"]
+    assert texts(tmp_path / "images", "prompt") == ["first", "a green cross", "ein grüner Würfel"]
 
 
-def test_several_pictures_a_prompt_follow_one_another(sample: Any, tmp_path: Path) -> None:
+def test_several_images_per_prompt_follow_one_another(sample: Any, tmp_path: Path) -> None:
     assert sample("one", "two", "--num-images", 2, "--seed", 9).status == 0
-    assert texts(tmp_path / "pictures", "prompt") == ["one", "one", "two", "two"]
-    assert texts(tmp_path / "pictures", "seed") == ["9", "10", "11", "12"]
-    first, second = pixels(tmp_path / "pictures")[:2]
+    assert texts(tmp_path / "images", "prompt") == ["one", "one", "two", "two"]
+    assert texts(tmp_path / "images", "seed") == ["9", "10", "11", "12"]
+    first, second = pixels(tmp_path / "images")[:2]
     assert (first != second).any()
 
 
 def test_nothing_is_overwritten(sample: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     (folder / "grid.png").write_text("mine")
     sample("a cross", "a square")
@@ -98,7 +98,7 @@ def test_nothing_is_overwritten(sample: Any, tmp_path: Path) -> None:
     sample("a cross")
     sample("a cross")
     assert all(path.read_bytes() == data for path, data in before.items())
-    assert [path.name for path in pictures(folder)] == [
+    assert [path.name for path in image_files(folder)] == [
         "00000-a-cross.png", "00001-a-square.png", "00002-a-cross.png", "00003-a-cross.png"
     ]  # fmt: skip
     assert len(list(folder.glob("grid*.png"))) == 4
@@ -106,7 +106,7 @@ def test_nothing_is_overwritten(sample: Any, tmp_path: Path) -> None:
 
 def test_words_and_flags_come_in_any_order(sample: Any, tmp_path: Path) -> None:
     assert sample("--seed", 3, "one", "--steps", 1, "two", "--", "-three").status == 0
-    assert texts(tmp_path / "pictures", "prompt") == ["one", "two", "-three"]
+    assert texts(tmp_path / "images", "prompt") == ["one", "two", "-three"]
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_words_and_flags_come_in_any_order(sample: Any, tmp_path: Path) -> None:
 )
 def test_any_prompt_has_a_file_name(sample: Any, tmp_path: Path, prompt: str, name: str) -> None:
     assert sample(prompt).status == 0
-    assert [path.name for path in pictures(tmp_path / "pictures")] == [name]
-    assert texts(tmp_path / "pictures", "prompt") == [prompt]
+    assert [path.name for path in image_files(tmp_path / "images")] == [name]
+    assert texts(tmp_path / "images", "prompt") == [prompt]
 
 
 def test_size_is_height_by_width(sample: Any, tmp_path: Path) -> None:
     assert sample("a cross", "--size", "8x24").status == 0
-    assert pixels(tmp_path / "pictures").shape == (1, 8, 24, 3)
+    assert pixels(tmp_path / "images").shape == (1, 8, 24, 3)
 
 
 @pytest.mark.parametrize(
@@ -137,13 +137,13 @@ def test_size_is_height_by_width(sample: Any, tmp_path: Path) -> None:
         ("--no-ema",),
     ],
 )
-def test_each_flag_changes_the_picture(sample: Any, tmp_path: Path, words: tuple[object, ...]) -> None:
+def test_each_flag_changes_the_image(sample: Any, tmp_path: Path, words: tuple[object, ...]) -> None:
     plain, changed = sample("a red circle", output="plain"), sample("a red circle", *words, output="changed")
     assert (plain.status, changed.status) == (0, 0), changed.words
     assert (pixels(tmp_path / "plain") != pixels(tmp_path / "changed")).any()
 
 
-def test_previews_are_drawn_with_averaged_weights(command: Command, train: Train, tmp_path: Path) -> None:
+def test_previews_are_sampled_with_averaged_weights(command: Command, train: Train, tmp_path: Path) -> None:
     run = train("sampling.every_n_steps=6")
     preview = np.asarray(Image.open(run.path / "samples" / "step-00000006.png"))
     for words, same in ((), True), (("--no-ema",), False):
@@ -158,10 +158,10 @@ def test_the_batch_size_does_not(sample: Any, tmp_path: Path) -> None:
     assert np.abs(pixels(tmp_path / "three") - pixels(tmp_path / "one")).max() <= 2
 
 
-def test_a_run_without_an_average_draws_with_its_weights(command: Command, train: Train) -> None:
+def test_a_run_without_an_average_samples_with_its_weights(command: Command, train: Train) -> None:
     path = train("training.use_ema=false", "training.max_steps=1").path
     assert command("sample", path, "a cross").status == 0
-    assert [path.name for path in pictures(path / "samples")] == ["00000-a-cross.png"]
+    assert [path.name for path in image_files(path / "samples")] == ["00000-a-cross.png"]
 
 
 def test_it_needs_neither_data_nor_the_place_where_the_run_was(command: Command, train: Train, tmp_path: Path) -> None:
@@ -178,12 +178,12 @@ def test_it_needs_neither_data_nor_the_place_where_the_run_was(command: Command,
     assert texts(moved / "samples", "run") == [str(moved)]
 
 
-def test_plugin_files_of_a_run_need_leave(command: Command, train: Train) -> None:
+def test_plugin_files_of_a_run_need_permission(command: Command, train: Train) -> None:
     run = train(f"plugins=[{STOPPER}]", "callbacks=[{type: stopper}]", "training.max_steps=1")
     path = run.path.rename(run.path.with_name("moved"))
     refused = command("sample", path, "a cross")
     assert refused.status == 2
-    assert "carries plugin files, whose code would run: stopper.py; " in refused.words
+    assert "contains plugin files, and loading it would run their code: stopper.py; " in refused.words
     assert "--allow-plugins" in refused.words
     assert not (path / "samples").exists()
     allowed = command("sample", path, "a cross", "--allow-plugins")
@@ -194,7 +194,9 @@ def test_guidance_that_was_never_trained_is_refused(command: Command, train: Tra
     path = train("training.caption_dropout=0", "sampling.guidance_scale=1", "training.max_steps=1").path
     result = command("sample", path, "a cross", "--guidance-scale", 3)
     assert result.status == 2
-    assert "--guidance-scale 3: this run was trained with training.caption_dropout 0" in result.words
+    assert (
+        "guidance_scale 3 does not work with this run: it was trained with training.caption_dropout 0" in result.words
+    )
     assert command("sample", path, "a cross").status == 0
 
 
@@ -204,22 +206,22 @@ def test_guidance_that_was_never_trained_is_refused(command: Command, train: Tra
         (("--size", "16"), "--size is height x width in pixels, such as 256x384, not '16'"),
         (("--size", "0x16"), "--size is height x width"),
         (("--size", "18x16"), "height and width must be multiples of 4"),
-        (("--sampler", "ddpm"), "sampler 'ddpm' does not fit this scheduler; it offers euler"),
-        (("--steps", 0), "sampling takes at least 1 step, not 0"),
-        (("--seed", -1), "a sampling seed is a number from 0"),
-        (("--guidance-scale", -1), "a guidance scale is a number of at least 0"),
+        (("--sampler", "ddpm"), "this run's scheduler has no sampler 'ddpm'; use one of euler"),
+        (("--steps", 0), "sampling needs at least 1 step, not 0"),
+        (("--seed", -1), "the sampling seed must be a number from 0"),
+        (("--guidance-scale", -1), "the guidance scale must be a number of at least 0"),
         (("--num-images", 0), "--num-images and --batch-size are at least 1"),
         (("--prompts", "nowhere.txt"), "--prompts nowhere.txt cannot be read"),
-        (("--checkpoint", "step-7"), "has no checkpoint 'step-7'; there are: step-00000003, step-00000006"),
+        (("--checkpoint", "step-7"), "has no checkpoint 'step-7'; its checkpoints are: step-00000003, step-00000006"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_nothing_is_written(
+def test_arguments_that_do_not_fit_are_refused_and_nothing_is_written(
     sample: Any, tmp_path: Path, words: tuple[object, ...], message: str
 ) -> None:
     result = sample("a cross", *words)
     assert result.status == 2
     assert message in result.words
-    assert not (tmp_path / "pictures").exists()
+    assert not (tmp_path / "images").exists()
 
 
 def test_an_empty_file_of_prompts_is_refused(sample: Any, tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_an_empty_file_of_prompts_is_refused(sample: Any, tmp_path: Path) -> Non
     assert "holds no prompt; write one a line" in result.words
 
 
-@pytest.mark.parametrize("output", ["taken", "taken/pictures"])
+@pytest.mark.parametrize("output", ["taken", "taken/images"])
 def test_an_output_that_cannot_be_a_folder_is_refused(sample: Any, tmp_path: Path, output: str) -> None:
     (tmp_path / "taken").write_text("mine")
     result = sample("a cross", output=output)
@@ -238,18 +240,18 @@ def test_an_output_that_cannot_be_a_folder_is_refused(sample: Any, tmp_path: Pat
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_a_disk_that_refuses_a_picture_is_named(sample: Any, tmp_path: Path) -> None:
-    (tmp_path / "pictures" / ".00001-two.png.partial").mkdir(parents=True)
+def test_a_disk_that_refuses_an_image_is_named(sample: Any, tmp_path: Path) -> None:
+    (tmp_path / "images" / ".00001-two.png.partial").mkdir(parents=True)
     result = sample("one", "two")
     assert result.status == 1
-    assert "pictures/.00001-two.png.partial: Is a directory; files that were written are whole" in result.words
-    assert (tmp_path / "pictures" / "00000-one.png").exists()
+    assert "images/.00001-two.png.partial: Is a directory; earlier images are complete" in result.words
+    assert (tmp_path / "images" / "00000-one.png").exists()
 
 
-def test_what_is_no_run_is_refused(command: Command, tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(command: Command, tmp_path: Path) -> None:
     result = command("sample", tmp_path, "a cross")
     assert result.status == 2
-    assert f"{tmp_path} is no run folder: it has no config.yaml" in result.words
+    assert f"{tmp_path} is not a run folder: it has no config.yaml" in result.words
 
 
 def test_a_run_without_a_checkpoint_is_refused(command: Command, train: Train) -> None:

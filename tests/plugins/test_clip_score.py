@@ -24,7 +24,7 @@ CAPTIONS = ["a red cat", "cat", "a dog on the mat at night", ""]
 def config(tmp_path: Path) -> Config:
     path = tmp_path / "c.yaml"
     path.write_text("data: {type: shapes}\nmodel: {in_channels: 3, out_channels: 3}\nvae: {type: identity}\n")
-    return load_config(path, ["training.device=cpu"])
+    return load_config(path, "training.device=cpu")
 
 
 def pictures() -> list[Image.Image]:

@@ -33,7 +33,7 @@ def pictures(count: int, *, seed: int = 0, side: int = 32) -> list[Image.Image]:
 def config(tmp_path: Path) -> Config:
     path = tmp_path / "c.yaml"
     path.write_text("data: {type: shapes}\nmodel: {in_channels: 3, out_channels: 3}\nvae: {type: identity}\n")
-    return load_config(path, ["training.device=cpu"])
+    return load_config(path, "training.device=cpu")
 
 
 def features(count: int, width: int, *, seed: int, scale: float = 1.0, shift: float = 0.0) -> Any:

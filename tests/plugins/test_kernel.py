@@ -48,6 +48,6 @@ def test_its_score_is_named_after_its_source_and_count(tmp_path: Path) -> None:
     options = KernelDistance(pretrained_model_name=str(tiny_dinov2(tmp_path / "dino")), count=3)
     colours = [Image.new("RGB", (32, 32), (80 * index, 0, 0)) for index in range(3)]
     metric = build(
-        options, config=load_config(path, ["training.device=cpu"]), references=lambda n: [(c, "") for c in colours[:n]]
+        options, config=load_config(path, "training.device=cpu"), references=lambda n: [(c, "") for c in colours[:n]]
     )
     assert set(metric.score(colours, [""] * 3)) == {"dino_n3"}

@@ -1,4 +1,4 @@
-"""Filling the cache of a config without training."""
+"""Fill the cache of a config without training."""
 
 from __future__ import annotations
 
@@ -9,33 +9,30 @@ from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
 from dit_run.compute.distributed import choose_device
-from dit_run.compute.precision import Precision
 from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.system.signals import StopRequest
 
-__all__ = ["Filled", "fill"]
+__all__ = ["FilledCache", "fill"]
 
 _NAMED = 20
-"""Samples that cannot be read; more are counted."""
+"""Unreadable samples that are listed by name; the others are only counted."""
 
 
 @dataclass(frozen=True)
-class Filled:
-    """What came of it."""
+class FilledCache:
+    """The result, as lines to show."""
 
     lines: Sequence[str]
     exit_status: int
 
 
-def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
-    """Make what the config's run would read from its cache. Raises InputError as a run would."""
+def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
+    """Encode what a run of the config reads from its cache. Raises InputError as the run would."""
     device = choose_device(config.training.device)
-    training = config.training
-    global_batch = training.batch_size * training.gradient_accumulation_steps
-    config, data, encoders = prepare(config, global_batch=global_batch, device=device)
+    config, data, encoders = prepare(config, device=device)
     samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:
@@ -44,26 +41,27 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> Filled:
                 samples,
                 text=encoders.text,
                 vae=encoders.vae,
-                dtype=Precision.of(training.mixed_precision, device).dtype,
+                dtype=encoders.dtype,
                 reporter=reporter,
                 prompts=config.sampling.prompts,
                 stopped=lambda: stop.signal is not None,
                 first=registry.files,
             )
         except Stopped as stopped:
-            return Filled([str(stopped)], stop.status)
+            return FilledCache([str(stopped)], stop.status)
     folder = cache_folder(config.cache)
-    return Filled([*_skipped(cached, data.dataset), *(f"{folder}: {line}" for line in _told(cached))], 0)
+    return FilledCache([*_skipped(cached, data.dataset), *(f"{folder}: {line}" for line in _contents(cached))], 0)
 
 
 def _skipped(cached: Cached, dataset: Dataset) -> list[str]:
-    """The samples that cannot be read, in the words of a run that meets them."""
+    """Return a line for each unreadable sample, with the texts of a run."""
     bad = {} if cached.latents is None else cached.latents.bad
     lines = [f"sample {dataset[index].key} is skipped: {bad[index]}" for index in sorted(bad)[:_NAMED]]
     return [*lines, f"and {len(bad) - _NAMED} others"] if len(bad) > _NAMED else lines
 
 
-def _told(cached: Cached) -> list[str]:
+def _contents(cached: Cached) -> list[str]:
+    """Return a line for each part of the cache."""
     lines = []
     if cached.latents is not None:
         bad = len(cached.latents.bad)
@@ -71,4 +69,4 @@ def _told(cached: Cached) -> list[str]:
         lines.append(f"latents of {len(cached.latents.indices) - bad} samples{skipped}")
     if cached.captions is not None:
         lines.append(f"states of {cached.captions.count} captions")
-    return lines or ["nothing to keep: the encoders of this config work in every step"]
+    return lines or ["nothing to cache: the encoders of this config run in every step"]

@@ -1,4 +1,4 @@
-"""Assembly: from a checked config to the parts of a run."""
+"""The parts of a run, built from a checked config."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Encoders:
-    """What turns captions and pictures into what the model sees, on the run's device."""
+    """The text encoder and the VAE of a run, on its device."""
 
     text: TextEncoder
     vae: VAE
     dtype: torch.dtype | None
-    """Precision in which frozen ones work; None is float32."""
+    """Precision of the frozen encoders; None is float32."""
     cached: Cached = field(default_factory=Cached)
-    """What of their output is kept."""
+    """Their outputs that the cache holds."""
 
     @cached_property
     def conditions(self) -> Conditions:
-        """Captions to conditions: token ids where the encoder trains, else states from the cache or made now."""
+        """Captions to conditions: token ids where the encoder trains, else states, from the cache or encoded now."""
         if self.text.trainable:
             return LiveCaptions(self.text)
         if self.cached.captions is not None:
@@ -51,12 +51,12 @@ class Encoders:
         return FrozenCaptions(lookup, max_length=self.text.max_length)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(c, h, w) for pictures of so many pixels."""
+        """Return the latent shape (c, h, w) of images of this size in pixels."""
         return self.vae.latent_channels, height // self.vae.factor, width // self.vae.factor
 
 
 def build_encoders(config: Config, device: torch.device) -> Encoders:
-    """Text encoder and VAE on the device, frozen ones without gradients."""
+    """Return the text encoder and the VAE on the device, the frozen ones without gradients."""
     text = _seeded(config, "text_encoder", config.text_encoder)
     vae = _seeded(config, "vae", config.vae)
     if not text.trainable:
@@ -67,7 +67,7 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
 
 
 def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> Denoiser:
-    """The model, and the text encoder where it trains, with initial weights that the seed decides."""
+    """Return the model, and the text encoder where it trains, with initial weights that follow from the seed."""
     text = encoders.text
     with translate_building():
         model = _seeded(
@@ -82,7 +82,7 @@ def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> 
 
 
 def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
-    """The objective with its samplers, for latents of the training size."""
+    """Return the noise process with its samplers, for latents of the training size."""
     size = config.data.common.image_size
     scheduler: Scheduler = make(
         config.scheduler.component, config.scheduler.options, latent_shape=encoders.latent_shape(size, size)
@@ -91,7 +91,7 @@ def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
 
 
 def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """The optimizer over all that trains; its rates are the peak ones."""
+    """Return the optimizer over all trainable parameters, at the peak learning rates."""
     optimizer: torch.optim.Optimizer = make(
         config.optimizer.component,
         config.optimizer.options,
@@ -106,7 +106,7 @@ def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -
 
 
 def _seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:
-    """A component whose random weights are a function of seed and purpose; the global generator stays as it was."""
+    """Return a component whose random weights follow from seed and purpose; torch's own generator is untouched."""
     digest = hashlib.blake2b(f"{purpose} {config.training.seed}".encode(), digest_size=4).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest, "little"))

@@ -1,4 +1,4 @@
-"""Preparation: index the data and load the encoders of a checked config, then check what only they tell."""
+"""Preparation: index the data and load the encoders of a checked config, then check what depends on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import RunLength
@@ -21,7 +22,7 @@ __all__ = ["Data", "prepare"]
 
 @dataclass(frozen=True)
 class Data:
-    """The samples that a run uses, and how long it is."""
+    """The samples that a run uses, and the length of the run."""
 
     dataset: Dataset
     train: Samples
@@ -29,14 +30,16 @@ class Data:
     run_length: RunLength
 
 
-def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple[Config, Data, Encoders]:
-    """Index the data and load the encoders, at the same time; then check what only they tell. Data that are not there
-    are told while weights are still being downloaded.
+def prepare(config: Config, *, device: torch.device, layout: Layout | None = None) -> tuple[Config, Data, Encoders]:
+    """Index the data and load the encoders at the same time, then check what depends on them.
+
+    Missing data are reported while weights are still being downloaded. ``layout`` is by default that of one process.
+    Runs, checks, plans and `dit-run cache` all begin here, so that each refuses the configs that the others refuse.
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
     encoders = run_in_thread(partial(build_encoders, config, device))
-    data = build_data(config, global_batch)
+    data = build_data(config, layout)
     config = check_rules(config, Facts(total_steps=data.run_length.total_steps))
     built = encoders.result()
     refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
@@ -47,10 +50,11 @@ def prepare(config: Config, *, global_batch: int, device: torch.device) -> tuple
     return config, data, built
 
 
-def build_data(config: Config, global_batch: int) -> Data:
-    """The dataset, its split and the plan of a run over it."""
+def build_data(config: Config, layout: Layout | None = None) -> Data:
+    """Return the dataset, its split and the length of a run over it."""
     common = config.data.common
     dataset = make(config.data.component, config.data.options, image_size=common.image_size)
     train, validation = choose(dataset, common, config.training.seed)
-    plan = RunLength(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
-    return Data(dataset, train, validation, plan)
+    global_batch = (layout or Layout.of(config)).global_batch
+    length = RunLength(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
+    return Data(dataset, train, validation, length)

@@ -28,14 +28,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     trained = load_run(
         Path(arguments.run),
-        arguments.overrides,
+        *arguments.overrides,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
-    data = build_data(trained.config, 1)
+    data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
     with beside() as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)

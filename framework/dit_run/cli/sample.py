@@ -43,10 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from dit_run.cli.progress import beside
-    from dit_run.sampling.generate import draw
+    from dit_run.sampling.generate import generate_images
 
     with beside() as reporter:
-        drawn = draw(
+        images = generate_images(
             opened,
             [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
             output=Path(arguments.output) if arguments.output else Path(arguments.run) / "samples",
@@ -60,9 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
             reporter=reporter,
         )
     console = Console(highlight=False, soft_wrap=True)
-    for path, prompt in zip(drawn.paths, drawn.prompts, strict=True):
+    for path, prompt in zip(images.paths, images.prompts, strict=True):
         console.print(f"{path}  {prompt}", markup=False)
-    console.print(f"all of them: {drawn.grid}", markup=False)
+    console.print(f"all of them: {images.grid}", markup=False)
     return 0
 
 

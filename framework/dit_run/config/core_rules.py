@@ -71,9 +71,24 @@ def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _gradients_fill_a_tree(context: RuleContext) -> Iterator[Finding]:
+    training, path = context.config.training, ("training", "gradient_accumulation_steps")
+    steps = training.gradient_accumulation_steps
+    if training.elastic_exact and steps.bit_count() > 1:
+        lower = 1 << (steps.bit_length() - 1)
+        yield Problem(
+            "not-a-power-of-two",
+            f"training.elastic_exact needs a power of two of micro-batches a step, and {path[1]} is {steps}",
+            path,
+            related=(("training", "elastic_exact"),),
+            help=(f"take {lower} or {2 * lower}, or set elastic_exact: false",),
+        )
+
+
 CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
     _cached_crops_are_fixed,
     _intervals_run_upwards,
+    _gradients_fill_a_tree,
 )

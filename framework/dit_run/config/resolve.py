@@ -39,8 +39,7 @@ class Resolution:
 
 def load_config(
     path: str | Path,
-    overrides: Sequence[str] = (),
-    *,
+    *overrides: str,
     registry: Registry | None = None,
     disabled: Collection[str] = (),
     config_plugins: bool = True,

@@ -13,7 +13,7 @@ from dit_run.protocols import TextEncoder, TextStates
 __all__ = ["BUCKET", "CaptionStates", "Conditions", "FrozenCaptions", "LiveCaptions", "TextIds", "padded_length"]
 
 BUCKET = 16
-"""Batches of text are padded to multiples of it, so that few shapes occur."""
+"""Texts are padded to multiples of this number of tokens, so that few shapes occur."""
 
 
 class TextIds(NamedTuple):
@@ -28,7 +28,7 @@ class TextIds(NamedTuple):
 
 
 class CaptionStates(NamedTuple):
-    """One caption as a frozen encoder sees it, real tokens only."""
+    """The states of one caption from a frozen encoder, real tokens only."""
 
     tokens: Tensor
     """float [l, d]."""
@@ -37,15 +37,15 @@ class CaptionStates(NamedTuple):
 
 
 class Conditions(Protocol):
-    """Turns captions into what the denoiser takes."""
+    """The step from captions to conditions of the denoiser."""
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates | TextIds:
-        """Conditions of n captions on the CPU; where ``null`` the empty caption stands in."""
+        """Return the conditions of n captions on the CPU; those of the empty caption where ``null``."""
         ...
 
 
 class LiveCaptions:
-    """For a trainable encoder: token ids, padded to a bucket."""
+    """Conditions for a trainable encoder: token ids, padded to a bucket."""
 
     def __init__(self, encoder: TextEncoder) -> None:
         self._encoder = encoder
@@ -57,13 +57,13 @@ class LiveCaptions:
 
 
 class CaptionLookup(Protocol):
-    """Where states of captions come from: the cache, or an encoder."""
+    """A source of caption states: the cache, or an encoder."""
 
     def __call__(self, captions: Sequence[str]) -> Sequence[CaptionStates]: ...
 
 
 class FrozenCaptions:
-    """For a frozen encoder: states looked up caption by caption, padded to a bucket."""
+    """Conditions for a frozen encoder: states looked up caption by caption, padded to a bucket."""
 
     def __init__(self, lookup: CaptionLookup, *, max_length: int) -> None:
         self._lookup = lookup
@@ -82,7 +82,7 @@ class FrozenCaptions:
 
 
 def padded_length(length: int, longest: int) -> int:
-    """The bucket that takes ``length`` tokens, at most ``longest``."""
+    """Return the smallest bucket for ``length`` tokens, at most ``longest``."""
     return min(-(-max(length, 1) // BUCKET) * BUCKET, longest)
 
 

@@ -1,4 +1,4 @@
-"""The denoiser: everything that trains, as one module."""
+"""The denoiser: all trainable parts of a run as one module."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT_ENCODER_PREFIX = "text_encoder."
 
 
 class Denoiser(nn.Module):
-    """The model and, where it trains, the text encoder: what is optimised, averaged, saved and wrapped as one."""
+    """The model and, where it trains, the text encoder: optimised, averaged, saved and wrapped as one module."""
 
     def __init__(self, model: nn.Module, text_encoder: nn.Module | None = None) -> None:
         super().__init__()
@@ -25,12 +25,12 @@ class Denoiser(nn.Module):
         self.text_encoder = text_encoder
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates | TextIds) -> Tensor:
-        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
         output: Tensor = self.model(noisy, timesteps, self.condition(text))
         return output
 
     def condition(self, text: TextStates | TextIds) -> TextStates:
-        """Text states as the model takes them."""
+        """Return the text states for the model, encoded here where the text encoder trains."""
         if isinstance(text, TextStates):
             return text
         assert self.text_encoder is not None
@@ -38,15 +38,17 @@ class Denoiser(nn.Module):
         return TextStates(tokens, text.mask, pooled, text.null)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and buffers by the names that checkpoints use: the model's own, then the encoder's, prefixed."""
+        """Return parameters and buffers by their names in checkpoints: the model's, then the encoder's, prefixed."""
         named = dict(self.model.state_dict())
         if self.text_encoder is not None:
             named |= {TEXT_ENCODER_PREFIX + name: value for name, value in self.text_encoder.state_dict().items()}
         return named
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
-        """Take over tensors saved by :meth:`tensors`. Raises InputError naming what is missing, left over or of
-        another shape; nothing has changed then."""
+        """Load tensors that :meth:`tensors` returned.
+
+        Raises InputError with the names that are missing, unknown or of another shape, and then changes nothing.
+        """
         expected = self.tensors()
         check_tensors(expected, tensors, where=where)
         with torch.no_grad():
@@ -55,11 +57,11 @@ class Denoiser(nn.Module):
 
 
 def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:
-    """Raises InputError when the names or shapes differ."""
+    """Raise InputError where names or shapes differ."""
     faults = [f"{name} is missing" for name in sorted(set(expected) - set(got))]
     faults += [f"{name} is not in the model" for name in sorted(set(got) - set(expected))]
     faults += [
-        f"{name} is {list(got[name].shape)}, the model has {list(expected[name].shape)}"
+        f"{name} has the shape {list(got[name].shape)}, and the model expects {list(expected[name].shape)}"
         for name in sorted(set(expected) & set(got))
         if got[name].shape != expected[name].shape
     ]
@@ -69,7 +71,7 @@ def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, 
 
 
 def parameter_roles(module: nn.Module) -> dict[str, ParameterRole]:
-    """The role of each parameter, by the layer it belongs to: see :data:`dit_run.protocols.ParameterRole`."""
+    """Return the role of each parameter by name, from its layer: see :data:`dit_run.protocols.ParameterRole`."""
     roles: dict[str, ParameterRole] = {}
     for path, layer in module.named_modules():
         inside_block = any(part.isdigit() for part in path.split("."))
@@ -93,5 +95,5 @@ def _role(layer: nn.Module, name: str, parameter: nn.Parameter, inside_block: bo
 
 
 def trainable_parameters(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """(name, parameter) of all that takes gradients."""
+    """Return (name, parameter) of all parameters that take gradients."""
     return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]

@@ -1,4 +1,4 @@
-"""Classifier-free guidance: away from the empty caption, towards the given one."""
+"""Classifier-free guidance: from the prediction for the empty caption towards that for the given one."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from dit_run.protocols import Predict, TextStates
 __all__ = ["Forward", "Guidance", "combined", "guided", "rescaled"]
 
 Forward = Callable[[Tensor, Tensor, TextStates], Tensor]
-"""``forward(noisy latents [n, c, h, w], timesteps [n], text states of n captions)``: the model's output."""
+"""``forward(noisy latents [n, c, h, w], timesteps [n], text states of n captions)`` returns the model's output."""
 
 LAST_TIMESTEP = 1000.0
+"""The timestep of pure noise."""
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """How strongly pictures follow their captions."""
+    """Settings of guidance: how closely images follow their captions."""
 
     scale: float = 1.0
-    """1 is the plain conditional output, 0 the unconditional one, more goes beyond the first."""
+    """1 is the conditional output, 0 the unconditional one; above 1 extrapolates beyond the conditional one."""
     rescale: float = 0.0
-    """Share of the guided output's standard deviation that is brought back to the conditional one's, 0 to 1."""
+    """How far the guided output's standard deviation moves to the conditional one's, from 0 (not) to 1 (fully)."""
     interval: tuple[float, float] = (0.0, 1.0)
-    """The part of the way from clean (0) to noise (1) on which guidance works, both ends included."""
+    """The part of the way from clean (0) to noise (1) in which guidance is applied, both ends included."""
 
     @property
     def active(self) -> bool:
-        """Whether it needs the output for the empty caption at all."""
+        """True where the output for the empty caption is needed at all."""
         return self.scale != 1.0 and self.interval[0] <= self.interval[1]
 
     def covers(self, timestep: float) -> bool:
-        """Whether it works at this timestep in [0, 1000]."""
+        """Return True where guidance is applied at this timestep in [0, 1000]."""
         low, high = self.interval
         return self.active and low <= timestep / LAST_TIMESTEP <= high
 
 
 def guided(forward: Forward, text: TextStates, empty: TextStates | None, guidance: Guidance) -> Predict:
-    """A model with guidance applied, as samplers call it; all timesteps of a call must be the same.
+    """Return the model with guidance applied, as samplers call it; all timesteps of one call must be equal.
 
-    ``text`` holds the conditions of n captions, ``empty`` the n that guidance moves away from, with the same number
-    of tokens; None where guidance is not active. Both halves go through one forward of 2n, where guidance works
-    (Kynkäänniemi et al. 2024 for the interval), and ``text`` alone through one of n elsewhere. The output has the
-    dtype of the noisy latents.
+    ``text`` holds the conditions of n captions, ``empty`` those of the n captions that guidance moves away from, with
+    the same number of tokens; None where guidance is not active. Inside the interval (Kynkäänniemi et al. 2024) both
+    go through one forward of 2n, outside ``text`` alone through one of n. The output has the dtype of the noisy
+    latents.
     """
     if empty is None or not guidance.active:
         return lambda noisy, timesteps: forward(noisy, timesteps, text).to(noisy.dtype)
@@ -63,13 +64,16 @@ def guided(forward: Forward, text: TextStates, empty: TextStates | None, guidanc
 
 
 def combined(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """unconditional + scale (conditional - unconditional) (Ho and Salimans 2022)."""
+    """Return unconditional + scale (conditional - unconditional) (Ho and Salimans 2022)."""
     return torch.lerp(unconditional, conditional, scale)
 
 
 def rescaled(output: Tensor, conditional: Tensor, share: float) -> Tensor:
-    """``share`` of the way from a guided output [n, c, h, w] to the same with each picture's standard deviation brought
-    to that of the conditional output (Lin et al. 2023, equations 15 and 16)."""
+    """Return a guided output [n, c, h, w] with its standard deviation moved towards the conditional output's.
+
+    Each image has its own standard deviation; ``share`` is how far it is moved, 0 to 1 (Lin et al. 2023, equations 15
+    and 16).
+    """
     if share == 0:
         return output
     dims = tuple(range(1, output.ndim))

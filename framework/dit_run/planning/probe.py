@@ -27,7 +27,7 @@ from dit_run.planning.save_timing import saving_seconds
 from dit_run.planning.workload import workload_of
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, needed_bytes
-from dit_run.sampling.pipeline import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -70,8 +70,7 @@ def probe(config: Config, *, device: torch.device, reporter: Reporter) -> Probed
     if config.training.num_threads is not None:
         torch.set_num_threads(config.training.num_threads)
     keep_freed_memory(device)
-    effective = config.training.batch_size * config.training.gradient_accumulation_steps
-    config, data, encoders = prepare(config, global_batch=effective, device=device)
+    config, data, encoders = prepare(config, device=device)
     meter = MemoryMeter(device)
     kept_encoders, cache, encoding = try_encoding(config, data, encoders, meter)
     bench, load = _Bench.of(config, data, kept_encoders, device, meter), workload_of(config, data)
@@ -298,16 +297,9 @@ class _Bench:
     def _draw(self, count: int, steps: int) -> None:
         size = self.config.data.common.image_size
         prompts = (preview_prompts(self.config, self.data) * count)[:count]
-        request = Request.of(self.config.sampling, prompts, image_size=size, batch_size=count)
-        pipeline = Pipeline(
-            denoiser=self.ema.module if self.ema is not None else self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.step.scheduler,
-            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
-            device=self.device,
-            precision=self.step.precision,
-        )
+        request = SamplingRequest.of(self.config.sampling, prompts, image_size=size, batch_size=count)
+        denoiser = self.ema.module if self.ema is not None else self.denoiser
+        pipeline = Pipeline.of(self.config, self.encoders, denoiser, self.step.scheduler, self.device)
         for _ in pipeline.images(replace(request, steps=steps)):
             pass
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from dit_run.assembly.prepare import Data
 from dit_run.planning.forecast import Workload
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
+from dit_run.system.cores import usable_cores
 from dit_run.training.schedule import Schedule
 from dit_run.training.scoring import preview_prompts
 
@@ -25,7 +24,7 @@ def workload_of(config: Config, data: Data) -> Workload:
         batch_size=training.batch_size,
         accumulation=training.gradient_accumulation_steps,
         steps=steps,
-        workers=min(training.num_workers, os.cpu_count() or 1),
+        workers=min(training.num_workers, usable_cores()),
         kept_checkpoints=training.save_total_limit,
         checkpoints=schedule.saves_after(0),
         validations=schedule.validations,

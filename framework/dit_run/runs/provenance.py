@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from dit_run.system.cores import usable_cores
 
 __all__ = ["LIBRARIES", "collect", "git_state", "versions"]
 
@@ -41,7 +42,7 @@ def collect(
         "machine": {
             "platform": platform.platform(),
             "processor": processor(),
-            "cores": os.cpu_count(),
+            "cores": usable_cores(),
             "threads": threads,
             "processes": processes,
         },

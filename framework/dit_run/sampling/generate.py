@@ -1,4 +1,4 @@
-"""Drawing: a request to a trained run, and its pictures as files."""
+"""Image files from prompts: samples of a trained run, written as PNG with a grid of all."""
 
 from __future__ import annotations
 
@@ -6,32 +6,30 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.problems import DitRunError, InputError
-from dit_run.reporting import Reporter, Silent
+from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import grid, save_png
 from dit_run.sampling.load_run import LoadedRun
-from dit_run.sampling.pipeline import Request
 
-__all__ = ["Drawn", "draw"]
+__all__ = ["GeneratedImages", "generate_images"]
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Pictures on disk, in the order of their prompts."""
+class GeneratedImages:
+    """Image files, in the order of their prompts."""
 
     paths: tuple[Path, ...]
     prompts: tuple[str, ...]
     grid: Path
 
 
-def draw(
-    trained: LoadedRun,
+def generate_images(
+    run: LoadedRun,
     prompts: Sequence[str],
     *,
     output: Path,
@@ -43,83 +41,59 @@ def draw(
     negative_prompt: str = "",
     batch_size: int = 16,
     reporter: Reporter | None = None,
-) -> Drawn:
-    """One PNG per prompt and a ``grid.png`` of all; what is None comes from the run's ``sampling`` section.
+) -> GeneratedImages:
+    """Write one PNG per prompt and a ``grid.png`` of all to a folder; settings are those of :meth:`LoadedRun.sample`.
 
-    Names sort in the order of the prompts, and numbers go on after those that are there, so that nothing is
-    overwritten; prompt, seed and run are in each file's metadata. Raises InputError for what does not fit, before
-    anything is drawn.
+    File names sort in the order of the prompts. Numbers continue after existing files, so that nothing is overwritten.
+    Raises InputError for a folder or setting that does not fit, before anything is sampled.
     """
-    _refuse_place(output)
-    config = trained.config
-    options = config.sampling
-    _refuse_untrained_guidance(trained, guidance_scale)
-    chosen = replace(
-        options,
-        steps=options.steps if steps is None else steps,
-        guidance_scale=options.guidance_scale if guidance_scale is None else guidance_scale,
-        sampler=options.sampler if sampler is None else sampler,
-        seed=options.seed if seed is None else seed,
+    _refuse_output(output)
+    images = run.sample(
+        prompts,
+        steps=steps,
+        guidance_scale=guidance_scale,
+        sampler=sampler,
+        seed=seed,
+        size=size,
+        negative_prompt=negative_prompt,
+        batch_size=batch_size,
+        reporter=reporter,
     )
-    request = Request.of(chosen, prompts, image_size=config.data.common.image_size, batch_size=batch_size)
-    height, width = size or (request.height, request.width)
-    request = replace(request, height=height, width=width, negative_prompt=negative_prompt)
-    with translate_sampling(min(batch_size, len(prompts))):
-        images = trained.pipeline.drawn(request, reporter or Silent())
-    metadata = [_metadata(trained, prompt, request.seed + index) for index, prompt in enumerate(prompts)]
     try:
-        return _written(output, images, prompts, metadata)
+        return _write(output, images, prompts)
     except OSError as error:
-        raise DitRunError(f"{error.filename or output}: {error.strerror}; files that were written are whole") from error
+        raise DitRunError(f"{error.filename or output}: {error.strerror}; earlier images are complete") from error
 
 
-def _written(
-    output: Path, images: Sequence[Image.Image], prompts: Sequence[str], metadata: Sequence[dict[str, str]]
-) -> Drawn:
-    """The pictures and their grid as files. Raises OSError."""
+def _write(output: Path, images: Sequence[Image.Image], prompts: Sequence[str]) -> GeneratedImages:
+    """Write the images and their grid. Raises OSError."""
     output.mkdir(parents=True, exist_ok=True)
     first = _first_free(output)
     paths = [output / f"{first + index:05d}-{_slug(prompt)}.png" for index, prompt in enumerate(prompts)]
-    for path, image, text in zip(paths, images, metadata, strict=True):
-        save_png(path, image, text)
+    for path, image in zip(paths, images, strict=True):
+        save_png(path, image, {str(name): value for name, value in image.info.items()})
     sheet = _free_grid(output, first)
     save_png(sheet, grid(images, prompts))
-    return Drawn(tuple(paths), tuple(prompts), sheet)
+    return GeneratedImages(tuple(paths), tuple(prompts), sheet)
 
 
-def _refuse_place(output: Path) -> None:
-    """Raises InputError where pictures cannot go to this folder."""
-    there = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise InputError(f"--output {output}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--output {output}: {there} may not be written; name another folder with --output DIR")
-
-
-def _refuse_untrained_guidance(trained: LoadedRun, scale: float | None) -> None:
-    if scale not in (None, 1.0) and trained.config.training.caption_dropout == 0:
-        raise InputError(
-            f"--guidance-scale {scale:g}: this run was trained with training.caption_dropout 0, so guidance has no "
-            "trained condition to move away from; take 1"
-        )
-
-
-def _metadata(trained: LoadedRun, prompt: str, seed: int) -> dict[str, str]:
-    return {
-        "prompt": prompt,
-        "seed": str(seed),
-        "run": str(trained.run_dir),
-        "checkpoint": trained.checkpoint.name,
-    }
+def _refuse_output(output: Path) -> None:
+    """Raise InputError where images cannot be written to this folder."""
+    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"--output {output}: {existing} is a file; name a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"--output {output}: {existing} is not writable; name another folder with --output DIR")
 
 
 def _first_free(folder: Path) -> int:
+    """Return the number after the highest one of the image files in the folder."""
     numbers = [int(match[1]) for path in folder.iterdir() if (match := re.match(r"(\d{5,})-", path.name))]
     return max(numbers, default=-1) + 1
 
 
 def _free_grid(folder: Path, first: int) -> Path:
-    """``grid.png``, or where that is there one that says with which picture it begins."""
+    """Return ``grid.png``, or where that exists a name with the number of the grid's first image."""
     names = itertools.chain(
         ["grid.png", f"grid-{first:05d}.png"], (f"grid-{first:05d}-{n}.png" for n in itertools.count(2))
     )
@@ -127,5 +101,6 @@ def _free_grid(folder: Path, first: int) -> Path:
 
 
 def _slug(prompt: str) -> str:
+    """Return the prompt's words as a part of a file name, at most 60 bytes."""
     words = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")
     return words.encode()[:60].decode(errors="ignore") or "empty"

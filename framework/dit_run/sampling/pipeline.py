@@ -1,4 +1,4 @@
-"""Prompts to pictures: what `dit-run sample`, previews and metrics have in common."""
+"""Images from prompts: the one pipeline of `dit-run sample`, previews and metrics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.model.codec import decode_latents
@@ -21,65 +22,76 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
-from dit_run.settings import SamplingOptions
+from dit_run.settings import Config, SamplingOptions
 
-__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "Request"]
+__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "SamplingRequest"]
 
 PREVIEW_BATCH, SCORING_BATCH = 16, 50
-"""Pictures that are drawn at a time: to look at, and for metrics."""
+"""Batch size of sampling: for previews, and for metrics."""
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to draw, and how."""
+class SamplingRequest:
+    """Prompts, and the settings to sample them with."""
 
     prompts: tuple[str, ...]
     height: int
     """Pixels; a multiple of the VAE's factor times the model's patch size."""
     width: int
     sampler: str | None = None
-    """None takes the scheduler's first."""
+    """None uses the scheduler's first sampler."""
     steps: int = 50
     guidance: Guidance = field(default_factory=Guidance)
     seed: int = 0
-    """All noise of picture i depends on seed + i alone."""
+    """All noise of image i depends on seed + i alone."""
     negative_prompt: str = ""
     batch_size: int = PREVIEW_BATCH
 
     @classmethod
     def of(
         cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = PREVIEW_BATCH
-    ) -> Request:
-        """A request with the settings of a config's ``sampling`` section."""
-        guidance = Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval)
+    ) -> SamplingRequest:
+        """Return a request with the settings of a config's ``sampling`` section."""
         return cls(
-            tuple(prompts),
-            image_size,
-            image_size,
-            options.sampler,
-            options.steps,
-            guidance,
-            options.seed,
-            "",
-            batch_size,
+            prompts=tuple(prompts),
+            height=image_size,
+            width=image_size,
+            sampler=options.sampler,
+            steps=options.steps,
+            guidance=Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval),
+            seed=options.seed,
+            batch_size=batch_size,
         )
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """LoadedRun parts, ready to draw. The denoiser may be the live one or the averaged one."""
+    """The parts of a run that sampling needs. The denoiser may have the live weights or the averaged ones."""
 
     denoiser: Denoiser
     conditions: Conditions
     vae: VAE
     scheduler: Scheduler
-    patch_size: int
     device: torch.device
     precision: Precision
 
-    def images(self, request: Request) -> Iterator[Image.Image]:
-        """A picture per prompt, in order. Raises InputError for a size or sampler that does not fit."""
-        request = self._checked(request)
+    @classmethod
+    def of(
+        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler: Scheduler, device: torch.device
+    ) -> Pipeline:
+        """Return the pipeline of a run's parts, in the precision that the run trains in."""
+        precision = Precision.of(config.training.mixed_precision, device)
+        return cls(denoiser, encoders.conditions, encoders.vae, scheduler, device, precision)
+
+    @property
+    def size_unit(self) -> int:
+        """Heights and widths of images are multiples of this number of pixels."""
+        patch_size: int = self.denoiser.model.patch_size  # type: ignore[assignment]
+        return self.vae.factor * patch_size
+
+    def images(self, request: SamplingRequest) -> Iterator[Image.Image]:
+        """Yield one image per prompt, in order. Raises InputError for a request that does not fit the run."""
+        request = self.checked(request)
         training = self.denoiser.training
         self.denoiser.eval()
         try:
@@ -88,36 +100,38 @@ class Pipeline:
         finally:
             self.denoiser.train(training)
 
-    def drawn(self, request: Request, reporter: Reporter, name: str = "drawing") -> list[Image.Image]:
-        """:meth:`images`, all of them, and how many there are as it goes on."""
+    def generate(self, request: SamplingRequest, reporter: Reporter, phase: str = "sampling") -> list[Image.Image]:
+        """Return :meth:`images` as a list, and report each image as progress of ``phase``."""
         count = len(request.prompts)
         images: list[Image.Image] = []
-        reporter.phase(name, 0, count)
+        reporter.phase(phase, 0, count)
         for image in self.images(request):
             images.append(image)
-            reporter.phase(name, len(images), count)
+            reporter.phase(phase, len(images), count)
         return images
 
-    def _checked(self, request: Request) -> Request:
-        unit = self.vae.factor * self.patch_size
-        if request.height % unit or request.width % unit:
+    def checked(self, request: SamplingRequest) -> SamplingRequest:
+        """Return the request with its sampler named. Raises InputError for a value that does not fit the run."""
+        if request.height < 1 or request.width < 1 or request.height % self.size_unit or request.width % self.size_unit:
             raise InputError(
-                f"pictures of {request.height}x{request.width} pixels: height and width must be multiples of {unit} "
-                f"(VAE factor {self.vae.factor} times patch size {self.patch_size})"
+                f"the image size is {request.height}x{request.width} pixels; height and width must be multiples of "
+                f"{self.size_unit} (the VAE's factor times the model's patch size)"
             )
         names = self.scheduler.samplers
         if request.sampler is not None and request.sampler not in names:
-            raise InputError(f"sampler {request.sampler!r} does not fit this scheduler; it offers {', '.join(names)}")
+            raise InputError(f"this run's scheduler has no sampler {request.sampler!r}; use one of {', '.join(names)}")
+        if request.batch_size < 1:
+            raise InputError(f"the batch size of sampling must be at least 1, not {request.batch_size}")
         if request.steps < 1:
-            raise InputError(f"sampling takes at least 1 step, not {request.steps}")
+            raise InputError(f"sampling needs at least 1 step, not {request.steps}")
         if not 0 <= request.seed <= MAX_SEED - len(request.prompts):
-            raise InputError(f"a sampling seed is a number from 0 to nearly {MAX_SEED}, not {request.seed}")
+            raise InputError(f"the sampling seed must be a number from 0 to nearly {MAX_SEED}, not {request.seed}")
         if not 0 <= request.guidance.scale < inf:
-            raise InputError(f"a guidance scale is a number of at least 0, not {request.guidance.scale:g}")
+            raise InputError(f"the guidance scale must be a number of at least 0, not {request.guidance.scale:g}")
         return replace(request, sampler=request.sampler or names[0])
 
     @torch.no_grad()
-    def _batch(self, request: Request, start: int) -> list[Image.Image]:
+    def _batch(self, request: SamplingRequest, start: int) -> list[Image.Image]:
         prompts = request.prompts[start : start + request.batch_size]
         seeds = [request.seed + start + index for index in range(len(prompts))]
         factor = self.vae.factor
@@ -134,8 +148,8 @@ class Pipeline:
             )
         return to_images(decode_latents(self.vae, latents, self.precision.dtype))
 
-    def _text(self, prompts: Sequence[str], request: Request) -> tuple[TextStates, TextStates | None]:
-        """Conditions of the prompts and, where guidance wants it, of what to move away from, padded alike."""
+    def _text(self, prompts: Sequence[str], request: SamplingRequest) -> tuple[TextStates, TextStates | None]:
+        """Return the prompts' conditions and, where guidance needs them, the negative prompt's, padded alike."""
         count = len(prompts)
         if not request.guidance.active:
             return self._encode(prompts, [False] * count), None

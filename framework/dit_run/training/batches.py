@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
 from dit_run.data.samples import BadSample, Samples, Visit
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.loader_processes import Attempting, begin_worker, loaded, worker_context
 
-__all__ = ["Batch", "LatentSource", "Layout", "Visits", "batches"]
+__all__ = ["Batch", "LatentSource", "Visits", "batches"]
 
 
 class Batch(NamedTuple):
@@ -50,33 +51,6 @@ class LatentSource(Protocol):
     def gather(self, found: Sequence[Any]) -> Tensor:
         """Latents [n, 1 or 2, c, h, w]: means and, where there are such, standard deviations."""
         ...
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How positions are shared out. Micro-batch v of a step holds batch_size consecutive positions."""
-
-    batch_size: int
-    accumulation: int
-    processes: int = 1
-    rank: int = 0
-
-    @property
-    def global_batch(self) -> int:
-        """Samples per optimizer step over all processes."""
-        return self.batch_size * self.accumulation * self.processes
-
-    @property
-    def first_micro_batch(self) -> int:
-        """The global index of this process's first micro-batch of a step."""
-        return self.rank * self.accumulation
-
-    def micro_batches(self, first_step: int, end_step: int) -> Iterator[list[int]]:
-        """Positions of this process's micro-batches, in order, of the steps first_step to end_step - 1."""
-        for step in range(first_step, end_step):
-            for micro_batch in range(self.first_micro_batch, self.first_micro_batch + self.accumulation):
-                start = step * self.global_batch + micro_batch * self.batch_size
-                yield list(range(start, start + self.batch_size))
 
 
 @dataclass(frozen=True)

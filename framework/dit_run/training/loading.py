@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from dit_run.data.samples import BadSamples
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
+from dit_run.system.cores import usable_cores
 from dit_run.training.batches import Batch, Visits, batches
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.loop import Loop
@@ -62,7 +62,7 @@ class Feed:
             yield batch
 
     def _workers(self) -> int:
-        wanted, cores = self.config.training.num_workers, len(os.sched_getaffinity(0))
+        wanted, cores = self.config.training.num_workers, usable_cores()
         if wanted > cores:
             self.reporter.notice(f"training.num_workers is {wanted} and this machine has {cores} cores: using {cores}")
         return min(wanted, cores)

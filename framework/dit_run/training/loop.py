@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
-from dit_run.training.batches import Layout
 from dit_run.training.compile import as_written
 from dit_run.training.ema import Ema
 from dit_run.training.meters import Meters

@@ -22,7 +22,7 @@ from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import grid, save_png
-from dit_run.sampling.pipeline import Pipeline, Request
+from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
@@ -130,15 +130,8 @@ class Observer:
     @property
     def pipeline(self) -> Pipeline:
         """Averaged weights where there are any."""
-        return Pipeline(
-            denoiser=self.ema.module if self.ema is not None else self.denoiser,
-            conditions=self.encoders.conditions,
-            vae=self.encoders.vae,
-            scheduler=self.scheduler,
-            patch_size=self.denoiser.model.patch_size,  # type: ignore[arg-type]
-            device=self.device,
-            precision=self.precision,
-        )
+        denoiser = self.ema.module if self.ema is not None else self.denoiser
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler, self.device)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -151,7 +144,7 @@ class Observer:
         with translate_working(
             "drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"
         ):
-            images = list(self.pipeline.images(Request.of(self.config.sampling, self.prompts, image_size=size)))
+            images = list(self.pipeline.images(SamplingRequest.of(self.config.sampling, self.prompts, image_size=size)))
         sheet = grid(images, self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}

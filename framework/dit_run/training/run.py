@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
+from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16, keep_freed_memory, prepare_determinism
-from dit_run.compute.distributed import Processes, continued_accumulation, join, translate_lost_process
+from dit_run.compute.distributed import Processes, join, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.compute.precision import Precision
 from dit_run.config.dump import run_config
@@ -34,7 +35,6 @@ from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import translate_disk_failure
 from dit_run.system.signals import STATUS, StopRequest
-from dit_run.training.batches import Layout
 from dit_run.training.compile import compile_blocks
 from dit_run.training.gradients import distribute
 from dit_run.training.loading import Feed
@@ -153,7 +153,7 @@ class _Run:
                 refuse_changed_plugins(contents.state["plugins"], self._plugins())
         layout, device = self._layout(contents), self.processes.device
         self._set_up_torch(contents)
-        self.config, data, encoders = prepare(self.config, global_batch=layout.global_batch, device=device)
+        self.config, data, encoders = prepare(self.config, device=device, layout=layout)
         for notice in self.config.notices:
             self.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
         encoders = self._cached(data, encoders)
@@ -194,11 +194,9 @@ class _Run:
         return status.get("state") == "finished"
 
     def _layout(self, contents: CheckpointContents | None) -> Layout:
-        training, count = self.config.training, self.processes.count
-        accumulation = training.gradient_accumulation_steps
-        if contents is not None and self.fork_from is None:
-            accumulation = continued_accumulation(contents.state["global_batch"], training.batch_size, count)
-        return Layout(training.batch_size, accumulation, count, self.processes.rank)
+        continued = contents is not None and self.fork_from is None
+        global_batch = contents.state["global_batch"] if continued else None
+        return Layout.of(self.config, self.processes, global_batch=global_batch)
 
     def _set_up_torch(self, contents: CheckpointContents | None) -> None:
         training = self.config.training

@@ -57,7 +57,7 @@ def check_up(config: Config, *, device: torch.device, sheet: Path, batch_size: i
 
     ``sheet`` gets a picture of what the model sees, with captions and token counts.
     """
-    config, data, encoders = prepare(config, global_batch=config.training.batch_size, device=device)
+    config, data, encoders = prepare(config, device=device)
     batch = _batch(config, data, encoders, min(batch_size, len(data.train)))
     bench = _Bench.of(config, encoders, batch, device)
     captions = _captions(batch, bench.given.text)

@@ -11,7 +11,7 @@ from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
-from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, Request
+from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, SamplingRequest
 from dit_run.settings import Config
 
 __all__ = ["build_metrics", "captions_of", "preview_prompts", "score"]
@@ -37,9 +37,9 @@ def score(
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
-        request = Request.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
+        request = SamplingRequest.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
         with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
-            images = pipeline.drawn(request, reporter, f"drawing for {name}")
+            images = pipeline.generate(request, reporter, f"sampling for {name}")
             values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values
 

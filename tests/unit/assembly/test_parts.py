@@ -48,7 +48,7 @@ def test_data_are_indexed_while_encoders_are_loaded(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG.replace("type: shapes", "type: waiting_shapes").replace("identity", "waiting_identity"))
     resolved = resolve(config, [f"plugins=[{tmp_path / 'together.py'}]"]).config
-    _, data, encoders = prepare(resolved, global_batch=4, device=torch.device("cpu"))
+    _, data, encoders = prepare(resolved, device=torch.device("cpu"))
     assert len(data.train) + len(data.validation or ()) == 60
     assert encoders.vae.factor == 1
 
@@ -84,5 +84,5 @@ def test_data_that_are_not_there_are_told_before_weights_are_loaded(
     Path("config.yaml").write_text(CONFIG.replace("identity", "slow_identity"))
     words = ["plugins=[slow.py]", "data={type: custom, dataset_path: nowhere}"]
     with pytest.raises(InputError, match="nowhere"):
-        prepare(resolve(Path("config.yaml"), words).config, global_batch=4, device=torch.device("cpu"))
+        prepare(resolve(Path("config.yaml"), words).config, device=torch.device("cpu"))
     assert not Path("loaded").exists()

@@ -35,7 +35,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]
 @pytest.fixture
 def load(write: Callable[..., str], registry: Registry) -> Callable[..., Config]:
     """The config that a text gives."""
-    return lambda text, *overrides: load_config(write(text), overrides, registry=registry)
+    return lambda text, *overrides: load_config(write(text), *overrides, registry=registry)
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def test_each_problem_points_to_its_layer(write: Callable[..., str], registry: R
     write("training:\n  sed: 1\n", "base.yaml")
     name = write("extends: base.yaml\ntraining:\n\n  batch_size: 0\n")
     with pytest.raises(ConfigError) as caught:
-        load_config(name, ["optimizer.eps=0"], registry=registry)
+        load_config(name, "optimizer.eps=0", registry=registry)
     assert [str(problem.place) for problem in caught.value.problems] == [
         "base.yaml:2:3",
         "c.yaml:4:15",

@@ -36,7 +36,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(path: Path, text: str, registry: Registry, *overrides: str) -> Config:
     path.write_text(text, encoding="utf-8")
-    return load_config(path, overrides, registry=registry)
+    return load_config(path, *overrides, registry=registry)
 
 
 def valid(path: Path, values: dict[str, Any], registry: Registry) -> Config:

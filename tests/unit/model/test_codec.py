@@ -25,7 +25,7 @@ class Decoder:
 LATENTS = torch.full((3, 1, 2, 2), 0.3)
 
 
-def test_pictures_are_decoded_one_by_one_on_a_cpu() -> None:
+def test_images_are_decoded_one_by_one_on_a_cpu() -> None:
     decoder = Decoder()
     pixels = decode_latents(decoder, LATENTS, torch.bfloat16)  # type: ignore[arg-type]
     assert decoder.seen == [(1, torch.bfloat16)] * 3

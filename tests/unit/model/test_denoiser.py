@@ -84,7 +84,10 @@ def refused(**changes: torch.Tensor | None) -> str:
 
 def test_another_shape_is_refused_naming_both_and_nothing_changes() -> None:
     other = Denoiser(Model(width=6)).tensors()["entry.weight"]
-    assert refused(**{"entry.weight": other}) == "entry.weight is [6, 3, 2, 2], the model has [4, 3, 2, 2]"
+    assert (
+        refused(**{"entry.weight": other})
+        == "entry.weight has the shape [6, 3, 2, 2], and the model expects [4, 3, 2, 2]"
+    )
 
 
 def test_missing_and_left_over_tensors_are_named() -> None:

@@ -86,7 +86,7 @@ def test_combined_goes_beyond_the_conditional_output() -> None:
     assert combined(torch.tensor(3.0), torch.tensor(1.0), 2.5).item() == 1 + 2.5 * 2
 
 
-def test_rescaling_brings_back_the_standard_deviation_of_each_picture() -> None:
+def test_rescaling_brings_back_the_standard_deviation_of_each_image() -> None:
     generator = torch.Generator().manual_seed(0)
     conditional = torch.randn(3, 4, 8, 8, generator=generator)
     output = torch.randn(3, 4, 8, 8, generator=generator) * torch.tensor([2.0, 5.0, 0.5]).view(3, 1, 1, 1)
@@ -101,7 +101,7 @@ def test_rescaling_an_output_without_spread_leaves_it() -> None:
     assert torch.equal(rescaled(zeros, zeros, 1.0), zeros)
 
 
-def test_pictures_do_not_depend_on_their_neighbours() -> None:
+def test_images_do_not_depend_on_their_neighbours() -> None:
     together = guided(Model(), TEXT, EMPTY, Guidance(4.0, 0.7))(NOISY, at(500))
     alone = guided(Model(), TextStates(*(p[1:] for p in TEXT)), TextStates(*(p[1:] for p in EMPTY)), Guidance(4.0, 0.7))
     torch.testing.assert_close(alone(NOISY[1:], at(500)[1:]), together[1:])

@@ -45,14 +45,14 @@ def test_parameters_are_those_that_a_run_trains(tiny: Path) -> None:
 
 def test_the_largest_model_takes_no_memory(tiny: Path) -> None:
     huge = ["model.hidden_size=16384", "model.num_layers=100"]
-    (model, _) = cost_of(load_config(tiny, huge)).parts
+    (model, _) = cost_of(load_config(tiny, *huge)).parts
     assert isinstance(model, Part)
     assert model.parameters > 10**11
 
 
 @pytest.mark.parametrize("norm", ["rmsnorm", "layernorm"])
 def test_the_kind_of_norm_costs_nothing(tiny: Path, norm: str) -> None:
-    assert cost_of(load_config(tiny, [f"model.norm={norm}"])) == cost_of(load_config(tiny))
+    assert cost_of(load_config(tiny, f"model.norm={norm}")) == cost_of(load_config(tiny))
 
 
 def test_any_model_is_counted(tiny: Path) -> None:
@@ -60,6 +60,6 @@ def test_any_model_is_counted(tiny: Path) -> None:
         "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, in_channels: 3,"
         " out_channels: 3}"
     )
-    (model, words) = cost_of(load_config(tiny, [pixart])).parts
+    (model, words) = cost_of(load_config(tiny, pixart)).parts
     assert model.flops > 0
     assert words.flops == cost_of(load_config(tiny)).parts[1].flops

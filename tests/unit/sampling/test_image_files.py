@@ -36,15 +36,15 @@ def test_a_grid_goes_row_by_row() -> None:
     assert [sheet.getpixel(at) for at in centres] == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
 
 
-def test_small_pictures_are_enlarged_by_whole_pixels() -> None:
-    picture = plain("black", 32)
-    picture.putpixel((0, 0), (255, 0, 0))
-    sheet = np.asarray(grid([picture]))
+def test_small_images_are_enlarged_by_whole_pixels() -> None:
+    image = plain("black", 32)
+    image.putpixel((0, 0), (255, 0, 0))
+    sheet = np.asarray(grid([image]))
     assert sheet.shape == (136, 136, 3)
     assert int((sheet == (255, 0, 0)).all(2).sum()) == 16
 
 
-def test_captions_stand_below_their_pictures() -> None:
+def test_captions_stand_below_their_images() -> None:
     bare, named = grid([plain("white")] * 2), grid([plain("white")] * 2, ["a", "a much longer caption " * 3])
     assert named.width == bare.width
     assert named.height > bare.height
@@ -59,7 +59,7 @@ def test_a_caption_of_any_length_takes_four_lines_at_most() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 16, 17])
-def test_every_picture_is_on_the_grid(count: int) -> None:
+def test_every_image_is_on_the_grid(count: int) -> None:
     shown = np.asarray(grid([plain("red", 128)] * count))
     assert int((shown == (255, 0, 0)).all(2).sum()) == count * 128 * 128
 

@@ -1,4 +1,4 @@
-"""Layouts and visits: what stands where, whoever loads it and in whatever pieces."""
+"""Visits: what stands at each position, whoever loads it and in whatever pieces."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_parts import Parts
 
+from dit_run.assembly.layout import Layout
 from dit_run.data.samples import Visit
 from dit_run.registry.plugin_files import PluginFiles
-from dit_run.training.batches import Batch, Layout, Visits, batches
-
-SMALL = st.integers(1, 5)
+from dit_run.training.batches import Batch, Visits, batches
 
 
 def visits(parts: Parts, **changes: object) -> Visits:
@@ -41,26 +40,6 @@ def joined(pieces: Sequence[Batch]) -> Batch:
     tensors = [torch.cat([piece[place] for piece in pieces]) for place in range(4)]
     rest = [sum((piece[place] for piece in pieces), ()) for place in range(4, 8)]
     return Batch(*tensors, *rest)  # type: ignore[arg-type]
-
-
-def test_processes_share_out_consecutive_micro_batches() -> None:
-    first, second = (Layout(2, 2, processes=2, rank=rank) for rank in (0, 1))
-    assert first.global_batch == 8
-    assert list(first.micro_batches(1, 3)) == [[8, 9], [10, 11], [16, 17], [18, 19]]
-    assert list(second.micro_batches(1, 3)) == [[12, 13], [14, 15], [20, 21], [22, 23]]
-    assert [first.first_micro_batch, second.first_micro_batch] == [0, 2]
-
-
-@given(batch_size=SMALL, accumulation=SMALL, processes=SMALL, first=SMALL, steps=SMALL)
-def test_all_processes_together_visit_each_position_once(
-    batch_size: int, accumulation: int, processes: int, first: int, steps: int
-) -> None:
-    layouts = [Layout(batch_size, accumulation, processes, rank) for rank in range(processes)]
-    visited = sorted(
-        p for layout in layouts for positions in layout.micro_batches(first, first + steps) for p in positions
-    )
-    size = batch_size * accumulation * processes
-    assert visited == list(range(first * size, (first + steps) * size))
 
 
 @given(cut=st.integers(1, 7))

@@ -22,7 +22,7 @@ def schedule(tmp_path: Path) -> Callable[..., Schedule]:
     def made(*overrides: str, epochs: int = 4) -> Schedule:
         path = tmp_path / "tiny.yaml"
         path.write_text(CONFIG)
-        return Schedule(load_config(path, overrides), RunLength(10, 4, epochs))
+        return Schedule(load_config(path, *overrides), RunLength(10, 4, epochs))
 
     return made
 

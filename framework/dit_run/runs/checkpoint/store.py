@@ -25,6 +25,7 @@ __all__ = [
     "PassedOver",
     "Saved",
     "load_checkpoint",
+    "load_state",
     "load_weights",
     "needed_bytes",
 ]
@@ -204,6 +205,11 @@ def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
     _refuse_damaged(path)
     averaged = path / "ema.safetensors"
     return read_safetensors(averaged if ema and averaged.exists() else path / "model.safetensors")[0]
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the plain values of a checkpoint's ``state.json``. Raises InputError."""
+    return _read_json(path / "state.json")
 
 
 def needed_bytes(contents: CheckpointContents) -> int:

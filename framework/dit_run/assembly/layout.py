@@ -1,0 +1,51 @@
+"""The layout of a step: how its positions are shared out over micro-batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dit_run.compute.distributed import Processes, continued_accumulation
+from dit_run.settings import Config
+
+__all__ = ["Layout"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How positions are shared out. Micro-batch v of a step holds ``batch_size`` consecutive positions."""
+
+    batch_size: int
+    accumulation: int
+    processes: int = 1
+    rank: int = 0
+
+    @classmethod
+    def of(cls, config: Config, processes: Processes | None = None, *, global_batch: int | None = None) -> Layout:
+        """Return the config's layout over these processes, by default one.
+
+        ``global_batch`` is that of the run to be continued, which other processes have to keep. Raises InputError where
+        they cannot.
+        """
+        training, processes = config.training, processes or Processes()
+        accumulation = training.gradient_accumulation_steps
+        if global_batch is not None:
+            accumulation = continued_accumulation(global_batch, training.batch_size, processes.count)
+        return cls(training.batch_size, accumulation, processes.count, processes.rank)
+
+    @property
+    def global_batch(self) -> int:
+        """Samples per optimizer step over all processes."""
+        return self.batch_size * self.accumulation * self.processes
+
+    @property
+    def first_micro_batch(self) -> int:
+        """Global index of this process's first micro-batch of a step."""
+        return self.rank * self.accumulation
+
+    def micro_batches(self, first_step: int, end_step: int) -> Iterator[list[int]]:
+        """Yield the positions of this process's micro-batches, in order, of steps first_step to end_step - 1."""
+        for step in range(first_step, end_step):
+            for micro_batch in range(self.first_micro_batch, self.first_micro_batch + self.accumulation):
+                start = step * self.global_batch + micro_batch * self.batch_size
+                yield list(range(start, start + self.batch_size))

@@ -1,0 +1,50 @@
+"""Trained weights: found and read in a run folder's checkpoints or in an exported folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dit_run.export.folder import WEIGHTS_FILE, ExportedModel, read_export
+from dit_run.problems import InputError
+from dit_run.runs.checkpoint.store import Checkpoints, load_state, load_weights
+from dit_run.runs.run_folder import RunFolder
+
+__all__ = ["find_weights", "read_prompts", "read_weights"]
+
+
+def find_weights(folder: RunFolder, checkpoint: str | None) -> Path:
+    """Return the folder of a checkpoint, the newest valid one by default, or an exported folder's weights file.
+
+    Raises InputError where there is none.
+    """
+    exported = folder.path / WEIGHTS_FILE
+    if exported.is_file() and checkpoint is None:
+        return exported
+    checkpoints = Checkpoints(folder.checkpoints, folder.run_id())
+    if checkpoint is None:
+        newest = checkpoints.newest_valid().path
+        if newest is None:
+            raise InputError(f"{folder.path} has no checkpoint yet")
+        return newest
+    path = folder.checkpoints / checkpoint
+    if not path.is_dir():
+        names = ", ".join(found.name for found in checkpoints.paths()) or "none"
+        raise InputError(f"{folder.path} has no checkpoint {checkpoint!r}; its checkpoints are: {names}")
+    return path
+
+
+def read_weights(source: Path, *, ema: bool) -> ExportedModel:
+    """Return the averaged weights where ``ema`` and there are any, else the live ones. Raises InputError."""
+    if source.is_file():
+        model = read_export(source)
+        if model.ema and not ema:
+            raise InputError(f"{source} holds the averaged weights only; load the run that it was exported from")
+        return model
+    state = load_state(source)
+    averaged = ema and (source / "ema.safetensors").exists()
+    return ExportedModel(load_weights(source, ema=ema), state["step"], state["global_batch"], averaged)
+
+
+def read_prompts(source: Path) -> tuple[str, ...]:
+    """Return the prompts of the run's previews that a checkpoint keeps; an exported config has its own."""
+    return () if source.is_file() else tuple(load_state(source).get("prompts", ()))
