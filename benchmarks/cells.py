@@ -192,8 +192,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
     device, training = torch.device("cpu"), resolution.config.training
     config, data, encoders = prepare(resolution.config, device=device)
-    size = config.data.common.image_size
-    visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
+    visits = Visits.of(config, data.train, encoders)
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
     loaded = batches(visits, layout, 0, 10**9, workers=0, prefetch=1, pin=False, plugins=files)
     denoiser = build_denoiser(config, encoders, device).train()

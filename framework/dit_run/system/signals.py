@@ -24,7 +24,8 @@ _RELAYED_WITHIN = 3.0
 
 class StopRequest:
     """While entered, SIGTERM and SIGINT set :attr:`signal` instead of ending the process; a second SIGINT ends it at
-    once. Afterwards the old handlers are back."""
+    once. Afterwards the old handlers are back. Python allows handlers in the main thread alone: in another thread,
+    signals keep their effect."""
 
     def __init__(self, *, relayed: bool | None = None) -> None:
         """``relayed``: whether a launcher repeats signals; None looks for torchrun in the environment."""
@@ -35,8 +36,9 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in STATUS:
-            self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in STATUS:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -1,4 +1,4 @@
-"""Gradients of micro-batches and processes, brought together."""
+"""The reduction of gradients over micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DistributedGradients", "distribute"]
 
 
 class DistributedGradients:
-    """DistributedDataParallel's mean over processes, taken once a step: with the last micro-batch."""
+    """The mean over processes by DistributedDataParallel, once a step: with the last micro-batch."""
 
     def __init__(self, wrapped: DistributedDataParallel, accumulation: int) -> None:
         self.divisor = accumulation
@@ -43,9 +43,9 @@ class DistributedGradients:
 def distribute(
     denoiser: Denoiser, processes: Processes, *, exact: bool, accumulation: int
 ) -> tuple[nn.Module, Gradients]:
-    """The module to call in the step, and how its gradients meet.
+    """Return the module to call in the step, and the reduction of its gradients.
 
-    ``exact`` sums them in a binary tree that is the same for any number of processes.
+    ``exact`` adds gradients in a binary tree that is the same for any number of processes.
     """
     if exact:
         parameters = [parameter for _, parameter in trainable_parameters(denoiser)]
@@ -53,6 +53,8 @@ def distribute(
     if processes.count == 1:
         return denoiser, LocalGradients(accumulation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # what replaces broadcast_buffers is not in every torch allowed
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # not every torch that we allow has the replacement of broadcast_buffers
         wrapped = DistributedDataParallel(denoiser, gradient_as_bucket_view=True, broadcast_buffers=False)
     return wrapped, DistributedGradients(wrapped, accumulation)

@@ -1,4 +1,4 @@
-"""Phases: the parts of a step that a profile tells apart. Without one, telling them apart costs nothing."""
+"""The timer of a step's phases, which a profile implements; without a profile it costs nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, Protocol, TypeVar
 
-__all__ = ["PHASES", "Clock", "Phase", "Untimed", "timed"]
+__all__ = ["PHASES", "NoTimer", "Phase", "StepTimer", "timed"]
 
 T = TypeVar("T")
 
@@ -14,33 +14,31 @@ Phase = Literal["data", "encode", "forward", "backward", "optimizer"]
 PHASES: tuple[Phase, ...] = ("data", "encode", "forward", "backward", "optimizer")
 
 
-class Clock(Protocol):
-    """Takes the time of phases."""
+class StepTimer(Protocol):
+    """Measures the time of phases."""
 
     def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
-        """Wraps what belongs to the phase. Phases do not overlap."""
+        """Return a context around the work of a phase. Phases do not overlap."""
         ...
 
     def step(self, done: int) -> None:
-        """An optimizer step is over; ``done`` is its number, from 1."""
+        """Note the end of an optimizer step; ``done`` is its number, from 1."""
         ...
 
     def read(self, seconds: float) -> Mapping[str, float]:
-        """What to log about the steps since the last reading, which took so long."""
+        """Return the values to log about the steps since the last reading, which took this long."""
         ...
 
     def close(self) -> str:
-        """What the whole showed, in a sentence or two; empty for nothing."""
+        """Return the result in a sentence or two; empty without one."""
         ...
 
 
-class Untimed:
-    """The clock of a run without a profile."""
-
-    _nothing: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+class NoTimer:
+    """The timer of a run without a profile."""
 
     def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
-        return self._nothing
+        return contextlib.nullcontext()
 
     def step(self, done: int) -> None:
         return None
@@ -52,11 +50,11 @@ class Untimed:
         return ""
 
 
-def timed(items: Iterable[T], clock: Clock, phase: Phase) -> Iterator[T]:
-    """The items as they are, the time that it takes to get each one being the phase's."""
+def timed(items: Iterable[T], timer: StepTimer, phase: Phase) -> Iterator[T]:
+    """Yield the items; the time until each one is there belongs to the phase."""
     iterator = iter(items)
     while True:
-        with clock.phase(phase):
+        with timer.phase(phase):
             try:
                 item = next(iterator)
             except StopIteration:
