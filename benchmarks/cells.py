@@ -187,7 +187,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.training.batches import Visits, batches
     from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
-    from dit_run.training.step import LocalGradients, TrainingStep
+    from dit_run.training.step import Gradients, TrainingStep
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
     device, training = torch.device("cpu"), resolution.config.training
@@ -205,7 +205,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
         precision=Precision.of(training.mixed_precision, device),
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
-        gradients=LocalGradients(1),
+        gradients=Gradients(1),
     )
     for number, examples in enumerate(map(BatchEncoder(encoders, device), loaded)):
         step.run(number, [examples], count=1)

@@ -35,7 +35,7 @@ from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.config.resolve import resolve
 from dit_run.protocols import TextStates
 from dit_run.training.compile import compile_blocks, run_eagerly
-from dit_run.training.step import EncodedBatch, LocalGradients, TrainingStep
+from dit_run.training.step import EncodedBatch, Gradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
@@ -111,7 +111,7 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
         precision=precision,
         max_grad_norm=1.0,
         seed=0,
-        gradients=LocalGradients(1),
+        gradients=Gradients(1),
     )
 
     def forward() -> Any:

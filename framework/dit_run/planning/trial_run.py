@@ -19,7 +19,7 @@ from dit_run.runs.checkpoint.store import CheckpointContents
 from dit_run.training.gradients import distribute
 from dit_run.training.run_parts import RunParts
 from dit_run.training.step import EncodedBatch, TrainingStep, denoising_loss
-from dit_run.training.step_timer import NoTimer, Phase
+from dit_run.training.step_timer import Phase, StepTimer
 
 __all__ = ["PartTimer", "TrialRun"]
 
@@ -27,7 +27,7 @@ Part = Phase | Literal["average"]
 
 
 @dataclass
-class PartTimer(NoTimer):
+class PartTimer(StepTimer):
     """Measures the phases of steps, and the averages after them."""
 
     device: torch.device
@@ -94,8 +94,10 @@ class TrialRun:
         self.done += 1
 
     def micro_batches(self, size: int) -> int:
-        """Return the micro-batches of a step: two if the effective batch has several, since the gradients of the first
-        are in memory during the second."""
+        """Return the number of micro-batches in a step with this size.
+
+        Two if the effective batch has several, since the gradients of the first are in memory during the second.
+        """
         return 2 if size < self.layout.global_batch else 1
 
     def begin_trial(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
-from dit_run.data.samples import BadSample, Samples, Visit
+from dit_run.data.samples import BadSample, Reading, Samples
 from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
@@ -21,9 +21,10 @@ from dit_run.training.workers import iterate_loader, start_worker, worker_contex
 
 if TYPE_CHECKING:
     from dit_run.assembly.parts import Encoders
+    from dit_run.cache.lookup import LatentCache
     from dit_run.settings import Config
 
-__all__ = ["Batch", "LatentSource", "Visits", "batches"]
+__all__ = ["Batch", "Visits", "batches"]
 
 
 class Batch(NamedTuple):
@@ -47,18 +48,6 @@ class Batch(NamedTuple):
     """Samples that could not be read and were replaced."""
 
 
-class LatentSource(Protocol):
-    """Cached latents of samples; picklable."""
-
-    def find(self, visit: Visit) -> Any:
-        """Return the place of a visit's latents, for :meth:`gather`. Raises InputError for an unreadable sample."""
-        ...
-
-    def gather(self, found: Sequence[Any]) -> Tensor:
-        """Return latents [n, 1 or 2, c, h, w]: means and, where the encoder has them, standard deviations."""
-        ...
-
-
 @dataclass(frozen=True)
 class Visits:
     """All that a position decides, as a function of the seed. Picklable: it works the same in any process."""
@@ -68,7 +57,7 @@ class Visits:
     latent_shape: tuple[int, int, int]
     """(c, h, w)."""
     caption_dropout: float
-    latents: LatentSource | None = None
+    latents: LatentCache | None = None
     """None: pixels are read and encoded in the step."""
 
     @classmethod
@@ -83,12 +72,10 @@ class Visits:
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """Return the micro-batch at these positions."""
         streams = Streams(self.seed)
-        reading = self.samples.read(positions, self.samples.pixels if self.latents is None else self.latents.find)
+        reading, images = self._read(positions)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
         return Batch(
-            images=torch.from_numpy(np.stack(reading.values))
-            if self.latents is None
-            else self.latents.gather(reading.values),
+            images=images,
             draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
@@ -97,6 +84,13 @@ class Visits:
             captions=tuple(visit.caption for visit in reading.visits),
             bad=reading.bad,
         )
+
+    def _read(self, positions: Sequence[int]) -> tuple[Reading[Any], Tensor]:
+        if self.latents is None:
+            read = self.samples.read(positions, self.samples.pixels)
+            return read, torch.from_numpy(np.stack(read.values))
+        found = self.samples.read(positions, self.latents.find)
+        return found, self.latents.gather(found.values)
 
 
 def batches(

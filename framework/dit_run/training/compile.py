@@ -43,8 +43,7 @@ def compile_blocks(denoiser: Denoiser) -> None:
 
 
 def run_eagerly() -> contextlib.AbstractContextManager[object]:
-    """Return a context in which compiled blocks run eagerly: the shapes of validation and samples are too few to be
-    worth compiling for."""
+    """Return a context in which compiled blocks run eagerly, as validation and sampling do for their rare shapes."""
     if "torch._dynamo" not in sys.modules:
         return contextlib.nullcontext()
     stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")

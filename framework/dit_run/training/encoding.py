@@ -14,7 +14,7 @@ from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
-from dit_run.training.step_timer import NoTimer, StepTimer
+from dit_run.training.step_timer import StepTimer
 
 __all__ = ["BatchEncoder"]
 
@@ -25,7 +25,7 @@ class BatchEncoder:
 
     encoders: Encoders
     device: torch.device
-    timer: StepTimer = field(default_factory=NoTimer)
+    timer: StepTimer = field(default_factory=StepTimer)
 
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""

@@ -23,7 +23,7 @@ from dit_run.training.saving import RunFacts, Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
-from dit_run.training.step_timer import NoTimer, StepTimer
+from dit_run.training.step_timer import StepTimer
 
 __all__ = ["build_loop", "profile_timer"]
 
@@ -32,7 +32,7 @@ def build_loop(
     run: RunContext, parts: RunParts, layout: Layout, inputs: Mapping[str, Any], timer: StepTimer | None = None
 ) -> Loop:
     """Build the loop with a new state, at step 0 with initial weights."""
-    timer = timer or NoTimer()
+    timer = timer or StepTimer()
     step = _distributed_step(run, parts, layout, timer)
     observer = Observer(parts, run.folder, run.reporter)
     facts = RunFacts(
@@ -62,7 +62,7 @@ def build_loop(
 def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
     """Return the timer of a profile of ``steps`` steps; the first process alone measures."""
     if not run.processes.first:
-        return NoTimer()
+        return StepTimer()
     from dit_run.training.profile import Profile
 
     peak = gemm_peak(run.device, parts.precision.dtype or torch.float32)

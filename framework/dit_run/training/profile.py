@@ -15,7 +15,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from dit_run.compute.timing import operations, synchronise
 from dit_run.training.compile import run_eagerly
-from dit_run.training.step_timer import PHASES, Phase
+from dit_run.training.step_timer import PHASES, Phase, StepTimer
 
 __all__ = ["Profile", "verdict"]
 
@@ -49,8 +49,8 @@ class _Taken:
             self.phases[name] += seconds
 
 
-class Profile:
-    """A :class:`dit_run.training.step_timer.StepTimer` that waits for the device between phases.
+class Profile(StepTimer):
+    """A timer that waits for the device between phases.
 
     The first step counts floating-point operations, and a few later ones are traced. The shares leave these out, and
     steps in which a graph was compiled. Steps before the trace count only while there are no others.
@@ -89,8 +89,11 @@ class Profile:
             self._step.phases[name] += time.perf_counter() - began
 
     def _begin(self) -> None:
-        """Begin a step. A step that counts operations runs eagerly to its end, because its backward pass may compute
-        parts of the forward pass again, which have to be the same."""
+        """Begin a step.
+
+        A step that counts operations runs eagerly to its end, because its backward pass may compute parts of the
+        forward pass again, which have to be the same.
+        """
         self._began, self._graphs = time.perf_counter(), _compiled_graphs()
         if self._mode == "counting":
             self._counting.enter_context(run_eagerly())

@@ -18,8 +18,8 @@ from dit_run.settings import Config
 from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.encoding import BatchEncoder
-from dit_run.training.step import Gradients, LocalGradients, TrainingStep
-from dit_run.training.step_timer import NoTimer, StepTimer
+from dit_run.training.step import Gradients, TrainingStep
+from dit_run.training.step_timer import StepTimer
 
 __all__ = ["RunParts"]
 
@@ -61,7 +61,7 @@ class RunParts:
 
     def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
         """Return the encoder of batches."""
-        return BatchEncoder(self.encoders, self.device, timer or NoTimer())
+        return BatchEncoder(self.encoders, self.device, timer or StepTimer())
 
     def training_step(
         self,
@@ -84,6 +84,6 @@ class RunParts:
             precision=self.precision,
             max_grad_norm=self.config.training.max_grad_norm,
             seed=self.config.training.seed,
-            gradients=gradients or LocalGradients(1),
+            gradients=gradients or Gradients(1),
             timer=timer,
         )

@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,11 @@ from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
-from dit_run.training.step_timer import NoTimer, StepTimer
+from dit_run.training.step_timer import StepTimer
 
 __all__ = [
     "EncodedBatch",
     "Gradients",
-    "LocalGradients",
     "StepResult",
     "TrainingStep",
     "condensed",
@@ -70,38 +68,22 @@ class StepResult:
     """bool: the loss and the gradient are finite. If False, nothing was updated."""
 
 
-class Gradients(Protocol):
-    """The reduction of the gradients of a step's micro-batches to one."""
-
-    divisor: int
-    """Divisor of the loss of each micro-batch."""
-
-    def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
-        """Return a context around forward and backward of this process's micro-batch ``index``."""
-        ...
-
-    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Make every ``parameter.grad`` the mean over all micro-batches of all processes, after the last one."""
-        ...
-
-    def loss(self, losses: Sequence[Tensor]) -> Tensor:
-        """Return the mean over all micro-batches of all processes, from this one's losses: the same bits in each."""
-        ...
-
-
-class LocalGradients:
-    """The gradients of one process, which autograd adds up."""
+class Gradients:
+    """The reduction of the gradients of a step's micro-batches to one: here, autograd adds those of one process."""
 
     def __init__(self, accumulation: int) -> None:
         self.divisor = accumulation
+        """Divisor of the loss of each micro-batch."""
 
     def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Return a context around forward and backward of this process's micro-batch ``index``."""
         return contextlib.nullcontext()
 
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        return None
+        """Make every ``parameter.grad`` the mean over all micro-batches of all processes, after the last one."""
 
     def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        """Return the mean over all micro-batches of all processes, from this one's losses: the same bits in each."""
         return torch.stack(list(losses)).mean()
 
 
@@ -134,7 +116,7 @@ class TrainingStep:
         self._max_grad_norm = max_grad_norm
         self._seed = seed
         self._gradients = gradients
-        self._timer = timer or NoTimer()
+        self._timer = timer or StepTimer()
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def learning_rate(self, step: int) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
-__all__ = ["PHASES", "NoTimer", "Phase", "StepTimer", "timed"]
+__all__ = ["PHASES", "Phase", "StepTimer", "timed"]
 
 T = TypeVar("T")
 
@@ -14,39 +14,22 @@ Phase = Literal["data", "encode", "forward", "backward", "optimizer"]
 PHASES: tuple[Phase, ...] = ("data", "encode", "forward", "backward", "optimizer")
 
 
-class StepTimer(Protocol):
-    """Measures the time of phases."""
+class StepTimer:
+    """The timer of a run without a profile, which measures nothing."""
 
     def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
         """Return a context around the work of a phase. Phases do not overlap."""
-        ...
-
-    def step(self, done: int) -> None:
-        """Note the end of an optimizer step; ``done`` is its number, from 1."""
-        ...
-
-    def read(self, seconds: float) -> Mapping[str, float]:
-        """Return the values to log about the steps since the last reading, which took this long."""
-        ...
-
-    def close(self) -> str:
-        """Return the result in a sentence or two; empty without one."""
-        ...
-
-
-class NoTimer:
-    """The timer of a run without a profile."""
-
-    def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
 
     def step(self, done: int) -> None:
-        return None
+        """Note the end of an optimizer step; ``done`` is its number, from 1."""
 
     def read(self, seconds: float) -> Mapping[str, float]:
+        """Return the values to log about the steps since the last reading, which took this long."""
         return {}
 
     def close(self) -> str:
+        """Return the result in a sentence or two; empty without one."""
         return ""
 
 

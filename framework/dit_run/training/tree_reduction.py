@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
+from dit_run.training.step import Gradients
 
 __all__ = ["TreeReducer"]
 
@@ -17,8 +18,8 @@ Leaf = list[Tensor]
 """A gradient for each parameter, and last the number of micro-batches below that gave each one a gradient."""
 
 
-class TreeReducer:
-    """Implements :class:`dit_run.training.step.Gradients` for ``training.elastic_exact``.
+class TreeReducer(Gradients):
+    """The reduction for ``training.elastic_exact``.
 
     Micro-batch v of a step, counted over all processes, is leaf v of a binary tree. Each process holds a whole
     subtree; the levels above it are added by recursive doubling: partners add the same two numbers, so all processes
@@ -35,10 +36,9 @@ class TreeReducer:
                 f"training.elastic_exact: {processes.count} processes cannot share {micro_batches_total} "
                 "micro-batches a step"
             )
+        super().__init__(micro_batches_total)
         self._parameters = list(parameters)
         self._processes = processes
-        self.divisor = micro_batches_total
-        """Divisor of each micro-batch's loss, so that the sum of the tree is the mean."""
         self._pending: list[tuple[int, Leaf]] = []
 
     @contextlib.contextmanager

@@ -85,8 +85,7 @@ def iterate_loader(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 class _Watchdog:
-    """A thread that kills workers on which the training process waits too long: a DataLoader itself would wait for a
-    frozen worker for ever."""
+    """A thread that kills workers on which training waits too long; a DataLoader waits for a frozen one for ever."""
 
     def __init__(self, seconds: float, others: set[BaseProcess]) -> None:
         self.verdict = ""

@@ -11,7 +11,7 @@ from tiny_parts import CPU
 
 from dit_run.compute.timing import operations
 from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
-from dit_run.training.step_timer import PHASES, NoTimer, timed
+from dit_run.training.step_timer import PHASES, StepTimer, timed
 
 SHARES = {
     "data": 0.02, "encode": 0.03, "forward": 0.3, "backward": 0.6, "optimizer": 0.04, "other": 0.01,
@@ -151,8 +151,8 @@ def test_else_the_model_bounds_it() -> None:
 
 
 def test_timed_items_are_the_items() -> None:
-    assert list(timed(range(5), NoTimer(), "data")) == [0, 1, 2, 3, 4]
-    assert list(timed([], NoTimer(), "data")) == []
+    assert list(timed(range(5), StepTimer(), "data")) == [0, 1, 2, 3, 4]
+    assert list(timed([], StepTimer(), "data")) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
