@@ -187,13 +187,12 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.training.batches import Visits, batches
     from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
-    from dit_run.training.step import LocalGradients, TrainingStep
+    from dit_run.training.step import Gradients, TrainingStep
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
     device, training = torch.device("cpu"), resolution.config.training
     config, data, encoders = prepare(resolution.config, device=device)
-    size = config.data.common.image_size
-    visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
+    visits = Visits.of(config, data.train, encoders)
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
     loaded = batches(visits, layout, 0, 10**9, workers=0, prefetch=1, pin=False, plugins=files)
     denoiser = build_denoiser(config, encoders, device).train()
@@ -206,7 +205,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
         precision=Precision.of(training.mixed_precision, device),
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
-        gradients=LocalGradients(1),
+        gradients=Gradients(1),
     )
     for number, examples in enumerate(map(BatchEncoder(encoders, device), loaded)):
         step.run(number, [examples], count=1)

@@ -33,7 +33,7 @@ from encoders import CAPTION_WORDS, write_clip, write_vae
 from measuring import Bar, Report, Table, child_process, finish, in_turn, medians, parser, ratio
 from PIL import Image
 
-from dit_run.training.compile import as_written, compile_blocks
+from dit_run.training.compile import compile_blocks, run_eagerly
 
 BATCH, STEPS, SIZE = 8, 1, 256
 PEER, OFF, FIRST, SECOND = "diffusers' script", "cache off", "first epoch: cache filled", "second epoch: from the cache"
@@ -63,7 +63,7 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
     """Return each loop with the network compiled and eager."""
 
     def run(loop: Callable[[], None], way: str) -> None:
-        with as_written() if way == EAGER else nullcontext():
+        with run_eagerly() if way == EAGER else nullcontext():
             loop()
 
     return {(name, way): partial(run, loop, way) for way in (COMPILED, EAGER) for name, loop in loops.items()}
@@ -72,7 +72,7 @@ def both_ways(loops: dict[str, Callable[[], None]]) -> Loops:
 def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     """Return the loops of dit-run, which train one model together."""
     from dit_run.assembly.layout import Layout
-    from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
+    from dit_run.assembly.parts import build_encoders
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
     from dit_run.compute.devices import keep_freed_memory, pins_memory
@@ -81,23 +81,23 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.reporting import Silent
     from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
-    from dit_run.training.step_builder import build_step
+    from dit_run.training.run_parts import RunParts
 
     medium = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
     path = folder / "epochs.yaml"
     path.write_text(CONFIG.format(medium=medium, folder=folder, batch=BATCH))
     keep_freed_memory(device)
     config, data, encoders = prepare(resolve(path).config, device=device)
-    denoiser = build_denoiser(config, encoders, device).train()
+    parts = RunParts.build(config, data, encoders, device)
+    denoiser = parts.denoiser.train()
     assert config.training.compile_model
     compile_blocks(denoiser)
-    scheduler = build_scheduler(config, encoders)
-    step = build_step(config, denoiser, scheduler, device, learning_rate_factor=lambda number: 1.0)
+    step = parts.training_step(learning_rate_factor=lambda number: 1.0)
     numbers, folders = count(), count()
 
     def epoch(cached: Cached, used: Any) -> None:
-        shape = used.latent_shape(SIZE, SIZE)
-        visits = Visits(data.train, config.training.seed, shape, config.training.caption_dropout, cached.latents)
+        encoders = replace(used, cached=cached)
+        visits = Visits.of(config, data.train, encoders)
         loaded = batches(
             visits,
             Layout(BATCH, 1),
@@ -108,7 +108,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
             pin=pins_memory(device),
             plugins=PluginFiles(),
         )
-        for examples in map(BatchEncoder(replace(used, cached=cached), device), loaded):
+        for examples in map(BatchEncoder(encoders, device), loaded):
             step.run(next(numbers), [examples], count=1)
 
     filling = build_encoders(config, device)

@@ -97,9 +97,9 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
 
-    device, training, size = torch.device("cpu"), config.training, config.data.common.image_size
+    device, training = torch.device("cpu"), config.training
     config, data, encoders = prepare(config, device=device)
-    visits = Visits(data.train, training.seed, encoders.latent_shape(size, size), training.caption_dropout, None)
+    visits = Visits.of(config, data.train, encoders)
     loaded = batches(
         visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
     )

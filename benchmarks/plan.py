@@ -92,7 +92,7 @@ def predicted(name: str, folder: Path) -> dict[str, float]:
 
     config = resolved(name, folder).config
     probed = probe(config, device=choose_device(config.training.device), reporter=Silent())
-    needs = forecast(probed.measured, probed.load)
+    needs = forecast(probed.measured, probed.workload)
     return {"memory": needs.peak, "seconds": needs.total, "step": needs.step, "checkpoint": needs.disk["checkpoint"]}
 
 

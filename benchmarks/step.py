@@ -34,8 +34,8 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
 from dit_run.config.resolve import resolve
 from dit_run.protocols import TextStates
-from dit_run.training.compile import as_written, compile_blocks
-from dit_run.training.step import EncodedBatch, LocalGradients, TrainingStep
+from dit_run.training.compile import compile_blocks, run_eagerly
+from dit_run.training.step import EncodedBatch, Gradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
@@ -111,7 +111,7 @@ def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool
         precision=precision,
         max_grad_norm=1.0,
         seed=0,
-        gradients=LocalGradients(1),
+        gradients=Gradients(1),
     )
 
     def forward() -> Any:
@@ -183,7 +183,7 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     """A contestant's process: one step for each message that comes, until one is False."""
     device = choose_device()
     contestant = make(name, size, device, compiled=compiled)
-    with as_written(), operations() as counter, torch.no_grad():
+    with run_eagerly(), operations() as counter, torch.no_grad():
         contestant.forward()
     meter, steps = MemoryMeter(device), 0
     while link.recv():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,13 +46,12 @@ def test_stopped_and_continued_learns_the_bytes_of_an_uninterrupted_run(
 
 def test_it_continues_with_the_threads_that_it_began_with(command: Command, config: Path) -> None:
     before = torch.get_num_threads()
-    try:
-        assert command(config, *stopping(2), "training.num_threads=2").status == 143
-        torch.set_num_threads(1)
-        assert command(config, "training.num_threads=null").status == 0
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
+    assert command(config, *stopping(2), "training.num_threads=2").status == 143
+    assert command(config, "training.num_threads=null").status == 0
+    provenance = json.loads((Path("run") / "provenance.json").read_bytes())
+    starts = [provenance, *provenance["continued"]]
+    assert [start["machine"]["threads"] for start in starts] == [2, 2]
+    assert torch.get_num_threads() == before == 1
 
 
 def test_interrupted_from_the_keyboard_it_saves_too(command: Command, config: Path) -> None:

@@ -56,7 +56,7 @@ def test_while_it_fails_training_goes_on_and_says_so(
     whole = train(output="whole")
     result = command(config, *blocked, "callbacks=[{type: blocker, first: 2, last: 3}]")
     assert result.status == 0
-    assert result.words.count("training goes on, earlier checkpoints are untouched") == 2
+    assert result.words.count("training continues, earlier checkpoints are untouched") == 2
     assert Run(Path("run")).learnt() == whole.learnt()
 
 

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
 from runs import Command, Train
 
-from dit_run.planning.forecast import Pictures
+from dit_run.planning.measurements import Measurements, SamplingCost
+from dit_run.planning.probe import ProbeResult, probe
+from dit_run.settings import Config
+
+Change = Callable[[Measurements], Measurements]
 
 
 @pytest.fixture(autouse=True)
-def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
-    monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)
+def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
+    """Probes with a clock that moves on by 0.1 s at each reading; call it to change what they measure."""
+
+    def measure(change: Change) -> None:
+        def changed(config: Config, **rest: Any) -> ProbeResult:
+            found = probe(config, **rest, clock=partial(next, count(step=0.1)))
+            return replace(found, measured=change(found.measured))
+
+        monkeypatch.setattr("dit_run.planning.probe.probe", changed)
+
+    measure(lambda measured: measured)
+    return measure
 
 
 def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, config: Path) -> None:
@@ -53,12 +71,10 @@ def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) ->
 
 
 def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
-    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, config: Path, measure: Callable[[Change], None]
 ) -> None:
-    def pictures(bench: object, most: int) -> Pictures:
-        return Pictures(peaks=[(1, 2e9), (3, 4e9)], evaluation=0.0, fixed=0.0)
-
-    monkeypatch.setattr("dit_run.planning.probe._Bench.pictures", pictures)
+    sampling = SamplingCost(peaks=[(1, 2e9), (3, 4e9)], evaluation=0.0, fixed=0.0)
+    measure(lambda measured: replace(measured, sampling=sampling))
     words = ("plan", config, "sampling.every_n_steps=2", "metrics=[{type: shapes, count: 7}]")
     result = command(*words, "--memory", "3.5GB")
     assert result.status == 1
@@ -73,12 +89,9 @@ def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
     assert command(*words, "--memory", "9GB").status == 0
 
 
-def test_the_proposed_split_is_in_the_table(command: Command, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def ladder(bench: object) -> tuple[list[tuple[int, float]], list[tuple[int, float]]]:
-        return [(1, 1e9), (2, 2e9)], [(1, 1.0), (2, 1.9)]
-
-    monkeypatch.setattr("dit_run.planning.probe._Bench.ladder", ladder)
-    monkeypatch.setattr("dit_run.planning.probe._Watch.typical", lambda *_: 0.0)
+def test_the_proposed_split_is_in_the_table(command: Command, config: Path, measure: Callable[[Change], None]) -> None:
+    costs = {"peaks": [(1, 1e9), (2, 2e9)], "passes": [(1, 1.0), (2, 1.9)], "update": 0.0}
+    measure(lambda measured: replace(measured, **costs))
     result = command("plan", config, "training.batch_size=720", "--memory", "1.5GB")
     rows = [line.split() for line in result.out.splitlines() if line.strip()[:1].isdigit()]
     assert len(rows) == 7
@@ -87,10 +100,9 @@ def test_the_proposed_split_is_in_the_table(command: Command, config: Path, monk
 
 
 def test_what_hardly_fits_is_too_large_in_the_table_as_it_is_for_the_proposal(
-    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, config: Path, measure: Callable[[Change], None]
 ) -> None:
-    monkeypatch.setattr("dit_run.planning.probe._Bench.ladder", lambda bench: ([(1, 1e9)], [(1, 1.0)]))
-    monkeypatch.setattr("dit_run.planning.probe._Watch.typical", lambda *_: 0.0)
+    measure(lambda measured: replace(measured, peaks=[(1, 1e9)], passes=[(1, 1.0)], update=0.0))
     result = command("plan", config, "--memory", "1.01GB")
     assert "no split of 4 samples fits into 1.01 GB" in result.words
     assert "1.01 GB, of which 5% is kept free" in result.words

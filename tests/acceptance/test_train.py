@@ -189,7 +189,7 @@ def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
     trained = f"{sum(value.numel() for value in Run(Path('run')).tensors().values()):,} parameters on cpu"
     assert said[0] == f"note: {trained}; 44 samples, 16 held out; 4 steps of 4"
     forked = command(config, "--fork", "fork").out
-    assert f"note: goes on after step 4: {trained}; 44 samples, 16 held out; 6 steps of 4" in forked
+    assert f"note: continues after step 4: {trained}; 44 samples, 16 held out; 6 steps of 4" in forked
 
 
 def test_captions_that_are_too_long_are_counted(command: Command, config: Path) -> None:

@@ -31,7 +31,7 @@ def lost_processes(workshop: Workshop) -> Iterator[Case]:
     patience = PATIENCE + busy / 2
     yield "killed rank", partial(_lost_rank, workshop, signal.SIGKILL, 60, 5 + busy)
     yield "frozen rank", partial(_lost_rank, workshop, signal.SIGSTOP, patience, patience + 35 + busy)
-    killed, frozen = "a loading process was killed", f"no loading process answered for {patience:g} seconds"
+    killed, frozen = "a worker was killed", f"no worker answered for {patience:g} seconds"
     yield "killed loading process", partial(_lost_loader, workshop, signal.SIGKILL, 60, 10 + busy, killed)
     yield (
         "frozen loading process",

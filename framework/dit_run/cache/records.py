@@ -113,7 +113,8 @@ class Records:
         one = len(rows) == 1
         what = f"record {row} of the cache is" if one else f"{len(rows)} records of the cache are"
         advice = (
-            f"Start again: only {'this record is' if one else 'these records are'} encoded again (`dit-run cache verify` checks all)"
+            f"Start again: only {'this record is' if one else 'these records are'} encoded again "
+            "(`dit-run cache verify` checks all)"
             if noted
             else "The damage cannot be noted there and will be met again: set cache.dir to another folder"
         )

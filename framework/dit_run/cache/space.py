@@ -58,7 +58,8 @@ class Space:
         """Raise DitRunError if nothing can be added, before work is done for it."""
         if not os.access(self.folder, os.W_OK):
             raise DitRunError(
-                f"the cache is incomplete and cannot be written: {self.folder} is read-only; set cache.dir to another folder"
+                f"the cache is incomplete and cannot be written: {self.folder} is read-only; "
+                "set cache.dir to another folder"
             )
 
     def describe(self) -> dict[str, Any]:

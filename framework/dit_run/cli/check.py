@@ -24,10 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
     print_problems(config.notices)
     from dit_run.compute.distributed import choose_device
-    from dit_run.training.sanity_check import check_up
+    from dit_run.training.sanity_check import sanity_check
 
-    report = check_up(config, device=choose_device(config.training.device), sheet=sheet)
-    for finding in report.findings:
-        print(f"{'ok  ' if finding.passed else 'FAIL'}  {finding.name}: {finding.text}")
+    report = sanity_check(config, device=choose_device(config.training.device), sheet=sheet)
+    for result in report.results:
+        print(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.text}")
     print(f"what the model sees: {report.sheet}")
     return 0 if report.passed else 1

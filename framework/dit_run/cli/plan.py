@@ -13,8 +13,9 @@ from dit_run.runs.run_folder import place_of
 from dit_run.system.units import read_size
 
 if TYPE_CHECKING:
-    from dit_run.planning.forecast import BatchSplit, Forecast, Lack
-    from dit_run.planning.probe import Probed
+    from dit_run.planning.batch_split import BatchSplit
+    from dit_run.planning.forecast import Forecast, Shortage
+    from dit_run.planning.probe import ProbeResult
     from dit_run.settings import Config
 
 __all__ = ["configure", "run"]
@@ -35,16 +36,17 @@ def run(arguments: argparse.Namespace) -> int:
     print_problems(config.notices)
     from dit_run.cli.progress import beside
     from dit_run.compute.distributed import choose_device
-    from dit_run.planning.forecast import best, forecast, lacks, splits
+    from dit_run.planning.batch_split import best_split, splits
+    from dit_run.planning.forecast import forecast, shortages
     from dit_run.planning.probe import probe
 
     with beside() as reporter:
         probed = probe(config, device=choose_device(config.training.device), reporter=reporter)
-    needs = forecast(probed.measured, probed.load)
+    needs = forecast(probed.measured, probed.workload)
     memory = probed.memory if arguments.memory is None else arguments.memory
-    candidates = splits(probed.measured, probed.load)
-    proposal = best(candidates, probed.load, memory)
-    lacking = lacks(probed.measured, probed.load, memory, tried_in=probed.memory)
+    candidates = splits(probed.measured, probed.workload)
+    proposal = best_split(candidates, probed.workload, memory)
+    lacking = shortages(probed.measured, probed.workload, memory, tried_in=probed.memory)
     for line in [*_needs(config, probed, needs, memory), "", *_table(candidates, proposal, probed, memory)]:
         print(line)
     print(_proposed(proposal, lacking, probed, memory))
@@ -53,10 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if proposal is not None and not lacking else 1
 
 
-def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list[str]:
-    from dit_run.planning.forecast import MARGIN
+def _needs(config: Config, probed: ProbeResult, needs: Forecast, memory: int) -> list[str]:
+    from dit_run.planning.batch_split import MARGIN
 
-    load = probed.load
+    load = probed.workload
     parts = ", ".join(f"{name} {_size(value)}" for name, value in needs.memory.items())
     times = ", ".join(f"{name} {_duration(value)}" for name, value in needs.seconds.items())
     effective = load.batch_size * load.accumulation
@@ -74,11 +76,11 @@ def _needs(config: Config, probed: Probed, needs: Forecast, memory: int) -> list
     ]
 
 
-def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: Probed, memory: int) -> list[str]:
+def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: ProbeResult, memory: int) -> list[str]:
     """The splits about the config's own, and the proposed one."""
-    from dit_run.planning.forecast import fits
+    from dit_run.planning.batch_split import fits
 
-    own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.load.batch_size)
+    own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.workload.batch_size)
     first = max(0, min(own - _SHOWN // 2, len(candidates) - _SHOWN))
     rows = [f"{'batch_size':>10}  {'accumulation':>12}  {'memory':>9}  {'s a step':>9}"]
     for index, split in enumerate(candidates):
@@ -91,11 +93,11 @@ def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: Pr
     return [row.rstrip() for row in rows]
 
 
-def _proposed(proposal: BatchSplit | None, lacking: list[Lack], probed: Probed, memory: int) -> str:
-    effective = probed.load.batch_size * probed.load.accumulation
+def _proposed(proposal: BatchSplit | None, lacking: list[Shortage], probed: ProbeResult, memory: int) -> str:
+    effective = probed.workload.batch_size * probed.workload.accumulation
     if proposal is None:
         return f"no split of {effective} samples fits into {_size(memory)}: take a smaller model or data.image_size"
-    if proposal.batch_size == probed.load.batch_size:
+    if proposal.batch_size == probed.workload.batch_size:
         return f"{'training' if lacking else 'this config'} fits into {_size(memory)}"
     return (
         f"proposed: training.batch_size={proposal.batch_size} "
@@ -104,7 +106,7 @@ def _proposed(proposal: BatchSplit | None, lacking: list[Lack], probed: Probed, 
     )
 
 
-def _told(lack: Lack, config: Config, memory: int) -> str:
+def _told(lack: Shortage, config: Config, memory: int) -> str:
     """A part that does not fit, and what to lower."""
     many = f"; {lack.count} are drawn at a time" if lack.count else ""
     said = f"{lack.name} {'do' if lack.count else 'does'} not fit into {_size(memory)} ({_size(lack.size)}{many}): "

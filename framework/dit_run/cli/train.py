@@ -69,9 +69,9 @@ def _summarise(outcome: RunResult, reporter: Reporter) -> None:
     shown = [name for name in shown if "/" in name or name == "loss"]
     width = max(map(len, shown), default=0)
     lines = [f"  {name:<{width}}  {outcome.values[name]:.4f}" for name in shown]
-    reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.run_dir}", *lines]))
-    if outcome.picture is not None:
-        reporter.notice(f"look at {outcome.picture}")
+    reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.path}", *lines]))
+    if outcome.image is not None:
+        reporter.notice(f"look at {outcome.image}")
 
 
 _SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
@@ -95,7 +95,7 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     )
     if outcome.already_finished:
         reporter.notice(
-            f"the run in {outcome.run_dir} finished after {outcome.step} steps; start another one with --fresh DIR"
+            f"the run in {outcome.path} finished after {outcome.step} steps; start another one with --fresh DIR"
         )
     elif not outcome.exit_status:
         _summarise(outcome, reporter)

@@ -26,6 +26,7 @@ __all__ = [
     "norm_rows",
     "pins_memory",
     "prepare_determinism",
+    "return_freed_memory",
     "seed_generators",
     "settle_memory",
     "summing_dtype",
@@ -193,3 +194,13 @@ class Flag:
         if self._copied is not None:
             self._copied.synchronize()
         return bool(self._value)
+
+
+def return_freed_memory(device: torch.device) -> None:
+    """Undo :func:`keep_freed_memory`: give free memory back to the system, and set glibc's defaults again."""
+    if device.type == "cpu" and sys.platform == "linux":
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt"):
+            library.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
+            library.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
+            library.malloc_trim(0)

@@ -58,7 +58,7 @@ class Processes:
         return bool(value.item())
 
     def gather(self, values: Sequence[float]) -> list[float]:
-        """Return the values of all processes in the order of their ranks; each process gives the same number of values."""
+        """Return the values of all processes by rank; each process gives the same number of values."""
         if self.count == 1:
             return list(values)
         import torch.distributed as dist

@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-__all__ = ["gemm_peak", "operations", "seconds_of", "synchronise"]
+__all__ = ["Clock", "gemm_peak", "operations", "seconds_of", "synchronise"]
 
 SIZES = (1024, 2048, 4096)
 LONG_ENOUGH = 0.5
 """Time limit (seconds): a product this long is large enough, and a series of tries this long has enough of them."""
 MOST_TRIES = 10
+
+Clock = Callable[[], float]
+"""Seconds since some moment."""
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
@@ -34,15 +37,17 @@ def _product_seconds(size: int, device: torch.device, dtype: torch.dtype) -> flo
     return min(seconds_of(lambda: torch.mm(one, other), device, tries=3))
 
 
-def seconds_of(work: Callable[[], object], device: torch.device, *, tries: int = 2) -> list[float]:
+def seconds_of(
+    work: Callable[[], object], device: torch.device, *, tries: int = 2, clock: Clock = time.perf_counter
+) -> list[float]:
     """Return the seconds of at least ``tries`` calls, more if they are fast, after one warm-up call."""
     taken: list[float] = []
     while len(taken) <= tries or (len(taken) < MOST_TRIES and sum(taken) < LONG_ENOUGH):
         synchronise(device)
-        began = time.perf_counter()
+        began = clock()
         work()
         synchronise(device)
-        taken.append(time.perf_counter() - began)
+        taken.append(clock() - began)
     return taken[1:]
 
 

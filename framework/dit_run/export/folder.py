@@ -13,7 +13,7 @@ from dit_run.config.dump import dump
 from dit_run.export.model_card import model_card
 from dit_run.problems import DitRunError, InputError
 from dit_run.registry.plugin_files import PluginFile
-from dit_run.runs.checkpoint.safetensors_file import read_tensors, write_tensors
+from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import CacheOptions, Config, TrainingOptions
 
@@ -49,7 +49,7 @@ def write_export(
         folder.mkdir(parents=True, exist_ok=True)
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in plugin_files]
         portable = _portable(config, plugins, prompts)
-        write_tensors(folder / WEIGHTS_FILE, model.tensors, _metadata(model))
+        write_safetensors(folder / WEIGHTS_FILE, model.tensors, _metadata(model))
         card = model_card(portable, name=target.path.name, tensors=model.tensors, step=model.step, ema=model.ema)
         (folder / "README.md").write_text(card, encoding="utf-8")
         target.write_config(dump(portable))
@@ -59,7 +59,7 @@ def write_export(
 
 def read_export(path: Path) -> ExportedModel:
     """Return the model in an exported folder's ``model.safetensors``. Raises InputError."""
-    tensors, facts = read_tensors(path)
+    tensors, facts = read_safetensors(path)
     try:
         return ExportedModel(tensors, int(facts["step"]), int(facts["global_batch"]), facts["weights"] == "ema")
     except (KeyError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a config's model costs: its parameters, and the floating-point operations of a sample."""
+"""The cost of a config's model: its parameters, and the floating-point operations of a sample."""
 
 from __future__ import annotations
 
@@ -13,59 +13,60 @@ from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
 from dit_run.settings import Config
 
-__all__ = ["Cost", "Part", "cost_of"]
+__all__ = ["ModelCost", "ModelPart", "cost_of"]
 
-NOWHERE = torch.device("meta")
-"""Tensors there have a shape and no memory."""
+META = torch.device("meta")
+"""The device of tensors with a shape and without memory."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """Something that trains."""
+class ModelPart:
+    """A part that trains."""
 
     name: str
     """``model`` or ``text_encoder``."""
     parameters: int
     flops: int
-    """Of one sample's forward pass: products of matrices, a multiplication and an addition counted as two. Norms,
-    activations and softmax, a few hundredths of the whole, are left out. A training step takes three times as many."""
+    """Operations of one sample's forward pass: products of matrices, with a multiplication and an addition as two.
+    Norms, activations and softmax, a few per cent of the whole, are left out. A training step takes three times as
+    many."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class ModelCost:
     """The cost of a sample of the training size, with as many text tokens as the encoder takes."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[ModelPart, ...]
     latents: tuple[int, int, int]
     """(c, h, w)."""
     text_length: int
 
 
-def cost_of(config: Config) -> Cost:
-    """Count, without memory for weights, so that the largest model takes seconds. No data is read.
+def cost_of(config: Config) -> ModelCost:
+    """Count without memory for weights, so that the largest model takes seconds. No data are read.
 
-    Raises InputError where files that tell the encoders' sizes are not to be had.
+    Raises InputError where files with the sizes of the encoders are missing.
     """
     encoders = build_encoders(config, torch.device("cpu"))
-    with NOWHERE:
-        denoiser = build_denoiser(config, encoders, NOWHERE)
+    with META:
+        denoiser = build_denoiser(config, encoders, META)
         size, length = config.data.common.image_size, encoders.text.max_length
         shape, mask = encoders.latent_shape(size, size), torch.ones(1, length, dtype=torch.bool)
         parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), _states(encoders, mask))]
         if denoiser.text_encoder is not None:
             ids = torch.empty(1, length, dtype=torch.int64)
             parts.append(_part("text_encoder", denoiser.text_encoder, ids, mask))
-    return Cost(tuple(parts), shape, length)
+    return ModelCost(tuple(parts), shape, length)
 
 
 def _states(encoders: Encoders, mask: Tensor) -> TextStates:
-    """A caption of the longest kind."""
+    """Return the states of a caption of the greatest length."""
     tokens = torch.empty(*mask.shape, encoders.text.width)
     return TextStates(tokens, mask, torch.empty(1, encoders.text.pooled_width), torch.empty(1, dtype=torch.bool))
 
 
-def _part(name: str, module: nn.Module, *inputs: Tensor | TextStates) -> Part:
+def _part(name: str, module: nn.Module, *inputs: Tensor | TextStates) -> ModelPart:
     with operations() as counter, torch.no_grad():
         module.eval()(*inputs)
     parameters = sum(value.numel() for _, value in trainable_parameters(module))
-    return Part(name, parameters, counter.get_total_flops())
+    return ModelPart(name, parameters, counter.get_total_flops())

@@ -1,4 +1,4 @@
-"""A trial save: how long a checkpoint takes, on the disk that the run's will be on."""
+"""A trial save: the time of a checkpoint on the disk of the run folder."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from statistics import median
 
 from torch import Tensor
 
+from dit_run.compute.timing import Clock
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
 from dit_run.runs.run_folder import place_of
 
 __all__ = ["saving_seconds"]
 
 MOST_BYTES = 256 * 2**20
-"""Of the tensors that are written; the time of larger checkpoints is worked out from these."""
+"""Most tensors that a trial writes; the time of a larger checkpoint is extrapolated (bytes)."""
 LONG_ENOUGH, MOST_SAVES = 1.0, 3
-"""Seconds after which no further save is tried; how many are."""
+"""Time after which no further save is tried (seconds), and most saves (number)."""
 
 
-def saving_seconds(contents: CheckpointContents, run_dir: Path) -> float:
-    """Seconds of a checkpoint. What is written goes again at once. Raises SaveFailed where it cannot be written."""
+def saving_seconds(contents: CheckpointContents, run_dir: Path, *, clock: Clock = time.perf_counter) -> float:
+    """Return the seconds of a checkpoint. The written files are removed. Raises SaveFailed where writing fails."""
     part = replace(contents, model=_part(contents.model), ema=None, optimizer={})
     whole = needed_bytes(contents) <= MOST_BYTES
     taken: list[float] = []
     with tempfile.TemporaryDirectory(prefix=".dit-run-plan-", dir=_writable(place_of(run_dir))) as folder:
         checkpoints = Checkpoints(Path(folder) / "checkpoints", "plan")
         while len(taken) < MOST_SAVES and sum(taken) < LONG_ENOUGH:
-            began = time.perf_counter()
+            began = clock()
             checkpoints.save(len(taken) + 1, contents if whole else part, limit=2)
-            taken.append(time.perf_counter() - began)
+            taken.append(clock() - began)
     return median(taken) * (1 if whole else needed_bytes(contents) / needed_bytes(part))
 
 
 def _part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As many tensors as make up the bytes that are tried, and at least one."""
+    """Return tensors of about the size of a trial, at least one."""
     chosen: dict[str, Tensor] = {}
     size = 0
     for name, tensor in tensors.items():
@@ -50,5 +51,5 @@ def _part(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _writable(folder: Path) -> Path | None:
-    """None, which is the system's own choice, where nothing can be written."""
+    """Return the folder, or None, which means the system's temporary folder, where nothing can be written."""
     return folder if os.access(folder, os.W_OK) else None

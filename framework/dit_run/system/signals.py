@@ -26,7 +26,8 @@ terminal has already signalled."""
 class StopRequest:
     """Record SIGTERM and SIGINT in :attr:`signal` instead of ending the process, while the context is active.
 
-    A second SIGINT ends the process at once. The previous handlers are restored at the end.
+    A second SIGINT ends the process at once. The previous handlers are restored at the end. Python allows handlers only
+    in the main thread; in another thread signals keep their effect.
     """
 
     def __init__(self, *, relayed: bool | None = None) -> None:
@@ -38,8 +39,9 @@ class StopRequest:
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopRequest:
-        for number in STATUS:
-            self._before[number] = signal.signal(number, self._note)
+        if threading.current_thread() is threading.main_thread():
+            for number in STATUS:
+                self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

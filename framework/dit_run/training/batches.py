@@ -1,10 +1,10 @@
-"""Batches: what stands at each position of a run, read and drawn in any process, laid before the step in order."""
+"""Batches: the samples and random draws of each position, read in this process or in workers, in the run's order."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,44 +13,39 @@ from torch.utils.data import DataLoader
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
-from dit_run.data.samples import BadSample, Samples, Visit
+from dit_run.data.samples import BadSample, Reading, Samples
+from dit_run.problems import DitRunError
+from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
-from dit_run.training.loader_processes import Attempting, begin_worker, loaded, worker_context
+from dit_run.training.workers import iterate_loader, start_worker, worker_context
 
-__all__ = ["Batch", "LatentSource", "Visits", "batches"]
+if TYPE_CHECKING:
+    from dit_run.assembly.parts import Encoders
+    from dit_run.cache.lookup import LatentCache
+    from dit_run.settings import Config
+
+__all__ = ["Batch", "Visits", "batches"]
 
 
 class Batch(NamedTuple):
-    """A micro-batch of n samples on the CPU, all randomness drawn."""
+    """A micro-batch of n samples on the CPU, with all its random draws."""
 
     images: Tensor
-    """Kept latents [n, 1 or 2, c, h, w], mean and, where their encoder has a posterior, standard deviation; or pixels
-    still to be encoded, uint8 [n, H, W, 3]."""
+    """Cached latents [n, 1 or 2, c, h, w], mean and, where their encoder has a posterior, standard deviation; or pixels
+    that are encoded in the step, uint8 [n, H, W, 3]."""
     draw: Tensor
-    """Standard normal [n, c, h, w]: which latents of the posterior are shown."""
+    """Standard normal [n, c, h, w]: selects the latents from their posterior."""
     noise: Tensor
     """Standard normal [n, c, h, w]."""
     uniform: Tensor
     """float [n] in [0, 1): decides the timestep."""
     null: tuple[bool, ...]
-    """Which captions are dropped."""
+    """True for each caption that is dropped."""
     keys: tuple[str, ...]
     captions: tuple[str, ...]
-    """As they stand in the dataset, dropped or not."""
+    """As in the dataset, dropped or not."""
     bad: tuple[BadSample, ...] = ()
-    """Samples that could not be read and gave way to others."""
-
-
-class LatentSource(Protocol):
-    """Latents of samples, kept from an earlier encoding; picklable."""
-
-    def find(self, visit: Visit) -> Any:
-        """What :meth:`gather` knows those of a visit by. Raises InputError for a sample that cannot be read."""
-        ...
-
-    def gather(self, found: Sequence[Any]) -> Tensor:
-        """Latents [n, 1 or 2, c, h, w]: means and, where there are such, standard deviations."""
-        ...
+    """Samples that could not be read and were replaced."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +57,25 @@ class Visits:
     latent_shape: tuple[int, int, int]
     """(c, h, w)."""
     caption_dropout: float
-    latents: LatentSource | None = None
-    """None: pixels are read, for encoding in the step."""
+    latents: LatentCache | None = None
+    """None: pixels are read and encoded in the step."""
 
-    def __len__(self) -> int:
-        return len(self.samples)
+    @classmethod
+    def of(
+        cls, config: Config, samples: Samples, encoders: Encoders, *, caption_dropout: float | None = None
+    ) -> Visits:
+        """Return the visits of a config to these samples; ``caption_dropout`` is by default the config's."""
+        training, size = config.training, config.data.common.image_size
+        dropout = training.caption_dropout if caption_dropout is None else caption_dropout
+        return cls(samples, training.seed, encoders.latent_shape(size, size), dropout, encoders.cached.latents)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        """The micro-batch at these positions."""
+        """Return the micro-batch at these positions."""
         streams = Streams(self.seed)
-        reading = self.samples.read(positions, self._fetch)
+        reading, images = self._read(positions)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
         return Batch(
-            images=self._gathered(reading.values),
+            images=images,
             draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
             noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
@@ -84,11 +85,12 @@ class Visits:
             bad=reading.bad,
         )
 
-    def _fetch(self, visit: Visit) -> Any:
-        return self.samples.pixels(visit) if self.latents is None else self.latents.find(visit)
-
-    def _gathered(self, fetched: Sequence[Any]) -> Tensor:
-        return torch.from_numpy(np.stack(fetched)) if self.latents is None else self.latents.gather(fetched)
+    def _read(self, positions: Sequence[int]) -> tuple[Reading[Any], Tensor]:
+        if self.latents is None:
+            read = self.samples.read(positions, self.samples.pixels)
+            return read, torch.from_numpy(np.stack(read.values))
+        found = self.samples.read(positions, self.latents.find)
+        return found, self.latents.gather(found.values)
 
 
 def batches(
@@ -102,42 +104,44 @@ def batches(
     pin: bool,
     plugins: PluginFiles,
 ) -> Generator[Batch, None, None]:
-    """This process's micro-batches of a range of steps, in order, whatever the number of loading processes.
+    """Yield this process's micro-batches of a range of steps, in order, whatever the number of workers.
 
-    ``plugins`` are the plugin files of the run's config, which loading processes import as they were.
+    ``plugins`` are the plugin files of the run's config, which workers import as they were.
     """
     if workers == 0:
         for positions in layout.micro_batches(first_step, end_step):
             yield visits.__getitems__(positions)
         return
     loader: DataLoader[Any] = DataLoader(
-        Attempting(_Travelling(plugins, visits)),  # type: ignore[arg-type]
+        _WorkerVisits(plugins, visits),  # type: ignore[arg-type]
         batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetch,
-        collate_fn=_whole,  # type: ignore[arg-type]
+        collate_fn=_whole_batch,  # type: ignore[arg-type]
         pin_memory=pin,
         multiprocessing_context=worker_context(),
-        worker_init_fn=begin_worker,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),
     )
-    yield from loaded(loader)
+    yield from iterate_loader(loader)
 
 
 @dataclass(frozen=True)
-class _Travelling:
-    """Visits on their way to a loading process, behind the plugin files that their parts may come from."""
+class _WorkerVisits:
+    """Visits as a worker gets them."""
 
     plugins: PluginFiles
+    """First, so that unpickling imports the plugin files that the visits need."""
     visits: Visits
 
-    def __len__(self) -> int:
-        return len(self.visits)
+    def __getitems__(self, positions: Sequence[int]) -> Batch | DitRunError:
+        """Return the micro-batch, or its DitRunError: raised in a worker, it would arrive with a traceback."""
+        try:
+            with translate_plugin_fault():
+                return self.visits.__getitems__(positions)
+        except DitRunError as error:
+            return error
 
-    def __getitems__(self, positions: Sequence[int]) -> Batch:
-        return self.visits.__getitems__(positions)
 
-
-def _whole(batch: Batch) -> Batch:
-    """Visits come as whole batches."""
+def _whole_batch(batch: Batch) -> Batch:
     return batch

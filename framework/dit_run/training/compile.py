@@ -1,4 +1,4 @@
-"""torch.compile of a model's repeated blocks: in the training step, and nowhere else."""
+"""torch.compile of a model's repeated blocks, for the training step alone."""
 
 from __future__ import annotations
 
@@ -9,22 +9,32 @@ import torch
 
 from dit_run.model.denoiser import Denoiser
 
-__all__ = ["as_written", "compile_blocks"]
+__all__ = ["compile_blocks", "restored_compiler_settings", "run_eagerly"]
 
-_MOST_GRAPHS = 64
-"""Of one block: captions come in buckets of lengths, and each is a shape of its own. torch's own limit is 8."""
+_MAX_GRAPHS = 64
+"""Limit of compiled graphs of a block (number): each length of captions is a shape. torch's own limit is 8."""
+
+
+def restored_compiler_settings() -> contextlib.AbstractContextManager[object]:
+    """Return a context after which the settings that :func:`compile_blocks` changes are as before."""
+    import torch._dynamo.config as dynamo
+
+    context: contextlib.AbstractContextManager[object] = dynamo.patch(
+        optimize_ddp=dynamo.optimize_ddp, recompile_limit=dynamo.recompile_limit
+    )
+    return context
 
 
 def compile_blocks(denoiser: Denoiser) -> None:
-    """Compile each repeated block in place, at first use: names of parameters, and so checkpoints, stay as they are.
+    """Compile each repeated block in place, at first use; names of parameters, and so checkpoints, do not change.
 
-    Shapes are static, so that each length of captions gets a graph made for it; equal blocks share their graphs, and
-    torch keeps the compiled code on the disk for the next run. A model without a list of blocks is compiled whole.
+    Shapes are static, so each length of captions gets a graph of its own; equal blocks share their graphs, and torch
+    keeps the compiled code on the disk for the next run. A model without a list of blocks is compiled whole.
     """
     import torch._dynamo.config
 
-    torch._dynamo.config.optimize_ddp = False  # Blocks are small enough to be sent as they come; it would cut them up.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
+    torch._dynamo.config.optimize_ddp = False  # It would split blocks, which are small enough.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MAX_GRAPHS)
     lists = [module for module in denoiser.model.modules() if isinstance(module, torch.nn.ModuleList)]
     for block in (block for blocks in lists for block in blocks):
         block.compile(dynamic=False)
@@ -32,9 +42,8 @@ def compile_blocks(denoiser: Denoiser) -> None:
         denoiser.model.compile(dynamic=False)
 
 
-def as_written() -> contextlib.AbstractContextManager[object]:
-    """Within it compiled blocks run as they are written: validation and pictures come in shapes of their own, and are
-    too few to be worth compiling for."""
+def run_eagerly() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which compiled blocks run eagerly, as validation and sampling do for their rare shapes."""
     if "torch._dynamo" not in sys.modules:
         return contextlib.nullcontext()
     stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")

@@ -1,4 +1,4 @@
-"""The exponential moving average of what trains."""
+"""The exponential moving average (EMA) of the weights that train."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def decay_at(step: int, *, decay: float, power: float) -> float:
-    """The decay of update ``step``, counted from 0: min(decay, 1 - (1 + step)^-power), or ``decay`` for power 0.
+    """Return the decay of update ``step``, counted from 0: min(decay, 1 - (1 + step)^-power), or ``decay`` for power 0.
 
-    With a warm-up the first update copies the weights, so that the initial ones leave no trace.
+    With a warm-up the first update copies the weights, so that the initial weights do not count.
     """
     return min(decay, 1 - (1 + step) ** -power) if power > 0 else decay
 
@@ -24,9 +24,8 @@ def decay_at(step: int, *, decay: float, power: float) -> float:
 class Ema(Generic[M]):
     """A second instance of a module whose parameters are fp32 averages of the first's.
 
-    The live module is only read. The averages are ordinary weights of :attr:`module`, under the live names: they are
-    saved, loaded and evaluated as such. Several modules are averaged together as children of one, such as
-    :class:`dit_run.model.denoiser.Denoiser`. Made before the live module is compiled or wrapped.
+    The live module is only read. The averages are ordinary weights of :attr:`module`, under the same names, and are
+    saved, loaded and evaluated as such. Build it before the live module is compiled or wrapped.
     """
 
     module: M
@@ -40,7 +39,7 @@ class Ema(Generic[M]):
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
+        """Add the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
         averages: list[Tensor] = list(self.module.parameters())
         weights = [weight.to(average.dtype) for weight, average in zip(self._live.parameters(), averages, strict=True)]
         torch._foreach_lerp_(averages, weights, 1 - decay_at(step, decay=self._decay, power=self._power))

@@ -1,4 +1,4 @@
-"""EncodedBatch: a batch moved to the device, its pixels encoded, ready for the step."""
+"""The encoder of batches: it moves a batch to the device and encodes its pixels and captions for the step."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
-from dit_run.training.step_timer import Clock, Untimed
+from dit_run.training.step_timer import StepTimer
 
 __all__ = ["BatchEncoder"]
 
 
 @dataclass(frozen=True)
 class BatchEncoder:
-    """Moves batches to a device and encodes what is still pixels."""
+    """Moves batches to a device, and encodes pixels that are not encoded yet."""
 
     encoders: Encoders
     device: torch.device
-    clock: Clock = field(default_factory=Untimed)
+    timer: StepTimer = field(default_factory=StepTimer)
 
     def __call__(self, batch: Batch) -> EncodedBatch:
-        """Latents are drawn from the posterior: mean + standard deviation · draw."""
-        with self.clock.phase("encode"):
-            mean, spread = self._latents(batch)
+        """Return the batch with latents from the posterior: mean + standard deviation · draw."""
+        with self.timer.phase("encode"):
+            mean, deviation = self._latents(batch)
             draw = self._move(batch.draw)
             return EncodedBatch(
-                latents=mean if spread is None else mean + spread * draw,
+                latents=mean if deviation is None else mean + deviation * draw,
                 noise=self._move(batch.noise),
                 uniform=self._move(batch.uniform),
                 text=self._text(batch),
@@ -48,8 +48,8 @@ class BatchEncoder:
         images = self._move(batch.images)
         if images.dtype == torch.uint8:
             return encode_latents(self.encoders.vae, images, self.encoders.dtype)
-        mean, *spread = images.float().unbind(1)
-        return mean, spread[0] if spread else None
+        mean, *deviation = images.float().unbind(1)
+        return mean, deviation[0] if deviation else None
 
     def _move(self, values: Tensor) -> Tensor:
         return move(values, self.device)

@@ -1,4 +1,4 @@
-"""Gradients of micro-batches and processes, brought together."""
+"""The reduction of gradients over micro-batches and processes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
 from dit_run.model.denoiser import Denoiser, trainable_parameters
-from dit_run.training.step import Gradients, LocalGradients
+from dit_run.training.step import Gradients
 from dit_run.training.tree_reduction import TreeReducer
 
 __all__ = ["DistributedGradients", "distribute"]
 
 
-class DistributedGradients:
-    """DistributedDataParallel's mean over processes, taken once a step: with the last micro-batch."""
+class DistributedGradients(Gradients):
+    """The mean over processes by DistributedDataParallel, once a step: with the last micro-batch."""
 
     def __init__(self, wrapped: DistributedDataParallel, accumulation: int) -> None:
-        self.divisor = accumulation
+        super().__init__(accumulation)
         self._wrapped = wrapped
 
     def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
@@ -30,9 +30,6 @@ class DistributedGradients:
             contextlib.nullcontext() if last else self._wrapped.no_sync()
         )
         return context
-
-    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        return None
 
     def loss(self, losses: Sequence[Tensor]) -> Tensor:
         total = torch.stack(list(losses)).sum()
@@ -43,16 +40,18 @@ class DistributedGradients:
 def distribute(
     denoiser: Denoiser, processes: Processes, *, exact: bool, accumulation: int
 ) -> tuple[nn.Module, Gradients]:
-    """The module to call in the step, and how its gradients meet.
+    """Return the module to call in the step, and the reduction of its gradients.
 
-    ``exact`` sums them in a binary tree that is the same for any number of processes.
+    ``exact`` adds gradients in a binary tree that is the same for any number of processes.
     """
     if exact:
         parameters = [parameter for _, parameter in trainable_parameters(denoiser)]
         return denoiser, TreeReducer(parameters, accumulation * processes.count, processes)
     if processes.count == 1:
-        return denoiser, LocalGradients(accumulation)
+        return denoiser, Gradients(accumulation)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # what replaces broadcast_buffers is not in every torch allowed
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # not every torch that we allow has the replacement of broadcast_buffers
         wrapped = DistributedDataParallel(denoiser, gradient_as_bucket_view=True, broadcast_buffers=False)
     return wrapped, DistributedGradients(wrapped, accumulation)

@@ -1,172 +1,160 @@
-"""The loop: from the step it stands at to the last, with everything that is due on the way."""
+"""The training loop: from the step of its state to the last, with all work that is due on the way."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
-from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
-from dit_run.training.compile import as_written
-from dit_run.training.ema import Ema
-from dit_run.training.meters import Meters
-from dit_run.training.nonfinite import NonFiniteGuard
+from dit_run.runs.run_folder import RunFolder
+from dit_run.training.compile import run_eagerly
 from dit_run.training.observer import Observer
+from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
+from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
-from dit_run.training.step_timer import Clock
+from dit_run.training.step_timer import StepTimer
 
 __all__ = ["Loop"]
 
 
 @dataclass
 class Loop:
-    """One run in one process. ``done`` counts optimizer steps; everything else about a run follows from it."""
+    """One run in one process."""
 
+    state: TrainState
     step: TrainingStep
-    denoiser: Denoiser
-    ema: Ema[Denoiser] | None
     layout: Layout
     schedule: Schedule
-    meters: Meters
     processes: Processes
     reporter: Reporter
-    watch: Observer
-    record: Callable[[dict[str, Any]], None]
-    """Appends an object to the run's metrics."""
-    save: Callable[[Loop], Path | None]
-    stopped: Callable[[], bool]
-    """Whether any process was asked to stop; called once a step in all of them."""
-    run_dir: Path
-    nonfinite: NonFiniteGuard
-    clock: Clock
-    done: int = 0
-    stopping: bool = False
-    """A process was asked to stop: what is saved now is the last."""
+    observer: Observer
+    saver: Saver
+    folder: RunFolder
+    timer: StepTimer
+    stop_requested: Callable[[], bool]
+    """Called once a step in every process; True stops all of them."""
     latest: dict[str, float] = field(default_factory=dict)
-    """The last value of everything that was logged by this process."""
-    picture: Path | None = None
-    """The last grid."""
-    best: dict[str, Any] = field(default_factory=dict)
-    """The lowest validation loss of the steps that are saved, and its step."""
-    _since: tuple[int, float] = (0, 0.0)
+    """Last value of everything that this process logged."""
+    image: Path | None = None
+    """The last grid of samples."""
+    _counted_from: tuple[int, float] = (0, 0.0)
+    """Step and time from which on images per second are counted."""
 
     @property
     def total_steps(self) -> int:
         return self.schedule.run_length.total_steps
 
-    def run(self, examples: Iterator[EncodedBatch]) -> bool:
-        """Train to the end, or until asked to stop: then what was done is saved, and the answer is False."""
-        self._since = (self.done, time.monotonic())
-        self.reporter.begin(self.done, self.total_steps)
-        self._tell("on_train_start")
+    def run(self, batches: Iterator[EncodedBatch]) -> bool:
+        """Train to the end and return True; if stopped before, save and return False."""
+        self._counted_from = (self.state.step, time.monotonic())
+        self.reporter.begin(self.state.step, self.total_steps)
+        self._notify("on_train_start")
         try:
-            while self.done < self.total_steps:
-                outcome = self._advance(examples)
-                saved = self._follow(outcome)
-                self.stopping = self.done < self.total_steps and self.stopped()
-                if self.stopping:
+            while self.state.step < self.total_steps:
+                saved = self._do_due_work(self._advance(batches))
+                if self.state.step < self.total_steps and self.processes.any(self.stop_requested()):
                     if not saved:
-                        self._save()
+                        self._save(last=True)
                     return False
         finally:
             self.reporter.end()
-        self._tell("on_train_end")
+        self._notify("on_train_end")
         return True
 
-    def _advance(self, examples: Iterator[EncodedBatch]) -> StepResult:
-        accumulation = self.layout.accumulation
-        micro_batches = list(islice(examples, accumulation)) if accumulation > 1 else [next(examples)]
-        outcome = self.step.run(self.done, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
-        self.nonfinite.add(self.done + 1, outcome, micro_batches)
-        if self.ema is not None:
-            # After a skipped update, too: the weights are what they were, and nobody waits to learn of it.
-            with self.clock.phase("optimizer"):
-                self.ema.update(self.done)
-        self.done += 1
-        self.meters.add(outcome)
-        self.clock.step(self.done)
-        return outcome
+    def _advance(self, batches: Iterator[EncodedBatch]) -> StepResult:
+        state, accumulation = self.state, self.layout.accumulation
+        micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
+        result = self.step.run(state.step, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
+        state.nonfinite.add(state.step + 1, result, micro_batches)
+        if state.averages is not None:
+            # After a skipped update, too: the weights have not changed, and asking would wait for the device.
+            with self.timer.phase("optimizer"):
+                state.averages.update(state.step)
+        state.step += 1
+        state.meters.add(result)
+        self.timer.step(state.step)
+        return result
 
-    def _follow(self, outcome: StepResult) -> bool:
-        """All that is due after a step. Returns whether a checkpoint was saved by this process."""
-        loss = outcome.loss.item() if outcome.loss.device.type == "cpu" else None
-        self.reporter.step(self.done, loss)
-        values = self._logged() if self.schedule.logs(self.done) else {}
+    def _do_due_work(self, result: StepResult) -> bool:
+        """Do all work that is due after a step. Returns True if this process saved a checkpoint."""
+        step = self.state.step
+        self.reporter.step(step, result.loss.item() if result.loss.device.type == "cpu" else None)
+        values = self._read_meters() if self.schedule.logs(step) else {}
         if self.processes.first:
-            values |= self._watched()
+            values |= self._observe()
         self._publish(values)
-        self._tell("on_step_end", values)
-        return self._save() if self.schedule.saves(self.done) else False
+        self._notify("on_step_end", values)
+        return self._save(last=step == self.total_steps) if self.schedule.saves(step) else False
 
-    def _logged(self) -> dict[str, float]:
-        step, since = self._since
+    def _read_meters(self) -> dict[str, float]:
+        state, length = self.state, self.schedule.run_length
+        step, since = self._counted_from
         now = time.monotonic()
-        rate = (self.done - step) * self.layout.global_batch / max(now - since, 1e-9)
-        self._since = (self.done, now)
-        plan = self.schedule.run_length
+        self._counted_from = (state.step, now)
         return {
-            "epoch": self.done * plan.global_batch / plan.size,
-            **self.meters.read(),
-            "learning_rate": self.step.learning_rate(self.done - 1),
-            "images_per_second": rate,
-            **self.clock.read(now - since),
+            "epoch": state.step * length.global_batch / length.size,
+            **state.meters.read(),
+            "learning_rate": self.step.learning_rate(state.step - 1),
+            "images_per_second": (state.step - step) * self.layout.global_batch / max(now - since, 1e-9),
+            **self.timer.read(now - since),
         }
 
-    def _watched(self) -> dict[str, float]:
-        """Validation, pictures and scores that are due."""
+    def _observe(self) -> dict[str, float]:
+        """Validate, sample and score where that is due; return the values to log."""
         values: dict[str, float] = {}
-        with self._uncounted(), as_written():
-            if self.schedule.validates(self.done):
-                values |= self.watch.validate()
+        step = self.state.step
+        with self._uncounted(), run_eagerly():
+            if self.schedule.validates(step):
+                values |= self.observer.validate()
                 self._note_best(values)
-            if self.schedule.draws(self.done):
-                self.picture = self.watch.draw(self.done)
-                self.reporter.saved(self.picture)
-                self._tell("on_sample", path=self.picture)
-            if self.schedule.scores(self.done):
-                values |= self.watch.score(self.done)
+            if self.schedule.samples(step):
+                self.image = self.observer.sample(step)
+                self.reporter.saved(self.image)
+                self._notify("on_sample", path=self.image)
+            if self.schedule.scores(step):
+                values |= self.observer.score()
         return values
 
     @contextlib.contextmanager
     def _uncounted(self) -> Iterator[None]:
-        """What is done within counts neither for the rate nor for a profile."""
+        """Leave the time of this work out of images per second and of a profile."""
         began = time.monotonic()
         yield
-        self._since = (self._since[0], self._since[1] + time.monotonic() - began)
+        step, since = self._counted_from
+        self._counted_from = (step, since + time.monotonic() - began)
 
-    def _note_best(self, values: dict[str, float]) -> None:
-        if not self.schedule.saves(self.done):
-            return
-        name = "validation/loss_ema" if self.ema is not None else "validation/loss"
-        if name in values and values[name] < self.best.get("loss", float("inf")):
-            self.best = {"loss": values[name], "step": self.done}
+    def _note_best(self, values: Mapping[str, float]) -> None:
+        name = "validation/loss_ema" if self.state.averages is not None else "validation/loss"
+        lowest = self.state.best.get("loss", float("inf"))
+        if self.schedule.saves(self.state.step) and values.get(name, float("inf")) < lowest:
+            self.state.best = {"loss": values[name], "step": self.state.step}
 
     def _publish(self, values: dict[str, float]) -> None:
         if not values or not self.processes.first:
             return
         self.latest |= values
-        self.record({"step": self.done, **values, "time": time.time()})
-        self.watch.log(self.done, values)
-        self.reporter.logged(self.done, values)
+        self.folder.record({"step": self.state.step, **values, "time": time.time()})
+        self.observer.log(self.state.step, values)
+        self.reporter.logged(self.state.step, values)
 
-    def _save(self) -> bool:
-        self.nonfinite.settle()
+    def _save(self, *, last: bool) -> bool:
+        self.state.nonfinite.settle()
         with self._uncounted():
-            self.watch.flush()
-            path = self.save(self)
+            self.observer.flush()
+            path = self.saver.save(self.state, last=last)
             if path is not None:
                 self.reporter.saved(path)
-                self._tell("on_checkpoint_saved", path=path)
+                self._notify("on_checkpoint_saved", path=path)
         return path is not None
 
-    def _tell(self, event: str, values: dict[str, float] | None = None, path: Path | None = None) -> None:
-        self.watch.tell(event, Progress(self.done, self.total_steps, self.run_dir, values or {}, path))
+    def _notify(self, event: str, values: Mapping[str, float] | None = None, path: Path | None = None) -> None:
+        progress = Progress(self.state.step, self.total_steps, self.folder.path, values or {}, path)
+        self.observer.notify(event, progress)

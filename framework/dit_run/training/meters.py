@@ -21,25 +21,25 @@ class Meters:
 
     device: torch.device
     sums: Tensor = field(init=False)
-    """[3], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, and how many steps they are from."""
+    """[3], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, and the number of steps."""
 
     def __post_init__(self) -> None:
         self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)
 
-    def add(self, outcome: StepResult) -> None:
-        """Takes over one step without waiting for the device; a skipped one counts for nothing."""
-        values = torch.stack([outcome.loss, outcome.grad_norm, torch.ones_like(outcome.loss)]).to(self.sums.dtype)
-        self.sums += torch.where(outcome.finite, values, torch.zeros_like(values))
+    def add(self, result: StepResult) -> None:
+        """Add one step, unless it was skipped, without waiting for the device."""
+        values = torch.stack([result.loss, result.grad_norm, torch.ones_like(result.loss)]).to(self.sums.dtype)
+        self.sums += torch.where(result.finite, values, torch.zeros_like(values))
 
     def read(self) -> dict[str, float]:
-        """Means since the last reading, nothing where no step counted; starts again."""
+        """Return the means since the last reading, empty where no step counted, and start again."""
         loss, norm, steps = self.sums.tolist()
         self.sums.zero_()
         return {"loss": loss / steps, "grad_norm": norm / steps} if steps else {}
 
-    def state(self) -> dict[str, Any]:
-        """Plain values; floats keep all their bits in JSON."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return plain values; floats keep all their bits in JSON."""
         return {"sums": self.sums.tolist()}
 
-    def load(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sums = torch.tensor(state["sums"], dtype=summing_dtype(self.device), device=self.device)

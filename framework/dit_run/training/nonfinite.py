@@ -1,4 +1,4 @@
-"""NonFiniteGuard: steps whose loss or gradient was not finite, told and counted without keeping the device waiting."""
+"""The guard against losses and gradients that are not finite: it counts them without waiting for the device."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from dit_run.compute.devices import Flag
 from dit_run.problems import DitRunError
 from dit_run.training.step import EncodedBatch, StepResult
 
-__all__ = ["BadLoss", "NonFiniteGuard"]
+__all__ = ["NonFiniteGuard", "NonFiniteLoss"]
 
 
-class BadLoss(DitRunError):
+class NonFiniteLoss(DitRunError):
     """The loss or gradient was not finite more often in a row than the config allows."""
 
     def __init__(self, step: int, loss: float, grad_norm: float, keys: tuple[str, ...]) -> None:
         self.report = {"step": step, "loss": str(loss), "grad_norm": str(grad_norm), "samples": list(keys)}
-        """Plain values: what to look at, the step counted from 1."""
+        """Plain values for a report; the step counts from 1."""
         super().__init__(
             f"step {step}: the loss is {loss:g} and the gradient norm {grad_norm:g}; nothing was updated or saved. "
             f"Its samples: {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}. Try a lower training.learning_rate or "
@@ -30,41 +30,44 @@ class BadLoss(DitRunError):
 class _Step:
     number: int
     fault: Flag
-    outcome: StepResult
+    result: StepResult
     keys: tuple[str, ...]
 
 
 @dataclass
 class NonFiniteGuard:
-    """Judges each step: on a CPU at once, on a GPU while it works on the next one, whose update only a finite step can
-    have changed, since the device itself skips the others."""
+    """Checks each step: on a CPU at once, on a GPU during the next step.
+
+    A late check is safe: the device itself skips an update that is not finite.
+    """
 
     allowed: int
-    """How many faults in a row."""
+    """Number of such steps in a row that do not end the run."""
     scaled: bool
-    """A loss scale is being found (fp16): gradients that are not finite are part of it as long as the loss is."""
+    """True with a loss scale (fp16): finding it takes gradients that are not finite, so only the loss counts."""
     notice: Callable[[str], None]
     in_a_row: int = 0
+    """Number of such steps in a row at present."""
     _unread: deque[_Step] = field(default_factory=deque)
 
-    def add(self, number: int, outcome: StepResult, micro_batches: Iterable[EncodedBatch]) -> None:
-        """Take step ``number`` (from 1) and judge what can be judged without waiting. Raises BadLoss."""
-        fault = Flag(~(outcome.loss.isfinite() if self.scaled else outcome.finite))
+    def add(self, number: int, result: StepResult, micro_batches: Iterable[EncodedBatch]) -> None:
+        """Add step ``number`` (from 1) and check all steps that are known without waiting. Raises NonFiniteLoss."""
+        fault = Flag(~(result.loss.isfinite() if self.scaled else result.finite))
         keys = tuple(key for examples in micro_batches for key in examples.keys)
-        self._unread.append(_Step(number, fault, outcome, keys))
+        self._unread.append(_Step(number, fault, result, keys))
         while len(self._unread) > fault.late:
-            self._judge(self._unread.popleft())
+            self._check(self._unread.popleft())
 
     def settle(self) -> None:
-        """Judge all steps so far. Raises BadLoss."""
+        """Check all steps so far. Raises NonFiniteLoss."""
         while self._unread:
-            self._judge(self._unread.popleft())
+            self._check(self._unread.popleft())
 
-    def _judge(self, step: _Step) -> None:
+    def _check(self, step: _Step) -> None:
         self.in_a_row = self.in_a_row + 1 if step.fault else 0
         if not self.in_a_row:
             return
         if self.in_a_row <= self.allowed:
             self.notice(f"step {step.number}: loss or gradient is not finite; the update is skipped")
             return
-        raise BadLoss(step.number, step.outcome.loss.item(), step.outcome.grad_norm.item(), step.keys)
+        raise NonFiniteLoss(step.number, step.result.loss.item(), step.result.grad_norm.item(), step.keys)

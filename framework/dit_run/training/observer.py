@@ -1,53 +1,35 @@
-"""Watching a run: validation, pictures, scores, trackers and callbacks, in its first process."""
+"""The observer of a run: validation, samples, scores, trackers and callbacks, in the first process."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import isfinite
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from dit_run.assembly.parts import Encoders
-from dit_run.assembly.prepare import Data
 from dit_run.compute.out_of_memory import translate_working
-from dit_run.compute.precision import Precision
-from dit_run.data.samples import Samples
-from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import Callback, Metric, Progress, Scheduler, Tracker
+from dit_run.protocols import Callback, Metric, Progress, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import grid, save_png
-from dit_run.sampling.pipeline import Pipeline, SamplingRequest
-from dit_run.settings import Config
-from dit_run.training.batches import Visits
-from dit_run.training.ema import Ema
-from dit_run.training.encoding import BatchEncoder
+from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.training.retry_queue import RetryQueue
+from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics, preview_prompts, score
-from dit_run.training.validation import Probe
+from dit_run.training.validation import ValidationSet
 
-__all__ = [
-    "Observer",
-]
+__all__ = ["Observer"]
 
 
 @dataclass
 class Observer:
-    """Reads a run, changes nothing of it, and tells trackers and callbacks. Opened in the first process only."""
+    """Reads a run, changes nothing of it, and notifies trackers and callbacks. Opened in the first process only."""
 
-    config: Config
-    data: Data
-    encoders: Encoders
-    denoiser: Denoiser
-    ema: Ema[Denoiser] | None
-    scheduler: Scheduler
-    precision: Precision
-    device: torch.device
+    parts: RunParts
     folder: RunFolder
     reporter: Reporter
     trackers: list[tuple[Tracker, RetryQueue]] = field(default_factory=list)
@@ -55,35 +37,35 @@ class Observer:
     callbacks: list[Callback] = field(default_factory=list)
 
     def open(self, start_step: int, config_text: str) -> list[str]:
-        """Make metrics, trackers and callbacks. Returns the commands that show what trackers write."""
-        run_dir = self.folder.path
-        self.metrics = build_metrics(self.config, self.data)
-        for choice in self.config.trackers:
+        """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
+        config, run_dir = self.parts.config, self.folder.path
+        self.metrics = build_metrics(config, self.parts.data)
+        for choice in config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
             self.trackers.append((tracker, RetryQueue(f"the {choice.type} tracker's output", self.reporter.notice)))
-        for choice in self.config.callbacks:
+        for choice in config.callbacks:
             self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
         if start_step == 0:
-            for tracker, patience in self.trackers:
-                patience.do(partial(tracker.text, 0, "config", config_text))
+            for tracker, queue in self.trackers:
+                queue.do(partial(tracker.text, 0, "config", config_text))
         return [tracker.command for tracker, _ in self.trackers if tracker.command]
 
     def close(self) -> None:
-        """Let the trackers finish."""
-        for tracker, patience in self.trackers:
-            patience.do(tracker.close)
+        """Close the trackers."""
+        for tracker, queue in self.trackers:
+            queue.do(tracker.close)
 
     def flush(self) -> None:
-        """All that was logged is on disk, but for what a tracker cannot write now."""
-        self._pictures.settle()
-        for tracker, patience in self.trackers:
-            patience.do(tracker.flush)
+        """Write all that was logged to the disk, except for values that a tracker cannot write now."""
+        self._images.settle()
+        for tracker, queue in self.trackers:
+            queue.do(tracker.flush)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for tracker, patience in self.trackers:
-            patience.do(partial(tracker.log, step, values))
+        for tracker, queue in self.trackers:
+            queue.do(partial(tracker.log, step, values))
 
-    def tell(self, event: str, progress: Progress) -> None:
+    def notify(self, event: str, progress: Progress) -> None:
         """Call the method of this name of every callback that has it."""
         for callback in self.callbacks:
             method = getattr(callback, event, None)
@@ -91,73 +73,49 @@ class Observer:
                 method(progress)
 
     @cached_property
-    def _pictures(self) -> RetryQueue:
-        return RetryQueue("the pictures", self.reporter.notice)
-
-    # ------------------------------------------------------------------------------------------------------ validation
+    def _images(self) -> RetryQueue:
+        return RetryQueue("the samples", self.reporter.notice)
 
     def validate(self) -> dict[str, float]:
-        """``validation/loss`` on held-out samples, ``probe/loss`` on training ones; ``_ema`` for averaged weights."""
-        denoisers = {"": self.denoiser} | ({"_ema": self.ema.module} if self.ema is not None else {})
+        """Return ``validation/loss`` on held-out and ``probe/loss`` on training samples; ``_ema`` for the averages."""
+        parts = self.parts
+        denoisers = {"": parts.denoiser} | ({"_ema": parts.averages.module} if parts.averages is not None else {})
         values: dict[str, float] = {}
-        for name, samples in (("validation", self.data.validation), ("probe", self.data.train)):
+        for name, samples in (("validation", parts.data.validation), ("probe", parts.data.train)):
             if samples is None:
                 continue
-            for suffix, loss in self._probe(samples).measure(denoisers).items():
+            for suffix, loss in ValidationSet.of(parts, samples).measure(denoisers).items():
                 values[f"{name}/loss{suffix}"] = loss.mean
                 if isfinite(loss.standard_error):
                     values[f"{name}/standard_error{suffix}"] = loss.standard_error
-                values |= {f"{name}/loss{suffix}_part_{part}": mean for part, mean in enumerate(loss.parts)}
+                values |= {f"{name}/loss{suffix}_part_{index}": mean for index, mean in enumerate(loss.bins)}
         return values
-
-    def _probe(self, samples: Samples) -> Probe:
-        options = self.config.validation
-        size = self.config.data.common.image_size
-        still = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
-        shape = self.encoders.latent_shape(size, size)
-        return Probe(
-            visits=Visits(still, self.config.training.seed, shape, 0.0, self.encoders.cached.latents),
-            count=min(len(samples), options.num_samples),
-            parts=options.timestep_bins,
-            batch_size=self.config.training.batch_size,
-            scheduler=self.scheduler,
-            encoder=BatchEncoder(self.encoders, self.device),
-            precision=self.precision,
-        )
-
-    # -------------------------------------------------------------------------------------------------------- pictures
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """Averaged weights where there are any."""
-        denoiser = self.ema.module if self.ema is not None else self.denoiser
-        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler, self.device)
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
-        """What previews show."""
-        return preview_prompts(self.config, self.data)
+        """Prompts of the previews."""
+        return preview_prompts(self.parts.config, self.parts.data)
 
-    def draw(self, step: int) -> Path:
-        """A grid of the preview prompts as ``samples/step-00000100.png``, given to the trackers."""
-        size = self.config.data.common.image_size
+    def sample(self, step: int) -> Path:
+        """Sample a grid of the preview prompts as ``samples/step-00000100.png``, and give it to the trackers."""
+        config = self.parts.config
+        request = SamplingRequest.of(config.sampling, self.prompts, image_size=config.data.common.image_size)
         with translate_working(
-            "drawing previews", "lower sampling.num_images, or set vae.use_slicing where there is one"
+            "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
         ):
-            images = list(self.pipeline.images(SamplingRequest.of(self.config.sampling, self.prompts, image_size=size)))
-        sheet = grid(images, self.prompts)
+            sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
         path = self.folder.samples / f"step-{step:08d}.png"
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
-        self._pictures.do(partial(_save_picture, path, sheet, metadata))
-        for tracker, patience in self.trackers:
-            patience.do(partial(tracker.image, step, "samples", sheet))
+        self._images.do(partial(_save_image, path, sheet, metadata))
+        for tracker, queue in self.trackers:
+            queue.do(partial(tracker.image, step, "samples", sheet))
         return path
 
-    def score(self, step: int) -> dict[str, float]:
-        """The config's metrics on pictures of their prompts."""
-        return score(self.metrics, self.config, self.data, self.pipeline, self.reporter)
+    def score(self) -> dict[str, float]:
+        """Return the scores of the config's metrics on samples of their prompts."""
+        return score(self.metrics, self.parts.config, self.parts.data, self.parts.pipeline, self.reporter)
 
 
-def _save_picture(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
+def _save_image(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:
     path.parent.mkdir(exist_ok=True)
     save_png(path, sheet, metadata)

@@ -1,4 +1,4 @@
-"""A profile of a run: where the time of a step goes, how near it comes to the device's limit, and a trace."""
+"""A profile of a run: the time of each phase of a step, the share of the device's peak, and a trace."""
 
 from __future__ import annotations
 
@@ -13,30 +13,31 @@ from typing import Literal
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from dit_run.compute.timing import gemm_peak, operations, synchronise
-from dit_run.training.compile import as_written
-from dit_run.training.step_timer import PHASES, Phase
+from dit_run.compute.timing import operations, synchronise
+from dit_run.training.compile import run_eagerly
+from dit_run.training.step_timer import PHASES, Phase, StepTimer
 
 __all__ = ["Profile", "verdict"]
 
 TRACED_STEPS = 3
+"""Length of the trace (steps)."""
 BEFORE_TRACE = 5
-"""Steps before those, so that everything is warm."""
+"""Warm-up before the trace (steps)."""
 MUCH = 0.2
-"""Share of the time from which on something beside the model is said to bound a run."""
+"""Share of the time from which a part other than the model counts as the bottleneck of a run."""
 Mode = Literal["counting", "measuring", "tracing"]
 
 
 @dataclass
 class _Taken:
-    """What some steps took."""
+    """Time and operations of some steps."""
 
     steps: int = 0
     flops: int = 0
     own: float = 0.0
-    """Seconds from the first phase of each step to its end."""
+    """From the first phase of each step to its end (seconds)."""
     seconds: float = 0.0
-    """With what was between the steps, once that is known."""
+    """Including the time between steps, once it is known (seconds)."""
     phases: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
     def add(self, other: _Taken) -> None:
@@ -48,18 +49,20 @@ class _Taken:
             self.phases[name] += seconds
 
 
-class Profile:
-    """Implements :class:`dit_run.training.step_timer.Clock`, waiting for the device between phases.
+class Profile(StepTimer):
+    """A timer that waits for the device between phases.
 
-    The first step counts floating-point operations, a few later ones are traced; neither counts for the split, nor
-    does a step in which something was compiled. Those before the trace count as long as there are no others.
+    The first step counts floating-point operations, and a few later ones are traced. The shares leave these out, and
+    steps in which a graph was compiled. Steps before the trace count only while there are no others.
     """
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, folder: Path, *, steps: int) -> None:
-        """``dtype`` is that of matrix products; the trace goes to ``folder``; ``steps`` are to come, fewer when the
-        run is stopped."""
+    def __init__(self, device: torch.device, folder: Path, *, peak: float, steps: int) -> None:
+        """Profile ``steps`` steps, or fewer when the run is stopped; write the trace to ``folder``.
+
+        ``peak`` is the peak of matrix products on the device (operations a second).
+        """
         self._device, self._folder = device, folder
-        self._peak = gemm_peak(device, dtype)
+        self._peak = peak
         self._before_trace = max(2, min(BEFORE_TRACE, steps - TRACED_STEPS))
         self._mode: Mode = "counting"
         self._seen, self._done, self._graphs = 0, 0, 0
@@ -72,7 +75,7 @@ class Profile:
         self._profiler: profile | None = None
         self._untraced = ""
         self.trace: Path | None = None
-        """Where the trace is, once it is written."""
+        """The file of the trace, once it is written."""
 
     @contextlib.contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -86,15 +89,18 @@ class Profile:
             self._step.phases[name] += time.perf_counter() - began
 
     def _begin(self) -> None:
-        """A step that counts operations runs as written to its end: what is computed again in its backward pass has to
-        be what its forward pass was."""
+        """Begin a step.
+
+        A step that counts operations runs eagerly to its end, because its backward pass may compute parts of the
+        forward pass again, which have to be the same.
+        """
         self._began, self._graphs = time.perf_counter(), _compiled_graphs()
         if self._mode == "counting":
-            self._counting.enter_context(as_written())
+            self._counting.enter_context(run_eagerly())
 
     @contextlib.contextmanager
     def _counted(self, name: Phase) -> Iterator[None]:
-        """The operations of a step are those of its forward passes times three (Kaplan et al. 2020)."""
+        """Count operations: those of a step are those of its forward passes times three (Kaplan et al. 2020)."""
         if self._mode != "counting" or name != "forward":
             yield
             return
@@ -127,7 +133,7 @@ class Profile:
         return [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (self._device.type == "cuda")
 
     def _write_trace(self) -> None:
-        """Of the steps so far; a disk that does not take it does not end the run."""
+        """Write the trace of the steps so far; a disk that fails does not end the run."""
         assert self._profiler is not None
         self._profiler.stop()
         trace = self._folder / f"step-{self._done:08d}.json"
@@ -140,7 +146,7 @@ class Profile:
         self._profiler = None
 
     def read(self, seconds: float) -> Mapping[str, float]:
-        """Shares of the time: ``profile/data`` and so on, ``profile/other``; ``profile/share_of_peak``."""
+        """Return shares of the time: ``profile/data`` and so on, ``profile/other``; and ``profile/share_of_peak``."""
         warming, warm = self._warming, self._warm
         warm.seconds = warming.seconds = seconds - self._left_out
         if warm.steps:
@@ -160,12 +166,12 @@ class Profile:
             self._profiler.stop()
         self.read(self._left_out + self._warming.own + self._warm.own)
         counted = self._all_warm if self._all_warm.steps else self._all_warming
-        said = (
+        result = (
             verdict({name.removeprefix("profile/"): share for name, share in _shares(counted, self._peak).items()})
             if counted.steps
             else "the run was too short for a profile"
         )
-        return f"{said} (peak: {self._peak / 1e9:,.0f} GFLOP/s; {self._traced()})"
+        return f"{result} (peak: {self._peak / 1e9:,.0f} GFLOP/s; {self._traced()})"
 
     def _traced(self) -> str:
         if self.trace is not None:
@@ -174,7 +180,7 @@ class Profile:
 
 
 def _compiled_graphs() -> int:
-    """How many graphs torch has compiled in this process."""
+    """Return the number of graphs that torch has compiled in this process."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
@@ -188,21 +194,24 @@ def _shares(taken: _Taken, peak: float) -> dict[str, float]:
 
 
 def verdict(shares: Mapping[str, float]) -> str:
-    """What bounds a run, given the shares of its time and the share of the peak, with what may help."""
-    beside = {name: share for name, share in shares.items() if name in _HELP}
-    most = max(beside, key=lambda name: beside[name])
+    """Return a sentence on the bottleneck of a run with these shares, and what may help."""
+    others = {name: share for name, share in shares.items() if name in _HELP}
+    most = max(others, key=lambda name: others[name])
     model = shares["forward"] + shares["backward"]
-    if beside[most] >= MUCH:
-        return _HELP[most].format(share=beside[most])
-    said = f"the model bounds the run: forward and backward take {model:.0%} of the time, and the whole reaches "
-    return said + f"{shares['share_of_peak']:.0%} of the device's peak of matrix products"
+    if others[most] >= MUCH:
+        return _HELP[most].format(share=others[most])
+    return (
+        f"the model bounds the run: forward and backward take {model:.0%} of the time, and the whole reaches "
+        f"{shares['share_of_peak']:.0%} of the device's peak of matrix products"
+    )
 
 
 _HELP: Mapping[str, str] = {
     "data": "the loader bounds the run: {share:.0%} of the time is spent waiting for data; raise training.num_workers",
-    "encode": "encoding bounds the run: it takes {share:.0%} of the time; let the cache keep what frozen encoders make",
+    "encode": "encoding bounds the run: it takes {share:.0%} of the time; let the cache keep the output of frozen "
+    "encoders",
     "optimizer": "the optimizer bounds the run: it takes {share:.0%} of the time, whatever the batch; raise "
     "training.batch_size or training.gradient_accumulation_steps",
-    "other": "neither model nor data bounds the run: {share:.0%} of the time goes into what is between; raise "
+    "other": "neither model nor data bounds the run: {share:.0%} of the time is between the phases; raise "
     "training.batch_size",
 }

@@ -1,75 +1,124 @@
-"""Saving: a run's state becomes a checkpoint, and a disk that fails for a while does not end the run."""
+"""Saving: the state of a run becomes a checkpoint; a disk that fails for a while does not end the run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
-from dit_run.config.identity import absolute
+from dit_run.compute.random_streams import STREAMS_VERSION
+from dit_run.config.identity import absolute, identity
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.runs.checkpoint.disk_space import room_notice
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
-from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import DiskFailed, translate_disk_failure
-from dit_run.training.loop import Loop
-from dit_run.training.state import RunFacts, capture
+from dit_run.training.schedule import Schedule
+from dit_run.training.state import TrainState
 
-__all__ = ["Saver"]
+__all__ = ["RunFacts", "Saver"]
 
-_MOST_FAILED_SAVES = 3
+_MAX_FAILED_SAVES = 3
+"""Failed saves in a row that end a run (number)."""
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """The facts about a run that each of its checkpoints holds."""
+
+    config: Config
+    layout: Layout
+    total_steps: int
+    machine: Mapping[str, Any]
+    """See :func:`dit_run.training.resume_checks.machine`."""
+    plugins: tuple[Mapping[str, Any], ...]
+    """Makers of the components that decide the weights: see :data:`dit_run.training.resume_checks.PLUGIN_FACTS`."""
+    inputs: Mapping[str, Any]
+    """See :func:`dit_run.training.resume_checks.inputs`."""
+    prompts: tuple[str, ...]
+    """Prompts of the previews."""
+
+    def contents(self, state: TrainState) -> CheckpointContents:
+        """Return the contents of a checkpoint of this state."""
+        values = state.state_dict()
+        return CheckpointContents(
+            model=values.pop("model"),
+            ema=values.pop("ema"),
+            optimizer=values.pop("optimizer"),
+            config=absolute(self.config).to_dict(),
+            state={**self._values(), **values},
+        )
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "global_batch": self.layout.global_batch,
+            "total_steps": self.total_steps,
+            "plugins": [dict(plugin) for plugin in self.plugins],
+            "inputs": dict(self.inputs),
+            "machine": dict(self.machine),
+            "processes": self.layout.processes,
+            "batch_size": self.layout.batch_size,
+            "streams_version": STREAMS_VERSION,
+            "prompts": list(self.prompts),
+            "identity": identity(self.config),
+        }
 
 
 @dataclass
 class Saver:
-    """Saves for the first process; the others have nothing to write."""
+    """Saves in the first process; the other processes write nothing."""
 
-    config: Config
     facts: RunFacts
     checkpoints: Checkpoints
     folder: RunFolder
     processes: Processes
     reporter: Reporter
     failed: int = 0
-    """How many saves in a row have failed."""
+    """Number of saves in a row that failed."""
 
-    def save(self, loop: Loop) -> Path | None:
-        """The checkpoint of the step that the loop has done, or None where the disk failed and training goes on.
+    def save(self, state: TrainState, *, last: bool = False) -> Path | None:
+        """Return the checkpoint of this state, or None where the disk failed and training continues.
 
-        Raises DitRunError when it failed too often in a row, or at the last step before the run ends or stops.
+        Raises DitRunError after too many failures in a row, and after any failure of the ``last`` save of this process.
         """
         if not self.processes.first:
             return None
-        contents = capture(loop, self.config, self.facts, absolute(self.config).to_dict())
         try:
             with translate_disk_failure(self.folder.metrics):
                 self.folder.sync_metrics()
-            limit = self.config.training.save_total_limit
-            saved = self.checkpoints.save(loop.done, contents, limit=limit, best_step=loop.best.get("step"))
+            saved = self.checkpoints.save(
+                state.step, self.facts.contents(state), limit=self._limit, best_step=state.best.get("step")
+            )
         except (DiskFailed, SaveFailed) as error:
-            self._give_up_after_too_many(error, loop)
+            self._note_failure(error, last)
             return None
         self.failed = 0
         for notice in saved.notices:
             self.reporter.notice(notice)
         return saved.path
 
-    def forecast(self, loop: Loop) -> None:
-        """Warns of a disk that the checkpoints to come will fill."""
-        weights = tensor_bytes(loop.denoiser.tensors())
-        one = weights * (4 if loop.ema is not None else 3)  # an optimizer usually keeps two numbers for each weight
-        limit = self.config.training.save_total_limit
-        saves = loop.schedule.saves_after(loop.done) if limit is None else limit + 1
-        notice = room_notice(self.checkpoints.folder, one, limit=limit, saves=saves)
+    def warn_of_full_disk(self, state: TrainState, schedule: Schedule) -> None:
+        """Report a disk that has no room for the checkpoints to come."""
+        weights = tensor_bytes(state.denoiser.tensors())
+        one = weights * (4 if state.averages is not None else 3)  # most optimizers keep two numbers for each weight
+        saves = schedule.saves_after(state.step) if self._limit is None else self._limit + 1
+        notice = room_notice(self.checkpoints.folder, one, limit=self._limit, saves=saves)
         if notice is not None:
             self.reporter.notice(notice)
 
-    def _give_up_after_too_many(self, error: DitRunError, loop: Loop) -> None:
+    @property
+    def _limit(self) -> int | None:
+        return self.facts.config.training.save_total_limit
+
+    def _note_failure(self, error: DitRunError, last: bool) -> None:
         self.failed += 1
-        if self.failed >= _MOST_FAILED_SAVES or loop.done == loop.total_steps or loop.stopping:
+        if self.failed >= _MAX_FAILED_SAVES or last:
             raise error
-        self.reporter.notice(f"{error}; training goes on, earlier checkpoints are untouched")
+        self.reporter.notice(f"{error}; training continues, earlier checkpoints are untouched")

@@ -1,4 +1,4 @@
-"""When things happen in a run: logging, validation, pictures, checkpoints."""
+"""The schedule of a run: the steps after which it logs, validates, samples, scores and saves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Schedule"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Answers, for the number of steps done, what is due. Everything is due at the end but logging twice."""
+    """The work that is due after each number of steps. At the end everything is due."""
 
     config: Config
     run_length: RunLength
@@ -24,12 +24,10 @@ class Schedule:
         return self._due(step, self.config.validation.every_n_steps)
 
     def scores(self, step: int) -> bool:
-        """Metrics are measured."""
         every = self.config.validation.metrics_every_n_steps
         return self._ends(step) or (every is not None and step % every == 0)
 
-    def draws(self, step: int) -> bool:
-        """A grid of pictures is made."""
+    def samples(self, step: int) -> bool:
         return self._due(step, self.config.sampling.every_n_steps)
 
     def saves(self, step: int) -> bool:
@@ -46,10 +44,10 @@ class Schedule:
     def _ends(self, step: int) -> bool:
         return step == self.run_length.total_steps
 
-    # -------------------------------------------------------------------------------------- how often, after which step
+    # ---------------------------------------------------------------------------------------------------------- counts
 
     def saves_after(self, step: int) -> int:
-        """How many checkpoints there are to come after so many steps; in constant time, however long the run is."""
+        """Return the number of checkpoints after step ``step``; in constant time, however long the run is."""
         total = self.run_length.total_steps
         extra = not self._saves_regularly(total)
         return self._regular_saves(total) - self._regular_saves(step) + extra if step < total else 0
@@ -59,7 +57,7 @@ class Schedule:
         return self._times(self.config.validation.every_n_steps)
 
     @property
-    def drawings(self) -> int:
+    def samplings(self) -> int:
         return self._times(self.config.sampling.every_n_steps)
 
     @property
@@ -70,7 +68,7 @@ class Schedule:
         return 0 if every is None else -(-self.run_length.total_steps // every)
 
     def _regular_saves(self, steps: int) -> int:
-        """Of the first ``steps`` ones: those at every so many steps and those that complete epochs, both once."""
+        """Return the number of steps up to ``steps`` that save by steps or by epochs; those by both count once."""
         every, epochs = self.config.training.save_steps, self.config.training.save_every_n_epochs
         by_steps = 0 if every is None else steps // every
         if epochs is None:
@@ -80,7 +78,7 @@ class Schedule:
         return by_steps + by_epochs - both
 
     def _completing(self, count: int, every: int, epochs: int) -> int:
-        """How many of the steps ``every``, ``2 * every`` ... complete another ``epochs`` passes, of ``count`` ones."""
+        """Return how many of the ``count`` steps ``every``, ``2 * every`` ... complete another ``epochs`` passes."""
         batch, period = self.run_length.global_batch, self.run_length.size * epochs
         if batch >= period:
             return count
@@ -89,7 +87,7 @@ class Schedule:
 
 
 def _floor_sum(count: int, divisor: int, slope: int, start: int) -> int:
-    """The sum of (slope * i + start) // divisor over i in [0, count), none below 0, as Euclid's algorithm finds it."""
+    """Return the sum of (slope * i + start) // divisor over i in [0, count), all at least 0, by Euclid's algorithm."""
     total = 0
     while count > 0:
         total += count * (count - 1) // 2 * (slope // divisor) + count * (start // divisor)

@@ -1,4 +1,4 @@
-"""Scoring: metrics of a run, the prompts and reference images that they get."""
+"""Scoring by metrics, with their prompts and reference images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["build_metrics", "captions_of", "preview_prompts", "score"]
 
 
 def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
-    """The config's metrics with their types. Raises InputError for one that lacks what it needs."""
+    """Return the config's metrics by type. Raises InputError for a metric without the files that it needs."""
 
     def references(count: int) -> list[tuple[Image.Image, str]]:
         return _references(data, count)
@@ -32,25 +32,25 @@ def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
 def score(
     metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline, reporter: Reporter
 ) -> dict[str, float]:
-    """Every metric's scores, its type before each name: ``shapes/wholly_right``."""
+    """Return the scores of every metric, its type before each name: ``shapes/wholly_right``."""
     values: dict[str, float] = {}
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         size = config.data.common.image_size
         request = SamplingRequest.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
-        with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} pictures"):
+        with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} images"):
             images = pipeline.generate(request, reporter, f"sampling for {name}")
             values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
     return values
 
 
 def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
-    """The config's prompts, or captions of samples."""
+    """Return the config's prompts, or captions of samples."""
     return config.sampling.prompts or captions_of(data, config.sampling.num_images)
 
 
 def captions_of(data: Data, count: int) -> tuple[str, ...]:
-    """Captions of held-out samples, or of training samples where none are held out."""
+    """Return captions of held-out samples, or of training samples if none are held out."""
     samples = data.validation or data.train
     return tuple(visit.caption for visit in samples.visits(range(min(count, len(samples)))))
 

@@ -1,4 +1,4 @@
-"""The training step: micro-batches in, one update of the weights out."""
+"""The training step: from micro-batches to one update of the weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +15,11 @@ from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
-from dit_run.training.step_timer import Clock, Untimed
+from dit_run.training.step_timer import StepTimer
 
 __all__ = [
     "EncodedBatch",
     "Gradients",
-    "LocalGradients",
     "StepResult",
     "TrainingStep",
     "condensed",
@@ -33,21 +31,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A micro-batch on the device, all randomness drawn."""
+    """A micro-batch on the device, with all its random draws."""
 
     latents: Tensor
     """float [n, c, h, w], clean."""
     noise: Tensor
     """float [n, c, h, w], standard normal."""
     uniform: Tensor
-    """float [n] in [0, 1): the draw that decides the timestep."""
+    """float [n] in [0, 1): decides the timestep."""
     text: TextStates | TextIds
     keys: tuple[str, ...] = ()
-    """The samples' keys, for a report when something is wrong with them."""
+    """Keys of the samples, to name them in a report."""
 
 
 def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedBatch, precision: Precision) -> Tensor:
-    """The objective for each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
+    """Return the loss of each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
     timesteps = scheduler.timesteps(examples.uniform)
     noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
     target = scheduler.target(examples.latents, examples.noise, timesteps)
@@ -60,56 +58,39 @@ def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedB
 
 @dataclass(frozen=True)
 class StepResult:
-    """One optimizer step, as tensors on the device: reading them waits for it."""
+    """The result of one optimizer step, as tensors on the device: reading them waits for the device."""
 
     loss: Tensor
     """Mean over all micro-batches of all processes."""
     grad_norm: Tensor
     """Norm of the averaged gradient before clipping."""
     finite: Tensor
-    """bool: the loss and the gradient are finite. Where False, nothing was updated."""
+    """bool: the loss and the gradient are finite. If False, nothing was updated."""
 
 
-class Gradients(Protocol):
-    """How the gradients of a step's micro-batches become one."""
-
-    divisor: int
-    """What the loss of each micro-batch is divided by."""
-
-    def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
-        """Wraps forward and backward of this process's micro-batch ``index``."""
-        ...
-
-    def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        """After the last: ``parameter.grad`` is the mean over all micro-batches of all processes."""
-        ...
-
-    def loss(self, losses: Sequence[Tensor]) -> Tensor:
-        """The mean over all micro-batches of all processes, given this one's: the same bits in every process."""
-        ...
-
-
-class LocalGradients:
-    """One process: autograd adds them up."""
+class Gradients:
+    """The reduction of the gradients of a step's micro-batches to one: here, autograd adds those of one process."""
 
     def __init__(self, accumulation: int) -> None:
         self.divisor = accumulation
+        """Divisor of the loss of each micro-batch."""
 
     def micro_batch(self, index: int, last: bool) -> contextlib.AbstractContextManager[object]:
+        """Return a context around forward and backward of this process's micro-batch ``index``."""
         return contextlib.nullcontext()
 
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        return None
+        """Make every ``parameter.grad`` the mean over all micro-batches of all processes, after the last one."""
 
     def loss(self, losses: Sequence[Tensor]) -> Tensor:
+        """Return the mean over all micro-batches of all processes, from this one's losses: the same bits in each."""
         return torch.stack(list(losses)).mean()
 
 
 class TrainingStep:
-    """Forward, backward, clipping and update; accumulates over the micro-batches it is given.
+    """Forward, backward, clipping and update; accumulates gradients over micro-batches.
 
-    ``forward`` is the denoiser or a wrapper of it (DistributedDataParallel); ``parameters`` are those the optimizer
-    updates.
+    ``forward`` is the denoiser or a wrapper of it (DistributedDataParallel).
     """
 
     def __init__(
@@ -123,7 +104,7 @@ class TrainingStep:
         max_grad_norm: float | None,
         seed: int,
         gradients: Gradients,
-        clock: Clock | None = None,
+        timer: StepTimer | None = None,
     ) -> None:
         self.forward = forward
         self.scheduler = scheduler
@@ -135,26 +116,26 @@ class TrainingStep:
         self._max_grad_norm = max_grad_norm
         self._seed = seed
         self._gradients = gradients
-        self._clock = clock or Untimed()
+        self._timer = timer or StepTimer()
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def learning_rate(self, step: int) -> float:
-        """The rate of update ``step`` for the first param group."""
+        """Return the learning rate of update ``step`` for the first parameter group."""
         return float(self._peak_rates[0] * self._factor(step))
 
     def run(self, step: int, micro_batches: Iterable[EncodedBatch], *, count: int, first_index: int = 0) -> StepResult:
-        """Update ``step`` (from 0) from ``count`` micro-batches; ``first_index`` is the first one's global index."""
+        """Do update ``step`` (from 0) with ``count`` micro-batches; ``first_index`` is the first one's global index."""
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         for index, examples in enumerate(micro_batches):
             seed_dropout(self._seed, step, first_index + index, examples.latents.device)
             with self._gradients.micro_batch(index, last=index == count - 1):
-                with self._clock.phase("forward"):
+                with self._timer.phase("forward"):
                     loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
-                with self._clock.phase("backward"):
+                with self._timer.phase("backward"):
                     self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
-        with self._clock.phase("optimizer"):
+        with self._timer.phase("optimizer"):
             return self._update(step, self._gradients.loss(losses))
 
     def _update(self, step: int, loss: Tensor) -> StepResult:
@@ -164,7 +145,7 @@ class TrainingStep:
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
-        update_where(self.optimizer, finite, self._excess(norm))
+        update_where(self.optimizer, finite, self._clip_divisor(norm))
         self.scaler.update()
         return StepResult(loss, norm, finite)
 
@@ -172,25 +153,27 @@ class TrainingStep:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
         return torch.nn.utils.get_total_norm(map(condensed, gradients), foreach=True)
 
-    def _excess(self, norm: Tensor) -> Tensor | None:
-        """What gradients of this norm are divided by to be clipped: more than 1, or None for no clipping; 1 is for
-        devices that would have to be waited for."""
+    def _clip_divisor(self, norm: Tensor) -> Tensor | None:
+        """Return the divisor that clips gradients of this norm, or None without clipping.
+
+        It may be 1 on devices that answer late, where asking whether to clip would wait for them.
+        """
         if self._max_grad_norm is None or (answers_at_once(norm.device) and norm <= self._max_grad_norm):
             return None
         return (norm / self._max_grad_norm).clamp(min=1.0)
 
 
 def condensed(gradient: Tensor) -> Tensor:
-    """Fewer values of the same norm, where :func:`dit_run.compute.devices.norm_rows` says so."""
+    """Return fewer values of the same norm, where :func:`dit_run.compute.devices.norm_rows` says so."""
     rows = math.gcd(gradient.numel(), norm_rows(gradient.device, gradient.numel()))
     return gradient if rows == 1 else torch.linalg.vector_norm(gradient.reshape(rows, -1), dim=1)
 
 
 def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tensor | None = None) -> None:
-    """One update of an optimizer by its gradients over ``divisor``, skipped where ``finite`` (bool) is False.
+    """Update by gradients divided by ``divisor``, but not where ``finite`` (bool) is False.
 
-    Fused optimizers divide and skip on the device, in the pass that updates; for others the host asks first, which
-    waits for the device.
+    Fused optimizers divide and skip on the device, in the pass that updates. For others this process reads ``finite``
+    first, which waits for the device.
     """
     if not getattr(optimizer, "_step_supports_amp_scaling", False):
         if bool(finite):
@@ -211,6 +194,6 @@ def _divide_gradients(optimizer: torch.optim.Optimizer, divisor: Tensor | None) 
 
 
 def seed_dropout(seed: int, step: int, micro_batch: int, device: torch.device) -> None:
-    """Seed torch's generators for one micro-batch: the one place where training uses them is dropout."""
+    """Seed torch's generators for one micro-batch: training uses them for dropout alone."""
     digest = hashlib.blake2b(f"dropout {seed} {step} {micro_batch}".encode(), digest_size=4).digest()
     seed_generators(device, int.from_bytes(digest, "little"))

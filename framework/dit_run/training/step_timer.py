@@ -1,12 +1,12 @@
-"""Phases: the parts of a step that a profile tells apart. Without one, telling them apart costs nothing."""
+"""The timer of a step's phases, which a profile implements; without a profile it costs nothing."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
-__all__ = ["PHASES", "Clock", "Phase", "Untimed", "timed"]
+__all__ = ["PHASES", "Phase", "StepTimer", "timed"]
 
 T = TypeVar("T")
 
@@ -14,49 +14,30 @@ Phase = Literal["data", "encode", "forward", "backward", "optimizer"]
 PHASES: tuple[Phase, ...] = ("data", "encode", "forward", "backward", "optimizer")
 
 
-class Clock(Protocol):
-    """Takes the time of phases."""
+class StepTimer:
+    """The timer of a run without a profile, which measures nothing."""
 
     def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
-        """Wraps what belongs to the phase. Phases do not overlap."""
-        ...
+        """Return a context around the work of a phase. Phases do not overlap."""
+        return contextlib.nullcontext()
 
     def step(self, done: int) -> None:
-        """An optimizer step is over; ``done`` is its number, from 1."""
-        ...
+        """Note the end of an optimizer step; ``done`` is its number, from 1."""
 
     def read(self, seconds: float) -> Mapping[str, float]:
-        """What to log about the steps since the last reading, which took so long."""
-        ...
-
-    def close(self) -> str:
-        """What the whole showed, in a sentence or two; empty for nothing."""
-        ...
-
-
-class Untimed:
-    """The clock of a run without a profile."""
-
-    _nothing: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-
-    def phase(self, name: Phase) -> contextlib.AbstractContextManager[object]:
-        return self._nothing
-
-    def step(self, done: int) -> None:
-        return None
-
-    def read(self, seconds: float) -> Mapping[str, float]:
+        """Return the values to log about the steps since the last reading, which took this long."""
         return {}
 
     def close(self) -> str:
+        """Return the result in a sentence or two; empty without one."""
         return ""
 
 
-def timed(items: Iterable[T], clock: Clock, phase: Phase) -> Iterator[T]:
-    """The items as they are, the time that it takes to get each one being the phase's."""
+def timed(items: Iterable[T], timer: StepTimer, phase: Phase) -> Iterator[T]:
+    """Yield the items; the time until each one is there belongs to the phase."""
     iterator = iter(items)
     while True:
-        with clock.phase(phase):
+        with timer.phase(phase):
             try:
                 item = next(iterator)
             except StopIteration:

@@ -1,4 +1,4 @@
-"""Gradients added in a fixed binary tree: the same bytes however many processes share the micro-batches."""
+"""The addition of gradients in a fixed binary tree: the same bytes for any number of processes."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from torch import Tensor, nn
 
 from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
+from dit_run.training.step import Gradients
 
 __all__ = ["TreeReducer"]
 
 Leaf = list[Tensor]
-"""A gradient for each parameter, and last how many of the micro-batches below gave it one."""
+"""A gradient for each parameter, and last the number of micro-batches below that gave each one a gradient."""
 
 
-class TreeReducer:
-    """Implements :class:`dit_run.training.step.Gradients` for ``training.elastic_exact``.
+class TreeReducer(Gradients):
+    """The reduction for ``training.elastic_exact``.
 
     Micro-batch v of a step, counted over all processes, is leaf v of a binary tree. Each process holds a whole
-    subtree; the levels above it are added by recursive doubling, in which partners add the same two numbers, so that
-    all processes end with the same bits.
+    subtree; the levels above it are added by recursive doubling: partners add the same two numbers, so all processes
+    end with the same bits.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], micro_batches_total: int, processes: Processes) -> None:
-        """Raises InputError where micro-batches or processes are no power of two, or processes are more."""
+        """Raise InputError unless both numbers are powers of two and each process has a micro-batch."""
         for count, name in ((micro_batches_total, "micro-batches a step"), (processes.count, "processes")):
             if count & (count - 1):
                 raise InputError(f"training.elastic_exact needs a power of two of {name}, and this run has {count}")
@@ -35,15 +36,14 @@ class TreeReducer:
                 f"training.elastic_exact: {processes.count} processes cannot share {micro_batches_total} "
                 "micro-batches a step"
             )
+        super().__init__(micro_batches_total)
         self._parameters = list(parameters)
         self._processes = processes
-        self.divisor = micro_batches_total
-        """What each micro-batch's loss is divided by, so that the tree's sum is the mean."""
         self._pending: list[tuple[int, Leaf]] = []
 
     @contextlib.contextmanager
     def micro_batch(self, index: int, last: bool) -> Iterator[None]:
-        """Takes the gradients of one micro-batch out of the parameters and adds up the subtrees that are complete."""
+        """Take the gradients of one micro-batch out of the parameters and add up the subtrees that are complete."""
         yield
         height, node = 0, self._take()
         while self._pending and self._pending[-1][0] == height:
@@ -52,21 +52,21 @@ class TreeReducer:
         self._pending.append((height, node))
 
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
-        """Give every parameter the sum over all micro-batches of all processes; None where none gave it one."""
+        """Give every parameter the sum over all micro-batches of all processes; None if no micro-batch gave it one."""
         (_, node), self._pending = self._pending[0], []
         node = self._combine(node)
         for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
             parameter.grad = gradient if given else None
 
     def loss(self, losses: Sequence[Tensor]) -> Tensor:
-        """The mean over all micro-batches, added in the same tree."""
+        """Return the mean over all micro-batches, added in the same tree."""
         nodes = list(losses)
         while len(nodes) > 1:
             nodes = [left + right for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
         return self._combine(nodes)[0] / self.divisor
 
     def _combine(self, node: Leaf) -> Leaf:
-        """The node's sum with those of all other processes."""
+        """Return the sum of the node with those of all other processes."""
         distance = 1
         while distance < self._processes.count:
             node = _add(node, self._swap(node, self._processes.rank ^ distance))
@@ -81,7 +81,7 @@ class TreeReducer:
         return [*leaf, torch.tensor(given, device=leaf[0].device)]
 
     def _swap(self, node: Leaf, partner: int) -> Leaf:
-        """The partner's node, for this process's own."""
+        """Exchange nodes with the partner; return the partner's."""
         import torch.distributed as dist
 
         received: Leaf = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -12,28 +12,30 @@ from torch import Tensor
 
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
+from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
+from dit_run.training.run_parts import RunParts
 from dit_run.training.step import EncodedBatch, denoising_loss
 
-__all__ = ["Loss", "Probe"]
+__all__ = ["ValidationLoss", "ValidationSet"]
 
 
 @dataclass(frozen=True)
-class Loss:
-    """A mean over samples and parts of the timestep distribution, with what it is made of."""
+class ValidationLoss:
+    """A mean over samples and bins of the timestep distribution."""
 
     mean: float
     standard_error: float
     """Of the mean, over samples."""
-    parts: tuple[float, ...]
-    """The mean of each part, from the least noise to the most."""
+    bins: tuple[float, ...]
+    """The mean of each bin, from the least noise to the most."""
 
     @classmethod
-    def of(cls, losses: Tensor) -> Loss:
-        """From the losses of samples at one timestep of each part, float [samples, parts]."""
+    def of(cls, losses: Tensor) -> ValidationLoss:
+        """Return the means of losses of samples at one timestep of each bin, float [samples, bins]."""
         values = losses.double()
         samples = values.mean(1)
         error = samples.std().item() / sqrt(len(samples)) if len(samples) > 1 else float("nan")
@@ -41,44 +43,59 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Probe:
-    """Samples on which the loss is measured, each at one timestep of every part of the timestep distribution."""
+class ValidationSet:
+    """Samples on which the loss is measured, each at one timestep of every bin of the timestep distribution."""
 
     visits: Visits
     """Without caption dropout or flips."""
     count: int
-    """How many samples: the first of the visits' order."""
-    parts: int
+    """Number of samples: the first of the visits' order."""
+    bins: int
     batch_size: int
     scheduler: Scheduler
     encoder: BatchEncoder
     precision: Precision
 
+    @classmethod
+    def of(cls, parts: RunParts, samples: Samples) -> ValidationSet:
+        """Return the set that the config takes from these samples."""
+        options = parts.config.validation
+        fixed = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
+        return cls(
+            visits=parts.visits(fixed, caption_dropout=0.0),
+            count=min(len(samples), options.num_samples),
+            bins=options.timestep_bins,
+            batch_size=parts.config.training.batch_size,
+            scheduler=parts.scheduler,
+            encoder=parts.encoder(),
+            precision=parts.precision,
+        )
+
     @torch.no_grad()
-    def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, Loss]:
-        """The loss of each denoiser on the same examples; their modes are restored."""
+    def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, ValidationLoss]:
+        """Return the loss of each denoiser on the same samples; their training modes are restored."""
         modes = {name: denoiser.training for name, denoiser in denoisers.items()}
         rows: dict[str, list[Tensor]] = {name: [] for name in denoisers}
         for denoiser in denoisers.values():
             denoiser.eval()
-        for drawn in self._examples():
+        for binned in self._batches():
             for name, denoiser in denoisers.items():
-                losses = [denoising_loss(denoiser, self.scheduler, part, self.precision) for part in drawn]
+                losses = [denoising_loss(denoiser, self.scheduler, batch, self.precision) for batch in binned]
                 rows[name].append(torch.stack(losses, dim=1).cpu())
         for name, denoiser in denoisers.items():
             denoiser.train(modes[name])
-        return {name: Loss.of(torch.cat(losses)) for name, losses in rows.items()}
+        return {name: ValidationLoss.of(torch.cat(losses)) for name, losses in rows.items()}
 
-    def _examples(self) -> Iterator[list[EncodedBatch]]:
+    def _batches(self) -> Iterator[list[EncodedBatch]]:
+        """Yield each batch of samples at the timesteps of every bin."""
         for start in range(0, self.count, self.batch_size):
             positions = range(start, min(start + self.batch_size, self.count))
-            examples = self.encoder(self.visits.__getitems__(positions))
-            yield [self._drawn(examples, positions, part) for part in range(self.parts)]
+            batch = self.encoder(self.visits.__getitems__(positions))
+            yield [self._in_bin(batch, positions, index) for index in range(self.bins)]
 
-    def _drawn(self, examples: EncodedBatch, positions: Sequence[int], part: int) -> EncodedBatch:
-        streams = Streams(self.visits.seed)
-        places = [position * self.parts + part for position in positions]
+    def _in_bin(self, batch: EncodedBatch, positions: Sequence[int], index: int) -> EncodedBatch:
+        streams, device = Streams(self.visits.seed), batch.latents.device
+        places = [position * self.bins + index for position in positions]
         noise = torch.from_numpy(streams.normals("validation_noise", places, self.visits.latent_shape))
-        uniform = torch.from_numpy((part + streams.uniforms("validation_timestep", places)) / np.float32(self.parts))
-        device = examples.latents.device
-        return EncodedBatch(examples.latents, noise.to(device), uniform.to(device), examples.text, examples.keys)
+        uniform = torch.from_numpy((index + streams.uniforms("validation_timestep", places)) / np.float32(self.bins))
+        return replace(batch, noise=noise.to(device), uniform=uniform.to(device))

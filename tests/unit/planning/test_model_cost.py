@@ -6,7 +6,7 @@ import pytest
 from tests.tiny_parts import CONFIG
 
 from dit_run import load_config
-from dit_run.planning.model_cost import Part, cost_of
+from dit_run.planning.model_cost import ModelPart, cost_of
 
 PATCHES, TOKENS, WIDTH, CHANNELS, TEXT, GATED = 16, 77, 16, 3 * 4 * 4, 8, 40
 """Of the tiny model: patches of a picture, tokens of the longest caption, widths."""
@@ -45,8 +45,8 @@ def test_parameters_are_those_that_a_run_trains(tiny: Path) -> None:
 
 def test_the_largest_model_takes_no_memory(tiny: Path) -> None:
     huge = ["model.hidden_size=16384", "model.num_layers=100"]
-    (model, _) = cost_of(load_config(tiny, *huge)).parts
-    assert isinstance(model, Part)
+    (model, _) = cost_of(load_config(tiny, huge)).parts
+    assert isinstance(model, ModelPart)
     assert model.parameters > 10**11
 
 

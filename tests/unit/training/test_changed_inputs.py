@@ -44,7 +44,7 @@ def test_a_checkpoint_that_remembers_nothing_is_believed() -> None:
 )
 def test_a_change_is_named(now: dict[str, Any], said: str) -> None:
     (line,) = changed_inputs(given(["a", "b"]), now)
-    assert line.startswith(f"{said}: it goes on with what is there now")
+    assert line.startswith(f"{said}: it continues with what is there now")
 
 
 def test_encoders_that_are_never_asked_have_no_fingerprint() -> None:

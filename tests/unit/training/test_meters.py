@@ -42,5 +42,5 @@ def test_state_keeps_every_bit_through_json() -> None:
     meters, continued = Meters(CPU), Meters(CPU)
     for loss in (0.1, 1e-9, 1 / 3):
         meters.add(outcome(loss))
-    continued.load(json.loads(json.dumps(meters.state())))
+    continued.load_state_dict(json.loads(json.dumps(meters.state_dict())))
     assert continued.read() == meters.read()

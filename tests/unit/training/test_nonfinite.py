@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_run.training.nonfinite import BadLoss, NonFiniteGuard
+from dit_run.training.nonfinite import NonFiniteGuard, NonFiniteLoss
 from dit_run.training.step import EncodedBatch, StepResult, update_where
 
 GOOD, BAD = 1.0, float("nan")
@@ -29,7 +29,9 @@ def faults(allowed: int, *, scaled: bool = False) -> tuple[NonFiniteGuard, list[
 def test_without_leave_the_first_fault_ends_the_run_naming_its_samples() -> None:
     found, _ = faults(0)
     found.add(1, outcome(GOOD), batch("a"))
-    with pytest.raises(BadLoss, match=r"step 2: the loss is nan and the gradient norm 1; .* Its samples: b, c\. Try"):
+    with pytest.raises(
+        NonFiniteLoss, match=r"step 2: the loss is nan and the gradient norm 1; .* Its samples: b, c\. Try"
+    ):
         found.add(2, outcome(BAD), batch("b", "c"))
 
 
@@ -45,7 +47,7 @@ def test_one_more_in_a_row_than_allowed_is_too_many() -> None:
     found, _ = faults(2)
     found.add(1, outcome(BAD), batch())
     found.add(2, outcome(GOOD, norm=BAD), batch())
-    with pytest.raises(BadLoss, match="step 3"):
+    with pytest.raises(NonFiniteLoss, match="step 3"):
         found.add(3, outcome(BAD), batch())
 
 
@@ -53,7 +55,7 @@ def test_while_a_loss_scale_is_found_only_the_loss_counts() -> None:
     found, said = faults(0, scaled=True)
     found.add(1, outcome(GOOD, norm=float("inf")), batch())
     assert not said
-    with pytest.raises(BadLoss):
+    with pytest.raises(NonFiniteLoss):
         found.add(2, outcome(BAD), batch())
 
 

@@ -11,7 +11,7 @@ from tiny_parts import CPU
 
 from dit_run.compute.timing import operations
 from dit_run.training.profile import BEFORE_TRACE, TRACED_STEPS, Profile, verdict
-from dit_run.training.step_timer import PHASES, Untimed, timed
+from dit_run.training.step_timer import PHASES, StepTimer, timed
 
 SHARES = {
     "data": 0.02, "encode": 0.03, "forward": 0.3, "backward": 0.6, "optimizer": 0.04, "other": 0.01,
@@ -20,9 +20,8 @@ SHARES = {
 
 
 @pytest.fixture
-def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Profile:
-    monkeypatch.setattr("dit_run.compute.timing.SIZES", (64,))
-    return Profile(CPU, torch.float32, tmp_path / "profile", steps=1000)
+def profile(tmp_path: Path) -> Profile:
+    return Profile(CPU, tmp_path / "profile", peak=1024.0, steps=1000)
 
 
 def run(profile: Profile, steps: int, first: int = 1) -> None:
@@ -44,7 +43,6 @@ def test_shares_make_up_the_whole(profile: Profile) -> None:
 
 
 def test_the_share_of_the_peak_is_that_of_the_forward_passes_times_three(profile: Profile) -> None:
-    profile._peak = 1024.0
     run(profile, 5)
     assert profile.read(10.0)["profile/share_of_peak"] == pytest.approx(4 * 2 * 3 / 10, rel=0.01)
 
@@ -72,14 +70,13 @@ def test_traced_steps_count_for_nothing(profile: Profile) -> None:
 
 
 def test_steps_before_the_trace_count_only_where_there_are_no_others(profile: Profile) -> None:
-    profile._peak = 1024.0
     run(profile, BEFORE_TRACE + TRACED_STEPS + 2)
     values = profile.read(1e6)
     assert values["profile/share_of_peak"] == pytest.approx(2 * 2 * 3 / 1e6, rel=0.01)
     assert profile._all_warm.steps == 2
 
 
-def test_a_counted_step_runs_as_written_to_its_end_and_one_that_compiles_counts_for_nothing(profile: Profile) -> None:
+def test_a_counted_step_runs_eagerly_to_its_end_and_one_that_compiles_counts_for_nothing(profile: Profile) -> None:
     compiled: list[object] = []
 
     def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> torch.fx.GraphModule:
@@ -98,11 +95,8 @@ def test_a_counted_step_runs_as_written_to_its_end_and_one_that_compiles_counts_
 
 
 @pytest.mark.parametrize(("steps", "traced"), [(3, 1), (4, 2), (5, 3), (7, 3)])
-def test_a_short_run_is_traced_at_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, traced: int
-) -> None:
-    monkeypatch.setattr("dit_run.compute.timing.SIZES", (64,))
-    short = Profile(CPU, torch.float32, tmp_path, steps=steps)
+def test_a_short_run_is_traced_at_its_end(tmp_path: Path, steps: int, traced: int) -> None:
+    short = Profile(CPU, tmp_path, peak=1024.0, steps=steps)
     run(short, steps)
     assert "step-" in short.close()
     assert short.trace == tmp_path / f"step-{steps:08d}.json"
@@ -142,7 +136,7 @@ def test_the_end_says_where_the_trace_is(profile: Profile) -> None:
         ("data", "the loader bounds the run: 40% of the time is spent waiting for data; raise training.num_workers"),
         ("encode", "encoding bounds the run: it takes 40% of the time"),
         ("optimizer", "the optimizer bounds the run: it takes 40% of the time"),
-        ("other", "40% of the time goes into what is between"),
+        ("other", "40% of the time is between the phases"),
     ],
 )
 def test_what_takes_much_beside_the_model_bounds_a_run(name: str, words: str) -> None:
@@ -157,8 +151,8 @@ def test_else_the_model_bounds_it() -> None:
 
 
 def test_timed_items_are_the_items() -> None:
-    assert list(timed(range(5), Untimed(), "data")) == [0, 1, 2, 3, 4]
-    assert list(timed([], Untimed(), "data")) == []
+    assert list(timed(range(5), StepTimer(), "data")) == [0, 1, 2, 3, 4]
+    assert list(timed([], StepTimer(), "data")) == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -9,7 +9,7 @@ import pytest
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.disk_space import room_notice
-from dit_run.training.resume_checks import changed_plugins, notices, refuse_changed_plugins
+from dit_run.training.resume_checks import changed_machine, changed_plugins, refuse_changed_plugins
 
 
 def record(digest: str, section: str = "optimizer", **facts: Any) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def test_a_changed_plugin_is_refused_by_name() -> None:
     assert str(caught.value).splitlines() == [
         "plugins changed since this run's checkpoint:",
         "  optimizer (optimizer.lion): my-lion 1.0 (aaaaaaaaaaaa) -> my-lion 1.1 (bbbbbbbbbbbb)",
-        "Restore them, continue all the same with --allow-changed-plugins, or start another run with --fresh DIR",
+        "Restore them, continue anyway with --allow-changed-plugins, or start another run with --fresh DIR",
     ]
 
 
@@ -41,7 +41,7 @@ def test_a_file_s_record_is_named_by_its_plugin() -> None:
 def test_other_libraries_threads_and_processors_are_told_of() -> None:
     before = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9", "numpy": "2.0", "graphics_card": "A"}}
     now = {"processor": "P5", "threads": 1, "versions": {"torch": "2.10", "numpy": "2.0", "pillow": "12"}}
-    assert [line.split(":")[0] for line in notices(before, now)] == [
+    assert [line.split(":")[0] for line in changed_machine(before, now)] == [
         "processor was P4 and is P5",
         "threads was 2 and is 1",
         "torch was 2.9 and is 2.10",
@@ -52,7 +52,7 @@ def test_other_libraries_threads_and_processors_are_told_of() -> None:
 
 def test_the_same_machine_is_worth_no_word() -> None:
     same = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9"}}
-    assert notices(same, same) == []
+    assert changed_machine(same, same) == []
 
 
 def test_checkpoints_that_fit_need_no_warning(tmp_path: Path) -> None:

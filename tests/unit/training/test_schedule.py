@@ -44,8 +44,8 @@ def test_checkpoints_come_by_steps_by_epochs_and_at_the_end(schedule: Callable[.
     assert due(both.saves) == [4, 5, 8, 10]
 
 
-@pytest.mark.parametrize(("key", "answer"), [("validation", "validates"), ("sampling", "draws")])
-def test_validation_and_pictures(schedule: Callable[..., Schedule], key: str, answer: str) -> None:
+@pytest.mark.parametrize(("key", "answer"), [("validation", "validates"), ("sampling", "samples")])
+def test_validation_and_samples(schedule: Callable[..., Schedule], key: str, answer: str) -> None:
     assert due(getattr(schedule(f"{key}.every_n_steps=6"), answer)) == [6, 10]
     assert due(getattr(schedule(f"{key}.every_n_steps=null"), answer)) == []
 
@@ -70,7 +70,7 @@ def test_how_often_is_known_without_walking_the_run(
             sum(map(made.saves, steps[step:])) for step in (0, *steps)
         ]
         assert made.validations == sum(map(made.validates, steps))
-        assert made.drawings == sum(map(made.draws, steps))
+        assert made.samplings == sum(map(made.samples, steps))
         assert made.scorings == sum(map(made.scores, steps))
 
 

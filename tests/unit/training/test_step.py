@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.precision import Precision
 from dit_run.protocols import TextStates
-from dit_run.training.step import EncodedBatch, LocalGradients, StepResult, TrainingStep, condensed
+from dit_run.training.step import EncodedBatch, Gradients, StepResult, TrainingStep, condensed
 
 
 class Mixing(nn.Module):
@@ -60,7 +60,7 @@ def make(parts: Parts) -> Make:
             scheduler=parts.scheduler,
             precision=Precision("cpu", dtype),
             seed=0,
-            gradients=LocalGradients(accumulation),
+            gradients=Gradients(accumulation),
             **{**settings, **changes},
         )
         return step, denoiser

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from dit_run.compute.precision import Precision
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
-from dit_run.training.validation import Loss, Probe
+from dit_run.training.validation import ValidationLoss, ValidationSet
 
 
-def probe(parts: Parts, **changes: object) -> Probe:
-    made = Probe(
+def probe(parts: Parts, **changes: object) -> ValidationSet:
+    made = ValidationSet(
         visits=Visits(parts.data.validation or parts.data.train, 5, (3, 16, 16), 0.0),
         count=7,
-        parts=4,
+        bins=4,
         batch_size=3,
         scheduler=parts.scheduler,
         encoder=BatchEncoder(parts.encoders, CPU),
@@ -29,8 +29,8 @@ def probe(parts: Parts, **changes: object) -> Probe:
 
 
 def test_the_mean_has_its_standard_error_and_parts() -> None:
-    loss = Loss.of(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))
-    assert (loss.mean, loss.parts) == (3.0, (2.0, 4.0))
+    loss = ValidationLoss.of(torch.tensor([[1.0, 3.0], [3.0, 5.0]]))
+    assert (loss.mean, loss.bins) == (3.0, (2.0, 4.0))
     assert loss.standard_error == pytest.approx(1.0)
 
 
@@ -45,7 +45,7 @@ def test_it_does_not_depend_on_the_batch_size(parts: Parts) -> None:
     losses = [probe(parts, batch_size=size).measure({"": parts.denoiser})[""] for size in (1, 3, 7, 20)]
     for loss in losses[1:]:
         assert loss.mean == pytest.approx(losses[0].mean, rel=1e-5)
-        assert loss.parts == pytest.approx(losses[0].parts, rel=1e-5)
+        assert loss.bins == pytest.approx(losses[0].bins, rel=1e-5)
 
 
 def test_denoisers_are_measured_on_the_same_examples(parts: Parts) -> None:

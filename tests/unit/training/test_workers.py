@@ -1,4 +1,4 @@
-"""Loading processes: what a stop of all processes does to them."""
+"""Workers: the effect of a stop signal to all processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from dit_run.training.loader_processes import worker_context
+from dit_run.training.workers import worker_context
 
 
 def tell_parent(connection: Connection) -> None:

@@ -1,0 +1,142 @@
+"""Trials of frozen encoders: the cost of filling the cache, and a fake cache as fast as a real one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from dit_run.assembly.parts import Encoders
+from dit_run.assembly.prepare import Data
+from dit_run.cache.builder import cache_bytes
+from dit_run.cache.open_cache import Cached, release
+from dit_run.compute.devices import encoding_chunks
+from dit_run.compute.memory_meter import MemoryMeter
+from dit_run.compute.timing import Clock, seconds_of
+from dit_run.data.samples import Visit
+from dit_run.model.codec import device_of, encode_captions, encode_latents
+from dit_run.model.conditioning import CaptionStates, FrozenCaptions
+from dit_run.planning.measurements import CacheCost
+from dit_run.protocols import TextEncoder
+from dit_run.settings import Config
+
+__all__ = ["EncodingTrials"]
+
+COUNTED_CAPTIONS = 512
+"""Captions whose tokens are counted (number)."""
+
+
+@dataclass(frozen=True)
+class EncodingTrials:
+    """Trials of a config's encoders."""
+
+    config: Config
+    data: Data
+    encoders: Encoders
+    meter: MemoryMeter
+    clock: Clock
+
+    def run(self) -> tuple[Encoders, CacheCost, float]:
+        """Return the encoders with a fake cache, the cost of the real one, and its peak memory (bytes).
+
+        Encoders whose output a run keeps have given back their memory afterwards.
+        """
+        encoders = self.encoders
+        keeps_text, keeps_latents = cacheable(self.config, encoders.text, encoders.vae)
+        if not (keeps_text or keeps_latents):
+            return encoders, CacheCost(), 0.0
+        self.meter.reset()
+        captions, tokens, text_seconds = self._try_text() if keeps_text else (0, 0.0, 0.0)
+        images, image_values, image_seconds, latents = self._try_vae() if keeps_latents else (0, 0, 0.0, None)
+        size = cache_bytes(
+            images=images,
+            captions=captions,
+            latent_values=image_values,
+            width=encoders.text.width,
+            pooled_width=encoders.text.pooled_width,
+            dtype=encoders.dtype,
+            tokens=tokens,
+        )
+        states = FrozenCaptions(_FakeStates(encoders.text), max_length=encoders.text.max_length)
+        cached = _FakeCache(latents, states if keeps_text else None)
+        return replace(encoders, cached=cached), CacheCost(size, text_seconds + image_seconds), float(self.meter.peak)
+
+    def _try_text(self) -> tuple[int, float, float]:
+        """Return the approximate number of captions, the mean of their tokens, and the seconds of all."""
+        text, train, held_out = self.encoders.text, self.data.train, self.data.validation or ()
+        indices = train.indices[:COUNTED_CAPTIONS]
+        seen = [caption for index in indices for caption in self.data.dataset[int(index)].captions]
+        count = round(len(dict.fromkeys(seen)) / len(indices) * (len(train) + len(held_out))) + 1
+        tokens = float(text.tokenize(seen[:COUNTED_CAPTIONS]).mask.sum(1).float().mean())
+        seconds = count * self._seconds_of_caption()
+        release(text)
+        return count, tokens, seconds
+
+    def _try_vae(self) -> tuple[int, int, float, _FakeLatents]:
+        """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
+        common = self.config.data.common
+        images = (len(self.data.train) + len(self.data.validation or ())) * (1 + common.random_flip)
+        shape = self.encoders.latent_shape(common.image_size, common.image_size)
+        seconds, deviations = self._seconds_of_image()
+        release(self.encoders.vae)
+        values = int(np.prod(shape)) if deviations else int(np.prod(shape)) // 2
+        return images, values, images * seconds, _FakeLatents(shape, deviations)
+
+    def _seconds_of_caption(self) -> float:
+        device, train = device_of(self.encoders.vae), self.data.train
+        size = encoding_chunks(device)[1]
+        shown = (visit.caption for visit in train.visits(range(min(4 * size, len(train)))))
+        captions = list(islice(dict.fromkeys(shown), size))
+
+        def encode() -> None:
+            encode_captions(self.encoders.text, captions, self.encoders.dtype)
+
+        return median(seconds_of(encode, device, clock=self.clock)) / len(captions)
+
+    def _seconds_of_image(self) -> tuple[float, bool]:
+        """Return the seconds of reading and encoding an image; True if latents have a standard deviation."""
+        vae, train = self.encoders.vae, self.data.train
+        size = min(encoding_chunks(device_of(vae))[0], len(train))
+
+        def encode() -> bool:
+            pixels = train.read(range(size), train.pixels).values
+            images = torch.from_numpy(np.stack(pixels)).to(device_of(vae))
+            return encode_latents(vae, images, self.encoders.dtype)[1] is not None
+
+        deviations = encode()
+        return median(seconds_of(encode, device_of(vae), clock=self.clock)) / size, deviations
+
+
+@dataclass(frozen=True)
+class _FakeCache(Cached):
+    """A cache of made-up records: neither memory nor time of a step depends on their values."""
+
+    latents: Any = None
+    captions: Any = None
+
+
+@dataclass(frozen=True)
+class _FakeLatents:
+    shape: tuple[int, int, int]
+    deviations: bool
+
+    def find(self, visit: Visit) -> int:
+        return visit.index
+
+    def gather(self, found: Sequence[int]) -> torch.Tensor:
+        return torch.full((len(found), 1 + self.deviations, *self.shape), 0.5)
+
+
+@dataclass(frozen=True)
+class _FakeStates:
+    encoder: TextEncoder
+
+    def __call__(self, captions: Sequence[str]) -> list[CaptionStates]:
+        lengths = self.encoder.tokenize(captions).mask.sum(1).tolist()
+        pooled = torch.zeros(self.encoder.pooled_width)
+        return [CaptionStates(torch.zeros(length, self.encoder.width), pooled) for length in lengths]

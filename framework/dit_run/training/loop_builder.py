@@ -1,0 +1,95 @@
+"""The builder of the training loop from a run's context and parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from dit_run.assembly.layout import Layout
+from dit_run.compute.timing import gemm_peak
+from dit_run.registry.factories import make
+from dit_run.training.compile import compile_blocks
+from dit_run.training.gradients import distribute
+from dit_run.training.loop import Loop
+from dit_run.training.meters import Meters
+from dit_run.training.nonfinite import NonFiniteGuard
+from dit_run.training.observer import Observer
+from dit_run.training.resume_checks import machine
+from dit_run.training.run_context import RunContext
+from dit_run.training.run_parts import RunParts
+from dit_run.training.saving import RunFacts, Saver
+from dit_run.training.schedule import Schedule
+from dit_run.training.state import TrainState
+from dit_run.training.step import TrainingStep
+from dit_run.training.step_timer import StepTimer
+
+__all__ = ["build_loop", "profile_timer"]
+
+
+def build_loop(
+    run: RunContext, parts: RunParts, layout: Layout, inputs: Mapping[str, Any], timer: StepTimer | None = None
+) -> Loop:
+    """Build the loop with a new state, at step 0 with initial weights."""
+    timer = timer or StepTimer()
+    step = _distributed_step(run, parts, layout, timer)
+    observer = Observer(parts, run.folder, run.reporter)
+    facts = RunFacts(
+        config=run.config,
+        layout=layout,
+        total_steps=parts.data.run_length.total_steps,
+        machine=machine(torch.get_num_threads(), run.device),
+        plugins=run.deciding_plugins(),
+        inputs=inputs,
+        prompts=observer.prompts,
+    )
+    return Loop(
+        state=_new_state(run, parts, step),
+        step=step,
+        layout=layout,
+        schedule=Schedule(run.config, parts.data.run_length),
+        processes=run.processes,
+        reporter=run.reporter,
+        observer=observer,
+        saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter),
+        folder=run.folder,
+        timer=timer,
+        stop_requested=run.stop.requested,
+    )
+
+
+def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
+    """Return the timer of a profile of ``steps`` steps; the first process alone measures."""
+    if not run.processes.first:
+        return StepTimer()
+    from dit_run.training.profile import Profile
+
+    peak = gemm_peak(run.device, parts.precision.dtype or torch.float32)
+    return Profile(run.device, run.folder.path / "profile", peak=peak, steps=steps)
+
+
+def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: StepTimer) -> TrainingStep:
+    training, rates = run.config.training, run.config.lr_scheduler
+    if training.compile_model:
+        compile_blocks(parts.denoiser)
+    forward, gradients = distribute(
+        parts.denoiser, run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
+    )
+    return parts.training_step(
+        learning_rate_factor=make(rates.component, rates.options, total_steps=parts.data.run_length.total_steps),
+        forward=forward,
+        gradients=gradients,
+        timer=timer,
+    )
+
+
+def _new_state(run: RunContext, parts: RunParts, step: TrainingStep) -> TrainState:
+    return TrainState(
+        denoiser=parts.denoiser,
+        averages=parts.averages,
+        optimizer=step.optimizer,
+        scaler=step.scaler,
+        meters=Meters(run.device),
+        nonfinite=NonFiniteGuard(run.config.training.max_bad_steps, step.scaler.is_enabled(), run.reporter.notice),
+    )

@@ -1,0 +1,88 @@
+"""The context of a run: its config, processes and folder, and the record of them in the folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dit_run.compute.distributed import Processes
+from dit_run.config.dump import run_config
+from dit_run.config.keys import key_name
+from dit_run.registry.registry import Registry
+from dit_run.reporting import Reporter
+from dit_run.runs.checkpoint.commit import clean
+from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.provenance import collect
+from dit_run.runs.run_folder import RunFolder, RunState
+from dit_run.settings import Choice, Config
+from dit_run.system.durable import make_folder, translate_disk_failure
+from dit_run.training.resume_checks import PLUGIN_FACTS
+from dit_run.training.setup import StopSwitch
+
+__all__ = ["RunContext"]
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run in one process. Only the first process writes to the folder."""
+
+    config: Config
+    registry: Registry
+    processes: Processes
+    folder: RunFolder
+    checkpoints: Checkpoints
+    reporter: Reporter
+    stop: StopSwitch
+    arguments: Sequence[str] = ()
+
+    @property
+    def device(self) -> torch.device:
+        return self.processes.device
+
+    def deciding_plugins(self) -> tuple[dict[str, Any], ...]:
+        """Return the plugins whose components decide the weights; trackers, metrics and callbacks only observe."""
+        records = [
+            self._plugin_record(path, choice)
+            for path, choice in self.config.choices()
+            if not choice.component.kind.listed
+        ]
+        return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
+
+    def write_record(self, step: int) -> None:
+        """Write config, provenance and status of a run that begins after ``step``; drop the metrics of later steps.
+
+        Raises DiskFailed where the folder cannot be written.
+        """
+        with translate_disk_failure(self.folder.path):
+            make_folder(self.checkpoints.folder)
+            clean(self.checkpoints.folder)
+            self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
+            self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id)
+            self.folder.rewind_metrics(step)
+            self.folder.write_status("running", step=step)
+
+    def write_status(self, state: RunState, step: int, reason: str) -> None:
+        if self.processes.first:
+            self.folder.write_status(state, step=step, reason=reason)
+
+    def write_failure(self, step: int, error: BaseException, report: dict[str, Any] | None) -> None:
+        """Write the status of a run that failed, and its report if there is one; a failing disk hides no error."""
+        with contextlib.suppress(OSError):
+            if report is not None:
+                self.folder.write_report(f"bad-step-{self.processes.rank}.json", report)
+            self.write_status("failed", step, f"{type(error).__name__}: {error}")
+
+    def _kept_plugins(self) -> list[str]:
+        copies = map(self.folder.keep_plugin, self.registry.files.files)
+        return [f"./{copy.relative_to(self.folder.path)}" for copy in copies]
+
+    def _provenance(self) -> dict[str, Any]:
+        used = [self._plugin_record(path, choice) for path, choice in self.config.choices()]
+        return collect(self.arguments, used, threads=torch.get_num_threads(), processes=self.processes.count)
+
+    def _plugin_record(self, path: tuple[str | int, ...], choice: Choice) -> dict[str, Any]:
+        return {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}

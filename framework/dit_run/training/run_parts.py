@@ -1,0 +1,89 @@
+"""The parts that a run, a check and a plan build alike: what trains, its averages, its scheduler and its data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_scheduler
+from dit_run.assembly.prepare import Data
+from dit_run.compute.precision import Precision
+from dit_run.data.samples import Samples
+from dit_run.model.denoiser import Denoiser
+from dit_run.protocols import LearningRateFactor, Scheduler
+from dit_run.sampling.pipeline import Pipeline
+from dit_run.settings import Config
+from dit_run.training.batches import Visits
+from dit_run.training.ema import Ema
+from dit_run.training.encoding import BatchEncoder
+from dit_run.training.step import Gradients, TrainingStep
+from dit_run.training.step_timer import StepTimer
+
+__all__ = ["RunParts"]
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """The parts of a config on one device."""
+
+    config: Config
+    data: Data
+    encoders: Encoders
+    device: torch.device
+    denoiser: Denoiser
+    averages: Ema[Denoiser] | None
+    """Averages of the denoiser's weights; None for a config without them."""
+    scheduler: Scheduler
+
+    @classmethod
+    def build(cls, config: Config, data: Data, encoders: Encoders, device: torch.device) -> RunParts:
+        """Build the denoiser with initial weights, its averages and the scheduler."""
+        training, denoiser = config.training, build_denoiser(config, encoders, device)
+        averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+        return cls(config, data, encoders, device, denoiser, averages, build_scheduler(config, encoders))
+
+    @property
+    def precision(self) -> Precision:
+        return Precision.of(self.config.training.mixed_precision, self.device)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """Pipeline of the averages where there are any, else of the live weights."""
+        denoiser = self.denoiser if self.averages is None else self.averages.module
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler, self.device)
+
+    def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
+        """Return the visits to some samples, by default to the training samples."""
+        chosen = self.data.train if samples is None else samples
+        return Visits.of(self.config, chosen, self.encoders, caption_dropout=caption_dropout)
+
+    def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
+        """Return the encoder of batches."""
+        return BatchEncoder(self.encoders, self.device, timer or StepTimer())
+
+    def training_step(
+        self,
+        *,
+        learning_rate_factor: LearningRateFactor,
+        forward: nn.Module | None = None,
+        gradients: Gradients | None = None,
+        timer: StepTimer | None = None,
+    ) -> TrainingStep:
+        """Build the step over all that trains.
+
+        ``forward`` is the denoiser's wrapper, if it has one; without ``gradients`` a step is one micro-batch of this
+        process.
+        """
+        return TrainingStep(
+            forward=forward or self.denoiser,
+            scheduler=self.scheduler,
+            optimizer=build_optimizer(self.config, self.denoiser, self.device),
+            learning_rate_factor=learning_rate_factor,
+            precision=self.precision,
+            max_grad_norm=self.config.training.max_grad_norm,
+            seed=self.config.training.seed,
+            gradients=gradients or Gradients(1),
+            timer=timer,
+        )

@@ -1,0 +1,106 @@
+"""The settings of the process that a run changes, restored afterwards: threads, determinism, memory, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from dit_run.compute.devices import keep_freed_memory, prepare_determinism, return_freed_memory
+from dit_run.settings import TrainingOptions
+from dit_run.system.signals import STATUS, StopRequest
+from dit_run.training.compile import restored_compiler_settings
+
+__all__ = ["StopSwitch", "process_setup"]
+
+
+@contextlib.contextmanager
+def process_setup(training: TrainingOptions, device: torch.device, *, threads: int | None = None) -> Iterator[None]:
+    """Apply the process settings of a config; afterwards they, and torch's random generators, are as before.
+
+    ``threads`` is the number with which a continued run began, for a config without ``num_threads``. The memory
+    allocator cannot report its settings: it gets the defaults of the C library.
+    """
+    count = training.num_threads or threads or (1 if training.elastic_exact else None)
+    cards = [] if device.type == "cpu" or device.index is None else [device.index]
+    with (
+        _threads(count),
+        _determinism(training.deterministic, device),
+        _memory(device),
+        torch.random.fork_rng(devices=cards, device_type=device.type if cards else "cuda"),
+        restored_compiler_settings() if training.compile_model else contextlib.nullcontext(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _determinism(deterministic: bool, device: torch.device) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with _restored_environment("CUBLAS_WORKSPACE_CONFIG"):
+        if deterministic:
+            prepare_determinism(device)
+        torch.use_deterministic_algorithms(deterministic)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+@contextlib.contextmanager
+def _restored_environment(name: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _memory(device: torch.device) -> Iterator[None]:
+    keep_freed_memory(device)
+    try:
+        yield
+    finally:
+        return_freed_memory(device)
+
+
+@dataclass
+class StopSwitch:
+    """A request to stop a run: by a signal, or by the caller's function."""
+
+    signals: StopRequest
+    function: Callable[[], bool] | None = None
+    by_caller: bool = False
+
+    def requested(self) -> bool:
+        """Return True once a stop was requested in this process."""
+        self.by_caller = self.by_caller or (self.function is not None and self.function())
+        return self.by_caller or self.signals.signal is not None
+
+    @property
+    def reason(self) -> str:
+        if self.signals.signal is not None:
+            return f"stopped by {self.signals.signal.name}"
+        return f"stopped by {'its caller' if self.by_caller else 'another process'}"
+
+    @property
+    def exit_status(self) -> int:
+        """Exit status of a run that was stopped."""
+        return self.signals.status or STATUS[signal.SIGTERM]
