@@ -10,11 +10,11 @@ from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
-from dit_run_plugins.lr_schedulers.wsd import WarmupStableDecay
+from dit_run_plugins.lr_schedulers.warmup_stable_decay import WarmupStableDecay
 from dit_run_plugins.metrics.clip_score import ClipScore
-from dit_run_plugins.metrics.frechet import FrechetDistance
-from dit_run_plugins.metrics.kernel import KernelDistance
-from dit_run_plugins.metrics.shapes import ShapesScore
+from dit_run_plugins.metrics.frechet_distance import FrechetDistance
+from dit_run_plugins.metrics.kernel_distance import KernelDistance
+from dit_run_plugins.metrics.shapes.metric import ShapesScore
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.optimizers.adamw import AdamW
@@ -36,20 +36,26 @@ PIXART_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rul
 DDPM_RULES = (f"{HERE}.schedulers.ddpm:combinations_fit", f"{HERE}.schedulers.ddpm:sampler_fits")
 CUSTOM_RULES = (f"{HERE}.datasets.custom:path_is_written",)
 WARMUP_RULES = (f"{HERE}.lr_schedulers.warmup:warmup_fits",)
-WSD_RULES = (f"{HERE}.lr_schedulers.wsd:phases_fit",)
+WSD_RULES = (f"{HERE}.lr_schedulers.warmup_stable_decay:phases_fit",)
 
 
 @hookimpl
 def dit_run_components() -> list[Component]:
     return [
         Component(Kind.OPTIMIZER, "muon", Muon, f"{HERE}.optimizers.muon:build"),
-        Component(Kind.SCHEDULER, "flow_matching", FlowMatching, f"{HERE}.schedulers.flow:build", FLOW_RULES),
-        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.word_encoder:build", WORDS_RULES),
+        Component(
+            Kind.SCHEDULER,
+            "flow_matching",
+            FlowMatching,
+            f"{HERE}.schedulers.flow_matching.flow_process:build",
+            FLOW_RULES,
+        ),
+        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.words.text_encoder:build", WORDS_RULES),
         Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit.network:build", DIT_RULES),
         Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart.network:build", PIXART_RULES),
-        Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes:build"),
-        Component(Kind.METRIC, "frechet_distance", FrechetDistance, f"{HERE}.metrics.frechet:build"),
-        Component(Kind.METRIC, "kernel_distance", KernelDistance, f"{HERE}.metrics.kernel:build"),
+        Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes.metric:build"),
+        Component(Kind.METRIC, "frechet_distance", FrechetDistance, f"{HERE}.metrics.frechet_distance:build"),
+        Component(Kind.METRIC, "kernel_distance", KernelDistance, f"{HERE}.metrics.kernel_distance:build"),
         Component(Kind.METRIC, "clip_score", ClipScore, f"{HERE}.metrics.clip_score:build"),
         Component(Kind.DATASET, "shapes", Shapes, f"{HERE}.datasets.shapes:build"),
         Component(Kind.DATASET, "coco", Coco, f"{HERE}.datasets.coco:build"),
@@ -61,7 +67,7 @@ def dit_run_components() -> list[Component]:
             Kind.VAE,
             "autoencoder_kl",
             AutoencoderKl,
-            f"{HERE}.vaes.kl:build",
+            f"{HERE}.vaes.autoencoder_kl.vae:build",
             (f"{HERE}.vaes.autoencoder_kl:fits",),
         ),
         Component(
@@ -72,12 +78,16 @@ def dit_run_components() -> list[Component]:
             (f"{HERE}.vaes.autoencoder_tiny:fits",),
         ),
         Component(Kind.VAE, "identity", Identity, f"{HERE}.vaes.identity:build", (f"{HERE}.vaes.identity:fits",)),
-        Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.diffusion:build", DDPM_RULES),
+        Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.ddpm.diffusion_process:build", DDPM_RULES),
         Component(Kind.OPTIMIZER, "adamw", AdamW, f"{HERE}.optimizers.adamw:build"),
         Component(Kind.LR_SCHEDULER, "cosine", Cosine, f"{HERE}.lr_schedulers.cosine:build", WARMUP_RULES),
         Component(Kind.LR_SCHEDULER, "constant", Constant, f"{HERE}.lr_schedulers.constant:build", WARMUP_RULES),
         Component(Kind.LR_SCHEDULER, "linear", Linear, f"{HERE}.lr_schedulers.linear:build", WARMUP_RULES),
         Component(
-            Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, f"{HERE}.lr_schedulers.wsd:build", WSD_RULES
+            Kind.LR_SCHEDULER,
+            "warmup_stable_decay",
+            WarmupStableDecay,
+            f"{HERE}.lr_schedulers.warmup_stable_decay:build",
+            WSD_RULES,
         ),
     ]

@@ -10,9 +10,8 @@ from diffusers import AutoencoderTiny as Reference
 from PIL import Image
 
 from dit_run.problems import InputError
-from dit_run_plugins.vaes import taesd_layout
-from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny, build
-from dit_run_plugins.vaes.tiny import TinyVae
+from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny, build, taesd_layout
+from dit_run_plugins.vaes.autoencoder_tiny.vae import TinyVae
 
 
 def opened(path: Path, **options: object) -> TinyVae:

@@ -15,8 +15,8 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizerFast
 from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run_plugins.text_encoders.clip import Clip, build
-from dit_run_plugins.text_encoders.clip_text import ClipTextEncoder
-from dit_run_plugins.text_encoders.clip_tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder
+from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 
 CAPTIONS = ("a cat", "", "a red cat sat on the mat", "Ünïcode 猫!!  and\nspace's")
 

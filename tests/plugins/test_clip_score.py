@@ -15,7 +15,7 @@ from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run.settings import Config
 from dit_run_plugins.metrics.clip_score import ClipScore, build
-from dit_run_plugins.metrics.vision import Clip
+from dit_run_plugins.metrics.vision_models import Clip
 
 CAPTIONS = ["a red cat", "cat", "a dog on the mat at night", ""]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.custom import Custom, build, path_is_written
-from dit_run_plugins.datasets.index_files import relative_file
+from dit_run_plugins.datasets.metadata_files import relative_file
 
 IMAGES = ("a.png", "b/c.jpg", "b/d/e.webp")
 

@@ -11,9 +11,9 @@ import torch
 
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
-from dit_run_plugins.schedulers.betas import alphas_cumprod
 from dit_run_plugins.schedulers.ddpm import Ddpm, combinations_fit, sampler_fits
-from dit_run_plugins.schedulers.diffusion import build
+from dit_run_plugins.schedulers.ddpm.diffusion_process import build
+from dit_run_plugins.schedulers.ddpm.noise_schedules import alphas_cumprod
 
 SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2"]
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]

@@ -9,8 +9,8 @@ import torch
 
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.schedulers.flow import Flow, build, resolution_shift
 from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching, sampling_fits
+from dit_run_plugins.schedulers.flow_matching.flow_process import Flow, build, resolution_shift
 
 LATENT = (3, 4, 4)
 PREDICTIONS = ("velocity", "sample")

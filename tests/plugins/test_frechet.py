@@ -17,9 +17,9 @@ from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run.settings import Config
 from dit_run_plugins.metrics.distances import frechet_distance
-from dit_run_plugins.metrics.frechet import FrechetDistance, build
+from dit_run_plugins.metrics.frechet_distance import FrechetDistance, build
 from dit_run_plugins.metrics.preprocessing import Preprocessing
-from dit_run_plugins.metrics.vision import Vision
+from dit_run_plugins.metrics.vision_models import Vision
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dit_run_plugins.schedulers.ddpm import Ddpm
-from dit_run_plugins.schedulers.diffusion import Diffusion, build
+from dit_run_plugins.schedulers.ddpm.diffusion_process import Diffusion, build
 from dit_run_plugins.schedulers.samplers import SAMPLERS, Path, dpm_solver, heun, run
 
 NOISE = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -13,11 +13,20 @@ from PIL import Image, ImageFilter
 
 from dit_run.problems import InputError
 from dit_run_plugins.datasets import shapes
-from dit_run_plugins.datasets.scenes import COLOURS, SHAPES, Figure, Placed, Scene, held_out_pairs, place, scene_at
 from dit_run_plugins.datasets.shapes import Shapes, caption, draw, paint
-from dit_run_plugins.metrics import shapes as metric
-from dit_run_plugins.metrics.reading import read
-from dit_run_plugins.metrics.shapes import ShapesMetric, ShapesScore, Verdict, chance, judge
+from dit_run_plugins.datasets.shapes.scenes import (
+    COLOURS,
+    SHAPES,
+    Figure,
+    Placed,
+    Scene,
+    held_out_pairs,
+    place,
+    scene_at,
+)
+from dit_run_plugins.metrics.shapes import metric
+from dit_run_plugins.metrics.shapes.image_reader import read
+from dit_run_plugins.metrics.shapes.metric import ShapesMetric, ShapesScore, Verdict, chance, judge
 
 INDICES = st.integers(0, 10**9)
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dit_run_plugins.trackers.events import EventFile
 from dit_run_plugins.trackers.tensorboard import TensorBoard, build
+from dit_run_plugins.trackers.tensorboard.tracker import EventFile
 
 
 @pytest.fixture

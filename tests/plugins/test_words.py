@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.text_encoders.word_encoder import build
 from dit_run_plugins.text_encoders.words import PADDING, START, Words, heads_divide, token_ids, words_of
+from dit_run_plugins.text_encoders.words.text_encoder import build
 
 
 def make(**options):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run_plugins.datasets.index_files import existing_folder, load_json, relative_file
+from dit_run_plugins.datasets.metadata_files import existing_folder, load_json, relative_file
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset
@@ -29,7 +29,7 @@ class Coco:
 
 def build(options: Coco) -> Dataset:
     """Each captioned image with all its captions. Raises InputError for what is missing or broken, naming the file."""
-    from dit_run_plugins.datasets.captioned import Builder
+    from dit_run_plugins.datasets.captioned_files import Builder
     from dit_run_plugins.datasets.prepared import prepared
 
     root = existing_folder(options.dataset_path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run_plugins.datasets.index_files import existing_folder, relative_file
+from dit_run_plugins.datasets.metadata_files import existing_folder, relative_file
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset
@@ -31,7 +31,7 @@ def build(options: Cub) -> Dataset:
 
     Raises InputError for what is missing or broken, naming the file.
     """
-    from dit_run_plugins.datasets.captioned import Builder
+    from dit_run_plugins.datasets.captioned_files import Builder
     from dit_run_plugins.datasets.prepared import prepared
 
     root = existing_folder(options.dataset_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
-from dit_run_plugins.datasets.index_files import INDEX_NAMES, existing_folder, find_index
+from dit_run_plugins.datasets.metadata_files import INDEX_NAMES, existing_folder, find_index
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
@@ -42,7 +42,7 @@ def path_is_written(context: RuleContext) -> Iterable[Problem]:
 
 def build(options: Custom) -> Dataset:
     """Each image with its captions. Raises InputError for what is missing or broken, naming the file."""
-    from dit_run_plugins.datasets.captioned import Builder
+    from dit_run_plugins.datasets.captioned_files import Builder
     from dit_run_plugins.datasets.prepared import indexed
 
     root = existing_folder(options.dataset_path)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dit_run.problems import InputError
-from dit_run_plugins.datasets.captioned import Builder, CaptionedFiles
-from dit_run_plugins.datasets.index_files import read_index
+from dit_run_plugins.datasets.captioned_files import Builder, CaptionedFiles
+from dit_run_plugins.datasets.metadata_files import read_index
 
 __all__ = ["indexed", "prepared"]
 

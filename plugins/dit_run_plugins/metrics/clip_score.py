@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from dit_run.hub import Pretrained
 from dit_run.options import HubOrPath, PositiveInt
-from dit_run_plugins.metrics.features import source_name
+from dit_run_plugins.metrics.feature_distance import source_name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
-    from dit_run_plugins.metrics.vision import Clip
+    from dit_run_plugins.metrics.vision_models import Clip
 
 __all__ = ["ClipScore", "ClipScoreMetric", "build"]
 
@@ -59,7 +59,7 @@ def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
     Raises InputError when they are missing or belong to no CLIP.
     """
     from dit_run.compute.distributed import choose_device
-    from dit_run_plugins.metrics.vision import Clip
+    from dit_run_plugins.metrics.vision_models import Clip
 
     weights = Pretrained(options.pretrained_model_name, "metrics (clip_score).pretrained_model_name", options.revision)
     return ClipScoreMetric(options, Clip(weights, choose_device(config.training.device)))

@@ -52,7 +52,7 @@ def build(
 
     from dit_run.compute.devices import fuses_optimizers
     from dit_run_plugins.optimizers.adamw import decay_groups
-    from dit_run_plugins.optimizers.pair import Pair
+    from dit_run_plugins.optimizers.composite import Pair
 
     matrices = [parameter for name, parameter in named_parameters if roles[name] == "matrix"]
     rest = [(name, parameter) for name, parameter in named_parameters if roles[name] != "matrix"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dit_run_plugins.datasets.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Placed
+from dit_run_plugins.datasets.shapes.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Placed
 
 __all__ = ["Reading", "read"]
 

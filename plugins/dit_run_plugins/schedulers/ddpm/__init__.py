@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from dit_run.options import PositiveFloat, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.schedulers.rules import sampler_problems
+from dit_run_plugins.schedulers.sampler_rule import sampler_problems
 
 __all__ = ["SAMPLERS", "Ddpm", "combinations_fit", "sampler_fits"]
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dit_run.hub import Pretrained
 from dit_run_plugins.metrics.preprocessing import Preprocessing
 from dit_run_plugins.pretrained import load
-from dit_run_plugins.text_encoders.clip_tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 
 __all__ = ["Clip", "Vision"]
 

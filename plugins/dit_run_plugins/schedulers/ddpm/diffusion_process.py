@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 from dit_run.protocols import Predict, StepNoise
-from dit_run_plugins.schedulers.betas import alphas_cumprod
 from dit_run_plugins.schedulers.ddpm import SAMPLERS, STRIDED, Ddpm
+from dit_run_plugins.schedulers.ddpm.noise_schedules import alphas_cumprod
 from dit_run_plugins.schedulers.samplers import Path, run, way
 
 __all__ = ["Diffusion", "build"]

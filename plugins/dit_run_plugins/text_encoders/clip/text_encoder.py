@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained
 from dit_run.protocols import Tokens
-from dit_run_plugins.lazy import LazyNetwork
+from dit_run_plugins.frozen_networks import LazyNetwork
 from dit_run_plugins.pretrained import load
-from dit_run_plugins.text_encoders.clip_tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 
 __all__ = ["ClipTextEncoder"]
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.problems import InputError
-from dit_run_plugins.lazy import LazyNetwork
+from dit_run_plugins.frozen_networks import LazyNetwork
 
 __all__ = ["Halves", "filled"]
 

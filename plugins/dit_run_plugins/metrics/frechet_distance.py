@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dit_run_plugins.metrics.features import FeatureDistance, FeatureOptions, References, feature_distance
+from dit_run_plugins.metrics.feature_distance import FeatureDistance, FeatureOptions, References, feature_distance
 
 if TYPE_CHECKING:
     from dit_run.settings import Config

@@ -11,7 +11,7 @@ from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
 if TYPE_CHECKING:
-    from dit_run_plugins.vaes.pixels import Pixels
+    from dit_run_plugins.vaes.identity.vae import Pixels
 
 __all__ = ["Identity", "build", "fits"]
 
@@ -22,7 +22,7 @@ class Identity:
 
 
 def build(options: Identity) -> Pixels:
-    from dit_run_plugins.vaes.pixels import Pixels
+    from dit_run_plugins.vaes.identity.vae import Pixels
 
     return Pixels()
 

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 from dit_run.options import NonNegativeInt, PositiveInt, Probability
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run_plugins.datasets.scenes import BACKGROUNDS, COLOURS, Figure, Placed, Scene, held_out_pairs, place, scene_at
+from dit_run_plugins.datasets.shapes.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    Figure,
+    Placed,
+    Scene,
+    held_out_pairs,
+    place,
+    scene_at,
+)
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw

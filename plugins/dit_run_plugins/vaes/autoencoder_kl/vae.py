@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained, local_path
 from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION, AutoencoderKl
-from dit_run_plugins.vaes.halves import Halves, filled
-from dit_run_plugins.vaes.original_layout import current_name, current_tensors
+from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
+from dit_run_plugins.vaes.lazy_autoencoder import Halves, filled
 
 __all__ = ["KlVae", "build"]
 

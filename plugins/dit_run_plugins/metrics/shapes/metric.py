@@ -10,7 +10,16 @@ from itertools import chain, islice, permutations
 from typing import TYPE_CHECKING
 
 from dit_run.options import PositiveInt
-from dit_run_plugins.datasets.scenes import RELATIONS, SIDES, Figure, Placed, Scene, held_out_pairs, place, scene_at
+from dit_run_plugins.datasets.shapes.scenes import (
+    RELATIONS,
+    SIDES,
+    Figure,
+    Placed,
+    Scene,
+    held_out_pairs,
+    place,
+    scene_at,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -112,7 +121,7 @@ class ShapesMetric:
 
         Raises ValueError for a prompt that is no caption of this dataset.
         """
-        from dit_run_plugins.metrics.reading import read
+        from dit_run_plugins.metrics.shapes.image_reader import read
 
         seen: list[Verdict] = []
         held: list[Verdict] = []

@@ -13,7 +13,7 @@ from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
 if TYPE_CHECKING:
-    from dit_run_plugins.vaes.tiny import TinyVae
+    from dit_run_plugins.vaes.autoencoder_tiny.vae import TinyVae
 
 __all__ = ["AutoencoderTiny", "build", "fits"]
 
@@ -36,7 +36,7 @@ def build(options: AutoencoderTiny) -> TinyVae:
 
     Raises InputError when files are missing or belong to no such VAE.
     """
-    from dit_run_plugins.vaes.tiny import open_vae
+    from dit_run_plugins.vaes.autoencoder_tiny.vae import open_vae
 
     weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
     return open_vae(weights, use_slicing=options.use_slicing)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
-    from dit_run_plugins.metrics.vision import Vision
+    from dit_run_plugins.metrics.vision_models import Vision
 
 __all__ = ["FeatureDistance", "FeatureOptions", "References", "feature_distance", "score_name", "source_name"]
 
@@ -72,7 +72,7 @@ def feature_distance(
     Raises InputError when they are missing or belong to no vision model.
     """
     from dit_run.compute.distributed import choose_device
-    from dit_run_plugins.metrics.vision import Vision
+    from dit_run_plugins.metrics.vision_models import Vision
 
     weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)
     vision = Vision(weights, choose_device(config.training.device))

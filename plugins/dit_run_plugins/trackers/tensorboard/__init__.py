@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dit_run_plugins.trackers.events import EventFile
+    from dit_run_plugins.trackers.tensorboard.tracker import EventFile
 
 __all__ = ["TensorBoard", "TensorBoardTracker", "build"]
 
@@ -48,7 +48,7 @@ class TensorBoardTracker:
 
 def build(options: TensorBoard, *, run_dir: Path, start_step: int) -> TensorBoardTracker:
     """The tracker of a run that has done ``start_step`` steps; what was written for later ones no longer shows."""
-    from dit_run_plugins.trackers.events import EventFile
+    from dit_run_plugins.trackers.tensorboard.tracker import EventFile
 
     folder = run_dir / "tensorboard"
     events = EventFile(folder, first_step=start_step + 1 if start_step else 0)

@@ -9,7 +9,7 @@ from dit_run.hub import Pretrained
 from dit_run.options import HubOrPath
 
 if TYPE_CHECKING:
-    from dit_run_plugins.text_encoders.clip_text import ClipTextEncoder
+    from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder
 
 __all__ = ["Clip", "build"]
 
@@ -29,7 +29,7 @@ def build(options: Clip) -> ClipTextEncoder:
 
     Raises InputError when files are missing or belong to no CLIP text tower.
     """
-    from dit_run_plugins.text_encoders.clip_text import ClipTextEncoder
+    from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder
 
     weights = Pretrained(options.pretrained_model_name, "text_encoder.pretrained_model_name", options.revision)
     return ClipTextEncoder(weights)

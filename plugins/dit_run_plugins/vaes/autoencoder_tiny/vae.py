@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from dit_run.digests import combined, file_digest
 from dit_run.hub import Pretrained, local_path
 from dit_run.problems import InputError
-from dit_run_plugins.vaes import taesd_layout
-from dit_run_plugins.vaes.halves import Halves, filled
+from dit_run_plugins.vaes.autoencoder_tiny import taesd_layout
+from dit_run_plugins.vaes.lazy_autoencoder import Halves, filled
 
 __all__ = ["TinyVae", "open_vae"]
 
