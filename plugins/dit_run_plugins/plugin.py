@@ -1,4 +1,4 @@
-"""What dit-run brings with it, offered through the hook like anyone's."""
+"""The built-in components, registered through the same hook as those of any other package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dit_run_plugins.lr_schedulers.warmup_stable_decay import WarmupStableDecay
 from dit_run_plugins.metrics.clip_score import ClipScore
 from dit_run_plugins.metrics.frechet_distance import FrechetDistance
 from dit_run_plugins.metrics.kernel_distance import KernelDistance
-from dit_run_plugins.metrics.shapes.metric import ShapesScore
+from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.optimizers.adamw import AdamW
@@ -28,66 +28,46 @@ from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
 from dit_run_plugins.vaes.identity import Identity
 
-HERE = "dit_run_plugins"
-DIT_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rules:channels_agree")
-FLOW_RULES = (f"{HERE}.schedulers.flow_matching:sampling_fits", f"{HERE}.schedulers.flow_matching:sampler_fits")
-WORDS_RULES = (f"{HERE}.text_encoders.words:heads_divide",)
-PIXART_RULES = (f"{HERE}.models.dit.rules:heads_divide", f"{HERE}.models.dit.rules:channels_agree")
-DDPM_RULES = (f"{HERE}.schedulers.ddpm:combinations_fit", f"{HERE}.schedulers.ddpm:sampler_fits")
-CUSTOM_RULES = (f"{HERE}.datasets.custom:path_is_written",)
-WARMUP_RULES = (f"{HERE}.lr_schedulers.warmup:warmup_fits",)
-WSD_RULES = (f"{HERE}.lr_schedulers.warmup_stable_decay:phases_fit",)
+MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
+SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
+WARMUP_RULE = "dit_run_plugins.lr_schedulers.warmup:warmup_fits"
 
 
 @hookimpl
 def dit_run_components() -> list[Component]:
     return [
-        Component(Kind.OPTIMIZER, "muon", Muon, f"{HERE}.optimizers.muon:build"),
-        Component(
-            Kind.SCHEDULER,
-            "flow_matching",
-            FlowMatching,
-            f"{HERE}.schedulers.flow_matching.flow_process:build",
-            FLOW_RULES,
+        _component(Kind.DATASET, "coco", Coco, ":build", ":splits_chosen"),
+        _component(Kind.DATASET, "cub", Cub, ":build"),
+        _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
+        _component(Kind.DATASET, "shapes", Shapes, ".dataset:build"),
+        _component(Kind.TEXT_ENCODER, "clip", Clip, ".text_encoder:build"),
+        _component(Kind.TEXT_ENCODER, "words", Words, ".text_encoder:build", ":heads_divide"),
+        _component(Kind.VAE, "autoencoder_kl", AutoencoderKl, ".vae:build", ":kl_latents_fit"),
+        _component(Kind.VAE, "autoencoder_tiny", AutoencoderTiny, ".vae:build", ":tiny_latents_fit"),
+        _component(Kind.VAE, "identity", Identity, ".vae:build", ":pixels_fit"),
+        _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES),
+        _component(Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES),
+        _component(
+            Kind.SCHEDULER, "ddpm", Ddpm, ".diffusion_process:build", SAMPLER_RULE, ":combinations_fit", ":steps_fit"
         ),
-        Component(Kind.TEXT_ENCODER, "words", Words, f"{HERE}.text_encoders.words.text_encoder:build", WORDS_RULES),
-        Component(Kind.MODEL, "dit", Dit, f"{HERE}.models.dit.network:build", DIT_RULES),
-        Component(Kind.MODEL, "pixart", Pixart, f"{HERE}.models.pixart.network:build", PIXART_RULES),
-        Component(Kind.METRIC, "shapes", ShapesScore, f"{HERE}.metrics.shapes.metric:build"),
-        Component(Kind.METRIC, "frechet_distance", FrechetDistance, f"{HERE}.metrics.frechet_distance:build"),
-        Component(Kind.METRIC, "kernel_distance", KernelDistance, f"{HERE}.metrics.kernel_distance:build"),
-        Component(Kind.METRIC, "clip_score", ClipScore, f"{HERE}.metrics.clip_score:build"),
-        Component(Kind.DATASET, "shapes", Shapes, f"{HERE}.datasets.shapes:build"),
-        Component(Kind.DATASET, "coco", Coco, f"{HERE}.datasets.coco:build"),
-        Component(Kind.DATASET, "cub", Cub, f"{HERE}.datasets.cub:build"),
-        Component(Kind.DATASET, "custom", Custom, f"{HERE}.datasets.custom:build", CUSTOM_RULES),
-        Component(Kind.TRACKER, "tensorboard", TensorBoard, f"{HERE}.trackers.tensorboard:build"),
-        Component(Kind.TEXT_ENCODER, "clip", Clip, f"{HERE}.text_encoders.clip:build"),
-        Component(
-            Kind.VAE,
-            "autoencoder_kl",
-            AutoencoderKl,
-            f"{HERE}.vaes.autoencoder_kl.vae:build",
-            (f"{HERE}.vaes.autoencoder_kl:fits",),
+        _component(
+            Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE, ":timestep_options_fit"
         ),
-        Component(
-            Kind.VAE,
-            "autoencoder_tiny",
-            AutoencoderTiny,
-            f"{HERE}.vaes.autoencoder_tiny:build",
-            (f"{HERE}.vaes.autoencoder_tiny:fits",),
-        ),
-        Component(Kind.VAE, "identity", Identity, f"{HERE}.vaes.identity:build", (f"{HERE}.vaes.identity:fits",)),
-        Component(Kind.SCHEDULER, "ddpm", Ddpm, f"{HERE}.schedulers.ddpm.diffusion_process:build", DDPM_RULES),
-        Component(Kind.OPTIMIZER, "adamw", AdamW, f"{HERE}.optimizers.adamw:build"),
-        Component(Kind.LR_SCHEDULER, "cosine", Cosine, f"{HERE}.lr_schedulers.cosine:build", WARMUP_RULES),
-        Component(Kind.LR_SCHEDULER, "constant", Constant, f"{HERE}.lr_schedulers.constant:build", WARMUP_RULES),
-        Component(Kind.LR_SCHEDULER, "linear", Linear, f"{HERE}.lr_schedulers.linear:build", WARMUP_RULES),
-        Component(
-            Kind.LR_SCHEDULER,
-            "warmup_stable_decay",
-            WarmupStableDecay,
-            f"{HERE}.lr_schedulers.warmup_stable_decay:build",
-            WSD_RULES,
-        ),
+        _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
+        _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
+        _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit"),
+        _component(Kind.TRACKER, "tensorboard", TensorBoard, ".tracker:build"),
+        _component(Kind.METRIC, "clip_score", ClipScore, ":build"),
+        _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),
+        _component(Kind.METRIC, "kernel_distance", KernelDistance, ":build"),
+        _component(Kind.METRIC, "shapes", ShapesScore, ".metric:build"),
     ]
+
+
+def _component(kind: Kind, name: str, options: type, factory: str, *rules: str) -> Component:
+    """Return a component; references that start with "." or ":" are relative to the module of its options."""
+    references = [options.__module__ + each if each[0] in ".:" else each for each in (factory, *rules)]
+    return Component(kind, name, options, references[0], tuple(references[1:]))

@@ -1,10 +1,11 @@
-"""Image files with captions, held compactly: a million of them are a few arrays, which travel to workers cheaply."""
+"""Image files with captions in a few flat arrays, so that a million samples cost little memory and pickle fast."""
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,7 @@ from numpy.typing import NDArray
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
 
-__all__ = ["Builder", "CaptionedFiles"]
-
-Ints = NDArray[np.int64]
+__all__ = ["CaptionedFiles", "captioned_files"]
 
 
 class Strings:
@@ -37,77 +36,62 @@ class Strings:
         self._ends.append(len(self._bytes))
 
 
+@dataclass(frozen=True)
 class CaptionedFiles:
-    """A dataset of image files below one folder; a sample's key is its path relative to that folder."""
+    """A dataset of image files in one folder; a sample's key is the image's path relative to that folder."""
 
-    def __init__(self, root: Path, files: Strings, captions: Strings, order: Ints, starts: Ints) -> None:
-        self._root, self._files, self._captions = root, files, captions
-        self._order, self._starts = order, starts
+    root: Path
+    files: Strings
+    captions: Strings
+    order: NDArray[np.int64]
+    """Numbers of the captions, grouped by file."""
+    starts: NDArray[np.int64]
+    """First position in ``order`` of each file, then the length of ``order``."""
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self.files)
 
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
-        file = self._files[index]
-        own = self._order[self._starts[index] : self._starts[index + 1]]
-        return Sample(file, tuple(self._captions[int(caption)] for caption in own), self._root / file)
+        file = self.files[index]
+        own = self.order[self.starts[index] : self.starts[index + 1]]
+        return Sample(file, tuple(self.captions[int(caption)] for caption in own), self.root / file)
 
 
-class Builder:
-    """Collects captions by file; samples keep the order in which their files were first named."""
+def captioned_files(root: Path, rows: Iterable[tuple[str, str]], source: Path) -> CaptionedFiles:
+    """Return the dataset of ``rows``: checked paths relative to ``root``, each with one caption.
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._numbers: dict[str, int] = {}
-        self._captions = Strings("replace")
-        self._owners = array("q")
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def add(self, file: str, caption: str) -> None:
-        """One more caption of ``file``, a checked path relative to the root; white space around it goes.
-
-        A caption of nothing else is left out.
-        """
-        caption = caption.strip()
-        if caption:
-            self._captions.append(caption)
-            self._owners.append(self._numbers.setdefault(file, len(self._numbers)))
-
-    def build(self, source: Path) -> CaptionedFiles:
-        """The dataset. Raises InputError, naming ``source``, where it is empty or a named image is not there."""
-        if not self._numbers:
-            raise InputError(f"{source} names no image with a caption (data.dataset_path)")
-        self._refuse_missing(source)
-        files = Strings("surrogateescape")
-        for file in self._numbers:
-            files.append(file)
-        owners = np.frombuffer(self._owners, dtype=np.int64)
-        counts = np.bincount(owners, minlength=len(files))
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        return CaptionedFiles(self._root, files, self._captions, np.argsort(owners, kind="stable"), starts)
-
-    def _refuse_missing(self, source: Path) -> None:
-        missing = list(_missing(self._root, self._numbers))
-        if missing:
-            raise InputError(
-                f"{source} names the image {missing[0]}, which is not below {self._root} (data.dataset_path); "
-                f"{len(missing)} of {len(self._numbers)} are missing"
-            )
+    Samples keep the order in which their files first appear. Captions lose surrounding white space; empty ones are
+    left out. Raises InputError naming ``source`` if no caption is left or an image is missing.
+    """
+    numbers: dict[str, int] = {}
+    captions, owners = Strings("replace"), array("q")
+    for file, text in rows:
+        if caption := text.strip():
+            captions.append(caption)
+            owners.append(numbers.setdefault(file, len(numbers)))
+    if not numbers:
+        raise InputError(f"{source} has no image with a caption (data.dataset_path)")
+    _refuse_missing(root, numbers, source)
+    files = Strings("surrogateescape")
+    for file in numbers:
+        files.append(file)
+    owner = np.frombuffer(owners, dtype=np.int64)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(owner))])
+    return CaptionedFiles(root, files, captions, np.argsort(owner, kind="stable"), starts)
 
 
-def _missing(root: Path, files: Iterable[str]) -> Iterable[str]:
-    """Each folder is listed once: a hundred times quicker than asking for each file, and more so over a network."""
-    listings: dict[str, set[str]] = {}
-    for file in files:
-        folder, _, name = file.rpartition("/")
-        if folder not in listings:
-            listings[folder] = _names(root / folder)
-        if name not in listings[folder]:
-            yield file
+def _refuse_missing(root: Path, files: Collection[str], source: Path) -> None:
+    """Raise InputError for missing files. Each folder is listed once: much faster than asking for each file."""
+    folders = {file.rpartition("/")[0] for file in files}
+    existing = {folder: _names(root / folder) for folder in folders}
+    missing = [file for file in files if file.rpartition("/")[2] not in existing[file.rpartition("/")[0]]]
+    if missing:
+        raise InputError(
+            f"{source} names the image {missing[0]}, which is not in {root} (data.dataset_path); "
+            f"{len(missing)} of {len(files)} images are missing"
+        )
 
 
 def _names(folder: Path) -> set[str]:

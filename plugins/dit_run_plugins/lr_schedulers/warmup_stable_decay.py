@@ -1,4 +1,4 @@
-"""warmup_stable_decay: warm-up, a long constant stretch, and a short decay at the end."""
+"""warmup_stable_decay: warm-up, a long constant phase, and a short decay at the end."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from dit_run.options import NonNegativeInt, Probability
+from dit_run.options import Probability
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, LearningRateFactor, RuleContext
-from dit_run_plugins.lr_schedulers.warmup import warmup_factor, warmup_fits
+from dit_run_plugins.lr_schedulers.warmup import Warmup, warmup_factor, warmup_fits
 
-__all__ = ["WarmupStableDecay", "build", "factor", "phases_fit"]
+__all__ = ["WarmupStableDecay", "build", "phases_fit", "warmup_stable_decay_factor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmupStableDecay:
-    """Linear warm-up from zero, the peak learning rate, then a decay to zero over the last share of the run
-    (Hägele et al. 2024)."""
+class WarmupStableDecay(Warmup):
+    """Linear warm-up from zero, the peak learning rate, then a decay to zero at the end (Hägele et al. 2024)."""
 
-    warmup_steps: NonNegativeInt = 500
-    """Optimizer steps of warm-up; the default is lowered to a tenth of a run that is no longer than it."""
     decay_share: Probability = 0.2
-    """Share of the run's optimizer steps in which the rate decays, at its end."""
+    """Share of the run's optimizer steps, at its end, in which the learning rate decays."""
     decay_shape: Literal["sqrt", "linear"] = "sqrt"
     """1 - sqrt(x) or 1 - x, for x from 0 at the start of the decay to 1 at the end of the run."""
 
 
 def build(options: WarmupStableDecay, *, total_steps: int) -> LearningRateFactor:
-    """The factor on the peak learning rate as a function of the step."""
+    """Return the factor on the peak learning rate as a function of the step."""
+    decay = round(options.decay_share * total_steps)
     return partial(
-        factor,
+        warmup_stable_decay_factor,
         warmup=options.warmup_steps,
-        decay=round(options.decay_share * total_steps),
+        decay=decay,
         total=total_steps,
         shape=options.decay_shape,
     )
 
 
-def factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> float:
-    """step / warmup below ``warmup``, 1, and 1 - sqrt(x) or 1 - x in the last ``decay`` steps, where x is the part of
-    them that has passed."""
+def warmup_stable_decay_factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> float:
+    """Return step / warmup below ``warmup``, then 1, then 1 - sqrt(x) or 1 - x.
+
+    x is the part of the last ``decay`` steps that has passed.
+    """
     passed = step - (total - decay)
     if passed <= 0:
         return warmup_factor(step, warmup)
@@ -50,7 +50,7 @@ def factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> flo
 
 
 def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
-    """Warm-up ends before the decay begins; the default warm-up is lowered to a tenth of the run where it does not."""
+    """Refuse a warm-up that ends after the decay begins; lower the default warm-up to a tenth of the run."""
     faults = list(warmup_fits(context))
     yield from faults
     total, options = context.facts.total_steps, context.options

@@ -1,4 +1,4 @@
-"""Where features of pictures come from: a network that the user names, shared by the metrics that compare features."""
+"""The metric that compares features of sampled and of held-out images, shared by all distances."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
-    from dit_run_plugins.metrics.vision_models import Vision
 
-__all__ = ["FeatureDistance", "FeatureOptions", "References", "feature_distance", "score_name", "source_name"]
+__all__ = ["FeatureDistanceMetric", "FeatureOptions", "References", "model_name"]
 
 References = Callable[[int], "list[tuple[Image.Image, str]]"]
 Distance = Callable[["NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"], float]
@@ -26,24 +25,34 @@ Distance = Callable[["NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"], 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureOptions:
-    """Options of metrics that compare features of pictures."""
+    """Options of metrics that compare features of images."""
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
-    """Hub name or local folder of the network whose features are compared: a CLIP, a SigLIP, a DINOv2, or another
-    vision model that transformers knows, with its preprocessor_config.json. Part of the score's name."""
+    """Hub name or local folder of the network that computes features: a CLIP, a SigLIP, a DINOv2, or another vision
+    model of transformers, with its preprocessor_config.json. Part of the score's name."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; null takes the newest."""
+    """Branch, tag or commit on the hub; null uses the newest."""
     count: Annotated[int, bounds(ge=2)] = 1000
-    """How many pictures are drawn, and how many held-out ones they are compared with, if there are as many. Part of
-    the score's name: only scores of equal counts compare."""
+    """Number of sampled images, and of the held-out images they are compared with, if there are enough. Part of the
+    score's name, because only scores of equal counts can be compared."""
 
 
-class FeatureDistance:
-    """Implements :class:`dit_run.protocols.Metric`: pictures drawn from captions of held-out samples, compared with
-    held-out pictures."""
+class FeatureDistanceMetric:
+    """Implements :class:`dit_run.protocols.Metric` with captions of held-out samples as prompts."""
 
-    def __init__(self, options: FeatureOptions, vision: Vision, references: References, distance: Distance) -> None:
-        self._options, self._vision, self._references, self._distance = options, vision, references, distance
+    def __init__(
+        self, kind: str, options: FeatureOptions, config: Config, references: References, distance: Distance
+    ) -> None:
+        """Find or download the files; weights are loaded when images are scored.
+
+        Raises InputError if the files are missing or do not belong to a vision model.
+        """
+        from dit_run.compute.distributed import choose_device
+        from dit_run_plugins.metrics.vision_models import VisionModel
+
+        weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)
+        self._options, self._references, self._distance = options, references, distance
+        self._model = VisionModel(weights, choose_device(config.training.device))
 
     @property
     def count(self) -> int:
@@ -53,38 +62,17 @@ class FeatureDistance:
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """The distance under ``SOURCE_nCOUNT``, or ``SOURCE_nCOUNT_of_COUNT`` where there are fewer or more references
-        than pictures."""
+        """Return the distance as ``MODEL_nCOUNT``, or ``MODEL_nCOUNT_of_COUNT`` if there are fewer held-out images."""
         held_out = self._held_out
-        name = score_name(self._options.pretrained_model_name, len(images), len(held_out))
-        return {name: self._distance(self._vision.features(images), held_out)}
+        name = f"{model_name(self._options.pretrained_model_name)}_n{len(images)}"
+        name += "" if len(held_out) == len(images) else f"_of_{len(held_out)}"
+        return {name: self._distance(self._model.features(images), held_out)}
 
     @cached_property
     def _held_out(self) -> NDArray[np.floating[Any]]:
-        return self._vision.features([image for image, _ in self._references(self._options.count)])
+        return self._model.features([image for image, _ in self._references(self._options.count)])
 
 
-def feature_distance(
-    kind: str, options: FeatureOptions, config: Config, references: References, distance: Distance
-) -> FeatureDistance:
-    """The metric of this type; files are found or downloaded now, weights are read when pictures are scored.
-
-    Raises InputError when they are missing or belong to no vision model.
-    """
-    from dit_run.compute.distributed import choose_device
-    from dit_run_plugins.metrics.vision_models import Vision
-
-    weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)
-    vision = Vision(weights, choose_device(config.training.device))
-    return FeatureDistance(options, vision, references, distance)
-
-
-def score_name(model: str, pictures: int, references: int) -> str:
-    """``dinov2-base_n1000``: what the score is made of."""
-    source = f"{source_name(model)}_n{pictures}"
-    return source if pictures == references else f"{source}_of_{references}"
-
-
-def source_name(model: str) -> str:
-    """The last part of a hub's name or a path."""
+def model_name(model: str) -> str:
+    """Return the last part of a hub name or a path."""
     return model.rstrip("/").rpartition("/")[2]

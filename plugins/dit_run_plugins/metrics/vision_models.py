@@ -1,4 +1,4 @@
-"""Vision models of transformers, frozen, for features of pictures; of CLIP also those of captions."""
+"""Frozen vision models of transformers: features of images, and with CLIP those of captions, too."""
 
 from __future__ import annotations
 
@@ -12,38 +12,41 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dit_run.hub import Pretrained
+from dit_run_plugins.frozen_networks import load_transformers_network
 from dit_run_plugins.metrics.preprocessing import Preprocessing
-from dit_run_plugins.pretrained import load
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 
-__all__ = ["Clip", "Vision"]
+__all__ = ["ClipModel", "VisionModel"]
 
-AT_A_TIME = 32
+CHUNK = 32
+"""Images or captions per call of the network."""
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 Floats = NDArray[np.float32]
 
 
-class Vision:
-    """A network from pictures to one vector each. Its weights are in memory only while it works."""
+class VisionModel:
+    """A network from images to one vector each, loaded for each call and then dropped."""
 
     def __init__(self, weights: Pretrained, device: torch.device) -> None:
-        """Finds or downloads the files. Raises InputError."""
+        """Find or download the files. Raises InputError if they are missing."""
         self._weights, self._device = weights, device
         self._config = weights.object("config.json")
         self._preprocessing = Preprocessing.of(weights)
         self._file = weights.need(*WEIGHTS)
 
     def features(self, images: Sequence[Image.Image]) -> Floats:
-        """float32 [n, d]: a CLIP's or SigLIP's embedding, else the pooled state, or the mean state of a model that has
-        none. Raises InputError for weights that are no vision model's."""
-        return self._pictures(self._load(), images)
+        """Return float32 [n, d]: the embedding of a CLIP or SigLIP, else the pooled state, else the mean state.
+
+        Raises InputError for weights that do not belong to a vision model.
+        """
+        return self._image_features(self._load(), images)
 
     def _load(self) -> nn.Module:
         from transformers import AutoModel
 
-        return load(AutoModel, self._weights, self._file, "a vision model").to(self._device)
+        return load_transformers_network(AutoModel, self._weights, self._file, "a vision model").to(self._device)
 
-    def _pictures(self, network: Any, images: Sequence[Image.Image]) -> Floats:
+    def _image_features(self, network: Any, images: Sequence[Image.Image]) -> Floats:
         def embed(chunk: Sequence[Image.Image]) -> Tensor:
             pixels = torch.from_numpy(np.stack([self._preprocessing(image) for image in chunk])).to(self._device)
             if hasattr(network, "get_image_features"):
@@ -53,25 +56,24 @@ class Vision:
         return _in_chunks(embed, images)
 
 
-class Clip(Vision):
-    """A CLIP with both towers."""
+class ClipModel(VisionModel):
+    """A CLIP with its image encoder and its text encoder."""
 
     def __init__(self, weights: Pretrained, device: torch.device) -> None:
         super().__init__(weights, device)
         kind = self._config.get("model_type")
         if kind != "clip":
-            raise weights.error(f"holds a model of type {kind!r}, not a CLIP with both towers")
+            raise weights.error(f"holds a model of type {kind!r}, not a CLIP with an image and a text encoder")
         text = self._config.get("text_config") or {}
         self._tokenizer = ClipTokenizer(weights, int(text.get("max_position_embeddings", 77)))
 
     def cosines(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Floats:
-        """float32 [n]: how near each picture is to its caption, from -1 to 1."""
+        """Return float32 [n]: the cosine similarity of each image and its caption, from -1 to 1."""
         network = self._load()
-        pictures, texts = self._pictures(network, images), self._texts(network, captions)
-        products: Floats = (_unit(pictures) * _unit(texts)).sum(axis=1)
-        return products
+        image, text = self._image_features(network, images), self._text_features(network, captions)
+        return np.asarray((_unit(image) * _unit(text)).sum(axis=1))
 
-    def _texts(self, network: Any, captions: Sequence[str]) -> Floats:
+    def _text_features(self, network: Any, captions: Sequence[str]) -> Floats:
         def embed(chunk: Sequence[str]) -> Tensor:
             return _pooled(network.get_text_features(input_ids=self._tokenizer(chunk).ids.to(self._device)))
 
@@ -80,13 +82,13 @@ class Clip(Vision):
 
 @torch.no_grad()
 def _in_chunks(embed: Callable[[Any], Tensor], items: Sequence[Any]) -> Floats:
-    starts = range(0, len(items), AT_A_TIME)
-    parts = [embed(items[start : start + AT_A_TIME]).float().cpu().numpy() for start in starts]
+    starts = range(0, len(items), CHUNK)
+    parts = [embed(items[start : start + CHUNK]).float().cpu().numpy() for start in starts]
     return np.concatenate(parts)
 
 
 def _pooled(output: Any) -> Tensor:
-    """The vector of each picture or caption: some versions of transformers return it bare."""
+    """Return the vector of each image or caption, which some versions of transformers return directly."""
     if isinstance(output, Tensor):
         return output
     pooled: Tensor | None = getattr(output, "pooler_output", None)
@@ -94,5 +96,4 @@ def _pooled(output: Any) -> Tensor:
 
 
 def _unit(vectors: Floats) -> Floats:
-    unit: Floats = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))

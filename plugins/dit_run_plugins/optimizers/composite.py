@@ -1,4 +1,4 @@
-"""Several optimizers as one: each keeps its own parameters, the world sees a single torch optimizer."""
+"""Several optimizers, each with its own parameters, as a single torch optimizer."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["Pair"]
+__all__ = ["CompositeOptimizer"]
 
 
-class Pair(torch.optim.Optimizer):
-    """Steps its optimizers one after another. Their param groups and state are this optimizer's own, by reference."""
+class CompositeOptimizer(torch.optim.Optimizer):
+    """Steps its optimizers one after another; they share this optimizer's param groups and state by reference."""
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
@@ -20,7 +20,7 @@ class Pair(torch.optim.Optimizer):
         self._share()
 
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -30,7 +30,7 @@ class Pair(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """As torch's own; the inner optimizers go on with what was loaded."""
+        """Load the state as torch does; the inner optimizers continue with it."""
         super().load_state_dict(state_dict)
         self._share()
 

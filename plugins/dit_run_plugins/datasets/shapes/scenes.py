@@ -1,6 +1,6 @@
-"""Scenes: what a captioned-shapes picture shows, as one value that captions and pictures are made from.
+"""Scenes of captioned shapes: the value from which an image and its caption are made.
 
-Pure Python, no imports beyond the standard library: captions need neither numpy nor Pillow.
+Only the standard library is imported, so that captions need neither numpy nor Pillow.
 """
 
 from __future__ import annotations
@@ -10,20 +10,6 @@ import re
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-
-__all__ = [
-    "BACKGROUNDS",
-    "COLOURS",
-    "RELATIONS",
-    "SHAPES",
-    "SIDES",
-    "Figure",
-    "Placed",
-    "Scene",
-    "held_out_pairs",
-    "place",
-    "scene_at",
-]
 
 COLOURS = {
     "red": (220, 40, 40),
@@ -38,13 +24,16 @@ COLOURS = {
 BACKGROUNDS = {"black": (10, 10, 10), "white": (245, 245, 245), "gray": (128, 128, 128)}
 SHAPES = ("circle", "square", "triangle", "cross")
 SIDES = {"small": 0.30, "large": 0.48}
-"""How far a single figure reaches across, as a share of the picture's side."""
+"""Side of a single figure as a share of the image's side."""
 PAIR_SIDE = 0.38
-"""The same for each of two figures."""
+"""Side of each of two figures as a share of the image's side."""
 RELATIONS = {"to the left of": (-1, 0), "to the right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-"""Where the first figure stands from the second: x to the right, y downwards."""
+"""Direction (x to the right, y downwards) from the second figure to the first."""
 
-_WANDER_ONE, _WANDER_PAIR, _OFFSET = 0.12, 0.03, 0.23
+_JITTER_ONE, _JITTER_PAIR = 0.12, 0.03
+"""Largest random shift of a figure's centre, for one figure and for two."""
+_OFFSET = 0.23
+"""Distance of each of two figures from the image's centre."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +49,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scene:
-    """What a caption says: one figure with a size, or two with a relation."""
+    """Content of a caption: one figure with a size, or two with a relation."""
 
     background: str
     figures: tuple[Figure, ...]
     size: str | None = None
     """``small`` or ``large``; for a single figure."""
     relation: str | None = None
-    """Where the first figure stands from the second; for two."""
+    """Direction from the second figure to the first; for two figures."""
 
     @property
     def caption(self) -> str:
@@ -78,36 +67,28 @@ class Scene:
 
     @classmethod
     def parse(cls, caption: str) -> Scene:
-        """The scene that a caption describes. Raises ValueError for any other text."""
+        """Return the scene that a caption describes. Raises ValueError for any other text."""
         if match := _ONE.fullmatch(caption):
-            return cls(match["background"], (Figure(match["colour"], match["shape"]),), size=match["size"])
+            size, colour, shape, background = match.groups()
+            return cls(background, (Figure(colour, shape),), size=size)
         if match := _TWO.fullmatch(caption):
-            figures = (Figure(match["colour"], match["shape"]), Figure(match["colour2"], match["shape2"]))
-            return cls(match["background"], figures, relation=match["relation"])
-        raise ValueError(f"{caption!r} does not read like 'a small red circle on a black background'")
+            colour, shape, relation, colour2, shape2, background = match.groups()
+            return cls(background, (Figure(colour, shape), Figure(colour2, shape2)), relation=relation)
+        raise ValueError(f"{caption!r} is not of the form 'a small red circle on a black background'")
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    names: dict[str, Iterable[str]] = {
-        "size": SIDES,
-        "colour": COLOURS,
-        "shape": SHAPES,
-        "relation": RELATIONS,
-        "background": BACKGROUNDS,
-    }
-    for group in re.findall(r"{(\w+)}", text):
-        choices = "|".join(names[group.rstrip("2")])
-        text = text.replace(f"{{{group}}}", f"(?P<{group}>{choices})")
-    return re.compile(text)
+def _any(names: Iterable[str]) -> str:
+    return f"({'|'.join(names)})"
 
 
-_ONE = _pattern("a {size} {colour} {shape} on a {background} background")
-_TWO = _pattern("a {colour} {shape} {relation} a {colour2} {shape2} on a {background} background")
+_FIGURE, _GROUND = f"{_any(COLOURS)} {_any(SHAPES)}", f"on a {_any(BACKGROUNDS)} background"
+_ONE = re.compile(f"a {_any(SIDES)} {_FIGURE} {_GROUND}")
+_TWO = re.compile(f"a {_FIGURE} {_any(RELATIONS)} a {_FIGURE} {_GROUND}")
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A figure on the canvas: centre and side as shares of the picture's side, y downwards."""
+    """A figure on the canvas: centre and side as shares of the image's side, y downwards."""
 
     figure: Figure
     x: float
@@ -116,12 +97,9 @@ class Placed:
 
 
 def scene_at(index: int, seed: int, held_out: frozenset[Figure] = frozenset()) -> Scene:
-    """The scene of picture ``index``; one and two figures equally often. Scenes with a held-out figure are redrawn."""
-    for attempt in itertools.count():
-        scene = _draw_scene(_uniforms(f"scene/{seed}/{index}/{attempt}"))
-        if held_out.isdisjoint(scene.figures):
-            return scene
-    raise AssertionError("unreachable: count() does not end")
+    """Return the scene of image ``index``: one or two figures, equally often, none of them held out."""
+    attempts = (_draw_scene(_uniforms(f"scene/{seed}/{index}/{attempt}")) for attempt in itertools.count())
+    return next(scene for scene in attempts if held_out.isdisjoint(scene.figures))
 
 
 def _draw_scene(uniform: Iterator[float]) -> Scene:
@@ -139,46 +117,39 @@ def _draw_scene(uniform: Iterator[float]) -> Scene:
 
 
 def place(scene: Scene, index: int, seed: int) -> tuple[Placed, ...]:
-    """Where the figures of picture ``index`` stand."""
+    """Return the figures of image ``index`` with their places."""
     uniform = _uniforms(f"place/{seed}/{index}")
+    if scene.size is not None:
+        side, jitter, centres = SIDES[scene.size], _JITTER_ONE, [(0.5, 0.5)]
+    else:
+        right, down = RELATIONS[str(scene.relation)]
+        side, jitter = PAIR_SIDE, _JITTER_PAIR
+        centres = [(0.5 + sign * right * _OFFSET, 0.5 + sign * down * _OFFSET) for sign in (1, -1)]
 
-    def near(centre: float, wander: float) -> float:
-        return centre + wander * (2 * next(uniform) - 1)
+    def near(centre: float) -> float:
+        return centre + jitter * (2 * next(uniform) - 1)
 
-    if scene.relation is None:
-        assert scene.size is not None
-        return (Placed(scene.figures[0], near(0.5, _WANDER_ONE), near(0.5, _WANDER_ONE), SIDES[scene.size]),)
-    right, down = RELATIONS[scene.relation]
-    return tuple(
-        Placed(
-            figure,
-            near(0.5 + sign * right * _OFFSET, _WANDER_PAIR),
-            near(0.5 + sign * down * _OFFSET, _WANDER_PAIR),
-            PAIR_SIDE,
-        )
-        for figure, sign in zip(scene.figures, (1, -1), strict=True)
-    )
+    pairs = zip(scene.figures, centres, strict=True)
+    return tuple(Placed(figure, near(x), near(y), side) for figure, (x, y) in pairs)
 
 
 def held_out_pairs(share: float, seed: int) -> frozenset[Figure]:
-    """The (colour, shape) pairs kept from training: the first ``share`` of all 32 in the order of a hash.
+    """Return the (colour, shape) pairs kept from training: the first ``share`` of all 32 in the order of a hash.
 
-    Raises ValueError when that leaves no two figures of different colours to draw.
+    Raises ValueError if no two pairs of different colours are left.
     """
-    pairs = [Figure(colour, shape) for colour in COLOURS for shape in SHAPES]
     import hashlib  # loads OpenSSL
 
+    pairs = [Figure(colour, shape) for colour in COLOURS for shape in SHAPES]
     pairs.sort(key=lambda pair: hashlib.blake2b(f"pair/{seed}/{pair}".encode()).digest())
     count = round(share * len(pairs))
     if len({pair.colour for pair in pairs[count:]}) < 2:
-        raise ValueError(
-            f"held_out_pairs {share} leaves {len(pairs) - count} of {len(pairs)} pairs: too few to draw from"
-        )
+        raise ValueError(f"held_out_pairs {share} leaves {len(pairs) - count} of {len(pairs)} pairs, which is too few")
     return frozenset(pairs[:count])
 
 
 def _uniforms(purpose: str) -> Iterator[float]:
-    """Independent draws in [0, 1), a pure function of the text."""
+    """Yield 16 independent random numbers in [0, 1), a pure function of the text."""
     import hashlib
 
     digest = hashlib.blake2b(purpose.encode()).digest()

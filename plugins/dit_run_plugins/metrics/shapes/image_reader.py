@@ -1,7 +1,7 @@
-"""Reading a captioned-shapes picture back: what background, which figures, where.
+"""Reading the scene that a captioned-shapes image shows: its background and its figures with their places.
 
-Made for what a diffusion model paints, too: edges may be blurred and colours a little off. A figure counts only when it
-is as well filled as its shape: a blob with ragged edges is no circle.
+Images from a diffusion model are read, too: edges may be blurred and colours slightly off. A figure has a shape only if
+it fills that shape well: a blob with ragged edges is not a circle.
 """
 
 from __future__ import annotations
@@ -15,48 +15,55 @@ from PIL import Image
 
 from dit_run_plugins.datasets.shapes.scenes import BACKGROUNDS, COLOURS, SHAPES, Figure, Placed
 
-__all__ = ["Reading", "read"]
+__all__ = ["ShownScene", "read_scene"]
 
 Floats = NDArray[np.float64]
 
 _LARGEST = 64
-"""Pictures are read at no more pixels a side than this."""
+"""Side (pixels) to which larger images are reduced."""
 _SMALLEST_AREA = 0.012
-"""Share of the picture below which a spot is no figure; a small triangle has 0.045."""
+"""Share of the image below which a region is not a figure; a small triangle has 0.045."""
 _LEAST_FIT = 0.72
-"""Overlap with the ideal shape of the same area (intersection over union) below which a figure has no shape."""
+"""Overlap (intersection over union) with the ideal shape of the same area below which a figure has no shape."""
 _FILL = {"circle": np.pi / 4, "square": 1.0, "triangle": 0.5, "cross": 5 / 9}
 """Area of a shape with side 1."""
 _POINTS = 4
-"""Points a pixel along a side, for ideal shapes."""
+"""Points per pixel along a side, for ideal shapes."""
+_NEIGHBOURS = (
+    (np.s_[1:], np.s_[:-1]),
+    (np.s_[:-1], np.s_[1:]),
+    (np.s_[:, 1:], np.s_[:, :-1]),
+    (np.s_[:, :-1], np.s_[:, 1:]),
+)
+"""Slices of an image and of the same image moved by one pixel, in four directions."""
 
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What a picture shows; a figure whose shape is none of the four is ``unknown``."""
+class ShownScene:
+    """Background and figures of an image; a figure of any other shape than the four is ``unknown``."""
 
     background: str
     figures: tuple[Placed, ...]
 
 
-def read(image: Image.Image) -> Reading:
-    """The background and figures of a picture, largest figure first."""
+def read_scene(image: Image.Image) -> ShownScene:
+    """Return the background and figures of an image, largest figure first."""
     pixels = _pixels(image)
     border = np.concatenate([pixels[0], pixels[-1], pixels[1:-1, 0], pixels[1:-1, -1]])
-    ground = np.median(border, axis=0)
-    labels, opacity = _label(pixels, ground)
-    spots = [spot for spot in _spots(labels) if spot.mean() >= _SMALLEST_AREA]
-    spots.sort(key=lambda spot: -int(spot.sum()))
-    return Reading(
-        _nearest(BACKGROUNDS, ground),
-        tuple(_figure(spot, labels, opacity[labels[spot][0]]) for spot in spots),
+    background = np.median(border, axis=0)
+    labels, opacity = _label(pixels, background)
+    regions = [region for region in _regions(labels) if region.mean() >= _SMALLEST_AREA]
+    regions.sort(key=lambda region: -int(region.sum()))
+    return ShownScene(
+        _nearest(BACKGROUNDS, background),
+        tuple(_figure(region, labels, opacity[labels[region][0]]) for region in regions),
     )
 
 
 def _pixels(image: Image.Image) -> Floats:
-    """float [s, s, 3] in 0 to 255."""
+    """Return float [s, s, 3] from 0 to 255."""
     image = image.convert("RGB")
     side = min(_LARGEST, max(image.size))
     if image.size != (side, side):
@@ -68,78 +75,64 @@ def _nearest(palette: dict[str, tuple[int, int, int]], colour: Floats) -> str:
     return min(palette, key=lambda name: float(np.sum((colour - np.array(palette[name])) ** 2)))
 
 
-def _label(pixels: Floats, ground: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """The colour of each pixel, int [s, s], -1 for background; and how much of each colour it has, float [8, s, s].
+def _label(pixels: Floats, background: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Return each pixel's colour number, int [s, s], -1 for background, and colour shares, float [8, s, s].
 
-    A pixel on an edge lies between the background and its figure's colour, so it goes to the nearest of the eight
-    segments from background to colour, and to the figure where it has passed the middle.
+    A pixel on an edge lies between the background and its figure's colour. It belongs to the nearest of the eight
+    segments from background to colour, and to the figure if it is past the middle.
     """
     palette = np.array(list(COLOURS.values()), dtype=np.float64)
-    towards = palette - ground
-    offset = pixels - ground
+    towards = palette - background
+    offset = pixels - background
     opacity = np.einsum("hwc,kc->khw", offset, towards) / np.sum(towards**2, axis=1)[:, None, None]
     opacity = np.clip(opacity, 0.0, 1.0)
-    missed = np.sum((offset - opacity[..., None] * towards[:, None, None]) ** 2, axis=-1)
-    labels = missed.argmin(axis=0)
+    distance = np.sum((offset - opacity[..., None] * towards[:, None, None]) ** 2, axis=-1)
+    labels = distance.argmin(axis=0)
     coverage = np.take_along_axis(opacity, labels[None], axis=0)[0]
     return np.where(coverage >= 0.5, labels, -1), opacity
 
 
-def _spots(labels: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
-    """Connected pixels of one colour, as masks: each pixel takes the least number among neighbours of its colour."""
-    numbers = np.arange(labels.size).reshape(labels.shape)
-    while True:
+def _regions(labels: NDArray[np.int64]) -> Iterator[NDArray[np.bool_]]:
+    """Yield connected pixels of one colour as masks: each pixel takes the least number among equal neighbours."""
+    numbers, before = np.arange(labels.size).reshape(labels.shape), None
+    while before is None or not np.array_equal(numbers, before):
         before = numbers
         numbers = numbers.copy()
-        for one, other in (
-            (np.s_[1:], np.s_[:-1]),
-            (np.s_[:-1], np.s_[1:]),
-            (np.s_[:, 1:], np.s_[:, :-1]),
-            (np.s_[:, :-1], np.s_[:, 1:]),
-        ):
-            same = labels[one] == labels[other]
-            numbers[one] = np.where(same, np.minimum(numbers[one], numbers[other]), numbers[one])
-        if np.array_equal(numbers, before):
-            break
+        for here, there in _NEIGHBOURS:
+            same = labels[here] == labels[there]
+            numbers[here] = np.where(same, np.minimum(numbers[here], numbers[there]), numbers[here])
     for number in np.unique(numbers[labels >= 0]):
         yield numbers == number
 
 
-def _figure(spot: NDArray[np.bool_], labels: NDArray[np.int64], opacity: Floats) -> Placed:
-    """The figure whose ideal shape, of the same area and centre of mass, fits the spot best."""
-    side = spot.shape[0]
-    coverage = np.where(spot | (_grown(spot) & (labels < 0)), opacity, 0.0)
+def _figure(region: NDArray[np.bool_], labels: NDArray[np.int64], opacity: Floats) -> Placed:
+    """Return the figure whose ideal shape, of the same area and centre of mass, fits the region best."""
+    side = region.shape[0]
+    coverage = np.where(region | (_grown(region) & (labels < 0)), opacity, 0.0)
     area = coverage.sum()
-    rows, columns = (
-        (np.arange(side) + 0.5) @ coverage.sum(axis=1) / area,
-        (np.arange(side) + 0.5) @ coverage.sum(axis=0) / area,
-    )
-    fits = {}
+    y, x = (float((np.arange(side) + 0.5) @ coverage.sum(axis=axis) / area) for axis in (1, 0))
+    fits = []
     for shape in SHAPES:
         across = float(np.sqrt(area / _FILL[shape]))
         # A triangle's centre of mass lies a sixth of its height below the middle.
-        middle = rows - across / 6 if shape == "triangle" else rows
-        ideal = _ideal(shape, columns, middle, across, side)
-        overlap = np.minimum(ideal, coverage).sum() / np.maximum(ideal, coverage).sum()
-        fits[shape] = float(overlap), (float(columns), float(middle), across)
-    best = max(fits, key=lambda shape: fits[shape][0])
-    overlap, (x, y, across) = fits[best]
-    colour = list(COLOURS)[labels[spot][0]]
-    return Placed(Figure(colour, best if overlap >= _LEAST_FIT else UNKNOWN), x / side, y / side, across / side)
+        middle = y - across / 6 if shape == "triangle" else y
+        ideal = _ideal(shape, x, middle, across, side)
+        overlap = float(np.minimum(ideal, coverage).sum() / np.maximum(ideal, coverage).sum())
+        fits.append((overlap, shape if overlap >= _LEAST_FIT else UNKNOWN, middle, across))
+    _, shape, y, across = max(fits, key=lambda fit: fit[0])
+    return Placed(Figure(list(COLOURS)[labels[region][0]], shape), x / side, y / side, across / side)
 
 
-def _grown(spot: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The spot and the pixels beside it, where the outer half of its soft edge lies."""
-    grown = spot.copy()
-    grown[1:] |= spot[:-1]
-    grown[:-1] |= spot[1:]
-    grown[:, 1:] |= spot[:, :-1]
-    grown[:, :-1] |= spot[:, 1:]
+def _grown(region: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the region with its neighbours, where the outer half of a soft edge lies."""
+    grown = region.copy()
+    for here, there in _NEIGHBOURS:
+        grown[here] |= region[there]
     return grown
 
 
 def _ideal(shape: str, x: float, y: float, across: float, side: int) -> Floats:
-    """Coverage [side, side] of a shape centred at column x, row y."""
+    """Return the coverage [side, side] of a shape centred at column x, row y."""
     points = (np.arange(side * _POINTS) + 0.5) / _POINTS
     right, down = (points[None] - x) / across, (points[:, None] - y) / across
     inside = _inside(shape, right, down).reshape(side, _POINTS, side, _POINTS)
@@ -147,7 +140,7 @@ def _ideal(shape: str, x: float, y: float, across: float, side: int) -> Floats:
 
 
 def _inside(shape: str, right: Floats, down: Floats) -> NDArray[np.bool_]:
-    """Whether points lie in a shape of side 1 around the origin."""
+    """Return True for the points that lie in a shape of side 1 around the origin."""
     box = (np.abs(right) <= 0.5) & (np.abs(down) <= 0.5)
     match shape:
         case "circle":

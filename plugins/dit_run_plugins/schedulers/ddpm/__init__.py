@@ -1,4 +1,4 @@
-"""ddpm: diffusion over discrete timesteps, with the samplers of the same coefficients."""
+"""ddpm: options of diffusion over discrete timesteps, and the rules on them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 from dit_run.options import PositiveFloat, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.schedulers.sampler_rule import sampler_problems
+from dit_run_plugins.schedulers.shared_rules import unused_options
 
-__all__ = ["SAMPLERS", "Ddpm", "combinations_fit", "sampler_fits"]
+__all__ = ["STRIDED", "Ddpm", "combinations_fit", "steps_fit"]
 
-SAMPLERS = ("ddim", "ddpm", "dpm-solver++", "heun")
 STRIDED = ("ddim", "ddpm")
 """Samplers that visit whole timesteps, so that they take at most num_train_timesteps steps."""
 
@@ -22,31 +21,33 @@ STRIDED = ("ddim", "ddpm")
 class Ddpm:
     """Denoising diffusion (Ho et al. 2020): noise is added over discrete timesteps, and predicted."""
 
+    samplers = ("ddim", "ddpm", "dpm-solver++", "heun")
+
     num_train_timesteps: Annotated[int, bounds(ge=2)] = 1000
-    """How many noise levels there are. The model always sees timesteps in [0, 1000]."""
+    """Number of noise levels. The model always sees timesteps in [0, 1000]."""
     beta_start: Annotated[float, bounds(gt=0, lt=1)] = 0.00085
     """Noise added by the first timestep."""
     beta_end: Annotated[float, bounds(gt=0, lt=1)] = 0.012
     """Noise added by the last timestep."""
     beta_schedule: Literal["scaled_linear", "linear", "squaredcos_cap_v2"] = "scaled_linear"
-    """How the noise grows: linear in its square root, linear, or a squared cosine, which sets its own start and end."""
+    """Growth of the noise: linear in its square root, linear, or a squared cosine with its own start and end."""
     prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon"
-    """What the model returns: the noise, the velocity alpha * noise - sigma * latents, or the clean latents."""
+    """Output of the model: the noise, the velocity alpha * noise - sigma * latents, or the clean latents."""
     zero_terminal_snr: bool = False
     """Rescale the schedule so that its last timestep is pure noise (Lin et al. 2023); not for epsilon."""
     min_snr_gamma: PositiveFloat | None = None
-    """Weigh the loss by min(SNR, gamma), put in terms of the prediction (Hang et al. 2023; 5 is usual); null weighs
-    all timesteps alike."""
+    """Weight the loss by min(SNR, gamma), converted to the prediction type (Hang et al. 2023; 5 is usual); null weights
+    all timesteps equally."""
 
 
 def combinations_fit(context: RuleContext) -> Iterator[Problem]:
-    """Options of the scheduler that exclude one another."""
+    """Refuse or report options of the scheduler that do not go together."""
     options: Ddpm = context.options
     if options.zero_terminal_snr and options.prediction_type == "epsilon":
         yield Problem(
             code="zero-terminal-snr-epsilon",
             message="scheduler.zero_terminal_snr does not fit prediction_type epsilon: at the last timestep the "
-            "noisy latents are the noise itself, and predicting it says nothing about the picture",
+            "noisy latents are the noise itself, so predicting it says nothing about the image",
             path=(*context.path, "zero_terminal_snr"),
             related=((*context.path, "prediction_type"),),
             help=("set prediction_type: v_prediction (or sample), or zero_terminal_snr: false",),
@@ -61,36 +62,24 @@ def combinations_fit(context: RuleContext) -> Iterator[Problem]:
     if options.zero_terminal_snr and options.min_snr_gamma is not None:
         yield Problem(
             code="terminal-timestep-untrained",
-            message="scheduler.min_snr_gamma weighs by the SNR, which zero_terminal_snr makes 0 at the last timestep: "
-            "the one that sampling starts from is not trained",
+            message="scheduler.min_snr_gamma weights by the SNR, which zero_terminal_snr makes 0 at the last timestep, "
+            "so the timestep from which sampling starts is not trained",
             path=(*context.path, "min_snr_gamma"),
             related=((*context.path, "zero_terminal_snr"),),
             severity="notice",
         )
-    yield from _unused_betas(context)
+    if options.beta_schedule == "squaredcos_cap_v2":
+        reason = "beta_schedule squaredcos_cap_v2 sets its own start and end"
+        yield from unused_options(context, ("beta_start", "beta_end"), reason)
 
 
-def _unused_betas(context: RuleContext) -> Iterator[Problem]:
-    if context.options.beta_schedule != "squaredcos_cap_v2":
-        return
-    for key in ("beta_start", "beta_end"):
-        if (*context.path, key) in context.written:
-            yield Problem(
-                code="without-effect",
-                message=f"scheduler.{key} has no effect: beta_schedule squaredcos_cap_v2 sets its own start and end",
-                path=(*context.path, key),
-                severity="notice",
-            )
-
-
-def sampler_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
-    """`sampling.sampler` is one of ours, and `sampling.steps` are no more than it can take."""
-    yield from sampler_problems(context, SAMPLERS)
-    sampling = context.config.sampling
-    sampler, most, path = sampling.sampler or SAMPLERS[0], context.options.num_train_timesteps, ("sampling", "steps")
+def steps_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
+    """Refuse written `sampling.steps` that the sampler cannot take; lower the default."""
+    sampling, most, path = context.config.sampling, context.options.num_train_timesteps, ("sampling", "steps")
+    sampler = sampling.sampler or context.options.samplers[0]
     if sampler not in STRIDED or sampling.steps <= most:
         return
-    reason = f"sampler {sampler} can visit the {most} timesteps of scheduler.num_train_timesteps and no more"
+    reason = f"sampler {sampler} takes at most the {most} steps of scheduler.num_train_timesteps"
     if path in context.written:
         message = f"sampling.steps is {sampling.steps}, but {reason}"
         yield Problem(code="too-many-steps", message=message, path=path, help=(f"set at most {most}",))

@@ -1,4 +1,4 @@
-"""Noise schedules: how much of the clean latents is left at each of the discrete timesteps."""
+"""Noise schedules: the share of the clean latents that is left at each discrete timestep."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from math import cos, pi
 import torch
 from torch import Tensor
 
-__all__ = ["alphas_cumprod", "betas", "rescaled_to_zero_terminal_snr"]
+__all__ = ["alphas_cumprod"]
 
 MAX_BETA = 0.999
 """Largest beta of the squared cosine (Nichol and Dhariwal 2021, section 3.2)."""
 
 
 def alphas_cumprod(schedule: str, *, start: float, end: float, count: int, zero_terminal_snr: bool) -> Tensor:
-    """alpha_t² of each timestep, float64 [count], falling; the last is 0 with ``zero_terminal_snr``."""
-    products = torch.cumprod(1 - betas(schedule, start=start, end=end, count=count), dim=0)
-    return rescaled_to_zero_terminal_snr(products) if zero_terminal_snr else products
+    """Return alpha_t² of each timestep, float64 [count], falling; the last is 0 with ``zero_terminal_snr``."""
+    products = torch.cumprod(1 - _betas(schedule, start=start, end=end, count=count), dim=0)
+    return _rescale_to_zero_terminal_snr(products) if zero_terminal_snr else products
 
 
-def betas(schedule: str, *, start: float, end: float, count: int) -> Tensor:
-    """The noise added by each timestep, float64 [count].
+def _betas(schedule: str, *, start: float, end: float, count: int) -> Tensor:
+    """Return the noise added by each timestep, float64 [count].
 
     ``linear`` in beta (Ho et al. 2020), ``scaled_linear`` in its square root (Rombach et al. 2022), or
-    ``squaredcos_cap_v2``, whose cumulated signal is a squared cosine and takes no start and end (Nichol and Dhariwal
-    2021). ``count`` other than 1000 keeps start and end, as diffusers does.
+    ``squaredcos_cap_v2``, whose cumulative signal is a squared cosine and takes no start and end (Nichol and Dhariwal
+    2021). A ``count`` other than 1000 keeps start and end, as in diffusers.
     """
     if schedule == "linear":
         return torch.linspace(start, end, count, dtype=torch.float64)
@@ -34,10 +34,10 @@ def betas(schedule: str, *, start: float, end: float, count: int) -> Tensor:
         signal = [cos((i / count + 0.008) / 1.008 * pi / 2) ** 2 for i in range(count + 1)]
         values = [min(1 - signal[i + 1] / signal[i], MAX_BETA) for i in range(count)]
         return torch.tensor(values, dtype=torch.float64)
-    raise ValueError(f"beta_schedule is linear, scaled_linear or squaredcos_cap_v2, not {schedule!r}")
+    raise ValueError(f"beta_schedule must be linear, scaled_linear or squaredcos_cap_v2, not {schedule!r}")
 
 
-def rescaled_to_zero_terminal_snr(products: Tensor) -> Tensor:
-    """alpha_t shifted so that the last is 0 and scaled so that the first stays (Lin et al. 2023, algorithm 1)."""
+def _rescale_to_zero_terminal_snr(products: Tensor) -> Tensor:
+    """Shift alpha_t so that the last is 0, and scale it so that the first stays (Lin et al. 2023, algorithm 1)."""
     alphas = products.sqrt()
     return ((alphas - alphas[-1]) * (alphas[0] / (alphas[0] - alphas[-1]))) ** 2

@@ -1,17 +1,13 @@
-"""CLIP's text tower, frozen (Radford et al., 2021, arXiv:2103.00020)."""
+"""clip: CLIP's text encoder, frozen (Radford et al., 2021, arXiv:2103.00020)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from dit_run.hub import Pretrained
 from dit_run.options import HubOrPath
 
-if TYPE_CHECKING:
-    from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder
-
-__all__ = ["Clip", "build"]
+__all__ = ["Clip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +17,4 @@ class Clip:
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder: 512 wide, or 768 as in `openai/clip-vit-large-patch14`."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; null takes the newest."""
-
-
-def build(options: Clip) -> ClipTextEncoder:
-    """The encoder; files are found or downloaded now, weights are read at its first use.
-
-    Raises InputError when files are missing or belong to no CLIP text tower.
-    """
-    from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder
-
-    weights = Pretrained(options.pretrained_model_name, "text_encoder.pretrained_model_name", options.revision)
-    return ClipTextEncoder(weights)
+    """Branch, tag or commit on the hub; null uses the newest."""

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair tokenizer from its files, without importing transformers."""
+"""CLIP's byte-pair tokenizer, read from its files with `tokenizers`, which imports much faster than transformers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WORDS = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\
 
 
 class ClipTokenizer:
-    """Captions to ids: a start marker, at most ``max_length - 2`` tokens, an end marker, padded with end markers.
+    """Converts captions to a start marker, at most ``max_length - 2`` tokens, and end markers up to ``max_length``.
 
-    Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``; pickles with all that it needs.
+    Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``. Can be pickled.
     """
 
     def __init__(self, weights: Pretrained, max_length: int) -> None:
@@ -37,11 +37,11 @@ class ClipTokenizer:
             raise weights.error(f"has a tokenizer that cannot be read: {file}: {error}") from error
         start, end = (self._tokenizer.token_to_id(marker) for marker in (START, END))
         if start is None or end is None:
-            raise weights.error(f"has a tokenizer without {START} and {END}, so none of CLIP's: {file}")
+            raise weights.error(f"has a tokenizer without {START} and {END}, which CLIP's has: {file}")
         self._start, self._end = start, end
 
     def __call__(self, captions: Sequence[str]) -> Tokens:
-        """Token ids int64 [n, max_length] and their mask."""
+        """Return token ids, int64 [n, max_length], and their mask."""
         ids = torch.full((len(captions), self.max_length), self._end, dtype=torch.int64)
         mask = torch.zeros(ids.shape, dtype=torch.bool)
         room, truncated = self.max_length - 2, 0
@@ -57,7 +57,7 @@ class ClipTokenizer:
 
 
 def _places(name: str) -> tuple[str, str]:
-    """Beside the weights, or where a pipeline has it."""
+    """Return the places of a file: next to the weights, or in a pipeline's subfolder."""
     return name, f"tokenizer/{name}"
 
 

@@ -1,4 +1,4 @@
-"""The words encoder's network: hashed word embeddings and a small bidirectional transformer."""
+"""The network of the words encoder: hashed word embeddings and a small bidirectional transformer."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from torch import Tensor, nn
 from dit_run.protocols import Tokens
 from dit_run_plugins.models.dit.attention import SelfAttention
 from dit_run_plugins.models.dit.layers import Mlp, make_norm
-from dit_run_plugins.text_encoders.words import PADDING, Words, token_ids
+from dit_run_plugins.text_encoders.words import Words
+from dit_run_plugins.text_encoders.words.tokenizer import PADDING, token_ids
 
-__all__ = ["WordEncoder", "build"]
+__all__ = ["WordsTextEncoder", "build"]
 
 NORM = "layernorm"
 
 
-def build(options: Words) -> WordEncoder:
-    """The encoder with fresh weights."""
-    return WordEncoder(options)
+def build(options: Words) -> WordsTextEncoder:
+    """Return the encoder with initial weights."""
+    return WordsTextEncoder(options)
 
 
-class WordEncoder(nn.Module):
-    """Captions to token states; the start marker's state, which has seen all words, is the pooled vector."""
+class WordsTextEncoder(nn.Module):
+    """Encodes captions to token states; the pooled vector is the start marker's state, which attends to all words."""
 
     trainable = True
 
@@ -36,12 +37,12 @@ class WordEncoder(nn.Module):
         self.first = nn.Embedding(options.buckets, options.width)
         self.second = nn.Embedding(options.buckets, options.width)
         self.places = nn.Embedding(options.max_length, options.width)
-        self.blocks = nn.ModuleList(Block(options.width, options.num_heads) for _ in range(options.num_layers))
+        self.blocks = nn.ModuleList(WordsBlock(options.width, options.num_heads) for _ in range(options.num_layers))
         self.norm = make_norm(NORM, options.width, affine=True)
         self._initialise()
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
-        """Ids padded to the longest of the captions."""
+        """Return ids padded to the longest caption."""
         rows = [token_ids(caption, self.max_length) for caption in captions]
         length = max((len(ids) for ids, _ in rows), default=1)
         padded = [ids + [PADDING] * (length - len(ids)) for ids, _ in rows]
@@ -49,7 +50,7 @@ class WordEncoder(nn.Module):
         return Tokens(ids, ids != PADDING, sum(cut for _, cut in rows))
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states [n, l, width] and pooled vectors [n, width] of ids and mask [n, l]."""
+        """Return token states [n, l, width] and pooled vectors [n, width] for ids and mask [n, l]."""
         rows, others = ids % self.options.buckets, ids // self.options.buckets % self.options.buckets
         x = self.first(rows) + self.second(others) + self.places.weight[: ids.shape[1]]
         seen = mask[:, None, None]
@@ -59,7 +60,7 @@ class WordEncoder(nn.Module):
         return x, x[:, 0]
 
     def fingerprint(self) -> str:
-        """Digest of settings and weights."""
+        """Return a digest of options and weights."""
         digest = hashlib.blake2b(repr(self.options).encode(), digest_size=16)
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -70,8 +71,8 @@ class WordEncoder(nn.Module):
             nn.init.normal_(table.weight, std=0.5)
 
 
-class Block(nn.Module):
-    """Self-attention among words and an MLP, each behind a norm."""
+class WordsBlock(nn.Module):
+    """Self-attention between words, then an MLP, each after a norm."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width, 4 * width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``x`` [n, l, width], ``mask`` bool [n, 1, 1, l]."""
+        """Return the next states for ``x`` [n, l, width] and ``mask``, bool [n, 1, 1, l]."""
         x = x + self.self_attention(self.self_norm(x), None, mask)
         out: Tensor = x + self.mlp(self.mlp_norm(x))
         return out

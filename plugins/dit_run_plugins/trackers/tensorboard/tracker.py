@@ -1,77 +1,75 @@
-"""Event files as TensorBoard reads them, written in the caller's thread: no event is ever half there and then more."""
+"""The TensorBoard tracker.
+
+It writes event files in the caller's thread, because torch's SummaryWriter stops for good at the first full disk and
+leaves half an event, does not sync the disk, and names files so that restarts within a second are read out of order.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import summary
 
-__all__ = ["EventFile"]
+from dit_run_plugins.trackers.tensorboard import TensorBoard
+
+__all__ = ["TensorBoardTracker", "build"]
 
 _PREFIX = "events.out.tfevents."
 
 
-class EventFile:
-    """A new event file in ``folder``, sorted after those that are there.
+def build(options: TensorBoard, *, run_dir: Path, start_step: int) -> TensorBoardTracker:
+    """Return the tracker of a run that has done ``start_step`` steps; readers hide events of later steps."""
+    return TensorBoardTracker(run_dir / "tensorboard", start_step=start_step)
 
-    Readers drop events of steps from ``first_step`` on that earlier files hold.
+
+class TensorBoardTracker:
+    """Writes a new event file, which sorts after the existing ones; each event is whole before its method returns.
+
+    Readers drop events of earlier files from the step after ``start_step`` on.
     """
 
-    def __init__(self, folder: Path, *, first_step: int) -> None:
+    def __init__(self, folder: Path, *, start_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.command = f"tensorboard --logdir {shlex.quote(str(folder))}"
+        self._start_step = start_step
         self._file = (folder / _next_name(folder)).open("xb", buffering=0)
         self._end = 0
         self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=first_step, session_log=SessionLog(status=SessionLog.START)))
+        first = start_step + 1 if start_step else 0
+        self._write(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """One float32 for each name."""
-        self._summary(step, [Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write all values as one event, so that a retry after a failure repeats none of them."""
+        scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._write(Event(step=step, summary=Summary(value=scalars)))
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """A picture, as PNG."""
-        data = io.BytesIO()
-        image.save(data, "PNG")
-        picture = Summary.Image(
-            height=image.height, width=image.width, colorspace=3, encoded_image_string=data.getvalue()
-        )
-        self._summary(step, [Summary.Value(tag=name, image=picture)])
+        value = summary.image(name, np.asarray(image), dataformats="HWC")  # type: ignore[no-untyped-call]
+        self._write(Event(step=step, summary=value))
 
     def text(self, step: int, name: str, text: str) -> None:
-        """Markdown for the text tab."""
-        plugin = SummaryMetadata.PluginData(plugin_name="text", content=TextPluginData(version=0).SerializeToString())
-        tensor = TensorProto(
-            dtype=DT_STRING,
-            string_val=[text.encode()],
-            tensor_shape=TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)]),
-        )
-        metadata = SummaryMetadata(plugin_data=plugin)
-        self._summary(step, [Summary.Value(tag=f"{name}/text_summary", metadata=metadata, tensor=tensor)])
+        """Write Markdown for the text tab, except for texts that an earlier tracker of the run has written."""
+        if self._start_step == 0 or step > self._start_step:
+            self._write(Event(step=step, summary=summary.text(name, text)))  # type: ignore[no-untyped-call]
 
-    def sync(self) -> None:
-        """Everything written is on the disk when this returns."""
+    def flush(self) -> None:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Also twice."""
         self._file.close()
 
-    def _summary(self, step: int, values: list[Summary.Value]) -> None:
-        self._write(Event(step=step, summary=Summary(value=values)))
-
     def _write(self, event: Event) -> None:
-        """Append a record whole; after a failure (a full disk) the file ends where it ended before."""
+        """Append a whole event; after a failure (a full disk) the file ends where it ended before."""
         event.wall_time = time.time()
         record = io.BytesIO()
         RecordWriter(record).write(event.SerializeToString())
@@ -88,7 +86,7 @@ class EventFile:
 
 
 def _next_name(folder: Path) -> str:
-    """Readers take files in the order of their names: a time, which here never stands still."""
+    """Return a name with a time that is later than those of existing files, because readers sort files by name."""
     times = [file.name.removeprefix(_PREFIX).partition(".")[0] for file in folder.glob(f"{_PREFIX}*")]
-    latest = max((int(taken) for taken in times if taken.isdecimal()), default=0)
+    latest = max((int(each) for each in times if each.isdecimal()), default=0)
     return f"{_PREFIX}{max(int(time.time()), latest + 1):010d}.dit-run"

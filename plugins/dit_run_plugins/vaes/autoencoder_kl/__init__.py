@@ -1,4 +1,4 @@
-"""The VAE of Stable Diffusion and its kin (Rombach et al., 2022, arXiv:2112.10752)."""
+"""autoencoder_kl: the VAE of Stable Diffusion and its relatives (Rombach et al., 2022, arXiv:2112.10752)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from dit_run.config.rules import latent_problems
 from dit_run.hub import MOVED, Pretrained, local_path
 from dit_run.options import HubOrPath
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
+from dit_run_plugins.vaes.latent_rule import latents_fit
 
-__all__ = ["CONFIG_FILES", "STABLE_DIFFUSION", "AutoencoderKl", "fits"]
+__all__ = ["CONFIG_FILES", "STABLE_DIFFUSION", "AutoencoderKl", "kl_latents_fit"]
 
 CONFIG_FILES = ("vae/config.json", "config.json")
-"""Where a repository describes its VAE: a pipeline in its subfolder, else at the top."""
+"""Places of a VAE's config: a pipeline's subfolder, or the top of a repository."""
 
 STABLE_DIFFUSION: Mapping[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -31,7 +31,7 @@ STABLE_DIFFUSION: Mapping[str, Any] = {
     "sample_size": 256,
     "scaling_factor": 0.18215,
 }
-"""The config of Stable Diffusion 1's VAE, for weights that come without one."""
+"""Config of Stable Diffusion 1's VAE, for weights that come without one."""
 
 _KNOWN = {*MOVED, *MOVED.values(), "stabilityai/sd-vae-ft-mse", "stabilityai/sd-vae-ft-mse-original"}
 """Hub names that have this config."""
@@ -39,29 +39,23 @@ _KNOWN = {*MOVED, *MOVED.values(), "stabilityai/sd-vae-ft-mse", "stabilityai/sd-
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderKl:
-    """Latents of a KL-regularised autoencoder; mean and standard deviation are cached, so sampling stays live."""
+    """Latents of a KL-regularised autoencoder, drawn at each visit from a cached mean and standard deviation."""
 
     pretrained_model_name: Annotated[str, HubOrPath] = "runwayml/stable-diffusion-v1-5"
     """Hub name, local folder or file: a pipeline with a `vae` subfolder, a VAE in diffusers' layout, or a single file
-    in the original layout (`.safetensors`, or `.ckpt` and the like when they hold nothing but tensors)."""
+    in the original layout (`.safetensors`, or `.ckpt` and similar if they contain only tensors)."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; null takes the newest."""
+    """Branch, tag or commit on the hub; null uses the newest."""
     use_slicing: bool = False
     """Encode and decode image by image: less memory, slower."""
 
 
-def fits(context: RuleContext) -> Iterator[Problem]:
-    """A rule: image size, patch size and channels fit, where a local folder or a well-known name tells."""
+def kl_latents_fit(context: RuleContext) -> Iterator[Problem]:
+    """Refuse sizes and channels that do not fit a local folder's config or that of a well-known name."""
     name = context.options.pretrained_model_name
     local = local_path(name)
     if local.is_file() if local is not None else name in _KNOWN:
         config: Mapping[str, Any] = STABLE_DIFFUSION
     else:
         config = Pretrained(name, "vae.pretrained_model_name").local_object(*CONFIG_FILES) or {}
-    channels, blocks = config.get("latent_channels"), config.get("block_out_channels")
-    return latent_problems(
-        context.config,
-        vae=context.path,
-        channels=channels if isinstance(channels, int) else None,
-        factor=2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else None,
-    )
+    return latents_fit(context, config, "block_out_channels")

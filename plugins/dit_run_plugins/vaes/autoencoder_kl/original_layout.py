@@ -1,7 +1,7 @@
-"""Names of a KL autoencoder's weights: from the original layout, and from diffusers' older one, to today's.
+"""Conversion of a KL autoencoder's weights from the original layout, and diffusers' older one, to the current layout.
 
-The original layout is that of the CompVis code (``encoder.down.0.block.1.conv1.weight``), alone or inside a whole
-checkpoint under ``first_stage_model.``. Its attention is made of 1x1 convolutions where diffusers has linear layers.
+The original layout is that of the CompVis code (``encoder.down.0.block.1.conv1.weight``), alone or in a whole
+checkpoint under ``first_stage_model.``. Its attention has 1x1 convolutions instead of linear layers.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _UP_BLOCK = re.compile(r"^(decoder)\.up\.(\d+)\.(block|upsample)\.(\d+\.)?")
 
 
 def current_name(name: str, levels: int) -> str:
-    """Today's name of a weight; ``levels`` is the number of resolutions. Names of today stay as they are."""
+    """Return the current name of a weight; ``levels`` is the number of resolutions. Current names stay the same."""
     for prefix in _PREFIXES:
         name = name.removeprefix(prefix)
     for pattern, replacement in _RENAMES:
@@ -49,13 +49,13 @@ def current_name(name: str, levels: int) -> str:
 
 
 def _up_block(match: re.Match[str], levels: int) -> str:
-    """The original counts resolutions from the finest, diffusers in the order in which they are passed."""
+    """Count resolutions in the decoder's order, as diffusers does; the original layout counts from the finest."""
     block = f"{match[1]}.up_blocks.{levels - 1 - int(match[2])}"
     return f"{block}.resnets.{match[4]}" if match[3] == "block" else f"{block}.upsamplers.0."
 
 
 def current_tensors(tensors: Mapping[str, Tensor], levels: int) -> dict[str, Tensor]:
-    """Weights under today's names, attention's 1x1 convolutions as matrices."""
+    """Return the weights under their current names, attention's 1x1 convolutions as matrices."""
     renamed = {current_name(name, levels): value for name, value in tensors.items()}
     return {
         name: value.flatten(1) if ".attentions." in name and value.ndim == 4 else value

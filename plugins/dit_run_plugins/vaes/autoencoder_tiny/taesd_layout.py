@@ -1,7 +1,7 @@
 """The networks of the original TAESD files: plain sequences of convolutions and residual blocks.
 
-Those for 4 and 16 latent channels, and the ones with a gated norm in the blocks at the coarsest resolution (taef2,
-32 latent channels), differ in nothing else; the weights tell which they are. Images are in [0, 1] here.
+Networks for 4, 16 and 32 latent channels differ only in their channels and, for 32 (taef2), in a gated norm in the
+blocks at the coarsest resolution, which diffusers does not have; the weights tell which network they belong to.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-__all__ = ["Clamp", "decoder", "encoder"]
+__all__ = ["OriginalDecoder", "OriginalEncoder", "TaesdBlock"]
 
 _WIDTH = 64
 
 
 class Clamp(nn.Module):
-    """Squeezes latents softly into (-3, 3), the range on which the decoder was trained."""
+    """Limits latents smoothly to (-3, 3), the range on which the decoder was trained."""
 
     def forward(self, latents: Tensor) -> Tensor:
         return (latents / 3).tanh() * 3
 
 
-class Block(nn.Module):
-    """Three convolutions and a way around them; ``pooled`` blocks first add a normalised mixture of channels."""
+class TaesdBlock(nn.Module):
+    """Three convolutions with a residual connection; ``pooled`` blocks first add a normalised mixture of channels."""
 
     def __init__(self, pooled: bool) -> None:
         super().__init__()
@@ -53,32 +53,47 @@ def _pool() -> nn.Sequential:
 
 
 def _blocks(count: int, pooled: bool = False) -> list[nn.Module]:
-    return [Block(pooled) for _ in range(count)]
+    return [TaesdBlock(pooled) for _ in range(count)]
 
 
-def encoder(tensors: Mapping[str, Tensor]) -> nn.Module:
-    """An encoder of the shape that these weights have: images [n, 3, H, W] in [0, 1] to latents."""
-    pooled = _is_pooled(tensors)
-    channels = tensors["14.weight"].shape[0]
-    return nn.Sequential(
-        *(_conv(3), *_blocks(1)),
-        *(_conv(stride=2, bias=False), *_blocks(3)),
-        *(_conv(stride=2, bias=False), *_blocks(3)),
-        *(_conv(stride=2, bias=False), *_blocks(3, pooled)),
-        _conv(_WIDTH, channels),
-    )
+class OriginalEncoder(nn.Sequential):
+    """An encoder of the shape that these weights have, for images [n, 3, H, W] in [-1, 1]."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(
+            *(_conv(3), *_blocks(1)),
+            *(_conv(stride=2, bias=False), *_blocks(3)),
+            *(_conv(stride=2, bias=False), *_blocks(3)),
+            *(_conv(stride=2, bias=False), *_blocks(3, _is_pooled(tensors))),
+            _conv(_WIDTH, tensors["14.weight"].shape[0]),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return latents; the layers take images in [0, 1]."""
+        hidden = (images + 1) / 2
+        for layer in self:
+            hidden = layer(hidden)
+        return hidden
 
 
-def decoder(tensors: Mapping[str, Tensor]) -> nn.Module:
-    """A decoder of the shape that these weights have: latents to images [n, 3, H, W], about in [0, 1]."""
-    channels = tensors["1.weight"].shape[1]
-    return nn.Sequential(
-        *(Clamp(), _conv(channels), nn.ReLU()),
-        *(*_blocks(3, _is_pooled(tensors)), nn.Upsample(scale_factor=2), _conv(bias=False)),
-        *(*_blocks(3), nn.Upsample(scale_factor=2), _conv(bias=False)),
-        *(*_blocks(3), nn.Upsample(scale_factor=2), _conv(bias=False)),
-        *(*_blocks(1), _conv(_WIDTH, 3)),
-    )
+class OriginalDecoder(nn.Sequential):
+    """A decoder of the shape that these weights have, for images [n, 3, H, W] around [-1, 1]."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(
+            *(Clamp(), _conv(tensors["1.weight"].shape[1]), nn.ReLU()),
+            *(*_blocks(3, _is_pooled(tensors)), nn.Upsample(scale_factor=2), _conv(bias=False)),
+            *(*_blocks(3), nn.Upsample(scale_factor=2), _conv(bias=False)),
+            *(*_blocks(3), nn.Upsample(scale_factor=2), _conv(bias=False)),
+            *(*_blocks(1), _conv(_WIDTH, 3)),
+        )
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Return images; the layers return images in [0, 1]."""
+        hidden = latents
+        for layer in self:
+            hidden = layer(hidden)
+        return hidden * 2 - 1
 
 
 def _is_pooled(tensors: Mapping[str, Tensor]) -> bool:

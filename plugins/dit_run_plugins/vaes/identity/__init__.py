@@ -1,32 +1,22 @@
-"""Pixel space: no VAE at all."""
+"""identity: pixel space instead of latents."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from dit_run.config.rules import latent_problems
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
-if TYPE_CHECKING:
-    from dit_run_plugins.vaes.identity.vae import Pixels
-
-__all__ = ["Identity", "build", "fits"]
+__all__ = ["Identity", "pixels_fit"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The model works on the pixels themselves, 3 channels in [-1, 1]: right for small images."""
+    """The model works on the pixels themselves, 3 channels in [-1, 1]: suitable for small images."""
 
 
-def build(options: Identity) -> Pixels:
-    from dit_run_plugins.vaes.identity.vae import Pixels
-
-    return Pixels()
-
-
-def fits(context: RuleContext) -> Iterator[Problem]:
-    """A rule: three channels, a side that whole patches fill."""
+def pixels_fit(context: RuleContext) -> Iterator[Problem]:
+    """Refuse other than three channels, and an image size that is not a multiple of the patch size."""
     return latent_problems(context.config, channels=3, factor=1, vae=context.path)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["Pixels"]
+from dit_run_plugins.vaes.identity import Identity
+
+__all__ = ["IdentityVae", "build"]
 
 
-class Pixels(nn.Module):
-    """Implements :class:`dit_run.protocols.VAE` by passing images on."""
+class IdentityVae(nn.Module):
+    """Implements :class:`dit_run.protocols.VAE`: latents are the images."""
 
     latent_channels = 3
     factor = 1
@@ -22,3 +24,7 @@ class Pixels(nn.Module):
 
     def fingerprint(self) -> str:
         return "identity"
+
+
+def build(options: Identity) -> IdentityVae:
+    return IdentityVae()
