@@ -1,1 +1,1 @@
-"""The components that dit-run brings with it, registered through the same hook as a stranger's."""
+"""The components that ship with dit-run, registered through the same hook as those of any other package."""

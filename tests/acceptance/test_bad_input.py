@@ -45,7 +45,9 @@ Refused = Callable[..., Result]
 
 
 def test_a_dataset_path_that_is_not_there(refused: Refused) -> None:
-    assert "data.dataset_path: images is not there; write where the data lies" in refused(*CUSTOM).words
+    assert (
+        "data.dataset_path: images does not exist; set it to the folder that holds the data" in refused(*CUSTOM).words
+    )
 
 
 BUSY = """
@@ -96,12 +98,12 @@ def test_a_caption_file_that_names_a_missing_image(refused: Refused, images: Pat
     lines = [{"file_name": f"{index}.png", "text": "red"} for index in (0, 9, 1)]
     (images / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
     said = refused(*CUSTOM).words
-    assert "images/metadata.jsonl names the image 9.png, which is not below images (data.dataset_path)" in said
+    assert "images/metadata.jsonl names the image 9.png, which is not in images (data.dataset_path)" in said
 
 
 def test_an_image_without_a_caption(refused: Refused, images: Path) -> None:
     (images / "2.txt").unlink()
-    assert "images/2.png has no caption: expected it in 2.txt beside it" in refused(*CUSTOM).words
+    assert "images/2.png has no caption: write it to 2.txt in the same folder" in refused(*CUSTOM).words
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from runs import Command
 
-from dit_run_plugins.datasets.shapes import caption, draw
+from dit_run_plugins.datasets.shapes.dataset import paint_scene
+from dit_run_plugins.datasets.shapes.scenes import scene_at
 
 CONFIG = """
 data: {type: custom, dataset_path: images, image_size: 32, train_split: 1.0}
@@ -57,7 +58,8 @@ def test_eight_pictures_come_back_from_their_captions(
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(CONFIG)
     Path("images").mkdir()
-    pictures = {caption(index, seed=3): draw(index, seed=3, size=32) for index in range(8)}
+    scenes = [scene_at(index, seed=3) for index in range(8)]
+    pictures = {each.caption: paint_scene(each, index, seed=3, size=32) for index, each in enumerate(scenes)}
     assert len(pictures) == 8
     for index, (text, picture) in enumerate(pictures.items()):
         picture.save(f"images/{index}.png")

@@ -13,7 +13,7 @@ from PIL import Image
 from runs import Command, Run, Train
 
 from dit_run import load_config
-from dit_run_plugins.datasets.shapes import caption
+from dit_run_plugins.datasets.shapes.scenes import scene_at
 
 
 def test_a_run_leaves_its_folder(train: Train) -> None:
@@ -195,7 +195,7 @@ def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
 def test_captions_that_are_too_long_are_counted(command: Command, config: Path) -> None:
     words = ("training.max_steps=1", "data.train_split=1.0", "text_encoder.max_length")
     short, long = (command(config, *words[:2], f"{words[2]}={length}", "--fresh", length).out for length in (9, 77))
-    cut = sum(len(caption(index, 0).split()) > 8 for index in range(60))
+    cut = sum(len(scene_at(index, 0).caption.split()) > 8 for index in range(60))
     assert f"note: {cut} of 60 captions are longer than the 9 tokens of the text encoder; " in short
     assert "are longer than" not in long
 

@@ -12,8 +12,8 @@ from diffusers import AutoencoderKL
 from dit_run import hub
 from dit_run.problems import InputError
 from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION, AutoencoderKl
-from dit_run_plugins.vaes.kl import KlVae, build
-from dit_run_plugins.vaes.original_layout import current_tensors
+from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_tensors
+from dit_run_plugins.vaes.autoencoder_kl.vae import KlVae, build
 
 
 def opened(path: Path, **options: object) -> KlVae:
@@ -114,7 +114,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
 ) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
-    monkeypatch.setattr("dit_run_plugins.vaes.kl.STABLE_DIFFUSION", config)
+    monkeypatch.setattr("dit_run_plugins.vaes.autoencoder_kl.vae.STABLE_DIFFUSION", config)
     file = save_original_vae(tmp_path / name, AutoencoderKL.from_pretrained(folder).state_dict(), levels=3)
     assert torch.equal(opened(file).encode(images())[0], opened(folder).encode(images())[0])
     latents = torch.ones(1, 4, 8, 8)
@@ -124,7 +124,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
 def test_a_folder_with_nothing_but_such_a_file_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
-    monkeypatch.setattr("dit_run_plugins.vaes.kl.STABLE_DIFFUSION", config)
+    monkeypatch.setattr("dit_run_plugins.vaes.autoencoder_kl.vae.STABLE_DIFFUSION", config)
     (tmp_path / "original").mkdir()
     tensors = AutoencoderKL.from_pretrained(folder).state_dict()
     for kind in ("ckpt", "safetensors"):

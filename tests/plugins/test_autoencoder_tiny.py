@@ -10,9 +10,8 @@ from diffusers import AutoencoderTiny as Reference
 from PIL import Image
 
 from dit_run.problems import InputError
-from dit_run_plugins.vaes import taesd_layout
-from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny, build
-from dit_run_plugins.vaes.tiny import TinyVae
+from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny, taesd_layout
+from dit_run_plugins.vaes.autoencoder_tiny.vae import TinyVae, build
 
 
 def opened(path: Path, **options: object) -> TinyVae:
@@ -56,7 +55,7 @@ def test_channels_and_factor_are_known_before_the_halves_are_read(tmp_path: Path
 
 
 def test_blocks_with_a_pool_add_it_before_they_convolve() -> None:
-    block = taesd_layout.Block(pooled=True)
+    block = taesd_layout.TaesdBlock(pooled=True)
     hidden = torch.randn(1, 64, 4, 4, generator=torch.Generator().manual_seed(0))
     assert block.pool is not None
     pooled = hidden + block.pool(hidden)

@@ -14,9 +14,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizerFast
 
 from dit_run.hub import Pretrained
 from dit_run.problems import InputError
-from dit_run_plugins.text_encoders.clip import Clip, build
-from dit_run_plugins.text_encoders.clip_text import ClipTextEncoder
-from dit_run_plugins.text_encoders.clip_tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder, build
+from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 
 CAPTIONS = ("a cat", "", "a red cat sat on the mat", "Ünïcode 猫!!  and\nspace's")
 
@@ -136,7 +136,9 @@ def test_missing_weights_are_never_made_up(folder: Path, tmp_path: Path) -> None
         {key: value for key, value in tensors.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"}
     )
     encoder = opened(tmp_path)
-    with pytest.raises(InputError, match=r"text_encoder\.pretrained_model_name: .* lacks weights .*fc1\.weight"):
+    with pytest.raises(
+        InputError, match=r"text_encoder\.pretrained_model_name: .* does not have all weights .*fc1\.weight"
+    ):
         encoder(*encoder.tokenize(["a"])[:2])
 
 
@@ -177,7 +179,8 @@ def test_the_fingerprint_follows_weights_and_tokenizer(folder: Path, tmp_path: P
 
 def test_tokenizing_and_fingerprints_do_not_import_transformers(folder: Path) -> None:
     code = (
-        "import sys\nfrom dit_run_plugins.text_encoders.clip import Clip, build\n"
+        "import sys\nfrom dit_run_plugins.text_encoders.clip import Clip\n"
+        "from dit_run_plugins.text_encoders.clip.text_encoder import build\n"
         f"encoder = build(Clip(pretrained_model_name={str(folder)!r}))\n"
         "encoder.tokenize(['a cat']), encoder.fingerprint()\nassert 'transformers' not in sys.modules\n"
     )

@@ -15,7 +15,7 @@ from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run.settings import Config
 from dit_run_plugins.metrics.clip_score import ClipScore, build
-from dit_run_plugins.metrics.vision import Clip
+from dit_run_plugins.metrics.vision_models import ClipModel
 
 CAPTIONS = ["a red cat", "cat", "a dog on the mat at night", ""]
 
@@ -36,7 +36,7 @@ def test_cosines_are_those_of_the_whole_model(tmp_path: Path) -> None:
     from transformers import CLIPModel
 
     folder = tiny_clip_pair(tmp_path / "clip")
-    clip = Clip(Pretrained(str(folder), "key"), torch.device("cpu"))
+    clip = ClipModel(Pretrained(str(folder), "key"), torch.device("cpu"))
     pixels = torch.from_numpy(np.stack([np.asarray(picture, dtype=np.float32) for picture in pictures()]))
     pixels = ((pixels / 255 - 0.5) / 0.25).permute(0, 3, 1, 2)
     model = CLIPModel.from_pretrained(folder)
@@ -50,7 +50,7 @@ def test_cosines_are_those_of_the_whole_model(tmp_path: Path) -> None:
 def test_the_score_is_the_mean_of_positive_cosines_times_a_hundred(tmp_path: Path, config: Config) -> None:
     folder = tiny_clip_pair(tmp_path / "clip-tiny")
     metric = build(ClipScore(pretrained_model_name=str(folder), count=4), config=config)
-    cosines = Clip(Pretrained(str(folder), "key"), torch.device("cpu")).cosines(pictures(), CAPTIONS)
+    cosines = ClipModel(Pretrained(str(folder), "key"), torch.device("cpu")).cosines(pictures(), CAPTIONS)
     scores = metric.score(pictures(), CAPTIONS)
     assert scores == {"clip-tiny_n4": pytest.approx(100 * np.maximum(cosines, 0).mean(), rel=1e-5)}
     assert (metric.count, metric.prompts(4)) == (4, None)

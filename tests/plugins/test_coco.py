@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dit_run.problems import InputError
-from dit_run_plugins.datasets.coco import Coco, build
+from dit_run.protocols import Facts, RuleContext
+from dit_run_plugins.datasets.coco import Coco, build, splits_chosen
 
 CAPTIONS = {
     "train2017": {"000000000009.jpg": ["A plate of food.", "Lunch."], "000000000025.jpg": ["Two giraffes."]},
@@ -67,6 +69,26 @@ def test_subsets_narrow_the_splits(root):
     assert list(contents(dataset(root, "val2017"))) == ["val2017/000000000139.jpg"]
 
 
+def notices(options, *written):
+    context = RuleContext(SimpleNamespace(), ("data",), options, Facts(), {("data", key) for key in written})
+    return list(splits_chosen(context))
+
+
+def test_splits_that_nobody_chose_are_reported_with_the_way_to_choose(root):
+    (notice,) = notices(Coco(dataset_path=str(root)), "dataset_path")
+    assert (notice.severity, notice.path) == ("notice", ("data", "subsets"))
+    assert notice.message == f"data.subsets is not set, so all splits in {root} are used: train2017, val2017"
+    assert notice.help == ("list the splits to use, for example data.subsets: [train2017]",)
+
+
+def test_nothing_is_reported_for_chosen_splits_a_single_split_or_none(root, tmp_path_factory):
+    assert notices(Coco(dataset_path=str(root)), "subsets") == []
+    (root / "annotations" / "captions_train2017.json").unlink()
+    assert notices(Coco(dataset_path=str(root))) == []
+    assert notices(Coco(dataset_path=str(root / "nowhere"))) == []
+    assert notices(Coco(dataset_path="x" * 5000)) == notices(Coco(dataset_path="\0")) == []
+
+
 def test_the_dataset_travels_to_other_processes(root):
     data = dataset(root)
     assert contents(pickle.loads(pickle.dumps(data))) == contents(data)
@@ -82,7 +104,7 @@ def test_images_without_captions_are_left_out(root):
 
 
 def test_an_unknown_subset_names_those_that_are_there(root):
-    with pytest.raises(InputError, match=r"data\.subsets: .* has no captions_val2014\.json; it has train2017, val2017"):
+    with pytest.raises(InputError, match=r"data\.subsets: .* has no captions_val2014\.json; found train2017, val2017"):
         dataset(root, "val2014")
 
 
@@ -90,7 +112,7 @@ def test_a_missing_image_folder_says_how_to_go_on(root):
     for file in (root / "val2017").iterdir():
         file.unlink()
     (root / "val2017").rmdir()
-    with pytest.raises(InputError, match=r"captions_val2017\.json needs the folder .*val2017.*data\.subsets"):
+    with pytest.raises(InputError, match=r"captions_val2017\.json needs the image folder .*val2017.*data\.subsets"):
         dataset(root)
 
 
@@ -98,7 +120,8 @@ def test_a_missing_image_is_named_with_its_file(root):
     (root / "val2017" / "000000000139.jpg").unlink()
     with pytest.raises(
         InputError,
-        match=r"annotations names the image val2017/000000000139\.jpg, .*data\.dataset_path.*; 1 of 3 are missing",
+        match=r"annotations names the image val2017/000000000139\.jpg, which is not in .* "
+        r"\(data\.dataset_path\); 1 of 3 images are missing",
     ):
         dataset(root)
 
@@ -109,7 +132,7 @@ def test_a_folder_without_data_names_both_layouts(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"data\.dataset_path: .*nowhere is not there"):
+    with pytest.raises(InputError, match=r"data\.dataset_path: .*nowhere does not exist"):
         dataset(tmp_path / "nowhere")
 
 
@@ -127,16 +150,19 @@ def test_image_names_that_leave_their_folder_are_refused(root, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "this is no JSON"),
-        ("{", "this is no JSON"),
-        ("[" * 100_000, "this is no JSON"),
+        ("", "this file is not valid JSON"),
+        ("{", "this file is not valid JSON"),
+        ("[" * 100_000, "this file is not valid JSON"),
         ("[]", "the captions format of MS-COCO"),
-        ('{"images": 3, "annotations": []}', "'images' is not as in the captions format"),
-        ('{"images": [], "annotations": [{"bbox": [1]}]}', "'annotations' is not as in the captions format"),
+        ('{"images": 3, "annotations": []}', "'images' does not have the captions format"),
+        ('{"images": [], "annotations": [{"bbox": [1]}]}', "'annotations' does not have the captions format"),
         ('{"images": [], "annotations": [{"image_id": 5, "caption": "x"}]}', "an annotation names image 5"),
-        ('{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": 3}]}', "no text"),
+        (
+            '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": 3}]}',
+            "which is not text",
+        ),
         ('{"images": [{"id": [1], "file_name": "a.jpg"}], "annotations": [{"image_id": {}, "caption": ""}]}', "image"),
-        ('{"images": [], "annotations": []}', "names no image with a caption"),
+        ('{"images": [], "annotations": []}', "has no image with a caption"),
     ],
 )
 def test_a_broken_captions_file_is_named(tmp_path, content, message):

@@ -118,7 +118,7 @@ def test_image_names_that_leave_their_folder_are_refused(root, name):
 
 def test_no_images_at_all_are_refused(root):
     (root / "CUB_200_2011" / "images.txt").write_text("")
-    with pytest.raises(InputError, match=r"images\.txt names no image with a caption \(data\.dataset_path\)"):
+    with pytest.raises(InputError, match=r"images\.txt has no image with a caption \(data\.dataset_path\)"):
         dataset(root)
 
 

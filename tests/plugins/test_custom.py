@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dit_run.problems import InputError
+from dit_run_plugins.datasets.checked_paths import relative_file
 from dit_run_plugins.datasets.custom import Custom, build, path_is_written
-from dit_run_plugins.datasets.index_files import relative_file
 
 IMAGES = ("a.png", "b/c.jpg", "b/d/e.webp")
 
@@ -78,14 +78,14 @@ def test_linked_folders_are_followed_and_circles_are_not(texts, tmp_path_factory
 def test_an_image_without_a_text_says_where_it_is_expected(texts):
     (texts / "b" / "c.txt").unlink()
     with pytest.raises(
-        InputError, match=r"b/c\.jpg has no caption: expected it in c\.txt beside it.*data\.dataset_path"
+        InputError, match=r"b/c\.jpg has no caption: write it to c\.txt in the same folder.*data\.dataset_path"
     ):
         dataset(texts)
 
 
 def test_an_empty_text_is_named(texts):
     (texts / "a.txt").write_text(" \n")
-    with pytest.raises(InputError, match=r"a\.txt: expected a caption, but it is empty"):
+    with pytest.raises(InputError, match=r"a\.txt: expected a caption, but the file is empty"):
         dataset(texts)
 
 
@@ -141,7 +141,7 @@ def test_image_names_that_leave_the_folder_are_refused(root, kind, name):
 def test_a_missing_image_is_named_with_its_file(root, kind):
     write_index(root, kind, [("a.png", "x"), ("z/b.png", "y"), ("c.png", "y")])
     with pytest.raises(
-        InputError, match=rf"metadata\.{kind} names the image z/b\.png, .*data\.dataset_path.*2 of 3 are missing"
+        InputError, match=rf"metadata\.{kind} names the image z/b\.png, .*data\.dataset_path.*2 of 3 images are missing"
     ):
         dataset(root)
 
@@ -149,21 +149,21 @@ def test_a_missing_image_is_named_with_its_file(root, kind):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{', r"metadata\.jsonl:2: this line is no JSON"),
-        ("metadata.jsonl", '{"file_name": "a.png"}', r"metadata\.jsonl:1: expected 'file_name' and .* has 'file_name'"),
-        ("metadata.jsonl", "[]", r"metadata\.jsonl:1: expected 'file_name' and 'text', but it has \[\]"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "x"}\n{', r"metadata\.jsonl:2: this line is not valid JSON"),
+        ("metadata.jsonl", '{"file_name": "a.png"}', r"metadata\.jsonl:1: expected 'file_name' .* found 'file_name'"),
+        ("metadata.jsonl", "[]", r"metadata\.jsonl:1: expected 'file_name' and 'text', but found \[\]"),
         ("metadata.jsonl", '{"file_name": "a.png", "text": 3}', r":1: expected 'text' to be a caption"),
         ("metadata.jsonl", '{"file_name": 3, "text": "x"}', r":1: expected the path of an image, not 3"),
-        ("metadata.jsonl", '{"file_name": "a\\ud800", "text": "x"}', "cannot be the name of a file"),
-        ("metadata.jsonl", "[" * 100_000, r"metadata\.jsonl:1: this line is no JSON"),
-        ("metadata.jsonl", "", r"metadata\.jsonl names no image with a caption"),
+        ("metadata.jsonl", '{"file_name": "a\\ud800", "text": "x"}', "is not a valid file name"),
+        ("metadata.jsonl", "[" * 100_000, r"metadata\.jsonl:1: this line is not valid JSON"),
+        ("metadata.jsonl", "", r"metadata\.jsonl has no image with a caption"),
         ("metadata.json", '{"image": "a.png"}', r"metadata\.json: expected a list"),
         ("metadata.json", '[{"file_name": "a.png", "text": "x"}]', r"metadata\.json: entry 0: expected 'image' and"),
-        ("metadata.json", "[", r"metadata\.json: this is no JSON"),
-        ("metadata.csv", "name,text\na.png,x\n", r"metadata\.csv:2: expected 'file_name' and 'text', .* has 'name'"),
+        ("metadata.json", "[", r"metadata\.json: this file is not valid JSON"),
+        ("metadata.csv", "name,text\na.png,x\n", r"metadata\.csv:2: expected 'file_name' and 'text', .* found 'name'"),
         ("metadata.csv", "file_name,text\na.png,x\nb/c.jpg\n", r"metadata\.csv:3: expected 'text' to be a caption"),
-        ("metadata.csv", 'file_name,text\na.png,"x', r"metadata\.csv:\d: this is no CSV"),
-        ("metadata.csv", "", r"metadata\.csv names no image with a caption"),
+        ("metadata.csv", 'file_name,text\na.png,"x', r"metadata\.csv:\d: this line is not valid CSV"),
+        ("metadata.csv", "", r"metadata\.csv has no image with a caption"),
     ],
 )  # fmt: skip
 def test_a_broken_index_names_its_line(root, name, content, message):
@@ -182,7 +182,7 @@ def test_an_index_that_is_not_utf8_is_named(root, name):
 def test_two_index_files_are_one_too_many(root):
     for kind in ("json", "csv"):
         write_index(root, kind, [("a.png", "x")])
-    with pytest.raises(InputError, match=r"has metadata\.json and metadata\.csv; keep the one that counts"):
+    with pytest.raises(InputError, match=r"has metadata\.json and metadata\.csv; keep one of them"):
         dataset(root)
 
 

@@ -11,9 +11,10 @@ import torch
 
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
-from dit_run_plugins.schedulers.betas import alphas_cumprod
-from dit_run_plugins.schedulers.ddpm import Ddpm, combinations_fit, sampler_fits
-from dit_run_plugins.schedulers.diffusion import build
+from dit_run_plugins.schedulers.ddpm import Ddpm, combinations_fit, steps_fit
+from dit_run_plugins.schedulers.ddpm.diffusion_process import build
+from dit_run_plugins.schedulers.ddpm.noise_schedules import alphas_cumprod
+from dit_run_plugins.schedulers.shared_rules import sampler_fits
 
 SCHEDULES = ["linear", "scaled_linear", "squaredcos_cap_v2"]
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
@@ -137,7 +138,7 @@ def test_without_gamma_all_timesteps_weigh_alike() -> None:
 
 def test_a_sampler_of_another_family_is_refused_by_name() -> None:
     noise = torch.zeros(1, 1, 1, 1)
-    with pytest.raises(InputError, match=r"no sampler 'euler': it has ddim, ddpm, dpm-solver\+\+, heun"):
+    with pytest.raises(InputError, match=r"no sampler 'euler': choose one of ddim, ddpm, dpm-solver\+\+, heun"):
         build(Ddpm()).sample(lambda x, t: x, noise, sampler="euler", steps=2, step_noise=lambda i: noise)
 
 
@@ -205,8 +206,8 @@ def test_a_sampler_that_does_not_fit_is_a_problem_of_the_config() -> None:
 
 def test_steps_beyond_the_timesteps_are_refused_when_written_and_lowered_when_not() -> None:
     options = Ddpm(num_train_timesteps=20)
-    assert errors(sampler_fits(context(options, Sampling(), ("sampling", "steps")))) == [("sampling", "steps")]
-    (lowered,) = sampler_fits(context(options))
+    assert errors(steps_fit(context(options, Sampling(), ("sampling", "steps")))) == [("sampling", "steps")]
+    (lowered,) = steps_fit(context(options))
     assert isinstance(lowered, Adjustment)
     assert (lowered.path, lowered.value) == (("sampling", "steps"), 20)
-    assert list(sampler_fits(context(options, Sampling("dpm-solver++")))) == []
+    assert list(steps_fit(context(options, Sampling("dpm-solver++")))) == []

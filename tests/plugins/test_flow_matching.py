@@ -9,14 +9,14 @@ import torch
 
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.schedulers.flow import Flow, build, resolution_shift
-from dit_run_plugins.schedulers.flow_matching import SAMPLERS, FlowMatching, sampling_fits
+from dit_run_plugins.schedulers.flow_matching import FlowMatching, timestep_options_fit
+from dit_run_plugins.schedulers.flow_matching.flow_process import FlowProcess, build, resolution_shift
 
 LATENT = (3, 4, 4)
 PREDICTIONS = ("velocity", "sample")
 
 
-def make(**options) -> Flow:
+def make(**options) -> FlowProcess:
     return build(FlowMatching(**options), latent_shape=LATENT)
 
 
@@ -88,7 +88,7 @@ def test_shift_by_resolution_is_the_root_of_the_number_of_values(shape, shift):
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", FlowMatching.samplers)
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 def test_a_perfect_predictor_of_one_image_ends_at_it(prediction, sampler, steps, shift):
@@ -130,7 +130,7 @@ def test_the_error_on_a_gaussian_falls_with_the_order_of_the_sampler(prediction,
 
 
 def test_a_sampler_of_another_family_is_refused():
-    with pytest.raises(InputError, match="'ddpm' does not fit flow matching: it has euler, heun, dpm-solver"):
+    with pytest.raises(InputError, match="flow_matching has no sampler 'ddpm': choose one of euler, heun, dpm-solver"):
         make().sample(lambda x, t: x, draw(0), sampler="ddpm", steps=2, step_noise=no_noise)
 
 
@@ -138,7 +138,7 @@ def test_logit_options_without_effect_are_noticed():
     options = FlowMatching(timestep_sampling="uniform")
     written = frozenset({("scheduler", "logit_mean")})
     context = RuleContext(SimpleNamespace(), ("scheduler",), options, Facts(), written)
-    assert [problem.path for problem in sampling_fits(context)] == [("scheduler", "logit_mean")]
+    assert [problem.path for problem in timestep_options_fit(context)] == [("scheduler", "logit_mean")]
 
 
 def no_noise(step: int) -> torch.Tensor:

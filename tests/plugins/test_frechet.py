@@ -17,9 +17,9 @@ from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run.settings import Config
 from dit_run_plugins.metrics.distances import frechet_distance
-from dit_run_plugins.metrics.frechet import FrechetDistance, build
+from dit_run_plugins.metrics.frechet_distance import FrechetDistance, build
 from dit_run_plugins.metrics.preprocessing import Preprocessing
-from dit_run_plugins.metrics.vision import Vision
+from dit_run_plugins.metrics.vision_models import VisionModel
 
 CPU = torch.device("cpu")
 
@@ -67,14 +67,14 @@ def test_of_a_set_with_itself_is_zero_also_for_fewer_pictures_than_features() ->
 
 @pytest.mark.parametrize("shape", [(1, 4), (4,)])
 def test_fewer_than_two_pictures_have_no_distance(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match="at least two pictures"):
+    with pytest.raises(ValueError, match="at least two images in each set"):
         frechet_distance(np.zeros(shape), np.zeros((4, 4)))
 
 
 @pytest.mark.parametrize(("make", "width"), [(tiny_clip_pair, 8), (tiny_dinov2, 16)])
 def test_features_come_from_the_network_that_is_named(make: Any, width: int, tmp_path: Path) -> None:
     one, other = (
-        Vision(Pretrained(str(make(tmp_path / str(seed), seed=seed)), "key"), CPU).features(pictures(40))
+        VisionModel(Pretrained(str(make(tmp_path / str(seed), seed=seed)), "key"), CPU).features(pictures(40))
         for seed in range(2)
     )
     assert one.shape == other.shape == (40, width)
@@ -82,13 +82,13 @@ def test_features_come_from_the_network_that_is_named(make: Any, width: int, tmp
 
 
 def test_features_of_a_picture_do_not_depend_on_its_neighbours(tmp_path: Path) -> None:
-    vision = Vision(Pretrained(str(tiny_dinov2(tmp_path / "net")), "key"), CPU)
+    vision = VisionModel(Pretrained(str(tiny_dinov2(tmp_path / "net")), "key"), CPU)
     shown = pictures(35)
     np.testing.assert_allclose(vision.features(shown)[34:], vision.features(shown[34:]), rtol=1e-4, atol=1e-5)
 
 
 def test_loading_a_network_draws_nothing_from_torchs_generator(tmp_path: Path) -> None:
-    vision = Vision(Pretrained(str(tiny_dinov2(tmp_path / "net")), "key"), CPU)
+    vision = VisionModel(Pretrained(str(tiny_dinov2(tmp_path / "net")), "key"), CPU)
     before = torch.get_rng_state()
     vision.features(pictures(2))
     assert torch.equal(torch.get_rng_state(), before)
@@ -136,7 +136,7 @@ def test_pictures_are_resized_cut_and_normalised(tmp_path: Path) -> None:
 
 def test_preprocessing_without_its_numbers_is_refused(tmp_path: Path) -> None:
     write(tmp_path, size=8)
-    with pytest.raises(InputError, match="does not say how pictures are prepared"):
+    with pytest.raises(InputError, match=r"preprocessor_config\.json without usable values"):
         Preprocessing.of(Pretrained(str(tmp_path), "key"))
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from dit_run_plugins.vaes.identity import Identity, build
+from dit_run_plugins.vaes.identity import Identity
+from dit_run_plugins.vaes.identity.vae import build
 
 
 def test_pixels_pass_through_without_a_posterior() -> None:

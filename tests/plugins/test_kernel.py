@@ -12,7 +12,7 @@ from PIL import Image
 
 from dit_run import load_config
 from dit_run_plugins.metrics.distances import kernel_distance
-from dit_run_plugins.metrics.kernel import KernelDistance, build
+from dit_run_plugins.metrics.kernel_distance import KernelDistance, build
 
 
 def test_is_its_definition() -> None:

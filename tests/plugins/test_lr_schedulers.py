@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
-from dit_run_plugins.lr_schedulers import constant, cosine, linear, wsd
+from dit_run_plugins.lr_schedulers import constant, cosine, linear, warmup_stable_decay
 from dit_run_plugins.lr_schedulers.warmup import warmup_fits
 
 
@@ -47,24 +47,26 @@ def test_constant_stays_at_the_peak() -> None:
     ("shape", "decay"), [("linear", [1, 0.75, 0.5, 0.25]), ("sqrt", [1, 0.5, 1 - 0.5**0.5, 1 - 0.75**0.5])]
 )
 def test_warmup_stable_decay_has_three_phases(shape: Any, decay: list[float]) -> None:
-    options = wsd.WarmupStableDecay(warmup_steps=2, decay_share=0.4, decay_shape=shape)
-    assert values(wsd.build(options, total_steps=10), 10) == pytest.approx([0, 0.5, 1, 1, 1, 1, *decay])
+    options = warmup_stable_decay.WarmupStableDecay(warmup_steps=2, decay_share=0.4, decay_shape=shape)
+    assert values(warmup_stable_decay.build(options, total_steps=10), 10) == pytest.approx([0, 0.5, 1, 1, 1, 1, *decay])
 
 
 def test_warmup_stable_decay_without_decay_is_constant() -> None:
-    options = wsd.WarmupStableDecay(warmup_steps=0, decay_share=0.0)
-    assert values(wsd.build(options, total_steps=3), 3) == [1, 1, 1]
+    options = warmup_stable_decay.WarmupStableDecay(warmup_steps=0, decay_share=0.0)
+    assert values(warmup_stable_decay.build(options, total_steps=3), 3) == [1, 1, 1]
 
 
 @given(total=st.integers(1, 400), data=st.data())
 def test_factors_lie_between_zero_and_one_and_reach_the_peak(total: int, data: st.DataObject) -> None:
     warmup = data.draw(st.integers(0, total - 1))
-    stable = wsd.WarmupStableDecay(warmup_steps=warmup, decay_share=data.draw(st.floats(0, (total - warmup) / total)))
+    stable = warmup_stable_decay.WarmupStableDecay(
+        warmup_steps=warmup, decay_share=data.draw(st.floats(0, (total - warmup) / total))
+    )
     for factor in (
         cosine.build(cosine.Cosine(warmup_steps=warmup), total_steps=total),
         linear.build(linear.Linear(warmup_steps=warmup), total_steps=total),
         constant.build(constant.Constant(warmup_steps=warmup)),
-        wsd.build(stable, total_steps=total),
+        warmup_stable_decay.build(stable, total_steps=total),
     ):
         found = values(factor, total)
         assert min(found) >= 0
@@ -100,16 +102,18 @@ def test_a_warmup_that_fits_is_left_alone() -> None:
 
 
 def test_a_written_warmup_that_meets_the_decay_is_refused() -> None:
-    options = wsd.WarmupStableDecay(warmup_steps=60, decay_share=0.5)
-    (problem,) = wsd.phases_fit(context(options, 100, "warmup_steps"))
+    options = warmup_stable_decay.WarmupStableDecay(warmup_steps=60, decay_share=0.5)
+    (problem,) = warmup_stable_decay.phases_fit(context(options, 100, "warmup_steps"))
     assert isinstance(problem, Problem)
     assert problem.path == ("lr_scheduler", "decay_share")
-    assert list(wsd.phases_fit(context(options, 120, "warmup_steps"))) == []
+    assert list(warmup_stable_decay.phases_fit(context(options, 120, "warmup_steps"))) == []
 
 
 def test_a_default_warmup_that_meets_the_decay_is_lowered() -> None:
-    (adjustment,) = wsd.phases_fit(context(wsd.WarmupStableDecay(), 600))
+    (adjustment,) = warmup_stable_decay.phases_fit(context(warmup_stable_decay.WarmupStableDecay(), 600))
     assert isinstance(adjustment, Adjustment)
     assert adjustment.value == 60
-    (problem,) = wsd.phases_fit(context(wsd.WarmupStableDecay(decay_share=0.95), 600, "decay_share"))
+    (problem,) = warmup_stable_decay.phases_fit(
+        context(warmup_stable_decay.WarmupStableDecay(decay_share=0.95), 600, "decay_share")
+    )
     assert isinstance(problem, Problem)

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from dit_run.protocols import Scheduler
-from dit_run_plugins.schedulers import ddpm, diffusion, flow, flow_matching
+from dit_run_plugins.schedulers import ddpm, flow_matching
+from dit_run_plugins.schedulers.ddpm import diffusion_process
+from dit_run_plugins.schedulers.flow_matching import flow_process
 
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpm-solver++": 2}
 MEAN = torch.tensor([0.7, -1.0], dtype=torch.float64)
@@ -32,12 +34,12 @@ def cases() -> Iterator[Case]:
             for zero in (False, True):
                 if not (zero and prediction == "epsilon"):
                     options = ddpm.Ddpm(beta_schedule=schedule, prediction_type=prediction, zero_terminal_snr=zero)  # type: ignore[arg-type]
-                    yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, diffusion.build(options))
+                    yield Case(f"ddpm-{schedule}-{prediction}" + "-zero" * zero, diffusion_process.build(options))
     for prediction in ("velocity", "sample"):
         for sampling, shift in (("uniform", 1.0), ("logit_normal", 1.0), ("logit_normal", 3.0)):
             options = flow_matching.FlowMatching(prediction_type=prediction, timestep_sampling=sampling, shift=shift)  # type: ignore[arg-type]
             name = f"flow_matching-{prediction}-{sampling}-{shift:g}"
-            yield Case(name, flow.build(options, latent_shape=(4, 32, 32)))
+            yield Case(name, flow_process.build(options, latent_shape=(4, 32, 32)))
 
 
 CASES = list(cases())

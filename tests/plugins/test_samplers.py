@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from dit_run_plugins.schedulers.ddpm import Ddpm
-from dit_run_plugins.schedulers.diffusion import Diffusion, build
-from dit_run_plugins.schedulers.samplers import SAMPLERS, Path, dpm_solver, heun, run
+from dit_run_plugins.schedulers.ddpm.diffusion_process import DiffusionProcess, build
+from dit_run_plugins.schedulers.samplers import SAMPLERS, SamplingPath, dpm_solver, heun, run_sampler
 
 NOISE = torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -64,26 +64,26 @@ def test_ddpm_is_that_of_diffusers(steps: int) -> None:
 def test_dpm_solver_is_that_of_diffusers_over_the_same_points(steps: int) -> None:
     scheduler = build(Ddpm(prediction_type="v_prediction"))
     path = points(scheduler, steps)
-    ours = run("dpm-solver++", model, scheduler._invert, NOISE, path, fresh_noise())
+    ours = run_sampler("dpm-solver++", model, scheduler._invert, NOISE, path, fresh_noise())
     expected = theirs("DPMSolverMultistepScheduler", steps, final_sigmas_type="zero", use_karras_sigmas=False)
     torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
 
 
-def points(scheduler: Diffusion, steps: int) -> Path:
+def points(scheduler: DiffusionProcess, steps: int) -> SamplingPath:
     """The trailing whole timesteps."""
     timesteps = torch.tensor([round(1000 - i * 1000 / steps) - 1.0 for i in range(steps)], dtype=torch.float64)
     alphas, sigmas = scheduler.coefficients(timesteps)
-    return Path(timesteps.tolist(), [*alphas.tolist(), 1.0], [*sigmas.tolist(), 0.0])
+    return SamplingPath(timesteps.tolist(), [*alphas.tolist(), 1.0], [*sigmas.tolist(), 0.0])
 
 
-def straight(times: Sequence[float]) -> Path:
+def straight(times: Sequence[float]) -> SamplingPath:
     """x_t = (1 - t) x_0 + t noise at these times, 0 last."""
-    return Path([1000 * t for t in times[:-1]], [1 - t for t in times], list(times))
+    return SamplingPath([1000 * t for t in times[:-1]], [1 - t for t in times], list(times))
 
 
 def test_heun_on_a_straight_path_is_the_textbook_method() -> None:
     times = [1.0, 0.8, 0.5, 0.1, 0.0]
-    ours = run("heun", model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight(times), fresh_noise())
+    ours = run_sampler("heun", model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight(times), fresh_noise())
 
     def velocity(x: Tensor, t: float) -> Tensor:
         return model(x, torch.full((2,), 1000 * t, dtype=x.dtype))
@@ -97,7 +97,7 @@ def test_heun_on_a_straight_path_is_the_textbook_method() -> None:
 
 def test_euler_on_a_straight_path_is_the_textbook_method() -> None:
     times = [1.0, 0.8, 0.5, 0.1, 0.0]
-    ours = run("euler", model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight(times), fresh_noise())
+    ours = run_sampler("euler", model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight(times), fresh_noise())
     x = NOISE
     for t, s in pairwise(times):
         x = x + (s - t) * model(x, torch.full((2,), 1000 * t, dtype=x.dtype))
@@ -107,7 +107,7 @@ def test_euler_on_a_straight_path_is_the_textbook_method() -> None:
 def test_dpm_solver_extrapolates_by_half_the_ratio_of_steps() -> None:
     """Three points at even distances of log(alpha / sigma): the middle step uses 1.5 new - 0.5 old."""
     estimates = [torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([5.0])]
-    path = Path([3.0, 2.0, 1.0], [1.0, 2.0, 4.0, 1.0], [1.0, 1.0, 1.0, 0.0])
+    path = SamplingPath([3.0, 2.0, 1.0], [1.0, 2.0, 4.0, 1.0], [1.0, 1.0, 1.0, 0.0])
     seen = []
 
     def denoise(x: Tensor, i: int) -> Tensor:
@@ -136,7 +136,7 @@ def test_deterministic_samplers_ask_for_no_noise() -> None:
         raise AssertionError("asked for noise")
 
     for sampler in set(SAMPLERS) - {"ddpm"}:
-        run(sampler, model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight([1.0, 0.5, 0.0]), refuse)
+        run_sampler(sampler, model, lambda v, x, alpha, sigma: x - sigma * v, NOISE, straight([1.0, 0.5, 0.0]), refuse)
 
 
 def test_the_last_step_of_ddpm_adds_no_noise() -> None:

@@ -12,14 +12,31 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from dit_run.problems import InputError
-from dit_run_plugins.datasets import shapes
-from dit_run_plugins.datasets.scenes import COLOURS, SHAPES, Figure, Placed, Scene, held_out_pairs, place, scene_at
-from dit_run_plugins.datasets.shapes import Shapes, caption, draw, paint
-from dit_run_plugins.metrics import shapes as metric
-from dit_run_plugins.metrics.reading import read
-from dit_run_plugins.metrics.shapes import ShapesMetric, ShapesScore, Verdict, chance, judge
+from dit_run_plugins.datasets.shapes import Shapes
+from dit_run_plugins.datasets.shapes.dataset import build, paint, paint_scene
+from dit_run_plugins.datasets.shapes.scenes import (
+    COLOURS,
+    SHAPES,
+    Figure,
+    Placed,
+    Scene,
+    held_out_pairs,
+    place,
+    scene_at,
+)
+from dit_run_plugins.metrics.shapes import ShapesScore, metric
+from dit_run_plugins.metrics.shapes.image_reader import read_scene
+from dit_run_plugins.metrics.shapes.metric import ShapesMetric, Verdict, chance, judge
 
 INDICES = st.integers(0, 10**9)
+
+
+def caption(index: int, seed: int) -> str:
+    return scene_at(index, seed).caption
+
+
+def painted(index: int, *, seed: int, size: int) -> Image.Image:
+    return paint_scene(scene_at(index, seed), index, seed=seed, size=size)
 
 
 @given(INDICES, st.integers(0, 2**63))
@@ -87,22 +104,22 @@ def test_shapes_have_their_area(shape, area):
 
 
 def test_pictures_are_functions_of_seed_and_index():
-    assert draw(5, seed=1, size=32).tobytes() == draw(5, seed=1, size=32).tobytes()
-    assert draw(5, seed=1, size=32).tobytes() != draw(5, seed=2, size=32).tobytes()
-    assert draw(5, seed=1, size=32).tobytes() != draw(6, seed=1, size=32).tobytes()
+    assert painted(5, seed=1, size=32).tobytes() == painted(5, seed=1, size=32).tobytes()
+    assert painted(5, seed=1, size=32).tobytes() != painted(5, seed=2, size=32).tobytes()
+    assert painted(5, seed=1, size=32).tobytes() != painted(6, seed=1, size=32).tobytes()
 
 
 def test_the_dataset_draws_what_the_functions_draw():
-    dataset = shapes.build(Shapes(seed=7, size=3), image_size=24)
+    dataset = build(Shapes(seed=7, size=3), image_size=24)
     samples = pickle.loads(pickle.dumps(list(dataset)))
     assert [sample.captions for sample in samples] == [(caption(index, 7),) for index in range(3)]
-    assert [sample.image().tobytes() for sample in samples] == [draw(i, seed=7, size=24).tobytes() for i in range(3)]
+    assert [sample.image().tobytes() for sample in samples] == [painted(i, seed=7, size=24).tobytes() for i in range(3)]
     assert len({sample.key for sample in samples}) == len(dataset) == 3
 
 
 def test_held_out_pairs_are_in_no_picture():
     held_out = held_out_pairs(0.1, 5)
-    dataset = shapes.build(Shapes(seed=5, held_out_pairs=0.1, size=2000), image_size=8)
+    dataset = build(Shapes(seed=5, held_out_pairs=0.1, size=2000), image_size=8)
     shown = {figure for sample in dataset for figure in Scene.parse(sample.captions[0]).figures}
     assert len(held_out) == 3
     assert len(shown) == 29 and shown.isdisjoint(held_out)
@@ -110,18 +127,18 @@ def test_held_out_pairs_are_in_no_picture():
 
 def test_holding_out_all_pairs_is_refused():
     with pytest.raises(InputError, match=r"held_out_pairs 1.0 leaves 0 of 32 pairs"):
-        shapes.build(Shapes(held_out_pairs=1.0), image_size=8)
+        build(Shapes(held_out_pairs=1.0), image_size=8)
 
 
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_true_pictures_are_read_as_wholly_right(size):
-    assert sum(_verdict(index, draw(index, seed=0, size=size)).wholly for index in range(300)) >= 299
+    assert sum(_verdict(index, painted(index, seed=0, size=size)).wholly for index in range(300)) >= 299
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [32, 64])
 def test_thousands_of_true_pictures_are_read_as_wholly_right(size):
-    right = sum(_verdict(index, draw(index, seed=0, size=size)).wholly for index in range(4000))
+    right = sum(_verdict(index, painted(index, seed=0, size=size)).wholly for index in range(4000))
     assert right >= 0.98 * 4000
 
 
@@ -129,7 +146,7 @@ def test_soft_and_noisy_pictures_are_read_as_wholly_right():
     random = np.random.default_rng(0)
     right = 0
     for index in range(200):
-        soft = draw(index, seed=0, size=32).filter(ImageFilter.GaussianBlur(0.6))
+        soft = painted(index, seed=0, size=32).filter(ImageFilter.GaussianBlur(0.6))
         noisy = np.asarray(soft) + random.normal(0, 10, (32, 32, 3))
         right += _verdict(index, Image.fromarray(noisy.clip(0, 255).astype(np.uint8))).wholly
     assert right >= 196
@@ -141,11 +158,11 @@ def test_a_ragged_blob_has_no_shape():
     y, x = np.mgrid[:32, :32] - 15.5
     inside = np.hypot(x, y) < radius[(np.degrees(np.arctan2(y, x)) + 180).astype(int) % 360]
     blob = np.where(inside[..., None], COLOURS["red"], 10).astype(np.uint8)
-    assert [placed.figure for placed in read(Image.fromarray(blob)).figures] == [Figure("red", "unknown")]
+    assert [placed.figure for placed in read_scene(Image.fromarray(blob)).figures] == [Figure("red", "unknown")]
 
 
 def test_an_empty_picture_has_its_background_and_nothing_else():
-    reading = read(Image.new("RGB", (32, 32), (250, 240, 250)))
+    reading = read_scene(Image.new("RGB", (32, 32), (250, 240, 250)))
     assert reading.background == "white" and reading.figures == ()
 
 
@@ -181,14 +198,14 @@ def test_chance_is_what_pictures_of_other_prompts_score():
 
 def test_scores_of_true_pictures_are_one():
     scored = ShapesMetric(ShapesScore(count=4), seed=0, first=100, held_out=frozenset())
-    images = [draw(index, seed=0, size=32) for index in range(100, 104)]
+    images = [painted(index, seed=0, size=32) for index in range(100, 104)]
     assert scored.prompts(4) == [caption(index, 0) for index in range(100, 104)]
     assert scored.score(images, scored.prompts(4)) == {"wholly_right": 1, "attributes_right": 1, "above_chance": 1}
 
 
 def test_scores_of_other_pictures_are_about_chance():
     scored = ShapesMetric(ShapesScore(), seed=0, first=0, held_out=frozenset())
-    images = [draw(index + 500, seed=0, size=32) for index in range(200)]
+    images = [painted(index + 500, seed=0, size=32) for index in range(200)]
     scores = scored.score(images, scored.prompts(200))
     assert scores["wholly_right"] < 0.02 and abs(scores["above_chance"]) < 0.05
 
@@ -206,5 +223,5 @@ def test_held_out_pairs_are_asked_for_and_scored_apart():
 
 
 def _verdict(index: int, image: Image.Image) -> Verdict:
-    reading = read(image)
+    reading = read_scene(image)
     return judge(scene_at(index, 0), reading.background, reading.figures)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dit_run_plugins.trackers.events import EventFile
-from dit_run_plugins.trackers.tensorboard import TensorBoard, build
+from dit_run_plugins.trackers.tensorboard import TensorBoard
+from dit_run_plugins.trackers.tensorboard.tracker import TensorBoardTracker, build
 
 
 @pytest.fixture
@@ -117,7 +117,8 @@ def test_an_event_cut_by_a_kill_hides_nothing_that_comes_later(tracker, read, tm
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-from dit_run_plugins.trackers.tensorboard import TensorBoard, build
+from dit_run_plugins.trackers.tensorboard import TensorBoard
+from dit_run_plugins.trackers.tensorboard.tracker import build
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 tracker = build(TensorBoard(), run_dir=Path(sys.argv[1]), start_step=0)
 tracker.log(1, {"loss": 1.0})
@@ -146,7 +147,7 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_half_event(tmp_path, read):
 def test_no_tensorflow_is_imported(tmp_path):
     code = (
         "import sys, pathlib; from dit_run_plugins.trackers.tensorboard import *; "
-        "assert 'tensorboard' not in sys.modules; "
+        "assert 'tensorboard' not in sys.modules; from dit_run_plugins.trackers.tensorboard.tracker import build; "
         f"build(TensorBoard(), run_dir=pathlib.Path({str(tmp_path)!r}), start_step=0); "
         "assert 'tensorflow' not in sys.modules"
     )
@@ -157,5 +158,5 @@ def test_event_files_of_others_are_left_alone_and_sorted_before(tmp_path):
     others = {"events.out.tfevents.4000000000.host.1.0", "events.out.tfevents.mine"}
     for name in others:
         (tmp_path / name).touch()
-    EventFile(tmp_path, first_step=0).close()
+    TensorBoardTracker(tmp_path, start_step=0).close()
     assert {file.name for file in tmp_path.iterdir()} == others | {"events.out.tfevents.4000000001.dit-run"}

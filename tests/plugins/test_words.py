@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.text_encoders.word_encoder import build
-from dit_run_plugins.text_encoders.words import PADDING, START, Words, heads_divide, token_ids, words_of
+from dit_run_plugins.text_encoders.words import Words, heads_divide
+from dit_run_plugins.text_encoders.words.text_encoder import build
+from dit_run_plugins.text_encoders.words.tokenizer import PADDING, START, token_ids, words_of
 
 
 def make(**options):

@@ -14,7 +14,7 @@ import torch
 from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data
 from dit_run.cache.builder import cache_bytes
-from dit_run.cache.open_cache import Cached, release
+from dit_run.cache.open_cache import Cached, cacheable, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of

@@ -1,68 +1,90 @@
-"""MS-COCO captions, in the layout of its own archives (Chen et al., "Microsoft COCO Captions", 2015)."""
+"""MS-COCO captions in the layout of the original archives (Chen et al., "Microsoft COCO Captions", 2015)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.options import LocalPath
-from dit_run.problems import InputError
-from dit_run_plugins.datasets.index_files import existing_folder, load_json, relative_file
+from dit_run.problems import InputError, Problem
+from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
+from dit_run_plugins.datasets.metadata_files import prepared_dataset, read_json
 
 if TYPE_CHECKING:
-    from dit_run.protocols import Dataset
+    from dit_run.protocols import Dataset, RuleContext
 
-__all__ = ["Coco", "build"]
+__all__ = ["Coco", "build", "splits_chosen"]
+
+_PREFIX = "captions_"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
-    """MS-COCO: `annotations/captions_*.json` with the image folders beside it; or a prepared `metadata.json`."""
+    """MS-COCO: `annotations/captions_*.json` next to the image folders, or a prepared `metadata.json`."""
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """Where the data lies."""
+    """Folder that holds the data."""
     subsets: tuple[str, ...] = ()
-    """The splits that are read, such as `train2017`; empty reads all whose captions are there."""
+    """Splits to use, such as `train2017`; an empty list uses every split that has captions."""
+
+
+def splits_chosen(context: RuleContext) -> Iterator[Problem]:
+    """Report the splits that are used because `subsets` is not set."""
+    path, splits = (*context.path, "subsets"), ", ".join(_caption_files(Path(context.options.dataset_path)))
+    if path not in context.written and ", " in splits:
+        yield Problem(
+            code="all-splits-used",
+            message=f"data.subsets is not set, so all splits in {context.options.dataset_path} are used: {splits}",
+            path=path,
+            severity="notice",
+            help=("list the splits to use, for example data.subsets: [train2017]",),
+        )
 
 
 def build(options: Coco) -> Dataset:
-    """Each captioned image with all its captions. Raises InputError for what is missing or broken, naming the file."""
-    from dit_run_plugins.datasets.captioned import Builder
-    from dit_run_plugins.datasets.prepared import prepared
+    """Return a dataset of each captioned image with all its captions.
+
+    Raises InputError naming the file if anything is missing or broken.
+    """
+    from dit_run_plugins.datasets.captioned_files import captioned_files
 
     root = existing_folder(options.dataset_path)
-    builder, files = Builder(root), _caption_files(root, options.subsets)
+    files = _caption_files(root)
+    for subset in options.subsets:
+        if subset not in files:
+            found = ", ".join(files) or "no captions"
+            raise InputError(f"data.subsets: {root / 'annotations'} has no {_PREFIX}{subset}.json; found {found}")
+    files = {subset: file for subset, file in files.items() if subset in (options.subsets or files)}
     if not files:
-        return prepared(root, "annotations/captions_*.json with the image folders beside it")
+        return prepared_dataset(root, f"annotations/{_PREFIX}*.json next to the image folders")
+    return captioned_files(root, _rows(root, files), root / "annotations")
+
+
+def _caption_files(root: Path) -> dict[str, Path]:
+    """Return the caption files by split, sorted."""
+    folder = root / "annotations"
+    exists = os.path.isdir(folder)  # noqa: PTH112 (pathlib raises for a name that is too long)
+    files = sorted(folder.glob(f"{_PREFIX}*.json")) if exists else []
+    return {file.stem.removeprefix(_PREFIX): file for file in files}
+
+
+def _rows(root: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     for subset, file in files.items():
         if not (root / subset).is_dir():
             raise InputError(
-                f"{file} needs the folder {root / subset}, which is not there (data.dataset_path); "
-                "name the splits that you have in data.subsets"
+                f"{file} needs the image folder {root / subset}, which is missing (data.dataset_path); "
+                "add it, or list the splits to use in data.subsets"
             )
         for name, caption in _captions(file):
-            builder.add(f"{subset}/{name}", caption)
-    return builder.build(root / "annotations")
-
-
-def _caption_files(root: Path, subsets: tuple[str, ...]) -> dict[str, Path]:
-    """Caption files by split, sorted."""
-    prefix = "captions_"
-    found = {file.stem.removeprefix(prefix): file for file in sorted((root / "annotations").glob(f"{prefix}*.json"))}
-    unknown = [subset for subset in subsets if subset not in found]
-    if unknown:
-        raise InputError(
-            f"data.subsets: {root / 'annotations'} has no {prefix}{unknown[0]}.json; "
-            f"it has {', '.join(found) or 'no captions at all'}"
-        )
-    return {subset: file for subset, file in found.items() if not subsets or subset in subsets}
+            yield f"{subset}/{name}", caption
 
 
 def _captions(file: Path) -> Iterator[tuple[str, str]]:
-    """File name and caption of each annotation, by file name and then in the order of their numbers."""
-    content = load_json(file, object_hook=_compact)
+    """Yield the image's file name and the caption of each annotation, in the order of the file."""
+    content = read_json(file, object_hook=_compact)
     if not isinstance(content, dict):
         raise InputError(f"{file}: expected 'images' and 'annotations', the captions format of MS-COCO")
     names = dict(_pairs(content["images"], file, "images"))
@@ -70,20 +92,20 @@ def _captions(file: Path) -> Iterator[tuple[str, str]]:
         names[number] = relative_file(name, f"{file}: image {number}")
     for image, caption in _pairs(content["annotations"], file, "annotations"):
         if image not in names:
-            raise InputError(f"{file}: an annotation names image {image!r}, which 'images' does not have")
+            raise InputError(f"{file}: an annotation names image {image!r}, which is missing from 'images'")
         if not isinstance(caption, str):
-            raise InputError(f"{file}: image {image!r} has the caption {caption!r}, which is no text")
+            raise InputError(f"{file}: the caption of image {image!r} is {caption!r}, which is not text")
         yield names[image], caption
 
 
 def _pairs(entries: Any, file: Path, key: str) -> list[tuple[Any, Any]]:
     if not isinstance(entries, list) or not all(isinstance(entry, tuple) for entry in entries):
-        raise InputError(f"{file}: {key!r} is not as in the captions format of MS-COCO")
+        raise InputError(f"{file}: {key!r} does not have the captions format of MS-COCO")
     return entries
 
 
 def _compact(entry: dict[str, Any]) -> Any:
-    """Called for each JSON object as it is read: keeps the two values that count, a tenth of the memory."""
+    """Keep the two values of a JSON object that are used, as soon as it is parsed: a tenth of the memory."""
     if "caption" in entry and "image_id" in entry:
         return _hashable(entry["image_id"]), entry["caption"]
     if "file_name" in entry and "id" in entry:

@@ -1,4 +1,4 @@
-"""Caltech-UCSD Birds 200 (Wah et al., 2011), with the captions of Reed et al. (2016) where they are present."""
+"""Caltech-UCSD Birds 200 (Wah et al., 2011), with the captions of Reed et al. (2016) if they are present."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run_plugins.datasets.index_files import existing_folder, relative_file
+from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
+from dit_run_plugins.datasets.metadata_files import prepared_dataset
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset
@@ -19,35 +20,33 @@ __all__ = ["Cub", "build", "class_caption"]
 
 @dataclass(frozen=True, kw_only=True)
 class Cub:
-    """CUB-200-2011: `CUB_200_2011/` with captions from `text_c10/` or, without it, from the names of the classes; or a
-    prepared `metadata.json`."""
+    """CUB-200-2011: a `CUB_200_2011` folder, or a prepared `metadata.json`.
+
+    Captions come from `text_c10` or, without it, from the class names.
+    """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """Where the data lies: the folder that holds `CUB_200_2011` and `text_c10` (or `cvpr2016_cub`); also the former."""
+    """Folder that holds `CUB_200_2011` and `text_c10` (or `cvpr2016_cub`), or `CUB_200_2011` itself."""
 
 
 def build(options: Cub) -> Dataset:
-    """Each image with its captions; its key is the path below ``images``.
+    """Return a dataset of each image with its captions; a sample's key is its path in the folder ``images``.
 
-    Raises InputError for what is missing or broken, naming the file.
+    Raises InputError naming the file if anything is missing or broken.
     """
-    from dit_run_plugins.datasets.captioned import Builder
-    from dit_run_plugins.datasets.prepared import prepared
+    from dit_run_plugins.datasets.captioned_files import captioned_files
 
     root = existing_folder(options.dataset_path)
     bases = [root, *sorted((root / "versions").glob("*/"), reverse=True)]
     homes = [home for base in bases for home in (base / "CUB_200_2011", base) if (home / "images.txt").is_file()]
     if not homes:
-        return prepared(root, "CUB_200_2011/images.txt")
+        return prepared_dataset(root, "CUB_200_2011/images.txt")
     home = homes[0]
-    builder = Builder(home / "images")
-    for file, caption in _captions(home, _text_folder([*bases, home])):
-        builder.add(file, caption)
-    return builder.build(home / "images.txt")
+    return captioned_files(home / "images", _captions(home, _text_folder([*bases, home])), home / "images.txt")
 
 
 def class_caption(name: str) -> str:
-    """A caption from the name of a class: ``001.Black_footed_Albatross`` is a photo of a black footed albatross."""
+    """Return a caption from a class name: ``001.Laysan_Albatross`` becomes "a photo of a laysan albatross"."""
     bird = name.partition(".")[2].replace("_", " ").lower()
     return f"a photo of {'an' if bird[:1] in 'aeiou' else 'a'} {bird}"
 
@@ -71,7 +70,7 @@ def _captions(home: Path, texts: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def _table(file: Path) -> dict[str, str]:
-    """Lines of a number and a text."""
+    """Read lines of a number and a text."""
     table = {}
     for place, line in enumerate(_lines(file), start=1):
         number, space, text = line.strip().partition(" ")
@@ -82,7 +81,7 @@ def _table(file: Path) -> dict[str, str]:
 
 
 def _lines(file: Path) -> list[str]:
-    """Lines that are not empty. A few of the captions hold broken bytes, which become question marks."""
+    """Read the lines that are not empty. Invalid bytes, which a few captions have, become replacement characters."""
     try:
         return [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError as error:

@@ -1,75 +1,66 @@
-"""One's own images with captions, in any of four layouts."""
+"""Your own images with captions, in any of four layouts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
-from dit_run_plugins.datasets.index_files import INDEX_NAMES, existing_folder, find_index
+from dit_run_plugins.datasets.checked_paths import existing_folder
+from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, find_metadata, metadata_dataset
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
 
 __all__ = ["Custom", "build", "path_is_written"]
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Custom:
-    """Your own images, each with its caption in a `.txt` of the same name beside it, also in folders of folders; or all
-    named by a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`)."""
+    """Your own images, each with a caption in a `.txt` file of the same name next to it, also in nested folders.
+
+    Or all listed in a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`).
+    """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """Where the data lies; must be written."""
+    """Folder that holds the images; required."""
 
 
-def path_is_written(context: RuleContext) -> Iterable[Problem]:
-    """Rule: one's own data lies nowhere by default."""
-    if (*context.path, "dataset_path") not in context.written:
-        yield Problem(
-            "missing-key",
-            "data: type custom needs dataset_path",
-            (*context.path, "dataset_path"),
-            help=("write the folder of your images: dataset_path: ./my_images",),
-        )
+def path_is_written(context: RuleContext) -> Iterator[Problem]:
+    """Refuse a config without `dataset_path`: no default folder holds a user's own images."""
+    path = (*context.path, "dataset_path")
+    if path not in context.written:
+        help_text = "set it to the folder of your images, for example dataset_path: ./my_images"
+        yield Problem("missing-key", "data: type custom needs dataset_path", path, help=(help_text,))
 
 
 def build(options: Custom) -> Dataset:
-    """Each image with its captions. Raises InputError for what is missing or broken, naming the file."""
-    from dit_run_plugins.datasets.captioned import Builder
-    from dit_run_plugins.datasets.prepared import indexed
+    """Return a dataset of each image with its captions.
+
+    Raises InputError naming the file if anything is missing or broken.
+    """
+    from dit_run_plugins.datasets.captioned_files import captioned_files
 
     root = existing_folder(options.dataset_path)
-    index = find_index(root)
-    if index:
-        return indexed(root, index)
-    builder = Builder(root)
-    for file, caption in _pairs(root):
-        builder.add(file, caption)
-    if not len(builder):
+    metadata = find_metadata(root)
+    if metadata:
+        return metadata_dataset(root, metadata)
+    files = sorted(file for file in _files(root) if file.lower().endswith(_SUFFIXES))
+    if not files:
         raise InputError(
-            f"data.dataset_path: {root} has no images ({', '.join(sorted(_SUFFIXES))}) "
-            f"and none of {', '.join(INDEX_NAMES)}"
+            f"data.dataset_path: {root} has no images ({', '.join(_SUFFIXES)}) and none of {', '.join(METADATA_NAMES)}"
         )
-    return builder.build(root)
-
-
-def _pairs(root: Path) -> Iterator[tuple[str, str]]:
-    """Each image below a folder and the caption beside it, sorted by path."""
-    for file in sorted(_files(root)):
-        image = root / file
-        if image.suffix.lower() in _SUFFIXES:
-            yield file, _caption(image)
+    return captioned_files(root, ((file, _caption(root / file)) for file in files), root)
 
 
 def _files(root: Path) -> Iterator[str]:
-    """Relative paths of all files but hidden ones; links are followed, each folder is entered once."""
+    """Yield relative paths of all files except hidden ones; links are followed, each folder is entered once."""
     entered = set[str]()
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -85,11 +76,11 @@ def _caption(image: Path) -> str:
         caption = " ".join(text.read_text(encoding="utf-8-sig").split())
     except FileNotFoundError as error:
         raise InputError(
-            f"{image} has no caption: expected it in {text.name} beside it, or an index file "
-            f"({', '.join(INDEX_NAMES)}) in data.dataset_path"
+            f"{image} has no caption: write it to {text.name} in the same folder, or add one of "
+            f"{', '.join(METADATA_NAMES)} to data.dataset_path"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{text}: cannot be read as UTF-8 text: {error} (data.dataset_path)") from error
     if not caption:
-        raise InputError(f"{text}: expected a caption, but it is empty (data.dataset_path)")
+        raise InputError(f"{text}: expected a caption, but the file is empty (data.dataset_path)")
     return caption

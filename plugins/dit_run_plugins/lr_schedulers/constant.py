@@ -1,4 +1,4 @@
-"""constant: the peak learning rate, after a warm-up where one is wanted."""
+"""constant: the peak learning rate, after an optional warm-up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["Constant", "build"]
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """The peak learning rate throughout, after a linear warm-up where one is wanted."""
+    """The peak learning rate throughout, after an optional linear warm-up."""
 
     warmup_steps: NonNegativeInt = 0
     """Optimizer steps of linear warm-up from zero."""
 
 
 def build(options: Constant) -> LearningRateFactor:
-    """The factor on the peak learning rate as a function of the step."""
+    """Return the factor on the peak learning rate as a function of the step."""
     return partial(warmup_factor, warmup=options.warmup_steps)

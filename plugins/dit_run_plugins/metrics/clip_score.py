@@ -1,4 +1,4 @@
-"""clip_score: how well the drawn pictures fit their captions, as a CLIP sees it."""
+"""clip_score: agreement of sampled images with their captions, as measured by a CLIP."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ from typing import TYPE_CHECKING, Annotated
 
 from dit_run.hub import Pretrained
 from dit_run.options import HubOrPath, PositiveInt
-from dit_run_plugins.metrics.features import source_name
+from dit_run_plugins.metrics.feature_distance import model_name
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
-    from dit_run_plugins.metrics.vision import Clip
+    from dit_run_plugins.metrics.vision_models import ClipModel
 
 __all__ = ["ClipScore", "ClipScoreMetric", "build"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScore:
-    """Mean cosine of the embeddings of a picture and its caption, at least 0, times 100 (Hessel et al. 2021, with the
-    weight that is usual in text-to-image work)."""
+    """Mean cosine similarity of image and caption embeddings, at least 0, times 100.
+
+    Hessel et al. 2021, with the weight that is usual in text-to-image work.
+    """
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
-    """Hub name or local folder of a CLIP with both towers, its tokenizer and preprocessor_config.json. Part of the
-    score's name."""
+    """Hub name or local folder of a CLIP with an image and a text encoder, a tokenizer and preprocessor_config.json.
+    Part of the score's name."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; null takes the newest."""
+    """Branch, tag or commit on the hub; null uses the newest."""
     count: PositiveInt = 1000
-    """How many pictures are drawn, from captions of held-out samples. Part of the score's name."""
+    """Number of images, sampled from captions of held-out samples. Part of the score's name."""
 
 
 class ClipScoreMetric:
     """Implements :class:`dit_run.protocols.Metric`."""
 
-    def __init__(self, options: ClipScore, clip: Clip) -> None:
+    def __init__(self, options: ClipScore, clip: ClipModel) -> None:
         self._options, self._clip = options, clip
 
     @property
@@ -47,19 +49,19 @@ class ClipScoreMetric:
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """The mean score under ``SOURCE_nCOUNT``, from 0 to 100."""
+        """Return the mean score, from 0 to 100, under the name ``MODEL_nCOUNT``."""
         cosines = self._clip.cosines(images, prompts)
-        name = f"{source_name(self._options.pretrained_model_name)}_n{len(images)}"
+        name = f"{model_name(self._options.pretrained_model_name)}_n{len(images)}"
         return {name: 100 * float(cosines.clip(min=0).mean())}
 
 
 def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
-    """The metric for a run of this config; files are found or downloaded now, weights are read to score.
+    """Return the metric. Files are found or downloaded now; weights are loaded when images are scored.
 
-    Raises InputError when they are missing or belong to no CLIP.
+    Raises InputError if the files are missing or do not belong to a CLIP.
     """
     from dit_run.compute.distributed import choose_device
-    from dit_run_plugins.metrics.vision import Clip
+    from dit_run_plugins.metrics.vision_models import ClipModel
 
     weights = Pretrained(options.pretrained_model_name, "metrics (clip_score).pretrained_model_name", options.revision)
-    return ClipScoreMetric(options, Clip(weights, choose_device(config.training.device)))
+    return ClipScoreMetric(options, ClipModel(weights, choose_device(config.training.device)))

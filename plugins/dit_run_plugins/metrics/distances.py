@@ -1,4 +1,4 @@
-"""Distances between two sets of pictures, given as features: float [n, d] each, in rows."""
+"""Distances between two sets of images, each given as features: float [n, d]."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ Features = NDArray[np.floating]
 
 
 def frechet_distance(one: Features, other: Features) -> float:
-    """|μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½) of Gaussians fitted to the two sets (Heusel et al. 2017).
+    """Return |μ₁ - μ₂|² + tr(Σ₁ + Σ₂ - 2 (Σ₁ Σ₂)^½) of Gaussians fitted to the two sets (Heusel et al. 2017).
 
     With Σ = AᵀA for the centred rows over the root of n - 1, the trace of the root is the sum of the singular values of
-    A₁A₂ᵀ: no root of a matrix that has none is taken, whatever n and d. Biased upwards for few pictures (Chong and
-    Forsyth 2020), so only distances of equal numbers of pictures compare. Raises ValueError for fewer than two rows.
+    A₁A₂ᵀ, which exists for any n and d. Biased upwards for few images (Chong and Forsyth 2020), so compare only
+    distances of equal numbers of images. Raises ValueError for fewer than two rows.
     """
     one, other = _checked(one, other)
     roots = [_root(features) for features in (one, other)]
@@ -26,9 +26,10 @@ def frechet_distance(one: Features, other: Features) -> float:
 
 
 def kernel_distance(one: Features, other: Features) -> float:
-    """The unbiased squared maximum mean discrepancy under the kernel (x·y / d + 1)³ (Bińkowski et al. 2018).
+    """Return the unbiased squared maximum mean discrepancy under the kernel (x·y / d + 1)³ (Bińkowski et al. 2018).
 
-    Around 0, on either side, for pictures of one kind, whatever their number. Raises ValueError for less than two rows.
+    Around 0, above or below, for images of the same distribution, whatever their number. Raises ValueError for fewer
+    than two rows.
     """
     one, other = _checked(one, other)
     within = sum(_mean_of_pairs(_kernel(features, features)) for features in (one, other))
@@ -38,25 +39,21 @@ def kernel_distance(one: Features, other: Features) -> float:
 def _checked(one: Features, other: Features) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for features in (one, other):
         if features.ndim != 2 or len(features) < 2:
-            raise ValueError(f"a distance needs at least two pictures on either side, not features {features.shape}")
+            raise ValueError(f"a distance needs at least two images in each set, not features {features.shape}")
     return one.astype(np.float64), other.astype(np.float64)
 
 
 def _root(features: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A [min(n, d), d] with AᵀA = Σ."""
+    """Return A [min(n, d), d] with AᵀA = Σ."""
     centred = (features - features.mean(axis=0)) / np.sqrt(len(features) - 1)
-    if len(centred) > centred.shape[1]:
-        centred = np.asarray(np.linalg.qr(centred, mode="r"))
-    root: NDArray[np.float64] = centred
-    return root
+    return np.asarray(np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred)
 
 
 def _kernel(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = (one @ other.T / one.shape[1] + 1) ** 3
-    return values
+    return np.asarray((one @ other.T / one.shape[1] + 1) ** 3)
 
 
 def _mean_of_pairs(kernel: NDArray[np.float64]) -> float:
-    """The mean without the diagonal."""
+    """Return the mean without the diagonal."""
     count = len(kernel)
     return float((kernel.sum() - np.trace(kernel)) / (count * (count - 1)))

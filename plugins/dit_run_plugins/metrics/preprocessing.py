@@ -1,6 +1,6 @@
-"""What a vision model wants pictures to look like, read from its preprocessor_config.json.
+"""Preparing images for a vision model as its preprocessor_config.json says.
 
-Done with Pillow, because transformers' own processors need torchvision.
+Pillow does the work, because transformers' own processors need torchvision.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ __all__ = ["Preprocessing"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resized (antialiased), cut out of the middle, and normalised by channel."""
+    """Resizing (antialiased), centre crop and normalisation by channel."""
 
     side: int
-    """Of a square picture after resizing."""
+    """Side (pixels) of a square image after resizing."""
     crop: int
-    """Side of what is cut out."""
+    """Side (pixels) of the centre crop."""
     resample: Image.Resampling
     mean: tuple[float, ...]
-    """By channel, of values in [0, 1]."""
+    """Mean of each channel, for values in [0, 1]."""
     std: tuple[float, ...]
+    """Standard deviation of each channel."""
 
     @classmethod
     def of(cls, weights: Pretrained) -> Preprocessing:
-        """Raises InputError where the file is missing or does not say what is needed."""
+        """Read the file. Raises InputError if the file or a value in it is missing."""
         values = weights.object("preprocessor_config.json")
         try:
             side = _side(values["size"])
@@ -40,13 +41,11 @@ class Preprocessing:
             resample = Image.Resampling(values.get("resample", Image.Resampling.BICUBIC))
             mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
         except (KeyError, TypeError, ValueError) as error:
-            raise weights.error(
-                f"has a preprocessor_config.json that does not say how pictures are prepared: {error!r}"
-            ) from error
+            raise weights.error(f"has a preprocessor_config.json without usable values: {error!r}") from error
         return cls(side, crop, resample, mean, std)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
-        """float32 [3, crop, crop] of a square picture of any size."""
+        """Return float32 [3, crop, crop] for a square image of any size."""
         resized = image.convert("RGB").resize((self.side, self.side), self.resample)
         edge = (self.side - self.crop) // 2
         pixels = np.asarray(resized.crop((edge, edge, edge + self.crop, edge + self.crop)), dtype=np.float32) / 255
@@ -55,7 +54,7 @@ class Preprocessing:
 
 
 def _side(size: Any) -> int:
-    """224, ``{"shortest_edge": 224}`` or ``{"height": 224, "width": 224}``."""
+    """Return the side that 224, ``{"shortest_edge": 224}`` or ``{"height": 224, "width": 224}`` gives."""
     if isinstance(size, dict):
         size = size["shortest_edge"] if "shortest_edge" in size else size["height"]
     return int(size)

@@ -12,22 +12,22 @@ from dit_run.protocols import NamedParameters, ParameterRole
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AdamW", "build", "decay_groups"]
+__all__ = ["AdamW", "build"]
 
 DECAYED = ("matrix", "edge")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), in one fused kernel where the device has it."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), in one fused kernel if the device has it."""
 
     weight_decay: NonNegativeFloat = 0.01
-    """Decay of the weights of linear and convolution layers, times the learning rate; norms, biases and embeddings
-    keep theirs."""
+    """Decay of the weights of linear and convolution layers, times the learning rate. Norms, biases and embeddings do
+    not decay."""
     betas: Annotated[tuple[float, float], bounds(ge=0, lt=1)] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
-    """Added to the root of the mean square before dividing by it."""
+    """Added to the root of the mean square before the division by it."""
 
 
 def build(
@@ -38,13 +38,13 @@ def build(
     learning_rate: float,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """The optimizer over all parameters, in a group with weight decay and one without."""
+    """Return the optimizer over all parameters, in one group with weight decay and one without."""
     import torch
 
     from dit_run.compute.devices import fuses_optimizers
 
     return torch.optim.AdamW(
-        decay_groups(named_parameters, roles, options.weight_decay),
+        _decay_groups(named_parameters, roles, options.weight_decay),
         lr=learning_rate,
         betas=options.betas,
         eps=options.eps,
@@ -52,10 +52,10 @@ def build(
     )
 
 
-def decay_groups(
+def _decay_groups(
     named_parameters: NamedParameters, roles: Mapping[str, ParameterRole], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Param groups: what decays, and what does not; an empty one is left out."""
+    """Return the param groups with and without weight decay; an empty group is left out."""
     decayed = [parameter for name, parameter in named_parameters if roles[name] in DECAYED]
     kept = [parameter for name, parameter in named_parameters if roles[name] not in DECAYED]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""muon: orthogonalised momentum for the matrices inside the blocks, AdamW for everything else."""
+"""muon: orthogonalised momentum for the matrices in the blocks, AdamW for all other parameters."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Muon:
     """
 
     weight_decay: NonNegativeFloat = 0.01
-    """Decay of the weights of linear and convolution layers, times the learning rate; norms, biases and embeddings
-    keep theirs."""
+    """Decay of the weights of linear and convolution layers, times the learning rate. Norms, biases and embeddings do
+    not decay."""
     momentum: Annotated[float, bounds(ge=0, lt=1)] = 0.95
     """Decay of the running mean of the gradient that is orthogonalised."""
     nesterov: bool = True
@@ -32,11 +32,11 @@ class Muon:
     ns_steps: PositiveInt = 5
     """Newton-Schulz iterations of the orthogonalisation."""
     adamw_rate: PositiveFloat = 1.0
-    """Learning rate of what AdamW updates, as a factor on the learning rate."""
+    """Factor on the learning rate for the parameters that AdamW updates."""
     betas: Annotated[tuple[float, float], bounds(ge=0, lt=1)] = (0.9, 0.99)
-    """AdamW's decay of the running means of the gradient and of its square."""
+    """Decay of AdamW's running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8
-    """AdamW's addition to the root of the mean square before dividing by it."""
+    """Added by AdamW to the root of the mean square before the division by it."""
 
 
 def build(
@@ -47,12 +47,11 @@ def build(
     learning_rate: float,
     device: torch.device,
 ) -> torch.optim.Optimizer:
-    """One optimizer over all parameters. Without any matrix in a block it is AdamW alone."""
+    """Return one optimizer over all parameters. Without matrices in blocks it is AdamW alone."""
     import torch
 
-    from dit_run.compute.devices import fuses_optimizers
-    from dit_run_plugins.optimizers.adamw import decay_groups
-    from dit_run_plugins.optimizers.pair import Pair
+    from dit_run_plugins.optimizers import adamw
+    from dit_run_plugins.optimizers.composite import CompositeOptimizer
 
     matrices = [parameter for name, parameter in named_parameters if roles[name] == "matrix"]
     rest = [(name, parameter) for name, parameter in named_parameters if roles[name] != "matrix"]
@@ -70,13 +69,7 @@ def build(
             )
         )
     if rest:
-        optimizers.append(
-            torch.optim.AdamW(
-                decay_groups(rest, roles, options.weight_decay),
-                lr=learning_rate * options.adamw_rate,
-                betas=options.betas,
-                eps=options.eps,
-                fused=fuses_optimizers(device),
-            )
-        )
-    return Pair(optimizers)
+        inner = adamw.AdamW(weight_decay=options.weight_decay, betas=options.betas, eps=options.eps)
+        rate = learning_rate * options.adamw_rate
+        optimizers.append(adamw.build(inner, named_parameters=rest, roles=roles, learning_rate=rate, device=device))
+    return CompositeOptimizer(optimizers)

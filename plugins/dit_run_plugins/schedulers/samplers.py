@@ -1,7 +1,7 @@
 """Samplers: from noise to latents, for any process with x_t = alpha_t x_0 + sigma_t noise.
 
-A process says which points a sampling run visits (:class:`Path`) and how a model output becomes clean latents; the
-update rules here know neither. All of them work in data prediction, clip nothing, pass the last point to the
+A process gives the points that a sampling run visits (:class:`SamplingPath`) and the conversion of a model output to
+clean latents; the update rules here depend on neither. All of them work in data prediction, clip nothing, end at the
 model's own estimate of the clean latents, and hold at zero terminal SNR (alpha_T = 0).
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dit_run.protocols import Predict, StepNoise
 
-__all__ = ["SAMPLERS", "Denoise", "Invert", "Path", "Update", "ancestral", "dpm_solver", "euler", "heun", "run", "way"]
+__all__ = ["SAMPLERS", "SamplingPath", "dpm_solver", "heun", "run_sampler", "spacing"]
 
 Denoise = Callable[[Tensor, int], Tensor]
 """``denoise(x, i)``: the model's estimate of the clean latents for ``x`` at point i of the path."""
@@ -26,8 +26,8 @@ Invert = Callable[[Tensor, Tensor, float, float], Tensor]
 
 
 @dataclass(frozen=True)
-class Path:
-    """The points that a sampling run visits, from noise to clean: n model calls lie between n + 1 points."""
+class SamplingPath:
+    """The n + 1 points that a sampling run visits from noise to clean latents, with n model calls between them."""
 
     timesteps: Sequence[float]
     """n timesteps in the scale of the model, [0, 1000], falling."""
@@ -41,22 +41,24 @@ class Path:
         return len(self.timesteps)
 
 
-def way(sampler: str, steps: int) -> list[float]:
-    """Where steps + 1 points lie on the way from noise (1) to clean (0), in sigma / (alpha + sigma) or a time like it.
+def spacing(sampler: str, steps: int) -> list[float]:
+    """Return steps + 1 points from noise (1) to clean (0), in sigma / (alpha + sigma) or a similar time.
 
-    Even for all but DPM-Solver++, whose points follow a cosine: it works in log(alpha / sigma), which grows without
-    bound at both ends, and keeps its second order only where the steps shrink towards them.
+    They are evenly spaced, except for DPM-Solver++, whose points follow a cosine: it works in log(alpha / sigma), which
+    grows without bound at both ends, and has second order only if the steps shrink towards them.
     """
     even = [1 - i / max(steps, 1) for i in range(steps + 1)]
     return [(1 - cos(pi * u)) / 2 for u in even] if sampler == "dpm-solver++" else even
 
 
-Update = Callable[[Denoise, Tensor, Path, StepNoise], Tensor]
+Update = Callable[[Denoise, Tensor, SamplingPath, StepNoise], Tensor]
 """``update(denoise, x, path, step_noise)``: latents from ``x`` at the first point of the path."""
 
 
-def run(sampler: str, predict: Predict, invert: Invert, noise: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
-    """Latents from ``noise`` [n, c, h, w] at the first point of the path, by the sampler of this name."""
+def run_sampler(
+    sampler: str, predict: Predict, invert: Invert, noise: Tensor, path: SamplingPath, step_noise: StepNoise
+) -> Tensor:
+    """Return latents from ``noise`` [n, c, h, w] at the first point of the path, by the sampler of this name."""
 
     def denoise(x: Tensor, i: int) -> Tensor:
         timesteps = torch.full((len(x),), path.timesteps[i], dtype=x.dtype, device=x.device)
@@ -65,10 +67,10 @@ def run(sampler: str, predict: Predict, invert: Invert, noise: Tensor, path: Pat
     return SAMPLERS[sampler](denoise, noise, path, step_noise)
 
 
-def euler(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
-    """First order, deterministic: keep the noise that the estimate implies (DDIM with eta 0, Song et al. 2021, eq. 12).
+def euler(denoise: Denoise, x: Tensor, path: SamplingPath, step_noise: StepNoise) -> Tensor:
+    """Keep the noise that the estimate implies: first order, deterministic (DDIM, eta 0, Song et al. 2021, eq. 12).
 
-    On a straight path (alpha = 1 - t, sigma = t) it is Euler's method; on any other Euler's method in sigma / alpha.
+    On a straight path (alpha = 1 - t, sigma = t) this is Euler's method in t, on any other path in sigma / alpha.
     """
     for i in range(path.steps):
         clean = denoise(x, i)
@@ -77,8 +79,8 @@ def euler(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Ten
     return x
 
 
-def ancestral(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
-    """Draw from the posterior q(x_s | x_t, x_0) at the estimate (DDPM, Ho et al. 2020, eq. 6 and 7, over any stride).
+def ancestral(denoise: Denoise, x: Tensor, path: SamplingPath, step_noise: StepNoise) -> Tensor:
+    """Draw from the posterior q(x_s | x_t, x_0) at the estimate (DDPM, Ho et al. 2020, eq. 6 and 7, for any stride).
 
     Its variance is the posterior's own ("fixed small"); the last step adds none.
     """
@@ -93,11 +95,11 @@ def ancestral(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) ->
     return x
 
 
-def heun(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
-    """Second order, deterministic, two model calls a step and one in the last (Karras et al. 2022, algorithm 1).
+def heun(denoise: Denoise, x: Tensor, path: SamplingPath, step_noise: StepNoise) -> Tensor:
+    """Average two slopes: second order, deterministic, two model calls a step (Karras et al. 2022, algorithm 1).
 
-    Integrates y = x / (alpha + sigma) over s = sigma / (alpha + sigma), where dy/ds = (y - x_0) / s: on a straight path
-    these are x and t themselves, and they stay finite at zero terminal SNR.
+    The last step has one call. Integrates y = x / (alpha + sigma) over s = sigma / (alpha + sigma), with
+    dy/ds = (y - x_0) / s. On a straight path these are x and t themselves; they stay finite at zero terminal SNR.
     """
     for i in range(path.steps):
         scale, next_scale = (path.alphas[j] + path.sigmas[j] for j in (i, i + 1))
@@ -112,11 +114,11 @@ def heun(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Tens
     return x
 
 
-def dpm_solver(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -> Tensor:
-    """DPM-Solver++(2M): second order, deterministic, one model call a step (Lu et al. 2022, algorithm 2).
+def dpm_solver(denoise: Denoise, x: Tensor, path: SamplingPath, step_noise: StepNoise) -> Tensor:
+    """Extrapolate from the last estimate: DPM-Solver++(2M), second order, deterministic (Lu et al. 2022, algorithm 2).
 
-    First order where the step in log(alpha / sigma) or the one before it is infinite: first and last step, and the
-    second from zero terminal SNR.
+    One model call a step. First order if this step or the one before is infinite in log(alpha / sigma): the first, the
+    last, and the second from zero terminal SNR.
     """
     before = x
     for i in range(path.steps):
@@ -129,8 +131,8 @@ def dpm_solver(denoise: Denoise, x: Tensor, path: Path, step_noise: StepNoise) -
     return x
 
 
-def _extrapolation(path: Path, i: int) -> float:
-    """1 / 2r of step i: half its length in log(alpha / sigma) over the length of the step before."""
+def _extrapolation(path: SamplingPath, i: int) -> float:
+    """Return 1 / 2r of step i: half its length in log(alpha / sigma) over the length of the step before."""
     if i == 0 or path.alphas[i - 1] == 0 or path.sigmas[i + 1] == 0:
         return 0.0
     before, here, after = (log(path.alphas[j] / path.sigmas[j]) for j in (i - 1, i, i + 1))

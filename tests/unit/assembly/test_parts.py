@@ -17,9 +17,9 @@ import threading
 
 from dit_run import Component, Kind, hookimpl
 from dit_run_plugins.datasets.shapes import Shapes
-from dit_run_plugins.datasets.shapes import build as build_shapes
+from dit_run_plugins.datasets.shapes.dataset import build as build_shapes
 from dit_run_plugins.vaes.identity import Identity
-from dit_run_plugins.vaes.identity import build as build_identity
+from dit_run_plugins.vaes.identity.vae import build as build_identity
 
 BOTH = threading.Barrier(2)
 
@@ -59,7 +59,7 @@ from pathlib import Path
 
 from dit_run import Component, Kind, hookimpl
 from dit_run_plugins.vaes.identity import Identity
-from dit_run_plugins.vaes.identity import build as build_identity
+from dit_run_plugins.vaes.identity.vae import build as build_identity
 
 LOADED = Path("loaded").absolute()  # it goes on after the test, which is then in another folder
 

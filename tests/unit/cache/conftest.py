@@ -12,9 +12,9 @@ from small_cache import Folder, paint
 
 from dit_run.protocols import VAE, TextEncoder
 from dit_run_plugins.text_encoders.clip import Clip
-from dit_run_plugins.text_encoders.clip import build as build_clip
+from dit_run_plugins.text_encoders.clip.text_encoder import build as build_clip
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
-from dit_run_plugins.vaes.kl import build as build_vae
+from dit_run_plugins.vaes.autoencoder_kl.vae import build as build_vae
 
 
 @pytest.fixture

@@ -279,7 +279,7 @@ def test_nothing_of_a_cache_that_is_open_is_removed(tmp_path: Path, vae: VAE, fo
 
 def _build(root: Path, weights: Path, folder: Folder, results: Any) -> None:
     from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
-    from dit_run_plugins.vaes.kl import build as build_vae
+    from dit_run_plugins.vaes.autoencoder_kl.vae import build as build_vae
 
     torch.set_num_threads(1)
     vae = build_vae(AutoencoderKl(pretrained_model_name=str(weights / "vae")))

@@ -78,13 +78,13 @@ def test_of_two_plugins_the_one_that_was_called_last_is_named(site: Path) -> Non
 
 
 def test_a_built_in_component_that_a_plugin_called_is_not_its_fault(site: Path) -> None:
-    from dit_run_plugins.lr_schedulers.cosine import factor
+    from dit_run_plugins.lr_schedulers.cosine import cosine_factor
 
     distribution(site, modules={"dit_run_lion.py": "def step(work):\n    return work()\n"})
     from dit_run_lion import step
 
     with pytest.raises(ZeroDivisionError), translate_plugin_fault():
-        step(lambda: factor(5, warmup=5, total=5))
+        step(lambda: cosine_factor(5, warmup=5, total=5))
 
 
 def test_the_fault_travels_to_another_process(site: Path) -> None:

@@ -1,0 +1,73 @@
+"""The built-in components, registered through the same hook as those of any other package."""
+
+from __future__ import annotations
+
+from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.datasets.coco import Coco
+from dit_run_plugins.datasets.cub import Cub
+from dit_run_plugins.datasets.custom import Custom
+from dit_run_plugins.datasets.shapes import Shapes
+from dit_run_plugins.lr_schedulers.constant import Constant
+from dit_run_plugins.lr_schedulers.cosine import Cosine
+from dit_run_plugins.lr_schedulers.linear import Linear
+from dit_run_plugins.lr_schedulers.warmup_stable_decay import WarmupStableDecay
+from dit_run_plugins.metrics.clip_score import ClipScore
+from dit_run_plugins.metrics.frechet_distance import FrechetDistance
+from dit_run_plugins.metrics.kernel_distance import KernelDistance
+from dit_run_plugins.metrics.shapes import ShapesScore
+from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.pixart import Pixart
+from dit_run_plugins.optimizers.adamw import AdamW
+from dit_run_plugins.optimizers.muon import Muon
+from dit_run_plugins.schedulers.ddpm import Ddpm
+from dit_run_plugins.schedulers.flow_matching import FlowMatching
+from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.words import Words
+from dit_run_plugins.trackers.tensorboard import TensorBoard
+from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
+from dit_run_plugins.vaes.identity import Identity
+
+MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
+SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
+WARMUP_RULE = "dit_run_plugins.lr_schedulers.warmup:warmup_fits"
+
+
+@hookimpl
+def dit_run_components() -> list[Component]:
+    return [
+        _component(Kind.DATASET, "coco", Coco, ":build", ":splits_chosen"),
+        _component(Kind.DATASET, "cub", Cub, ":build"),
+        _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
+        _component(Kind.DATASET, "shapes", Shapes, ".dataset:build"),
+        _component(Kind.TEXT_ENCODER, "clip", Clip, ".text_encoder:build"),
+        _component(Kind.TEXT_ENCODER, "words", Words, ".text_encoder:build", ":heads_divide"),
+        _component(Kind.VAE, "autoencoder_kl", AutoencoderKl, ".vae:build", ":kl_latents_fit"),
+        _component(Kind.VAE, "autoencoder_tiny", AutoencoderTiny, ".vae:build", ":tiny_latents_fit"),
+        _component(Kind.VAE, "identity", Identity, ".vae:build", ":pixels_fit"),
+        _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES),
+        _component(Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES),
+        _component(
+            Kind.SCHEDULER, "ddpm", Ddpm, ".diffusion_process:build", SAMPLER_RULE, ":combinations_fit", ":steps_fit"
+        ),
+        _component(
+            Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE, ":timestep_options_fit"
+        ),
+        _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
+        _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
+        _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),
+        _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit"),
+        _component(Kind.TRACKER, "tensorboard", TensorBoard, ".tracker:build"),
+        _component(Kind.METRIC, "clip_score", ClipScore, ":build"),
+        _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),
+        _component(Kind.METRIC, "kernel_distance", KernelDistance, ":build"),
+        _component(Kind.METRIC, "shapes", ShapesScore, ".metric:build"),
+    ]
+
+
+def _component(kind: Kind, name: str, options: type, factory: str, *rules: str) -> Component:
+    """Return a component; references that start with "." or ":" are relative to the module of its options."""
+    references = [options.__module__ + each if each[0] in ".:" else each for each in (factory, *rules)]
+    return Component(kind, name, options, references[0], tuple(references[1:]))

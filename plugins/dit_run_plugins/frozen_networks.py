@@ -1,0 +1,91 @@
+"""Frozen networks: loaded at the first call, and loaded from transformers' files completely or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from dit_run.hub import Pretrained
+
+__all__ = ["LazyNetwork", "load_transformers_network"]
+
+
+class LazyNetwork(nn.Module):
+    """A frozen network that is made at the first call: with a warm cache, never.
+
+    It is made on the device and in the dtype to which this module was moved, in eval mode, and draws from no generator
+    that others use. Inputs of floating point are cast to its dtype.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self._make = make
+        self.network: nn.Module | None = None
+        self._place: Tensor
+        self.register_buffer("_place", torch.empty(0), persistent=False)
+
+    @property
+    def loaded(self) -> bool:
+        return self.network is not None
+
+    def release(self) -> None:
+        """Free the memory of the network; the next call loads the weights again."""
+        self.network = None
+
+    def train(self, mode: bool = True) -> LazyNetwork:
+        return super().train(False)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        if self.network is None:
+            with torch.random.fork_rng(devices=[]):
+                network = self._make().requires_grad_(False).eval()
+            self.network = network.to(device=self._place.device, dtype=self._place.dtype)
+        dtype = self._place.dtype
+        return self.network(*(value.to(dtype) if value.is_floating_point() else value for value in inputs))
+
+
+def load_transformers_network(cls: Any, weights: Pretrained, file: Path, noun: str) -> nn.Module:
+    """Load a ``cls`` of transformers from the folder of a weights file, in eval mode, float32 and without gradients.
+
+    Raises InputError if the file does not load, or has not all weights of the ``noun`` (``"a CLIP text encoder"``),
+    which transformers would initialise at random.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), _quiet():
+            model, report = cls.from_pretrained(
+                file.parent,
+                local_files_only=True,
+                use_safetensors=file.suffix == ".safetensors",
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError, UnpicklingError) as error:
+        raise weights.error(f"has weights that do not load: {file}: {error}") from error
+    if report["missing_keys"]:
+        names = ", ".join(sorted(report["missing_keys"])[:3])
+        raise weights.error(f"does not have all weights of {noun}: {names} missing from {file}")
+    network: nn.Module = model
+    return network.requires_grad_(False).eval()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide transformers' progress bars, and its notes on weights in a file that the model does not use."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,72 @@
+"""warmup_stable_decay: warm-up, a long constant phase, and a short decay at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from dit_run.options import Probability
+from dit_run.problems import Problem
+from dit_run.protocols import Adjustment, LearningRateFactor, RuleContext
+from dit_run_plugins.lr_schedulers.warmup import Warmup, warmup_factor, warmup_fits
+
+__all__ = ["WarmupStableDecay", "build", "phases_fit", "warmup_stable_decay_factor"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay(Warmup):
+    """Linear warm-up from zero, the peak learning rate, then a decay to zero at the end (Hägele et al. 2024)."""
+
+    decay_share: Probability = 0.2
+    """Share of the run's optimizer steps, at its end, in which the learning rate decays."""
+    decay_shape: Literal["sqrt", "linear"] = "sqrt"
+    """1 - sqrt(x) or 1 - x, for x from 0 at the start of the decay to 1 at the end of the run."""
+
+
+def build(options: WarmupStableDecay, *, total_steps: int) -> LearningRateFactor:
+    """Return the factor on the peak learning rate as a function of the step."""
+    decay = round(options.decay_share * total_steps)
+    return partial(
+        warmup_stable_decay_factor,
+        warmup=options.warmup_steps,
+        decay=decay,
+        total=total_steps,
+        shape=options.decay_shape,
+    )
+
+
+def warmup_stable_decay_factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> float:
+    """Return step / warmup below ``warmup``, then 1, then 1 - sqrt(x) or 1 - x.
+
+    x is the part of the last ``decay`` steps that has passed.
+    """
+    passed = step - (total - decay)
+    if passed <= 0:
+        return warmup_factor(step, warmup)
+    x = passed / decay
+    return 1 - (x**0.5 if shape == "sqrt" else x)
+
+
+def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
+    """Refuse a warm-up that ends after the decay begins; lower the default warm-up to a tenth of the run."""
+    faults = list(warmup_fits(context))
+    yield from faults
+    total, options = context.facts.total_steps, context.options
+    if faults or total is None:
+        return
+    decay, path = round(options.decay_share * total), (*context.path, "warmup_steps")
+    if options.warmup_steps + decay <= total:
+        return
+    overlap = f"{options.warmup_steps} steps of warm-up and {decay} of decay do not fit into the run's {total}"
+    if path not in context.written and total // 10 + decay <= total:
+        yield Adjustment(path, total // 10, f"{overlap}; the default warm-up is lowered to a tenth")
+        return
+    yield Problem(
+        code="warmup-meets-decay",
+        message=f"lr_scheduler.warmup_steps and decay_share overlap: {overlap}",
+        path=(*context.path, "decay_share"),
+        related=(path,),
+        help=("lower one of the two",),
+    )

@@ -1,0 +1,78 @@
+"""The metric that compares features of sampled and of held-out images, shared by all distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any
+
+from dit_run.hub import Pretrained
+from dit_run.options import HubOrPath, bounds
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from dit_run.settings import Config
+
+__all__ = ["FeatureDistanceMetric", "FeatureOptions", "References", "model_name"]
+
+References = Callable[[int], "list[tuple[Image.Image, str]]"]
+Distance = Callable[["NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureOptions:
+    """Options of metrics that compare features of images."""
+
+    pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
+    """Hub name or local folder of the network that computes features: a CLIP, a SigLIP, a DINOv2, or another vision
+    model of transformers, with its preprocessor_config.json. Part of the score's name."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; null uses the newest."""
+    count: Annotated[int, bounds(ge=2)] = 1000
+    """Number of sampled images, and of the held-out images they are compared with, if there are enough. Part of the
+    score's name, because only scores of equal counts can be compared."""
+
+
+class FeatureDistanceMetric:
+    """Implements :class:`dit_run.protocols.Metric` with captions of held-out samples as prompts."""
+
+    def __init__(
+        self, kind: str, options: FeatureOptions, config: Config, references: References, distance: Distance
+    ) -> None:
+        """Find or download the files; weights are loaded when images are scored.
+
+        Raises InputError if the files are missing or do not belong to a vision model.
+        """
+        from dit_run.compute.distributed import choose_device
+        from dit_run_plugins.metrics.vision_models import VisionModel
+
+        weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)
+        self._options, self._references, self._distance = options, references, distance
+        self._model = VisionModel(weights, choose_device(config.training.device))
+
+    @property
+    def count(self) -> int:
+        return self._options.count
+
+    def prompts(self, count: int) -> None:
+        return None
+
+    def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
+        """Return the distance as ``MODEL_nCOUNT``, or ``MODEL_nCOUNT_of_COUNT`` if there are fewer held-out images."""
+        held_out = self._held_out
+        name = f"{model_name(self._options.pretrained_model_name)}_n{len(images)}"
+        name += "" if len(held_out) == len(images) else f"_of_{len(held_out)}"
+        return {name: self._distance(self._model.features(images), held_out)}
+
+    @cached_property
+    def _held_out(self) -> NDArray[np.floating[Any]]:
+        return self._model.features([image for image, _ in self._references(self._options.count)])
+
+
+def model_name(model: str) -> str:
+    """Return the last part of a hub name or a path."""
+    return model.rstrip("/").rpartition("/")[2]

@@ -1,0 +1,40 @@
+"""flow_matching: options of a straight path from noise to latents, and the rule on its timesteps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from dit_run.options import PositiveFloat
+from dit_run.problems import Problem
+from dit_run.protocols import RuleContext
+from dit_run_plugins.schedulers.shared_rules import unused_options
+
+__all__ = ["FlowMatching", "timestep_options_fit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowMatching:
+    """Rectified flow (Liu et al. 2023, Lipman et al. 2023): x_t = (1 - t) latents + t noise, t from 0 (clean) to 1."""
+
+    samplers = ("euler", "heun", "dpm-solver++")
+
+    prediction_type: Literal["velocity", "sample"] = "velocity"
+    """Output of the model: the velocity noise - latents, or the clean latents, which are easier to predict in pixel
+    space (Li and He 2025). The loss is that of the velocity for both."""
+    timestep_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
+    """Distribution of training timesteps: uniform, or mostly in the middle (Esser et al. 2024)."""
+    logit_mean: float = 0.0
+    """Mean of the logit of t with `logit_normal`; above 0 means more noise."""
+    logit_std: PositiveFloat = 1.0
+    """Standard deviation of the logit of t with `logit_normal`."""
+    shift: PositiveFloat | None = 1.0
+    """Shift of timesteps towards noise, in training and in sampling: t becomes shift t / (1 + (shift - 1) t). 1 shifts
+    nothing; null uses the root of the number of latent values over that of a 32 × 32 × 4 latent."""
+
+
+def timestep_options_fit(context: RuleContext) -> Iterator[Problem]:
+    """Report a written logit_mean or logit_std that uniform timesteps do not use."""
+    if context.options.timestep_sampling == "uniform":
+        yield from unused_options(context, ("logit_mean", "logit_std"), "timestep_sampling is uniform")

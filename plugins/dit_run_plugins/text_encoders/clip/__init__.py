@@ -1,0 +1,20 @@
+"""clip: CLIP's text encoder, frozen (Radford et al., 2021, arXiv:2103.00020)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dit_run.options import HubOrPath
+
+__all__ = ["Clip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """CLIP's text encoder with its tokenizer: up to 77 tokens, frozen, its states cached."""
+
+    pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
+    """Hub name or local folder: 512 wide, or 768 as in `openai/clip-vit-large-patch14`."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; null uses the newest."""

@@ -1,0 +1,87 @@
+"""CLIP's text encoder as a torch module; its network is transformers' CLIPTextModel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.digests import combined, file_digest
+from dit_run.hub import Pretrained
+from dit_run.protocols import Tokens
+from dit_run_plugins.frozen_networks import LazyNetwork, load_transformers_network
+from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
+
+__all__ = ["ClipTextEncoder", "build"]
+
+_VERSION = 1
+"""Increased by hand when the same files give other states."""
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+def build(options: Clip) -> ClipTextEncoder:
+    """Return the encoder. Files are found or downloaded now; weights are loaded at the first use.
+
+    Raises InputError if files are missing or do not belong to a CLIP text encoder.
+    """
+    return ClipTextEncoder(
+        Pretrained(options.pretrained_model_name, "text_encoder.pretrained_model_name", options.revision)
+    )
+
+
+class ClipTextEncoder(nn.Module):
+    """Implements :class:`dit_run.protocols.TextEncoder`.
+
+    Token states are those after the last layer norm. The pooled vector is the state of the end marker, without the
+    projection that only CLIP's own loss needs.
+    """
+
+    trainable = False
+
+    def __init__(self, weights: Pretrained) -> None:
+        super().__init__()
+        config = weights.object("config.json", "text_encoder/config.json")
+        text = _text_config(weights, config)
+        self.width = self.pooled_width = int(text.get("hidden_size", 512))
+        self.max_length = int(text.get("max_position_embeddings", 77))
+        self._tokenizer = ClipTokenizer(weights, self.max_length)
+        self._file = weights.need(*_WEIGHTS, *(f"text_encoder/{name}" for name in _WEIGHTS))
+        self._config = config
+        self._network = LazyNetwork(partial(_load, weights, self._file))
+
+    def tokenize(self, captions: Sequence[str]) -> Tokens:
+        return self._tokenizer(captions)
+
+    @torch.no_grad()
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode without a mask: attention is causal, so tokens after the end marker change nothing before it."""
+        states: Tensor = self._network(ids).last_hidden_state
+        last = mask.sum(1) - 1
+        return states, states[torch.arange(len(states), device=states.device), last]
+
+    def release(self) -> None:
+        """Free the memory of the weights; they are loaded again at the next use."""
+        self._network.release()
+
+    def fingerprint(self) -> str:
+        return combined(["clip", _VERSION, file_digest(self._file), self._config, self._tokenizer.fingerprint()])
+
+
+def _text_config(weights: Pretrained, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the text encoder's part of a config.json: all of it, or nested next to an image encoder's part."""
+    kind = config.get("model_type")
+    if kind not in ("clip", "clip_text_model"):
+        raise weights.error(f"holds {kind or 'another kind of model'}, not a CLIP text encoder")
+    nested = config.get("text_config", config)
+    return nested if isinstance(nested, dict) else config
+
+
+def _load(weights: Pretrained, file: Path) -> nn.Module:
+    from transformers import CLIPTextModel
+
+    return load_transformers_network(CLIPTextModel, weights, file, "a CLIP text encoder")

@@ -1,0 +1,92 @@
+"""The tiny autoencoder as a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.hub import Pretrained, local_path
+from dit_run.problems import InputError
+from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
+from dit_run_plugins.vaes.autoencoder_tiny.taesd_layout import OriginalDecoder, OriginalEncoder
+from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights
+
+__all__ = ["TinyVae", "build"]
+
+_VERSION = 1
+"""Increased by hand when the same files give other latents."""
+_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
+
+
+class TinyVae(LazyAutoencoder):
+    """Implements :class:`dit_run.protocols.VAE` without a posterior."""
+
+    def encode(self, images: Tensor) -> tuple[Tensor, None]:
+        return (self.run_encoder(images) - self.shift) * self.scale, None
+
+
+def build(options: AutoencoderTiny) -> TinyVae:
+    """Return the VAE of a folder or a hub repository, in either layout, whose weights are loaded at their first use.
+
+    Raises InputError if files are missing or do not belong to such a VAE.
+    """
+    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
+    folder = local_path(weights.name)
+    if folder is not None and folder.is_dir():
+        encoder, decoder = (_original_file(folder, half) for half in ("encoder", "decoder"))
+        if encoder is not None and decoder is not None:
+            return _from_original(weights, encoder, decoder, options.use_slicing)
+    config = weights.object("config.json")
+    if config.get("_class_name") != "AutoencoderTiny":
+        raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderTiny")
+    file = weights.need(*_WEIGHTS)
+    return TinyVae(
+        partial(_load_half, weights, config, file),
+        ("autoencoder_tiny", _VERSION),
+        file,
+        config,
+        latent_channels=int(config.get("latent_channels", 4)),
+        factor=2 ** (len(config.get("encoder_block_out_channels", (64,) * 4)) - 1),
+        scale=torch.tensor(float(config.get("scaling_factor", 1.0))),
+        use_slicing=options.use_slicing,
+    )
+
+
+def _original_file(folder: Path, half: str) -> Path | None:
+    found = [path for suffix in ("safetensors", "pth") for path in sorted(folder.glob(f"*{half}.{suffix}"))]
+    return found[0] if found else None
+
+
+def _from_original(weights: Pretrained, encoder: Path, decoder: Path, use_slicing: bool) -> TinyVae:
+    last = weights.tensors(encoder, lambda name: name == "14.weight").get("14.weight")
+    if last is None:
+        raise InputError(f"{weights.key}: {encoder}: no weights of a TAESD encoder: 14.weight is missing")
+    load = partial(_load_original, weights, {"encoder": encoder, "decoder": decoder})
+    channels = len(last)
+    return TinyVae(load, ("taesd", _VERSION), encoder, latent_channels=channels, factor=8, use_slicing=use_slicing)
+
+
+def _load_original(weights: Pretrained, files: Mapping[str, Path], half: str) -> nn.Module:
+    file = files[half]
+    tensors = weights.tensors(file)
+    try:
+        with torch.device("meta"):
+            network = OriginalEncoder(tensors) if half == "encoder" else OriginalDecoder(tensors)
+    except (KeyError, IndexError) as error:
+        raise InputError(f"{weights.key}: {file}: no weights of a TAESD {half}: {error} is missing") from error
+    return load_weights(network, tensors, f"{weights.key}: {file}")
+
+
+def _load_half(weights: Pretrained, config: Mapping[str, Any], file: Path, name: str) -> nn.Module:
+    from diffusers import AutoencoderTiny as Diffusers
+
+    with torch.device("meta"):
+        network: nn.Module = getattr(Diffusers.from_config(dict(config)), name)
+    tensors = weights.tensors(file, lambda each: each.startswith(f"{name}."))
+    own = {each.removeprefix(f"{name}."): value for each, value in tensors.items()}
+    return load_weights(network, own, f"{weights.key}: {file}")
