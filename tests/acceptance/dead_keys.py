@@ -259,7 +259,7 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
     ),
     "cache.num_workers": (
         "any number of reading processes builds the same cache",
-        "tests/unit/cache/test_cache_build.py::test_reading_processes_change_nothing",
+        "tests/unit/cache/test_builder.py::test_reading_processes_change_nothing",
     ),
 }
 """Options that leave the tiny run as it is: the reason, and the test that sees their effect."""

@@ -374,7 +374,7 @@ def test_a_file_that_changed_has_to_be_allowed(command: Command, stopped: str) -
         2,
         "error: plugins changed since this run's checkpoint:\n"
         f"  optimizer (optimizer.momentum): momentum ({old}) -> momentum ({new})\n"
-        "Restore them, continue all the same with --allow-changed-plugins, or start another run with --fresh DIR\n",
+        "Restore them, continue anyway with --allow-changed-plugins, or start another run with --fresh DIR\n",
     )
     assert command(stopped, "--allow-changed-plugins").status == 0
     assert Path("run/plugins/momentum.py").read_text() == MOMENTUM

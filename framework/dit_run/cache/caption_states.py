@@ -13,7 +13,7 @@ from dit_run.cache.lookup import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
-from dit_run.model.codec import device_of, encode_captions
+from dit_run.model.codec import cut_captions_notice, device_of, encode_captions
 from dit_run.protocols import TextEncoder
 
 __all__ = ["CaptionWork"]
@@ -89,7 +89,4 @@ class CaptionWork:
                     writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
                 build.done("encoding captions", start + len(chunk), len(captions))
         if any(cut):
-            build.notice(
-                f"{sum(cut):,} of {len(captions):,} captions are longer than the {encoder.max_length} tokens of the "
-                "text encoder; the rest of them is ignored"
-            )
+            build.notice(cut_captions_notice(sum(cut), len(captions), encoder.max_length))

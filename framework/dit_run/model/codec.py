@@ -14,7 +14,14 @@ from dit_run.compute.out_of_memory import translate_working
 from dit_run.model.conditioning import CaptionStates
 from dit_run.protocols import VAE, TextEncoder
 
-__all__ = ["ENCODING_VERSION", "decode_latents", "device_of", "encode_captions", "encode_latents"]
+__all__ = [
+    "ENCODING_VERSION",
+    "cut_captions_notice",
+    "decode_latents",
+    "device_of",
+    "encode_captions",
+    "encode_latents",
+]
 
 ENCODING_VERSION = 1
 """Part of every cache key; to be raised by hand when encoding gives other numbers."""
@@ -67,6 +74,14 @@ def _without_overflow(compute: Callable[[Tensor], _Outputs], chunk: Tensor, dtyp
         return outputs
     with torch.autocast(chunk.device.type, enabled=False):
         return compute(chunk)
+
+
+def cut_captions_notice(cut: int, count: int, max_length: int) -> str:
+    """Return the notice that ``cut`` of ``count`` captions exceed the text encoder's length."""
+    return (
+        f"{cut:,} of {count:,} captions are longer than the {max_length} tokens of the text encoder; "
+        "the rest of them is ignored"
+    )
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dit_run.model.codec import cut_captions_notice
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.run_parts import RunParts
 
@@ -31,7 +32,4 @@ def _cut_captions(parts: RunParts) -> Iterator[str]:
     visits = train.visits(range(min(len(train), _COUNTED_CAPTIONS)))
     cut = text.tokenize([visit.caption for visit in visits]).truncated
     if cut:
-        yield (
-            f"{cut:,} of {len(visits):,} captions are longer than the {text.max_length} tokens that the text encoder "
-            "takes; the model does not see the rest of them"
-        )
+        yield cut_captions_notice(cut, len(visits), text.max_length)

@@ -45,7 +45,7 @@ def test_parameters_are_those_that_a_run_trains(tiny: Path) -> None:
 
 def test_the_largest_model_takes_no_memory(tiny: Path) -> None:
     huge = ["model.hidden_size=16384", "model.num_layers=100"]
-    (model, _) = cost_of(load_config(tiny, huge)).parts
+    (model, _) = cost_of(load_config(tiny, *huge)).parts
     assert isinstance(model, ModelPart)
     assert model.parameters > 10**11
 

@@ -62,9 +62,11 @@ def test_checkpoints_that_fit_need_no_warning(tmp_path: Path) -> None:
 def test_checkpoints_that_will_not_fit_are_foretold(tmp_path: Path) -> None:
     notice = room_notice(tmp_path, 2**60, limit=3, saves=100)
     assert notice is not None
-    assert notice.startswith("checkpoints will take about 4.29e+09 GiB more (4 of 1.07e+09 GiB) and the disk of")
+    assert notice.startswith(
+        "checkpoints will take about 4611686018.43 GB more (4 of 1152921504.61 GB) and the disk of"
+    )
 
 
 def test_a_run_of_few_saves_needs_room_for_these_only(tmp_path: Path) -> None:
     notice = room_notice(tmp_path, 2**60, limit=None, saves=2)
-    assert notice is not None and "(2 of 1.07e+09 GiB)" in notice
+    assert notice is not None and "(2 of 1152921504.61 GB)" in notice
