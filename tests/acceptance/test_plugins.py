@@ -396,7 +396,7 @@ def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(comman
     assert command(config, "training.max_steps=1").status == 0
     for path in site.glob("dit_run_lion*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    named = "this run had it from plugin lion (dit-run-lion 0.2.0): pip install dit-run-lion"
+    named = "the earlier run used it from plugin lion (dit-run-lion 0.2.0): pip install dit-run-lion"
     for arguments in ([config], ["run/config.yaml"], ["sample", "run", "a red circle"]):
         refused = command(*arguments)
         assert refused.status == 2
@@ -413,7 +413,7 @@ def test_a_package_that_breaks_after_a_run_is_told_once(command: Command, site: 
     del sys.modules["dit_run_lion"]
     refused = command(config).words
     assert "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported" in refused
-    assert "this run had it" not in refused
+    assert "the earlier run used it" not in refused
 
 
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:

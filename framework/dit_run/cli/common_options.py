@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dit_run.config.resolve import Resolution, resolve
 from dit_run.registry.registry import Registry, discover
@@ -45,7 +46,19 @@ def installed(arguments: argparse.Namespace) -> Registry:
 
 def read(path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry) -> Resolution:
     """One config over a registry, as the flags say. Raises ConfigError."""
-    return resolve(path, overrides, registry=registry, config_plugins=not arguments.no_config_plugins)
+    return resolve(
+        path,
+        overrides,
+        registry=registry,
+        config_plugins=not arguments.no_config_plugins,
+        plugin_records=_plugin_records,
+    )
+
+
+def _plugin_records(run_dir: Path) -> Sequence[Mapping[str, Any]]:
+    from dit_run.runs.run_folder import RunFolder  # for a config with an unknown type only
+
+    return RunFolder(run_dir).plugin_records()
 
 
 def setting(key: str, text: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.config.environment import expand
 from dit_run.config.interpolation import expand_all
 from dit_run.config.layers import Layers, read_layers
-from dit_run.config.missing_plugin import with_former_plugin
+from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
@@ -42,18 +42,14 @@ def load_config(
     overrides: Sequence[str] = (),
     *,
     registry: Registry | None = None,
-    disabled: Collection[str] = (),
     config_plugins: bool = True,
-    facts: Facts | None = None,
 ) -> Config:
-    """Read, check and type a config: the file, what it extends, and ``section.key=value`` arguments on top.
+    """Read, check and type a config: the file, the files it extends, and ``section.key=value`` arguments on top.
 
-    ``registry`` None discovers what is installed but for the plugins that ``disabled`` names; files that the config
-    names are added to either, or refused where ``config_plugins`` is False. Raises ConfigError with all problems.
+    Raises ConfigError with all problems. ``registry`` defaults to all installed plugins; the plugin files that the
+    config names are added to it, or refused if ``config_plugins`` is False.
     """
-    return resolve(
-        path, overrides, registry=registry, disabled=disabled, config_plugins=config_plugins, facts=facts
-    ).config
+    return resolve(path, overrides, registry=registry, config_plugins=config_plugins).config
 
 
 def resolve(
@@ -61,29 +57,33 @@ def resolve(
     overrides: Sequence[str] = (),
     *,
     registry: Registry | None = None,
-    disabled: Collection[str] = (),
     config_plugins: bool = True,
-    facts: Facts | None = None,
+    plugin_records: PluginRecords = lambda run_dir: (),
 ) -> Resolution:
-    """As :func:`load_config`, with the nodes and sources that `explain` shows and the registry that was used."""
+    """Do as :func:`load_config`, and return the nodes, sources and registry with the config.
+
+    ``plugin_records`` reads the plugins that an earlier run in ``training.output_dir`` used, for the advice about a
+    type that is no longer installed.
+    """
     layers = read_layers(path, overrides)
     problems, notices = _by_severity(layers.problems)
     if not (layers.complete and layers.roots):
         raise ConfigError(_in_order(problems, layers))
     root = layers.merged()
-    installed = discover(disabled=disabled) if registry is None else registry
+    installed = discover() if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
     known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
-        problems += [with_former_plugin(problem, root, known) for problem in check(root, compose(known), known)]
+        found = check(root, compose(known), known)
+        problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause
     config = typed(root, known, tuple(str(file) for file, _ in files), problems)
     if config is None:
         raise ConfigError(_in_order(problems, layers))
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
-    config = _ruled(config, facts, layers)
+    config = _ruled(config, layers)
     return Resolution(config, root, tuple(layers.sources), known)
 
 
@@ -119,9 +119,9 @@ def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
     return sorted(problems, key=key)
 
 
-def _ruled(config: Config, facts: Facts | None, layers: Layers) -> Config:
+def _ruled(config: Config, layers: Layers) -> Config:
     try:
-        return check_rules(config, facts or Facts(total_steps=config.training.max_steps))
+        return check_rules(config, Facts(total_steps=config.training.max_steps))
     except ConfigError as error:
         raise ConfigError(_in_order(error.problems, layers)) from None
 

@@ -58,7 +58,12 @@ def load_run(
             f"{run_dir} carries plugin files, whose code would run: {files}; look at them in {folder.plugins}, "
             "then add --allow-plugins"
         )
-    resolution = resolve(folder.config, overrides, config_plugins=allow_plugins)
+    resolution = resolve(
+        folder.config,
+        overrides,
+        config_plugins=allow_plugins,
+        plugin_records=lambda run_dir: RunFolder(run_dir).plugin_records(),
+    )
     config = resolution.config
     path = _checkpoint(folder, checkpoint)
     device = choose_device(config.training.device)
