@@ -185,9 +185,9 @@ def test_show_of_what_is_not_one_component(command: Command, site: Path, name: s
 
 def test_the_example_of_every_component_is_valid(command: Command, site: Path) -> None:
     from dit_run.cli.plugins import example
-    from dit_run.config.document import parse, read_source
     from dit_run.config.schema import compose
-    from dit_run.config.schema_check import check
+    from dit_run.config.schema_check import schema_problems
+    from dit_run.config.yaml_parser import parse, read_source
     from dit_run.registry.registry import discover
 
     registry = discover(third_party=False)
@@ -196,7 +196,7 @@ def test_the_example_of_every_component_is_valid(command: Command, site: Path) -
         source, _ = read_source(example(component).encode(), component.name, Path())
         node, problems = parse(source)
         assert problems == []
-        assert check(node, schema, registry) == [], component.name  # type: ignore[arg-type]
+        assert schema_problems(node, schema, registry) == [], component.name  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------------- check

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read, setting
+from dit_run.cli.common_options import add_plugin_flags, installed, read_config, setting
 from dit_run.cli.problem_rendering import print_problems
 from dit_run.problems import InputError
 from dit_run.system.units import read_size, size_text
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _build(arguments: argparse.Namespace) -> int:
     if arguments.dir is not None:
         arguments.overrides.append(setting("cache.dir", arguments.dir))
-    resolution = read(arguments.what, arguments.overrides, arguments, installed(arguments))
+    resolution = read_config(arguments.what, arguments.overrides, arguments, installed(arguments))
     print_problems(resolution.config.notices)
     from dit_run.assembly.fill_cache import fill
     from dit_run.cli.progress import ConsoleReporter

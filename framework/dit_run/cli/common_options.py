@@ -12,7 +12,7 @@ from typing import Any
 from dit_run.config.resolve import Resolution, resolve
 from dit_run.registry.registry import Registry, discover
 
-__all__ = ["add_config", "add_plugin_flags", "installed", "read", "resolved", "setting", "split"]
+__all__ = ["add_config", "add_plugin_flags", "installed", "keys_and_overrides", "read_config", "resolved", "setting"]
 
 _OVERRIDE = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -36,7 +36,7 @@ def add_plugin_flags(parser: argparse.ArgumentParser) -> None:
 
 def resolved(arguments: argparse.Namespace, *extra: str) -> Resolution:
     """The config that the arguments mean; ``extra`` are further ``key=value``. Raises ConfigError."""
-    return read(arguments.config, [*arguments.overrides, *extra], arguments, installed(arguments))
+    return read_config(arguments.config, [*arguments.overrides, *extra], arguments, installed(arguments))
 
 
 def installed(arguments: argparse.Namespace) -> Registry:
@@ -44,7 +44,7 @@ def installed(arguments: argparse.Namespace) -> Registry:
     return discover(disabled=arguments.no_plugin)
 
 
-def read(path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry) -> Resolution:
+def read_config(path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry) -> Resolution:
     """One config over a registry, as the flags say. Raises ConfigError."""
     return resolve(
         path,
@@ -66,7 +66,7 @@ def setting(key: str, text: str) -> str:
     return f"{key}={json.dumps(text)}"
 
 
-def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+def keys_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Paths or keys, and ``section.key=value`` arguments, for commands that take several of the former."""
     overrides = [word for word in words if _OVERRIDE.match(word) and not Path(word).exists()]
     return [word for word in words if word not in overrides], overrides

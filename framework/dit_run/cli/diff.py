@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read
+from dit_run.cli.common_options import add_plugin_flags, installed, read_config
 from dit_run.cli.problem_rendering import print_problems
-from dit_run.config.identity import Difference, absolute, differences, operational_keys
+from dit_run.config.comparison import Difference, absolute, differences, operational_keys
 from dit_run.config.keys import key_name
 from dit_run.settings import Config
 
@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     registry = installed(arguments)
     before, after = (
-        read(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
+        read_config(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
     )
     print_problems([*before.notices, *after.notices])
     found = differences(_meaning(before), _meaning(after))

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read, split
+from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, read_config
 from dit_run.cli.problem_rendering import json_text, print_problems
-from dit_run.config.explain import Explanation, explain
+from dit_run.config.explanation import Explanation, explanations
 from dit_run.config.keys import key_name
 from dit_run.options import MISSING
 from dit_run.problems import InputError
@@ -32,11 +32,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    keys, overrides = split(arguments.words)
-    config = read(arguments.config, overrides, arguments, installed(arguments)).config
+    keys, overrides = keys_and_overrides(arguments.words)
+    config = read_config(arguments.config, overrides, arguments, installed(arguments)).config
     if arguments.cost:
         return _explain_cost(config, keys, arguments.format)
-    found = [item for key in keys for item in explain(config, key)] if keys else explain(config)
+    found = [item for key in keys for item in explanations(config, key)] if keys else explanations(config)
     print_problems(config.notices)
     if arguments.format == "json":
         print(json_text([_plain(item) for item in found]))

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read, split
+from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, read_config
 from dit_run.cli.problem_rendering import FORMATS, as_github, as_json, json_text, print_problems
 from dit_run.problems import ConfigError, Problem
 from dit_run.registry.registry import Registry
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Exit status 0 where every config is valid, else 2."""
-    paths, overrides = split(arguments.words)
+    paths, overrides = keys_and_overrides(arguments.words)
     if not paths:
         print("error: no config is given", file=sys.stderr)
         return 2
@@ -36,7 +36,7 @@ def _problems(
     path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry
 ) -> tuple[Problem, ...]:
     try:
-        return read(path, overrides, arguments, registry).config.notices
+        return read_config(path, overrides, arguments, registry).config.notices
     except ConfigError as error:
         return error.problems
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 
-__all__ = ["CORE_RULES", "Finding"]
+__all__ = ["CORE_RULES", "RuleResult"]
 
-Finding = Problem | Adjustment
+RuleResult = Problem | Adjustment
 
 
-def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
+def _checkpoints_are_saved(context: RuleContext) -> Iterator[RuleResult]:
     training = context.config.training
     if training.save_steps is None and training.save_every_n_epochs is None:
         yield Problem(
@@ -25,7 +25,7 @@ def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
+def _guidance_is_trained(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("sampling", "guidance_scale")
     if config.training.caption_dropout > 0 or config.sampling.guidance_scale == 1:
         return
@@ -43,7 +43,7 @@ def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
     )
 
 
-def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
+def _cached_crops_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("cache", "mode")
     if config.data.common.crop != "random" or config.cache.mode == "off":
         return
@@ -62,7 +62,7 @@ def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
     )
 
 
-def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
+def _intervals_run_upwards(context: RuleContext) -> Iterator[RuleResult]:
     low, high = context.config.sampling.guidance_interval
     if low > high:
         message = f"sampling.guidance_interval runs from {low:g} down to {high:g}"
@@ -71,7 +71,7 @@ def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
+CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
     _cached_crops_are_fixed,

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from dit_run.config.comparison import absolute
 from dit_run.config.environment import escape
-from dit_run.config.identity import absolute
 from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.settings import Config, put
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.config.keys import KINDS_BY_SECTION, key_name
-from dit_run.config.nodes import MapNode, find, plain
+from dit_run.config.nodes import MapNode, find, value_of
 from dit_run.problems import Problem
 from dit_run.registry.registry import Registry
 from dit_run.settings import TrainingOptions
@@ -27,7 +27,7 @@ def with_former_plugin(problem: Problem, root: MapNode, registry: Registry, reco
     """
     if problem.code != "unknown-type":
         return problem
-    section, type_ = problem.path[:-1], plain(find(root, problem.path)[1])
+    section, type_ = problem.path[:-1], value_of(find(root, problem.path)[1])
     wanted = {"section": key_name(section), "component": f"{KINDS_BY_SECTION[str(section[0])]}.{type_}"}
     for record in records(_run_folder(root)):
         if wanted.items() <= record.items() and all(record["plugin"] != plugin.name for plugin in registry.failed):
@@ -37,7 +37,7 @@ def with_former_plugin(problem: Problem, root: MapNode, registry: Registry, reco
 
 def _run_folder(root: MapNode) -> Path:
     entry, node = find(root, ("training", "output_dir"))
-    folder = plain(node) if entry and entry.node is node else None
+    folder = value_of(node) if entry and entry.node is node else None
     return Path(folder if isinstance(folder, str) else TrainingOptions.output_dir)
 
 

@@ -19,8 +19,8 @@ __all__ = [
     "Source",
     "Span",
     "find",
-    "plain",
     "put_node",
+    "value_of",
     "walk",
 ]
 
@@ -92,12 +92,12 @@ class MapNode:
 Node = Scalar | ListNode | MapNode
 
 
-def plain(node: Node) -> Any:
+def value_of(node: Node) -> Any:
     """The node's value without places: dicts, lists and scalars."""
     if isinstance(node, MapNode):
-        return {key: plain(entry.node) for key, entry in node.entries.items()}
+        return {key: value_of(entry.node) for key, entry in node.entries.items()}
     if isinstance(node, ListNode):
-        return [plain(item) for item in node.items]
+        return [value_of(item) for item in node.items]
     return node.value
 
 

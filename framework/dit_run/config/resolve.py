@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.config.environment import expand
+from dit_run.config.extends import Layers, read_layers
 from dit_run.config.interpolation import expand_all
-from dit_run.config.layers import Layers, read_layers
 from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
-from dit_run.config.schema_check import check
+from dit_run.config.schema_check import schema_problems
 from dit_run.config.typed import typed
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
@@ -75,7 +75,7 @@ def resolve(
     known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
-        found = check(root, compose(known), known)
+        found = schema_problems(root, compose(known), known)
         problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dit_run.config.core_rules import CORE_RULES, Finding
+from dit_run.config.core_rules import CORE_RULES, RuleResult
 from dit_run.config.keys import config_options, key_name
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
@@ -52,7 +52,7 @@ def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
 # ---------------------------------------------------------------------------------------------------------- all rules
 
 
-def _findings(config: Config, facts: Facts) -> Iterator[Finding]:
+def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
     for rule in CORE_RULES:
         yield from rule(context)
@@ -60,7 +60,7 @@ def _findings(config: Config, facts: Facts) -> Iterator[Finding]:
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)
 
 
-def _component_findings(context: RuleContext, choice: Choice) -> Iterator[Finding]:
+def _component_findings(context: RuleContext, choice: Choice) -> Iterator[RuleResult]:
     for reference in choice.component.rules:
         try:
             for finding in resolve(reference)(context):
@@ -70,7 +70,7 @@ def _component_findings(context: RuleContext, choice: Choice) -> Iterator[Findin
             yield Problem("rule-failed", message, context.path, help=("this is a fault of the plugin",))
 
 
-def _checked(finding: object, reference: str, context: RuleContext) -> Finding:
+def _checked(finding: object, reference: str, context: RuleContext) -> RuleResult:
     if not isinstance(finding, Problem | Adjustment):
         raise TypeError(f"it gave {finding!r}, neither Problem nor Adjustment")
     if isinstance(finding, Adjustment) and finding.path in context.written:

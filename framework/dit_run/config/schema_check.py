@@ -9,18 +9,18 @@ from typing import Any
 import jsonschema
 
 from dit_run.config.describe import expected, received
-from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
-from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
+from dit_run.config.nodes import MapNode, Node, Scalar, find, value_of
 from dit_run.config.packages import known_package
 from dit_run.config.suggestions import did_you_mean
+from dit_run.config.yaml_parser import MAX_PROBLEMS
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
 from dit_run.registry.components import Kind
 from dit_run.registry.registry import Registry, UnknownType
 from dit_run.settings import SECTIONS
 
-__all__ = ["check"]
+__all__ = ["schema_problems", "unknown_type"]
 
 _CODES = {
     "type": "wrong-type",
@@ -40,9 +40,9 @@ _WHOLE = 2**63
 """No whole number of a config is as large: positions, sizes and counts have 64 bits, one of them for the sign."""
 
 
-def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
+def schema_problems(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
     """All faults of the merged nodes; one problem for each key concerned."""
-    values = plain(root)
+    values = value_of(root)
     complete = {kind.section: {} for kind in Kind if not kind.listed} | values
     checker = _Checker(root, complete, registry)
     errors = jsonschema.Draft7Validator(schema).iter_errors(complete)
@@ -78,7 +78,7 @@ class _Checker:
         """Whole numbers that no computation takes."""
         for path, options in self._sections():
             values = find(self.root, path)[1]
-            section = plain(values) if isinstance(values, MapNode) else {}
+            section = value_of(values) if isinstance(values, MapNode) else {}
             for option in options:
                 value = section.get(option.name)
                 if "number" not in option.schema["type"] and isinstance(value, int | float) and abs(value) >= _WHOLE:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.compute.distributed import Processes
-from dit_run.config.identity import absolute
+from dit_run.config.comparison import absolute
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dit_run.compute.random_streams import STREAMS_VERSION
-from dit_run.config.identity import differences, identity
+from dit_run.config.comparison import differences, identity
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import CheckpointContents, load_weights
 from dit_run.settings import Config

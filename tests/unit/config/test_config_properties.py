@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from small_registry import COMPONENTS, plugin
 
 from dit_run import Config, load_config
+from dit_run.config.comparison import absolute, digest
 from dit_run.config.dump import dump, escaped, run_config, to_yaml
-from dit_run.config.identity import absolute, digest
 from dit_run.config.keys import config_options
 from dit_run.problems import ConfigError, KeyPath, Place
 from dit_run.registry.registry import Registry, discover

@@ -12,8 +12,8 @@ import pytest
 from small_registry import COMPONENTS, plugin
 
 from dit_run import Config, Kind, load_config
+from dit_run.config.comparison import ABSENT, Difference, absolute, differences, digest, identity, operational_keys
 from dit_run.config.dump import dump, run_config, to_yaml
-from dit_run.config.identity import ABSENT, Difference, absolute, differences, digest, identity, operational_keys
 from dit_run.config.schema import compose
 from dit_run.options import options_of
 from dit_run.registry.registry import Registry

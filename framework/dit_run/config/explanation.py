@@ -12,7 +12,7 @@ from dit_run.options import MISSING, Option, documentation, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
 from dit_run.settings import Choice, Config
 
-__all__ = ["Explanation", "explain"]
+__all__ = ["Explanation", "explanations"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Explanation:
     """Whether it may change when a run continues."""
 
 
-def explain(config: Config, key: str | None = None) -> list[Explanation]:
+def explanations(config: Config, key: str | None = None) -> list[Explanation]:
     """All keys in the order of the reference, or those at and below ``section.key``.
 
     Raises ConfigError for a key that the config does not have.

@@ -158,7 +158,7 @@ def test_a_config_missing_from_configs_is_the_packaged_one(
     folder = tmp_path / "packaged"
     (folder / "configs").mkdir(parents=True)
     (folder / "configs" / "small.yaml").write_text("training: {seed: 3}\n")
-    monkeypatch.setattr("dit_run.config.layers.packaged", lambda name: folder / name)
+    monkeypatch.setattr("dit_run.config.extends.packaged", lambda name: folder / name)
     monkeypatch.chdir(tmp_path)
     config = load_config("configs/small.yaml", registry=registry)
     assert (config.training.seed, [notice.code for notice in config.notices]) == (3, ["packaged-config"])

@@ -26,7 +26,7 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Refused(Exception):
+class _DocumentRefused(Exception):
     """The rest of the document is not read."""
 
 
@@ -55,7 +55,7 @@ def parse(source: Source) -> tuple[Node | None, list[Problem]]:
     composer = _Composer(source)
     try:
         return composer.document(), composer.problems
-    except _Refused:
+    except _DocumentRefused:
         return None, composer.problems
     except yaml.MarkedYAMLError as error:
         return None, [*composer.problems, _syntax(error, source)]
@@ -203,8 +203,8 @@ class _Composer:
         place = self._span(event).place()
         self.problems.append(Problem(code, message, place=place, help=help_, related_places=related))
         if len(self.problems) == MAX_PROBLEMS:
-            raise _Refused
+            raise _DocumentRefused
 
     def _refuse(self, code: str, message: str, event: Any, *help_: str) -> None:
         self._add(code, message, event, *help_)
-        raise _Refused
+        raise _DocumentRefused

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dit_run.config.document import MAX_BYTES, parse, read_source
 from dit_run.config.environment import expand
 from dit_run.config.merge import join, merge
 from dit_run.config.nodes import COMMAND_LINE, Entry, ListNode, MapNode, Node, Scalar, Source, Span
 from dit_run.config.package_data import packaged
 from dit_run.config.suggestions import did_you_mean
+from dit_run.config.yaml_parser import MAX_BYTES, parse, read_source
 from dit_run.problems import Place, Problem
 
 __all__ = ["Layers", "read_layers"]
