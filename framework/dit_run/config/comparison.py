@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +13,9 @@ from dit_run.config.rules import replace_value
 from dit_run.problems import KeyPath
 from dit_run.settings import Config
 
-__all__ = ["ABSENT", "Difference", "absolute", "differences", "digest", "identity", "operational_keys"]
+__all__ = ["ABSENT", "Difference", "absolute", "differences", "identity", "operational_keys"]
 
 _PATHS = ("local_path", "hub_or_path")
-
-
-def digest(config: Config) -> str:
-    """sha256 of all values, as hexadecimal: independent of comments, of the order of keys and of what was written."""
-    text = json.dumps(config.to_dict(), sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity(config: Config) -> dict[str, Any]:

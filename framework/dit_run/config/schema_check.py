@@ -11,7 +11,6 @@ import jsonschema
 from dit_run.config.describe import expected, received
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nodes import MapNode, Node, Scalar, find, value_of
-from dit_run.config.packages import known_package
 from dit_run.config.suggestions import did_you_mean
 from dit_run.config.yaml_parser import MAX_PROBLEMS
 from dit_run.options import Option, options_of
@@ -192,8 +191,6 @@ def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, plac
             return Problem("ambiguous-type", str(error), path, place)
     known = registry.types(kind)
     help_ = [*did_you_mean(type_, known), f"registered: {', '.join(known) or 'none'}"]
-    package = known_package(kind, type_)
-    help_ += [f"package {package} provides it: pip install {package}"] if package else []
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
     return Problem("unknown-type", f"there is no {kind.replace('_', ' ')} '{type_}'", path, place, tuple(help_))
 

@@ -134,10 +134,3 @@ def test_integral_floats_are_whole_numbers(load: Callable[..., object]) -> None:
     assert repr(config.training.batch_size) == "500"  # type: ignore[attr-defined]
     assert repr(config.training.learning_rate) == "1.0"  # type: ignore[attr-defined]
     assert repr(config.optimizer.options.clip) == "2"  # type: ignore[attr-defined]
-
-
-def test_a_type_that_a_package_is_known_to_provide(write: Callable[..., str]) -> None:
-    registry = Registry((plugin("small", *(c for c in COMPONENTS if c.type != "lion")),))
-    with pytest.raises(ConfigError) as caught:
-        resolve(write("optimizer: {type: lion}"), registry=registry)
-    assert "package dit-run-lion provides it: pip install dit-run-lion" in caught.value.problems[0].help
