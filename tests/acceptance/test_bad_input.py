@@ -229,7 +229,7 @@ def test_whoever_takes_the_packaged_config_says_so(command: Command, config: Pat
     """What follows is refused, so that nothing is computed here."""
     said = command(*words, "configs/small.yaml", *(["data.dataset_path=nowhere"] if words[0] != "diff" else []))
     assert said.status == (0 if words[0] == "diff" else 2), said.words
-    assert "configs/small.yaml is not here; using the one that comes with dit-run" in said.words
+    assert "configs/small.yaml does not exist here; using the one that comes with dit-run" in said.words
 
 
 def test_a_file_that_cannot_be_written(command: Command, config: Path) -> None:

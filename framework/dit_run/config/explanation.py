@@ -1,14 +1,15 @@
-"""Explanations: each key of a resolved config with its value, where that came from, and what it means."""
+"""Explanations: each key of a config with its value, the origin of the value, and its documentation."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from dit_run.config.describe import expected
 from dit_run.config.keys import TOP_LEVEL, config_options, key_name
 from dit_run.config.suggestions import did_you_mean
-from dit_run.options import MISSING, Option, documentation, summary
+from dit_run.options import MISSING, documentation, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
 from dit_run.settings import Choice, Config
 
@@ -21,76 +22,62 @@ class Explanation:
 
     path: KeyPath
     value: Any
-    """In plain YAML values; a secret as it was written."""
+    """Plain YAML value; a secret as it was written."""
     origin: str
-    """``default``, ``rule``, or the place it was written at."""
+    """``default``, ``rule``, or the place where the value is written."""
     expected: str
-    """What the key takes."""
+    """Description of the accepted values."""
     default: Any
-    """``MISSING`` where the key must be written."""
+    """Default value; ``MISSING`` for a key that must be written."""
     text: str
-    """Its documentation."""
+    """Documentation of the key."""
     operational: bool
-    """Whether it may change when a run continues."""
+    """True if the key may change when a run continues."""
 
 
 def explanations(config: Config, key: str | None = None) -> list[Explanation]:
-    """All keys in the order of the reference, or those at and below ``section.key``.
+    """Explain all keys in the order of the reference, or those at and below ``section.key``.
 
     Raises ConfigError for a key that the config does not have.
     """
-    found = sorted(_all(config), key=lambda item: TOP_LEVEL.index(str(item.path[0])))
-    if key is None:
-        return found
-    chosen = [item for item in found if _below(key_name(item.path), key)]
-    if not chosen:
+    found = sorted([*_types(config), *_options(config)], key=lambda item: TOP_LEVEL.index(str(item.path[0])))
+    chosen = [item for item in found if key is None or f"{key_name(item.path)}.".startswith((f"{key}.", f"{key}["))]
+    if not chosen and key is not None:
         names = [key_name(item.path) for item in found] + list(TOP_LEVEL)
         raise ConfigError([Problem("unknown-key", f"the config has no key '{key}'", help=did_you_mean(key, names))])
     return chosen
 
 
-def _below(name: str, key: str) -> bool:
-    return name == key or name.startswith((f"{key}.", f"{key}["))
+def _types(config: Config) -> Iterator[Explanation]:
+    for parent, choice in config.choices():
+        kind, path = choice.component.kind, (*parent, "type")
+        default = MISSING if kind.default_type is None else kind.default_type
+        text = summary(choice.component.options)
+        yield Explanation(path, choice.type, _origin(config, path), f"a type of kind {kind}", default, text, False)
 
 
-def _all(config: Config) -> list[Explanation]:
+def _options(config: Config) -> Iterator[Explanation]:
     values = config.to_dict()
-    found = []
-    for path, choice in config.choices():
-        found.append(_type(config, path, choice))
     for path, option, _ in config_options(config):
-        found.append(_option(config, path, option, _value(values, path)))
-    return found
+        yield Explanation(
+            path,
+            _at(values, path),
+            _origin(config, path),
+            expected(option.schema),
+            option.default,
+            documentation(_owner(config, path)).get(option.name, ""),
+            "operational" in option.markers,
+        )
 
 
-def _type(config: Config, path: KeyPath, choice: Choice) -> Explanation:
-    kind = choice.component.kind
-    where = (*path, "type")
-    text = summary(choice.component.options)
-    default = kind.default_type if kind.default_type is not None else MISSING
-    return Explanation(where, choice.type, _origin(config, where), f"a {kind.replace('_', ' ')}", default, text, False)
-
-
-def _option(config: Config, path: KeyPath, option: Option, value: Any) -> Explanation:
-    text = documentation(_owner(config, path, option.name)).get(option.name, "")
-    return Explanation(
-        path,
-        value,
-        _origin(config, path),
-        expected(option.schema),
-        option.default,
-        text,
-        "operational" in option.markers,
-    )
-
-
-def _owner(config: Config, path: KeyPath, name: str) -> type:
+def _owner(config: Config, path: KeyPath) -> type:
+    """Return the options class that declares a key."""
     holder = getattr(config, str(path[0]))
     if isinstance(holder, tuple):
         holder = holder[int(path[1])]
     if not isinstance(holder, Choice):
         return type(holder)
-    return type(holder.options if hasattr(holder.options, name) else holder.common)
+    return type(holder.options if hasattr(holder.options, str(path[-1])) else holder.common)
 
 
 def _origin(config: Config, path: KeyPath) -> str:
@@ -99,7 +86,7 @@ def _origin(config: Config, path: KeyPath) -> str:
     return "rule" if path in config.adjusted else "default"
 
 
-def _value(values: Any, path: KeyPath) -> Any:
+def _at(values: Any, path: KeyPath) -> Any:
     for step in path:
         values = values[step]
     return values

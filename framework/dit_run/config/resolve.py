@@ -1,4 +1,4 @@
-"""Resolving: from a path and arguments to a checked, typed config."""
+"""From a path and ``key=value`` arguments to a checked, typed config."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = ["Resolution", "load_config", "registry_of", "resolve"]
 
 @dataclass(frozen=True)
 class Resolution:
-    """A config with what it was made from."""
+    """A config, and the nodes, sources and registry it comes from."""
 
     config: Config
     root: MapNode
     """The merged nodes."""
     sources: tuple[Source, ...]
-    """The layers' texts, lowest first."""
+    """Texts of the layers, lowest first."""
     registry: Registry
 
 
@@ -60,7 +60,7 @@ def resolve(
     config_plugins: bool = True,
     plugin_records: PluginRecords = lambda run_dir: (),
 ) -> Resolution:
-    """Do as :func:`load_config`, and return the nodes, sources and registry with the config.
+    """Load a config as :func:`load_config` does, and return its nodes, sources and registry with it.
 
     ``plugin_records`` reads the plugins that an earlier run in ``training.output_dir`` used, for the advice about a
     type that is no longer installed.
@@ -83,14 +83,17 @@ def resolve(
     if config is None:
         raise ConfigError(_in_order(problems, layers))
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
-    config = _ruled(config, layers)
+    try:
+        config = check_rules(config, Facts(total_steps=config.training.max_steps))
+    except ConfigError as error:
+        raise ConfigError(_in_order(error.problems, layers)) from None
     return Resolution(config, root, tuple(layers.sources), known)
 
 
 def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = True) -> Registry:
-    """The registry with the plugin files that a config names; the rest of the config is not checked.
+    """Return the registry with the plugin files that a config names; the rest of the config is not checked.
 
-    Raises ConfigError where the config cannot be read or a file fails.
+    Raises ConfigError if the config cannot be read or a file fails.
     """
     layers = read_layers(path)
     problems, _ = _by_severity(layers.problems)
@@ -109,7 +112,7 @@ def _by_severity(problems: Sequence[Problem]) -> tuple[list[Problem], list[Probl
 
 
 def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
-    """By layer, then by line and column."""
+    """Sort problems by layer, then by line and column; those without a place come last."""
     ranks = {source.name: rank for rank, source in enumerate(layers.sources)}
 
     def key(problem: Problem) -> tuple[int, int, int]:
@@ -119,23 +122,18 @@ def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
     return sorted(problems, key=key)
 
 
-def _ruled(config: Config, layers: Layers) -> Config:
-    try:
-        return check_rules(config, Facts(total_steps=config.training.max_steps))
-    except ConfigError as error:
-        raise ConfigError(_in_order(error.problems, layers)) from None
-
-
 # ------------------------------------------------------------------------------------------------------------ plugins
 
 
 def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> list[tuple[Path, Place]]:
+    """Return the plugin files that a config names, with their places, and expand their nodes."""
     entry = root.entries.get("plugins")
     if entry is None or not isinstance(entry.node, ListNode):
         return []
     if not allowed and entry.node.items:
-        message = "the config names plugin files, which are not allowed here (--no-config-plugins)"
-        problems.append(Problem("plugins-refused", message, ("plugins",), entry.span.place()))
+        message = "the config names plugin files, which --no-config-plugins refuses"
+        help_ = ("read the files, then allow them by leaving the flag out",)
+        problems.append(Problem("plugins-refused", message, ("plugins",), entry.span.place(), help_))
         return []
     files = []
     for index, item in enumerate(entry.node.items):
@@ -143,18 +141,15 @@ def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> l
             scalar = expand(item, problems, text_wanted=True)
             entry.node.items[index] = scalar
             if scalar.value:
-                files.append((_absolute(item.span.source.directory / str(scalar.value)), item.span.place()))
+                path = os.path.realpath(item.span.source.directory / str(scalar.value))
+                files.append((Path(path), item.span.place()))
     return files
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _with_files(
     registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]
 ) -> tuple[Registry, InputError | None]:
-    """The registry with the files, and what the last one that failed raised: it has the plugin's traceback."""
+    """Return the registry with the files, and the error of the last file that failed, for its traceback."""
     cause = None
     for file, place in files:
         try:
