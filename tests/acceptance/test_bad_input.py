@@ -253,7 +253,7 @@ def test_an_output_that_cannot_be_written(config: Path, words: tuple[str, ...]) 
 def test_a_contact_sheet_that_has_no_place(command: Command, config: Path, output: str) -> None:
     said = command("check", config, "--output", output)
     assert said.status == 2
-    assert said.words == f"error: --output {output}: name a file, in a folder that is there"
+    assert said.words == f"error: --output {output} cannot be written; name a file in an existing folder"
 
 
 @pytest.mark.parametrize("word", ["--nonsense", "model.hidden_sizes=3", "nonsense"])

@@ -67,7 +67,7 @@ NEW_PICTURES, NEW_CAPTION = "data.image_size=32", "sampling.prompts=[another]"
         (READ_ONLY, NEW_PICTURES, "the cache cannot be written: {cache}/latents/"),
         (READ_ONLY, NEW_CAPTION, "the cache lacks something and cannot be written: {cache}/captions/"),
         (FULL, NEW_PICTURES, "No space left on device; free some space, or set cache.dir elsewhere"),
-        (FULL, NEW_CAPTION, "0.00 MB more and {cache} has 0.00 MB free; set cache.dir"),
+        (FULL, NEW_CAPTION, " kB more and {cache} has 0 kB free; set cache.dir"),
         (NO_FILES, NEW_CAPTION, "No space left on device; free some space, or set cache.dir elsewhere"),
     ],
 )
