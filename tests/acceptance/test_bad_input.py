@@ -231,7 +231,7 @@ def test_whoever_takes_the_packaged_config_says_so(command: Command, config: Pat
     """What follows is refused, so that nothing is computed here."""
     said = command(*words, "configs/small.yaml", *(["data.dataset_path=nowhere"] if words[0] != "diff" else []))
     assert said.status == (0 if words[0] == "diff" else 2), said.words
-    assert "configs/small.yaml is not here; using the one that comes with dit-run" in said.words
+    assert "configs/small.yaml does not exist here; using the one that comes with dit-run" in said.words
 
 
 def test_a_file_that_cannot_be_written(command: Command, config: Path) -> None:
@@ -255,7 +255,7 @@ def test_an_output_that_cannot_be_written(config: Path, words: tuple[str, ...]) 
 def test_a_contact_sheet_that_has_no_place(command: Command, config: Path, output: str) -> None:
     said = command("check", config, "--output", output)
     assert said.status == 2
-    assert said.words == f"error: --output {output}: name a file, in a folder that is there"
+    assert said.words == f"error: --output {output} cannot be written; name a file in an existing folder"
 
 
 @pytest.mark.parametrize("word", ["--nonsense", "model.hidden_sizes=3", "nonsense"])

@@ -56,7 +56,7 @@ def test_many_files_are_checked_whatever_comes_first(run: Run) -> None:
     status, out, err = run("validate", "a.yaml", "b.yaml", "no.yaml", a="training: {sed: 1}\n", b="")
     assert (status, out) == (2, "b.yaml: valid\n")
     assert "a.yaml: 1 problem\n" in err
-    assert "error[missing-file]: cannot read no.yaml: there is no such file" in err
+    assert "error[missing-file]: cannot read no.yaml: the file does not exist" in err
 
 
 def test_arguments_are_checked_on_top_of_each_file(run: Run) -> None:
@@ -103,14 +103,14 @@ def test_github(run: Run) -> None:
 
 
 def test_no_config_is_an_error(run: Run) -> None:
-    assert run("validate", "training.seed=1") == (2, "", "error: no config is given\n")
+    assert run("validate", "training.seed=1") == (2, "", "error: no config is given; name a YAML file\n")
 
 
 def test_plugin_files_can_be_refused(run: Run, tmp_path: Path) -> None:
     (tmp_path / "never_imported.py").write_text("raise SystemExit('imported')\n")
     status, _, err = run("validate", "a.yaml", "--no-config-plugins", a="plugins: [never_imported.py]\n")
     assert status == 2
-    assert err.startswith("error[plugins-refused]: the config names plugin files, which are not allowed here")
+    assert err.startswith("error[plugins-refused]: the config names plugin files, which --no-config-plugins refuses")
 
 
 def test_a_plugin_file_that_fails_is_named_at_its_place(run: Run, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def _on_terminal(command: list[str], folder: Path, environment: dict[str, str]) 
     "code",
     [
         "import dit_run",
-        "from dit_run.registry.registry import discover; [discover().components(k) for k in __import__('dit_run').Kind]",
+        "import dit_run, dit_run.registry.registry as r; [r.discover().components(kind) for kind in dit_run.Kind]",
         "import dit_run.registry.registry as r, dit_run.config.schema as s; s.compose(r.discover(), editor=True)",
         f"from dit_run.cli.main import main; main(['validate', *{[str(path) for path in CONFIGS]!r}])",
         f"from dit_run.cli.main import main; main(['explain', {str(CONFIGS[0])!r}])",
@@ -215,9 +215,9 @@ def test_explain_what_the_model_costs(run: Run) -> None:
     status, out, _ = run("explain", str(ROOT / "configs" / "quickstart.yaml"), "--cost")
     assert status == 0
     assert [" ".join(line.split()) for line in out.splitlines()] == [
-        "model 1,805,616 parameters 0.239 GFLOPs a sample",
-        "text_encoder 1,452,416 parameters 0.067 GFLOPs a sample",
-        "forward, for latents 3 x 32 x 32 and 77 text tokens; a training step takes three times as many",
+        "model 1,805,616 parameters 0.239 GFLOPs per sample",
+        "text_encoder 1,452,416 parameters 0.067 GFLOPs per sample",
+        "forward pass for latents 3 x 32 x 32 and 77 text tokens; a training step takes three times as many",
     ]
 
 
@@ -230,7 +230,7 @@ def test_explain_the_cost_as_json(run: Run) -> None:
 def test_explain_keys_or_the_cost(run: Run) -> None:
     status, _, err = run("explain", "a.yaml", "model", "--cost", a="")
     assert status == 2
-    assert "--cost takes no key, but model came" in err
+    assert "--cost takes no key, not model; explain keys in another call" in err
 
 
 def test_explain_an_unknown_key(run: Run) -> None:

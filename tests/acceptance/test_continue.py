@@ -158,14 +158,14 @@ def test_a_folder_with_a_run_is_not_begun_again(unfinished: Run, command: Comman
     before = unfinished.everything()
     result = command(config, flag, unfinished.path)
     assert result.status == 2
-    assert "already holds a run; name another folder" in result.words
+    assert "already holds a run; name a new folder after --fresh or --fork" in result.words
     assert unfinished.everything() == before
 
 
 def test_a_fork_of_nothing_is_refused(command: Command, config: Path) -> None:
     result = command(config, "--fork", "second")
     assert result.status == 2
-    assert "run has no checkpoint to fork from (training.output_dir)" in result.words
+    assert "run (training.output_dir) has no checkpoint to fork from; start a new run with --fresh DIR" in result.words
     assert not Path("second").exists()
 
 

@@ -31,7 +31,7 @@ def test_metrics_may_be_named_afterwards(train: Train, command: Command) -> None
     run = train("training.max_steps=1")
     refused = command("eval", run.path)
     assert refused.status == 2
-    assert "has no metrics; name some: dit-run eval RUN 'metrics=[{type: ...}]'" in refused.words
+    assert "has no metrics; add some: dit-run eval RUN 'metrics=[{type: ...}]'" in refused.words
     assert command("eval", run.path, *SCORED).status == 0
 
 

@@ -67,7 +67,7 @@ def test_the_splits_of_an_effective_batch_are_shown(command: Command, config: Pa
 def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) -> None:
     result = command("plan", config, "--memory", "10MB")
     assert result.status == 1
-    assert "no split of 4 samples fits into 10 MB" in result.words
+    assert "no batch size fits 4 samples per step into 10 MB" in result.words
 
 
 def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
@@ -80,12 +80,12 @@ def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
     assert result.status == 1
     assert result.out.splitlines()[-3:] == [
         "training fits into 3.50 GB",
-        "previews do not fit into 3.50 GB (4.00 GB; 3 are drawn at a time): lower sampling.num_images to 2",
-        "metrics do not fit into 3.50 GB (8.00 GB; 7 are drawn at a time): lower their count to 2",
+        "previews do not fit into 3.50 GB (4.00 GB for 3 images at a time): reduce sampling.num_images to 2",
+        "metrics do not fit into 3.50 GB (8.00 GB for 7 images at a time): reduce their count to 2",
     ]
     result = command(*words, "--memory", "2GB", "sampling.prompts=[a cross]")
-    assert "or make no pictures with sampling.every_n_steps=null" in result.words
-    assert "data.image_size, or leave them out" in result.words
+    assert "or turn previews off with sampling.every_n_steps=null" in result.words
+    assert "data.image_size, or remove them" in result.words
     assert command(*words, "--memory", "9GB").status == 0
 
 
@@ -104,8 +104,8 @@ def test_what_hardly_fits_is_too_large_in_the_table_as_it_is_for_the_proposal(
 ) -> None:
     measure(lambda measured: replace(measured, peaks=[(1, 1e9)], passes=[(1, 1.0)], update=0.0))
     result = command("plan", config, "--memory", "1.01GB")
-    assert "no split of 4 samples fits into 1.01 GB" in result.words
-    assert "1.01 GB, of which 5% is kept free" in result.words
+    assert "no batch size fits 4 samples per step into 1.01 GB" in result.words
+    assert "1.01 GB, of which 5% stays free" in result.words
     assert result.words.count("too large") == 3
 
 

@@ -185,9 +185,9 @@ def test_show_of_what_is_not_one_component(command: Command, site: Path, name: s
 
 def test_the_example_of_every_component_is_valid(command: Command, site: Path) -> None:
     from dit_run.cli.plugins import example
-    from dit_run.config.document import parse, read_source
     from dit_run.config.schema import compose
-    from dit_run.config.schema_check import check
+    from dit_run.config.schema_check import schema_problems
+    from dit_run.config.yaml_parser import parse, read_source
     from dit_run.registry.registry import discover
 
     registry = discover(third_party=False)
@@ -196,7 +196,7 @@ def test_the_example_of_every_component_is_valid(command: Command, site: Path) -
         source, _ = read_source(example(component).encode(), component.name, Path())
         node, problems = parse(source)
         assert problems == []
-        assert check(node, schema, registry) == [], component.name  # type: ignore[arg-type]
+        assert schema_problems(node, schema, registry) == [], component.name  # type: ignore[arg-type]
 
 
 # --------------------------------------------------------------------------------------------------------------- check
@@ -396,7 +396,7 @@ def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(comman
     assert command(config, "training.max_steps=1").status == 0
     for path in site.glob("dit_run_lion*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    named = "this run had it from plugin lion (dit-run-lion 0.2.0): pip install dit-run-lion"
+    named = "the earlier run used it from plugin lion (dit-run-lion 0.2.0): pip install dit-run-lion"
     for arguments in ([config], ["run/config.yaml"], ["sample", "run", "a red circle"]):
         refused = command(*arguments)
         assert refused.status == 2
@@ -413,7 +413,7 @@ def test_a_package_that_breaks_after_a_run_is_told_once(command: Command, site: 
     del sys.modules["dit_run_lion"]
     refused = command(config).words
     assert "plugin lion (dit-run-lion 0.2.0) did not load: its module cannot be imported" in refused
-    assert "this run had it" not in refused
+    assert "the earlier run used it" not in refused
 
 
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:

@@ -203,14 +203,14 @@ def test_guidance_that_was_never_trained_is_refused(command: Command, train: Tra
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--size", "16"), "--size is height x width in pixels, such as 256x384, not '16'"),
-        (("--size", "0x16"), "--size is height x width"),
+        (("--size", "16"), "--size takes height x width in pixels, such as 256x384, not '16'"),
+        (("--size", "0x16"), "--size takes height x width"),
         (("--size", "18x16"), "height and width must be multiples of 4"),
-        (("--sampler", "ddpm"), "this run's scheduler has no sampler 'ddpm'; use one of euler"),
-        (("--steps", 0), "sampling needs at least 1 step, not 0"),
-        (("--seed", -1), "the sampling seed must be a number from 0"),
-        (("--guidance-scale", -1), "the guidance scale must be a number of at least 0"),
-        (("--num-images", 0), "--num-images and --batch-size are at least 1"),
+        (("--sampler", "ddpm"), "sampler 'ddpm' does not fit this scheduler; it offers euler"),
+        (("--steps", 0), "sampling takes at least 1 step, not 0"),
+        (("--seed", -1), "a sampling seed is a number from 0"),
+        (("--guidance-scale", -1), "a guidance scale is a number of at least 0"),
+        (("--num-images", 0), "--num-images and --batch-size must be at least 1"),
         (("--prompts", "nowhere.txt"), "--prompts nowhere.txt cannot be read"),
         (("--checkpoint", "step-7"), "has no checkpoint 'step-7'; its checkpoints are: step-00000003, step-00000006"),
     ],
@@ -228,7 +228,7 @@ def test_an_empty_file_of_prompts_is_refused(sample: Any, tmp_path: Path) -> Non
     (tmp_path / "prompts.txt").write_text("\n  \n")
     result = sample("--prompts", tmp_path / "prompts.txt")
     assert result.status == 2
-    assert "holds no prompt; write one a line" in result.words
+    assert "holds no prompt; write one prompt per line" in result.words
 
 
 @pytest.mark.parametrize("output", ["taken", "taken/images"])

@@ -110,7 +110,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(train: Train, command: Comman
     before = run.everything()
     result = command(config)
     assert result.status == 0
-    assert f"the run in {run.path} finished after 6 steps; start another one with --fresh DIR" in result.words
+    assert f"the run in {run.path} finished after 6 steps; start a new run with --fresh DIR" in result.words
     assert run.everything() == before
 
 
@@ -181,7 +181,7 @@ def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatc
     )  # fmt: skip
     assert result.status == 0, result.words
     assert Run(tmp_path / "run").status["state"] == "finished"
-    assert f"look at {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
+    assert f"newest image: {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
 
 
 def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
@@ -242,7 +242,7 @@ def test_a_reader_that_goes_ends_no_run(config: Path) -> None:
         assert process.stderr is not None
         assert process.stdout.readline().startswith("note: ")
         process.stdout.close()
-        assert "the output cannot be written (Broken pipe); the work goes on without it" in process.stderr.read()
+        assert "cannot write the output (Broken pipe); continuing without it" in process.stderr.read()
     assert process.returncode == 0
     run = Run(Path("run"))
     assert (run.status["state"], run.checkpoints[-1]) == ("finished", "step-00000006")

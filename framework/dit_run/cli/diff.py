@@ -1,16 +1,15 @@
-"""``dit-run diff A B``: how two configs or runs differ by meaning, defaults included."""
+"""``dit-run diff A B``: the keys in which two configs or runs differ, defaults included."""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read
-from dit_run.cli.problem_rendering import print_problems
-from dit_run.config.identity import Difference, absolute, differences, operational_keys
+from dit_run.cli.common_options import add_plugin_flags, installed, print_notices, read_config
+from dit_run.cli.problem_rendering import value_text
+from dit_run.config.comparison import Difference, absolute, differences, operational_keys
 from dit_run.config.keys import key_name
 from dit_run.settings import Config
 
@@ -18,19 +17,21 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("before", metavar="A", help="a config file or a run folder")
-    parser.add_argument("after", metavar="B", help="a config file or a run folder")
-    parser.add_argument("--exit-code", action="store_true", help="exit with 1 where they differ")
+    parser.add_argument("before", metavar="A", help="config file or run folder")
+    parser.add_argument("after", metavar="B", help="config file or run folder")
+    parser.add_argument("--exit-code", action="store_true", help="exit with status 1 if they differ")
     add_plugin_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     registry = installed(arguments)
-    before, after = (
-        read(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
-    )
-    print_problems([*before.notices, *after.notices])
-    found = differences(_meaning(before), _meaning(after))
+    configs = [
+        read_config(_config_file(path), (), arguments, registry).config for path in (arguments.before, arguments.after)
+    ]
+    for config in configs:
+        print_notices(config, arguments)
+    before, after = configs
+    found = differences(_values(before), _values(after))
     operational = operational_keys(before) | operational_keys(after)
     print("\n".join(_line(difference, difference.path in operational) for difference in found) or "no difference")
     return 1 if found and arguments.exit_code else 0
@@ -40,7 +41,8 @@ def _config_file(path: str) -> str:
     return str(Path(path) / "config.yaml") if Path(path).is_dir() else path
 
 
-def _meaning(config: Config) -> dict[str, Any]:
+def _values(config: Config) -> dict[str, Any]:
+    """Return all values, with absolute paths and the digests of the plugin files."""
     values = absolute(config).to_dict()
     del values["data"]["dataset_name"]
     values["plugins"] = [
@@ -52,8 +54,4 @@ def _meaning(config: Config) -> dict[str, Any]:
 
 def _line(difference: Difference, operational: bool) -> str:
     note = "  (may change when a run continues)" if operational else ""
-    return f"{key_name(difference.path)}: {_shown(difference.before)} -> {_shown(difference.after)}{note}"
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list | dict | None) else str(value)
+    return f"{key_name(difference.path)}: {value_text(difference.before)} -> {value_text(difference.after)}{note}"

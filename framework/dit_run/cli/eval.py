@@ -6,23 +6,21 @@ import argparse
 import json
 from pathlib import Path
 
+from dit_run.cli.common_options import add_overrides, add_run
 from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="on top of its config: sampling.steps=20")
-    parser.add_argument("--checkpoint", metavar="NAME", help="step-00000100; the newest whole one by default")
-    parser.add_argument("--no-ema", action="store_true", help="take the live weights, not their average")
-    parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files that the run carries")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    add_run(parser)
+    add_overrides(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
     from dit_run.assembly.prepare import build_data
-    from dit_run.cli.progress import beside
+    from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.load_run import load_run
     from dit_run.training.scoring import build_metrics, score
 
@@ -34,10 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
         allow_plugins=arguments.allow_plugins,
     )
     if not trained.config.metrics:
-        raise InputError(f"{arguments.run} has no metrics; name some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
+        raise InputError(f"{arguments.run} has no metrics; add some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
-    with beside() as reporter:
+    with progress_on_stderr(quiet=arguments.quiet) as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)
     if arguments.json:
         print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))

@@ -1,16 +1,15 @@
-"""``dit-run explain CONFIG [key]``: the resolved config, where each value came from, and what it means."""
+"""``dit-run explain CONFIG [key]``: each key with its value, the origin of the value, and its documentation."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read, split
-from dit_run.cli.problem_rendering import json_text, print_problems
-from dit_run.config.explain import Explanation, explain
+from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, print_notices, read_config
+from dit_run.cli.problem_rendering import json_text, value_text
+from dit_run.config.explanation import Explanation, explanations
 from dit_run.config.keys import key_name
 from dit_run.options import MISSING
 from dit_run.problems import InputError
@@ -22,26 +21,28 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="a config file")
-    parser.add_argument("words", metavar="key|key=value", nargs="*", help="a key or section, and values on top")
+    parser.add_argument("config", metavar="CONFIG", help="config file (YAML)")
     parser.add_argument(
-        "--cost", action="store_true", help="instead of keys: parameters, and operations of a sample (loads torch)"
+        "words", metavar="key|key=value", nargs="*", default=[], help="key or section to explain, or a value to replace"
     )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="how it is shown")
+    parser.add_argument(
+        "--cost", action="store_true", help="show parameters and operations of the model instead of keys (loads torch)"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="output format (default: text)")
     add_plugin_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    keys, overrides = split(arguments.words)
-    config = read(arguments.config, overrides, arguments, installed(arguments)).config
+    keys, overrides = keys_and_overrides(arguments.words)
+    config = read_config(arguments.config, overrides, arguments, installed(arguments)).config
     if arguments.cost:
         return _explain_cost(config, keys, arguments.format)
-    found = [item for key in keys for item in explain(config, key)] if keys else explain(config)
-    print_problems(config.notices)
+    found = [item for key in keys for item in explanations(config, key)] if keys else explanations(config)
+    print_notices(config, arguments)
     if arguments.format == "json":
         print(json_text([_plain(item) for item in found]))
     elif keys:
-        print("\n\n".join(_whole(item) for item in found))
+        print("\n\n".join(_paragraph(item) for item in found))
     else:
         print("\n".join(_table(found)))
     return 0
@@ -51,22 +52,24 @@ def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
     from dit_run.planning.model_cost import cost_of
 
     if keys:
-        raise InputError(f"--cost takes no key, but {', '.join(keys)} came; explain keys in another call")
+        raise InputError(f"--cost takes no key, not {', '.join(keys)}; explain keys in another call")
     cost = cost_of(config)
     if form == "json":
         print(json_text(asdict(cost)))
         return 0
     for part in cost.parts:
-        print(f"{part.name:<12}  {part.parameters:>13,} parameters  {part.flops / 1e9:>9,.3f} GFLOPs a sample")
+        print(f"{part.name:<12}  {part.parameters:>13,} parameters  {part.flops / 1e9:>9,.3f} GFLOPs per sample")
     size = " x ".join(map(str, cost.latents))
-    print(f"forward, for latents {size} and {cost.text_length} text tokens; a training step takes three times as many")
+    print(
+        f"forward pass for latents {size} and {cost.text_length} text tokens; a training step takes three times as many"
+    )
     return 0
 
 
 def _table(found: Sequence[Explanation]) -> list[str]:
-    """A line with key, value and origin, and one with what the key means."""
+    """Return a line with key, value and origin, and one with the documentation, for each key."""
     names = [key_name(item.path) for item in found]
-    values = [_shown(item.value) for item in found]
+    values = [value_text(item.value) for item in found]
     name_width, value_width = max(map(len, names)), min(40, max(map(len, values)))
     lines = []
     for name, value, item in zip(names, values, found, strict=True):
@@ -75,15 +78,11 @@ def _table(found: Sequence[Explanation]) -> list[str]:
     return lines
 
 
-def _whole(item: Explanation) -> str:
-    default = "must be written" if item.default is MISSING else f"default {_shown(item.default)}"
+def _paragraph(item: Explanation) -> str:
+    default = "must be written" if item.default is MISSING else f"default {value_text(item.default)}"
     notes = f"{item.expected}; {default}" + ("; may change when a run continues" if item.operational else "")
-    lines = [f"{key_name(item.path)}: {_shown(item.value)}", f"  from {item.origin}", f"  takes {notes}"]
+    lines = [f"{key_name(item.path)}: {value_text(item.value)}", f"  from {item.origin}", f"  takes {notes}"]
     return "\n".join(lines + [f"  {line}" for line in item.text.splitlines()])
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
 
 
 def _plain(item: Explanation) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The command line: which command is meant, its arguments, and the exit status."""
+"""The command line: selects a command, parses its arguments and returns the exit status."""
 
 from __future__ import annotations
 
 import argparse
 import gc
 import importlib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,29 +20,29 @@ __all__ = ["COMMANDS", "entry", "main"]
 
 COMMANDS = {
     "train": "train a model, or continue an unfinished run",
-    "sample": "make pictures from prompts with a trained run",
+    "sample": "make images from prompts with a trained run",
     "eval": "score a trained run with its metrics",
-    "validate": "check configs without running anything",
-    "explain": "show a resolved config and where each value came from",
-    "diff": "compare two configs or runs by meaning",
-    "check": "build everything, take one batch, and say with numbers whether it fits together",
-    "plan": "predict memory, disk and time, and propose batch sizes",
-    "cache": "build, verify, inspect or clean the cache",
+    "validate": "check configs without running them",
+    "explain": "show every key of a config, its value and where it is set",
+    "diff": "show the keys in which two configs or runs differ",
+    "check": "build all components, run one batch, and report whether they fit together",
+    "plan": "predict memory, disk and time, and propose a batch size",
+    "cache": "build, list, verify or clean the cache",
     "schema": "write the JSON Schema for editors, or the reference of all keys",
-    "plugins": "list, show and check plugins",
-    "new": "write a plugin to start from",
+    "plugins": "list, describe and check plugins",
+    "new": "write the files of a new plugin",
 }
-"""Each command lives in ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
-
+"""Each command is a module ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
 
 _SHORT_LIVED = ("validate", "explain", "diff", "schema", "plugins")
+_DASHED_KEY = re.compile(r"--?([A-Za-z_]\w*(?:\.[\w\[\]]+)+)(=.*)?", re.DOTALL)
 
 
 def entry() -> None:
-    """The console script."""
+    """Run the console script."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in _SHORT_LIVED:
-        gc.disable()  # a tenth of their time goes to looking for garbage that imports do not make
+        gc.disable()  # saves a tenth of their time, most of which is spent on imports
     try:
         raise SystemExit(main(arguments))
     except BaseException as error:
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _file_fault(error: Exception) -> DitRunError | None:
-    """What the operating system refused, where it says for which file, or where that is the output."""
+    """Return an error of the operating system that names a file, or that comes from the output, as a failure."""
     if not isinstance(error, OSError):
         return None
     if error.filename is not None:
@@ -89,19 +90,26 @@ def _file_fault(error: Exception) -> DitRunError | None:
 
 def _run(arguments: Sequence[str]) -> int:
     command, rest = _command(arguments)
+    _refuse_dashed_keys(rest)
     if command is None:
         _overview().parse_args(rest)
         _overview().print_help()
         return 0
     module = importlib.import_module(f"dit_run.cli.{command}")
-    parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=COMMANDS[command].capitalize() + ".")
+    text = COMMANDS[command]
+    parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="show results and errors only: no progress, no notes"
+    )
     module.configure(parser)
     return int(module.run(parser.parse_intermixed_args(rest)))
 
 
 def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The command and what follows it; the first word that is no command and no flag is a config to train."""
+    """Return the command and its arguments; a first word that is no command is a config to train."""
+    if arguments and arguments[0] == "help":
+        return _command([*arguments[1:2], "--help"])
     for index, word in enumerate(arguments):
         if word in COMMANDS:
             return word, [*arguments[:index], *arguments[index + 1 :]]
@@ -112,10 +120,18 @@ def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
 
 
 def _refuse_misspelt(word: str) -> None:
-    """A bare word that is no file was hardly meant as a config."""
+    """Raise InputError for a bare word that is similar to a command and is not a file."""
     meant = None if Path(word).suffix or Path(word).exists() else nearest(word, COMMANDS)
     if meant is not None:
         raise InputError(f"there is no command and no config {word!r}; did you mean: dit-run {meant}")
+
+
+def _refuse_dashed_keys(words: Sequence[str]) -> None:
+    """Raise InputError for a key of the config that is written as an option: ``--training.seed=1``."""
+    for word in words[: words.index("--") if "--" in words else None]:
+        if dashed := _DASHED_KEY.fullmatch(word):
+            key, value = dashed.groups()
+            raise InputError(f"{word} is not an option; a key of the config has no dashes: {key}{value or '=VALUE'}")
 
 
 def _overview() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dit_run.cli.common_options import add_plugin_flags, installed, split
+from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides
 from dit_run.config.describe import expected
 from dit_run.config.dump import to_yaml
 from dit_run.config.resolve import registry_of
@@ -198,7 +198,7 @@ def _sample(option: Option) -> object:
 
 
 def _check(words: Sequence[str], registry: Registry) -> int:
-    names, given = split(words)
+    names, given = keys_and_overrides(words)
     if len(names) != 1:
         raise InputError("name one thing to check: an entry point, a type, a distribution or a file")
     name = names[0]

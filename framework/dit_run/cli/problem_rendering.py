@@ -1,4 +1,4 @@
-"""The reporter: problems in the form of a compiler's, as JSON, or as annotations of a code forge."""
+"""Problems as compiler-style text, as JSON, or as annotations for GitHub."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, TextIO
 from dit_run.config.keys import key_name
 from dit_run.problems import Place, Problem
 
-__all__ = ["FORMATS", "as_github", "as_json", "as_text", "has_colours", "json_text", "print_problems"]
+__all__ = ["FORMATS", "as_github", "as_json", "as_text", "has_colours", "json_text", "print_problems", "value_text"]
 
 FORMATS = ("text", "json", "github")
 
@@ -22,14 +22,14 @@ _COLOURS = {"error": "\x1b[1;31m", "notice": "\x1b[1;36m", "place": "\x1b[1;34m"
 
 
 def print_problems(problems: Sequence[Problem], stream: TextIO | None = None) -> None:
-    """Write problems as text to a stream (standard error), coloured where it is a terminal."""
+    """Write problems as text to a stream (default: standard error), in colour if it is a terminal."""
     stream = stream or sys.stderr
     for problem in problems:
         print(as_text(problem, colours=has_colours(stream)), file=stream)
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Whether the stream is a terminal whose user has not refused colours (https://no-color.org)."""
+    """Return True for a terminal whose user has not refused colours (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -37,7 +37,7 @@ def has_colours(stream: TextIO) -> bool:
 
 
 def as_text(problem: Problem, *, colours: bool = False) -> str:
-    """The whole diagnostic, ended by an empty line."""
+    """Return the whole diagnostic, which ends with an empty line."""
     paint = _painted if colours else _bare
     head = paint(f"{problem.severity}[{problem.code}]", problem.severity)
     lines = [f"{head}: {paint(_safe(problem.message), 'message')}"]
@@ -52,7 +52,7 @@ def as_text(problem: Problem, *, colours: bool = False) -> str:
 
 
 def _snippet(place: Place, gutter: int, *, first: bool, colour: str, paint: Any) -> list[str]:
-    """``--> file:line:column``, the line, and carets under the span; the place alone where there is no line."""
+    """Return ``--> file:line:column``, the line, and carets under the span; for an empty line the place alone."""
     lines = [f"{' ' * gutter}{paint('-->' if first else ':::', 'place')} {_safe(str(place))}"]
     if not place.text.strip():
         return lines
@@ -70,7 +70,7 @@ def _snippet(place: Place, gutter: int, *, first: bool, colour: str, paint: Any)
 
 
 def _window(place: Place) -> tuple[str, int]:
-    """The line, or the part of a long one around the span; and the column in it, from 0."""
+    """Return the line, or the part of a long line around the span, and the column in it, from 0."""
     text, column = place.text.rstrip(), place.column - 1
     if len(text) <= _WIDEST:
         return text, column
@@ -80,17 +80,17 @@ def _window(place: Place) -> tuple[str, int]:
 
 
 def _blank(text: str) -> str:
-    """As wide as the text, tabs kept."""
+    """Return blanks as wide as the text, and its tabs."""
     return "".join("\t" if character == "\t" else " " * _width(character) for character in text)
 
 
 def _width(text: str) -> int:
-    """Terminal cells."""
+    """Return the width of a text in terminal cells."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _safe(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
+    """Replace control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -106,7 +106,7 @@ def _bare(text: str, role: str) -> str:
 
 
 def as_json(problems: Iterable[Problem]) -> list[dict[str, Any]]:
-    """Problems as plain values; lines and columns count from 1."""
+    """Return problems as plain values; lines and columns count from 1."""
     return [
         {
             "code": problem.code,
@@ -128,7 +128,7 @@ def _place(place: Place | None) -> dict[str, Any] | None:
 
 
 def as_github(problem: Problem) -> str:
-    """A workflow command that GitHub shows at the line."""
+    """Return a workflow command that GitHub shows at the line."""
     level = "notice" if problem.severity == "notice" else "error"
     properties = {"title": problem.code}
     if problem.place:
@@ -151,3 +151,9 @@ def _github(text: str, *, property_: bool = False) -> str:
 
 def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def value_text(value: object) -> str:
+    """Return a value of a config as JSON, and a text that is not empty without quotes."""
+    plain = isinstance(value, bool | int | float | list | dict | None) or value == ""
+    return json.dumps(value, ensure_ascii=False) if plain else str(value)

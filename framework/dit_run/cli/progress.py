@@ -1,4 +1,4 @@
-"""A run on the screen: a live bar on a terminal, one line per logged step elsewhere."""
+"""The progress of a run: a live bar on a terminal, one line per logged step elsewhere."""
 
 from __future__ import annotations
 
@@ -7,148 +7,178 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from dit_run.cli.broken_output import forget
 from dit_run.reporting import Reporter, Silent
+from dit_run.system.units import duration_text
 
-__all__ = ["ConsoleReporter", "beside"]
+__all__ = ["ConsoleReporter", "progress_on_stderr"]
 
 P = ParamSpec("P")
 
+_LINE_SECONDS = 10.0
+"""Least time between two lines of a phase (s), if there is no terminal."""
+_BAR_WIDTH = 60
+"""Least width of a terminal (columns) that has room for a bar next to the numbers."""
+_LOGGED = ("loss", "learning_rate", "grad_norm", "images_per_second", "validation/loss", "validation/loss_ema")
+_PROFILE = "profile/"
+
 
 @contextlib.contextmanager
-def beside() -> Iterator[Reporter]:
-    """For commands whose standard output is a result: bars on standard error where that is a terminal, else nothing.
-    They go from the screen however the work ends."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    reporter = ConsoleReporter(console) if console.is_terminal else Silent()
+def progress_on_stderr(*, quiet: bool = False) -> Iterator[Reporter]:
+    """Report to standard error if it is a terminal, and not at all otherwise: standard output holds the result.
+
+    The bars are removed however the work ends.
+    """
+    reporter = ConsoleReporter(Console(stderr=True, highlight=False, soft_wrap=True))
     try:
-        yield reporter
+        yield reporter if reporter.live and not quiet else Silent()
     finally:
         reporter.end()
 
 
-_QUIET_SECONDS = 10.0
-"""Between two lines of a phase, off a terminal."""
-
-
 class _Console(Console):
-    """One whose reader may go: rich's own would end the process."""
+    """A console that raises BrokenPipeError; rich's own ends the process."""
 
     def on_broken_pipe(self) -> None:
         raise
 
 
-def _unless_unread(
-    told: Callable[Concatenate[ConsoleReporter, P], None],
-) -> Callable[Concatenate[ConsoleReporter, P], None]:
-    """Says nothing more once it cannot be written: training does not depend on who watches."""
+class _TimeLeft(ProgressColumn):
+    max_refresh = 0.5
 
-    @functools.wraps(told)
-    def tell(self: ConsoleReporter, /, *args: P.args, **named: P.kwargs) -> None:
-        if self.unread:
+    def get_table_column(self) -> Column:
+        return Column(no_wrap=True)
+
+    def render(self, task: Task) -> Text:
+        left = task.time_remaining
+        return Text("" if left is None else f"left {duration_text(round(left))}")
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The state at which work began or continued."""
+
+    done: int
+    time: float
+
+    def left(self, done: int, total: int, now: float) -> str:
+        """Return the time left, or an empty text as long as it is unknown."""
+        if done <= self.done or done >= total:
+            return ""
+        return f"left {duration_text(round((now - self.time) / (done - self.done) * (total - done)))}"
+
+
+def _while_writable(
+    report: Callable[Concatenate[ConsoleReporter, P], None],
+) -> Callable[Concatenate[ConsoleReporter, P], None]:
+    """Report nothing more after the output could not be written: training does not depend on its reader."""
+
+    @functools.wraps(report)
+    def guarded(self: ConsoleReporter, /, *args: P.args, **named: P.kwargs) -> None:
+        if self.console.quiet:
             return
         try:
-            told(self, *args, **named)
+            report(self, *args, **named)
         except OSError as error:
             self.give_up(error)
 
-    return tell
+    return guarded
 
 
 class ConsoleReporter:
     """Implements :class:`dit_run.reporting.Reporter` for people."""
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or _Console(highlight=False, soft_wrap=True)
-        self.unread = False
-        """Whether there is nowhere to write any more."""
-        self._live = self.console.is_terminal
+        self.live = self.console.file.isatty() and not self.console.is_dumb_terminal
+        """True if bars are shown. ``FORCE_COLOR`` does not turn a file into a terminal."""
+        self._clock = clock
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._phase = ""
-        self._phase_began = (0, 0.0)
-        self._said = 0.0
+        self._phase_start = _Start(0, 0.0)
+        self._line_time = 0.0
         self._total = 0
-        self._began = (0, 0.0)
+        self._start = _Start(0, 0.0)
 
-    @_unless_unread
+    @_while_writable
     def notice(self, text: str) -> None:
-        self.console.print(f"note: {text}", markup=False)
+        self._print(f"note: {text}")
 
-    @_unless_unread
+    @_while_writable
     def phase(self, name: str, done: int, total: int) -> None:
-        if self._live:
+        if self.live:
             self._show(name, done, total, "")
             if done >= total:
                 self._finish(name)
             return
-        now = time.monotonic()
+        now = self._clock()
         if name != self._phase:
-            self._phase, self._phase_began, self._said = name, (done, now), 0.0
-        if done >= total or now - self._said > _QUIET_SECONDS:
-            self._said = now
-            left = _left(self._phase_began, done, total) if done < total else ""
-            self.console.print(f"{name}: {done}/{total}{left and '  '}{left}", markup=False)
+            self._phase, self._phase_start, self._line_time = name, _Start(done, now), 0.0
+        if done >= total or now - self._line_time > _LINE_SECONDS:
+            self._line_time = now
+            self._print(f"{name}: {done}/{total}  {self._phase_start.left(done, total, now)}".rstrip())
 
-    @_unless_unread
+    @_while_writable
     def begin(self, step: int, total_steps: int) -> None:
         self._stop()
         self._total = total_steps
-        self._began = (step, time.monotonic())
-        if self._live:
+        self._start = _Start(step, self._clock())
+        if self.live:
             self._show("training", step, total_steps, "")
 
-    @_unless_unread
+    @_while_writable
     def step(self, step: int, loss: float | None) -> None:
-        if self._live:
+        if self.live:
             self._show("training", step, self._total, "" if loss is None else f"loss {loss:.4f}")
 
-    @_unless_unread
+    @_while_writable
     def logged(self, step: int, values: Mapping[str, float]) -> None:
-        if self._live and not {"validation/loss", "profile/data"} & set(values):
+        if self.live and not {"validation/loss", "profile/data"} & set(values):
             return
-        parts = [_part(name, value) for name, value in values.items() if name in _SHOWN or name.startswith(_SHARES)]
-        self.console.print(
-            f"step {step}/{self._total}  {'  '.join(parts)}  {_left(self._began, step, self._total)}", markup=False
-        )
+        parts = [_part(name, value) for name, value in values.items() if name in _LOGGED or name.startswith(_PROFILE)]
+        left = self._start.left(step, self._total, self._clock())
+        self._print("  ".join(filter(None, [f"step {step}/{self._total}", *parts, left])))
 
-    @_unless_unread
+    @_while_writable
     def saved(self, path: Path) -> None:
-        self.console.print(f"saved {path}", markup=False)
+        self._print(f"saved {path}")
 
-    @_unless_unread
+    @_while_writable
     def end(self) -> None:
         self._stop()
 
     def give_up(self, error: OSError) -> None:
-        """Go on without this output, whose last words were not taken."""
-        self.unread = self.console.quiet = True
+        """Stop reporting, because the output could not be written."""
+        self.console.quiet = True
         forget(self.console.file)
         with contextlib.suppress(OSError):
             self._stop()
         try:
-            print(
-                f"note: the output cannot be written ({error.strerror}); the work goes on without it", file=sys.stderr
-            )
+            print(f"note: cannot write the output ({error.strerror}); continuing without it", file=sys.stderr)
         except OSError:
             forget(sys.stderr)
+
+    def _print(self, text: str) -> None:
+        self.console.print(text, markup=False)
 
     def _show(self, name: str, done: int, total: int, text: str) -> None:
         if self._progress is None:
             progress = Progress(
                 TextColumn("{task.description}"),
-                BarColumn(),
+                *([BarColumn()] if self.console.width >= _BAR_WIDTH else []),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[text]}"),
-                TimeElapsedColumn(),
-                TimeLeftColumn(),
+                _TimeLeft(),
                 console=self.console,
                 transient=True,
             )
@@ -159,7 +189,7 @@ class ConsoleReporter:
         self._progress.update(self._tasks[name], completed=done, total=total, text=text)
 
     def _finish(self, name: str) -> None:
-        """What is done goes from the screen; training shows on."""
+        """Remove a finished bar, and keep the bar of the training."""
         if self._progress is not None:
             self._progress.remove_task(self._tasks.pop(name))
             if not self._tasks:
@@ -171,34 +201,7 @@ class ConsoleReporter:
             progress.stop()
 
 
-_SHOWN = (
-    "loss",
-    "learning_rate",
-    "grad_norm",
-    "images_per_second",
-    "validation/loss",
-    "validation/loss_ema",
-)
-
-
-_SHARES = "profile/"
-
-
 def _part(name: str, value: float) -> str:
-    if name.startswith(_SHARES):
-        return f"{name.removeprefix(_SHARES)} {value:.0%}"
+    if name.startswith(_PROFILE):
+        return f"{name.removeprefix(_PROFILE)} {value:.0%}"
     return f"{name} {value:.4g}"
-
-
-def _left(began: tuple[int, float], done: int, total: int) -> str:
-    """The time left, from how long it took since ``began``: so much was done, at that time."""
-    first, since = began
-    if done <= first:
-        return ""
-    return f"left {_duration((time.monotonic() - since) / (done - first) * (total - done))}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"

@@ -1,4 +1,4 @@
-"""``dit-run sample``: pictures from prompts with a trained run."""
+"""``dit-run sample``: make images from prompts with a trained run."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import argparse
 import re
 from pathlib import Path
 
+from dit_run.cli.common_options import add_run
 from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="a run folder")
-    parser.add_argument("prompts", nargs="*", metavar="PROMPT", help="what to draw; none takes the run's own prompts")
-    parser.add_argument("--prompts", dest="file", metavar="FILE", help="a text file with a prompt a line")
-    parser.add_argument("--output", metavar="DIR", help="where pictures go (default: RUN/samples)")
-    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: the run's sampling.steps)")
-    parser.add_argument("--guidance-scale", type=float, metavar="G", help="1 is none (default: the run's)")
-    parser.add_argument("--sampler", metavar="NAME", help="one that the run's scheduler offers (default: the run's)")
-    parser.add_argument("--seed", type=int, metavar="S", help="picture i depends on S + i alone (default: the run's)")
-    parser.add_argument("--size", metavar="HxW", help="pixels; the training size by default")
-    parser.add_argument("--negative-prompt", default="", metavar="T", help="what to move away from")
-    parser.add_argument("--num-images", type=int, default=1, metavar="K", help="pictures per prompt (default: 1)")
-    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="pictures at a time (default: 16)")
-    parser.add_argument("--checkpoint", metavar="NAME", help="step-00000100; the newest whole one by default")
-    parser.add_argument("--no-ema", action="store_true", help="take the live weights, not their average")
-    parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files that the run carries")
+    add_run(parser)
+    parser.add_argument(
+        "prompts", nargs="*", default=[], metavar="PROMPT", help="text of an image (default: the prompts of the run)"
+    )
+    parser.add_argument("--prompts", dest="file", metavar="FILE", help="text file with one prompt per line")
+    parser.add_argument("--output", metavar="DIR", help="folder for the images (default: RUN/samples)")
+    parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: sampling.steps of the run)")
+    parser.add_argument(
+        "--guidance-scale", type=float, metavar="G", help="strength of guidance; 1 is no guidance (default: the run's)"
+    )
+    parser.add_argument("--sampler", metavar="NAME", help="sampler of the run's scheduler (default: the run's)")
+    parser.add_argument("--seed", type=int, metavar="S", help="image i depends on S + i only (default: the run's)")
+    parser.add_argument("--size", metavar="HxW", help="height and width in pixels (default: the training size)")
+    parser.add_argument("--negative-prompt", default="", metavar="T", help="text that guidance moves away from")
+    parser.add_argument("--num-images", type=int, default=1, metavar="K", help="images per prompt (default: 1)")
+    parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="images at a time (default: 16)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,10 +44,10 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from rich.console import Console
 
-    from dit_run.cli.progress import beside
+    from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.generate import generate_images
 
-    with beside() as reporter:
+    with progress_on_stderr(quiet=arguments.quiet) as reporter:
         images = generate_images(
             opened,
             [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
@@ -62,13 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     for path, prompt in zip(images.paths, images.prompts, strict=True):
         console.print(f"{path}  {prompt}", markup=False)
-    console.print(f"all of them: {images.grid}", markup=False)
+    console.print(f"grid of all images: {images.grid}", markup=False)
     return 0
 
 
 def _prompts(arguments: argparse.Namespace) -> list[str]:
     if arguments.num_images < 1 or arguments.batch_size < 1:
-        raise InputError("--num-images and --batch-size are at least 1")
+        raise InputError("--num-images and --batch-size must be at least 1")
     if arguments.file is None:
         return list(arguments.prompts)
     path = Path(arguments.file)
@@ -78,7 +80,7 @@ def _prompts(arguments: argparse.Namespace) -> list[str]:
         raise InputError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from error
     read = [line.strip() for line in lines if line.strip()]
     if not read:
-        raise InputError(f"--prompts {path} holds no prompt; write one a line")
+        raise InputError(f"--prompts {path} holds no prompt; write one prompt per line")
     return [*arguments.prompts, *read]
 
 
@@ -87,5 +89,5 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None or not (int(match[1]) and int(match[2])):
-        raise InputError(f"--size is height x width in pixels, such as 256x384, not {text!r}")
+        raise InputError(f"--size takes height x width in pixels, such as 256x384, not {text!r}")
     return int(match[1]), int(match[2])

@@ -15,9 +15,11 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", nargs="?", help="a config whose own plugin files take part")
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write here instead of to the terminal")
-    parser.add_argument("--reference", action="store_true", help="the reference in Markdown instead of the schema")
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="config file whose plugin files are included")
+    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="write to FILE instead of standard output")
+    parser.add_argument(
+        "--reference", action="store_true", help="write the reference in Markdown instead of the schema"
+    )
     add_plugin_flags(parser)
 
 

@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["configure", "run"]
 
+_SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
+_BREAKDOWNS = ("validation", "probe", "profile")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--fresh", metavar="DIR", help="start another run, in this folder")
-    start.add_argument("--fork", metavar="DIR", help="start another run, in this folder, from this one's checkpoint")
+    start.add_argument("--fresh", metavar="DIR", help="start a new run in DIR")
+    start.add_argument("--fork", metavar="DIR", help="start a new run in DIR from the newest checkpoint of this run")
     parser.add_argument(
-        "--allow-changed-plugins", action="store_true", help="continue although a plugin changed since the checkpoint"
+        "--allow-changed-plugins", action="store_true", help="continue even if a plugin changed since the checkpoint"
     )
-    parser.add_argument("--profile", action="store_true", help="log where the time goes, and write a trace")
+    parser.add_argument("--profile", action="store_true", help="log the time of each part of a step, and write a trace")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +53,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _refuse_run(folder: Path) -> None:
     if (folder / "checkpoints").exists() or (folder / "status.json").exists():
-        raise InputError(f"{folder} already holds a run; name another folder")
+        raise InputError(f"{folder} already holds a run; name a new folder after --fresh or --fork")
 
 
 def _newest_checkpoint(folder: Path) -> Path:
@@ -59,23 +62,21 @@ def _newest_checkpoint(folder: Path) -> Path:
 
     newest = Checkpoints(folder / "checkpoints", RunFolder(folder).run_id()).newest_valid().path
     if newest is None:
-        raise InputError(f"{folder} has no checkpoint to fork from (training.output_dir)")
+        raise InputError(
+            f"{folder} (training.output_dir) has no checkpoint to fork from; start a new run with --fresh DIR"
+        )
     return newest
 
 
 def _summarise(outcome: RunResult, reporter: Reporter) -> None:
-    """How a finished run did: the numbers of its last step, and where its pictures are."""
+    """Report the values of a finished run's last step, and its newest image."""
     shown = [name for name in outcome.values if name in _SUMMARY or name.split("/")[0] not in _BREAKDOWNS]
     shown = [name for name in shown if "/" in name or name == "loss"]
     width = max(map(len, shown), default=0)
     lines = [f"  {name:<{width}}  {outcome.values[name]:.4f}" for name in shown]
     reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.path}", *lines]))
     if outcome.image is not None:
-        reporter.notice(f"look at {outcome.image}")
-
-
-_SUMMARY = ("loss", "validation/loss", "validation/loss_ema")
-_BREAKDOWNS = ("validation", "probe", "profile")
+        reporter.notice(f"newest image: {outcome.image}")
 
 
 def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Namespace) -> int:
@@ -83,7 +84,7 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
-    reporter = ConsoleReporter() if os.environ.get("RANK", "0") == "0" else Silent()
+    reporter = Silent() if chosen.quiet or os.environ.get("RANK", "0") != "0" else ConsoleReporter()
     outcome = train(
         resolution.config,
         resolution.registry,
@@ -95,7 +96,7 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     )
     if outcome.already_finished:
         reporter.notice(
-            f"the run in {outcome.path} finished after {outcome.step} steps; start another one with --fresh DIR"
+            f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR"
         )
     elif not outcome.exit_status:
         _summarise(outcome, reporter)

@@ -1,4 +1,4 @@
-"""``dit-run validate CONFIG…``: check configs without running anything."""
+"""``dit-run validate CONFIG…``: check configs without running them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from dit_run.cli.common_options import add_plugin_flags, installed, read, split
+from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, read_config
 from dit_run.cli.problem_rendering import FORMATS, as_github, as_json, json_text, print_problems
-from dit_run.problems import ConfigError, Problem
+from dit_run.problems import ConfigError, InputError, Problem
 from dit_run.registry.registry import Registry
 
 __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("words", metavar="CONFIG|key=value", nargs="+", help="config files, and values on top of each")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="how problems are shown")
+    parser.add_argument(
+        "words", metavar="CONFIG|key=value", nargs="+", help="config files, and values to replace in each of them"
+    )
+    parser.add_argument("--format", choices=FORMATS, default="text", help="output format (default: text)")
     add_plugin_flags(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Exit status 0 where every config is valid, else 2."""
-    paths, overrides = split(arguments.words)
+    """Return 0 if every config is valid, else 2."""
+    paths, overrides = keys_and_overrides(arguments.words)
     if not paths:
-        print("error: no config is given", file=sys.stderr)
-        return 2
+        raise InputError("no config is given; name a YAML file")
     registry = installed(arguments)
     results = {path: _problems(path, overrides, arguments, registry) for path in paths}
     {"text": _text, "json": _json, "github": _github}[arguments.format](results)
@@ -36,7 +37,8 @@ def _problems(
     path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry
 ) -> tuple[Problem, ...]:
     try:
-        return read(path, overrides, arguments, registry).config.notices
+        notices = read_config(path, overrides, arguments, registry).config.notices
+        return () if arguments.quiet else notices
     except ConfigError as error:
         return error.problems
 
@@ -56,14 +58,10 @@ def _text(results: dict[str, tuple[Problem, ...]]) -> None:
 
 
 def _json(results: dict[str, tuple[Problem, ...]]) -> None:
-    print(
-        json_text(
-            [
-                {"config": path, "valid": _valid(problems), "problems": as_json(problems)}
-                for path, problems in results.items()
-            ]
-        )
-    )
+    checked = [
+        {"config": path, "valid": _valid(problems), "problems": as_json(problems)} for path, problems in results.items()
+    ]
+    print(json_text(checked))
 
 
 def _github(results: dict[str, tuple[Problem, ...]]) -> None:

@@ -1,4 +1,4 @@
-"""Rules of the core: what its own sections ask of one another."""
+"""Rules across the sections that the core owns."""
 
 from __future__ import annotations
 
@@ -7,62 +7,62 @@ from collections.abc import Callable, Iterable, Iterator
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 
-__all__ = ["CORE_RULES", "Finding"]
+__all__ = ["CORE_RULES", "RuleResult"]
 
-Finding = Problem | Adjustment
+RuleResult = Problem | Adjustment
 
 
-def _checkpoints_are_saved(context: RuleContext) -> Iterator[Finding]:
+def _checkpoints_are_saved(context: RuleContext) -> Iterator[RuleResult]:
     training = context.config.training
     if training.save_steps is None and training.save_every_n_epochs is None:
         yield Problem(
             "never-saved",
             "neither training.save_steps nor training.save_every_n_epochs is set: "
-            "a run that is stopped would lose everything",
+            "a stopped run would lose all progress",
             ("training", "save_steps"),
             related=(("training", "save_every_n_epochs"),),
-            help=("set one of the two",),
+            help=("set one of the two, such as training.save_steps: 500",),
         )
 
 
-def _guidance_is_trained(context: RuleContext) -> Iterator[Finding]:
+def _guidance_is_trained(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("sampling", "guidance_scale")
     if config.training.caption_dropout > 0 or config.sampling.guidance_scale == 1:
         return
     if path not in context.written:
-        reason = "training.caption_dropout is 0, so guidance has no trained condition to move away from"
+        reason = "training.caption_dropout is 0, so the model does not learn the empty caption that guidance needs"
         yield Adjustment(path, 1.0, reason)
         return
     yield Problem(
         "guidance-untrained",
         f"sampling.guidance_scale is {config.sampling.guidance_scale:g}, but "
-        "training.caption_dropout is 0: guidance needs the empty condition, which is never trained",
+        "training.caption_dropout is 0: guidance needs the empty caption, which the model would not learn",
         path,
         related=(("training", "caption_dropout"),),
         help=("set guidance_scale: 1, or train with caption_dropout: 0.1",),
     )
 
 
-def _cached_crops_are_fixed(context: RuleContext) -> Iterator[Finding]:
+def _cached_crops_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("cache", "mode")
     if config.data.common.crop != "random" or config.cache.mode == "off":
         return
     if config.cache.mode == "auto":
-        message = "data.crop is random: pictures are encoded in every step, and only the states of captions are kept"
-        reason = "each visit shows another square, which no cache can hold"
+        message = "data.crop is random: images are encoded in every step, and only caption states are cached"
+        reason = "a random crop gives a different image each time, so its latents cannot be cached"
         yield Problem("random-crop-not-kept", message, ("data", "crop"), help=(reason,), severity="notice")
         return
     yield Problem(
         "random-crop-cached",
         f"cache.mode is {config.cache.mode}, but data.crop is random: "
-        "each visit shows another square, which no cache can hold",
+        "a random crop gives a different image each time, so its latents cannot be cached",
         path,
         related=(("data", "crop"),),
-        help=("set cache.mode: auto, which keeps what can be kept, or data.crop: center",),
+        help=("set cache.mode: auto, which caches caption states only, or data.crop: center",),
     )
 
 
-def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
+def _intervals_run_upwards(context: RuleContext) -> Iterator[RuleResult]:
     low, high = context.config.sampling.guidance_interval
     if low > high:
         message = f"sampling.guidance_interval runs from {low:g} down to {high:g}"
@@ -71,21 +71,21 @@ def _intervals_run_upwards(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-def _gradients_fill_a_tree(context: RuleContext) -> Iterator[Finding]:
+def _gradients_fill_a_tree(context: RuleContext) -> Iterator[RuleResult]:
     training, path = context.config.training, ("training", "gradient_accumulation_steps")
     steps = training.gradient_accumulation_steps
     if training.elastic_exact and steps.bit_count() > 1:
         lower = 1 << (steps.bit_length() - 1)
         yield Problem(
             "not-a-power-of-two",
-            f"training.elastic_exact needs a power of two of micro-batches a step, and {path[1]} is {steps}",
+            f"training.elastic_exact needs a power of two of micro-batches per step, but {path[1]} is {steps}",
             path,
             related=(("training", "elastic_exact"),),
-            help=(f"take {lower} or {2 * lower}, or set elastic_exact: false",),
+            help=(f"use {lower} or {2 * lower}, or set elastic_exact: false",),
         )
 
 
-CORE_RULES: tuple[Callable[[RuleContext], Iterable[Finding]], ...] = (
+CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
     _cached_crops_are_fixed,

@@ -1,4 +1,4 @@
-"""Descriptions: what a key takes and what came instead, in words."""
+"""Descriptions of expected and received values for messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOUNS = {
 
 
 def expected(schema: Mapping[str, Any]) -> str:
-    """What a value schema accepts: ``a whole number of at least 1, or null``."""
+    """Describe the values that a schema accepts: ``a whole number of at least 1 or null``."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else list(kinds)
     if "enum" in schema:
@@ -35,7 +35,8 @@ def _one(kind: str, schema: Mapping[str, Any]) -> str:
     if kind == "array":
         return _list(schema)
     if kind == "string" and schema.get("minLength"):
-        return "a string that is not empty" if schema["minLength"] == 1 else f"a string of {schema['minLength']}"
+        least = schema["minLength"]
+        return "a string that is not empty" if least == 1 else f"a string of at least {least} characters"
     if kind == "string" and "pattern" in schema:
         return f"a string that matches {schema['pattern']}"
     return _NOUNS[kind]
@@ -75,7 +76,7 @@ def _word(value: Any) -> str:
 
 
 def received(value: Any) -> str:
-    """What came: ``the string 'abc'``, ``null``, ``a list of 3``."""
+    """Describe a value that came: ``the string 'abc'``, ``null``, ``a list of 3``."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str):

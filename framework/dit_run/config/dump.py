@@ -1,4 +1,4 @@
-"""Dumping: a config as YAML that reads back to the same config."""
+"""Dumps of a config as YAML that reads back to the same config."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from dit_run.config.comparison import absolute
 from dit_run.config.environment import escape
-from dit_run.config.identity import absolute
 from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.settings import Config, put
 
@@ -17,7 +17,7 @@ __all__ = ["dump", "escaped", "run_config", "to_yaml"]
 
 
 def dump(config: Config) -> str:
-    """Every key of the config as YAML, secrets as ``${env:…}``; reading it gives an equal config."""
+    """Return every key of the config as YAML, with secrets as ``${env:…}``; reading it gives an equal config."""
     values = escaped(config.to_dict())
     for path, reference in config.secrets.items():
         put(values, path, reference)
@@ -26,21 +26,21 @@ def dump(config: Config) -> str:
 
 
 def to_yaml(values: Any) -> str:
-    """Plain values as YAML that readers of YAML 1.1 and of 1.2 understand alike."""
+    """Return plain values as YAML that YAML 1.1 and YAML 1.2 read the same way."""
     return str(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=4096))
 
 
 def run_config(config: Config, *, plugins: Sequence[str] | None = None) -> str:
-    """The text of a run folder's ``config.yaml``: resolved, itself runnable from anywhere, paths absolute.
+    """Return the text of a run folder's ``config.yaml``: every key, absolute paths, runnable from any folder.
 
-    ``plugins`` replaces the plugin files, by their copies in the run folder: ``["plugins/my_optimizer.py"]``.
+    ``plugins`` replaces the plugin files by their copies in the run folder, such as ``["plugins/my_optimizer.py"]``.
     """
     config = absolute(config)
     return dump(config if plugins is None else dataclasses.replace(config, plugins=tuple(plugins)))
 
 
 def escaped(value: Any) -> Any:
-    """The values with every ``${`` written as ``$${``."""
+    """Return the values with every ``${`` written as ``$${``."""
     if isinstance(value, dict):
         return {key: escaped(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -49,7 +49,7 @@ def escaped(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every word that YAML 1.1 or 1.2 would read as something else than a string."""
+    """Quotes every string that YAML 1.1 or 1.2 would read as another type."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -67,7 +67,7 @@ def _is_word(text: str) -> bool:
 
 
 def _list(dumper: _Dumper, items: list[Any]) -> yaml.SequenceNode:
-    """Lists of values on one line, lists of components one below the other."""
+    """Write a list of values on one line, and a list of components on several."""
     flow = not any(isinstance(item, dict) for item in items)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
 

@@ -1,4 +1,4 @@
-"""Expansion: ``${env:…}`` replaced in a whole config, as each option asks for it; secrets keep what was written."""
+"""Interpolation: replaces ``${env:…}`` in all values of a config, by the type of each option."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["expand_all"]
 
 
 def expand_all(root: MapNode, registry: Registry, problems: list[Problem]) -> dict[KeyPath, str]:
-    """Replace ``${env:…}`` in all values; what secret values were written as."""
+    """Replace ``${env:…}`` in all values; return the secret values as they were written, by key."""
     secrets: dict[KeyPath, str] = {}
     for section, entry in root.entries.items():
         if section == "plugins":
@@ -31,7 +31,7 @@ def expand_all(root: MapNode, registry: Registry, problems: list[Problem]) -> di
 
 
 def _holders(section: str, node: Node, *, listed: bool) -> list[tuple[KeyPath, Node]]:
-    """What options are looked up for as one: a section, or each component of a list."""
+    """Return the mappings that hold options: a section, or each component of a list."""
     if listed and isinstance(node, ListNode):
         return [((section, index), item) for index, item in enumerate(node.items)]
     return [((section,), node)]
@@ -62,8 +62,8 @@ def _expand_below(
 
 def _secret(node: Scalar, path: KeyPath, problems: list[Problem]) -> str:
     if not (isinstance(node.value, str) and "${env:" in node.value):
-        message = f"{key_name(path)} is a secret and is not written into a config"
-        help_ = ("put it into an environment variable and write ${env:NAME}",)
+        message = f"{key_name(path)} is a secret, which must not be written into a config"
+        help_ = ("put it into an environment variable NAME and write ${env:NAME}",)
         problems.append(Problem("secret-in-config", message, path, node.span.place(), help_))
     return str(node.value)
 

@@ -1,47 +1,50 @@
-"""Types that nothing offers any more: the folder of the run that used one remembers whose it was."""
+"""Advice for a type that an earlier run took from a plugin which is no longer installed."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dit_run.config.keys import KINDS_BY_SECTION, key_name
-from dit_run.config.nodes import MapNode, find, plain
+from dit_run.config.nodes import MapNode, find, value_of
 from dit_run.problems import Problem
 from dit_run.registry.registry import Registry
 from dit_run.settings import TrainingOptions
 
-__all__ = ["with_former_plugin"]
+__all__ = ["PluginRecords", "with_former_plugin"]
+
+PluginRecords = Callable[[Path], Sequence[Mapping[str, Any]]]
+"""Returns the plugin records of the run in a folder, none if the folder holds no run."""
 
 
-def with_former_plugin(problem: Problem, root: MapNode, registry: Registry) -> Problem:
-    """An ``unknown-type`` problem with the plugin that the run in ``training.output_dir`` had the type from.
+def with_former_plugin(problem: Problem, root: MapNode, registry: Registry, records: PluginRecords) -> Problem:
+    """Return an ``unknown-type`` problem with the plugin that the run in ``training.output_dir`` took the type from.
 
-    As it is where there is no such run, and where the plugin is there but fails to load: that is told anyway.
+    Any other problem is returned as it is, and so is one of a plugin that is installed but fails to load: that failure
+    is reported elsewhere.
     """
     if problem.code != "unknown-type":
         return problem
-    section, type_ = problem.path[:-1], plain(find(root, problem.path)[1])
+    section, type_ = problem.path[:-1], value_of(find(root, problem.path)[1])
     wanted = {"section": key_name(section), "component": f"{KINDS_BY_SECTION[str(section[0])]}.{type_}"}
-    for record in _records(root):
+    for record in records(_run_folder(root)):
         if wanted.items() <= record.items() and all(record["plugin"] != plugin.name for plugin in registry.failed):
             return dataclasses.replace(problem, help=(_advice(record), *problem.help))
     return problem
 
 
-def _records(root: MapNode) -> list[Mapping[str, Any]]:
-    from dit_run.runs.run_folder import RunFolder  # only a run that cannot start needs it
-
+def _run_folder(root: MapNode) -> Path:
     entry, node = find(root, ("training", "output_dir"))
-    folder = plain(node) if entry and entry.node is node else None
-    return RunFolder(Path(folder if isinstance(folder, str) else TrainingOptions.output_dir)).plugin_records()
+    folder = value_of(node) if entry and entry.node is node else None
+    return Path(folder if isinstance(folder, str) else TrainingOptions.output_dir)
 
 
 def _advice(record: Mapping[str, Any]) -> str:
     if not record.get("distribution"):
-        return f"this run had it from the file {record.get('source')}: name it, or the run's copy of it, under plugins:"
-    version = f" {record['version']}" if record.get("version") else ""
+        source = record.get("source")
+        return f"the earlier run used it from the file {source}: add that file, or the run's copy of it, to plugins:"
     distribution = record["distribution"]
-    return f"this run had it from plugin {record['plugin']} ({distribution}{version}): pip install {distribution}"
+    named = " ".join(filter(None, (distribution, record.get("version"))))
+    return f"the earlier run used it from plugin {record['plugin']} ({named}): pip install {distribution}"

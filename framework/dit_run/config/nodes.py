@@ -1,7 +1,8 @@
-"""Nodes: a config's values, each with the place that it came from."""
+"""Nodes: the values of a config, each with its place in the source."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,8 @@ __all__ = [
     "Source",
     "Span",
     "find",
-    "plain",
     "put_node",
+    "value_of",
     "walk",
 ]
 
@@ -29,19 +30,24 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """One text that values come from: a file, or the arguments of a command."""
+    """A text that holds values: a file, or the arguments of a command."""
 
     name: str
-    """As the user knows it: the path as given, or ``command line``."""
+    """The path as the user wrote it, or ``command line``."""
     text: str
     lines: tuple[str, ...]
     directory: Path
-    """What ``extends`` and ``plugins`` of this text are relative to."""
+    """Base of the relative paths in ``extends`` and ``plugins``."""
+
+    def place(self, line: int, column: int, length: int = 1) -> Place:
+        """Return the place of a line and column that count from 0."""
+        text = self.lines[line] if line < len(self.lines) else ""
+        return Place(self.name, line + 1, column + 1, length, text)
 
 
 @dataclass(eq=False)
 class Span:
-    """From where to where in a source; line and column count from 0, the end is exclusive."""
+    """A range in a source; line and column count from 0, the end is exclusive."""
 
     source: Source
     line: int
@@ -50,21 +56,22 @@ class Span:
     end_column: int
 
     def place(self) -> Place:
-        text = self.source.lines[self.line] if self.line < len(self.source.lines) else ""
-        end = self.end_column if self.end_line == self.line else len(text.rstrip())
-        return Place(self.source.name, self.line + 1, self.column + 1, max(1, end - self.column), text)
+        """Return the part of the range that lies on its first line."""
+        place = self.source.place(self.line, self.column)
+        end = self.end_column if self.end_line == self.line else len(place.text.rstrip())
+        return dataclasses.replace(place, length=max(1, end - self.column))
 
 
 @dataclass(eq=False)
 class Scalar:
-    """A single value, already read by the rules of YAML 1.2."""
+    """A single value, read by the rules of YAML 1.2."""
 
     span: Span
     value: str | int | float | bool | None
     plain: bool = False
-    """Whether it was written without quotes."""
+    """True if the value was written without quotes."""
     broken: bool = False
-    """Whether it has a problem already, so that its value says nothing."""
+    """True if a problem of this value is already reported; the value is then meaningless."""
 
 
 @dataclass(eq=False)
@@ -78,7 +85,7 @@ class Entry:
     """A key with its value."""
 
     key: str
-    """As it was written: ``dataset_name`` stands in the map under ``type``."""
+    """The key as written; an entry written as ``dataset_name`` is stored under ``type``."""
     span: Span
     node: Node
 
@@ -92,17 +99,17 @@ class MapNode:
 Node = Scalar | ListNode | MapNode
 
 
-def plain(node: Node) -> Any:
-    """The node's value without places: dicts, lists and scalars."""
+def value_of(node: Node) -> Any:
+    """Return the value without places: dicts, lists and scalars."""
     if isinstance(node, MapNode):
-        return {key: plain(entry.node) for key, entry in node.entries.items()}
+        return {key: value_of(entry.node) for key, entry in node.entries.items()}
     if isinstance(node, ListNode):
-        return [plain(item) for item in node.items]
+        return [value_of(item) for item in node.items]
     return node.value
 
 
 def walk(node: Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Node]]:
-    """Every node with its path, from the root down, in the order written."""
+    """Yield every node with its path, parents first, in the order written."""
     yield path, node
     if isinstance(node, MapNode):
         for key, entry in node.entries.items():
@@ -113,7 +120,7 @@ def walk(node: Node, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Node]]:
 
 
 def find(root: Node, path: KeyPath) -> tuple[Entry | None, Node]:
-    """The deepest written entry and node on the way to a path; the root itself where nothing of it is written."""
+    """Return the deepest entry and node that are written on the way to a path, at least the root."""
     entry: Entry | None = None
     node = root
     for step in path:
@@ -128,7 +135,7 @@ def find(root: Node, path: KeyPath) -> tuple[Entry | None, Node]:
 
 
 def put_node(root: Node, path: KeyPath, node: Node) -> None:
-    """Put another node in the place of the one at a path that exists."""
+    """Replace the node at a path, which must exist."""
     parent = find(root, path[:-1])[1]
     if isinstance(parent, MapNode):
         entry = parent.entries[str(path[-1])]

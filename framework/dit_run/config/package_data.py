@@ -1,4 +1,4 @@
-"""Configs and schemas that come with dit-run, in a wheel and in an editable install alike."""
+"""Configs and schemas that come with dit-run, in a wheel or an editable install."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def packaged(name: str) -> Path:
-    """The path of a packaged file, given as ``configs/quickstart.yaml`` or ``schemas/dit-run.schema.json``.
+    """Return the path of a packaged file such as ``configs/quickstart.yaml``; the file may not exist.
 
-    A wheel holds it under ``dit_run/_data``; an editable install finds it at the top of the repository. The file may
-    be absent, where no such name is packaged.
+    A wheel holds it under ``dit_run/_data``; an editable install at the top of the repository.
     """
     inside = _PACKAGE / "_data" / name
     return inside if inside.exists() else _PACKAGE.parents[1] / name

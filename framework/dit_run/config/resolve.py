@@ -1,21 +1,21 @@
-"""Resolving: from a path and arguments to a checked, typed config."""
+"""From a path and ``key=value`` arguments to a checked, typed config."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.config.environment import expand
+from dit_run.config.extends import Layers, read_layers
 from dit_run.config.interpolation import expand_all
-from dit_run.config.layers import Layers, read_layers
-from dit_run.config.missing_plugin import with_former_plugin
+from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
-from dit_run.config.schema_check import check
+from dit_run.config.schema_check import schema_problems
 from dit_run.config.typed import typed
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
@@ -27,13 +27,13 @@ __all__ = ["Resolution", "load_config", "registry_of", "resolve"]
 
 @dataclass(frozen=True)
 class Resolution:
-    """A config with what it was made from."""
+    """A config, and the nodes, sources and registry it comes from."""
 
     config: Config
     root: MapNode
     """The merged nodes."""
     sources: tuple[Source, ...]
-    """The layers' texts, lowest first."""
+    """Texts of the layers, lowest first."""
     registry: Registry
 
 
@@ -41,18 +41,14 @@ def load_config(
     path: str | Path,
     *overrides: str,
     registry: Registry | None = None,
-    disabled: Collection[str] = (),
     config_plugins: bool = True,
-    facts: Facts | None = None,
 ) -> Config:
-    """Read, check and type a config: the file, what it extends, and ``section.key=value`` arguments on top.
+    """Read, check and type a config: the file, the files it extends, and ``section.key=value`` arguments on top.
 
-    ``registry`` None discovers what is installed but for the plugins that ``disabled`` names; files that the config
-    names are added to either, or refused where ``config_plugins`` is False. Raises ConfigError with all problems.
+    Raises ConfigError with all problems. ``registry`` defaults to all installed plugins; the plugin files that the
+    config names are added to it, or refused if ``config_plugins`` is False.
     """
-    return resolve(
-        path, overrides, registry=registry, disabled=disabled, config_plugins=config_plugins, facts=facts
-    ).config
+    return resolve(path, overrides, registry=registry, config_plugins=config_plugins).config
 
 
 def resolve(
@@ -60,36 +56,43 @@ def resolve(
     overrides: Sequence[str] = (),
     *,
     registry: Registry | None = None,
-    disabled: Collection[str] = (),
     config_plugins: bool = True,
-    facts: Facts | None = None,
+    plugin_records: PluginRecords = lambda run_dir: (),
 ) -> Resolution:
-    """As :func:`load_config`, with the nodes and sources that `explain` shows and the registry that was used."""
+    """Load a config as :func:`load_config` does, and return its nodes, sources and registry with it.
+
+    ``plugin_records`` reads the plugins that an earlier run in ``training.output_dir`` used, for the advice about a
+    type that is no longer installed.
+    """
     layers = read_layers(path, overrides)
     problems, notices = _by_severity(layers.problems)
     if not (layers.complete and layers.roots):
         raise ConfigError(_in_order(problems, layers))
     root = layers.merged()
-    installed = discover(disabled=disabled) if registry is None else registry
+    installed = discover() if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
     known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
-        problems += [with_former_plugin(problem, root, known) for problem in check(root, compose(known), known)]
+        found = schema_problems(root, compose(known), known)
+        problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause
     config = typed(root, known, tuple(str(file) for file, _ in files), problems)
     if config is None:
         raise ConfigError(_in_order(problems, layers))
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
-    config = _ruled(config, facts, layers)
+    try:
+        config = check_rules(config, Facts(total_steps=config.training.max_steps))
+    except ConfigError as error:
+        raise ConfigError(_in_order(error.problems, layers)) from None
     return Resolution(config, root, tuple(layers.sources), known)
 
 
 def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = True) -> Registry:
-    """The registry with the plugin files that a config names; the rest of the config is not checked.
+    """Return the registry with the plugin files that a config names; the rest of the config is not checked.
 
-    Raises ConfigError where the config cannot be read or a file fails.
+    Raises ConfigError if the config cannot be read or a file fails.
     """
     layers = read_layers(path)
     problems, _ = _by_severity(layers.problems)
@@ -108,7 +111,7 @@ def _by_severity(problems: Sequence[Problem]) -> tuple[list[Problem], list[Probl
 
 
 def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
-    """By layer, then by line and column."""
+    """Sort problems by layer, then by line and column; those without a place come last."""
     ranks = {source.name: rank for rank, source in enumerate(layers.sources)}
 
     def key(problem: Problem) -> tuple[int, int, int]:
@@ -118,23 +121,18 @@ def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:
     return sorted(problems, key=key)
 
 
-def _ruled(config: Config, facts: Facts | None, layers: Layers) -> Config:
-    try:
-        return check_rules(config, facts or Facts(total_steps=config.training.max_steps))
-    except ConfigError as error:
-        raise ConfigError(_in_order(error.problems, layers)) from None
-
-
 # ------------------------------------------------------------------------------------------------------------ plugins
 
 
 def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> list[tuple[Path, Place]]:
+    """Return the plugin files that a config names, with their places, and expand their nodes."""
     entry = root.entries.get("plugins")
     if entry is None or not isinstance(entry.node, ListNode):
         return []
     if not allowed and entry.node.items:
-        message = "the config names plugin files, which are not allowed here (--no-config-plugins)"
-        problems.append(Problem("plugins-refused", message, ("plugins",), entry.span.place()))
+        message = "the config names plugin files, which --no-config-plugins refuses"
+        help_ = ("read the files, then allow them by leaving the flag out",)
+        problems.append(Problem("plugins-refused", message, ("plugins",), entry.span.place(), help_))
         return []
     files = []
     for index, item in enumerate(entry.node.items):
@@ -142,18 +140,15 @@ def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> l
             scalar = expand(item, problems, text_wanted=True)
             entry.node.items[index] = scalar
             if scalar.value:
-                files.append((_absolute(item.span.source.directory / str(scalar.value)), item.span.place()))
+                path = os.path.realpath(item.span.source.directory / str(scalar.value))
+                files.append((Path(path), item.span.place()))
     return files
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _with_files(
     registry: Registry, files: Sequence[tuple[Path, Place]], problems: list[Problem]
 ) -> tuple[Registry, InputError | None]:
-    """The registry with the files, and what the last one that failed raised: it has the plugin's traceback."""
+    """Return the registry with the files, and the error of the last file that failed, for its traceback."""
     cause = None
     for file, place in files:
         try:

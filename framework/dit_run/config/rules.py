@@ -1,4 +1,4 @@
-"""Rules: checks across keys, by the core and by components, and the defaults that they adjust."""
+"""Rules: checks across keys, by the core and by components, and the defaults they adjust."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from dit_run.config.core_rules import CORE_RULES, Finding
+from dit_run.config.core_rules import CORE_RULES, RuleResult
 from dit_run.config.keys import config_options, key_name
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run.registry.factories import resolve
 from dit_run.settings import Choice, Config
 
-__all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value", "sorted_problems"]
+__all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value"]
 
 _MOST_ROUNDS = 4
 
 
 def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008 (frozen)
-    """The config with adjusted defaults and their notices. Raises ConfigError with all that does not go together.
+    """Return the config with adjusted defaults and their notices; raise ConfigError with all problems.
 
-    To be called again, with the config it gave before, when more facts are known: adjustments begin anew.
+    Call it again with the returned config when more facts are known: adjustments are computed from the defaults again.
     """
     config = _unadjusted(config)
     for _ in range(_MOST_ROUNDS):
@@ -39,20 +39,15 @@ def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008
 def refuse(config: Config, problems: Iterable[Problem]) -> None:
     """Raise ConfigError with the problems at their places, if there are any."""
     placed = [_placed(problem, config) for problem in problems]
+    last = Place("\U0010ffff", 0, 0)
     if placed:
-        raise ConfigError(sorted_problems(placed))
-
-
-def sorted_problems(problems: Iterable[Problem]) -> list[Problem]:
-    """By place; what has none comes last."""
-    nowhere = Place("\U0010ffff", 0, 0)
-    return sorted(problems, key=lambda problem: (problem.place or nowhere, problem.code))
+        raise ConfigError(sorted(placed, key=lambda problem: (problem.place or last, problem.code)))
 
 
 # ---------------------------------------------------------------------------------------------------------- all rules
 
 
-def _findings(config: Config, facts: Facts) -> Iterator[Finding]:
+def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
     for rule in CORE_RULES:
         yield from rule(context)
@@ -60,26 +55,27 @@ def _findings(config: Config, facts: Facts) -> Iterator[Finding]:
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)
 
 
-def _component_findings(context: RuleContext, choice: Choice) -> Iterator[Finding]:
+def _component_findings(context: RuleContext, choice: Choice) -> Iterator[RuleResult]:
     for reference in choice.component.rules:
         try:
             for finding in resolve(reference)(context):
-                yield _checked(finding, reference, context)
+                yield _checked(finding, context)
         except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
             message = f"the rule {reference} of {choice.component.name} failed: {type(error).__name__}: {error}"
-            yield Problem("rule-failed", message, context.path, help=("this is a fault of the plugin",))
+            help_ = ("this is a bug in the plugin; report it to its author",)
+            yield Problem("rule-failed", message, context.path, help=help_)
 
 
-def _checked(finding: object, reference: str, context: RuleContext) -> Finding:
+def _checked(finding: object, context: RuleContext) -> RuleResult:
     if not isinstance(finding, Problem | Adjustment):
-        raise TypeError(f"it gave {finding!r}, neither Problem nor Adjustment")
+        raise TypeError(f"it returned {finding!r}, which is neither a Problem nor an Adjustment")
     if isinstance(finding, Adjustment) and finding.path in context.written:
-        raise ValueError(f"it adjusts {key_name(finding.path)}, which is written")
+        raise ValueError(f"it adjusts {key_name(finding.path)}, which the config sets")
     return finding
 
 
 def _placed(problem: Problem, config: Config) -> Problem:
-    """The problem at the first of its keys that is written, or at the nearest section that is."""
+    """Place the problem at the first of its keys that is written, or at the nearest written section."""
     if problem.place is not None:
         return problem
     concerned = [problem.path, *problem.related]
@@ -113,7 +109,7 @@ def _adjust(config: Config, adjustment: Adjustment) -> Config:
 
 
 def replace_value(config: Config, path: KeyPath, value: Any) -> Config:
-    """The config with another value for one option."""
+    """Return the config with another value for one option."""
     section, *rest = path
     held = getattr(config, str(section))
     if isinstance(held, tuple):
@@ -136,26 +132,28 @@ def _replaced(holder: Any, name: str, value: Any) -> Any:
 
 
 def encoder_problems(config: Config, section: str, *, because: str) -> Iterator[Problem]:
-    """A problem where ``cache.mode`` is ``required`` and the encoder of a section (``vae``, ``text_encoder``) has an
-    output that cannot be kept. For the rule of such an encoder, and for the engine when encoders are built."""
+    """Yield a problem if ``cache.mode`` is ``required`` but the output of a section's encoder cannot be cached.
+
+    ``section`` is ``vae`` or ``text_encoder``. For the rules of such encoders, and for the engine when it builds them.
+    """
     if config.cache.mode == "required":
         yield Problem(
             "not-cacheable",
-            f"cache.mode is required, but the output of {section} {getattr(config, section).type} cannot be kept: "
+            f"cache.mode is required, but the output of {section} {getattr(config, section).type} cannot be cached: "
             f"{because}",
             ("cache", "mode"),
             related=((section, "type"),),
-            help=("set cache.mode: auto, which keeps what can be kept",),
+            help=("set cache.mode: auto, which caches the other outputs",),
         )
 
 
 def latent_problems(
     config: Config, *, factor: int | None = None, channels: int | None = None, vae: KeyPath = ("vae",)
 ) -> Iterator[Problem]:
-    """Whether image size, patches and channels fit latents of ``channels`` at 1/``factor`` of the image's side.
+    """Yield problems of an image size, patch size or channel count that does not fit the latents.
 
-    For the rule of a VAE that knows these from its options or from a local config.json, and for the engine when the
-    VAE is built. What is None is not checked.
+    The latents have ``channels`` channels and 1/``factor`` of the image's side; None is not checked. For the rule of a
+    VAE that knows them from its options or a local config.json, and for the engine when the VAE is built.
     """
     options, size = config.model.options, config.data.common.image_size
     patch = getattr(options, "patch_size", 1)
@@ -163,29 +161,23 @@ def latent_problems(
         yield Problem(
             "image-size-does-not-fit",
             f"data.image_size is {size}, not a multiple of {factor * patch}: "
-            f"VAE {config.vae.type} has {factor} pixels per latent pixel, model {config.model.type} patches of {patch}",
+            f"VAE {config.vae.type} reduces each side by {factor}, model {config.model.type} has patches of {patch}",
             ("data", "image_size"),
             related=(("model", "patch_size"), (*vae, "type")),
-            help=_sizes(size, factor * patch),
+            help=_nearest_sizes(size, factor * patch),
         )
-    for key, said in _channel_keys(options):
-        if channels is not None and said != channels:
+    for key in ("in_channels", "out_channels"):
+        written = getattr(options, key, None)
+        if None not in (channels, written) and written != channels:
             yield Problem(
                 "channels-do-not-fit",
-                f"model.{key} is {said}, but the latents of VAE {config.vae.type} have {channels} channels",
+                f"model.{key} is {written}, but the latents of VAE {config.vae.type} have {channels} channels",
                 ("model", key),
                 related=((*vae, "type"),),
                 help=(f"set model.{key}: {channels}",),
             )
 
 
-def _channel_keys(options: Any) -> Iterator[tuple[str, int]]:
-    for key in ("in_channels", "out_channels"):
-        value = getattr(options, key, None)
-        if value is not None:
-            yield key, value
-
-
-def _sizes(size: int, unit: int) -> tuple[str, ...]:
+def _nearest_sizes(size: int, unit: int) -> tuple[str, ...]:
     lower, upper = size // unit * unit, -(-size // unit) * unit
-    return (f"take {lower} or {upper}" if lower else f"take {upper}",)
+    return (f"set data.image_size to {lower} or {upper}" if lower else f"set data.image_size to {upper}",)

@@ -1,8 +1,9 @@
-"""Scalars: how a plain word of YAML is read, by the core schema of YAML 1.2."""
+"""Scalars: values of unquoted YAML words, by the core schema of YAML 1.2."""
 
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 __all__ = ["NotFinite", "read_scalar"]
 
@@ -15,16 +16,15 @@ _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _MOST_DIGITS = 400
 _LARGEST = 1.7976931348623157e308
 
+N = TypeVar("N", int, float)
+
 
 class NotFinite(ValueError):
-    """The word is a number that is infinite, not a number, or too large to be held."""
+    """Raised for infinities, NaN and numbers that do not fit a 64-bit float."""
 
 
 def read_scalar(text: str) -> str | int | float | bool | None:
-    """The value of a plain (unquoted) word: ``1e-4`` a number, ``no``, ``on`` and ``12:30`` strings, ``010`` ten.
-
-    Raises NotFinite for infinities, NaN and numbers beyond the range of a 64-bit float.
-    """
+    """Return the value of an unquoted word: ``1e-4`` is a number, ``no`` and ``12:30`` are strings, ``010`` is ten."""
     if text in _NULL:
         return None
     if text in _BOOL:
@@ -35,21 +35,17 @@ def read_scalar(text: str) -> str | int | float | bool | None:
         raise NotFinite(text)
     if _INT.match(text) or _BASED.match(text):
         return _integer(text)
-    return _float(text) if _FLOAT.match(text) else text
+    return _in_range(float(text)) if _FLOAT.match(text) else text
 
 
 def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS:
         raise NotFinite(text)
     base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    value = int(text[2:] if base != 10 else text, base)
-    if abs(value) > _LARGEST:
-        raise NotFinite(text)
-    return value
+    return _in_range(int(text[2:] if base != 10 else text, base))
 
 
-def _float(text: str) -> float:
-    value = float(text)
+def _in_range(value: N) -> N:
     if abs(value) > _LARGEST:
-        raise NotFinite(text)
+        raise NotFinite(str(value))
     return value

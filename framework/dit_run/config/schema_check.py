@@ -1,4 +1,4 @@
-"""The check: a config's values against the schema, each fault as a problem at its place."""
+"""The check against the schema: each wrong value or key of a config as a problem at its place."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from typing import Any
 import jsonschema
 
 from dit_run.config.describe import expected, received
-from dit_run.config.document import MAX_PROBLEMS
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
-from dit_run.config.nodes import MapNode, Node, Scalar, find, plain
-from dit_run.config.packages import known_package
+from dit_run.config.nodes import COMMAND_LINE, MapNode, Node, Scalar, find, value_of
 from dit_run.config.suggestions import did_you_mean
+from dit_run.config.yaml_parser import MAX_PROBLEMS
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
 from dit_run.registry.components import Kind
 from dit_run.registry.registry import Registry, UnknownType
 from dit_run.settings import SECTIONS
 
-__all__ = ["check"]
+__all__ = ["schema_problems", "unknown_type"]
 
 _CODES = {
     "type": "wrong-type",
@@ -37,15 +36,14 @@ _CODES = {
 }
 _MOST_NAMED = 40
 _WHOLE = 2**63
-"""No whole number of a config is as large: positions, sizes and counts have 64 bits, one of them for the sign."""
+"""Limit of all whole numbers: positions, sizes and counts are signed 64-bit integers."""
 
 
-def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
-    """All faults of the merged nodes; one problem for each key concerned."""
-    values = plain(root)
-    complete = {kind.section: {} for kind in Kind if not kind.listed} | values
-    checker = _Checker(root, complete, registry)
-    errors = jsonschema.Draft7Validator(schema).iter_errors(complete)
+def schema_problems(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
+    """Check the merged nodes against the schema; return at most one problem for each key."""
+    values = {kind.section: {} for kind in Kind if not kind.listed} | value_of(root)
+    checker = _Checker(root, values, registry)
+    errors = jsonschema.Draft7Validator(schema).iter_errors(values)
     found: dict[KeyPath, Problem] = {}
     problems = chain(chain.from_iterable(map(checker.problems, errors)), checker.too_large())
     for problem in islice(problems, MAX_PROBLEMS):
@@ -61,7 +59,8 @@ class _Checker:
 
     def problems(self, error: jsonschema.ValidationError) -> Iterator[Problem]:
         path: KeyPath = tuple(error.absolute_path)
-        schema, value = _parts(error)
+        schema: Any = error.schema
+        value: Any = error.instance
         node = find(self.root, path)[1]
         if isinstance(node, Scalar) and node.broken:
             return
@@ -70,15 +69,16 @@ class _Checker:
         elif error.validator == "required":
             yield from self._missing_keys(path, schema, value)
         elif path[-1:] == ("type",) and error.validator in ("enum", "not"):
-            yield self._unknown_type(path, value)
+            kind = KINDS_BY_SECTION[str(path[0])]
+            yield unknown_type(kind, str(value), self.registry, path, node.span.place())
         else:
             yield self._bad_value(path, _CODES[str(error.validator)], schema, value)
 
     def too_large(self) -> Iterator[Problem]:
-        """Whole numbers that no computation takes."""
+        """Yield a problem for each whole number that does not fit 64 bits."""
         for path, options in self._sections():
-            values = find(self.root, path)[1]
-            section = plain(values) if isinstance(values, MapNode) else {}
+            node = find(self.root, path)[1]
+            section = value_of(node) if isinstance(node, MapNode) else {}
             for option in options:
                 value = section.get(option.name)
                 if "number" not in option.schema["type"] and isinstance(value, int | float) and abs(value) >= _WHOLE:
@@ -86,89 +86,79 @@ class _Checker:
                     yield self._bad_value((*path, option.name), "out-of-bounds", limited, value)
 
     def _sections(self) -> Iterator[tuple[KeyPath, Iterable[Option]]]:
-        """Every mapping of options that is written, with those it may hold."""
+        """Yield every written mapping of options with the options it may hold."""
         yield from (((section,), options_of(cls)) for section, cls in SECTIONS.items() if section in self.values)
         for kind in Kind:
             written = self.values.get(kind.section)
             count = len(written) if kind.listed and isinstance(written, list) else 0
             for path in [(kind.section, index) for index in range(count)] if kind.listed else [(kind.section,)]:
-                type_ = self._type(path if len(path) == 1 else (*path, "type"))
+                type_ = self._type(path)
                 if type_ in self.registry.components(kind):
                     yield path, component_options(self.registry.components(kind)[type_])
 
     # ------------------------------------------------------------------------------------------------------- values
 
     def _bad_value(self, path: KeyPath, code: str, schema: Mapping[str, Any], value: Any) -> Problem:
-        node = find(self.root, path)[1]
+        entry, node = find(self.root, path)
         if len(path) == 1 and value is None:
-            return self._empty_section(path, node)
-        message = f"{self._name(path)} takes {expected(schema)}, not {received(value)}"
-        return Problem(code, message, path, node.span.place(), _value_help(value, schema, node))
+            fill = f"write its keys below it, indented, or remove '{path[0]}:'"
+            return Problem("empty-section", f"section {path[0]} is empty", path, (entry or node).span.place(), (fill,))
+        name = key_name(path) if len(path) == 1 else self._typed_name(path)
+        message = f"{name} takes {expected(schema)}, not {received(value)}"
+        help_ = self._type_help(path, schema, node) or _value_help(value, schema, node)
+        return Problem(code, message, path, node.span.place(), help_)
 
-    def _empty_section(self, path: KeyPath, node: Node) -> Problem:
-        entry = find(self.root, path)[0]
-        place = entry.span.place() if entry else node.span.place()
-        help_ = (f"write its keys below it, indented, or remove '{path[0]}:'",)
-        return Problem("empty-section", f"section {path[0]} is empty", path, place, help_)
+    def _type_help(self, path: KeyPath, schema: Mapping[str, Any], node: Node) -> tuple[str, ...]:
+        """Return the right form for a type that is written in place of its component: ``lr_scheduler: constant``."""
+        kind = KINDS_BY_SECTION.get(str(path[0]))
+        type_ = value_of(node)
+        if kind is None or schema.get("type") != "object" or type_ not in self.registry.types(kind):
+            return ()
+        if kind.listed:
+            return (f"write {{type: {type_}}}",)
+        argument = node.span.source.name == COMMAND_LINE
+        return (f"write {kind.section}.type={type_}" if argument else f"write '{kind.section}: {{type: {type_}}}'",)
 
-    def _name(self, path: KeyPath) -> str:
-        type_ = self._type(path)
-        return key_name(path) + (f" ({type_})" if type_ and path[-1] != "type" and len(path) > 1 else "")
+    def _typed_name(self, path: KeyPath) -> str:
+        """Return the name of a key with the type of its component: ``data.image_size (coco)``."""
+        type_ = self._type(path) if path[-1] != "type" else None
+        return f"{key_name(path)} ({type_})" if type_ else key_name(path)
 
     # --------------------------------------------------------------------------------------------------------- keys
 
     def _unknown_keys(self, path: KeyPath, schema: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[Problem]:
         allowed = [name for name in schema["properties"] if name != "dataset_name"]
+        names = ", ".join(allowed[:_MOST_NAMED])
+        listed = f"{key_name(path)} takes: {names}" if path else f"the sections are: {names}"
         for key in value:
             if key not in schema["properties"]:
-                place = self._key_place((*path, key))
-                help_ = (*did_you_mean(key, allowed), *self._belongs(path, key), self._allowed(path, allowed))
-                yield Problem("unknown-key", self._unknown_message(path, key), (*path, key), place, help_)
+                message = f"{self._typed_name(path)} has no key '{key}'" if path else f"there is no section '{key}'"
+                entry, node = find(self.root, (*path, key))
+                help_ = (*did_you_mean(key, allowed), *self._owners(path, key), listed)
+                yield Problem("unknown-key", message, (*path, key), (entry or node).span.place(), help_)
 
-    def _unknown_message(self, path: KeyPath, key: str) -> str:
-        if not path:
-            return f"there is no section '{key}'"
-        type_ = self._type(path)
-        return f"{key_name(path)}{f' ({type_})' if type_ else ''} has no key '{key}'"
-
-    def _allowed(self, path: KeyPath, allowed: list[str]) -> str:
-        names = ", ".join(allowed[:_MOST_NAMED])
-        return f"{key_name(path)} takes: {names}" if path else f"the sections are: {names}"
-
-    def _belongs(self, path: KeyPath, key: str) -> tuple[str, ...]:
-        """Where the key is at home, if it stands in the wrong section or under the wrong type."""
+    def _owners(self, path: KeyPath, key: str) -> tuple[str, ...]:
+        """Return a line of help with the types or sections that have the key."""
         if path and (kind := KINDS_BY_SECTION.get(str(path[0]))):
             owners = [t for t, c in self.registry.components(kind).items() if _has(component_options(c), key)]
             if owners:
                 return (f"'{key}' is a key of {kind} {' and '.join(owners)}",)
-        homes = [section for section, cls in SECTIONS.items() if _has(options_of(cls), key)]
-        for kind in Kind:
-            type_ = self._type((kind.section,))
-            if not kind.listed and type_ in self.registry.components(kind):
-                component = self.registry.components(kind)[type_]
-                homes += [kind.section] if _has(component_options(component), key) else []
-        return (f"'{key}' is a key of {' and '.join(homes)}",) if homes else ()
+        sections = [str(where[0]) for where, options in self._sections() if len(where) == 1 and _has(options, key)]
+        sections += [name for name, cls in SECTIONS.items() if name not in self.values and _has(options_of(cls), key)]
+        return (f"'{key}' is a key of {' and '.join(sections)}",) if sections else ()
 
     def _missing_keys(self, path: KeyPath, schema: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[Problem]:
         entry, node = find(self.root, path)
         place = entry.span.place() if entry and not isinstance(path[-1], int) else node.span.place()
         for key in schema["required"]:
             if key not in value:
-                type_ = self._type(path)
-                message = f"{key_name(path)}{f' ({type_})' if type_ else ''} needs the key '{key}'"
+                message = f"{self._typed_name(path)} needs the key '{key}'"
                 wanted = expected(schema["properties"][key])
                 help_ = (f"write '{key}:' with {wanted}",) if wanted else ()
                 yield Problem("missing-key", message, (*path, key), place, help_)
 
-    # -------------------------------------------------------------------------------------------------------- types
-
-    def _unknown_type(self, path: KeyPath, type_: Any) -> Problem:
-        kind = KINDS_BY_SECTION[str(path[0])]
-        place = find(self.root, path)[1].span.place()
-        return unknown_type(kind, str(type_), self.registry, path, place)
-
     def _type(self, path: KeyPath) -> str | None:
-        """The type of the component that a path lies in, written or by default."""
+        """Return the type of the component that a path lies in, as written or by default."""
         kind = KINDS_BY_SECTION.get(str(path[0])) if path else None
         if kind is None:
             return None
@@ -178,44 +168,32 @@ class _Checker:
         type_ = section.get("type", kind.default_type) if isinstance(section, dict) else None
         return type_ if isinstance(type_, str) else None
 
-    def _key_place(self, path: KeyPath) -> Place | None:
-        entry, node = find(self.root, path)
-        return entry.span.place() if entry else node.span.place()
-
 
 def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, place: Place | None) -> Problem:
-    """A type that nobody offers, or that two offer; with what there is, and what failed to load."""
+    """Return the problem of a type that no plugin offers, or that two offer."""
     try:
         registry.component(kind, type_)
     except UnknownType as error:
         if error.rivals:
             return Problem("ambiguous-type", str(error), path, place)
     known = registry.types(kind)
-    help_ = [*did_you_mean(type_, known), f"registered: {', '.join(known) or 'none'}"]
-    package = known_package(kind, type_)
-    help_ += [f"package {package} provides it: pip install {package}"] if package else []
+    help_ = [*did_you_mean(type_, known), f"the types are: {', '.join(known) or 'none'}"]
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
     return Problem("unknown-type", f"there is no {kind.replace('_', ' ')} '{type_}'", path, place, tuple(help_))
 
 
-def _parts(error: jsonschema.ValidationError) -> tuple[Mapping[str, Any], Any]:
-    """The schema that was not met and the value that did not meet it."""
-    assert isinstance(error.schema, Mapping)
-    return error.schema, error.instance
-
-
-def _has(options: Any, key: str) -> bool:
+def _has(options: Iterable[Option], key: str) -> bool:
     return any(option.name == key for option in options)
 
 
 def _value_help(value: Any, schema: Mapping[str, Any], node: Node) -> tuple[str, ...]:
-    """What to write instead, where a value is of the wrong sort for a known reason."""
+    """Return what to write instead, for the usual mistakes."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if "enum" in schema and isinstance(value, str):
         return did_you_mean(value, [word for word in schema["enum"] if isinstance(word, str)])
     if isinstance(value, str) and "boolean" in kinds and value.lower() in ("yes", "no", "on", "off", "y", "n"):
-        return (f"YAML 1.2 reads '{value}' as a string; write true or false",)
+        return (f"YAML 1.2 reads '{value}' as a string: write true or false",)
     if isinstance(value, str) and {"integer", "number"} & set(kinds):
         return _number_help(value, node)
     if "string" in kinds and isinstance(value, bool | int | float):
@@ -226,11 +204,10 @@ def _value_help(value: Any, schema: Mapping[str, Any], node: Node) -> tuple[str,
 
 
 def _number_help(value: str, node: Node) -> tuple[str, ...]:
-    written_plain = isinstance(node, Scalar) and node.plain
     try:
         float(value)
     except ValueError:
         return ()
     if "_" in value:
-        return (f"YAML 1.2 has no underscores in numbers; write {value.replace('_', '')}",)
-    return () if written_plain else ("remove the quotes",)
+        return (f"YAML 1.2 has no underscores in numbers: write {value.replace('_', '')}",)
+    return () if isinstance(node, Scalar) and node.plain else ("remove the quotes",)

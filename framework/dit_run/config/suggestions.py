@@ -1,4 +1,4 @@
-"""Nearest keys: what a misspelt word was probably meant to be."""
+"""Suggestions: the known word that a misspelt one probably means."""
 
 from __future__ import annotations
 
@@ -11,22 +11,25 @@ _LONGEST = 64
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that is most alike, or None where none is alike enough."""
-    return _nearest(word, tuple(known))
+    """Return the known word of these initials (``lr``: ``learning_rate``), else the most similar one, or None."""
+    return _nearest(word.lower().replace("-", "_"), tuple(known))
 
 
 @functools.lru_cache(maxsize=1024)
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     if len(word) > _LONGEST:
         return None
-    import difflib  # only where something is misspelt
+    import difflib  # slow to import, and needed for misspelt words only
 
+    for name in known if len(word) > 1 else ():
+        if "".join(part[:1] for part in name.split("_")) == word:
+            return name
     lowered = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(word.lower().replace("-", "_"), lowered, n=1, cutoff=0.6)
+    matches = difflib.get_close_matches(word, lowered, n=1, cutoff=0.6)
     return lowered[matches[0]] if matches else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> tuple[str, ...]:
-    """A line of help, or none."""
+    """Return one line of help, or none."""
     match = nearest(word, known)
     return (f"did you mean '{match}'?",) if match else ()

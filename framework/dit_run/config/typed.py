@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dit_run.config.nodes import MapNode, find, plain, walk
+from dit_run.config.nodes import MapNode, find, value_of, walk
 from dit_run.config.schema_check import unknown_type
 from dit_run.options import build, options_of
 from dit_run.problems import KeyPath, Problem
@@ -21,7 +21,7 @@ DEFAULT_COMPONENTS: Mapping[Kind, tuple[str, ...]] = {Kind.TRACKER: ("tensorboar
 
 def typed(root: MapNode, registry: Registry, plugins: tuple[str, ...], problems: list[Problem]) -> Config | None:
     """The typed config; None with problems where a default type is missing or a component refuses its options."""
-    values = plain(root)
+    values = value_of(root)
     places = {path: node.span.place() for path, node in walk(root) if path}
     sections: dict[str, Any] = {name: build(cls, values.get(name, {})) for name, cls in SECTIONS.items()}
     known = len(problems)

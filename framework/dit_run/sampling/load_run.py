@@ -154,7 +154,12 @@ def load_run(
     _refuse_folder(folder, allow_plugins=allow_plugins)
     if device is not None:
         overrides = (*overrides, f"training.device={device}")
-    resolution = resolve(folder.config, overrides, config_plugins=allow_plugins)
+    resolution = resolve(
+        folder.config,
+        overrides,
+        config_plugins=allow_plugins,
+        plugin_records=lambda run_dir: RunFolder(run_dir).plugin_records(),
+    )
     config = resolution.config
     source = find_weights(folder, checkpoint)
     target = choose_device(config.training.device)

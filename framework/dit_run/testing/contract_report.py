@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from dit_run.config.document import parse, read_source
-from dit_run.config.nodes import plain
+from dit_run.config.nodes import value_of
+from dit_run.config.yaml_parser import parse, read_source
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.components import Component
 from dit_run.registry.registry import Plugin, Registry
@@ -51,7 +51,7 @@ def _values(given: Sequence[str]) -> Mapping[str, Any]:
     node, more = parse(source)
     if problems or more or node is None:
         raise ConfigError([*problems, *more])
-    values = plain(node)
+    values = value_of(node)
     assert isinstance(values, dict)
     return values
 

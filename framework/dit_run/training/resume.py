@@ -9,7 +9,7 @@ from typing import Any
 
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
-from dit_run.config.identity import differences, identity
+from dit_run.config.comparison import differences, identity
 from dit_run.config.rules import check_rules
 from dit_run.problems import InputError
 from dit_run.protocols import Facts

@@ -76,9 +76,9 @@ def test_verify_names_broken_shards(tmp_path: Path) -> None:
 def test_a_folder_that_is_none_is_refused(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert main(["cache", command, "--dir", ""]) == 2
-    for name, said in (("file", "a file, and no folder"), ("missing", "there is no such folder")):
+    for name, said in (("file", "is a file"), ("missing", "is a folder that does not exist")):
         assert main(["cache", command, "--dir", str(tmp_path / name)]) == 2
-        assert f"--dir {tmp_path / name}: {said}" in capsys.readouterr().err
+        assert f"--dir '{tmp_path / name}' {said}" in capsys.readouterr().err
 
 
 def test_gc_removes_what_no_run_used_for_long(tmp_path: Path) -> None:
@@ -135,7 +135,10 @@ def test_gc_leaves_what_is_in_use_and_says_so(tmp_path: Path, capsys: pytest.Cap
     before = [path.read_bytes() for path in used.shards()]
     assert main(["cache", "gc", "--dir", str(tmp_path), "--max-size", "0"]) == 0
     shown = capsys.readouterr().out
-    assert f"latents {used.folder.name}  0.00 MB are in use" in shown and "removed 1 parts and 1 records" in shown
+    assert (
+        f"kept latents {used.folder.name}  0 kB, which a run is using" in shown
+        and "removed 1 parts and 1 records" in shown
+    )
     assert [path.read_bytes() for path in used.shards()] == before and not unused.folder.exists()
 
 
@@ -202,11 +205,11 @@ def test_the_commands_say_what_they_found(tmp_path: Path, capsys: pytest.Capture
         (["gc", "--max-size", "much"], "--max-size: a size such as"),
         (["gc", "--max-size", "inf"], "not 'inf'"),
         (["gc", "--max-size", "1e400"], "not '1e400'"),
-        (["gc", "--unused-days", "nan"], "--unused-days is a number of days from 0 up, not nan"),
+        (["gc", "--unused-days", "nan"], "--unused-days takes a number of at least 0, not nan"),
         (["gc", "--unused-days", "-1"], "not -1"),
         (["gc", "--unused-days", "inf"], "not inf"),
-        (["verify", "--unused-days", "3"], "nothing else takes them"),
-        (["config.yaml", "--max-size", "5QQ"], "nothing else takes them"),
+        (["verify", "--unused-days", "3"], "options of dit-run cache gc only"),
+        (["config.yaml", "--max-size", "5QQ"], "options of dit-run cache gc only"),
         (["info", "nonsense"], "takes no 'nonsense'"),
         ([], "dit-run cache needs a config, or one of info, verify and gc"),
     ],

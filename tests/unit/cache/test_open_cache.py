@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -78,7 +80,7 @@ def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
 ) -> None:
     Image.effect_noise((24, 16), 90).save(tmp_path / "pictures" / "0.png")
     cached = trained(config, tmp_path / "cached", "data.crop=random")
-    assert "note: data.crop is random: pictures are encoded in every step" in capsys.readouterr().out
+    assert "note: data.crop is random: images are encoded in every step" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["captions"]
     assert trained(config, tmp_path / "uncached", "data.crop=random", "cache.mode=off") == cached
     assert trained(config, tmp_path / "other", "data.crop=center") != cached
@@ -122,7 +124,7 @@ def test_a_disk_too_small_for_both_is_foreseen_before_anything_is_encoded(
     latents = 4 * 2 * 2 * 4 * 32 * 32 * 4
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(round(1.05 * latents)))
     assert main(["cache", str(config), *side]) == 2
-    assert re.search(r"the cache needs 0\.27 MB more and .* has 0\.28 MB free; set cache\.dir", capsys.readouterr().err)
+    assert re.search(r"the cache needs 268 kB more and .* has 275 kB free; set cache\.dir", capsys.readouterr().err)
     assert not list((tmp_path / "cache").glob("*/*/*.safetensors"))
 
 
@@ -144,14 +146,16 @@ def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: P
 
 
 @pytest.mark.parametrize("command", ["cache", "train"])
-def test_a_build_that_fails_gives_the_cursor_back(
-    config: Path, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+def test_a_build_that_fails_gives_the_cursor_back(config: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stdout", out := Terminal())
     (config.parent / "pictures" / "3.png").write_bytes(b"no picture")
     assert main([command, str(config)]) == 2
-    shown = capsys.readouterr().out
+    shown = out.getvalue()
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") > 0
 
 

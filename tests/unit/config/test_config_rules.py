@@ -55,7 +55,7 @@ def test_a_random_crop_leaves_pictures_out_of_the_cache_and_says_so(load: Load, 
     assert config.cache.mode == "auto"
     (notice,) = config.notices
     assert notice.message == (
-        "data.crop is random: pictures are encoded in every step, and only the states of captions are kept"
+        "data.crop is random: images are encoded in every step, and only caption states are cached"
     )
     assert str(notice.place) == "c.yaml:1:14"
 
@@ -108,7 +108,7 @@ def test_what_latents_need(load: Load, text: str, found: list[tuple[str, ...]]) 
 
 def test_sizes_that_fit_are_named(load: Load) -> None:
     (problem,) = latent_problems(load("data: {image_size: 72}"), factor=8)
-    assert problem.help == ("take 64 or 80",)
+    assert problem.help == ("set data.image_size to 64 or 80",)
 
 
 # ------------------------------------------------------------------------------------------------ rules of strangers
@@ -143,8 +143,8 @@ def with_rule(name: str) -> Registry:
     ("rule", "message"),
     [
         ("divides_by_zero", "failed: ZeroDivisionError: division by zero"),
-        ("adjusts_what_is_written", "failed: ValueError: it adjusts training.seed, which is written"),
-        ("gives_a_string", "failed: TypeError: it gave 'no', neither Problem nor Adjustment"),
+        ("adjusts_what_is_written", "failed: ValueError: it adjusts training.seed, which the config sets"),
+        ("gives_a_string", "failed: TypeError: it returned 'no', which is neither a Problem nor an Adjustment"),
         ("missing", "failed: AttributeError: module 'test_config_rules' has no attribute 'missing'"),
     ],
 )

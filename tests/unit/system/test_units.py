@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_run.system.units import read_size, size_text
+from dit_run.system.units import duration_text, read_size, size_text
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,17 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         read_size(text)
 
 
-def test_what_is_small_is_told_in_mb() -> None:
-    assert [size_text(count) for count in (3_000, 99_000_000, 100_000_000)] == ["0.00 MB", "99.00 MB", "0.10 GB"]
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 kB"), (3_000, "3 kB"), (1_440_000, "1.4 MB"), (99_000_000, "99 MB"), (1_500_000_000, "1.50 GB")],
+)
+def test_the_unit_of_a_size_follows_from_its_magnitude(count: int, text: str) -> None:
+    assert size_text(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (0.26, "0.3s"), (14, "14s"), (125, "2m05s"), (3720, "1h02m"), (100 * 3600, "4d04h")],
+)
+def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.config.document import MAX_BYTES, MAX_LEVELS, MAX_NODES, parse, read_source
-from dit_run.config.nodes import plain
+from dit_run.config.nodes import value_of
+from dit_run.config.yaml_parser import MAX_BYTES, MAX_LEVELS, MAX_NODES, parse, read_source
 from dit_run.problems import Problem
 
 
@@ -19,7 +19,7 @@ def read(content: str | bytes) -> tuple[object, list[Problem]]:
     if problems:
         return None, problems
     root, problems = parse(source)
-    return (None if root is None else plain(root)), problems
+    return (None if root is None else value_of(root)), problems
 
 
 def refused(content: str | bytes) -> list[tuple[str, str]]:

@@ -40,15 +40,15 @@ def test_extends_in_a_circle(write: Callable[..., str], registry: Registry) -> N
     with pytest.raises(ConfigError) as caught:
         load_config(write("extends: base.yaml\n"), registry=registry)
     (problem,) = caught.value.problems
-    assert problem.message == "extends goes round in a circle: c.yaml -> base.yaml -> c.yaml"
+    assert problem.message == "extends forms a cycle: c.yaml -> base.yaml -> c.yaml"
     assert str(problem.place) == "base.yaml:1:10"
 
 
 def test_a_missing_base_is_named_at_extends(problems: Callable[..., list[Problem]]) -> None:
     (problem,) = problems("# first\nextends: [nowhere.yaml]\n")
     assert (problem.code, str(problem.place)) == ("missing-file", "c.yaml:2:11")
-    assert problem.message == "cannot read nowhere.yaml: there is no such file"
-    assert problem.help == ("in . are: c.yaml",)
+    assert problem.message == "cannot read nowhere.yaml: the file does not exist"
+    assert problem.help == ("config files in .: c.yaml",)
 
 
 def test_a_missing_config(registry: Registry, tmp_path: Path) -> None:
@@ -72,6 +72,25 @@ def test_the_last_of_two_arguments_holds(load: Load) -> None:
 @pytest.mark.parametrize("argument", ["training", "=8", "training..seed=8", ".seed=8", "training.seed=\n8"])
 def test_an_argument_of_another_form(brief: Brief, argument: str) -> None:
     assert brief("", argument) == ["command line:1:1 bad-argument"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message", "help_"),
+    [
+        ("training", "'training' is not an argument of the form section.key=value",
+         "write the key, '=' and the value on one line, such as training.batch_size=8"),
+        ("extends=base.yaml", "extends cannot be set on the command line",
+         "write 'extends: FILE' into the config file"),
+        ("sampling.prompts[0]=x", "an item of the list sampling.prompts cannot be set alone",
+         "set the whole list, such as sampling.prompts=[a, b]"),
+    ],
+)  # fmt: skip
+def test_an_argument_that_is_refused_says_what_to_write(
+    problems: Callable[..., list[Problem]], argument: str, message: str, help_: str
+) -> None:
+    (problem,) = problems("", argument)
+    assert (problem.message, problem.help) == (message, (help_,))
+    assert str(problem.place) == "command line:1:1"
 
 
 def test_problems_point_to_the_argument(brief: Brief) -> None:
@@ -158,14 +177,15 @@ def test_a_config_missing_from_configs_is_the_packaged_one(
     folder = tmp_path / "packaged"
     (folder / "configs").mkdir(parents=True)
     (folder / "configs" / "small.yaml").write_text("training: {seed: 3}\n")
-    monkeypatch.setattr("dit_run.config.layers.packaged", lambda name: folder / name)
+    monkeypatch.setattr("dit_run.config.extends.packaged", lambda name: folder / name)
     monkeypatch.chdir(tmp_path)
     config = load_config("configs/small.yaml", registry=registry)
     assert (config.training.seed, [notice.code for notice in config.notices]) == (3, ["packaged-config"])
 
 
 @pytest.mark.parametrize(
-    ("base", "reason"), [("/dev/zero", "it is no file"), (".", "it is a folder"), ("x" * 300, "File name too long")]
+    ("base", "reason"),
+    [("/dev/zero", "it is not a regular file"), (".", "it is a folder"), ("x" * 300, "File name too long")],
 )
 def test_only_files_are_read(problems: Callable[..., list[Problem]], base: str, reason: str) -> None:
     (problem,) = problems(f"extends: {base}\n")

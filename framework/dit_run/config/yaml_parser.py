@@ -1,4 +1,7 @@
-"""Documents: bytes of YAML to nodes with places; hostile input is refused on the stream of events."""
+"""The YAML parser: bytes to nodes with line and column.
+
+Input is read as a stream of events and refused early, so that no hostile file can exhaust memory or the stack.
+"""
 
 from __future__ import annotations
 
@@ -19,43 +22,43 @@ MAX_BYTES = 256 * 1024
 MAX_LEVELS = 32
 MAX_NODES = 20_000
 MAX_PROBLEMS = 500
-"""No more are looked for: what has so many is no config."""
+"""Limit of reported problems: a file with more is not a config."""
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Refused(Exception):
-    """The rest of the document is not read."""
+class _DocumentRefused(Exception):
+    """Stops the parser; the problem is already in its list."""
 
 
 def read_source(content: bytes, name: str, directory: Path) -> tuple[Source, list[Problem]]:
-    """The text of a file with its lines; problems where it is too large or not UTF-8."""
+    """Decode a file and split it into lines; return a problem if it is too large or not UTF-8."""
     empty = Source(name, "", (), directory)
     if len(content) > MAX_BYTES:
         message = f"the file is larger than {MAX_BYTES:,} bytes (256 KiB)"
-        return empty, [Problem("too-large", message, place=Place(name, 1, 1))]
+        help_ = ("a config has a few kilobytes; check the path",)
+        return empty, [Problem("too-large", message, place=empty.place(0, 0), help=help_)]
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8-sig", "replace")
-        lines = _BREAK.split(before)
-        message = f"byte 0x{content[error.start]:02x} is not UTF-8"
-        place = Place(name, len(lines), len(lines[-1]) + 1, 1, lines[-1])
+        lines = _BREAK.split(content[: error.start].decode("utf-8-sig", "replace"))
+        place = Source(name, "", tuple(lines), directory).place(len(lines) - 1, len(lines[-1]))
+        message = f"byte 0x{content[error.start]:02x} is not valid UTF-8"
         return empty, [Problem("not-utf-8", message, place=place, help=("save the file as UTF-8",))]
     return Source(name, text, tuple(_BREAK.split(text)), directory), []
 
 
 def parse(source: Source) -> tuple[Node | None, list[Problem]]:
-    """The root node of a source, None where there is no whole document; and its problems, in the order met."""
+    """Return the root node, or None if the document is not complete, and the problems in the order of the text."""
     forbidden = _control_characters(source)
     if forbidden:
         return None, forbidden
     composer = _Composer(source)
     try:
         return composer.document(), composer.problems
-    except _Refused:
+    except _DocumentRefused:
         return None, composer.problems
     except yaml.MarkedYAMLError as error:
         return None, [*composer.problems, _syntax(error, source)]
@@ -63,21 +66,18 @@ def parse(source: Source) -> tuple[Node | None, list[Problem]]:
 
 def _syntax(error: yaml.MarkedYAMLError, source: Source) -> Problem:
     line, column = _position(error, source)
-    text = source.lines[line] if line < len(source.lines) else ""
-    context = f" {error.context}" if error.context else ""
+    place = source.place(line, column)
+    context = f"{error.context}, " if error.context else ""
     help_: tuple[str, ...] = ()
-    if "\t" in text[: column + 1]:
-        help_ = ("YAML is indented with spaces, not with tabs",)
-    return Problem(
-        "syntax",
-        f"not YAML:{context}{',' if context else ''} {error.problem}",
-        place=Place(source.name, line + 1, column + 1, 1, text),
-        help=help_,
-    )
+    if "\t" in place.text[: column + 1]:
+        help_ = ("indent YAML with spaces, not with tabs",)
+    elif "mapping values" in str(error.problem):
+        help_ = ("write one key on a line, and quotes around a text that holds ': '",)
+    return Problem("syntax", f"invalid YAML: {context}{error.problem}", place=place, help=help_)
 
 
 def _position(error: yaml.MarkedYAMLError, source: Source) -> tuple[int, int]:
-    """Where the fault is; one at the end of the text is where its construct began, or the last character."""
+    """Return where the error is, or where its construct began if the error is at the end of the text."""
     for mark in (error.problem_mark, error.context_mark):
         if mark is not None and "".join(source.lines[mark.line :]).strip():
             return mark.line, mark.column
@@ -86,18 +86,18 @@ def _position(error: yaml.MarkedYAMLError, source: Source) -> tuple[int, int]:
 
 
 def _control_characters(source: Source) -> list[Problem]:
-    """Characters that YAML does not allow in any form."""
+    """Return a problem for the first character that YAML does not allow in any form."""
     found = _FORBIDDEN.search(source.text)
     if found is None:
         return []
     before = _BREAK.split(source.text[: found.start()])
-    line, column = len(before), len(before[-1]) + 1
-    place = Place(source.name, line, column, 1, source.lines[line - 1])
-    return [Problem("control-character", f"character U+{ord(found.group()):04X} is not allowed in YAML", place=place)]
+    place = source.place(len(before) - 1, len(before[-1]))
+    message = f"character U+{ord(found.group()):04X} is not allowed in YAML"
+    return [Problem("control-character", message, place=place, help=("remove the character",))]
 
 
 class _Composer:
-    """Nodes from events; each event is checked before anything is made of it."""
+    """Builds nodes from YAML events and checks each event first."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -110,7 +110,8 @@ class _Composer:
         root: Node | None = None
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                self._refuse("many-documents", "a config is one document", event, "remove '---' and what follows")
+                message = "a config is one YAML document, but a second one begins here"
+                self._refuse("many-documents", message, event, "remove '---' and everything after it")
             elif isinstance(event, yaml.NodeEvent):
                 root = self._node(event, events)
         return root
@@ -123,7 +124,8 @@ class _Composer:
             return Scalar(self._span(event), None, broken=True)
         self._level += 1
         if self._level > MAX_LEVELS:
-            self._refuse("too-deep", f"more than {MAX_LEVELS} levels", event, "a config needs four")
+            message = f"values are nested more than {MAX_LEVELS} levels deep"
+            self._refuse("too-deep", message, event, "a config needs four levels; remove the extra brackets")
         node = self._list(event, events) if isinstance(event, yaml.SequenceStartEvent) else self._map(event, events)
         self._level -= 1
         return node
@@ -131,18 +133,21 @@ class _Composer:
     def _check(self, event: Any) -> None:
         self._count += 1
         if self._count > MAX_NODES:
-            self._refuse("too-many-nodes", f"more than {MAX_NODES:,} values", event)
+            message = f"the file has more than {MAX_NODES:,} values"
+            self._refuse("too-many-nodes", message, event, "a config has a few hundred; check the path")
         if isinstance(event, yaml.AliasEvent):
-            self._add("alias", f"aliases are not read: '*{event.anchor}'", event, "write the value again")
+            message = f"YAML aliases are not supported: '*{event.anchor}'"
+            self._add("alias", message, event, "write the value here again")
         elif event.anchor is not None:
-            self._add("anchor", f"anchors are not read: '&{event.anchor}'", event, f"remove '&{event.anchor}'")
+            anchor = f"'&{event.anchor}'"
+            self._add("anchor", f"YAML anchors are not supported: {anchor}", event, f"remove {anchor}")
         if getattr(event, "tag", None) is not None:
-            self._add("tag", f"tags are not read: {event.tag!r}", event, "remove the tag")
+            self._add("tag", f"YAML tags are not supported: {event.tag!r}", event, "remove the tag")
 
     def _scalar(self, event: Any) -> Scalar:
         span, text = self._span(event), event.value
         if "\0" in text:
-            self._add("control-character", "a string cannot hold the character U+0000", event)
+            self._add("control-character", "a string must not contain U+0000", event, "remove it")
             return Scalar(span, None, broken=True)
         if event.tag is not None:
             return Scalar(span, text, broken=True)
@@ -152,7 +157,7 @@ class _Composer:
             return Scalar(span, read_scalar(text), plain=True)
         except NotFinite:
             shown = text if len(text) < 40 else text[:37] + "..."
-            self._add("not-finite", f"{shown} is not a finite number", event, "write a finite number, or null for none")
+            self._add("not-finite", f"{shown} is not a finite number", event, "write a finite number")
             return Scalar(span, None, broken=True)
 
     def _list(self, event: Any, events: Iterator[Any]) -> ListNode:
@@ -171,24 +176,26 @@ class _Composer:
                 continue
             if key in node.entries:
                 first = node.entries[key].span.place()
-                self._add("duplicate-key", f"'{key}' is written twice", following, related=(first,))
+                message = f"the key '{key}' is written twice"
+                self._add("duplicate-key", message, following, "remove one of the two", related=(first,))
             else:
                 node.entries[key] = Entry(key, span, value)
         self._close(node.span, following)
         return node
 
     def _key(self, event: Any, events: Iterator[Any]) -> str | None:
-        """A key's text; None for one that cannot be a key, which is a problem."""
+        """Return the text of a key, or None after adding a problem if it is not a word."""
         if isinstance(event, yaml.ScalarEvent):
             self._check(event)
             if event.value == "<<" and not event.style:
-                self._add("merge", "merges are not read: '<<'", event, "use 'extends:' to build on another file")
+                message = "YAML merge keys are not supported: '<<'"
+                self._add("merge", message, event, "use 'extends:' to build on another file")
                 return None
             return str(event.value)
         known = len(self.problems)
         self._node(event, events)
         if len(self.problems) == known:
-            self._add("key", "a key is a word, not a list or mapping", event)
+            self._add("key", "a key must be a word, not a list or a mapping", event)
         return None
 
     def _span(self, event: Any) -> Span:
@@ -203,8 +210,8 @@ class _Composer:
         place = self._span(event).place()
         self.problems.append(Problem(code, message, place=place, help=help_, related_places=related))
         if len(self.problems) == MAX_PROBLEMS:
-            raise _Refused
+            raise _DocumentRefused
 
     def _refuse(self, code: str, message: str, event: Any, *help_: str) -> None:
         self._add(code, message, event, *help_)
-        raise _Refused
+        raise _DocumentRefused

@@ -1,10 +1,8 @@
-"""Identity: what a run learns from, and how two configs differ by meaning."""
+"""Comparison of configs by meaning: differing keys, and the identity that decides what a run learns."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,42 +13,36 @@ from dit_run.config.rules import replace_value
 from dit_run.problems import KeyPath
 from dit_run.settings import Config
 
-__all__ = ["ABSENT", "Difference", "absolute", "differences", "digest", "identity", "operational_keys"]
+__all__ = ["ABSENT", "Difference", "absolute", "differences", "identity", "operational_keys"]
 
 _PATHS = ("local_path", "hub_or_path")
 
 
-def digest(config: Config) -> str:
-    """sha256 of all values, as hexadecimal: independent of comments, of the order of keys and of what was written."""
-    text = json.dumps(config.to_dict(), sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def identity(config: Config) -> dict[str, Any]:
-    """All values that decide what is learnt, nested as in the config: no operational key, paths absolute.
+    """Return all values that decide what a run learns, with absolute paths and without operational keys.
 
-    A run may continue under another config of equal identity. Plugin files are not part of it; their digests are
-    compared by whoever has both.
+    A run may continue under another config of equal identity. Plugin files are not part of it, because a run compares
+    their digests.
     """
     values = absolute(config).to_dict()
     del values["data"]["dataset_name"]
-    for watching in ("trackers", "metrics", "callbacks", "plugins"):
-        del values[watching]
+    for observing in ("trackers", "metrics", "callbacks", "plugins"):
+        del values[observing]
     for section, *_, name in operational_keys(config):
         values.get(str(section), {}).pop(name, None)
     return values
 
 
 def operational_keys(config: Config) -> frozenset[KeyPath]:
-    """The keys that may change when a run continues."""
+    """Return the keys that may change when a run continues."""
     return frozenset(path for path, option, _ in config_options(config) if "operational" in option.markers)
 
 
 def absolute(config: Config) -> Config:
-    """The config with its local paths absolute; a hub name stays one, unless such a path exists."""
+    """Return the config with absolute local paths; a value that may be a hub name changes only if the path exists."""
     for path, option, value in list(config_options(config)):
         if isinstance(value, str) and option.markers & set(_PATHS):
-            expanded = os.path.expanduser(value)  # noqa: PTH111 (pathlib's raises for a user that is not)
+            expanded = os.path.expanduser(value)  # noqa: PTH111 (pathlib raises for an unknown user)
             if "local_path" in option.markers or os.path.lexists(expanded):
                 config = replace_value(config, path, str(Path(expanded).absolute()))
     return config
@@ -58,7 +50,7 @@ def absolute(config: Config) -> Config:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """One key whose value differs; ABSENT stands for a key that the other side does not have."""
+    """A key whose value differs, or that one side does not have (ABSENT)."""
 
     path: KeyPath
     before: Any
@@ -71,11 +63,11 @@ class _Absent:
 
 
 ABSENT = _Absent()
-"""The value of a key that one side does not have."""
+"""Stands for the value of a key that one side does not have."""
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: KeyPath = ()) -> list[Difference]:
-    """The leaves in which two nested dicts differ, such as those of :func:`identity` or ``Config.to_dict``."""
+    """Return the leaves in which two nested dicts differ, such as two results of ``Config.to_dict``."""
     found: list[Difference] = []
     for key in [*before, *(key for key in after if key not in before)]:
         left, right = before.get(key, ABSENT), after.get(key, ABSENT)

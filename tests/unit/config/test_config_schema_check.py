@@ -74,19 +74,27 @@ def test_one_fault_gives_one_problem(problems: Problems, text: str, place: str, 
         ("optimizer: {batch_size: 1}", "'batch_size' is a key of training"),
         ("optimizer: {decay: 1}", "'decay' is a key of optimizer lion"),
         ("training: {width: 1}", "'width' is a key of model"),
-        ("training: {use_ema: yes}", "YAML 1.2 reads 'yes' as a string; write true or false"),
+        ("training: {use_ema: yes}", "YAML 1.2 reads 'yes' as a string: write true or false"),
         ("training: {batch_size: '8'}", "remove the quotes"),
-        ("training: {batch_size: 1_000}", "YAML 1.2 has no underscores in numbers; write 1000"),
+        ("training: {batch_size: 1_000}", "YAML 1.2 has no underscores in numbers: write 1000"),
         ("training: {output_dir: 5}", "put it in quotes"),
         ("training: {mixed_precision: fp61}", "did you mean 'fp16'?"),
         ("optimizer: {type: Adam}", "did you mean 'adamw'?"),
-        ("optimizer: {type: sgd}", "registered: adamw, lion"),
+        ("optimizer: {type: sgd}", "the types are: adamw, lion"),
         ("data: {type: folder}", "write 'dataset_path:' with a string"),
+        ("training: {lr: 1}", "did you mean 'learning_rate'?"),
+        ("optimizer: lion", "write 'optimizer: {type: lion}'"),
+        ("trackers: [remote]", "write {type: remote}"),
     ],
 )
 def test_help(problems: Problems, text: str, help_: str) -> None:
     (problem,) = problems(text)
     assert help_ in problem.help
+
+
+def test_a_type_in_place_of_its_component_on_the_command_line(problems: Problems) -> None:
+    (problem,) = problems("", "optimizer=lion")
+    assert problem.help == ("write optimizer.type=lion",)
 
 
 def test_all_problems_at_once_in_the_order_of_their_places(brief: Callable[..., list[str]]) -> None:
@@ -134,10 +142,3 @@ def test_integral_floats_are_whole_numbers(load: Callable[..., object]) -> None:
     assert repr(config.training.batch_size) == "500"  # type: ignore[attr-defined]
     assert repr(config.training.learning_rate) == "1.0"  # type: ignore[attr-defined]
     assert repr(config.optimizer.options.clip) == "2"  # type: ignore[attr-defined]
-
-
-def test_a_type_that_a_package_is_known_to_provide(write: Callable[..., str]) -> None:
-    registry = Registry((plugin("small", *(c for c in COMPONENTS if c.type != "lion")),))
-    with pytest.raises(ConfigError) as caught:
-        resolve(write("optimizer: {type: lion}"), registry=registry)
-    assert "package dit-run-lion provides it: pip install dit-run-lion" in caught.value.problems[0].help

@@ -1,0 +1,171 @@
+"""Layers of a config: the files that ``extends`` names, the file itself, and ``key=value`` arguments on top."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dit_run.config.describe import received
+from dit_run.config.environment import expand
+from dit_run.config.merge import merge
+from dit_run.config.nodes import ListNode, MapNode, Scalar, Source, Span, value_of
+from dit_run.config.old_keys import rename_old_keys
+from dit_run.config.overrides import parse_overrides
+from dit_run.config.package_data import packaged
+from dit_run.config.suggestions import did_you_mean
+from dit_run.config.yaml_parser import MAX_BYTES, parse, read_source
+from dit_run.problems import Place, Problem
+
+__all__ = ["Layers", "read_layers"]
+
+_MOST_FILES = 64
+_MOST_NAMES = 8
+
+
+def read_layers(path: str | Path, overrides: Sequence[str] = ()) -> Layers:
+    """Read a config file, the files it extends, and ``key=value`` arguments."""
+    layers = Layers()
+    layers.add_file(str(path), Path(path))
+    layers.add_overrides(overrides)
+    return layers
+
+
+@dataclass
+class Layers:
+    """The layers of one config, lowest first, and the problems found while reading them."""
+
+    roots: list[MapNode] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    complete: bool = True
+    """False if a layer could not be read, so that the merged config is unknown."""
+
+    def merged(self) -> MapNode:
+        root = self.roots[0]
+        for layer in self.roots[1:]:
+            root = merge(root, layer)
+        return root
+
+    def add_file(self, name: str, path: Path, chain: tuple[Path, ...] = (), extended_at: Place | None = None) -> None:
+        """Add a file on top of the files it extends; ``chain`` lists the files whose ``extends`` led to it."""
+        file = _packaged_or_same(name, path)
+        content = self._content(name, file, chain, extended_at)
+        if content is None:
+            self.complete = False
+            return
+        if file != path:
+            self.problems.append(_packaged_notice(name, file))
+        source, problems = read_source(content, name, file.parent)
+        root = None if problems else self._root(source)
+        self.problems += problems
+        if root is None:
+            self.complete = False
+        else:
+            for base in self._extended(root):
+                shown = str(Path(name).parent / str(base.value))
+                self.add_file(shown, file.parent / str(base.value), (*chain, _real(file)), base.span.place())
+            self.roots.append(root)
+        self.sources.append(source)
+
+    def add_overrides(self, arguments: Sequence[str]) -> None:
+        if not arguments:
+            return
+        source, root, problems = parse_overrides(arguments)
+        self.sources.append(source)
+        self.problems += problems
+        if root is None:
+            self.complete = False
+        else:
+            self.roots.append(root)
+
+    def _content(self, name: str, file: Path, chain: tuple[Path, ...], extended_at: Place | None) -> bytes | None:
+        """Return the bytes of a file, or None after adding a problem."""
+        real, help_ = _real(file), ("remove one of these extends",)
+        if real in chain:
+            cycle = " -> ".join(path.name for path in (*chain[chain.index(real) :], file))
+            problem = Problem("extends-cycle", f"extends forms a cycle: {cycle}", place=extended_at, help=help_)
+        elif len(self.sources) + len(chain) > _MOST_FILES:
+            message = f"extends reads more than {_MOST_FILES} files"
+            problem = Problem("too-many-files", message, place=extended_at, help=("put some files together",))
+        else:
+            try:
+                return _bytes(file)
+            except OSError as error:
+                message = f"cannot read {name}: {error.strerror or error}"
+                problem = Problem("missing-file", message, place=extended_at, help=_nearby(file))
+        self.problems.append(problem)
+        return None
+
+    def _root(self, source: Source) -> MapNode | None:
+        """Return the root of a file, an empty one for an empty file, or None after adding a problem."""
+        root, problems = parse(source)
+        self.problems += problems
+        if root is None and problems:
+            return None
+        if root is None or (isinstance(root, Scalar) and root.value is None and root.plain):
+            root = MapNode(Span(source, 0, 0, 0, 0))
+        if isinstance(root, MapNode):
+            self.problems += rename_old_keys(root)
+            return root
+        came = received(value_of(root))
+        message = f"a config must be a mapping of sections such as 'model:' and 'training:', not {came}"
+        self.problems.append(Problem("not-a-mapping", message, place=root.span.place()))
+        return None
+
+    def _extended(self, root: MapNode) -> list[Scalar]:
+        """Remove ``extends`` from a file's root and return the paths it names."""
+        entry = root.entries.pop("extends", None)
+        if entry is None:
+            return []
+        found: list[Scalar] = []
+        for item in entry.node.items if isinstance(entry.node, ListNode) else [entry.node]:
+            if isinstance(item, Scalar) and item.broken:
+                continue
+            if isinstance(item, Scalar) and isinstance(item.value, str) and item.value:
+                found.append(expand(item, self.problems))
+                continue
+            message = f"extends takes a file path or a list of file paths, not {received(value_of(item))}"
+            self.problems.append(Problem("wrong-type", message, place=item.span.place()))
+        return [item for item in found if isinstance(item.value, str)]
+
+
+# -------------------------------------------------------------------------------------------------------------- files
+
+
+def _real(path: Path) -> Path:
+    """Return the path without symbolic links; one whose links form a cycle stays as it is."""
+    return Path(os.path.realpath(path))
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the content of a regular file, cut off just above the size limit."""
+    if not path.exists():
+        raise OSError("the file does not exist")
+    if not path.is_file():
+        raise OSError("it is a folder" if path.is_dir() else "it is not a regular file")
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _packaged_or_same(name: str, path: Path) -> Path:
+    """Return the packaged config for a missing ``configs/NAME.yaml``, and any other path as it is."""
+    if path.parent == Path("configs") and not path.exists() and packaged(name).is_file():
+        return packaged(name)
+    return path
+
+
+def _packaged_notice(name: str, file: Path) -> Problem:
+    message = f"{name} does not exist here; using the one that comes with dit-run"
+    place = Place(name, 1, 1)
+    return Problem("packaged-config", message, severity="notice", place=place, help=(f"its path is {file}",))
+
+
+def _nearby(path: Path) -> tuple[str, ...]:
+    """Return a line of help with the config files in the folder of a missing one."""
+    if not path.parent.is_dir():
+        return ()
+    names = sorted(p.name for p in path.parent.glob("*.y*ml"))
+    listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return did_you_mean(path.name, names) or ((f"config files in {path.parent}: {listed}",) if names else ())
