@@ -1,4 +1,4 @@
-"""What a run learns from: seen to change, and told."""
+"""Changes of the inputs of a run are reported."""
 
 from __future__ import annotations
 
