@@ -68,7 +68,7 @@ def test_micro_batches_that_make_no_tree_are_refused_by_every_command(
 ) -> None:
     result = command(*words, config, "training.elastic_exact=true", "training.gradient_accumulation_steps=3")
     assert result.status == 2
-    assert re.search("elastic_exact needs a power of two of micro-batches .* take 2 or 4,", result.words)
+    assert re.search("elastic_exact needs a power of two of micro-batches .* use 2 or 4,", result.words)
 
 
 DEAF = """
