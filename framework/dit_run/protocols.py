@@ -36,7 +36,7 @@ __all__ = [
     "Metric",
     "Model",
     "NamedParameters",
-    "OptimizerFactory",
+    "Optimizer",
     "ParameterRole",
     "Predict",
     "Progress",
@@ -263,7 +263,7 @@ ParameterRole = str
 ``bias`` or ``other``."""
 
 
-class OptimizerFactory(Protocol):
+class Optimizer(Protocol):
     """``build(options, *, named_parameters, roles, learning_rate, device) -> torch.optim.Optimizer``.
 
     ``named_parameters`` is a list of (name, parameter) of everything that trains, float32 on ``device``, a
@@ -277,7 +277,15 @@ class OptimizerFactory(Protocol):
     and plain values and continue bit for bit after a round trip.
     """
 
-    def __call__(self, options: Any, **runtime: Any) -> torch.optim.Optimizer: ...
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 # ------------------------------------------------------------------------------------------------------- lr_scheduler

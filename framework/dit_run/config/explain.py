@@ -68,7 +68,7 @@ def _type(config: Config, path: KeyPath, choice: Choice) -> Explanation:
     where = (*path, "type")
     text = summary(choice.component.options)
     default = kind.default_type if kind.default_type is not None else MISSING
-    return Explanation(where, choice.type, _origin(config, where), f"a {kind.replace('_', ' ')}", default, text, False)
+    return Explanation(where, choice.type, _origin(config, where), f"a {kind.spec.title}", default, text, False)
 
 
 def _option(config: Config, path: KeyPath, option: Option, value: Any) -> Explanation:
@@ -85,7 +85,7 @@ def _option(config: Config, path: KeyPath, option: Option, value: Any) -> Explan
 
 
 def _owner(config: Config, path: KeyPath, name: str) -> type:
-    holder = getattr(config, str(path[0]))
+    holder = config.sections[str(path[0])]
     if isinstance(holder, tuple):
         holder = holder[int(path[1])]
     if not isinstance(holder, Choice):

@@ -43,7 +43,7 @@ _WHOLE = 2**63
 def check(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
     """All faults of the merged nodes; one problem for each key concerned."""
     values = plain(root)
-    complete = {kind.section: {} for kind in Kind if not kind.listed} | values
+    complete = {kind.section: {} for kind in Kind if kind.default_type} | values
     checker = _Checker(root, complete, registry)
     errors = jsonschema.Draft7Validator(schema).iter_errors(complete)
     found: dict[KeyPath, Problem] = {}
@@ -195,7 +195,7 @@ def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, plac
     package = known_package(kind, type_)
     help_ += [f"package {package} provides it: pip install {package}"] if package else []
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
-    return Problem("unknown-type", f"there is no {kind.replace('_', ' ')} '{type_}'", path, place, tuple(help_))
+    return Problem("unknown-type", f"there is no {kind.spec.title} '{type_}'", path, place, tuple(help_))
 
 
 def _parts(error: jsonschema.ValidationError) -> tuple[Mapping[str, Any], Any]:

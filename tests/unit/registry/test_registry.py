@@ -147,7 +147,7 @@ def test_an_unknown_kind(site: Path) -> None:
 def test_a_kind_as_a_string(site: Path) -> None:
     text = GOOD.replace("Kind.OPTIMIZER", "'optimizer'")
     assert fault(site, {"broken_plugin.py": text}) == (
-        "dit_run_components() raised TypeError: component 'lion': the kind is written Kind.OPTIMIZER, not 'optimizer'"
+        "dit_run_components() raised TypeError: component 'lion': write the kind as Kind.OPTIMIZER, not 'optimizer'"
     )
 
 
