@@ -19,18 +19,9 @@ from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 
-__all__ = ["EDITOR_KEYWORDS", "SECTION_TEXTS", "compose", "editor_form"]
+__all__ = ["SECTION_TEXTS", "compose"]
 
 Schema = dict[str, Any]
-
-EDITOR_KEYWORDS = (
-    "defaultSnippets",
-    "doNotSuggest",
-    "markdownDescription",
-    "markdownEnumDescriptions",
-    "patternErrorMessage",
-)
-"""What the form for editors has beyond draft-07; validators pass over it."""
 
 _SILENT = {"doNotSuggest": True}
 """Keeps a key out of what editors offer."""
@@ -88,7 +79,7 @@ def _options(cls: type, editor: bool) -> Schema:
         return schema_of(cls)
     required = {option.name for option in options_of(cls) if option.required}
     schemas = schema_of(cls, documented=True)
-    return {name: editor_form(schema, required=name in required) for name, schema in schemas.items()}
+    return {name: _editor_form(schema, required=name in required) for name, schema in schemas.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- components
@@ -140,7 +131,7 @@ def _branch(component: Component, editor: bool) -> Schema:
 # ------------------------------------------------------------------------------------------------------------ editors
 
 
-def editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
+def _editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
     """The schema of an option as editors take it: its default in the description, for hovers, and ``${env:…}`` good
     where a number or a truth value is."""
     form = _with_references(schema)

@@ -282,7 +282,8 @@ def test_an_installed_type_shadows_a_built_in_one(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": plugin_text("adamw")})
     registry = discover()
     assert registry.plugin(Kind.OPTIMIZER, "adamw").name == "lion"
-    assert [component.name for component in registry.shadowed(registry.plugins[0])] == ["optimizer.adamw"]
+    assert registry.shadowing(Kind.OPTIMIZER, "adamw") == (registry.plugins[0],)
+    assert registry.shadowing(Kind.OPTIMIZER, "muon") == ()
     record = registry.record(Kind.OPTIMIZER, "adamw")
     assert (record["distribution"], record["shadows"]) == ("dit-run-lion", [str(registry.plugins[0])])
 
