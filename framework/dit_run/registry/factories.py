@@ -14,7 +14,7 @@ __all__ = ["PluginFault", "call", "make", "resolve"]
 
 
 class PluginFault(DitRunError):
-    """A plugin failed in a way that its user cannot mend; names the component or the plugin. Exit status 1."""
+    """A failure of a plugin that its user cannot repair; names the component or the plugin. Exit status 1."""
 
 
 def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -32,17 +32,21 @@ def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make(component: Component, options: Any, **runtime: Any) -> Any:
-    """What the component's factory makes, looked at from outside: it has what its kind must have.
+    """Return the object that the component's factory builds, after a look at its attributes.
 
     Raises DitRunError as the factory does, and PluginFault naming the component for anything else.
     """
-    made = call(component, options, **runtime)
-    lacking = [name for name in component.kind.spec.members if not _has(made, name)]
-    if lacking:
+    made, spec = call(component, options, **runtime), component.kind.spec
+    missing = [name for name in spec.members if not _has(made, name)]
+    if missing:
         raise PluginFault(
             f"the factory of {component.name} returned {'None' if made is None else type(made).__name__}, which has no "
-            f"{', '.join(lacking)}; dit_run.protocols says what it should return (a fault of the plugin)"
+            f"{', '.join(missing)}; {spec.protocol.replace(':', '.')} describes the object to return (a fault of the "
+            "plugin)"
         )
+    fault = resolve(spec.fault)(made) if spec.fault else None
+    if fault:
+        raise PluginFault(f"{component.name}: {fault} (a fault of the plugin)")
     return made
 
 

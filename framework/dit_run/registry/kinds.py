@@ -65,6 +65,8 @@ class KindSpec:
     """Keywords that a factory of this kind can ask for."""
     members: tuple[str, ...] = ()
     """Attributes and methods that the object must have."""
+    fault: str = ""
+    """A function that returns what else is wrong with the object, or None, as ``package.module:function``."""
 
     def common_options(self) -> tuple[Option, ...]:
         """Return the keys that every type of this kind takes."""
@@ -206,6 +208,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         observes=True,
         protocol="dit_run.protocols:Callback",
         runtime=("run_dir",),
+        fault="dit_run.protocols:unknown_event",
     ),
 }
 """The table."""

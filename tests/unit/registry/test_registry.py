@@ -151,6 +151,17 @@ def test_a_kind_as_a_string(site: Path) -> None:
     )
 
 
+def test_a_callback_with_a_method_that_no_run_calls(site: Path) -> None:
+    text = (
+        "from dit_run.protocols import Callback\nclass Notes(Callback):\n    def on_train_stop(self, progress): ...\n"
+    )
+    assert fault(site, {"broken_plugin.py": text}) == (
+        "its module cannot be imported: TypeError: Notes.on_train_stop() is never called (did you mean "
+        "on_train_start()?); the methods of a callback are on_train_start, on_step_end, on_checkpoint_saved, "
+        "on_sample, on_train_end"
+    )
+
+
 def test_options_that_are_no_dataclass(site: Path) -> None:
     message = fault(site, {"broken_plugin.py": plugin_text(options="dict")})
     assert message == (
