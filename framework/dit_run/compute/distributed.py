@@ -19,7 +19,7 @@ __all__ = [
     "Processes",
     "choose_device",
     "continued_accumulation",
-    "join",
+    "join_processes",
     "translate_lost_process",
 ]
 
@@ -95,7 +95,7 @@ class Processes:
             dist.destroy_process_group()
 
 
-def join(device: str) -> Processes:
+def join_processes(device: str) -> Processes:
     """Connect the processes that the environment describes (RANK, WORLD_SIZE and LOCAL_RANK of torchrun).
 
     GPU tensors use NCCL, others gloo. A frozen process is noticed after :func:`timeout_seconds`. Raises InputError if

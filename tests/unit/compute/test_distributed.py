@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_run.compute.distributed import Processes, choose_device, continued_accumulation, join
+from dit_run.compute.distributed import Processes, choose_device, continued_accumulation, join_processes
 from dit_run.problems import InputError
 
 
@@ -26,7 +26,7 @@ def test_alone_every_agreement_is_immediate() -> None:
 
 def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert join("cpu") == Processes(0, 1)
+    assert join_processes("cpu") == Processes(0, 1)
 
 
 def test_a_gpu_that_is_not_there_is_refused() -> None:
@@ -67,8 +67,8 @@ def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, pr
 TOGETHER = """
 import os
 from dit_run.problems import InputError
-from dit_run.compute.distributed import join
-all = join("cpu")
+from dit_run.compute.distributed import join_processes
+all = join_processes("cpu")
 def refuse():
     raise InputError("the folder is in use")
 try:
