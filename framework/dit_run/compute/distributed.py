@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import torch
 
@@ -21,7 +19,7 @@ __all__ = [
     "Processes",
     "choose_device",
     "continued_accumulation",
-    "join",
+    "join_processes",
     "translate_lost_process",
 ]
 
@@ -57,59 +55,33 @@ class Processes:
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return bool(value.item())
 
-    def gather(self, values: Sequence[float]) -> list[float]:
-        """Return the values of all processes by rank; each process gives the same number of values."""
-        if self.count == 1:
-            return list(values)
-        import torch.distributed as dist
-
-        own = torch.tensor(list(values), dtype=torch.float64)
-        parts = [torch.empty_like(own) for _ in range(self.count)]
-        dist.all_gather(parts, own)
-        return [float(value) for part in parts for value in part]
-
-    def mean(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the mean of each value over all processes; names and their order must be the same in each."""
-        if self.count == 1:
-            return dict(values)
-        gathered = self.gather(list(values.values()))
-        return {name: math.fsum(gathered[i :: len(values)]) / self.count for i, name in enumerate(values)}
-
     def broadcast(self, value: T) -> T:
-        """Return the value of the first process in every process; the value must fit into JSON."""
+        """Return the picklable value of the first process in every process."""
         if self.count == 1:
             return value
         import torch.distributed as dist
 
-        data = json.dumps(value).encode() if self.first else b""
-        length = torch.tensor([len(data)])
-        dist.broadcast(length, src=0)
-        buffer = torch.frombuffer(bytearray(data or bytes(int(length))), dtype=torch.uint8)
-        dist.broadcast(buffer, src=0)
-        result: T = json.loads(bytes(buffer.tolist()))
-        return result
+        values = [value]
+        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        return values[0]
 
     def on_first(self, work: Callable[[], T]) -> T:
-        """Call ``work`` in the first process and return its value, which must fit into JSON, in every process.
+        """Call ``work`` in the first process and return its picklable value in every process.
 
         A DitRunError of ``work`` is raised in every process, so that no process waits for one that has left.
         """
-        if self.count == 1:
-            return work()
-        answer: dict[str, Any] = {}
-        own: DitRunError | None = None
+        value, failure, own = None, None, None
         if self.first:
             try:
-                answer = {"value": work()}
+                value = work()
             except DitRunError as error:
-                own, answer = error, {"error": str(error), "status": error.exit_status}
-        answer = self.broadcast(answer)
+                own, failure = error, (str(error), error.exit_status)
+        value, failure = self.broadcast((value, failure))
         if own is not None:
             raise own
-        if "error" in answer:
-            raise (InputError if answer["status"] == InputError.exit_status else DitRunError)(answer["error"])
-        value: T = answer["value"]
-        return value
+        if failure is not None:
+            raise (InputError if failure[1] == InputError.exit_status else DitRunError)(failure[0])
+        return cast(T, value)
 
     def barrier(self) -> None:
         """Wait until every process gets here."""
@@ -123,7 +95,7 @@ class Processes:
             dist.destroy_process_group()
 
 
-def join(device: str) -> Processes:
+def join_processes(device: str) -> Processes:
     """Connect the processes that the environment describes (RANK, WORLD_SIZE and LOCAL_RANK of torchrun).
 
     GPU tensors use NCCL, others gloo. A frozen process is noticed after :func:`timeout_seconds`. Raises InputError if

@@ -44,8 +44,7 @@ class MemoryMeter:
         return min(limits)
 
     def reset(self) -> None:
-        """Release unused memory and restart the peak. If the system cannot restart it, the peak since process start
-        remains."""
+        """Release unused memory and restart the peak; on a system that cannot restart it, the peak stays."""
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()

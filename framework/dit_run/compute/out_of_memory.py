@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import torch
 
@@ -27,40 +26,15 @@ class OutOfMemory(DitRunError):
     """The device has too little memory; the message says what to change."""
 
 
-def translate_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
-    """Translate out-of-memory errors of a training step into OutOfMemory with a smaller batch size."""
-    return _translate(partial(_advice, batch_size, accumulation))
-
-
-def translate_sampling(batch_size: int) -> contextlib.AbstractContextManager[None]:
-    """Translate out-of-memory errors of sampling ``batch_size`` images at a time."""
-    many = f"{batch_size} images at a time; try --batch-size {batch_size // 2}"
-    return _translate(
-        lambda: OutOfMemory(f"out of memory with {many if batch_size > 1 else 'one image; use a smaller --size'}")
-    )
-
-
-def translate_working(what: str, remedy: str) -> contextlib.AbstractContextManager[None]:
-    """Translate out-of-memory errors of other work, such as "sampling previews"; ``remedy`` says what needs less
-    memory."""
-    return _translate(lambda: OutOfMemory(f"out of memory {what}; {remedy}"))
-
-
-def translate_building() -> contextlib.AbstractContextManager[None]:
-    """Translate out-of-memory errors of building the model."""
-    return _translate(
-        lambda: OutOfMemory("out of memory for the model alone; lower model.hidden_size or model.num_layers")
-    )
-
-
 @contextlib.contextmanager
-def _translate(advice: Callable[[], OutOfMemory]) -> Iterator[None]:
+def translate_working(work: str, remedy: str) -> Iterator[None]:
+    """Translate out-of-memory errors of work, such as "sampling previews", into OutOfMemory with a remedy."""
     try:
         yield
     except Exception as error:
         if isinstance(error, OutOfMemory) or not (_ran_out(error) or _ran_out(error.__cause__)):
             raise
-        raise advice() from error
+        raise OutOfMemory(f"out of memory {work}; {remedy}") from error
 
 
 def _ran_out(error: BaseException | None) -> bool:
@@ -69,20 +43,33 @@ def _ran_out(error: BaseException | None) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
-def _advice(batch_size: int, accumulation: int) -> OutOfMemory:
+def translate_building() -> contextlib.AbstractContextManager[None]:
+    """Translate out-of-memory errors of building the model."""
+    return translate_working("for the model alone", "lower model.hidden_size or model.num_layers")
+
+
+def translate_sampling(batch_size: int) -> contextlib.AbstractContextManager[None]:
+    """Translate out-of-memory errors of sampling ``batch_size`` images at a time."""
+    if batch_size == 1:
+        return translate_working("with one image", "use a smaller --size")
+    return translate_working(f"with {batch_size} images at a time", f"try --batch-size {batch_size // 2}")
+
+
+def translate_out_of_memory(batch_size: int, accumulation: int) -> contextlib.AbstractContextManager[None]:
+    """Translate out-of-memory errors of a training step into OutOfMemory with a smaller batch size."""
+    work = f"with training.batch_size {batch_size} and gradient_accumulation_steps {accumulation}"
     proposal = smaller_batch(batch_size, accumulation)
-    found = f"out of memory with training.batch_size {batch_size} and gradient_accumulation_steps {accumulation}. "
     if proposal is None:
-        return OutOfMemory(found + "A single sample does not fit: use a smaller model or data.image_size")
-    return OutOfMemory(
-        f"{found}Try training.batch_size={proposal[0]} training.gradient_accumulation_steps={proposal[1]}, "
-        f"which keeps {batch_size * accumulation} samples per step"
+        return translate_working(work, "a single sample does not fit: use a smaller model or data.image_size")
+    return translate_working(
+        work,
+        f"try training.batch_size={proposal[0]} training.gradient_accumulation_steps={proposal[1]}, "
+        f"which keeps {batch_size * accumulation} samples per step",
     )
 
 
 def smaller_batch(batch_size: int, accumulation: int) -> tuple[int, int] | None:
-    """Return the largest batch size of at most half, and its accumulation steps, that keep their product; None if there
-    is none."""
+    """Return the largest batch size of at most half, and its accumulation steps, that keep their product, or None."""
     effective = batch_size * accumulation
     for smaller in range(batch_size // 2, 0, -1):
         if effective % smaller == 0:

@@ -37,14 +37,15 @@ class Streams:
             raise ValueError(f"a seed is an int in [0, {MAX_SEED}], not {seed}")
         self.seed = seed
 
-    def generator(self, purpose: str, position: int) -> Generator:
-        """Return a new generator at the start of the stream of ``purpose`` at ``position``, an int in [0, 2^64)."""
-        return Generator(Philox(key=self._key(purpose), counter=np.array([0, 0, position, 0], dtype=np.uint64)))
-
     def uniforms(self, purpose: str, positions: Sequence[int]) -> NDArray[np.float32]:
         """Return one draw in [0, 1) per position, float32 [n], each a multiple of 2^-24."""
-        drawn = self._raw(purpose, positions) >> np.uint64(40)
-        return drawn.astype(np.float32) * np.float32(2.0**-24)
+        philox = Philox(key=self._key(purpose))
+        state = philox.state
+        words = np.empty(len(positions), dtype=np.uint64)
+        for row, position in enumerate(positions):
+            _seek(philox, state, position)
+            words[row] = philox.random_raw()
+        return (words >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 
     def normals(self, purpose: str, positions: Sequence[int], shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return standard normal draws, float32 [n, *shape]. A longer shape begins with the values of a shorter one."""
@@ -56,28 +57,9 @@ class Streams:
             generator.standard_normal(out=row, dtype=np.float32)
         return result.reshape(len(positions), *shape)
 
-    def uniform(self, purpose: str, position: int) -> float:
-        """Return a draw in [0, 1), a multiple of 2^-24, so that float32 holds it exactly."""
-        return float(self.uniforms(purpose, [position])[0])
-
     def normal(self, purpose: str, position: int, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return standard normal draws, float32 of ``shape``."""
         result: NDArray[np.float32] = self.normals(purpose, [position], shape)[0]
-        return result
-
-    def integer(self, purpose: str, position: int, high: int) -> int:
-        """Return a draw in [0, high) for ``high`` in [1, 2^32]; its bias is below high / 2^64."""
-        if not 1 <= high <= 2**32:
-            raise ValueError(f"high is an int in [1, 2^32], not {high}")
-        return int(self._raw(purpose, [position])[0]) * high >> 64
-
-    def _raw(self, purpose: str, positions: Sequence[int]) -> NDArray[np.uint64]:
-        philox = Philox(key=self._key(purpose))
-        state = philox.state
-        result = np.empty(len(positions), dtype=np.uint64)
-        for row, position in enumerate(positions):
-            _seek(philox, state, position)
-            result[row] = philox.random_raw()
         return result
 
     def _key(self, purpose: str) -> NDArray[np.uint64]:

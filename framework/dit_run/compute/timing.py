@@ -21,8 +21,7 @@ Clock = Callable[[], float]
 
 
 def gemm_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the peak of square matrix products (floating-point operations per second): the best over some sizes and
-    tries."""
+    """Return the peak of square matrix products, over some sizes and tries (floating-point operations per second)."""
     best = 0.0
     for size in SIZES:
         seconds = _product_seconds(size, device, dtype)

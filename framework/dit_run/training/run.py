@@ -14,7 +14,7 @@ from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16
-from dit_run.compute.distributed import Processes, join, translate_lost_process
+from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.config.dump import run_config
 from dit_run.registry.fault_attribution import translate_plugin_fault
@@ -80,7 +80,7 @@ def train(
     Works in any thread; outside the main thread, signals do not stop the run. All process settings are restored.
     Raises InputError for a mistake of the user, before anything is written if it can be known then.
     """
-    processes = join(config.training.device)
+    processes = join_processes(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
         with (

@@ -51,7 +51,7 @@ def test_the_answer_names_the_two_numbers_to_try(error: Exception) -> None:
     with pytest.raises(OutOfMemory) as caught, translate_out_of_memory(96, 1):
         raise error
     assert str(caught.value) == (
-        "out of memory with training.batch_size 96 and gradient_accumulation_steps 1. Try training.batch_size=48 "
+        "out of memory with training.batch_size 96 and gradient_accumulation_steps 1; try training.batch_size=48 "
         "training.gradient_accumulation_steps=2, which keeps 96 samples per step"
     )
 
@@ -62,7 +62,7 @@ def test_the_allocator_of_this_machine_is_answered() -> None:
 
 
 def test_a_single_sample_that_does_not_fit_says_so() -> None:
-    with pytest.raises(OutOfMemory, match="A single sample does not fit"), translate_out_of_memory(1, 8):
+    with pytest.raises(OutOfMemory, match="a single sample does not fit"), translate_out_of_memory(1, 8):
         raise MemoryError
 
 

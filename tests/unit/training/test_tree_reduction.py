@@ -67,10 +67,10 @@ def test_shapes_that_make_no_tree_are_refused(micro_batches: int, count: int, me
 SHARED = """
 import hashlib, os
 import torch
-from dit_run.compute.distributed import join
+from dit_run.compute.distributed import join_processes
 from dit_run.training.tree_reduction import TreeReducer
 torch.set_num_threads(1)
-all = join("cpu")
+all = join_processes("cpu")
 parameters = [torch.nn.Parameter(torch.zeros(300, 7)), torch.nn.Parameter(torch.zeros(5, dtype=torch.float64)),
               torch.nn.Parameter(torch.zeros(3))]
 reducer = TreeReducer(parameters, 8, all)

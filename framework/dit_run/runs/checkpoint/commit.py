@@ -21,7 +21,7 @@ from dit_run.problems import DitRunError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
 from dit_run.system.units import size_text
 
-__all__ = ["MANIFEST", "Damage", "SaveFailed", "check_space", "clean", "commit", "remove", "verify"]
+__all__ = ["MANIFEST", "Damage", "SaveFailed", "check_space", "clean", "commit", "find_damage", "remove"]
 
 MANIFEST = "MANIFEST.json"
 _FORMAT = 1
@@ -69,7 +69,7 @@ def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> N
     shutil.rmtree(_temporary(folder, _REMOVED), ignore_errors=True)
 
 
-def verify(folder: Path) -> list[Damage]:
+def find_damage(folder: Path) -> list[Damage]:
     """Return the damages of a committed folder after reading every byte; empty if it is complete."""
     try:
         files = _read_manifest(folder)

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, remove, verify
+from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_damage, remove
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, tensor_bytes, write_safetensors
 from dit_run.system.durable import sync_folder
@@ -172,15 +172,15 @@ class Checkpoints:
         return Saved(newest, tuple(removed), tuple(notices))
 
     def _owner(self, path: Path) -> str | None:
-        """Return the run id of a complete checkpoint, None for a damaged one; verify again only after a change of its
+        """Return the run id of a complete checkpoint, None for a damaged one; find_damage again only after a change of its
         files."""
         signature = _signature(path)
         if self._known.get(path, (None, None))[0] != signature:
-            self._known[path] = (signature, None if verify(path) else _run_id(path))
+            self._known[path] = (signature, None if find_damage(path) else _run_id(path))
         return self._known[path][1]
 
     def _damages(self, path: Path) -> list[Damage]:
-        damages = verify(path)
+        damages = find_damage(path)
         if not damages and (owner := _run_id(path)) != self.run_id:
             return [Damage("state.json", f"belongs to another run, {owner}")]
         return damages
@@ -230,7 +230,7 @@ def _superfluous(own: list[Path], limit: int, best_step: int | None, protect: Co
 
 
 def _refuse_damaged(path: Path) -> None:
-    damages = verify(path)
+    damages = find_damage(path)
     if damages:
         raise InputError(f"the checkpoint {path} is damaged: {'; '.join(map(str, damages))}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.runs.checkpoint.commit import MANIFEST, Damage, SaveFailed, clean, commit, remove, verify
+from dit_run.runs.checkpoint.commit import MANIFEST, Damage, SaveFailed, clean, commit, find_damage, remove
 
 
 def write_two(folder: Path) -> None:
@@ -23,7 +23,7 @@ def committed(tmp_path: Path) -> Path:
 
 
 def test_a_committed_folder_is_whole_and_alone(committed: Path) -> None:
-    assert verify(committed) == []
+    assert find_damage(committed) == []
     assert sorted(path.name for path in committed.iterdir()) == [MANIFEST, "a.bin", "b.bin"]
     assert [path.name for path in committed.parent.iterdir()] == ["step"]
 
@@ -39,7 +39,7 @@ def test_every_flipped_byte_is_noticed(committed: Path) -> None:
         whole = path.read_bytes()
         for place in range(len(whole)):
             path.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << place % 8)]) + whole[place + 1 :])
-            assert [damage.file for damage in verify(committed)] == [path.name], (path.name, place)
+            assert [damage.file for damage in find_damage(committed)] == [path.name], (path.name, place)
         path.write_bytes(whole)
 
 
@@ -48,33 +48,33 @@ def test_every_truncation_is_noticed(committed: Path) -> None:
         whole = path.read_bytes()
         for length in range(len(whole)):
             path.write_bytes(whole[:length])
-            assert [damage.file for damage in verify(committed)] == [path.name], (path.name, length)
+            assert [damage.file for damage in find_damage(committed)] == [path.name], (path.name, length)
         path.write_bytes(whole)
 
 
 def test_a_missing_file_is_named(committed: Path) -> None:
     (committed / "b.bin").unlink()
-    assert verify(committed) == [Damage("b.bin", "is missing")]
+    assert find_damage(committed) == [Damage("b.bin", "is missing")]
 
 
 def test_a_file_that_nobody_wrote_is_named(committed: Path) -> None:
     (committed / "ema.safetensors").write_bytes(b"planted")
-    assert verify(committed) == [Damage("ema.safetensors", "is not in the manifest")]
+    assert find_damage(committed) == [Damage("ema.safetensors", "is not in the manifest")]
 
 
 def test_a_desktop_s_hidden_file_does_no_harm(committed: Path) -> None:
     (committed / ".DS_Store").write_bytes(b"icons")
-    assert verify(committed) == []
+    assert find_damage(committed) == []
 
 
 def test_a_folder_without_manifest_is_damaged(tmp_path: Path) -> None:
-    assert verify(tmp_path) == [Damage(MANIFEST, "is missing")]
+    assert find_damage(tmp_path) == [Damage(MANIFEST, "is missing")]
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(committed: Path) -> None:
     (committed / "a.bin").unlink()
     (committed / "a.bin").mkdir()
-    assert verify(committed) == [Damage("a.bin", "is not a regular file")]
+    assert find_damage(committed) == [Damage("a.bin", "is not a regular file")]
 
 
 def test_a_manifest_that_points_outside_is_refused(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,18 +82,18 @@ def test_a_manifest_that_points_outside_is_refused(committed: Path, monkeypatch:
 
     entry = json.loads((committed / MANIFEST).read_bytes())["files"]["a.bin"]
     (committed / MANIFEST).write_bytes(module._manifest_bytes({"../step/a.bin": entry}))
-    assert verify(committed) == [Damage(MANIFEST, "does not match its own digest")]
+    assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
 
 
 def test_the_same_manifest_spelt_otherwise_is_refused(committed: Path) -> None:
     content = json.loads((committed / MANIFEST).read_bytes())
     (committed / MANIFEST).write_text(json.dumps(content, sort_keys=True))
-    assert verify(committed) == [Damage(MANIFEST, "does not match its own digest")]
+    assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
 
 
 def test_a_manifest_of_endless_brackets_is_refused(committed: Path) -> None:
     (committed / MANIFEST).write_bytes(b"[" * 200_000)
-    assert verify(committed) == [Damage(MANIFEST, "does not match its own digest")]
+    assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_failure_keeps_the_folder_that_was_there(committed: Path) -> None:
 
     with pytest.raises(SaveFailed):
         commit(committed, fail)
-    assert verify(committed) == []
+    assert find_damage(committed) == []
 
 
 def test_too_little_room_is_refused_before_writing(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_too_little_room_is_refused_before_writing(tmp_path: Path) -> None:
 def test_a_damaged_folder_is_replaced(committed: Path) -> None:
     (committed / "a.bin").write_bytes(b"other")
     commit(committed, write_two)
-    assert verify(committed) == []
+    assert find_damage(committed) == []
     assert [path.name for path in committed.parent.iterdir()] == ["step"]
 
 
@@ -157,4 +157,4 @@ def test_a_commit_begins_by_cleaning(committed: Path) -> None:
     (committed.parent / ".step.partial" / "a.bin").write_bytes(b"al")
     (committed / "a.bin").unlink()
     commit(committed, write_two)
-    assert verify(committed) == []
+    assert find_damage(committed) == []
