@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 __all__ = [
-    "Count",
     "HintError",
     "HubOrPath",
     "LocalPath",
@@ -120,7 +119,6 @@ HubOrPath = Marker("hub_or_path")
 """A name on a model hub, or a local path, which is what it is taken for when it exists."""
 
 PositiveInt = Annotated[int, bounds(ge=1)]
-Count = PositiveInt
 NonNegativeInt = Annotated[int, bounds(ge=0)]
 PositiveFloat = Annotated[float, bounds(gt=0)]
 NonNegativeFloat = Annotated[float, bounds(ge=0)]

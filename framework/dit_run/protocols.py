@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dit_run.settings import Config
 
 __all__ = [
+    "EVENTS",
     "VAE",
     "Adjustment",
     "Callback",
@@ -36,7 +37,7 @@ __all__ = [
     "Metric",
     "Model",
     "NamedParameters",
-    "OptimizerFactory",
+    "Optimizer",
     "ParameterRole",
     "Predict",
     "Progress",
@@ -49,6 +50,7 @@ __all__ = [
     "TextStates",
     "Tokens",
     "Tracker",
+    "unknown_event",
 ]
 
 # ------------------------------------------------------------------------------------------------------------ dataset
@@ -263,7 +265,7 @@ ParameterRole = str
 ``bias`` or ``other``."""
 
 
-class OptimizerFactory(Protocol):
+class Optimizer(Protocol):
     """``build(options, *, named_parameters, roles, learning_rate, device) -> torch.optim.Optimizer``.
 
     ``named_parameters`` is a list of (name, parameter) of everything that trains, float32 on ``device``, a
@@ -277,7 +279,15 @@ class OptimizerFactory(Protocol):
     and plain values and continue bit for bit after a round trip.
     """
 
-    def __call__(self, options: Any, **runtime: Any) -> torch.optim.Optimizer: ...
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 # ------------------------------------------------------------------------------------------------------- lr_scheduler
@@ -375,30 +385,56 @@ class Progress:
     """The checkpoint that was saved, or the picture that was made."""
 
 
-class Callback(Protocol):
-    """``build(options, *, run_dir: Path) -> Callback``: an object with any of these methods; it watches, and steers
-    nothing. ``run_dir`` is the run folder, which exists. Called in the first process of a run only. An exception ends
-    the run with the plugin's name."""
+class Callback:
+    """``build(options, *, run_dir: Path) -> Callback``: an object that watches a run and changes nothing of it.
+
+    Subclass this class and override the methods that you need; an object of another class with some of these methods
+    works as well. Any other method whose name begins with ``on_`` is an error, because no run would call it.
+
+    ``run_dir`` is the run folder, which exists. Callbacks are called in the first process of a run only. An exception
+    ends the run with an error that names the plugin.
+    """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Raise TypeError for an unknown event, so that the plugin does not load."""
+        super().__init_subclass__(**keywords)
+        fault = unknown_event(cls)
+        if fault:
+            raise TypeError(fault)
 
     def on_train_start(self, progress: Progress) -> None:
-        """Before the first step, or the first one after a continuation; ``step`` is what was done before."""
-        ...
+        """Before the first step of this process; ``step`` counts the steps of earlier processes."""
 
     def on_step_end(self, progress: Progress) -> None:
-        """After each optimizer step, before it is saved; ``values`` where something was logged."""
-        ...
+        """After each optimizer step, before a checkpoint of it; ``values`` has what was logged, often nothing."""
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
-        """A checkpoint is whole and on disk at ``path``."""
-        ...
+        """After a checkpoint is complete on disk, at ``path``."""
 
     def on_sample(self, progress: Progress) -> None:
-        """A grid of pictures is at ``path``, before ``on_step_end`` of its step."""
-        ...
+        """After a grid of sample images was written to ``path``, before ``on_step_end`` of the same step."""
 
     def on_train_end(self, progress: Progress) -> None:
-        """After the last step; not called for a run that is stopped or fails."""
-        ...
+        """After the last step; not called when a run is stopped or fails."""
+
+
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+"""The methods of a callback."""
+
+
+def unknown_event(callback: object) -> str | None:
+    """Return a message about a method ``on_…`` of a callback, or of its class, that no run calls; None without one."""
+    for name in dir(callback):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name)):
+            import difflib  # only for a wrong name
+
+            owner = callback if isinstance(callback, type) else type(callback)
+            near = difflib.get_close_matches(name, EVENTS, n=1)
+            help_ = f" (did you mean {near[0]}()?)" if near else ""
+            return (
+                f"{owner.__name__}.{name}() is never called{help_}; the methods of a callback are {', '.join(EVENTS)}"
+            )
+    return None
 
 
 # -------------------------------------------------------------------------------------------------------------- rules

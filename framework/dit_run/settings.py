@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from dit_run.options import (
     LocalPath,
@@ -18,40 +18,20 @@ from dit_run.options import (
     plain,
 )
 from dit_run.problems import KeyPath, Place, Problem
-from dit_run.registry.components import Component, Kind
+
+if TYPE_CHECKING:
+    from dit_run.registry.components import Component
 
 __all__ = [
-    "COMMON_OPTIONS",
     "SECTIONS",
     "CacheOptions",
     "Choice",
     "Config",
-    "DatasetCommon",
     "SamplingOptions",
     "TrainingOptions",
     "ValidationOptions",
     "put",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetCommon:
-    """Keys that every dataset takes, kept when its type changes."""
-
-    image_size: Annotated[int, bounds(ge=8, multiple_of=8)] = 256
-    """Side of the square training images in pixels, a multiple of 8."""
-    num_samples: PositiveInt | None = 5000
-    """How many samples are used, chosen by a hash of their keys and the seed; null uses all."""
-    train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
-    """Share of the samples used for training; the rest is held out for the validation loss. 1.0 holds out none."""
-    random_flip: bool = False
-    """Mirror half of the visits left to right. Off by default, because captions say left and right."""
-    crop: Literal["center", "random"] = "center"
-    """Which square of an image that is not square is shown. A random one is drawn per visit: latents are not kept."""
-    alpha_background: Literal["white", "gray", "black"] = "white"
-    """What transparent parts are laid on."""
-    on_bad_sample: Literal["error", "skip"] = "error"
-    """What happens when an image cannot be read: stop and name it, or leave it out and report it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +152,6 @@ SECTIONS: Mapping[str, type] = {
 }
 """The core's own sections."""
 
-COMMON_OPTIONS: Mapping[Kind, type] = {Kind.DATASET: DatasetCommon}
-"""Keys of a kind that are valid for each of its types."""
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -182,84 +159,94 @@ class Choice:
 
     component: Component
     options: Any
+    """The component's own options."""
     common: Any = None
-    """The kind's common options, for a kind that has them."""
+    """The options common to its kind; None for a kind without any."""
 
     @property
     def type(self) -> str:
         return self.component.type
 
     def to_dict(self) -> dict[str, Any]:
+        """Return ``type`` and all options as plain values."""
         common = plain(self.common) if self.common is not None else {}
         return {"type": self.type, **common, **plain(self.options)}
 
 
+T = TypeVar("T")
+
+
+class _Section(Generic[T]):
+    """A section of a config as a typed attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, config: Config, owner: type) -> T:
+        section: T = config.sections[self.name]
+        return section
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked config with defaults filled in."""
+    """A checked config with defaults filled in. Its sections are attributes: ``config.training.batch_size``."""
 
-    data: Choice
-    model: Choice
-    vae: Choice
-    training: TrainingOptions
-    scheduler: Choice
-    text_encoder: Choice
-    optimizer: Choice
-    lr_scheduler: Choice
-    sampling: SamplingOptions
-    validation: ValidationOptions
-    cache: CacheOptions
-    trackers: tuple[Choice, ...]
-    metrics: tuple[Choice, ...]
-    callbacks: tuple[Choice, ...]
+    sections: Mapping[str, Any]
+    """Every section by name, in the order of the reference: an options object of the core, the Choice of a kind, a
+    tuple of Choices for a kind that is a list, or None for a kind of which the config chooses nothing."""
     plugins: tuple[str, ...] = ()
     """Plugin files, as absolute paths."""
     places: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False, repr=False)
-    """Where each key that a layer wrote has its value; the rest are defaults."""
+    """Where each key that a layer wrote has its value; all other keys have their defaults."""
     secrets: Mapping[KeyPath, str] = field(default_factory=dict, compare=False, repr=False)
-    """What secret values were written as: ``${env:…}``."""
+    """The text that was written for each secret value: ``${env:NAME}``."""
     adjusted: Mapping[KeyPath, Any] = field(default_factory=dict, compare=False, repr=False)
     """The defaults that rules replaced, by key."""
     notices: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
-    """What is worth knowing about this config: adjusted defaults and the like."""
+    """Facts about this config that the user should see, such as adjusted defaults."""
+
+    data = _Section[Choice]("data")
+    model = _Section[Choice]("model")
+    vae = _Section[Choice]("vae")
+    training = _Section[TrainingOptions]("training")
+    scheduler = _Section[Choice]("scheduler")
+    text_encoder = _Section[Choice]("text_encoder")
+    optimizer = _Section[Choice]("optimizer")
+    lr_scheduler = _Section[Choice]("lr_scheduler")
+    sampling = _Section[SamplingOptions]("sampling")
+    validation = _Section[ValidationOptions]("validation")
+    cache = _Section[CacheOptions]("cache")
+    trackers = _Section[tuple[Choice, ...]]("trackers")
+    metrics = _Section[tuple[Choice, ...]]("metrics")
+    callbacks = _Section[tuple[Choice, ...]]("callbacks")
 
     @property
     def written(self) -> frozenset[KeyPath]:
-        """The keys that a layer wrote; the rest are defaults."""
+        """The keys that a layer wrote; all other keys have their defaults."""
         return frozenset(self.places)
 
     def choices(self) -> Iterator[tuple[KeyPath, Choice]]:
-        """Every chosen component with its place in the config."""
-        for kind in Kind:
-            chosen = getattr(self, kind.section)
-            if kind.listed:
-                yield from (((kind.section, index), choice) for index, choice in enumerate(chosen))
-            else:
-                yield (kind.section,), chosen
+        """Yield every chosen component with its path in the config."""
+        for name, section in self.sections.items():
+            if isinstance(section, Choice):
+                yield (name,), section
+            elif isinstance(section, tuple):
+                yield from (((name, index), choice) for index, choice in enumerate(section))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of every key, secrets as they were written; ``data`` carries ``type`` and ``dataset_name``."""
-        data = self.data.to_dict()
-        values: dict[str, Any] = {
-            "data": {"dataset_name": data["type"], **data},
-            "model": self.model.to_dict(),
-            "vae": self.vae.to_dict(),
-            "training": plain(self.training),
-            "scheduler": self.scheduler.to_dict(),
-            "text_encoder": self.text_encoder.to_dict(),
-            "optimizer": self.optimizer.to_dict(),
-            "lr_scheduler": self.lr_scheduler.to_dict(),
-            "sampling": plain(self.sampling),
-            "validation": plain(self.validation),
-            "cache": plain(self.cache),
-            "trackers": [choice.to_dict() for choice in self.trackers],
-            "metrics": [choice.to_dict() for choice in self.metrics],
-            "callbacks": [choice.to_dict() for choice in self.callbacks],
-            "plugins": list(self.plugins),
-        }
+        """Return all values as plain ones, secrets as they were written; ``data`` has ``type`` and ``dataset_name``."""
+        values = {name: _plain(section) for name, section in self.sections.items() if section is not None}
+        values["data"] = {"dataset_name": self.data.type, **values["data"]}
+        values["plugins"] = list(self.plugins)
         for path, reference in self.secrets.items():
             put(values, path, reference)
         return values
+
+
+def _plain(section: Any) -> Any:
+    if isinstance(section, tuple):
+        return [choice.to_dict() for choice in section]
+    return section.to_dict() if isinstance(section, Choice) else plain(section)
 
 
 def put(values: Any, path: KeyPath, value: Any) -> None:

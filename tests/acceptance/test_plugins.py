@@ -299,7 +299,7 @@ def test_files_of_a_config_can_be_refused(command: Command, site: Path) -> None:
     Path("momentum.py").write_text("raise RuntimeError('was imported')")
     result = command("validate", written("plugins: [./momentum.py]"), "--no-config-plugins")
     assert result.status == 2
-    assert "the config names plugin files, which are not allowed here (--no-config-plugins)" in result.words
+    assert "the config names plugin files, which --no-config-plugins refuses" in result.words
     assert "was imported" not in result.words
 
 

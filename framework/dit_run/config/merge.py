@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from dit_run.config.environment import expand
 from dit_run.config.nodes import Entry, MapNode, Scalar
-from dit_run.options import options_of
-from dit_run.registry.components import Kind
-from dit_run.settings import COMMON_OPTIONS
+from dit_run.registry.kinds import Kind
 
 __all__ = ["join", "merge"]
 
@@ -54,8 +52,7 @@ def _without_other_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
     kind = _KIND_OF_SECTION.get(section)
     if kind is None or "type" not in layer.entries or _type(layer, kind) == _type(base, kind):
         return base
-    common = COMMON_OPTIONS.get(kind)
-    kept: Iterable[str] = (option.name for option in options_of(common)) if common else ()
+    kept = [option.name for option in kind.spec.common_options()]
     return MapNode(base.span, {key: base.entries[key] for key in kept if key in base.entries})
 
 

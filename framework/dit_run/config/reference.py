@@ -9,9 +9,10 @@ from dit_run.config.describe import expected
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.config.schema import SECTION_TEXTS
 from dit_run.options import Option, documentation, options_of, summary
-from dit_run.registry.components import Component, Kind
+from dit_run.registry.components import Component
+from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
-from dit_run.settings import COMMON_OPTIONS, SECTIONS
+from dit_run.settings import SECTIONS
 
 __all__ = ["options_table", "reference"]
 
@@ -52,11 +53,12 @@ def _section(section: str, registry: Registry) -> str:
 
 def _kind(kind: Kind, components: Sequence[Component]) -> str:
     names = ", ".join(f"`{component.type}`" for component in components) or "none"
-    default = f"; the default is `{kind.default_type}`" if kind.default_type else ""
+    defaults = " and ".join(f"`{type_}`" for type_ in (kind.default_type, *kind.spec.default_list) if type_)
+    default = f"; the default is {'a list of ' if kind.listed else ''}{defaults}" if defaults else ""
     listed = " A list of components, each with its `type`." if kind.listed else ""
     text = f"\nKind `{kind}`.{listed} Types: {names}{default}.\n"
-    if kind in COMMON_OPTIONS:
-        text += f"\n### every {kind}\n\n{options_table(COMMON_OPTIONS[kind])}"
+    if kind.spec.common:
+        text += f"\n### every {kind}\n\n{options_table(kind.spec.common)}"
     for component in components:
         text += f"\n### {kind}.{component.type}\n\n{summary(component.options)}\n"
         if options_of(component.options):

@@ -1,161 +1,116 @@
-"""Image headers: format by content, size and orientation, read before decoding.
+"""Image headers: format by content, size and orientation, read by Pillow before any pixel is decoded.
 
-JPEG and WebP need a few bytes. All chunks of a PNG are read, because only their checksums show damage. Files are not
-trusted: lengths are checked against the file, and memory stays below :data:`MAX_EXTRA_BYTES`.
+Files are not trusted. The formats are limited to three, a JPEG must end its header within :data:`MAX_EXTRA_BYTES`, and
+all chunks of a PNG are checked here, because Pillow does not verify the checksums of pixels.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zlib
-from dataclasses import dataclass
+from io import BytesIO
 from typing import BinaryIO
 
-__all__ = ["MAX_EXTRA_BYTES", "HeaderError", "ImageHeader", "orientation_of", "read_header"]
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+__all__ = ["MAX_EXTRA_BYTES", "HeaderError", "decoding_bytes", "open_image", "orientation_of"]
 
 MAX_EXTRA_BYTES = 16 * 2**20
 """Largest size of everything except the compressed pixels, such as profiles, thumbnails and comments (bytes)."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_BLOCK = 2**20
-_WEBP_BYTES = 16.0
+_MAX_WEBP_BYTES = 48 * 2**20
+"""Largest WebP file, which Pillow reads whole (bytes). Its pixels could not be decoded in the memory that is left."""
+_WEBP_DECODING = 16.0
 """Memory to decode WebP (bytes per pixel, measured): Pillow decodes every WebP as an animation with two canvases, and
 libwebp holds lossless pixels once more."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_BLOCK = 2**20
 
 
 class HeaderError(ValueError):
     """The format is unknown or the structure is broken; the message says what was found."""
 
 
-@dataclass(frozen=True)
-class ImageHeader:
-    """Format (``JPEG``, ``PNG``, ``WEBP``), stored size in pixels, and EXIF orientation, 1 to 8."""
-
-    format: str
-    width: int
-    height: int
-    orientation: int = 1
-    components: int = 0
-    """Colour components of a JPEG: 1 is grey, 4 is CMYK."""
-    decoding_bytes: float = 0.0
-    """Memory of the decoder in addition to the decoded image (bytes per pixel)."""
-
-
-def read_header(file: BinaryIO) -> ImageHeader:
-    """Return the header of an open file and seek back to its start. Raises HeaderError."""
+def open_image(file: BinaryIO) -> ImageFile:
+    """Return the image in an open file, by its content and not yet decoded. Raises HeaderError."""
+    length = file.seek(0, os.SEEK_END)
     file.seek(0)
-    start = file.read(32)
+    start = file.read(12)
+    if start.startswith(b"\xff\xd8\xff"):
+        if length > MAX_EXTRA_BYTES:
+            _check_jpeg(file)
+        return _opened(JpegImageFile, file)
+    if start.startswith(_PNG):
+        _check_png(file)
+        return _opened(PngImageFile, file)
+    if start.startswith(b"RIFF") and start[8:] == b"WEBP":
+        if length > _MAX_WEBP_BYTES:
+            raise HeaderError(f"its {length:,} bytes are more than the {_MAX_WEBP_BYTES:,} allowed for WebP")
+        return _opened(WebPImageFile, file)
+    raise HeaderError(f"expected JPEG, PNG or WebP, but it begins with {start!r}" if start else "it is empty")
+
+
+def _opened(kind: type[ImageFile], file: BinaryIO) -> ImageFile:
+    """Open without Image.open, which tries one format after another and has a limit of pixels of its own."""
+    file.seek(0)
     try:
-        if start.startswith(b"\xff\xd8\xff"):
-            return _jpeg(file)
-        if start.startswith(_PNG):
-            return _png(file)
-        if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-            return _webp(file, start)
-    except (struct.error, IndexError) as error:
-        raise HeaderError("it ends inside its header") from error
-    finally:
-        file.seek(0)
-    raise HeaderError(f"expected JPEG, PNG or WebP, but it begins with {start[:12]!r}" if start else "it is empty")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return kind(file)
+    except Exception as error:  # a broken header makes Pillow's parsers fail in any way
+        raise HeaderError(f"its header is cut short, broken or without pixels ({error})") from error
 
 
-def _jpeg(file: BinaryIO) -> ImageHeader:
-    """Read the segments up to the frame header (ITU T.81, B.2)."""
-    file.seek(2)
-    orientation, extras = 1, 0
-    while True:
-        marker = _jpeg_marker(file)
-        if marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            continue
-        (length,) = struct.unpack(">H", file.read(2))
-        payload = _exactly(file, length - 2)
-        extras += length
-        if extras > MAX_EXTRA_BYTES:
-            raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes before its pixels")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", payload[1:5])
-            return ImageHeader("JPEG", width, height, orientation, payload[5], _coefficient_bytes(marker, payload))
-        if marker in (0xD9, 0xDA):
-            raise HeaderError("it has no frame header")
-        if marker == 0xE1 and payload.startswith(b"Exif\0\0"):
-            orientation = orientation_of(payload)
+def _check_jpeg(file: BinaryIO) -> None:
+    """Refuse a JPEG whose pixels start after the first MAX_EXTRA_BYTES, which is all that Pillow may read here."""
+    file.seek(0)
+    try:
+        complete = bool(_opened(JpegImageFile, BytesIO(file.read(MAX_EXTRA_BYTES))).tile)
+    except HeaderError:
+        complete = False
+    if not complete:
+        raise HeaderError(f"its header is broken, or holds more than {MAX_EXTRA_BYTES} bytes before its pixels")
 
 
-def _coefficient_bytes(marker: int, frame: bytes) -> float:
-    """Return the memory for coefficients per pixel: a progressive JPEG holds 16-bit coefficients of all components."""
-    if marker not in (0xC2, 0xC6, 0xCA, 0xCE):
-        return 0.0
-    across = [byte >> 4 for byte in frame[7 : 6 + 3 * frame[5] : 3]]
-    down = [byte & 15 for byte in frame[7 : 6 + 3 * frame[5] : 3]]
-    blocks = sum(columns * rows for columns, rows in zip(across, down, strict=True))
-    return 2.0 * blocks / (max(across, default=1) * max(down, default=1) or 1)
-
-
-def _jpeg_marker(file: BinaryIO) -> int:
-    byte = _exactly(file, 1)
-    while byte != b"\xff":
-        byte = _exactly(file, 1)
-    while byte == b"\xff":
-        byte = _exactly(file, 1)
-    return byte[0]
-
-
-def _png(file: BinaryIO) -> ImageHeader:
+def _check_png(file: BinaryIO) -> None:
     """Read all chunks and verify their checksums (PNG specification, section 5)."""
     file.seek(len(_PNG))
-    header, orientation, extras = b"", 1, 0
-    while True:
-        length, name = struct.unpack(">I4s", file.read(8))
-        if length > 2**31 - 1 or (not header and (name, length) != (b"IHDR", 13)):
-            raise HeaderError("its first chunk is not a PNG header")
+    name, extras = b"", 0
+    while name != b"IEND":
+        length, name = struct.unpack(">I4s", _exactly(file, 8))
         extras += 0 if name == b"IDAT" else length
         if extras > MAX_EXTRA_BYTES:
             raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes in addition to its pixels")
-        payload = _png_chunk(file, name, length)
-        header = payload if name == b"IHDR" else header
-        orientation = orientation_of(payload) if name == b"eXIf" else orientation
-        if name == b"IEND":
-            width, height = struct.unpack(">II", header[:8])
-            return ImageHeader("PNG", width, height, orientation)
-
-
-def _png_chunk(file: BinaryIO, name: bytes, length: int) -> bytes:
-    """Return the payload of a chunk, empty for pixels. Raises HeaderError if it is cut or its checksum is wrong."""
-    checksum, payload = zlib.crc32(name), b""
-    for begin in range(0, length, _BLOCK):
-        block = _exactly(file, min(_BLOCK, length - begin))
-        checksum = zlib.crc32(block, checksum)
-        payload = payload + block if name in (b"IHDR", b"eXIf") else payload
-    if struct.unpack(">I", file.read(4))[0] != checksum:
-        raise HeaderError(f"the checksum of its {name.decode('latin-1')!r} chunk is wrong: the file is damaged")
-    return payload
-
-
-def _webp(file: BinaryIO, start: bytes) -> ImageHeader:
-    """Read the canvas size of the three kinds of WebP (RFC 9649)."""
-    (declared,) = struct.unpack("<I", start[4:8])
-    present = file.seek(0, os.SEEK_END)
-    if present < declared + 8:
-        raise HeaderError(f"it is cut short: its header declares {declared + 8} bytes, the file has {present}")
-    kind, body = start[12:16], start[20:]
-    if kind == b"VP8X":
-        width, height = (int.from_bytes(body[at : at + 3], "little") + 1 for at in (4, 7))
-    elif kind == b"VP8L" and body[0] == 0x2F:
-        bits = int.from_bytes(body[1:5], "little")
-        width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    elif kind == b"VP8 " and body[3:6] == b"\x9d\x01\x2a":
-        width, height = (size & 0x3FFF for size in struct.unpack("<HH", body[6:10]))
-    else:
-        raise HeaderError(f"its first WebP chunk is {kind!r}; expected VP8, VP8L or VP8X")
-    return ImageHeader("WEBP", width, height, decoding_bytes=_WEBP_BYTES)
+        checksum = zlib.crc32(name)
+        for begin in range(0, length, _BLOCK):
+            checksum = zlib.crc32(_exactly(file, min(_BLOCK, length - begin)), checksum)
+        if struct.unpack(">I", _exactly(file, 4))[0] != checksum:
+            raise HeaderError(f"the checksum of its {name.decode('latin-1')!r} chunk is wrong: the file is damaged")
 
 
 def _exactly(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count) if count >= 0 else b""
+    data = file.read(count)
     if len(data) != count:
         raise HeaderError("it is cut short")
     return data
+
+
+def decoding_bytes(image: ImageFile) -> float:
+    """Return the memory of the decoder in addition to the decoded image (bytes per pixel).
+
+    The decoder of a progressive JPEG holds 16-bit coefficients of all components.
+    """
+    if image.format == "WEBP":
+        return _WEBP_DECODING
+    if not isinstance(image, JpegImageFile) or "progressive" not in image.info:
+        return 0.0
+    across, down = zip(*((across, down) for _, across, down, _ in image.layer), strict=True)
+    return 2.0 * sum(map(int.__mul__, across, down)) / (max(across) * max(down) or 1)
 
 
 def orientation_of(exif: bytes) -> int:

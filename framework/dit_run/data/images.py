@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-import warnings
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from math import ceil, floor
@@ -20,8 +19,9 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
-from dit_run.data.headers import MAX_EXTRA_BYTES, HeaderError, ImageHeader, orientation_of, read_header
+from dit_run.data.headers import MAX_EXTRA_BYTES, HeaderError, decoding_bytes, open_image, orientation_of
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 
@@ -74,15 +74,16 @@ def read_image(
     than MAX_PIXELS, cut or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
     """
     if not isinstance(image, Path):
-        made = image()
-        return _small(made, _box(*made.size, offset), size, background)
+        generated = image()
+        return _small(generated, _box(*generated.size, offset), size, background)
     try:
         with _open(image) as file:
-            header = _checked_header(file, size)
-            pixels = _jpeg(file, header, size, offset) if header.components in (1, 3) else None
-            if pixels is not None:
-                return _turned(pixels, header.orientation)
-            return _by_pillow(file, header, size, background, offset)
+            stored = open_image(file)
+            _check_memory(stored, file, size)
+            pixels = _jpeg(file, stored, size, offset) if stored.format == "JPEG" and stored.mode != "CMYK" else None
+            if pixels is None:
+                pixels = _by_pillow(stored, size, background, offset)
+            return _turned(pixels, orientation_of(stored.info.get("exif") or b""))
     except (HeaderError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {image}: {_reason(error)}") from error
 
@@ -104,47 +105,43 @@ def _open(path: Path) -> BinaryIO:
         return BytesIO(file.read(status.st_size))
 
 
-def _checked_header(file: BinaryIO, size: int) -> ImageHeader:
-    header = read_header(file)
-    area, sides = header.width * header.height, f"{header.width} × {header.height} pixels"
-    if area == 0:
-        raise HeaderError(f"it is {sides}")
+def _check_memory(image: ImageFile, file: BinaryIO, size: int) -> None:
+    """Raise HeaderError if the image has too many pixels to decode in the promised memory."""
+    area, sides = image.width * image.height, f"{image.width} × {image.height} pixels"
     if area > MAX_PIXELS:
         raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} allowed")
-    held = file.seek(0, os.SEEK_END) if header.format != "PNG" else 0
+    held = file.seek(0, os.SEEK_END) if image.format != "PNG" else 0
     file.seek(0)
     if held > MAX_EXTRA_BYTES + 2 * area:
         raise HeaderError(f"its {held:,} bytes are too many for {sides}")
-    if held + (header.decoding_bytes + 4 / _scale(header, size) ** 2) * area > 8 * area + _DECODING_SPARE:
+    if held + (decoding_bytes(image) + 4 / _scale(image, size) ** 2) * area > 8 * area + _DECODING_SPARE:
         raise HeaderError(
-            f"{sides} need too much memory to decode from this kind of {header.format}; save the image in a simpler one"
+            f"{sides} need too much memory to decode from this kind of {image.format}; save the image in a simpler one"
         )
-    return header
 
 
-def _scale(header: ImageHeader, size: int) -> int:
-    """Return by which factor a JPEG is decoded smaller, such that the square stays at least 4 times as wide as
-    ``size``.
+def _scale(image: ImageFile, size: int) -> int:
+    """Return by which factor a JPEG is decoded smaller: the square stays at least 4 times as wide as ``size``.
 
     The resized image then differs from that of the whole by less than 0.4 of 255 on average.
     """
-    if header.format != "JPEG":
+    if image.format != "JPEG":
         return 1
-    return next((scale for scale in (8, 4, 2) if min(header.width, header.height) >= scale * 4 * size), 1)
+    return next((scale for scale in (8, 4, 2) if min(image.size) >= scale * 4 * size), 1)
 
 
-def _jpeg(file: BinaryIO, header: ImageHeader, size: int, offset: float) -> Pixels | None:
-    """Return the square by the fast way, or None for a JPEG with flaws that Pillow may accept, such as bytes after its
-    end."""
+def _jpeg(file: BinaryIO, image: ImageFile, size: int, offset: float) -> Pixels | None:
+    """Return the square by the fast way, or None for a JPEG with flaws that Pillow may accept.
+
+    Bytes after the end are such a flaw.
+    """
     import simplejpeg
 
-    data = file.read()
-    file.seek(0)
-    scale, box = _scale(header, size), _box(header.width, header.height, offset)
-    height, width = (ceil(side / scale) for side in (header.height, header.width))
+    scale, box = _scale(image, size), _box(*image.size, offset)
+    width, height = (ceil(side / scale) for side in image.size)
     whole = _scratch.array("whole", height, width, 3)
     try:
-        pixels = simplejpeg.decode_jpeg(data, min_height=height, min_width=width, min_factor=scale, buffer=whole)
+        pixels = simplejpeg.decode_jpeg(file.read(), min_height=height, min_width=width, min_factor=scale, buffer=whole)
     except ValueError:
         return None
     if scale > 1:
@@ -165,18 +162,11 @@ def _resized(square: Pixels, size: int) -> Pixels:
     return result
 
 
-def _by_pillow(file: BinaryIO, header: ImageHeader, size: int, background: str, offset: float) -> Pixels:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        image: Image.Image = Image.open(file, formats=(header.format,))
-    if image.size != (header.width, header.height):
-        raise HeaderError(f"its header says {header.width} × {header.height} pixels, its pixels {image.size}")
-    webp = header.format == "WEBP"
-    orientation = orientation_of(image.info.get("exif") or b"") if webp else header.orientation
-    scale = _scale(header, size)
-    image.draft(None, (header.width // scale, header.height // scale))  # type: ignore[arg-type]
-    box = [edge / scale for edge in _box(header.width, header.height, offset)]
-    return _turned(_small(image, box, size, background), orientation)
+def _by_pillow(image: ImageFile, size: int, background: str, offset: float) -> Pixels:
+    scale = _scale(image, size)
+    box = [edge / scale for edge in _box(*image.size, offset)]
+    image.draft(None, (image.width // scale, image.height // scale))  # type: ignore[arg-type]
+    return _small(image, box, size, background)
 
 
 def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:

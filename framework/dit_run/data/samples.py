@@ -17,9 +17,9 @@ from dit_run.data.order import Order
 from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 
-__all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "Reading", "Samples", "Visit", "choose"]
+__all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "FetchedVisits", "Samples", "Visit", "choose"]
 
 MAX_BAD_SHARE = 0.05
 """Largest share of samples that may be skipped."""
@@ -48,7 +48,7 @@ class BadSample(NamedTuple):
     reason: str
 
 
-class Reading(NamedTuple, Generic[T]):
+class FetchedVisits(NamedTuple, Generic[T]):
     """Visits at some positions with their values; bad samples are replaced."""
 
     visits: list[Visit]
@@ -93,13 +93,12 @@ class Samples:
         ]
 
     def pixels(self, visit: Visit) -> NDArray[np.uint8]:
-        """Return the pixels of a visit, uint8 [image_size, image_size, 3]. Raises InputError with the file and the
-        reason."""
+        """Return the pixels of a visit, uint8 [image_size, image_size, 3]. Raises InputError naming file and reason."""
         common = self.common
         pixels = read_image(visit.image, common.image_size, background=common.alpha_background, offset=visit.offset)
         return np.ascontiguousarray(pixels[:, ::-1]) if visit.flip else pixels
 
-    def read(self, positions: Sequence[int], fetch: Callable[[Visit], T]) -> Reading[T]:
+    def read(self, positions: Sequence[int], fetch: Callable[[Visit], T]) -> FetchedVisits[T]:
         """Return visits with the value of ``fetch`` for each (:meth:`pixels`, or cached latents).
 
         With ``on_bad_sample: skip``, a visit for which ``fetch`` raises InputError is replaced by the next sample of
@@ -117,7 +116,7 @@ class Samples:
                     visits[place] = self.visits([position], attempt)[0]
             else:
                 raise InputError(f"none of the {len(self)} samples can be read; the last error: {bad[-1].reason}")
-        return Reading(visits, values, tuple(bad))
+        return FetchedVisits(visits, values, tuple(bad))
 
     def _skipped(self, visit: Visit, error: InputError) -> BadSample:
         if self.common.on_bad_sample == "error":
@@ -148,8 +147,7 @@ class BadSamples:
 
 
 def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples, Samples | None]:
-    """Return the training samples and the validation samples, None if none are held out. Raises InputError without
-    samples."""
+    """Return the training samples, and the validation samples or None. Raises InputError for an empty dataset."""
     if len(dataset) == 0:
         raise InputError("the dataset has no samples (data)")
     chosen = split(

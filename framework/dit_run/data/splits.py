@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -34,21 +33,21 @@ def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_spli
 
     Raises InputError for a repeated key.
     """
-    hashes = _hashes(keys, seed)
-    chosen = np.lexsort((hashes.side, hashes.order))
-    _refuse_repeats(hashes, chosen)
+    order, side = _hashes(keys, seed)
+    chosen = np.lexsort((side, order))
+    repeats = (np.diff(order[chosen]) == 0) & (np.diff(side[chosen]) == 0)
+    if repeats.any():
+        first, second = sorted(chosen[repeats.argmax() :][:2].tolist())
+        raise InputError(
+            f"samples {first} and {second} of the dataset have the same key; each sample needs its own key (data)"
+        )
     chosen = chosen[:num_samples].astype(np.int64)
-    trains = _trains(hashes.side[chosen], train_split)
+    trains = _trains(side[chosen], train_split)
     return Split(chosen[trains], chosen[~trains])
 
 
-@dataclass(frozen=True)
-class _Hashes:
-    order: Words
-    side: Words
-
-
-def _hashes(keys: Iterable[str], seed: int) -> _Hashes:
+def _hashes(keys: Iterable[str], seed: int) -> Words:
+    """Return two hashes of each key, [2, n]: of key and seed, and of the key alone. Equal pairs mean equal keys."""
     order = hashlib.blake2b(digest_size=8, key=seed.to_bytes(8, "little"), person=b"dit-run order")
     side = hashlib.blake2b(digest_size=8, person=b"dit-run side")
     digests = bytearray()
@@ -58,18 +57,7 @@ def _hashes(keys: Iterable[str], seed: int) -> _Hashes:
             state = start.copy()
             state.update(data)
             digests += state.digest()
-    pairs = np.frombuffer(digests, dtype="<u8").reshape(-1, 2)
-    return _Hashes(order=pairs[:, 0].astype(np.uint64), side=pairs[:, 1].astype(np.uint64))
-
-
-def _refuse_repeats(hashes: _Hashes, ordered: NDArray[np.intp]) -> None:
-    """Refuse repeated keys: 128 equal bits mean the same key."""
-    repeats = (np.diff(hashes.order[ordered]) == 0) & (np.diff(hashes.side[ordered]) == 0)
-    if repeats.any():
-        first, second = sorted(int(ordered[place]) for place in (repeats.argmax(), repeats.argmax() + 1))
-        raise InputError(
-            f"samples {first} and {second} of the dataset have the same key; each sample needs its own key (data)"
-        )
+    return np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2).T
 
 
 def _trains(side: Words, train_split: float) -> NDArray[np.bool_]:

@@ -16,12 +16,10 @@ from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.registry import hookspecs
 from dit_run.registry.components import Component
-from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["Failure", "load_offers", "missing"]
 
 _HOOK = hookspecs.dit_run_components.__name__
-_RESERVED = ("type", "dataset_name")
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ def _checked(offers: Sequence[object]) -> tuple[Component, ...]:
 
 
 def _refuse_taken_keys(component: Component) -> None:
-    common = COMMON_OPTIONS.get(component.kind)
-    taken = {*_RESERVED, *(option.name for option in (options_of(common) if common else ()))}
+    spec = component.kind.spec
+    taken = {"type", *spec.aliases, *(option.name for option in spec.common_options())}
     for option in options_of(component.options):
         if option.name in taken:
             raise _Refused(

@@ -86,10 +86,6 @@ class Registry:
         rivals = self.rivals(kind, type)
         return tuple(plugin for plugin in self._offers.get((kind, type), ()) if plugin not in rivals)
 
-    def shadowed(self, plugin: Plugin) -> tuple[Component, ...]:
-        """The plugin's components that another plugin of a higher rank replaces."""
-        return tuple(c for c in plugin.components if plugin not in self.rivals(c.kind, c.type))
-
     @property
     def failed(self) -> tuple[Plugin, ...]:
         """The plugins that did not load."""

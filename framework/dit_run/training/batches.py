@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
-from dit_run.data.samples import BadSample, Reading, Samples
+from dit_run.data.samples import BadSample, FetchedVisits, Samples
 from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
@@ -85,7 +85,7 @@ class Visits:
             bad=reading.bad,
         )
 
-    def _read(self, positions: Sequence[int]) -> tuple[Reading[Any], Tensor]:
+    def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor]:
         if self.latents is None:
             read = self.samples.read(positions, self.samples.pixels)
             return read, torch.from_numpy(np.stack(read.values))

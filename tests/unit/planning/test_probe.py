@@ -92,7 +92,9 @@ def watch_images(monkeypatch: pytest.MonkeyPatch, watcher: Callable[[int], None]
 
 def test_a_run_that_a_tree_of_gradients_refuses_is_refused(tmp_path: Path) -> None:
     words = ("training.elastic_exact=true", "training.gradient_accumulation_steps=3", "training.num_threads=1")
-    with pytest.raises(ConfigError, match=r"needs a power of two of micro-batches a step, .*accumulation_steps is 3"):
+    with pytest.raises(
+        ConfigError, match=r"needs a power of two of micro-batches per step, but gradient_accumulation_steps is 3"
+    ):
         probed(assembled(tmp_path, *words).config)
 
 
