@@ -90,8 +90,10 @@ class CaptionCache:
         return {**self.__dict__, "live": None}
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
-        """Return states of captions, of the empty one where ``null``; float32, padded to a bucket. Raises
-        DamagedRecord."""
+        """Return states of captions, of the empty one where ``null``; float32, padded to a bucket.
+
+        Raises DamagedRecord.
+        """
         wanted = ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
         found = [self._record(place, caption) for place, caption in zip(self._find(wanted), wanted, strict=True)]
         lengths = [(values.size - self.pooled_width) // self.width for values in found]
