@@ -15,7 +15,7 @@ import torch
 
 from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
 from dit_run.assembly.prepare import Data, prepare
-from dit_run.compute.devices import keep_freed_memory, settle_memory
+from dit_run.compute.devices import keep_freed_memory
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.out_of_memory import OutOfMemory, translate_out_of_memory, translate_working
@@ -208,7 +208,6 @@ class _Bench:
         for _ in range(WARM_UP):
             self._advance(size)
         peak = float(self.meter.peak - left)
-        settle_memory(self.device)
         began, tries = time.perf_counter(), 0
         while tries < TRIES or (tries < MOST_TRIES and time.perf_counter() - began < LONG_ENOUGH):
             self._advance(size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
+from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
@@ -24,7 +23,6 @@ __all__ = [
     "LocalGradients",
     "StepResult",
     "TrainingStep",
-    "condensed",
     "denoising_loss",
     "seed_dropout",
     "update_where",
@@ -170,7 +168,7 @@ class TrainingStep:
 
     def _norm(self) -> Tensor:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(map(condensed, gradients), foreach=True)
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
 
     def _excess(self, norm: Tensor) -> Tensor | None:
         """What gradients of this norm are divided by to be clipped: more than 1, or None for no clipping; 1 is for
@@ -178,12 +176,6 @@ class TrainingStep:
         if self._max_grad_norm is None or (answers_at_once(norm.device) and norm <= self._max_grad_norm):
             return None
         return (norm / self._max_grad_norm).clamp(min=1.0)
-
-
-def condensed(gradient: Tensor) -> Tensor:
-    """Fewer values of the same norm, where :func:`dit_run.compute.devices.norm_rows` says so."""
-    rows = math.gcd(gradient.numel(), norm_rows(gradient.device, gradient.numel()))
-    return gradient if rows == 1 else torch.linalg.vector_norm(gradient.reshape(rows, -1), dim=1)
 
 
 def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tensor | None = None) -> None:

@@ -240,24 +240,6 @@ def test_what_earlier_tries_left_behind_is_not_of_the_next(parts: Parts, monkeyp
         assert found[size] - alone[size] == pytest.approx((1 + tries) * 100e6, abs=60e6)
 
 
-def test_memory_is_settled_between_steps_that_warm_up_and_steps_whose_time_counts(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
-    done: list[object] = []
-    step = _Bench._advance
-
-    def advance(bench: _Bench, size: int) -> None:
-        done.append(size)
-        step(bench, size)
-
-    monkeypatch.setattr(_Bench, "_advance", advance)
-    monkeypatch.setattr("dit_run.planning.probe.settle_memory", done.append)
-    passes = probe(parts.config, device=CPU, reporter=Silent()).measured.passes
-    tried = [each for size, _ in passes for each in (size, size, CPU, size, size)]
-    assert done == [1, *tried]
-
-
 def test_a_probe_draws_as_many_at_a_time_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.planning.probe.LONG_ENOUGH", 0.0)
     monkeypatch.setattr("dit_run.compute.timing.LONG_ENOUGH", 0.0)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
-from dit_run_plugins.models.dit.layers import add_scaled, make_mlp, make_norm, modulate
+from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
 
 __all__ = ["Block"]
 
@@ -43,10 +43,10 @@ class Block(nn.Module):
         """``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d]."""
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
         change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
-        x = add_scaled(x, self.dropout(change), gate)
+        x = x + gate * self.dropout(change)
         x = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
         change = self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
-        return add_scaled(x, self.dropout(change), mlp_gate)
+        return x + mlp_gate * self.dropout(change)
 
     def _modulations(self, condition: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
         """Six tensors [n, 1, d]."""

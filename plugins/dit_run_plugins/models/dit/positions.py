@@ -6,8 +6,6 @@ pictures in training.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -56,34 +54,14 @@ def rotations(rows: int, columns: int, head_width: int, device: torch.device) ->
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [..., patches, head width] turned by their patches' rotations; a pair is a coordinate of the
-    first half and the same of the second."""
-    turned: Tensor = _Rotation.apply(x, *(part.to(x.dtype) for part in turn))  # type: ignore[no-untyped-call]
-    return turned
+    """Return queries or keys [..., patches, head width], rotated by the positions of their patches.
 
-
-class _Rotation(torch.autograd.Function):
-    """A rotation, and for its gradient the one back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _rotated(gradient, cos, -sin), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half, rest = x.shape[-1] // 4 * 2, x.shape[-1] % 4
-    if torch.compiler.is_compiling():  # A roll is few operations, but many steps in a loop over elements.
-        one, other = x[..., :half], x[..., half : 2 * half]
-        cos, sin = cos[..., :half], sin[..., half : 2 * half]
-        return torch.cat([one * cos - other * sin, other * cos + one * sin, x[..., 2 * half :]], dim=-1)
-    exchanged = torch.cat([x[..., :-rest].roll(half, -1), x[..., -rest:]], -1) if rest else x.roll(half, -1)
-    return torch.addcmul(x * cos, exchanged, sin)
+    A pair consists of one coordinate of the first half and the same coordinate of the second half.
+    """
+    cos, sin = (part.to(x.dtype) for part in turn)
+    half = x.shape[-1] // 4 * 2
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return x * cos + torch.cat([second, first, rest], dim=-1) * sin
 
 
 def timestep_code(timesteps: Tensor, width: int) -> Tensor:
