@@ -167,17 +167,6 @@ def test_memory_that_earlier_trials_left_does_not_count(parts: Parts, monkeypatc
     assert found == [(size, 1000 + 100 * (first + warm_up)) for size in (1, 2, 4)]
 
 
-def test_memory_is_settled_between_steps_that_warm_up_and_steps_whose_time_counts(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: list[object] = []
-    watch_steps(monkeypatch, lambda batches: done.append(len(batches[0].latents)))
-    monkeypatch.setattr("dit_run.planning.batch_trials.settle_memory", done.append)
-    passes = probed(parts.config).measured.passes
-    tried = [each for size, _ in passes for each in (size, size, CPU, size, size)]
-    assert done == [1, *tried]
-
-
 def test_a_probe_samples_as_many_at_a_time_as_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sampled: list[int] = []
     watch_images(monkeypatch, sampled.append)
