@@ -13,8 +13,7 @@ __all__ = ["Block"]
 
 
 class Block(nn.Module):
-    """Self-attention and MLP, modulated by the timestep, with cross-attention between them (PixArt-α, Chen et al.
-    2024).
+    """Modulated self-attention and MLP, with cross-attention between them (PixArt-α, Chen et al. 2024).
 
     With adaln_single the six modulations are one projection shared by all blocks plus the table of this block. With
     adaln_zero (Peebles and Xie 2023) each block has its own projection, initialised to zero, so that the block starts

@@ -30,7 +30,7 @@ class Condition(nn.Module):
         self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
 
     def forward(self, timesteps: Tensor, text: TextStates) -> tuple[Tensor, Tensor]:
-        """Return the vector [n, d] and the input of the blocks: [n, 6, d] for adaln_single, the vector for adaln_zero."""
+        """Return the vector [n, d] and the blocks' input: [n, 6, d] for adaln_single, the vector for adaln_zero."""
         code = timestep_code(timesteps, CODE_WIDTH).to(self.first.weight.dtype)
         vector = self.second(F.silu(self.first(code)))
         if self.pooled is not None and self.pooled_norm is not None:
