@@ -1,7 +1,7 @@
-"""The schema: one JSON Schema (draft-07) composed from everything that is installed.
+"""The schema: one JSON Schema (draft-07) composed from all installed components.
 
-Two forms: the runtime one is strict and undocumented; the one for editors has descriptions, snippets and titles, and
-takes ``${env:…}`` where a number or a truth value is asked for.
+It has two forms. The runtime form is strict and has no documentation. The form for editors has descriptions, snippets
+and titles, and accepts ``${env:…}`` for a number or a boolean.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["SECTION_TEXTS", "compose"]
 Schema = dict[str, Any]
 
 _SILENT = {"doNotSuggest": True}
-"""Keeps a key out of what editors offer."""
+"""Keeps a key out of an editor's suggestions."""
 
 SECTION_TEXTS: Mapping[str, str] = {
     **{kind.section: kind.spec.text for kind in Kind},
@@ -35,7 +35,7 @@ SECTION_TEXTS: Mapping[str, str] = {
 
 
 def compose(registry: Registry, *, editor: bool = False) -> Schema:
-    """The schema of all configs that the registry's components allow."""
+    """Return the schema of all configs that the registry's components allow."""
     definitions: Schema = {}
     properties = {section: _section(section, registry, definitions, editor) for section in TOP_LEVEL}
     schema: Schema = {"$schema": "http://json-schema.org/draft-07/schema#"}
@@ -110,7 +110,7 @@ def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Sche
 
 
 def _branches(kind: Kind, type_: str, names: tuple[str, ...], editor: bool) -> list[Schema]:
-    """One conditional per name that ``type`` has; the default type's one holds also where none is written."""
+    """Return one conditional per name of the key ``type``; that of the default type also holds without the key."""
     then = {"$ref": f"#/definitions/{kind}.{type_}"}
     is_type = {"const": type_, **(_SILENT if editor else {})}
     if type_ == kind.default_type:
@@ -132,16 +132,15 @@ def _branch(component: Component, editor: bool) -> Schema:
 
 
 def _editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
-    """The schema of an option as editors take it: its default in the description, for hovers, and ``${env:…}`` good
-    where a number or a truth value is."""
+    """Return the schema of an option for editors: the default in the description, and ``${env:…}`` for numbers."""
     form = _with_references(schema)
     if form.get("default", 0) is None:
-        del form["default"]  # yaml-language-server 2.0.0 takes the default of a string for one
+        del form["default"]  # yaml-language-server 2.0.0 takes null for a string
     return form | _texts(schema.get("description", ""), schema, required=required)
 
 
 def _texts(text: str, schema: Mapping[str, Any], *, required: bool = False) -> Schema:
-    """The description, and the form that hovers show: with the default."""
+    """Return the description, and the Markdown for hovers, which includes the default."""
     text = _unwrapped(text)
     default = json.dumps(schema.get("default"), ensure_ascii=False)
     note = "Must be written." if required else f"Default: `{default}`" if "default" in schema else ""
@@ -149,7 +148,7 @@ def _texts(text: str, schema: Mapping[str, Any], *, required: bool = False) -> S
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs on one line each: editors show every line break."""
+    """Put each paragraph on one line, because editors show every line break."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
@@ -171,7 +170,7 @@ def _with_references(schema: Mapping[str, Any]) -> Schema:
 
 
 def _snippet(component: Component) -> Schema:
-    """A section to begin with: the type and the keys that must be written."""
+    """Return a snippet of a section: the type and the keys that must be written."""
     kind = component.kind
     body: Schema = {"type": component.type}
     required = [option.name for option in options_of(component.options) if option.required]

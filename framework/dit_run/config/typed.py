@@ -1,4 +1,4 @@
-"""Typing: from checked nodes to the typed config, its components chosen and their options built."""
+"""Typing: build the typed config, with chosen components and their options, from checked nodes."""
 
 from __future__ import annotations
 

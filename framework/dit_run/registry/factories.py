@@ -1,4 +1,4 @@
-"""Factories: from ``"package.module:function"`` to the function, and from options to the thing itself."""
+"""Factories: import a function by its reference, and build a component from its options."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PluginFault(DitRunError):
 
 
 def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The function that ``"package.module:function"`` names; a callable is itself.
+    """Return the function that ``"package.module:function"`` names; a callable is returned as it is.
 
-    Raises ImportError or AttributeError as the import does, TypeError when what it names cannot be called.
+    Raises ImportError or AttributeError as the import does, and TypeError if the object cannot be called.
     """
     if not isinstance(reference, str):
         return reference
@@ -60,15 +60,15 @@ def call(component: Component, options: Any, **runtime: Any) -> Any:
         return factory(options, **_accepted(component, factory, runtime))
     except DitRunError:
         raise
-    except Exception as error:  # a plugin may raise anything, and is named
+    except Exception as error:  # a plugin may raise anything
         said = ": ".join(filter(None, (type(error).__name__, str(error))))
         raise PluginFault(
-            f"{component.name} could not be made: {said} (a fault of the plugin; -v shows where)"
+            f"{component.name} could not be built: {said} (a fault of the plugin; -v shows where)"
         ) from error
 
 
 def _has(made: object, name: str) -> bool:
-    """Without asking a property of its class for its value."""
+    """Return True if an object has a member, without evaluating a property."""
     return callable(made) if name == "__call__" else hasattr(type(made), name) or hasattr(made, name)
 
 

@@ -84,7 +84,7 @@ def test_whatever_a_factory_raises_is_the_plugins_fault() -> None:
         raise KeyError("betas")
 
     assert fault(build) == (
-        "optimizer.lion could not be made: KeyError: 'betas' (a fault of the plugin; -v shows where)"
+        "optimizer.lion could not be built: KeyError: 'betas' (a fault of the plugin; -v shows where)"
     )
 
 
@@ -98,7 +98,7 @@ def test_an_input_error_is_the_users() -> None:
 
 def test_a_factory_that_fails_to_import_is_the_plugins_fault() -> None:
     assert fault("no_such_package.lion:build") == (
-        "optimizer.lion could not be made: ModuleNotFoundError: No module named 'no_such_package' "
+        "optimizer.lion could not be built: ModuleNotFoundError: No module named 'no_such_package' "
         "(a fault of the plugin; -v shows where)"
     )
 

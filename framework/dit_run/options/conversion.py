@@ -1,140 +1,33 @@
-"""Options: a frozen dataclass that is documentation, JSON Schema and typed object at once.
-
-The fields of an options class are the keys of a config. A field's hint says what a key takes; constraints and
-markers ride in ``Annotated``; the docstring under a field is its documentation. Every conversion between hints,
-schema and values lives here, and a hint that this module does not know is refused with :class:`HintError`.
-"""
+"""Conversion between the hints of an options class, JSON Schema, plain values and typed objects."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
-import inspect
-import itertools
-import math
-import re
-import textwrap
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-__all__ = [
-    "HintError",
-    "HubOrPath",
-    "LocalPath",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "Operational",
-    "Option",
-    "PositiveFloat",
-    "PositiveInt",
-    "Probability",
-    "Secret",
-    "bounds",
-    "build",
-    "documentation",
-    "options_of",
-    "plain",
-    "schema_of",
-    "summary",
-]
+from dit_run.options.constraints import HintError, Limits, Marker
+from dit_run.options.docstrings import documentation
+
+__all__ = ["MISSING", "Option", "build", "options_of", "plain", "schema_of"]
 
 T = TypeVar("T")
 
 
-class HintError(TypeError):
-    """An options class has a field that cannot become a config key; the message names class, field and reason."""
-
-
-@dataclass(frozen=True)
-class Keywords:
-    """JSON Schema keywords that narrow a value; made by :func:`bounds`."""
-
-    pairs: tuple[tuple[str, Any], ...]
-
-
-def bounds(
-    *,
-    ge: float | None = None,
-    gt: float | None = None,
-    le: float | None = None,
-    lt: float | None = None,
-    multiple_of: int | None = None,
-    pattern: str | None = None,
-    min_length: int | None = None,
-) -> Keywords:
-    """Limits of a value, for use inside ``Annotated``: ``Annotated[int, bounds(ge=1, multiple_of=8)]``.
-
-    ``ge``/``gt``/``le``/``lt`` and ``multiple_of`` limit a number, ``pattern`` (unanchored regular expression)
-    and ``min_length`` a string. On a tuple they limit its items. Raises HintError for a limit that no JSON Schema has.
-    """
-    numbers = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-    for name, value in numbers.items():
-        _refuse_limit(name, value, isinstance(value, int | float) and math.isfinite(value), "a number")
-    _refuse_limit("multiple_of", multiple_of, isinstance(multiple_of, int) and multiple_of > 0, "a number above 0")
-    _refuse_limit("pattern", pattern, isinstance(pattern, str) and _is_pattern(pattern), "a regular expression")
-    _refuse_limit("min_length", min_length, isinstance(min_length, int) and min_length >= 0, "a number of at least 0")
-    named = {
-        "minimum": ge,
-        "exclusiveMinimum": gt,
-        "maximum": le,
-        "exclusiveMaximum": lt,
-        "multipleOf": multiple_of,
-        "pattern": pattern,
-        "minLength": min_length,
-    }
-    return Keywords(tuple((name, value) for name, value in named.items() if value is not None))
-
-
-def _refuse_limit(name: str, value: object, good: bool, expected: str) -> None:
-    if value is not None and not good:
-        raise HintError(f"bounds({name}={value!r}): expected {expected}")
-
-
-def _is_pattern(pattern: str) -> bool:
-    try:
-        re.compile(pattern)
-    except re.error:
-        return False
-    return True
-
-
-@dataclass(frozen=True)
-class Marker:
-    """Something the engine knows about a key beyond the values it takes."""
-
-    name: str
-
-
-Operational = Marker("operational")
-"""The key may change when a run continues: it does not change what is learnt."""
-Secret = Marker("secret")
-"""The value is kept out of everything a run writes; there it stays ``${env:…}``."""
-LocalPath = Marker("local_path")
-"""A path, relative to the working directory; a run's own config has it absolute."""
-HubOrPath = Marker("hub_or_path")
-"""A name on a model hub, or a local path, which is what it is taken for when it exists."""
-
-PositiveInt = Annotated[int, bounds(ge=1)]
-NonNegativeInt = Annotated[int, bounds(ge=0)]
-PositiveFloat = Annotated[float, bounds(gt=0)]
-NonNegativeFloat = Annotated[float, bounds(ge=0)]
-Probability = Annotated[float, bounds(ge=0, le=1)]
-
-
 @dataclass(frozen=True)
 class Option:
-    """One config key, as read from one field of an options class."""
+    """One config key: one field of an options class."""
 
     name: str
     hint: Any
     default: Any
-    """The default in plain YAML values; ``MISSING`` where the key must be written."""
+    """The default as a plain YAML value; ``MISSING`` for a key that must be written."""
     schema: Mapping[str, Any]
-    """JSON Schema of its value, without documentation."""
+    """JSON Schema of the value, without documentation."""
     markers: frozenset[str]
 
     @property
@@ -148,9 +41,9 @@ _SCALARS: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", st
 
 
 def options_of(cls: type) -> tuple[Option, ...]:
-    """The config keys of an options class, in the order of its fields.
+    """Return the config keys of an options class, in the order of its fields.
 
-    Raises HintError when the class is no frozen keyword-only dataclass or a hint is not one of: ``int``, ``float``,
+    Raises HintError if the class is not a frozen keyword-only dataclass, or a hint is not one of: ``int``, ``float``,
     ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``.
     """
     return _options_of(cls)
@@ -169,7 +62,7 @@ def _options_of(cls: type) -> tuple[Option, ...]:
     return tuple(_option(cls, field, hints[field.name]) for field in dataclasses.fields(cls))
 
 
-def _option(cls: type, field: dataclasses.Field[Any], hint: Any) -> Option:
+def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
     where = f"{_name(cls)}.{field.name}"
     schema, markers = _schema(hint, where)
     default = field.default_factory() if callable(field.default_factory) else field.default
@@ -183,7 +76,7 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
         for extra in extras:
             if isinstance(extra, Marker):
                 markers |= {extra.name}
-            elif isinstance(extra, Keywords):
+            elif isinstance(extra, Limits):
                 target = schema["items"] if isinstance(schema.get("items"), dict) else schema
                 _limit(target, extra, where)
             else:
@@ -203,19 +96,19 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
     )
 
 
-def _limit(schema: dict[str, Any], limits: Keywords, where: str) -> None:
+def _limit(schema: dict[str, Any], limits: Limits, where: str) -> None:
     kinds = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
-    for keyword, value in limits.pairs:
+    for keyword, value in limits.keywords:
         wanted = {"string"} if keyword in ("pattern", "minLength") else {"integer", "number"}
         if not kinds & wanted:
             noun = "strings" if "string" in wanted else "numbers"
-            raise HintError(f"{where}: bounds(...) gives {keyword}={value!r}, which limits {noun}, and this is none")
+            raise HintError(f"{where}: bounds(...) gives {keyword}={value!r}, which limits {noun} only")
         schema[keyword] = value
 
 
 def _literal(values: tuple[Any, ...], where: str) -> dict[str, Any]:
     if any(type(value) not in _SCALARS for value in values):
-        raise HintError(f"{where}: a Literal holds strings, numbers, truth values and None, not {values!r}")
+        raise HintError(f"{where}: a Literal holds strings, numbers, True, False and None, not {values!r}")
     kinds = sorted({_SCALARS[type(value)] for value in values})
     return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": list(values)}
 
@@ -226,12 +119,12 @@ def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
     if len(args) == 2 and args[1] is Ellipsis:
         return schema, markers
     if any(arg != args[0] for arg in args):
-        raise HintError(f"{where}: a tuple of fixed length has one hint for all its items")
+        raise HintError(f"{where}: a tuple of fixed length needs one hint for all its items")
     return schema | {"minItems": len(args), "maxItems": len(args)}, markers
 
 
 def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    """``X | None``, ``int | str`` and the like as one schema: draft-07 keywords only bind values of their own type."""
+    """Return one schema for ``X | None`` or ``int | str``: a draft-07 keyword only limits values of its own type."""
     parts = [_schema(arg, where) for arg in args]
     schema: dict[str, Any] = {}
     kinds: list[str] = []
@@ -239,7 +132,7 @@ def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
         kind = part.pop("type")
         kinds += [kind] if isinstance(kind, str) else kind
         if set(part) & set(schema):
-            raise HintError(f"{where}: two members of the union have limits of one sort")
+            raise HintError(f"{where}: two members of the union have the same kind of limit")
         schema |= part
     if "enum" in schema:
         if any("enum" not in part and hint is not types.NoneType for (part, _), hint in zip(parts, args, strict=True)):
@@ -249,7 +142,7 @@ def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
 
 
 def schema_of(cls: type, *, documented: bool = False) -> dict[str, dict[str, Any]]:
-    """JSON Schema (draft-07) of each key of an options class, defaults included; with ``documented`` its docstrings."""
+    """Return the JSON Schema (draft-07) of each key of an options class, with defaults and, if asked, docstrings."""
     texts = documentation(cls) if documented else {}
     result: dict[str, dict[str, Any]] = {}
     for option in options_of(cls):
@@ -262,10 +155,10 @@ def schema_of(cls: type, *, documented: bool = False) -> dict[str, dict[str, Any
 
 
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The typed object for values that the schema accepts; keys left out take their defaults.
+    """Return the typed object for values that the schema accepts; missing keys take their defaults.
 
-    Lists become tuples, integral floats become ints where an int is asked for, ints become floats where a float is.
-    Raises TypeError for a key that the class does not have or a required one that is missing.
+    Lists become tuples; for an ``int`` option 5.0 becomes 5, for a ``float`` option 5 becomes 5.0. Raises TypeError for
+    an unknown key, and for a missing one that must be written.
     """
     known = {option.name: option for option in options_of(cls)}
     unknown = sorted(set(values) - set(known))
@@ -288,7 +181,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """The options as plain YAML values: tuples become lists, the order is that of the fields."""
+    """Return the options as plain YAML values in the order of the fields; tuples become lists."""
     return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
@@ -296,34 +189,5 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-@functools.cache
-def documentation(cls: type) -> dict[str, str]:
-    """The docstring under each field, read from source (base classes first); empty where there is no source."""
-    texts: dict[str, str] = {}
-    for base in reversed(cls.__mro__[:-1]):
-        texts |= _field_docstrings(base)
-    return texts
-
-
-def _field_docstrings(cls: type) -> dict[str, str]:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(cls)))
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    body = typing.cast(ast.ClassDef, tree.body[0]).body
-    texts = {}
-    for node, following in itertools.pairwise(body):
-        match node, following:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                texts[name] = inspect.cleandoc(text)
-    return texts
-
-
-def summary(cls: type) -> str:
-    """The docstring of an options class; empty when it has only the one that dataclasses writes."""
-    text = cls.__doc__ or ""
-    return "" if text.startswith(f"{cls.__name__}(") else inspect.cleandoc(text)
-
-
-def _name(cls: Any) -> str:
+def _name(cls: object) -> str:
     return f"{cls.__module__}.{cls.__qualname__}" if isinstance(cls, type) else repr(cls)
