@@ -8,8 +8,8 @@ Each variant runs on one thread in a process of its own, which waits for its tur
 that other work on the machine changes little.
 
 bfloat16 is the default where the processor has instructions for it. Elsewhere matrix products in bfloat16 are emulated,
-up to 200 times slower than in fp32, and hide everything else. With ``--without-products``, matrix products and attention
-return zeros at once: the savings are then upper limits for any processor.
+up to 200 times slower than in fp32, and hide everything else. With ``--without-products``, matrix products and
+attention return zeros at once: the savings are then upper limits for any processor.
 
 Run it alone: ``python benchmarks/choices.py [--rounds 5] [--only NAME ...] [--models NAME ...] [--ways NAME ...]``.
 """

@@ -1,4 +1,4 @@
-"""A run on a folder of images: does the validation loss fall until the end, and are averaged weights better?
+"""A run on a folder of images: fall of the validation loss until the end, and benefit of averaged weights.
 
 Trains ``configs/emoji.yaml`` on a folder of named emoji, or continues that run, and reads its metrics. Bars: the mean
 validation loss of the last quarter is below that of the third; at half of the run, the loss of the averaged weights is

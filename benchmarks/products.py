@@ -1,4 +1,4 @@
-"""The matrix products of a step, alone: how close to the peak a step of these shapes could come."""
+"""The matrix products of a step alone: a limit for any step with these shapes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], torch.dtype]
 
 
 def seconds_of_products(step: Callable[[], object], device: torch.device) -> float:
-    """What all products of matrices that ``step`` computes take one after the other, each many times in a row on
-    numbers of its own shapes and layouts, with nothing between."""
+    """Return the seconds of all matrix products of ``step``, each repeated with its own shapes and layouts."""
     found = _Found()
     with found:
         step()
@@ -30,7 +29,7 @@ def seconds_of_products(step: Callable[[], object], device: torch.device) -> flo
 
 
 class _Found(TorchDispatchMode):
-    """Counts products by operation, shapes and layouts."""
+    """Count products by operation, shapes and layouts."""
 
     def __init__(self) -> None:
         super().__init__()

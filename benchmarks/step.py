@@ -41,7 +41,7 @@ CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
 OURS, PEER, EXACT = "dit-run bf16", "PixArt bf16", "PixArt fp32"
 GROUPS = {"eager": (OURS, PEER, EXACT), "compiled": (OURS, PEER)}
-"""Who takes turns with whom."""
+"""Contestants that take turns with one another."""
 FASTER, FASTER_THAN_EXACT, SHARE, SAME = 1.5, 3.7, 0.68, 0.05
 WARM_UP = 2
 
@@ -55,7 +55,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One step at a time, and a forward pass."""
+    """A contestant: one training step at a time, and a forward pass."""
 
     module: torch.nn.Module
     step: Callable[[], object]
@@ -64,18 +64,18 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a contestant showed."""
+    """Measurements of a contestant."""
 
     seconds: list[float]
     memory: float
-    """Bytes at the most."""
+    """Peak memory (bytes)."""
     parameters: int
     flops: int
-    """Of a step: three times those of its forward pass."""
+    """Operations of a step: three times those of its forward pass."""
 
 
 def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Contestant:
-    """The contestant of this name."""
+    """Build the contestant of this name."""
     torch.manual_seed(0)
     precision = "no" if name == EXACT else "bf16"
     if name == OURS:
@@ -184,7 +184,7 @@ def _examples(device: torch.device) -> EncodedBatch:
 
 
 def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
-    """A contestant's process: one step for each message that comes, until one is False."""
+    """Run a contestant in its process: one step per message, until a message is False."""
     device = choose_device()
     if name == OURS:
         keep_freed_memory(device)
@@ -205,7 +205,7 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
 
 
 def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:
-    """All contestants of a group, in turn."""
+    """Measure all contestants of a group, in turn."""
     with ExitStack() as processes:
         links = {
             name: processes.enter_context(child_process(serve, name, size, group == "compiled"))
@@ -235,7 +235,7 @@ def choose_device() -> torch.device:
 
 
 def main() -> int:
-    """Print the table; exit status 1 where a bar is missed."""
+    """Print the table; return 1 if a bar is missed."""
     arguments = _arguments()
     size = Size(arguments.width, arguments.layers, arguments.heads)
     peak = gemm_peak(choose_device(), torch.bfloat16)
@@ -256,7 +256,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def report(measured: Mapping[str, Mapping[str, Measured]], peak: float, products: float) -> Report:
-    """Tables and bars of what was measured; ``peak`` in operations a second, ``products`` the seconds of ours alone."""
+    """Return tables and bars; ``peak`` is in operations per second, ``products`` in seconds."""
     found = Report("A training step of the medium model")
     rows = [_row(group, name, shown, peak) for group in measured for name, shown in measured[group].items()]
     found.tables = [Table(["step", "seconds", "share of the peak", "peak memory"], rows)]

@@ -1,5 +1,4 @@
-"""Time to quality: how fast a model learns to follow captions; the quickstart's recipe and three others, 5 minutes
-each.
+"""Time to quality: how fast models learn to follow captions; the quickstart's recipe and three others, 5 minutes.
 
 Captioned shapes at 32 pixels, in pixel space. All recipes train on the same images in the same order with the same
 trainable text encoder; the parameter counts of the models differ by at most 10 %:

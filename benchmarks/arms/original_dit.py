@@ -76,7 +76,7 @@ class Network(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self.input(F.pixel_unshuffle(latents, self.patch_size).flatten(2).transpose(1, 2))
         x = x + sincos(rows, columns, self.width, x.device).to(x.dtype)
@@ -88,7 +88,7 @@ class Network(nn.Module):
 
 
 def build(options: OriginalDit, *, latent_channels: int, pooled_width: int) -> Network:
-    """The model for these latents and captions."""
+    """Return the model for these latents and captions."""
     return Network(options, latent_channels, pooled_width)
 
 

@@ -61,7 +61,13 @@ def summing_dtype(device: torch.device) -> torch.dtype:
 
 
 def emulates_bfloat16(device: torch.device) -> bool:
-    """Return True if the device only emulates bfloat16: NVIDIA GPUs before Ampere compute it slowly."""
+    """Return True if the device only emulates bfloat16: NVIDIA GPUs before Ampere, and CPUs without AVX-512.
+
+    Such a GPU is slow at it; on such a CPU products of matrices take tens of times as long as in fp32.
+    """
+    if device.type == "cpu":
+        has_library: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        return has_library and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -45,8 +45,9 @@ def bounds(
     pattern: str | None = None,
     min_length: int | None = None,
 ) -> Limits:
-    """Return limits of a value, for use inside ``Annotated``: ``Annotated[int, bounds(ge=1, multiple_of=8)]``.
+    """Return limits of a value, to use inside ``Annotated``.
 
+    An example is ``Annotated[int, ...]`` with ``bounds`` of ``ge=1`` and ``multiple_of=8``.
     ``ge``, ``gt``, ``le``, ``lt`` and ``multiple_of`` limit a number; ``pattern`` (a regular expression, unanchored)
     and ``min_length`` limit a string. For a tuple they limit its items. Raises HintError for a limit that JSON Schema
     cannot have.

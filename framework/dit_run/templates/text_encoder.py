@@ -1,4 +1,4 @@
-"""A text encoder: a vector per character, trained with the model."""
+"""A text encoder: one vector per character, trained with the model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A vector per character."""
+    """One vector per character."""
 
     width: PositiveInt = 64
-    """Width of a token's state."""
+    """Width of a token state."""
     max_length: PositiveInt = 128
-    """The most characters that are read of a caption, and the start marker."""
+    """Largest number of tokens: the characters of a caption and the start marker."""
 
 
 def build(options: Example) -> TextEncoder:
-    """A torch module; its class stands here, so that importing this file does not import torch."""
+    """Return a torch module. Its class is defined here, so that importing this file does not import torch."""
     import torch
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""A tracker: one JSON object per line."""
+"""A tracker: writes one JSON object per line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One JSON object per line."""
+    """Write one JSON object per line."""
 
     file: str = "example.jsonl"
-    """The file, in the run folder."""
+    """Name of the file in the run folder."""
 
 
 class ExampleTracker:
@@ -45,7 +45,7 @@ class ExampleTracker:
 
 
 def build(options: Example, *, run_dir: Path, start_step: int) -> ExampleTracker:
-    """A run that continues at start_step forgets what was logged for later steps."""
+    """Return the tracker. A run that continues at start_step removes what was logged for later steps."""
     return ExampleTracker(run_dir / options.file, start_step)
 
 

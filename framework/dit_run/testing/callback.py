@@ -1,4 +1,4 @@
-"""What a callback must be."""
+"""Contract of callbacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CHECKS", "check_callback"]
 
 
 def check_callback(component: Component | str | Path, **options: Any) -> None:
-    """Test a callback with these options: its methods are those that a run calls, and take what they are given.
+    """Test a callback with these options: its methods are events of a run and accept their arguments.
 
     ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
     and InputError as the factory does.
@@ -23,7 +23,7 @@ def check_callback(component: Component | str | Path, **options: Any) -> None:
 
 
 def has_methods_that_are_called(subject: Subject) -> None:
-    """At least one event, and no method that looks like one and is none."""
+    """Have at least one event method, and no method that only looks like one."""
     with tempfile.TemporaryDirectory() as folder:
         callback = subject.make(run_dir=Path(folder))
         fault = unknown_event(callback)
@@ -39,7 +39,7 @@ def _overrides(callback: object, name: str) -> bool:
 
 
 def follows_a_run(subject: Subject) -> None:
-    """It takes each event of a run in order."""
+    """Accept each event of a run in order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         callback = subject.make(run_dir=folder)

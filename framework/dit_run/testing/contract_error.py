@@ -1,4 +1,4 @@
-"""Contracts: what the tests of all kinds share."""
+"""The subject of a contract test, and the error for a broken contract."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ContractError(AssertionError):
 
 @dataclass(frozen=True)
 class Subject:
-    """A component under test with the options that it is tested with."""
+    """A component under test, with its options."""
 
     component: Component
     options: Any
     files: PluginFiles = PluginFiles()  # noqa: RUF009 (frozen)
-    """The plugin file that it comes from, for another process."""
+    """The plugin file of the component, for another process."""
 
     @classmethod
     def of(
@@ -39,9 +39,9 @@ class Subject:
         values: Mapping[str, Any],
         registry: Registry | None = None,
     ) -> Subject:
-        """The component that a test means: itself, an installed type, or a plugin file that offers one of the kind.
+        """Find the component of a test: a Component, an installed type, or the one of this kind in a plugin file.
 
-        Raises InputError for what is not there and for values that its options do not take.
+        Raises InputError if it does not exist, and for values that its options do not accept.
         """
         if isinstance(meant, Component):
             if meant.kind is not kind:
@@ -58,7 +58,7 @@ class Subject:
         return cls(component, options_from(component, values), registry.files)
 
     def make(self, **runtime: Any) -> Any:
-        """What the factory makes. Its own InputError is raised as it is."""
+        """Call the factory and return its result. An InputError of the factory is raised unchanged."""
         try:
             return call(self.component, self.options, **runtime)
         except PluginFault as error:
@@ -73,14 +73,14 @@ class Subject:
         raise ContractError(f"{self.component.name}: {fault}")
 
     def methods(self, thing: Any, names: Sequence[str], advice: str) -> None:
-        """That what the factory made has these methods."""
+        """Expect these methods on the result of the factory."""
         for name in names:
             self.expect(
                 callable(getattr(thing, name, None)), f"{type(thing).__name__} has no method {name}(); {advice}"
             )
 
     def attribute(self, thing: Any, name: str, kind: type, of: str) -> Any:
-        """An attribute of what the factory made, of the type that the protocol asks for."""
+        """Return an attribute of the result of the factory, of the type in the protocol."""
         value = getattr(thing, name, None)
         good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         came = f"is {value!r}" if hasattr(thing, name) else "is missing"
@@ -89,11 +89,11 @@ class Subject:
 
 
 Check = Callable[[Subject], None]
-"""One promise; its docstring states it."""
+"""One promise of a contract; its docstring states the promise."""
 
 
 def check_all(subject: Subject, checks: Sequence[Check]) -> None:
-    """Raise ContractError at the first promise that is not kept. The global generators stay as they were."""
+    """Raise ContractError at the first broken promise. The global random generators stay unchanged."""
     for check in checks:
         with neutral():
             check(subject)
@@ -101,7 +101,7 @@ def check_all(subject: Subject, checks: Sequence[Check]) -> None:
 
 @contextlib.contextmanager
 def neutral() -> Iterator[None]:
-    """Whatever happens inside leaves torch's, numpy's and Python's generators as they were."""
+    """Restore the random generators of torch, numpy and Python afterwards."""
     import random
 
     import numpy as np
@@ -117,7 +117,7 @@ def neutral() -> Iterator[None]:
 
 
 def options_from(component: Component, values: Mapping[str, Any]) -> Any:
-    """The component's options with these values, as a config would have them. Raises InputError for wrong ones."""
+    """Return the component's options with these values, as a config would. Raises InputError for wrong values."""
     import jsonschema
 
     known, given = options_of(component.options), _plain(values)

@@ -1,4 +1,4 @@
-"""The contract tests as a report: what ``dit-run plugins check`` shows."""
+"""Report of contract tests, as shown by ``dit-run plugins check``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Finding", "check"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One promise, and whether it is kept."""
+    """One promise, and its result."""
 
     state: Literal["ok", "FAIL", "not run"]
     subject: str
@@ -31,9 +31,9 @@ class Finding:
 
 
 def check(name: str, given: Sequence[str], registry: Registry) -> list[Finding]:
-    """Every promise of the plugins and components that ``name`` means, with ``option=value`` for their factories.
+    """Test every promise of the plugins and components named ``name``, with ``option=value`` for their factories.
 
-    Raises InputError for what is not there.
+    Raises InputError if the name does not exist.
     """
     values = _values(given)
     findings: list[Finding] = []
@@ -45,7 +45,7 @@ def check(name: str, given: Sequence[str], registry: Registry) -> list[Finding]:
 
 
 def _values(given: Sequence[str]) -> Mapping[str, Any]:
-    """``option=value`` arguments as a config would read them."""
+    """Read ``option=value`` arguments as a config would."""
     lines = ["{}" if not given else ""] + [": ".join(word.split("=", 1)) for word in given]
     source, problems = read_source("\n".join(lines).encode(), "command line", Path())
     node, more = parse(source)
@@ -69,7 +69,7 @@ def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, 
 
 
 def _contract(subject: Subject) -> Iterator[Finding]:
-    """The promises of its kind, one that it breaks in the same words as another left out; then its options."""
+    """Yield the promises of the kind, then those of the options. A repeated fault is reported once."""
     name, broken = subject.component.name, set[str]()
     for check in CONTRACTS[subject.component.kind]:
         finding = _finding(name, partial(_one, check), subject, check.__doc__)
@@ -88,7 +88,7 @@ def _one(check: Check, subject: Subject) -> None:
 
 
 def _finding(name: str, check: Callable[[Any], None], subject: Any, text: str | None = None) -> Finding:
-    """The promise, or how it is broken. Raises InputError where the factory does."""
+    """Return the promise, or how it is broken. Raises InputError if the factory does."""
     promise = (text or check.__doc__ or "").strip().splitlines()[0].rstrip(".")
     try:
         check(subject)

@@ -1,4 +1,4 @@
-"""The checks of every kind's contract, found by the table of kinds."""
+"""Contract checks of every kind, from the table of kinds."""
 
 from __future__ import annotations
 

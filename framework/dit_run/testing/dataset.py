@@ -1,4 +1,4 @@
-"""What a dataset must be."""
+"""Contract of datasets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_KEYS = 10_000
 
 
 def check_dataset(component: Component | str | Path, **options: Any) -> None:
-    """Test a dataset with these options: all keys (of the first 10,000 samples), and the pictures of a few samples.
+    """Test a dataset with these options: the keys of the first 10,000 samples, and the images of some samples.
 
     ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
     and InputError as the factory does.
@@ -43,13 +43,13 @@ def _make(subject: Subject) -> Dataset:
 
 
 def _some(dataset: Dataset) -> list[int]:
-    """A few indices, the first and last among them."""
+    """Return some indices, including the first and the last."""
     last = len(dataset) - 1
     return sorted({0, min(1, last), last // 2, last})
 
 
 def gives_samples(subject: Subject) -> None:
-    """Every item is a Sample with captions and a way to its picture."""
+    """Give a Sample with captions and an image for each index."""
     dataset = _make(subject)
     for index in range(min(len(dataset), _MOST_KEYS)):
         sample = dataset[index]
@@ -75,7 +75,7 @@ def gives_samples(subject: Subject) -> None:
 
 
 def names_each_sample_once(subject: Subject) -> None:
-    """No two samples have one key."""
+    """Give each sample a different key."""
     dataset = _make(subject)
     seen: dict[str, int] = {}
     for index in range(min(len(dataset), _MOST_KEYS)):
@@ -88,7 +88,7 @@ def names_each_sample_once(subject: Subject) -> None:
 
 
 def repeats_itself(subject: Subject) -> None:
-    """Built again it holds the same samples with the same pictures."""
+    """Hold the same samples and images when built again."""
     dataset, again = _make(subject), _make(subject)
     subject.expect(
         len(dataset) == len(again),
@@ -106,7 +106,7 @@ def repeats_itself(subject: Subject) -> None:
 
 
 def gives_pictures(subject: Subject) -> None:
-    """The core can read its pictures."""
+    """Give images that the core can read."""
     dataset = _make(subject)
     for index in _some(dataset):
         sample = dataset[index]
@@ -122,7 +122,7 @@ def gives_pictures(subject: Subject) -> None:
 
 
 def travels_to_another_process(subject: Subject) -> None:
-    """A spawned loading process sees the same samples."""
+    """Give the same samples in a spawned worker."""
     dataset = _make(subject)
     indices = _some(dataset)
     try:

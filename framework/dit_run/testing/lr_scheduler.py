@@ -1,4 +1,4 @@
-"""What a learning-rate scheduler must be."""
+"""Contract of learning-rate schedulers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check_lr_scheduler(component: Component | str | Path, **options: Any) -> Non
 
 
 def gives_a_factor_for_every_step(subject: Subject) -> None:
-    """A float from 0 to 1 for each step of the run."""
+    """Give a float from 0 to 1 for each step of the run."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         callable(factor),
@@ -43,7 +43,7 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
 
 
 def is_a_function_of_the_step(subject: Subject) -> None:
-    """Asked in another order, by another process, it answers the same."""
+    """Give the same factor for a step in any order and in any process."""
     one, other = subject.make(total_steps=_TOTAL), subject.make(total_steps=_TOTAL)
     forwards = [one(step) for step in range(_TOTAL)]
     backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
@@ -56,7 +56,7 @@ def is_a_function_of_the_step(subject: Subject) -> None:
 
 
 def is_not_always_zero(subject: Subject) -> None:
-    """Some step learns."""
+    """Give a factor above zero for at least one step."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         any(factor(step) > 0 for step in range(_TOTAL)),

@@ -1,4 +1,4 @@
-"""What a metric must be."""
+"""Contract of metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIDE = 32
 
 
 def check_metric(component: Component | str | Path, **options: Any) -> None:
-    """Test a metric with these options on a few pictures of noise.
+    """Test a metric with these options on a few images of noise.
 
     ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
     and InputError as the factory does.
@@ -53,7 +53,7 @@ def _prompts(metric: Metric) -> list[str]:
 
 
 def names_its_prompts(subject: Subject) -> None:
-    """As many strings as are asked for, the same again, or None."""
+    """Give the requested number of prompts, the same each time, or None."""
     metric, other = _make(subject), _make(subject)
     count = min(metric.count, _MOST)
     prompts = metric.prompts(count)
@@ -70,7 +70,7 @@ def names_its_prompts(subject: Subject) -> None:
 
 
 def scores_pictures(subject: Subject) -> None:
-    """Finite named numbers, the same for the same pictures, which stay as they are."""
+    """Give finite named scores, the same for the same images, without changing the images."""
     metric = _make(subject)
     prompts = _prompts(metric)
     images = [picture for picture, _ in _references(len(prompts))]

@@ -1,4 +1,4 @@
-"""Options under test: what a config that chooses a component runs into, and whether every option is read."""
+"""Checks of options: the rules of a config that chooses a component, and that every option is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["reads_every_option", "run_rules"]
 
 
 def run_rules(subject: Subject) -> None:
-    """Load a config that chooses the component. Raises ContractError where one of its rules fails."""
+    """Load a config that chooses the component. Raises ContractError if one of its rules fails."""
     component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
     plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
     registry = Registry((*discover(third_party=False).plugins, plugin))
@@ -35,9 +35,9 @@ def run_rules(subject: Subject) -> None:
 
 
 def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
-    """Every option is read by the factory, what it makes, or a rule.
+    """Read every option in the factory, in its result, or in a rule.
 
-    Raises ContractError; where it broke another promise before all were read, what it broke that with.
+    Raises ContractError; if another promise is broken before all options are read, with that fault.
     """
     component = subject.component
     excused = {name.removeprefix(f"{component.name}.") for name in conditional}
@@ -59,7 +59,7 @@ def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> Non
 
 
 def _variants(subject: Subject) -> Iterator[Subject]:
-    """With the options given; then with each other choice of each option that has a few."""
+    """Yield the subject with the given options, then with every other choice of each option that has few."""
     yield subject
     for option in options_of(subject.component.options):
         choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
@@ -69,7 +69,7 @@ def _variants(subject: Subject) -> Iterator[Subject]:
 
 
 def _use(subject: Subject) -> list[Exception]:
-    """Make it and do with it what its contract does; returns what ended that early."""
+    """Build the component and use it as its contract does; return the errors that ended this early."""
     with contextlib.suppress(ContractError):
         run_rules(subject)
     with neutral():

@@ -1,4 +1,4 @@
-"""What every plugin must be, whatever it offers."""
+"""Contract of every plugin, whatever its kinds."""
 
 from __future__ import annotations
 
@@ -31,13 +31,12 @@ def check_plugin(
     *,
     conditional: Sequence[str] = (),
 ) -> None:
-    """Test what every plugin must be: light to import, documented, with valid defaults, factories and rules that
-    resolve, and no option without effect.
+    """Test a plugin: light imports, documentation, valid defaults, factories and rules, no option without effect.
 
-    ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives for components
-    whose options must be written their values: ``{"dataset.csv": {"path": "…"}}``; ``conditional`` names options that
-    only other values than the defaults lead to: ``["optimizer.lion.eps"]``. Raises ContractError with what is
-    wrong, the first fault of each component.
+    ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives values for
+    components whose options must be written: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that
+    only have an effect with other values than the defaults: ``["optimizer.lion.eps"]``. Raises ContractError with the
+    first fault of each component.
     """
     faults = []
     for checks in _checks(name, options or {}, conditional):
@@ -53,7 +52,7 @@ def check_plugin(
 def _checks(
     name: str | Path, options: Mapping[str, Mapping[str, Any]], conditional: Sequence[str]
 ) -> Iterator[list[Callable[[], None]]]:
-    """For each plugin and each component its checks, of which the first that fails hides the rest."""
+    """Yield lists of checks, one per plugin and per component; the first failure of a list hides the rest."""
     for plugin, components in meant(name):
         yield [partial(check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
@@ -74,9 +73,9 @@ def _dead_options(component: Component, values: Mapping[str, Any], plugin: Plugi
 
 
 def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plugin, tuple[Component, ...]]]:
-    """The plugins that an entry point, a distribution, a module, a type or a file means, with the components meant.
+    """Return the plugins, with their components, of an entry point, a distribution, a module, a type or a file.
 
-    Raises InputError where there is none.
+    Raises InputError if there is none.
     """
     registry = discover() if registry is None else registry
     if isinstance(name, Path) or name.endswith(".py"):
@@ -105,13 +104,13 @@ def _names(plugin: Plugin, name: str) -> bool:
 
 
 def loads(plugin: Plugin) -> None:
-    """It loads."""
+    """Load without an error."""
     if plugin.failure:
         raise ContractError(f"plugin {plugin} did not load: {plugin.failure.message}")
 
 
 def imports_light(plugin: Plugin) -> None:
-    """Importing it, and its rules, imports nothing heavy."""
+    """Import nothing heavy in the plugin and its rules."""
     try:
         heavy = elsewhere(heavy_imports, plugin.source, plugin.file)
     except OtherProcess as error:
@@ -130,7 +129,7 @@ PLUGIN_CHECKS: tuple[Callable[[Plugin], None], ...] = (loads, imports_light)
 
 
 def is_documented(component: Component) -> None:
-    """Its options class and every option have a docstring."""
+    """Have a docstring for the options class and every option."""
     cls = component.options
     if not summary(cls):
         raise ContractError(
@@ -146,7 +145,7 @@ def is_documented(component: Component) -> None:
 
 
 def has_a_valid_schema(component: Component) -> None:
-    """Its options are valid JSON Schema, and defaults keep their limits."""
+    """Have options that are valid JSON Schema, with defaults within their limits."""
     schemas = schema_of(component.options, documented=True)
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
@@ -162,7 +161,7 @@ def has_a_valid_schema(component: Component) -> None:
 
 
 def has_a_factory(component: Component) -> None:
-    """Its factory resolves, and asks only for what its kind gets."""
+    """Have a factory that exists and takes only keywords of its kind."""
     factory = _resolved(component, "factory", component.factory)
     parameters = list(inspect.signature(factory).parameters.values())
     if not parameters:
@@ -181,7 +180,7 @@ def has_a_factory(component: Component) -> None:
 
 
 def has_rules_that_work(component: Component) -> None:
-    """Its rules resolve, and give problems and adjustments for a config that chooses it."""
+    """Have rules that exist and accept a config with the component."""
     for rule in component.rules:
         _resolved(component, "rule", rule)
     if not any(option.required for option in options_of(component.options)):

@@ -1,4 +1,4 @@
-"""What a tracker must be."""
+"""Contract of trackers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CHECKS", "check_tracker"]
 
 _METHODS = ("log", "image", "text", "flush", "close")
 _MARK = 314159.0
-"""A value that is easily found in a file."""
+"""A value that is easy to find in a file."""
 
 
 def check_tracker(component: Component | str | Path, **options: Any) -> None:
@@ -41,7 +41,7 @@ def _bytes(folder: Path) -> int:
 
 
 def takes_all_that_a_run_tells(subject: Subject) -> None:
-    """Numbers of any name, a value that is no number, pictures and texts."""
+    """Accept numbers of any name, nan, images and texts."""
     with tempfile.TemporaryDirectory() as name:
         tracker = _make(subject, Path(name))
         told: dict[str, tuple[Any, ...]] = {
@@ -62,7 +62,7 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
 
 
 def writes_when_it_is_flushed(subject: Subject) -> None:
-    """What was logged is on disk after flush(), not only after close()."""
+    """Write logged values to disk in flush(), not only in close()."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tracker = _make(subject, folder)
@@ -79,7 +79,7 @@ def writes_when_it_is_flushed(subject: Subject) -> None:
 
 
 def forgets_later_steps(subject: Subject) -> None:
-    """A run that continues at a step shows nothing that was logged for later ones."""
+    """Show nothing of later steps when a run continues at an earlier one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = _make(subject, folder)
