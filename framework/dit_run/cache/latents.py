@@ -95,15 +95,8 @@ class LatentWork:
     def missing_bytes(self) -> int:
         """Return the size of the missing latents (bytes)."""
         values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
-        return cache_bytes(
-            images=sum(len(spaces) for _, spaces in self._missing()),
-            captions=0,
-            latent_values=values,
-            width=0,
-            pooled_width=0,
-            dtype=self.build.dtype,
-            tokens=0,
-        )
+        images = sum(len(spaces) for _, spaces in self._missing())
+        return cache_bytes(self.build.dtype, images=images, latent_values=values)
 
     def keep(self) -> LatentCache:
         """Encode the missing images and return the cache. Raises InputError and Stopped."""

@@ -51,12 +51,11 @@ def open_cache(
     stopped: Callable[[], bool] = lambda: False,
     first: object = None,
 ) -> Cached:
-    """Open the cache for all these samples (of one dataset) and encode what is missing; ``prompts`` are cached like
-    captions.
+    """Open the cache for all these samples of one dataset, and encode what is missing.
 
-    ``dtype`` is that of autocast, None for float32. ``first`` is sent to workers before the dataset: unpickling it
-    imports what the dataset needs. An encoder whose output is cached and that has a method ``release`` gives back its
-    memory afterwards.
+    ``prompts`` are cached like captions. ``dtype`` is that of autocast, None for float32. ``first`` is sent to workers
+    before the dataset: unpickling it imports what the dataset needs. An encoder whose output is cached and that has a
+    method ``release`` gives back its memory afterwards.
 
     Every process of a run may call this: one builds, the others wait. Raises InputError for an unreadable image, a disk
     that is too small, or an encoder that cannot be cached although ``cache.mode`` is ``required``; raises

@@ -9,14 +9,12 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dit_run.cache.locks import Waiting, building, hold
 from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
 from dit_run.problems import DitRunError
@@ -27,10 +25,6 @@ __all__ = ["Space", "Writer"]
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
 _DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
-
-
-def _quietly(tries: int) -> None:
-    """Wait without a report."""
 
 
 @dataclass(frozen=True)
@@ -92,20 +86,6 @@ class Space:
     def shards(self) -> list[Path]:
         """Return all shards, sorted by name."""
         return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
-
-    def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
-        """Hold the lock of the space, so that two builders do not do the same work.
-
-        Without locks in the file system both build, which is safe but slow.
-        """
-        return building(self.folder, waiting)
-
-    def hold(self, waiting: Waiting = _quietly) -> bool:
-        """Use the space until this process ends; :mod:`dit_run.cache.maintenance` then removes nothing of it.
-
-        Returns False if the space was removed in the meantime and has to be created again.
-        """
-        return hold(self.folder, waiting)
 
     def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
         """Note damaged records, which count as missing from now on; return True if it could be noted.

@@ -65,10 +65,10 @@ NEW_PICTURES, NEW_CAPTION = "data.image_size=32", "sampling.prompts=[another]"
     ("prepare", "change", "said"),
     [
         (READ_ONLY, NEW_PICTURES, "the cache cannot be written: {cache}/latents/"),
-        (READ_ONLY, NEW_CAPTION, "the cache lacks something and cannot be written: {cache}/captions/"),
-        (FULL, NEW_PICTURES, "No space left on device; free some space, or set cache.dir elsewhere"),
+        (READ_ONLY, NEW_CAPTION, "the cache is incomplete and cannot be written: {cache}/captions/"),
+        (FULL, NEW_PICTURES, "No space left on device; free some space, or set cache.dir to another folder"),
         (FULL, NEW_CAPTION, " kB more and {cache} has 0 kB free; set cache.dir"),
-        (NO_FILES, NEW_CAPTION, "No space left on device; free some space, or set cache.dir elsewhere"),
+        (NO_FILES, NEW_CAPTION, "No space left on device; free some space, or set cache.dir to another folder"),
     ],
 )
 def test_what_is_missing_and_cannot_be_written_is_refused(
