@@ -17,8 +17,9 @@ import torch
 
 from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
-from dit_run.problems import DitRunError
+from dit_run.problems import DitRunError, InputError
 from dit_run.system.durable import make_folder, write_atomic
+from dit_run.system.json_files import read_object
 
 __all__ = ["Space", "Writer"]
 
@@ -58,11 +59,9 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """Return kind and settings; empty if the description is broken."""
-        try:
-            description = json.loads((self.folder / _DESCRIPTION).read_text())
-        except (OSError, ValueError):
-            return {}
-        return description if isinstance(description, dict) else {}
+        with contextlib.suppress(InputError):
+            return read_object(self.folder / _DESCRIPTION)
+        return {}
 
     def _write_description(self, description: Mapping[str, Any]) -> None:
         """Write the description; any number of processes may do so at the same time."""
