@@ -116,7 +116,8 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
         encoder.release = lambda: None  # a run fills its cache once; here every turn would read the weights again
 
     def filled() -> Cached:
-        where = replace(config, cache=replace(config.cache, dir=str(folder / f"cache-{next(folders)}")))
+        cache = replace(config.cache, dir=str(folder / f"cache-{next(folders)}"))
+        where = replace(config, sections={**config.sections, "cache": cache})
         how = {"text": filling.text, "vae": filling.vae, "dtype": filling.dtype, "reporter": Silent()}
         return open_cache(where, [data.train], **how)
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +28,7 @@ import torch
 from measuring import Bar, Report, Table, child_process, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
-from dit_run.compute.devices import keep_freed_memory, settle_memory
+from dit_run.compute.devices import keep_freed_memory
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
@@ -77,17 +77,21 @@ class Measured:
 def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Contestant:
     """The contestant of this name."""
     torch.manual_seed(0)
-    build = _ours if name == OURS else _peer
-    return build(size, device, "no" if name == EXACT else "bf16", compiled)
+    precision = "no" if name == EXACT else "bf16"
+    if name == OURS:
+        return ours(size, device, precision, compiled=compiled)
+    return _peer(size, device, precision, compiled)
 
 
-def _ours(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
+def ours(
+    size: Size, device: torch.device, mixed_precision: str, *, compiled: bool, changes: Sequence[str] = ()
+) -> Contestant:
+    """Return the step of `dit-run train` for the medium config with this size and these overrides."""
     from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
     from dit_run.registry.factories import make as make_component
 
-    keep_freed_memory(device)
-    changes = [f"model.hidden_size={size.width}", f"model.num_layers={size.layers}", f"model.num_heads={size.heads}"]
-    config = resolve(CONFIG, changes).config
+    sizes = [f"model.hidden_size={size.width}", f"model.num_layers={size.layers}", f"model.num_heads={size.heads}"]
+    config = resolve(CONFIG, [*sizes, *changes]).config
     model = make_component(
         config.model.component, config.model.options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH
     )
@@ -182,6 +186,8 @@ def _examples(device: torch.device) -> EncodedBatch:
 def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     """A contestant's process: one step for each message that comes, until one is False."""
     device = choose_device()
+    if name == OURS:
+        keep_freed_memory(device)
     contestant = make(name, size, device, compiled=compiled)
     with run_eagerly(), operations() as counter, torch.no_grad():
         contestant.forward()
@@ -189,8 +195,6 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     while link.recv():
         if steps == 1:
             meter.reset()  # What compiling took is not the step's.
-        if steps == WARM_UP and name == OURS:
-            settle_memory(device)  # A run gives no memory back.
         began = time.perf_counter()
         contestant.step()
         synchronise(device)

@@ -1,4 +1,4 @@
-"""Digests of files: what a fingerprint of weights is made of."""
+"""Digests of files, of which the fingerprints of weights are made."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ Stat = tuple[int, int, int, int]
 
 
 def cache_home() -> Path:
-    """Where caches of all runs live by default: ``$XDG_CACHE_HOME/dit-run``, or ``~/.cache/dit-run``."""
+    """Return the default folder of all caches: ``$XDG_CACHE_HOME/dit-run``, or ``~/.cache/dit-run``."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "dit-run"
 
 
 def combined(parts: Iterable[Any]) -> str:
-    """Hex digest of plain values (JSON) in their order."""
+    """Return the hex SHA-256 of plain values (JSON) in their order."""
     text = json.dumps(list(parts), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """Hex SHA-256 of a file's content.
+    """Return the hex SHA-256 of a file's content.
 
-    A large file's digest is kept under :func:`cache_home` and believed while its size, mtime, ctime and inode stay;
-    it is kept only if the file had been left alone for two seconds, so that no later write shares its times.
+    The digest of a large file is kept under :func:`cache_home` and used as long as size, mtime, ctime and inode of the
+    file stay the same. It is kept only if the file did not change for two seconds, so that no later write can have the
+    same times.
     """
     path = path.resolve()
     return _digest(path, file_stat(path))
 
 
 def file_stat(path: Path) -> Stat:
-    """Size, mtime_ns, ctime_ns and inode: what tells quickly that a file is still the same."""
+    """Return size, mtime_ns, ctime_ns and inode, which show quickly that a file did not change."""
     stat = path.stat()
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 

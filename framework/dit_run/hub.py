@@ -1,12 +1,14 @@
-"""Pretrained weights by name: a model hub's name or a local path to files on this machine.
+"""Pretrained weights by name: the files behind a model hub's name or a local path, and readers for them.
 
-``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them."""
+``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
+import pickle
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +19,8 @@ from dit_run.problems import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
-import pickle
-from typing import TYPE_CHECKING
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_tensors"]
+__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_json_object", "read_tensors"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
@@ -29,14 +29,14 @@ _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 def local_path(name: str) -> Path | None:
-    """The file or folder that ``name`` is, if there is one: what exists here is never asked of a hub."""
-    path = os.path.expanduser(name)  # noqa: PTH111 (pathlib's raises for a user that is not)
+    """Return the file or folder called ``name``, or None. A path that exists is never looked up on a hub."""
+    path = os.path.expanduser(name)  # noqa: PTH111 (pathlib's raises for an unknown user)
     return Path(path) if os.path.exists(path) else None  # noqa: PTH110 (pathlib raises for a name too long)
 
 
 @functools.cache
 def hub_name(name: str) -> str:
-    """The name under which a hub has these weights today; a moved one is told once."""
+    """Return the name under which a hub has these weights today, with one warning if they moved."""
     if name in MOVED:
         import logging
 
@@ -46,20 +46,20 @@ def hub_name(name: str) -> str:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """Weights that a config names, and the files they are made of."""
+    """Weights that a config names, and their files."""
 
     name: str
     """A hub's ``owner/name``, or a local file or folder."""
     key: str
     """The config key that holds the name, for errors: ``vae.pretrained_model_name``."""
     revision: str | None = None
-    """A branch, tag or commit of the hub's repository; a local path has none."""
+    """A branch, tag or commit of the hub's repository; without effect for a local path."""
 
     def need(self, *candidates: str) -> Path:
-        """The first of these files that there is, their paths relative to the repository or folder.
+        """Return the first of these files that exists; the candidates are relative to the repository or folder.
 
-        What the hub's cache on this machine has is taken from there, without asking the hub. Raises InputError when
-        the weights cannot be had, or have none of the files.
+        A file in the hub's cache on this machine is used without asking the hub. Raises InputError if the weights are
+        not available or have none of the files.
         """
         local = local_path(self.name)
         if local is not None:
@@ -72,38 +72,43 @@ class Pretrained:
         return found
 
     def object(self, *candidates: str) -> dict[str, Any]:
-        """The content of the first of these JSON files. Raises InputError also when it is not a JSON object."""
+        """Return the content of the first of these JSON files that exists.
+
+        Raises InputError, also for a file that is not a JSON object.
+        """
         path = self.need(*candidates)
         try:
-            return _read_object(path)
-        except ValueError as error:
-            raise self.error(f"has a broken {path.name}: {error}") from error
+            return read_json_object(path)
+        except InputError as error:
+            raise InputError(f"{self.key}: {error}") from error
 
     def local_object(self, *candidates: str) -> dict[str, Any] | None:
-        """The same where the weights are a local folder, else None. For rules: what is broken or missing is None too,
-        and is reported where the file is needed."""
+        """Return the content of the first of these JSON files that is readable in a local folder, or None.
+
+        For rules: a broken or missing file is reported later, where it is needed.
+        """
         local = local_path(self.name)
         for path in () if local is None else (local / each for each in candidates):
             try:
-                return _read_object(path)
-            except (OSError, ValueError):
+                return read_json_object(path)
+            except InputError:
                 continue
         return None
 
     def tensors(self, file: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-        """The tensors of one of its files, by :func:`read_tensors`; its InputError names the key, too."""
+        """Return the tensors of one of its files. As :func:`read_tensors`, with the config key in the error."""
         try:
             return read_tensors(file, keep)
         except InputError as error:
             raise InputError(f"{self.key}: {error}") from error
 
     def error(self, what: str) -> InputError:
-        """An InputError about these weights; ``what`` continues the sentence "{key}: {name} ..."."""
+        """Return an InputError about these weights; ``what`` continues the sentence "{key}: {name} ..."."""
         return InputError(f"{self.key}: {self.name} {what}")
 
     def _check_name(self) -> None:
         if not _HUB_NAME.fullmatch(self.name) or self.name.startswith("."):
-            raise self.error("is neither a file or folder that exists nor a hub's owner/name; correct the path")
+            raise self.error("is neither an existing file or folder nor a hub's owner/name; correct the path")
 
     def _first(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
         paths = (self._download(file, cached=cached) for file in candidates)
@@ -127,18 +132,10 @@ class Pretrained:
         reason = str(error).strip().splitlines()[0]
         at = f" at revision {self.revision}" if self.revision else ""
         return self.error(
-            f"cannot be had from the hub{at}: {reason}\n"
-            f"Run `hf download {name}` where there is a network and keep HF_HOME ({_cache_folder()}), "
-            f"or set {self.key} to a local folder that has the weights."
+            f"is not available from the hub{at}: {reason}\n"
+            f"Run `hf download {name}` on a machine with a network and keep HF_HOME ({_cache_folder()}), "
+            f"or set {self.key} to a local folder with the weights."
         )
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Raises ValueError when the file holds anything but a JSON object."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"a JSON object was expected, not {type(content).__name__}")
-    return content
 
 
 def _cache_folder() -> str:
@@ -147,12 +144,26 @@ def _cache_folder() -> str:
     return str(HF_HOME)
 
 
-def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-    """The tensors of a file, on the CPU, whose names ``keep`` accepts; from safetensors only those are read.
+# ------------------------------------------------------------------------------------------------------------ readers
 
-    ``.safetensors`` files are read as such, all others as torch checkpoints with ``weights_only=True``; a checkpoint
-    that nests them in ``state_dict`` is opened up. Raises InputError naming the file when it is damaged or holds more
-    than tensors and plain values.
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises InputError naming the file."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} should hold a JSON object, not {type(content).__name__}")
+    return content
+
+
+def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """Return the tensors of a file, on the CPU, whose names ``keep`` accepts; safetensors reads only those.
+
+    Any file that does not end in ``.safetensors`` is read as a torch checkpoint with ``weights_only=True``. Its tensors
+    may be nested under ``state_dict``. Raises InputError naming the file if it is damaged, or holds more than tensors
+    and plain values.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path, keep)
@@ -166,7 +177,7 @@ def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tens
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: no safetensors file that can be read: {error}") from error
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -177,11 +188,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
-            f"{str(error).splitlines()[0]}\nConvert it to safetensors where you trust it."
+            f"{str(error).splitlines()[0]}\nIf you trust the file, convert it to safetensors."
         ) from error
-    except Exception as error:  # bytes that are no pickle make its machine fail in any way
-        raise InputError(f"{path}: no checkpoint that can be read: {error or type(error).__name__}") from error
+    except Exception as error:  # pickle can raise anything for bytes that are not a pickle
+        raise InputError(f"{path}: not a readable checkpoint: {error or type(error).__name__}") from error
     nested = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(nested, dict):
-        raise InputError(f"{path}: a checkpoint of named tensors was expected, not {type(content).__name__}")
+        raise InputError(f"{path}: expected a checkpoint of named tensors, not {type(content).__name__}")
     return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}

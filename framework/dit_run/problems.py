@@ -1,4 +1,4 @@
-"""Problems: what is wrong with a config or an input, as values that one reporter prints."""
+"""Problems of a config or an input, as values that one reporter prints, and the errors that carry them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 __all__ = ["ConfigError", "DitRunError", "InputError", "KeyPath", "Place", "Problem"]
 
 KeyPath = tuple[str | int, ...]
-"""Where in a config: ``("training", "batch_size")``, ``("trackers", 0, "type")``."""
+"""Path of a key in a config: ``("training", "batch_size")``, ``("trackers", 0, "type")``."""
 
 
 @dataclass(frozen=True, order=True)
@@ -21,7 +21,7 @@ class Place:
     column: int
     length: int = 1
     text: str = field(default="", compare=False)
-    """The whole line, for the reporter to draw."""
+    """The whole line, for the reporter to show."""
 
     def __str__(self) -> str:
         return f"{self.source}:{self.line}:{self.column}"
@@ -29,38 +29,38 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, or with ``severity="notice"`` worth knowing."""
+    """One mistake; with ``severity="notice"`` one fact that the user should see."""
 
     code: str
     """A short stable name: ``unknown-key``, ``wrong-type``, ``missing-file`` …"""
     message: str
-    """What was expected and what came, naming section and type."""
+    """Expected and received value, with section and type."""
     path: KeyPath = ()
-    """The key concerned; the loader finds its place."""
+    """The key concerned; the loader adds its place."""
     place: Place | None = None
     help: tuple[str, ...] = ()
-    """What to do, a line each."""
+    """Advice, one line each."""
     severity: str = "error"
     related: tuple[KeyPath, ...] = ()
-    """Other keys that are part of it: the values that do not go together."""
+    """Other keys that take part, such as the values that do not fit together."""
     related_places: tuple[Place, ...] = ()
-    """Where those are written; the loader finds them."""
+    """Places of the related keys; the loader adds them."""
 
 
 class DitRunError(Exception):
-    """A failure that the user can understand and mend: its text is shown without a traceback, exit status 1."""
+    """A failure that the user can understand and correct: shown without a traceback. Exit status 1."""
 
     exit_status = 1
 
 
 class InputError(DitRunError):
-    """Something given is wrong: a missing path, a broken image, a checkpoint of another shape. Exit status 2."""
+    """A wrong input: a missing path, a broken image, a checkpoint of another shape. Exit status 2."""
 
     exit_status = 2
 
 
 class ConfigError(InputError):
-    """A config with problems; all of them, sorted by place."""
+    """All problems of a config, sorted by place."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)

@@ -1,14 +1,15 @@
-"""What each kind of component is made from and must be: the manual for plugin authors.
+"""The protocol of each kind of component: the keywords of its factory, and the object to return. For plugin authors.
 
-A component's factory is called as ``build(options, **runtime)``. ``options`` is its own options object; of the runtime
-keywords listed for its kind it receives those that its signature names, so a new keyword breaks nobody. A factory, and
-what it makes, may raise :class:`dit_run.problems.InputError` for something the user can mend: its text is shown alone.
-Anything else ends the run as the plugin's fault, with the plugin's name and the traceback from its code on.
+A factory is called as ``build(options, **runtime)``. ``options`` is the component's own options object. Of the runtime
+keywords of its kind the factory receives those that its signature names, so that a new keyword breaks no plugin. A
+factory, and the object it returns, may raise :class:`dit_run.problems.InputError` for a mistake that the user can
+correct; only its text is shown. Any other exception ends the run as a fault of the plugin, with the plugin's name and a
+traceback that starts in its code.
 
 Shapes: n samples, c latent channels, h and w latent rows and columns, H and W pixels, l text tokens, d text width.
-Tensors are on the run's device and float is float32, but where a model or encoder works under autocast
-(``training.mixed_precision``) and returns what comes of it. Everything random is handed in: a component draws from no
-generator of its own, except a model's initial weights and dropout, for which the core seeds torch's.
+Tensors are on the run's device. float means float32; under autocast (``training.mixed_precision``) a model or encoder
+may return the lower precision. All random numbers are arguments: a component has no generator of its own, except for a
+model's initial weights and dropout, for which the core seeds torch's generator.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from dit_run.settings import Config
 
 __all__ = [
+    "EVENTS",
     "VAE",
     "Adjustment",
     "Callback",
@@ -36,7 +38,7 @@ __all__ = [
     "Metric",
     "Model",
     "NamedParameters",
-    "OptimizerFactory",
+    "Optimizer",
     "ParameterRole",
     "Predict",
     "Progress",
@@ -49,6 +51,7 @@ __all__ = [
     "TextStates",
     "Tokens",
     "Tracker",
+    "unknown_event",
 ]
 
 # ------------------------------------------------------------------------------------------------------------ dataset
@@ -56,25 +59,28 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with all its captions. Light: nothing is decoded before the picture is wanted."""
+    """One image with all its captions. Cheap to make: the image is decoded only when a run needs it."""
 
     key: str
-    """Unique in the dataset, and the same on every machine: it decides order, split and ``num_samples``."""
+    """Name of the sample, unique in the dataset and the same on every machine: it decides order, split and
+    ``num_samples``."""
     captions: tuple[str, ...]
-    """At least one; each visit shows one of them."""
+    """One caption or more; each visit of the sample uses one of them."""
     image: Path | Callable[[], Image.Image]
-    """A file, or a picklable function that draws the picture, of any size and mode. The core decodes, orients,
-    composites alpha, crops, resizes and normalises; it never reads a file twice in one visit. A function may raise
-    InputError for a picture that is broken: ``data.on_bad_sample`` says what follows."""
+    """A file, or a picklable function that returns the image, of any size and mode.
+
+    The core decodes, orients, composites alpha, crops, resizes and normalises the image. It calls the function, or
+    reads the file, once per visit. A function may raise InputError for a broken image; ``data.on_bad_sample`` decides
+    what happens then."""
 
 
 class Dataset(Protocol):
     """``build(options, *, image_size: int) -> Dataset``: a sequence of samples.
 
-    ``image_size`` is the square side in pixels that the run trains on. Picklable (it travels to spawned loading
-    processes), and the same samples in the same order at each build. All items are asked for when a run begins, because
-    keys decide the split, so an item costs little. The factory raises InputError for a path that is missing or an index
-    that is broken, naming the file.
+    ``image_size`` is the side in pixels of the square images that the run trains on. A dataset is picklable, because it
+    is sent to data-loading workers, and has the same samples in the same order every time it is built. A run reads all
+    items when it starts, because their keys decide the split, so an item must be cheap. The factory raises InputError
+    for a missing path or a broken index, naming the file.
     """
 
     def __len__(self) -> int: ...
@@ -93,31 +99,31 @@ class Tokens(NamedTuple):
     mask: Tensor
     """bool [n, l], True for real tokens."""
     truncated: int
-    """How many of the n captions were longer than the encoder takes and were cut: a run tells it."""
+    """Number of captions, of n, that were cut because they are longer than the encoder takes; a run reports it."""
 
 
 class TextStates(NamedTuple):
-    """Captions as the model sees them."""
+    """Captions as input of the model."""
 
     tokens: Tensor
     """float [n, l, d]."""
     mask: Tensor
-    """bool [n, l], True for real tokens; each row has at least one unless ``null`` is True for it."""
+    """bool [n, l], True for real tokens. Each row has one or more, unless ``null`` is True for it."""
     pooled: Tensor
-    """float [n, pooled_width]: one vector a caption."""
+    """float [n, pooled_width]: one vector per caption."""
     null: Tensor
     """bool [n], True where the caption was dropped; the states are then those of the empty caption. A model with a
-    learned null condition puts it there; another one needs to do nothing."""
+    learned null condition uses that instead; any other model can ignore this."""
 
 
 class TextEncoder(Protocol):
-    """``build(options) -> TextEncoder``: a torch module, in eval mode where it is frozen.
+    """``build(options) -> TextEncoder``: a torch module; a frozen one is in eval mode.
 
-    A frozen encoder never changes (no gradients, no dropout) and its states may be cached; a trainable one is
+    A frozen encoder never changes (no gradients, no dropout), and its states may be cached. A trainable encoder is
     trained, averaged and saved with the model.
 
-    A frozen one may read its weights at the first call, and have ``release()`` to give their memory back until the
-    next: with a warm cache it is never called.
+    A frozen encoder may load its weights at the first call, and have a method ``release()`` that frees their memory
+    until the next call: with a complete cache it is never called.
     """
 
     trainable: bool
@@ -125,22 +131,28 @@ class TextEncoder(Protocol):
     """d, the width of a token state."""
     pooled_width: int
     max_length: int
-    """The most tokens a caption has, markers included."""
+    """Largest number of tokens of a caption, markers included."""
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
-        """Pure, without parameters: works in any process, on the CPU. Pads to the longest of the batch or to
-        max_length; any number of captions from 1, the empty one among them."""
+        """Return the tokens of one caption or more, padded to the longest of them or to ``max_length``.
+
+        A pure function without parameters, which works in any process, on the CPU. A caption may be empty.
+        """
         ...
 
     def __call__(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Token states, float [n, l, d], and pooled vectors, float [n, pooled_width]. A caption's states do not depend
-        on its neighbours nor on the amount of padding: the core pads further, with id 0 and mask False, up to
-        max_length. Frozen ones are called without gradients."""
+        """Return token states, float [n, l, d], and pooled vectors, float [n, pooled_width].
+
+        The states of a caption depend neither on the other captions nor on the amount of padding: the core pads
+        further, with id 0 and mask False, up to ``max_length``. Frozen encoders are called without gradients.
+        """
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest, 16 digits or more, of all that decides a frozen encoder's output: weights, tokenizer, settings.
-        Kept states are found by it; a trainable one is never asked."""
+        """Return a hex digest, 16 digits or more, of everything that decides the output: weights, tokenizer, settings.
+
+        Cached states are found by it. Never called for a trainable encoder.
+        """
         ...
 
 
@@ -150,30 +162,35 @@ class TextEncoder(Protocol):
 class VAE(Protocol):
     """``build(options) -> VAE``: a frozen torch module in eval mode that maps images to scaled latents and back.
 
-    Images are float [n, 3, H, W] in [-1, 1]. Latents are float [n, latent_channels, H / factor, W / factor], scaled
-    and shifted to about unit variance: what the model is trained on.
+    Images are float [n, 3, H, W] in [-1, 1]. Latents are float [n, latent_channels, H / factor, W / factor], scaled and
+    shifted to about unit variance; the model is trained on them.
 
-    It may read the weights of each half at its first use, and have ``release()`` to give their memory back until the
-    next: with a warm cache ``encode`` is never called, and ``decode`` not before the first picture.
+    A VAE may load the weights of each half at its first use, and have a method ``release()`` that frees their memory
+    until the next use: with a complete cache ``encode`` is never called, and ``decode`` only when an image is sampled.
     """
 
     latent_channels: int
     factor: int
-    """Pixels per latent pixel along a side; 1 in pixel space."""
+    """Image pixels per latent pixel along a side; 1 in pixel space."""
     cacheable: bool
-    """Whether latents are worth keeping: False where encoding costs nothing."""
+    """False if latents are not worth caching, because encoding costs nothing."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Mean and standard deviation of the latents; None for an encoder without a posterior. Called without
-        gradients, on squares of ``data.image_size``; each image's answer is its own."""
+        """Return mean and standard deviation of the latents, or mean and None for an encoder without a posterior.
+
+        Called without gradients, on squares of ``data.image_size``. The latents of an image depend on that image alone.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images, float [n, 3, H, W], clamped to [-1, 1]; of any height and width that are multiples of ``factor``."""
+        """Return images, float [n, 3, H, W], clamped to [-1, 1], for latents of any height and width."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest, 16 digits or more, of all that decides what ``encode`` gives; asked only where ``cacheable``."""
+        """Return a hex digest, 16 digits or more, of everything that decides the output of ``encode``.
+
+        Cached latents are found by it. Called only if ``cacheable`` is True.
+        """
         ...
 
 
@@ -183,73 +200,80 @@ class VAE(Protocol):
 class Model(Protocol):
     """``build(options, *, latent_channels, text_width, pooled_width) -> Model``: the torch module that is trained.
 
-    ``latent_channels`` is the VAE's, ``text_width`` and ``pooled_width`` the text encoder's. Its parameters are made
-    on the CPU in float32; the core seeds torch's generator before the call and moves the module afterwards. Repeated
-    blocks belong into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its members one by one, and
-    optimizers know the linear weights inside as ``matrix``.
+    ``latent_channels`` is that of the VAE; ``text_width`` and ``pooled_width`` are those of the text encoder. The
+    factory creates the parameters on the CPU in float32; the core seeds torch's generator before the call and moves the
+    module afterwards. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
+    members one by one, and the linear weights in them have the role ``matrix`` for optimizers.
     """
 
     patch_size: int
-    """Latent rows and columns must be multiples of it."""
+    """Latent rows and columns must be multiples of this number."""
 
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """The prediction, float [n, c, h, w], for noisy latents, float [n, c, h, w], at ``timesteps``, float [n] in
-        [0, 1000]. Any h and w that are multiples of ``patch_size``, any number of tokens; each sample's prediction is
-        its own."""
+        """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
+
+        ``timesteps`` is float [n] in [0, 1000]. h and w are any multiples of ``patch_size``, and the number of tokens
+        varies between calls. The prediction for a sample depends on that sample alone.
+        """
         ...
 
 
 # ---------------------------------------------------------------------------------------------------------- scheduler
 
 Predict = Callable[["Tensor", "Tensor"], "Tensor"]
-"""``predict(noisy latents [n, c, h, w], timesteps float [n]) -> model output``, guidance already applied.
+"""``predict(noisy latents [n, c, h, w], timesteps float [n]) -> model output``, with guidance applied.
 
 All timesteps of one call must be the same. The output has the shape and dtype of the noisy latents."""
 
 StepNoise = Callable[[int], "Tensor"]
-"""``step_noise(i)``: standard normal noise [n, c, h, w] of sampling step i, counted from 0; every picture has its own,
-and the same i gives the same noise."""
+"""``step_noise(i)``: standard normal noise [n, c, h, w] of sampling step i, counted from 0.
+
+Every image has noise of its own, and the same i always gives the same noise."""
 
 
 class Scheduler(Protocol):
-    """``build(options, *, latent_shape: tuple[int, int, int]) -> Scheduler``: objective and samplers of one process.
+    """``build(options, *, latent_shape: tuple[int, int, int]) -> Scheduler``: noise process, target and samplers.
 
-    ``latent_shape`` is (c, h, w) in training; pictures may be drawn in other sizes. All methods are pure functions of
-    their arguments; tensors of coefficients follow device and dtype of the arguments. Timesteps are float [n] in the
-    scale that the model sees, [0, 1000]; latents, noise, x_t, targets and model outputs are [n, c, h, w]. The training
-    loss of a sample is ``weight(t) * mean((model(x_t, t) - target)²)``.
+    ``latent_shape`` is (c, h, w) in training; images may be sampled in other sizes. All methods are pure functions of
+    their arguments, and coefficients take device and dtype of the arguments. Timesteps are float [n] on the model's
+    scale of [0, 1000]; latents, noise, x_t, targets and model outputs are [n, c, h, w]. The training loss of a sample
+    is ``weight(t) * mean((model(x_t, t) - target)²)``.
     """
 
     prediction_type: str
-    """What the model returns, for reports: ``epsilon``, ``velocity`` and the like."""
+    """Name of the quantity that the model predicts, for reports: ``epsilon``, ``velocity`` and the like."""
     samplers: tuple[str, ...]
-    """Names of the samplers that fit this process and prediction, the default first."""
+    """Names of the samplers for this process and prediction type, the default first."""
 
     def timesteps(self, uniform: Tensor) -> Tensor:
-        """Training timesteps, float [n], for uniform draws, float [n] in [0, 1): a monotone map, so stratified draws
-        stay stratified."""
+        """Return training timesteps, float [n], for uniform random numbers, float [n] in [0, 1).
+
+        The map is monotone, so that stratified random numbers give stratified timesteps.
+        """
         ...
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """x_t."""
+        """Return x_t, the noisy latents."""
         ...
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """What the model should return for x_t."""
+        """Return the output that the model is trained to give for x_t."""
         ...
 
     def weight(self, timesteps: Tensor) -> Tensor:
-        """Loss weights, float [n], none below 0."""
+        """Return loss weights, float [n], of at least 0."""
         ...
 
     def to_x0(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        """The clean latents that a model output stands for."""
+        """Return the clean latents that a model output stands for."""
         ...
 
     def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
-        """Latents [n, c, h, w] from standard normal ``noise`` of that shape in ``steps`` steps, 1 or more; ``sampler``
-        is one of ``samplers``. Scales the noise itself where its process starts elsewhere than N(0, 1); clips nothing.
-        Deterministic samplers never call ``step_noise``. Called without gradients."""
+        """Return latents [n, c, h, w], made from standard normal ``noise`` of that shape in one or more ``steps``.
+
+        ``sampler`` is one of ``samplers``. The method scales the noise itself if its process does not start at N(0, 1),
+        and clips nothing. Deterministic samplers never call ``step_noise``. Called without gradients.
+        """
         ...
 
 
@@ -258,26 +282,34 @@ class Scheduler(Protocol):
 NamedParameters = Sequence[tuple[str, "torch.nn.Parameter"]]
 
 ParameterRole = str
-"""``matrix`` (weight of a linear layer inside a member of a ``ModuleList`` or ``Sequential``, as repeated blocks are),
+"""``matrix`` (weight of a linear layer in a member of a ``ModuleList`` or ``Sequential``, as repeated blocks are),
 ``edge`` (weight of any other linear layer or convolution: input, output, conditioning), ``embedding``, ``norm``,
 ``bias`` or ``other``."""
 
 
-class OptimizerFactory(Protocol):
+class Optimizer(Protocol):
     """``build(options, *, named_parameters, roles, learning_rate, device) -> torch.optim.Optimizer``.
 
-    ``named_parameters`` is a list of (name, parameter) of everything that trains, float32 on ``device``, a
-    torch.device; ``roles`` maps each name (and those of parameters that do not train) to its :data:`ParameterRole`
-    (weight decay belongs on ``matrix`` and ``edge`` only); ``learning_rate`` is the peak rate, a float above 0. Each
-    param group may set its own ``lr`` from it, the group's peak; before each step the core sets ``group["lr"]`` to that
-    times the learning-rate scheduler's factor, which is 0 where a warm-up begins.
+    ``named_parameters`` is a list of (name, parameter) of all trained parameters, float32 on ``device``, a
+    torch.device. ``roles`` maps each name, also of parameters that are not trained, to its :data:`ParameterRole`;
+    weight decay belongs on ``matrix`` and ``edge`` only. ``learning_rate`` is the peak rate, a float above 0. A param
+    group may set its own ``lr`` from it: the peak of that group. Before each step the core sets ``group["lr"]`` to that
+    peak times the factor of the learning-rate scheduler, which is 0 at the start of a warm-up.
 
-    ``step()`` is called without a closure, after clipping (``training.max_grad_norm``); a parameter that took no part
-    has ``grad`` None. A step whose loss or gradient is not finite is left out. The state_dict must hold only tensors
-    and plain values and continue bit for bit after a round trip.
+    ``step()`` is called without a closure, after clipping (``training.max_grad_norm``). The ``grad`` of a parameter
+    that took no part is None. A step whose loss or gradient is not finite is skipped. The state_dict holds only tensors
+    and plain values, and training continues from it bit for bit.
     """
 
-    def __call__(self, options: Any, **runtime: Any) -> torch.optim.Optimizer: ...
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
 # ------------------------------------------------------------------------------------------------------- lr_scheduler
@@ -286,11 +318,11 @@ class OptimizerFactory(Protocol):
 class LearningRateFactor(Protocol):
     """``build(options, *, total_steps: int) -> LearningRateFactor``: a pure function of the optimizer step.
 
-    Nothing is saved and nothing is stepped: a run that continues asks for the factor of its next step.
+    It has no state to save: a continued run calls it with the number of its next step.
     """
 
     def __call__(self, step: int) -> float:
-        """The factor, 0 to 1, on the peak learning rate for update ``step``, counted from 0 to total_steps - 1."""
+        """Return the factor, 0 to 1, on the peak learning rate at ``step``, counted from 0 to total_steps - 1."""
         ...
 
 
@@ -298,36 +330,38 @@ class LearningRateFactor(Protocol):
 
 
 class Tracker(Protocol):
-    """``build(options, *, run_dir: Path, start_step: int) -> Tracker``: where numbers and pictures go.
+    """``build(options, *, run_dir: Path, start_step: int) -> Tracker``: logs numbers and images.
 
     ``run_dir`` is the run folder, which exists. A run that continues after ``start_step`` optimizer steps (0 for a new
-    one) gets a new tracker; what an earlier one wrote for later steps must not show. Only the first process of a run
-    has trackers. A method that raises OSError, because a disk is full or a service out of reach, is called again later,
-    before the next one; the run goes on.
+    run) gets a new tracker, which must hide what an earlier tracker wrote for later steps. Only the first process of a
+    run has trackers. If a method raises OSError, because a disk is full or a service is out of reach, the run continues
+    and the method is called again before the next call.
     """
 
     command: str
-    """How to watch, shown when the run begins; empty where there is nothing to say."""
+    """Command that shows what was logged, printed at the start of a run; empty for none."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Named numbers after ``step`` optimizer steps, such as ``loss`` and ``validation/loss``; other names may come
-        at other steps, and values may be nan or inf."""
+        """Log named numbers after ``step`` optimizer steps, such as ``loss`` and ``validation/loss``.
+
+        The names differ from step to step, and a value may be nan or inf.
+        """
         ...
 
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        """A picture, RGB: the grid of a preview, named ``samples``."""
+        """Log an image, RGB: the grid of sample images, named ``samples``."""
         ...
 
     def text(self, step: int, name: str, text: str) -> None:
-        """A text: the resolved config, as YAML, named ``config``, at step 0 of a new run."""
+        """Log a text: the resolved config, as YAML, named ``config``, at step 0 of a new run."""
         ...
 
     def flush(self) -> None:
-        """Everything logged is on disk when this returns; called before a checkpoint commits."""
+        """Write everything that was logged to disk; called before a checkpoint is committed."""
         ...
 
     def close(self) -> None:
-        """The last call: everything is on disk, and nothing is held any more."""
+        """Write everything to disk and release all resources; the last call."""
         ...
 
 
@@ -335,26 +369,28 @@ class Tracker(Protocol):
 
 
 class Metric(Protocol):
-    """``build(options, *, config: Config, references) -> Metric``: scores pictures made from prompts, at a
-    run's end, every ``validation.metrics_every_n_steps``, and in ``dit-run eval``.
+    """``build(options, *, config: Config, references) -> Metric``: scores images sampled from prompts.
 
-    ``config`` is the whole checked config. ``references(count) -> list[(PIL image, caption)]`` gives at most ``count``
-    held-out samples, or training samples where none are held out: RGB, ``data.image_size`` square, for metrics that
-    compare with them. The factory raises InputError for a config that lacks what the metric needs.
+    Metrics run at the end of a run, every ``validation.metrics_every_n_steps``, and in ``dit-run eval``. ``config`` is
+    the whole checked config. ``references(count) -> list[(PIL image, caption)]`` returns at most ``count`` held-out
+    samples, or training samples if none are held out, for metrics that compare with them; their images are RGB squares
+    of ``data.image_size``. The factory raises InputError if the config does not fit the metric.
     """
 
     def prompts(self, count: int) -> Sequence[str] | None:
-        """``count`` prompts that it wants, or None for captions of held-out samples, of which there may be fewer."""
+        """Return ``count`` prompts, or None for captions of held-out samples, of which there may be fewer."""
         ...
 
     @property
     def count(self) -> int:
-        """How many pictures it scores: what ``prompts`` is called with."""
+        """Number of images to score; ``prompts`` is called with it."""
         ...
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """Named finite scores of ``images``, RGB, ``data.image_size`` square, one of each prompt; the metric's type is
-        put before each name: ``shapes/wholly_right``."""
+        """Return named finite scores of ``images``, RGB squares of ``data.image_size``, one image per prompt.
+
+        The core puts the metric's type before each name: ``shapes/wholly_right``.
+        """
         ...
 
 
@@ -363,42 +399,68 @@ class Metric(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands, as callbacks see it."""
+    """The state of a run, as callbacks see it."""
 
     step: int
     """Optimizer steps done."""
     total_steps: int
     run_dir: Path
     values: Mapping[str, float] = field(default_factory=dict)
-    """What was logged with this event: loss, learning rate and the like."""
+    """Values logged with this event: loss, learning rate and the like."""
     path: Path | None = None
-    """The checkpoint that was saved, or the picture that was made."""
+    """The checkpoint or the image that was written."""
 
 
-class Callback(Protocol):
-    """``build(options, *, run_dir: Path) -> Callback``: an object with any of these methods; it watches, and steers
-    nothing. ``run_dir`` is the run folder, which exists. Called in the first process of a run only. An exception ends
-    the run with the plugin's name."""
+class Callback:
+    """``build(options, *, run_dir: Path) -> Callback``: an object that watches a run and changes nothing of it.
+
+    Subclass this class and override the methods that you need; an object of another class with some of these methods
+    works as well. Any other method whose name begins with ``on_`` is an error, because no run would call it.
+
+    ``run_dir`` is the run folder, which exists. Callbacks are called in the first process of a run only. An exception
+    ends the run with an error that names the plugin.
+    """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Raise TypeError for an unknown event, so that the plugin does not load."""
+        super().__init_subclass__(**keywords)
+        fault = unknown_event(cls)
+        if fault:
+            raise TypeError(fault)
 
     def on_train_start(self, progress: Progress) -> None:
-        """Before the first step, or the first one after a continuation; ``step`` is what was done before."""
-        ...
+        """Before the first step of this process; ``step`` counts the steps of earlier processes."""
 
     def on_step_end(self, progress: Progress) -> None:
-        """After each optimizer step, before it is saved; ``values`` where something was logged."""
-        ...
+        """After each optimizer step, before a checkpoint of it; ``values`` has what was logged, often nothing."""
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
-        """A checkpoint is whole and on disk at ``path``."""
-        ...
+        """After a checkpoint is complete on disk, at ``path``."""
 
     def on_sample(self, progress: Progress) -> None:
-        """A grid of pictures is at ``path``, before ``on_step_end`` of its step."""
-        ...
+        """After a grid of sample images was written to ``path``, before ``on_step_end`` of the same step."""
 
     def on_train_end(self, progress: Progress) -> None:
-        """After the last step; not called for a run that is stopped or fails."""
-        ...
+        """After the last step; not called when a run is stopped or fails."""
+
+
+EVENTS = tuple(name for name in vars(Callback) if name.startswith("on_"))
+"""The methods of a callback."""
+
+
+def unknown_event(callback: object) -> str | None:
+    """Return a message about a method ``on_…`` of a callback, or of its class, that no run calls; None without one."""
+    for name in dir(callback):
+        if name.startswith("on_") and name not in EVENTS and callable(getattr(callback, name)):
+            import difflib  # only for a wrong name
+
+            owner = callback if isinstance(callback, type) else type(callback)
+            near = difflib.get_close_matches(name, EVENTS, n=1)
+            help_ = f" (did you mean {near[0]}()?)" if near else ""
+            return (
+                f"{owner.__name__}.{name}() is never called{help_}; the methods of a callback are {', '.join(EVENTS)}"
+            )
+    return None
 
 
 # -------------------------------------------------------------------------------------------------------------- rules
@@ -406,15 +468,15 @@ class Callback(Protocol):
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known beyond the config; None before data and weights are at hand."""
+    """Facts that the config alone does not show; None until data and weights are read."""
 
     total_steps: int | None = None
-    """Optimizer steps of the whole run; with ``training.max_steps`` written, an upper bound before data is read."""
+    """Optimizer steps of the whole run. Before data is read: ``training.max_steps`` as an upper bound, or None."""
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """A rule's better value for a key that was left at its default; shown as a notice."""
+    """A better value for a key that has its default; shown to the user as a notice."""
 
     path: tuple[str | int, ...]
     value: Any
@@ -423,19 +485,19 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class RuleContext:
-    """What a cross-field rule sees."""
+    """Arguments of a cross-field rule."""
 
     config: Config
     path: tuple[str | int, ...]
-    """Where the component stands: ``("optimizer",)``, ``("trackers", 0)``."""
+    """Path of the component in the config: ``("optimizer",)``, ``("trackers", 0)``."""
     options: Any
     """The component's own options."""
     facts: Facts
     written: frozenset[tuple[str | int, ...]]
-    """The keys that the user wrote; the rest are defaults."""
+    """The keys that the user wrote; all others have their defaults."""
 
 
 class Rule(Protocol):
-    """A cross-field check: imports nothing heavy, reads no data, returns problems and adjustments."""
+    """A cross-field check: returns problems and adjustments, imports nothing heavy and reads no data."""
 
     def __call__(self, context: RuleContext) -> Iterable[Problem | Adjustment]: ...

@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. The engine reports; who shows it decides how."""
+"""Reporting: events of a run. The engine calls a Reporter, which decides how to show them."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ __all__ = ["Reporter", "Silent"]
 
 
 class Reporter(Protocol):
-    """Told of everything a run does, in the first process only."""
+    """Receiver of a run's events, called in the first process only."""
 
     def notice(self, text: str) -> None:
-        """Something worth knowing once."""
+        """Show a fact that the user should see once."""
         ...
 
     def phase(self, name: str, done: int, total: int) -> None:
-        """Preparation: ``done`` of ``total`` items, as when a cache is built."""
+        """Show the progress of a preparation, such as building the cache: ``done`` of ``total`` items."""
         ...
 
     def begin(self, step: int, total_steps: int) -> None:
-        """Training starts, or goes on, after ``step`` steps."""
+        """Show that training starts, or continues after ``step`` steps."""
         ...
 
     def step(self, step: int, loss: float | None) -> None:
-        """An optimizer step is done; the loss where it is known without waiting for the device."""
+        """Show that an optimizer step is done; ``loss`` is None if it would have to wait for the device."""
         ...
 
     def logged(self, step: int, values: Mapping[str, float]) -> None:
-        """The values that went to the trackers."""
+        """Show the values that were sent to the trackers."""
         ...
 
     def saved(self, path: Path) -> None:
-        """A checkpoint or a picture was written."""
+        """Show that a checkpoint or an image was written."""
         ...
 
     def end(self) -> None:
-        """Training, or making the cache for it, is over, however it ended."""
+        """Show that training, or building its cache, ended or failed."""
         ...
 
 
 class Silent:
-    """Shows nothing."""
+    """A reporter that shows nothing."""
 
     def notice(self, text: str) -> None: ...
 

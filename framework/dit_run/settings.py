@@ -1,10 +1,10 @@
-"""The config as typed values: the core's own sections, and the components that a config chose."""
+"""The config as typed values: the options of the core's own sections, and the components that a config chose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from dit_run.options import (
     LocalPath,
@@ -18,15 +18,15 @@ from dit_run.options import (
     plain,
 )
 from dit_run.problems import KeyPath, Place, Problem
-from dit_run.registry.components import Component, Kind
+
+if TYPE_CHECKING:
+    from dit_run.registry.components import Component
 
 __all__ = [
-    "COMMON_OPTIONS",
     "SECTIONS",
     "CacheOptions",
     "Choice",
     "Config",
-    "DatasetCommon",
     "SamplingOptions",
     "TrainingOptions",
     "ValidationOptions",
@@ -35,133 +35,113 @@ __all__ = [
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetCommon:
-    """Keys that every dataset takes, kept when its type changes."""
-
-    image_size: Annotated[int, bounds(ge=8, multiple_of=8)] = 256
-    """Side of the square training images in pixels, a multiple of 8."""
-    num_samples: PositiveInt | None = 5000
-    """How many samples are used, chosen by a hash of their keys and the seed; null uses all."""
-    train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
-    """Share of the samples used for training; the rest is held out for the validation loss. 1.0 holds out none."""
-    random_flip: bool = False
-    """Mirror half of the visits left to right. Off by default, because captions say left and right."""
-    crop: Literal["center", "random"] = "center"
-    """Which square of an image that is not square is shown. A random one is drawn per visit: latents are not kept."""
-    alpha_background: Literal["white", "gray", "black"] = "white"
-    """What transparent parts are laid on."""
-    on_bad_sample: Literal["error", "skip"] = "error"
-    """What happens when an image cannot be read: stop and name it, or leave it out and report it."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a run trains, and what it writes."""
+    """Training: length, precision, checkpoints and the run folder."""
 
     output_dir: Annotated[str, LocalPath, Operational] = "./outputs"
-    """The run folder. The same command continues an unfinished run that it finds there."""
+    """Run folder. The same command continues an unfinished run in it."""
     seed: Annotated[int, bounds(ge=0, lt=2**63)] = 42
-    """All randomness: initial weights, data order, noise, timesteps, dropout."""
+    """Seed of all randomness: initial weights, data order, noise, timesteps and dropout."""
     batch_size: PositiveInt = 96
     """Samples per process and micro-step."""
     gradient_accumulation_steps: PositiveInt = 1
-    """Micro-steps per optimizer step; gradients are averaged over all of them."""
+    """Micro-steps per optimizer step; their gradients are averaged."""
     learning_rate: PositiveFloat = 1e-4
     """Peak learning rate."""
     num_epochs: PositiveInt = 1000
     """Passes over the training samples."""
     max_steps: PositiveInt | None = None
-    """Optimizer steps after which the run ends, where that is before its epochs end."""
+    """Optimizer steps after which the run ends, if `num_epochs` does not end it earlier; null sets no limit."""
     save_every_n_epochs: Annotated[PositiveInt | None, Operational] = 10
-    """A checkpoint on the first step that completes so many epochs; null turns it off."""
+    """Epochs between checkpoints, saved at the step that completes an epoch; null saves none at epochs."""
     save_steps: Annotated[PositiveInt | None, Operational] = 500
-    """A checkpoint every so many optimizer steps; null turns it off."""
+    """Optimizer steps between checkpoints; null saves none at steps. The end of a run is always saved."""
     save_total_limit: Annotated[Annotated[int, bounds(ge=2)] | None, Operational] = 3
-    """How many checkpoints are kept, the best by validation loss among them; null keeps all."""
+    """Number of checkpoints kept, including the one with the lowest validation loss; null keeps all."""
     logging_steps: Annotated[PositiveInt, Operational] = 50
-    """Log every so many optimizer steps."""
+    """Optimizer steps between two logged lines."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
-    """Precision of the forward and backward pass; weights, optimizer and averages stay fp32."""
+    """Precision of the forward and backward pass; weights, optimizer and averages stay in fp32."""
     max_grad_norm: PositiveFloat | None = 1.0
-    """Gradients are scaled down to this norm; null clips nothing."""
+    """Largest norm of the gradient; a larger gradient is scaled down to it. null turns clipping off."""
     use_ema: bool = False
-    """Keep an exponential moving average of the weights, and use it for samples and validation."""
+    """Keep an exponential moving average (EMA) of the weights, and use it for sample images and validation."""
     ema_decay: Annotated[float, bounds(ge=0, lt=1)] = 0.9999
-    """Decay of the average, reached after its warm-up."""
+    """Decay of the EMA after its warm-up."""
     ema_warmup: NonNegativeFloat = 0.75
-    """Power p of the average's warm-up: at update s its decay is min(ema_decay, 1 - (1 + s)^-p). 0: no warm-up."""
+    """Power p of the EMA's warm-up: the decay at update s is min(ema_decay, 1 - (1 + s)^-p). 0 means no warm-up."""
     caption_dropout: Probability = 0.1
-    """Share of captions that are dropped in training, so that guidance has a condition to move away from."""
+    """Share of captions replaced by the empty caption in training, which classifier-free guidance needs."""
     init_from: Annotated[str, LocalPath] | None = None
-    """A run folder or checkpoint whose weights this run begins with, for fine-tuning."""
+    """Run folder or checkpoint whose weights this run starts from, for fine-tuning."""
     device: Annotated[str, bounds(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"), Operational] = "auto"
-    """`auto` takes a GPU where there is one; or `cpu`, `mps`, `cuda`, `cuda:1`."""
+    """Device: `cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes a GPU if there is one."""
     num_threads: Annotated[PositiveInt | None, Operational] = None
-    """CPU threads of a process; null leaves torch's own choice. A run that continues takes the count it began with."""
+    """CPU threads per process. With null torch chooses, and a continued run keeps the number that it started with."""
     num_workers: Annotated[NonNegativeInt, Operational] = 8
-    """Data loading processes; 0 loads in the training process. More than the cores are lowered with a notice."""
+    """Data-loading workers per process; 0 loads in the training process. Lowered to the CPU cores, with a notice."""
     prefetch_factor: Annotated[PositiveInt, Operational] = 4
-    """Batches fetched ahead per worker; without effect at 0 workers."""
+    """Batches that each worker prepares ahead; no effect with 0 workers."""
     compile_model: Annotated[bool, Operational] = False
-    """torch.compile the model's blocks; checkpoints are the same with and without."""
+    """Compile the model's blocks with torch.compile. Checkpoints are the same with and without it."""
     deterministic: bool = False
-    """Ask torch for deterministic algorithms, so that a GPU run repeats bit for bit."""
+    """Use deterministic algorithms only, so that a GPU run repeats bit for bit."""
     elastic_exact: bool = False
-    """Reduce gradients in a fixed binary tree, so that 1, 2 and 4 processes learn the same bytes. `num_threads` is 1
-    where it is not set."""
+    """Add up gradients in a fixed binary tree, so that 1, 2 and 4 processes give the same weights bit for bit.
+    `num_threads` is then 1 by default."""
     max_bad_steps: NonNegativeInt = 0
-    """How many optimizer steps in a row may be skipped for a loss or gradient that is not finite."""
+    """Optimizer steps in a row that may be skipped because the loss or gradient is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """Pictures made while training, and the defaults of `dit-run sample`."""
+    """Sampling: images made during training, and the defaults of `dit-run sample`."""
 
     every_n_steps: Annotated[PositiveInt | None, Operational] = 500
-    """A grid of pictures every so many optimizer steps, and at the end; null makes none."""
+    """Optimizer steps between two grids of sample images; one more is made at the end. null makes none."""
     prompts: Annotated[tuple[str, ...], Operational] = ()
-    """What the pictures show; empty takes captions of held-out samples."""
+    """Prompts of the grid, one per image; if empty, captions of held-out samples are used."""
     num_images: Annotated[PositiveInt, Operational] = 16
-    """Pictures in a grid where `prompts` is empty."""
+    """Images in a grid if `prompts` is empty."""
     sampler: str | None = None
-    """The sampler's name, one of those that the scheduler offers; null takes its first."""
+    """Sampler, one of those that the scheduler offers; null takes the first of them."""
     steps: PositiveInt = 50
-    """Sampling steps."""
+    """Sampling steps per image."""
     guidance_scale: NonNegativeFloat = 4.0
-    """Classifier-free guidance: 1 is none, more follows the caption more closely."""
+    """Scale of classifier-free guidance. 1 turns guidance off; larger values follow the caption more closely."""
     guidance_rescale: Probability = 0.0
-    """Share of the guided output's standard deviation that is brought back to the conditional one's."""
+    """Rescaling of the guided prediction to the standard deviation of the conditional one, from 0 (off) to 1."""
     guidance_interval: tuple[Probability, Probability] = (0.0, 1.0)
-    """The part of the way from clean (0) to noise (1) on which guidance works."""
+    """Part of the way from clean image (0) to noise (1) in which guidance is applied."""
     seed: NonNegativeInt = 0
-    """Picture i depends on seed + i alone."""
+    """Seed of the noise; image i uses seed + i."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationOptions:
-    """The held-out loss and the metrics, on fixed noise and timesteps."""
+    """Validation: the loss of held-out samples, on fixed noise and timesteps, and the metrics."""
 
     every_n_steps: Annotated[PositiveInt | None, Operational] = 500
-    """Measure every so many optimizer steps, and at the end; null measures never."""
+    """Optimizer steps between two validations; one more runs at the end. null turns validation off."""
     num_samples: PositiveInt = 256
-    """The most held-out samples that are measured; as many training samples are the probe for overfitting."""
+    """Largest number of held-out samples used. As many training samples are measured too, to show overfitting."""
     timestep_bins: PositiveInt = 4
-    """The loss is measured in so many equal parts of the timestep distribution, one draw of each per sample."""
+    """Equal parts of the timestep distribution; the loss of each sample is measured at one timestep of each part."""
     metrics_every_n_steps: Annotated[PositiveInt | None, Operational] = None
-    """Score pictures with the `metrics` every so many optimizer steps; null scores only at the end."""
+    """Optimizer steps between two computations of the `metrics`; they are also computed at the end. null: only then."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions:
-    """Where outputs of frozen encoders are kept."""
+    """Cache: outputs of frozen encoders on disk, shared by all runs."""
 
     mode: Literal["auto", "required", "off"] = "auto"
-    """`auto` keeps what frozen encoders make and reads it back; `required` refuses a run with an encoder whose output
-    cannot be kept; `off` encodes in every step."""
+    """`auto` caches the outputs of frozen encoders; `required` refuses a run with an encoder whose output cannot be
+    cached; `off` encodes in every step."""
     dir: Annotated[str, bounds(min_length=1), LocalPath, Operational] | None = None
-    """The folder, shared by all runs; null is `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`."""
+    """Folder of the cache; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run` if that variable is not set."""
     num_workers: Annotated[NonNegativeInt, Operational] = 0
-    """Processes that read and decode pictures for it; 0 reads them in the training process."""
+    """Processes that read and decode images to fill the cache; 0 does it in the training process."""
 
 
 SECTIONS: Mapping[str, type] = {
@@ -170,10 +150,7 @@ SECTIONS: Mapping[str, type] = {
     "validation": ValidationOptions,
     "cache": CacheOptions,
 }
-"""The core's own sections."""
-
-COMMON_OPTIONS: Mapping[Kind, type] = {Kind.DATASET: DatasetCommon}
-"""Keys of a kind that are valid for each of its types."""
+"""The core's own sections, by name."""
 
 
 @dataclass(frozen=True)
@@ -182,84 +159,94 @@ class Choice:
 
     component: Component
     options: Any
+    """The component's own options."""
     common: Any = None
-    """The kind's common options, for a kind that has them."""
+    """The options common to its kind; None for a kind without any."""
 
     @property
     def type(self) -> str:
         return self.component.type
 
     def to_dict(self) -> dict[str, Any]:
+        """Return ``type`` and all options as plain values."""
         common = plain(self.common) if self.common is not None else {}
         return {"type": self.type, **common, **plain(self.options)}
 
 
+T = TypeVar("T")
+
+
+class _Section(Generic[T]):
+    """A section of a config as a typed attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, config: Config, owner: type) -> T:
+        section: T = config.sections[self.name]
+        return section
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A checked config with defaults filled in."""
+    """A checked config with defaults filled in. Its sections are attributes: ``config.training.batch_size``."""
 
-    data: Choice
-    model: Choice
-    vae: Choice
-    training: TrainingOptions
-    scheduler: Choice
-    text_encoder: Choice
-    optimizer: Choice
-    lr_scheduler: Choice
-    sampling: SamplingOptions
-    validation: ValidationOptions
-    cache: CacheOptions
-    trackers: tuple[Choice, ...]
-    metrics: tuple[Choice, ...]
-    callbacks: tuple[Choice, ...]
+    sections: Mapping[str, Any]
+    """Every section by name, in the order of the reference: an options object of the core, the Choice of a kind, a
+    tuple of Choices for a kind that is a list, or None for a kind of which the config chooses nothing."""
     plugins: tuple[str, ...] = ()
     """Plugin files, as absolute paths."""
     places: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False, repr=False)
-    """Where each key that a layer wrote has its value; the rest are defaults."""
+    """Where each key that a layer wrote has its value; all other keys have their defaults."""
     secrets: Mapping[KeyPath, str] = field(default_factory=dict, compare=False, repr=False)
-    """What secret values were written as: ``${env:…}``."""
+    """The text that was written for each secret value: ``${env:NAME}``."""
     adjusted: Mapping[KeyPath, Any] = field(default_factory=dict, compare=False, repr=False)
     """The defaults that rules replaced, by key."""
     notices: tuple[Problem, ...] = field(default=(), compare=False, repr=False)
-    """What is worth knowing about this config: adjusted defaults and the like."""
+    """Facts about this config that the user should see, such as adjusted defaults."""
+
+    data = _Section[Choice]("data")
+    model = _Section[Choice]("model")
+    vae = _Section[Choice]("vae")
+    training = _Section[TrainingOptions]("training")
+    scheduler = _Section[Choice]("scheduler")
+    text_encoder = _Section[Choice]("text_encoder")
+    optimizer = _Section[Choice]("optimizer")
+    lr_scheduler = _Section[Choice]("lr_scheduler")
+    sampling = _Section[SamplingOptions]("sampling")
+    validation = _Section[ValidationOptions]("validation")
+    cache = _Section[CacheOptions]("cache")
+    trackers = _Section[tuple[Choice, ...]]("trackers")
+    metrics = _Section[tuple[Choice, ...]]("metrics")
+    callbacks = _Section[tuple[Choice, ...]]("callbacks")
 
     @property
     def written(self) -> frozenset[KeyPath]:
-        """The keys that a layer wrote; the rest are defaults."""
+        """The keys that a layer wrote; all other keys have their defaults."""
         return frozenset(self.places)
 
     def choices(self) -> Iterator[tuple[KeyPath, Choice]]:
-        """Every chosen component with its place in the config."""
-        for kind in Kind:
-            chosen = getattr(self, kind.section)
-            if kind.listed:
-                yield from (((kind.section, index), choice) for index, choice in enumerate(chosen))
-            else:
-                yield (kind.section,), chosen
+        """Yield every chosen component with its path in the config."""
+        for name, section in self.sections.items():
+            if isinstance(section, Choice):
+                yield (name,), section
+            elif isinstance(section, tuple):
+                yield from (((name, index), choice) for index, choice in enumerate(section))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of every key, secrets as they were written; ``data`` carries ``type`` and ``dataset_name``."""
-        data = self.data.to_dict()
-        values: dict[str, Any] = {
-            "data": {"dataset_name": data["type"], **data},
-            "model": self.model.to_dict(),
-            "vae": self.vae.to_dict(),
-            "training": plain(self.training),
-            "scheduler": self.scheduler.to_dict(),
-            "text_encoder": self.text_encoder.to_dict(),
-            "optimizer": self.optimizer.to_dict(),
-            "lr_scheduler": self.lr_scheduler.to_dict(),
-            "sampling": plain(self.sampling),
-            "validation": plain(self.validation),
-            "cache": plain(self.cache),
-            "trackers": [choice.to_dict() for choice in self.trackers],
-            "metrics": [choice.to_dict() for choice in self.metrics],
-            "callbacks": [choice.to_dict() for choice in self.callbacks],
-            "plugins": list(self.plugins),
-        }
+        """Return all values as plain ones, secrets as they were written; ``data`` has ``type`` and ``dataset_name``."""
+        values = {name: _plain(section) for name, section in self.sections.items() if section is not None}
+        values["data"] = {"dataset_name": self.data.type, **values["data"]}
+        values["plugins"] = list(self.plugins)
         for path, reference in self.secrets.items():
             put(values, path, reference)
         return values
+
+
+def _plain(section: Any) -> Any:
+    if isinstance(section, tuple):
+        return [choice.to_dict() for choice in section]
+    return section.to_dict() if isinstance(section, Choice) else plain(section)
 
 
 def put(values: Any, path: KeyPath, value: Any) -> None:

@@ -27,13 +27,13 @@ def test_a_sound_config_passes_and_leaves_only_its_sheet(command: Command, confi
     assert sorted(path.name for path in config.parent.iterdir()) == ["check.png", "tiny.yaml"]
 
 
-def test_the_sheet_goes_where_it_is_told(command: Command, config: Path) -> None:
+def test_the_sheet_is_written_where_the_option_says(command: Command, config: Path) -> None:
     assert command("check", config, "--output", "sheet.png", "training.batch_size=2").status == 0
     assert Path("sheet.png").exists()
     assert not Path("check.png").exists()
 
 
-def test_a_vae_that_does_not_give_pictures_back_fails(command: Command, config: Path, tmp_path: Path) -> None:
+def test_a_vae_that_does_not_give_images_back_fails(command: Command, config: Path, tmp_path: Path) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     result = command(
         "check", config, "vae.type=autoencoder_kl", f"vae.pretrained_model_name={folder}",
@@ -68,7 +68,7 @@ def test_micro_batches_that_make_no_tree_are_refused_by_every_command(
 ) -> None:
     result = command(*words, config, "training.elastic_exact=true", "training.gradient_accumulation_steps=3")
     assert result.status == 2
-    assert re.search("elastic_exact needs a power of two of micro-batches .* take 2 or 4,", result.words)
+    assert re.search("elastic_exact needs a power of two of micro-batches .* use 2 or 4,", result.words)
 
 
 DEAF = """
@@ -77,7 +77,7 @@ from dit_run import Component, Kind, hookimpl
 
 @dataclass(frozen=True, kw_only=True)
 class Deaf:
-    "Looks at the noisy picture alone."
+    "Looks at the noisy image alone."
 
 def build(options, *, latent_channels):
     from torch import nn

@@ -1,4 +1,4 @@
-"""Checkpoints that cannot be written: training goes on, says so, and gives up where nothing would be kept."""
+"""Checkpoints that cannot be written: training continues, reports it, and ends where nothing would be kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def blocked(tmp_path: Path) -> tuple[str, ...]:
     return f"plugins=[{tmp_path / 'blocker.py'}]", "training.save_steps=1"
 
 
-def test_while_it_fails_training_goes_on_and_says_so(
+def test_training_continues_and_reports_failing_saves(
     train: Train, command: Command, config: Path, blocked: tuple[str, ...]
 ) -> None:
     whole = train(output="whole")

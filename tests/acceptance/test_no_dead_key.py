@@ -23,7 +23,7 @@ from dit_run import Kind
 from dit_run.cli.main import main
 from dit_run.options import options_of
 from dit_run.registry.registry import discover
-from dit_run.settings import COMMON_OPTIONS, SECTIONS
+from dit_run.settings import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIMES = ("time", "images_per_second")
@@ -33,8 +33,8 @@ def every_option() -> Iterator[str]:
     """The name of each option: ``training.seed``, ``data.crop``, ``optimizer.adamw.betas``."""
     for section, cls in SECTIONS.items():
         yield from (f"{section}.{option.name}" for option in options_of(cls))
-    for kind, cls in COMMON_OPTIONS.items():
-        yield from (f"{kind.section}.{option.name}" for option in options_of(cls))
+    for kind in Kind:
+        yield from (f"{kind.section}.{option.name}" for option in kind.spec.common_options())
     registry = discover(third_party=False)
     for kind in Kind:
         for component in registry.components(kind).values():

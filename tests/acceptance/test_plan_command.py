@@ -45,7 +45,7 @@ def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, confi
     assert sorted(path.name for path in Path().iterdir()) == ["tiny.yaml"]
 
 
-def test_the_size_of_a_checkpoint_is_foretold(command: Command, config: Path, train: Train) -> None:
+def test_the_size_of_a_checkpoint_is_predicted(command: Command, config: Path, train: Train) -> None:
     result = command("plan", config)
     folder = train().file("")
     real = sum(path.stat().st_size for path in folder.iterdir())
@@ -70,7 +70,7 @@ def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) ->
     assert "no batch size fits 4 samples per step into 10 MB" in result.words
 
 
-def test_a_part_that_does_not_fit_is_told_with_what_to_lower(
+def test_a_part_that_does_not_fit_is_reported_with_what_to_lower(
     command: Command, config: Path, measure: Callable[[Change], None]
 ) -> None:
     sampling = SamplingCost(peaks=[(1, 2e9), (3, 4e9)], evaluation=0.0, fixed=0.0)
@@ -128,7 +128,7 @@ def test_a_size_that_is_none_is_refused(command: Command, config: Path) -> None:
     assert "a size such as 24GB or 800MB is expected, not 'lots'" in result.words
 
 
-def test_the_cache_of_frozen_encoders_is_foretold(command: Command, config: Path, tmp_path: Path) -> None:
+def test_the_cache_of_frozen_encoders_is_predicted(command: Command, config: Path, tmp_path: Path) -> None:
     clip, vae = tiny_clip(tmp_path / "clip"), tiny_autoencoder_kl(tmp_path / "vae")
     text = config.read_text().replace("vae: {type: identity}", f"vae: {{pretrained_model_name: {vae}}}")
     text = text.replace(

@@ -215,7 +215,7 @@ def test_check_says_what_is_broken(command: Command, site: Path) -> None:
     result = command("plugins", "check", "dit-run-lion")
     assert result.status == 1
     assert result.out.splitlines()[-3:] == [
-        "FAIL     optimizer.lion: could not be made: NotImplementedError (a fault of the plugin; -v shows where)",
+        "FAIL     optimizer.lion: could not be built: NotImplementedError (a fault of the plugin; -v shows where)",
         "not run  optimizer.lion: whether every option is read; that is told when the rest is mended",
         "1 failed, 1 not run",
     ]
@@ -299,7 +299,7 @@ def test_files_of_a_config_can_be_refused(command: Command, site: Path) -> None:
     Path("momentum.py").write_text("raise RuntimeError('was imported')")
     result = command("validate", written("plugins: [./momentum.py]"), "--no-config-plugins")
     assert result.status == 2
-    assert "the config names plugin files, which are not allowed here (--no-config-plugins)" in result.words
+    assert "the config names plugin files, which --no-config-plugins refuses" in result.words
     assert "was imported" not in result.words
 
 

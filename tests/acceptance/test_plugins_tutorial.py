@@ -9,7 +9,6 @@ import pytest
 from environments import ROOT, Environment, build_wheel
 
 from dit_run.registry.components import Kind
-from dit_run.registry.factories import RUNTIME
 
 TUTORIAL = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
@@ -32,7 +31,7 @@ def test_the_dataset_has_at_most_40_lines() -> None:
 def test_the_table_of_kinds_is_complete() -> None:
     rows = re.findall(r"^\| `(\w+)` \|(.*?)\| .*? \| `(check_\w+)` \|$", TUTORIAL, re.MULTILINE)
     keywords = {Kind(kind): tuple(re.findall(r"`(\w+)`", words)) for kind, words, _ in rows}
-    assert keywords == RUNTIME
+    assert keywords == {kind: kind.spec.runtime for kind in Kind}
     assert [check for _, _, check in rows] == [f"check_{kind}" for kind in Kind]
 
 

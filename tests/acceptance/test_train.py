@@ -128,7 +128,7 @@ def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train)
         assert begun.values("loss") != first.values("loss")[:1]
 
 
-def test_validation_shows_pictures_as_they_are(train: Train) -> None:
+def test_validation_shows_images_as_they_are(train: Train) -> None:
     still = ("training.max_steps=1", "training.learning_rate=1.0e-30", "data.random_flip")
     straight, flipped = (train(*still[:2], f"{still[2]}={flip}", output=f"flip-{flip}") for flip in ("false", "true"))
     assert straight.values("loss") != flipped.values("loss")

@@ -17,12 +17,19 @@ from language_server import LanguageServer
 
 from dit_run.cli.main import main
 from dit_run.config.keys import component_options
-from dit_run.config.schema import EDITOR_KEYWORDS
 from dit_run.registry.components import Kind
 from dit_run.registry.registry import discover
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+EDITOR_KEYWORDS = (
+    "defaultSnippets",
+    "doNotSuggest",
+    "markdownDescription",
+    "markdownEnumDescriptions",
+    "patternErrorMessage",
+)
+"""Keywords of the editors' schema that draft-07 does not have; validators ignore them."""
 MODULES = HERE / "node_modules"
 SERVERS = {"1.19": "yaml-language-server-1.19", "newest": "yaml-language-server"}
 MODELINE = "# yaml-language-server: $schema=schema.json\n"

@@ -193,7 +193,7 @@ def test_weights_that_cannot_be_had_are_an_error_with_a_way_out(
 
 
 def test_a_path_that_does_not_exist_is_not_asked_of_the_hub(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="neither a file or folder that exists nor"):
+    with pytest.raises(InputError, match="neither an existing file or folder nor"):
         opened(tmp_path / "missing" / "vae")
 
 

@@ -25,7 +25,7 @@ from dit_run.digests import Stat
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 from dit_run.system.signals import ignore_signals, kill_children, timeout_seconds
 
 __all__ = ["Content", "ImageReader", "Pixels", "ReadingFailed"]

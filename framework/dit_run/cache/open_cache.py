@@ -51,7 +51,7 @@ def open_cache(
     stopped: Callable[[], bool] = lambda: False,
     first: object = None,
 ) -> Cached:
-    """Open the cache for all these samples of one dataset, and encode what is missing.
+    """Open the cache for all these samples (of one dataset) and encode what is missing.
 
     ``prompts`` are cached like captions. ``dtype`` is that of autocast, None for float32. ``first`` is sent to workers
     before the dataset: unpickling it imports what the dataset needs. An encoder whose output is cached and that has a

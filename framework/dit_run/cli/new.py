@@ -104,7 +104,7 @@ def _dashed(name: str) -> str:
 
 def _plugin(kind: Kind, name: str) -> str:
     """The kind's template under another name."""
-    text = files("dit_run.templates").joinpath(f"{kind}.py").read_text(encoding="utf-8")
+    text = files("dit_run.templates").joinpath(kind.template).read_text(encoding="utf-8")
     title = "".join(part.capitalize() for part in name.split("_"))
     return text.replace("Example", title).replace("example", name)
 

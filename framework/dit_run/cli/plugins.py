@@ -17,7 +17,6 @@ from dit_run.options import Option, documentation, options_of, summary
 from dit_run.problems import InputError
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.registry import Origin, Plugin, Registry
-from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["configure", "example", "run"]
 
@@ -151,7 +150,7 @@ def _component(kind: Kind, type_: str, registry: Registry) -> Iterator[str]:
         yield f"rule      {rule}"
     for other in registry.shadowing(kind, type_):
         yield f"shadows   that of {other}"
-    common = COMMON_OPTIONS.get(kind)
+    common = kind.spec.common
     if options_of(component.options):
         yield ""
         yield from _table([("key", "default", "takes", "meaning"), *_options(component.options)])

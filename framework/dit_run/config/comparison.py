@@ -11,6 +11,7 @@ from typing import Any
 from dit_run.config.keys import config_options
 from dit_run.config.rules import replace_value
 from dit_run.problems import KeyPath
+from dit_run.registry.kinds import Kind
 from dit_run.settings import Config
 
 __all__ = ["ABSENT", "Difference", "absolute", "differences", "identity", "operational_keys"]
@@ -26,8 +27,10 @@ def identity(config: Config) -> dict[str, Any]:
     """
     values = absolute(config).to_dict()
     del values["data"]["dataset_name"]
-    for observing in ("trackers", "metrics", "callbacks", "plugins"):
-        del values[observing]
+    del values["plugins"]
+    for kind in Kind:
+        if kind.spec.observes:
+            values.pop(kind.section, None)
     for section, *_, name in operational_keys(config):
         values.get(str(section), {}).pop(name, None)
     return values

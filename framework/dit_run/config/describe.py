@@ -17,6 +17,12 @@ _NOUNS = {
     "object": "a mapping",
     "array": "a list",
 }
+_LIMITS = {
+    "minimum": "of at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
 
 
 def expected(schema: Mapping[str, Any]) -> str:
@@ -49,15 +55,7 @@ def _list(schema: Mapping[str, Any]) -> str:
 
 
 def _limits(schema: Mapping[str, Any]) -> str:
-    phrases = []
-    if "minimum" in schema:
-        phrases.append(f"of at least {_number(schema['minimum'])}")
-    if "exclusiveMinimum" in schema:
-        phrases.append(f"above {_number(schema['exclusiveMinimum'])}")
-    if "maximum" in schema:
-        phrases.append(f"at most {_number(schema['maximum'])}")
-    if "exclusiveMaximum" in schema:
-        phrases.append(f"below {_number(schema['exclusiveMaximum'])}")
+    phrases = [f"{words} {_number(schema[keyword])}" for keyword, words in _LIMITS.items() if keyword in schema]
     limits = " " + " and ".join(phrases) if phrases else ""
     multiple = f", a multiple of {schema['multipleOf']}" if "multipleOf" in schema else ""
     return limits + multiple

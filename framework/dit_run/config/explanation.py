@@ -72,7 +72,7 @@ def _options(config: Config) -> Iterator[Explanation]:
 
 def _owner(config: Config, path: KeyPath) -> type:
     """Return the options class that declares a key."""
-    holder = getattr(config, str(path[0]))
+    holder = config.sections[str(path[0])]
     if isinstance(holder, tuple):
         holder = holder[int(path[1])]
     if not isinstance(holder, Choice):

@@ -1,4 +1,4 @@
-"""Keys: which options a section of a config has, for nodes and for typed configs."""
+"""Keys: the sections of a config and the options of each."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath
 from dit_run.registry.components import Component, Kind
-from dit_run.settings import COMMON_OPTIONS, SECTIONS, Config
+from dit_run.settings import SECTIONS, Config
 
 __all__ = ["KINDS_BY_SECTION", "TOP_LEVEL", "component_options", "config_options", "key_name"]
 
 KINDS_BY_SECTION = {kind.section: kind for kind in Kind}
 
-TOP_LEVEL = (
-    *("data", "model", "vae", "training", "scheduler", "text_encoder", "optimizer", "lr_scheduler"),
-    *("sampling", "validation", "cache", "trackers", "metrics", "callbacks", "plugins", "extends"),
-)
+_FIRST = ("data", "model", "vae", "training", "scheduler", "text_encoder", "optimizer", "lr_scheduler")
+_SINGLE = tuple(kind.section for kind in Kind if not kind.listed)
+_LISTED = tuple(kind.section for kind in Kind if kind.listed)
+
+TOP_LEVEL = tuple(dict.fromkeys((*_FIRST, *_SINGLE, *SECTIONS, *_LISTED, "plugins", "extends")))
 """Every top-level key, in the order of the reference."""
 
 
 def component_options(component: Component) -> tuple[Option, ...]:
-    """The keys of a component beside ``type``: those common to its kind, then its own."""
-    common = COMMON_OPTIONS.get(component.kind)
-    return (*(options_of(common) if common else ()), *options_of(component.options))
+    """Return the keys of a component besides ``type``: those common to its kind, then its own."""
+    return (*component.kind.spec.common_options(), *options_of(component.options))
 
 
 def config_options(config: Config) -> Iterator[tuple[KeyPath, Option, Any]]:
-    """Every option of a typed config with its path and value; ``type``, ``plugins`` are no options."""
+    """Yield every option of a typed config with its path and value; ``type`` and ``plugins`` are not options."""
     for section, cls in SECTIONS.items():
-        typed = getattr(config, section)
+        typed = config.sections[section]
         for option in options_of(cls):
             yield (section, option.name), option, getattr(typed, option.name)
     for path, choice in config.choices():
@@ -40,7 +40,7 @@ def config_options(config: Config) -> Iterator[tuple[KeyPath, Option, Any]]:
 
 
 def key_name(path: KeyPath) -> str:
-    """``trackers[0].type`` for ``("trackers", 0, "type")``."""
+    """Return the name of a key in messages: ``trackers[0].type`` for ``("trackers", 0, "type")``."""
     text = ""
     for step in path:
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step

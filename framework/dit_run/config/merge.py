@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from dit_run.config.environment import expand
 from dit_run.config.nodes import Entry, MapNode, Scalar
-from dit_run.options import options_of
-from dit_run.registry.components import Kind
-from dit_run.settings import COMMON_OPTIONS
+from dit_run.registry.kinds import Kind
 
 __all__ = ["join", "merge"]
 
@@ -16,18 +14,20 @@ _KIND_OF_SECTION = {kind.section: kind for kind in Kind if not kind.listed}
 
 
 def merge(base: MapNode, layer: MapNode) -> MapNode:
-    """The layer laid over the base: mappings merge, all else replaces; another ``type`` replaces its component."""
+    """Lay a layer over a base: mappings merge, other values replace, another ``type`` replaces its component."""
     return _laid(base, layer, _without_other_type)
 
 
 def join(base: MapNode, more: MapNode) -> MapNode:
-    """Two parts of one layer, which mean the same in either order: a ``type`` holds for keys that came before it, too,
-    unless they came with one of their own."""
+    """Join two parts of one layer, in which the order of keys does not matter.
+
+    A ``type`` also applies to the keys before it, unless they came with a ``type`` of their own.
+    """
     return _laid(base, more, _without_other_written_type)
 
 
 def _laid(base: MapNode, layer: MapNode, kept: Callable[[str, MapNode, MapNode], MapNode]) -> MapNode:
-    """``kept(section, lower, upper)`` is what stays of a lower section."""
+    """Lay ``layer`` over ``base``; ``kept(section, lower, upper)`` returns the keys of a lower section that stay."""
     entries = dict(base.entries)
     for key, entry in layer.entries.items():
         below = entries.get(key)
@@ -40,7 +40,7 @@ def _laid(base: MapNode, layer: MapNode, kept: Callable[[str, MapNode, MapNode],
 
 
 def _merge_keys(base: MapNode, layer: MapNode) -> MapNode:
-    """Mappings merge, everything else replaces."""
+    """Merge mappings; replace everything else."""
     entries = dict(base.entries)
     for key, entry in layer.entries.items():
         below = entries.get(key)
@@ -54,8 +54,7 @@ def _without_other_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
     kind = _KIND_OF_SECTION.get(section)
     if kind is None or "type" not in layer.entries or _type(layer, kind) == _type(base, kind):
         return base
-    common = COMMON_OPTIONS.get(kind)
-    kept: Iterable[str] = (option.name for option in options_of(common)) if common else ()
+    kept = [option.name for option in kind.spec.common_options()]
     return MapNode(base.span, {key: base.entries[key] for key in kept if key in base.entries})
 
 

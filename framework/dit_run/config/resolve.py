@@ -65,7 +65,8 @@ def resolve(
     type that is no longer installed.
     """
     layers = read_layers(path, overrides)
-    problems, notices = _by_severity(layers.problems)
+    problems = [problem for problem in layers.problems if problem.severity == "error"]
+    notices = [problem for problem in layers.problems if problem.severity == "notice"]
     if not (layers.complete and layers.roots):
         raise ConfigError(_in_order(problems, layers))
     root = layers.merged()
@@ -95,7 +96,7 @@ def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = 
     Raises ConfigError if the config cannot be read or a file fails.
     """
     layers = read_layers(path)
-    problems, _ = _by_severity(layers.problems)
+    problems = [problem for problem in layers.problems if problem.severity == "error"]
     cause = None
     if layers.complete and layers.roots:
         files = _plugin_files(layers.merged(), problems, allowed=config_plugins)
@@ -103,11 +104,6 @@ def registry_of(path: str | Path, registry: Registry, *, config_plugins: bool = 
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause
     return registry
-
-
-def _by_severity(problems: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
-    errors = [problem for problem in problems if problem.severity == "error"]
-    return errors, [problem for problem in problems if problem.severity != "error"]
 
 
 def _in_order(problems: Sequence[Problem], layers: Layers) -> list[Problem]:

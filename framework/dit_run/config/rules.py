@@ -111,13 +111,13 @@ def _adjust(config: Config, adjustment: Adjustment) -> Config:
 def replace_value(config: Config, path: KeyPath, value: Any) -> Config:
     """Return the config with another value for one option."""
     section, *rest = path
-    held = getattr(config, str(section))
+    held = config.sections[str(section)]
     if isinstance(held, tuple):
         index = int(rest[0])
         held = (*held[:index], _replaced(held[index], str(rest[1]), value), *held[index + 1 :])
     else:
         held = _replaced(held, str(rest[0]), value)
-    return dataclasses.replace(config, **{str(section): held})
+    return dataclasses.replace(config, sections={**config.sections, str(section): held})
 
 
 def _replaced(holder: Any, name: str, value: Any) -> Any:
@@ -139,7 +139,7 @@ def encoder_problems(config: Config, section: str, *, because: str) -> Iterator[
     if config.cache.mode == "required":
         yield Problem(
             "not-cacheable",
-            f"cache.mode is required, but the output of {section} {getattr(config, section).type} cannot be cached: "
+            f"cache.mode is required, but the output of {section} {config.sections[section].type} cannot be cached: "
             f"{because}",
             ("cache", "mode"),
             related=((section, "type"),),

@@ -1,7 +1,7 @@
-"""The schema: one JSON Schema (draft-07) composed from everything that is installed.
+"""The schema: one JSON Schema (draft-07) composed from all installed components.
 
-Two forms: the runtime one is strict and undocumented; the one for editors has descriptions, snippets and titles, and
-takes ``${env:…}`` where a number or a truth value is asked for.
+It has two forms. The runtime form is strict and has no documentation. The form for editors has descriptions, snippets
+and titles, and accepts ``${env:…}`` for a number or a boolean.
 """
 
 from __future__ import annotations
@@ -14,44 +14,28 @@ from dit_run.config.describe import expected
 from dit_run.config.environment import ENV_PATTERN
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.options import options_of, schema_of, summary
-from dit_run.registry.components import Component, Kind
+from dit_run.registry.components import Component
+from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
-from dit_run.settings import COMMON_OPTIONS, SECTIONS
+from dit_run.settings import SECTIONS
 
-__all__ = ["EDITOR_KEYWORDS", "SECTION_TEXTS", "compose", "editor_form"]
+__all__ = ["SECTION_TEXTS", "compose"]
 
 Schema = dict[str, Any]
 
-EDITOR_KEYWORDS = (
-    "defaultSnippets",
-    "doNotSuggest",
-    "markdownDescription",
-    "markdownEnumDescriptions",
-    "patternErrorMessage",
-)
-"""What the form for editors has beyond draft-07; validators pass over it."""
-
 _SILENT = {"doNotSuggest": True}
-"""Keeps a key out of what editors offer."""
+"""Keeps a key out of an editor's suggestions."""
 
 SECTION_TEXTS: Mapping[str, str] = {
-    "data": "The dataset: images with captions.",
-    "model": "The network that is trained.",
-    "vae": "What turns images into latents and back.",
-    "scheduler": "The noise process: what the model learns, and how pictures are sampled.",
-    "text_encoder": "What turns captions into states that the model attends to.",
-    "optimizer": "How gradients become updates.",
-    "lr_scheduler": "How the learning rate changes over the run.",
-    "trackers": "Where numbers and pictures go while training.",
-    "metrics": "Scores of pictures made while training, and of `dit-run eval`.",
-    "callbacks": "What watches a run.",
+    **{kind.section: kind.spec.text for kind in Kind},
     "plugins": "Plugin files, relative to this file: Python modules that offer components of their own.",
-    "extends": "Config files that this one builds on, relative to this file; what is written here comes on top.",
+    "extends": "Config files below this one, relative to this file; the keys of this file replace theirs.",
 }
+"""Description of every section that is not an options class of the core."""
 
 
 def compose(registry: Registry, *, editor: bool = False) -> Schema:
-    """The schema of all configs that the registry's components allow."""
+    """Return the schema of all configs that the registry's components allow."""
     definitions: Schema = {}
     properties = {section: _section(section, registry, definitions, editor) for section in TOP_LEVEL}
     schema: Schema = {"$schema": "http://json-schema.org/draft-07/schema#"}
@@ -95,7 +79,7 @@ def _options(cls: type, editor: bool) -> Schema:
         return schema_of(cls)
     required = {option.name for option in options_of(cls) if option.required}
     schemas = schema_of(cls, documented=True)
-    return {name: editor_form(schema, required=name in required) for name, schema in schemas.items()}
+    return {name: _editor_form(schema, required=name in required) for name, schema in schemas.items()}
 
 
 # --------------------------------------------------------------------------------------------------------- components
@@ -104,19 +88,14 @@ def _options(cls: type, editor: bool) -> Schema:
 def _choice(kind: Kind, components: Mapping[str, Component], definitions: Schema, editor: bool) -> Schema:
     for component in components.values():
         definitions[component.name] = _branch(component, editor)
-    names = ("type", *_aliases(kind))
+    names = ("type", *kind.spec.aliases)
     properties = {name: _type(kind, components, editor) for name in names}
     if editor:
-        properties |= {name: {**properties[name], **_SILENT} for name in _aliases(kind)}
+        properties |= {name: {**properties[name], **_SILENT} for name in kind.spec.aliases}
     schema: Schema = {"type": "object", "properties": properties}
     if components:
         schema["allOf"] = [branch for type_ in components for branch in _branches(kind, type_, names, editor)]
-    return schema | ({"required": ["type"]} if kind.listed else {})
-
-
-def _aliases(kind: Kind) -> tuple[str, ...]:
-    """Old names of ``type``."""
-    return ("dataset_name",) if kind is Kind.DATASET else ()
+    return schema | ({} if kind.default_type else {"required": ["type"]})
 
 
 def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Schema:
@@ -125,13 +104,13 @@ def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Sche
         schema["default"] = kind.default_type
     if editor:
         default = {"default": kind.default_type} if kind.default_type else {}
-        schema |= _texts(f"Which {kind.replace('_', ' ')}; the other keys depend on it.", default)
+        schema |= _texts(f"Type of the {kind.spec.title}; the other keys depend on it.", default)
         schema["markdownEnumDescriptions"] = [_unwrapped(summary(c.options)) for c in components.values()]
     return schema
 
 
 def _branches(kind: Kind, type_: str, names: tuple[str, ...], editor: bool) -> list[Schema]:
-    """One conditional per name that ``type`` has; the default type's one holds also where none is written."""
+    """Return one conditional per name of the key ``type``; that of the default type also holds without the key."""
     then = {"$ref": f"#/definitions/{kind}.{type_}"}
     is_type = {"const": type_, **(_SILENT if editor else {})}
     if type_ == kind.default_type:
@@ -140,29 +119,28 @@ def _branches(kind: Kind, type_: str, names: tuple[str, ...], editor: bool) -> l
 
 
 def _branch(component: Component, editor: bool) -> Schema:
-    common = COMMON_OPTIONS.get(component.kind)
-    properties: Schema = {"type": True} | {name: _SILENT if editor else True for name in _aliases(component.kind)}
-    if common:
-        properties |= _options(common, editor)
+    spec = component.kind.spec
+    properties: Schema = {"type": True} | {name: _SILENT if editor else True for name in spec.aliases}
+    if spec.common:
+        properties |= _options(spec.common, editor)
     properties |= _options(component.options, editor)
-    schema = _closed(properties, component.options, *([common] if common else []))
+    schema = _closed(properties, component.options, *([spec.common] if spec.common else []))
     return _documented(component.name, _unwrapped(summary(component.options)), schema, editor)
 
 
 # ------------------------------------------------------------------------------------------------------------ editors
 
 
-def editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
-    """The schema of an option as editors take it: its default in the description, for hovers, and ``${env:…}`` good
-    where a number or a truth value is."""
+def _editor_form(schema: Mapping[str, Any], *, required: bool) -> Schema:
+    """Return the schema of an option for editors: the default in the description, and ``${env:…}`` for numbers."""
     form = _with_references(schema)
     if form.get("default", 0) is None:
-        del form["default"]  # yaml-language-server 2.0.0 takes the default of a string for one
+        del form["default"]  # yaml-language-server 2.0.0 takes null for a string
     return form | _texts(schema.get("description", ""), schema, required=required)
 
 
 def _texts(text: str, schema: Mapping[str, Any], *, required: bool = False) -> Schema:
-    """The description, and the form that hovers show: with the default."""
+    """Return the description, and the Markdown for hovers, which includes the default."""
     text = _unwrapped(text)
     default = json.dumps(schema.get("default"), ensure_ascii=False)
     note = "Must be written." if required else f"Default: `{default}`" if "default" in schema else ""
@@ -170,7 +148,7 @@ def _texts(text: str, schema: Mapping[str, Any], *, required: bool = False) -> S
 
 
 def _unwrapped(text: str) -> str:
-    """Paragraphs on one line each: editors show every line break."""
+    """Put each paragraph on one line, because editors show every line break."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
@@ -192,7 +170,7 @@ def _with_references(schema: Mapping[str, Any]) -> Schema:
 
 
 def _snippet(component: Component) -> Schema:
-    """A section to begin with: the type and the keys that must be written."""
+    """Return a snippet of a section: the type and the keys that must be written."""
     kind = component.kind
     body: Schema = {"type": component.type}
     required = [option.name for option in options_of(component.options) if option.required]

@@ -41,7 +41,7 @@ _WHOLE = 2**63
 
 def schema_problems(root: MapNode, schema: Mapping[str, Any], registry: Registry) -> list[Problem]:
     """Check the merged nodes against the schema; return at most one problem for each key."""
-    values = {kind.section: {} for kind in Kind if not kind.listed} | value_of(root)
+    values = {kind.section: {} for kind in Kind if kind.default_type} | value_of(root)
     checker = _Checker(root, values, registry)
     errors = jsonschema.Draft7Validator(schema).iter_errors(values)
     found: dict[KeyPath, Problem] = {}
@@ -179,7 +179,7 @@ def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, plac
     known = registry.types(kind)
     help_ = [*did_you_mean(type_, known), f"the types are: {', '.join(known) or 'none'}"]
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
-    return Problem("unknown-type", f"there is no {kind.replace('_', ' ')} '{type_}'", path, place, tuple(help_))
+    return Problem("unknown-type", f"there is no {kind.spec.title} '{type_}'", path, place, tuple(help_))
 
 
 def _has(options: Iterable[Option], key: str) -> bool:

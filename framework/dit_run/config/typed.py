@@ -1,43 +1,46 @@
-"""Typing: from checked nodes to the typed config, its components chosen and their options built."""
+"""Typing: build the typed config, with chosen components and their options, from checked nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.config.nodes import MapNode, find, value_of, walk
 from dit_run.config.schema_check import unknown_type
-from dit_run.options import build, options_of
+from dit_run.options import build
 from dit_run.problems import KeyPath, Problem
-from dit_run.registry.components import Kind
+from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry, UnknownType
-from dit_run.settings import COMMON_OPTIONS, SECTIONS, Choice, Config
+from dit_run.settings import SECTIONS, Choice, Config
 
 __all__ = ["typed"]
 
-DEFAULT_COMPONENTS: Mapping[Kind, tuple[str, ...]] = {Kind.TRACKER: ("tensorboard",)}
-"""The types in a list that a config does not have, where they are registered."""
-
 
 def typed(root: MapNode, registry: Registry, plugins: tuple[str, ...], problems: list[Problem]) -> Config | None:
-    """The typed config; None with problems where a default type is missing or a component refuses its options."""
+    """Return the typed config; None, with problems added, if a default type is missing or an option is refused."""
     values = value_of(root)
     places = {path: node.span.place() for path, node in walk(root) if path}
-    sections: dict[str, Any] = {name: build(cls, values.get(name, {})) for name, cls in SECTIONS.items()}
     known = len(problems)
-    for kind in Kind:
-        sections[kind.section] = _chosen(kind, values.get(kind.section), root, registry, problems)
-    return None if len(problems) > known else Config(**sections, plugins=plugins, places=places)
+    sections = {
+        name: _section(name, values.get(name), root, registry, problems)
+        for name in TOP_LEVEL
+        if name in SECTIONS or name in KINDS_BY_SECTION
+    }
+    return None if len(problems) > known else Config(sections=sections, plugins=plugins, places=places)
 
 
-def _chosen(kind: Kind, section: Any, root: MapNode, registry: Registry, problems: list[Problem]) -> Any:
+def _section(name: str, values: Any, root: MapNode, registry: Registry, problems: list[Problem]) -> Any:
+    if name in SECTIONS:
+        return build(SECTIONS[name], values or {})
+    kind = KINDS_BY_SECTION[name]
     if not kind.listed:
-        return _choice(kind, (kind.section,), {"type": kind.default_type, **(section or {})}, root, registry, problems)
-    if section is None:
-        section = [{"type": t} for t in DEFAULT_COMPONENTS.get(kind, ()) if t in registry.types(kind)]
-    return tuple(
-        _choice(kind, (kind.section, index), item, root, registry, problems) for index, item in enumerate(section)
-    )
+        if values is None and kind.default_type is None:
+            return None
+        return _choice(kind, (name,), {"type": kind.default_type, **(values or {})}, root, registry, problems)
+    if values is None:
+        values = [{"type": t} for t in kind.spec.default_list if t in registry.types(kind)]
+    return tuple(_choice(kind, (name, index), item, root, registry, problems) for index, item in enumerate(values))
 
 
 def _choice(
@@ -49,8 +52,8 @@ def _choice(
     except UnknownType:
         problems.append(unknown_type(kind, str(values["type"]), registry, path, place))
         return None
-    common = COMMON_OPTIONS.get(kind)
-    names = {option.name for option in options_of(common)} if common else set()
+    common = kind.spec.common
+    names = {option.name for option in kind.spec.common_options()}
     own = {key: value for key, value in values.items() if key != "type" and key not in names}
     shared = {key: value for key, value in values.items() if key in names}
     try:

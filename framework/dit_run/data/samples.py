@@ -17,7 +17,7 @@ from dit_run.data.order import Order
 from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 
 __all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "FetchedVisits", "Samples", "Visit", "choose"]
 

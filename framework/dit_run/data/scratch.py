@@ -21,8 +21,10 @@ class Scratch(threading.local):
         self._kept: dict[str, NDArray[np.uint8]] = {}
 
     def array(self, name: str, *shape: int) -> NDArray[np.uint8]:
-        """Return uint8 of this shape with any content. It belongs to the caller until this thread asks for the name
-        again."""
+        """Return uint8 of this shape with any content.
+
+        It belongs to the caller until this thread asks for the name again.
+        """
         count = math.prod(shape)
         if count > MAX_KEPT_BYTES:
             return np.empty(shape, dtype=np.uint8)

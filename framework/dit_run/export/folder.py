@@ -79,10 +79,10 @@ def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str]) ->
     training = dataclasses.replace(
         config.training, output_dir=defaults.output_dir, init_from=defaults.init_from, device=defaults.device
     )
-    return dataclasses.replace(
-        config,
-        training=training,
-        sampling=dataclasses.replace(config.sampling, prompts=tuple(prompts)),
-        cache=dataclasses.replace(config.cache, dir=CacheOptions().dir),
-        plugins=tuple(plugins),
-    )
+    sections = {
+        **config.sections,
+        "training": training,
+        "sampling": dataclasses.replace(config.sampling, prompts=tuple(prompts)),
+        "cache": dataclasses.replace(config.cache, dir=CacheOptions().dir),
+    }
+    return dataclasses.replace(config, sections=sections, plugins=tuple(plugins))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from dit_run.compute.devices import settle_memory
 from dit_run.compute.out_of_memory import OutOfMemory, translate_out_of_memory
 from dit_run.planning.trial_run import TrialRun
 
@@ -74,7 +73,6 @@ class BatchTrials:
         for _ in range(WARM_UP):
             trial.advance(size)
         peak = float(trial.meter.peak - left)
-        settle_memory(trial.parts.device)
         began, steps = trial.clock(), 0
         while steps < MIN_STEPS or (steps < MAX_STEPS and trial.clock() - began < LONG_ENOUGH):
             trial.advance(size)

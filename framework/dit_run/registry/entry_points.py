@@ -1,4 +1,4 @@
-"""Installed plugins: the entry points of the group ``dit_run``, found without importing what they name."""
+"""Installed plugins: the entry points of the group ``dit_run``, found without importing their modules."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _FORM = "'name = package.module'"
 
 @dataclass(frozen=True)
 class Installed:
-    """A plugin that is installed, not loaded yet."""
+    """An installed plugin that is not loaded yet."""
 
     name: str
-    """The entry point's name."""
+    """Name of the entry point."""
     source: str
-    """What it names."""
+    """Module that it names."""
     distribution: str
     version: str
     load: Callable[[], object]
-    """Imports it."""
+    """Imports the module."""
 
 
 def installed_plugins() -> Iterator[Installed]:
-    """The plugins of each distribution that is first of its name on the path; only those that have some are read."""
+    """Yield the plugins of all distributions; of two with the same name, the first on the path counts."""
     seen = set()
     for distribution in distributions():
         try:
             text = distribution.read_text("entry_points.txt") or ""
-        except (OSError, ValueError) as error:  # there may be plugins in it
+        except (OSError, ValueError) as error:  # it may have plugins
             name, version = _identity(distribution)
             yield _unreadable(name, version, f"its entry_points.txt cannot be read: {error}")
             continue
@@ -50,7 +50,7 @@ def installed_plugins() -> Iterator[Installed]:
 def _points(distribution: Distribution, name: str, version: str) -> Iterator[Installed]:
     try:
         points = distribution.entry_points.select(group=ENTRY_POINT_GROUP)
-    except Exception:  # noqa: BLE001 (the parser raises whatever a malformed line makes it raise)
+    except Exception:  # noqa: BLE001 (the parser can raise anything for a malformed line)
         yield _unreadable(name, version, f"its entry_points.txt has a line that is not {_FORM}")
         return
     yield from (Installed(point.name, point.value, name, version, partial(_loaded, point)) for point in points)
@@ -71,7 +71,7 @@ def _refuse(fault: str) -> object:
 
 
 def _identity(distribution: Distribution) -> tuple[str, str]:
-    """Name and version, which damaged metadata does not tell."""
+    """Return name and version, ``unknown`` for damaged metadata."""
     try:
         metadata = distribution.metadata
     except (OSError, ValueError):

@@ -1,58 +1,26 @@
-"""Factories: from ``"package.module:function"`` to the function, and from options to the thing itself."""
+"""Factories: import a function by its reference, and build a component from its options."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable
 from typing import Any
 
-from dit_run import protocols
 from dit_run.problems import DitRunError
-from dit_run.registry.components import Component, Kind
+from dit_run.registry.components import Component
 
-__all__ = ["RUNTIME", "PluginFault", "call", "make", "resolve"]
-
-RUNTIME: Mapping[Kind, tuple[str, ...]] = {
-    Kind.DATASET: ("image_size",),
-    Kind.TEXT_ENCODER: (),
-    Kind.VAE: (),
-    Kind.MODEL: ("latent_channels", "text_width", "pooled_width"),
-    Kind.SCHEDULER: ("latent_shape",),
-    Kind.OPTIMIZER: ("named_parameters", "roles", "learning_rate", "device"),
-    Kind.LR_SCHEDULER: ("total_steps",),
-    Kind.TRACKER: ("run_dir", "start_step"),
-    Kind.METRIC: ("config", "references"),
-    Kind.CALLBACK: ("run_dir",),
-}
-"""What the factories of each kind can ask for; :mod:`dit_run.protocols` says what each is."""
-
-_PROTOCOLS: Mapping[Kind, type] = {
-    Kind.DATASET: protocols.Dataset,
-    Kind.TEXT_ENCODER: protocols.TextEncoder,
-    Kind.VAE: protocols.VAE,
-    Kind.MODEL: protocols.Model,
-    Kind.SCHEDULER: protocols.Scheduler,
-    Kind.LR_SCHEDULER: protocols.LearningRateFactor,
-    Kind.TRACKER: protocols.Tracker,
-    Kind.METRIC: protocols.Metric,
-}
-_TORCH = {
-    Kind.OPTIMIZER: ("param_groups", "step", "zero_grad", "state_dict", "load_state_dict"),
-    **dict.fromkeys((Kind.TEXT_ENCODER, Kind.VAE, Kind.MODEL), ("parameters", "state_dict", "to")),
-}
-"""What they have as torch's optimizers and modules."""
+__all__ = ["PluginFault", "call", "make", "resolve"]
 
 
 class PluginFault(DitRunError):
-    """A plugin failed in a way that its user cannot mend; names the component or the plugin. Exit status 1."""
+    """A failure of a plugin that its user cannot repair; names the component or the plugin. Exit status 1."""
 
 
 def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
-    """The function that ``"package.module:function"`` names; a callable is itself.
+    """Return the function that ``"package.module:function"`` names; a callable is returned as it is.
 
-    Raises ImportError or AttributeError as the import does, TypeError when what it names cannot be called.
+    Raises ImportError or AttributeError as the import does, and TypeError if the object cannot be called.
     """
     if not isinstance(reference, str):
         return reference
@@ -64,17 +32,21 @@ def resolve(reference: str | Callable[..., Any]) -> Callable[..., Any]:
 
 
 def make(component: Component, options: Any, **runtime: Any) -> Any:
-    """What the component's factory makes, looked at from outside: it has what its kind must have.
+    """Return the object that the component's factory builds, after a look at its attributes.
 
     Raises DitRunError as the factory does, and PluginFault naming the component for anything else.
     """
-    made = call(component, options, **runtime)
-    lacking = [name for name in _members(component.kind) if not _has(made, name)]
-    if lacking:
+    made, spec = call(component, options, **runtime), component.kind.spec
+    missing = [name for name in spec.members if not _has(made, name)]
+    if missing:
         raise PluginFault(
             f"the factory of {component.name} returned {'None' if made is None else type(made).__name__}, which has no "
-            f"{', '.join(lacking)}; dit_run.protocols says what it should return (a fault of the plugin)"
+            f"{', '.join(missing)}; {spec.protocol.replace(':', '.')} describes the object to return (a fault of the "
+            "plugin)"
         )
+    fault = resolve(spec.fault)(made) if spec.fault else None
+    if fault:
+        raise PluginFault(f"{component.name}: {fault} (a fault of the plugin)")
     return made
 
 
@@ -88,26 +60,16 @@ def call(component: Component, options: Any, **runtime: Any) -> Any:
         return factory(options, **_accepted(component, factory, runtime))
     except DitRunError:
         raise
-    except Exception as error:  # a plugin may raise anything, and is named
+    except Exception as error:  # a plugin may raise anything
         said = ": ".join(filter(None, (type(error).__name__, str(error))))
         raise PluginFault(
-            f"{component.name} could not be made: {said} (a fault of the plugin; -v shows where)"
+            f"{component.name} could not be built: {said} (a fault of the plugin; -v shows where)"
         ) from error
 
 
 def _has(made: object, name: str) -> bool:
-    """Without asking a property of its class for its value."""
+    """Return True if an object has a member, without evaluating a property."""
     return callable(made) if name == "__call__" else hasattr(type(made), name) or hasattr(made, name)
-
-
-@cache
-def _members(kind: Kind) -> tuple[str, ...]:
-    """What everything of a kind has; a callback is free to have any of its methods, and what is not kept needs no
-    fingerprint."""
-    protocol = _PROTOCOLS.get(kind)
-    declared = [*inspect.get_annotations(protocol), *vars(protocol)] if protocol else []
-    wanted = [name for name in declared if not name.startswith("_") or name in ("__call__", "__len__", "__getitem__")]
-    return (*(name for name in wanted if name != "fingerprint"), *_TORCH.get(kind, ()))
 
 
 def _accepted(component: Component, factory: Callable[..., Any], runtime: dict[str, Any]) -> dict[str, Any]:

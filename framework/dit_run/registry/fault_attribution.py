@@ -1,4 +1,4 @@
-"""Blame: an exception that came out of a plugin's code is told with the plugin's name and the place in its code."""
+"""Fault attribution: an exception from a plugin's code gets the plugin's name and the place in its code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BUILT_IN = "dit_run_plugins"
 
 @contextlib.contextmanager
 def translate_plugin_fault() -> Iterator[None]:
-    """Turns what a plugin that is not built in let through into PluginFault, in whatever process it ran."""
+    """Turn an exception from a plugin that is not built in into PluginFault, also if it came from a worker."""
     try:
         yield
     except DitRunError:
@@ -34,9 +34,10 @@ def translate_plugin_fault() -> Iterator[None]:
 
 
 def plugin_fault(error: BaseException) -> PluginFault | None:
-    """The error with the name of the plugin whose code was called last, and the traceback from there on.
+    """Return the error with the name of the plugin whose code was called last, and the traceback from there on.
 
-    None where no plugin's code was running, or it called a built-in component that failed: a sampler calls the model.
+    None if no plugin's code was running, or if it called a built-in component that failed, as a sampler calls the
+    model.
     """
     installed = _installed()
     last, start = None, None
@@ -59,14 +60,14 @@ def _places(at: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _owner(frame: FrameType, installed: Mapping[str, str]) -> str | None:
-    """The plugin that a frame's code belongs to, as messages name it."""
+    """Return the plugin that a frame's code belongs to, as messages name it."""
     module = str(frame.f_globals.get("__name__", ""))
     file = plugin_file(sys.modules.get(module))
     return str(file.path) if file is not None else installed.get(module.partition(".")[0])
 
 
 def _installed() -> dict[str, str]:
-    """The packages that installed plugins lie in, with the plugins' names."""
+    """Return the packages of installed plugins, with the plugins' names."""
     found = {}
     for plugin in installed_plugins():
         package = plugin.source.partition(":")[0].partition(".")[0]

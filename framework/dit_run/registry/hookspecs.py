@@ -1,6 +1,6 @@
-"""The one hook: how a plugin offers its components.
+"""The hook through which a plugin offers its components.
 
-A plugin is a module, in a package of its own or one file beside a config::
+A plugin is a module: in a package of its own, or one file next to a config::
 
     from dit_run import Component, Kind, hookimpl
 
@@ -8,12 +8,13 @@ A plugin is a module, in a package of its own or one file beside a config::
     def dit_run_components():
         return [Component(Kind.OPTIMIZER, "lion", Lion, "my_package.lion:build")]
 
-A package names that module as an entry point, and installing it is all that its users do::
+A package names that module as an entry point. Users only install the package::
 
     [project.entry-points.dit_run]
     lion = "my_package.plugin"
 
-A config names a file: ``plugins: [./my_optimizer.py]``. :mod:`dit_run.protocols` says what each kind must be.
+A config names a file: ``plugins: [./my_optimizer.py]``. :mod:`dit_run.protocols` describes the object that each kind
+needs.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 @hookspec
 def dit_run_components() -> Iterable[Component]:  # type: ignore[empty-body]
-    """The components that this plugin offers, each of another kind or type. Called once; imports nothing heavy.
+    """Return the components of this plugin, at most one per kind and type. Called once; must import nothing heavy.
 
-    Whatever it raises, or returns that is no component, leaves this plugin out and nothing else: `dit-run plugins`
-    shows it, and a config that needs one of its components says so.
+    An exception, or a result that is not a list of components, leaves out this plugin and no other. `dit-run plugins`
+    shows the reason, and so does the error for a config that needs one of its components.
     """

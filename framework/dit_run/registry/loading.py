@@ -1,4 +1,4 @@
-"""Offers: from the object that a plugin is to the components it offers, checked without importing a factory."""
+"""Loading: import a plugin, call its hook and check its components, without importing their factories."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.registry import hookspecs
 from dit_run.registry.components import Component
-from dit_run.settings import COMMON_OPTIONS
 
 __all__ = ["Failure", "load_offers", "missing"]
 
 _HOOK = hookspecs.dit_run_components.__name__
-_RESERVED = ("type", "dataset_name")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a plugin could not be loaded."""
+    """The reason why a plugin did not load."""
 
     message: str
     traceback: str = ""
     places: tuple[tuple[str, int, str], ...] = ()
-    """File, line and code of each call that it came through, the innermost last."""
+    """File, line number and code of each call in the traceback, the innermost last."""
 
 
 class _Refused(Exception):
-    """What a plugin offers is not what the hook asks for."""
+    """A plugin that does not do what the hook asks for."""
 
 
 def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Failure | None]:
-    """The components of the plugin that ``load`` imports, or none and why; whatever the plugin raises is caught, and
-    what it prints goes to stderr."""
+    """Return the components of the plugin that ``load`` imports, or no components and the failure.
+
+    Every exception of the plugin is caught, and its output goes to stderr.
+    """
     try:
         with contextlib.redirect_stdout(sys.stderr):
             return _checked(_called(_imported(load))), None
@@ -112,8 +112,8 @@ def _checked(offers: Sequence[object]) -> tuple[Component, ...]:
 
 
 def _refuse_taken_keys(component: Component) -> None:
-    common = COMMON_OPTIONS.get(component.kind)
-    taken = {*_RESERVED, *(option.name for option in (options_of(common) if common else ()))}
+    spec = component.kind.spec
+    taken = {"type", *spec.aliases, *(option.name for option in spec.common_options())}
     for option in options_of(component.options):
         if option.name in taken:
             raise _Refused(
@@ -142,10 +142,10 @@ _DYNAMIC = r"__getattr__|import\s*\*|globals\(\)"
 
 
 def missing(reference: str) -> str | None:
-    """What of a reference is not there; None where nothing speaks against it.
+    """Return the part of a reference that does not exist; None if it can probably be imported.
 
-    Looks the module up where it would be imported from and for the function's name in its source: a name that the
-    source does not contain cannot be imported, unless the module makes its names while it runs.
+    Finds the module without importing it, and searches its source for the function's name. A name that the source does
+    not contain cannot be imported, unless the module creates names while it runs.
     """
     name, _, function = reference.partition(":")
     module = sys.modules.get(name)
@@ -161,7 +161,7 @@ def missing(reference: str) -> str | None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """The spec of a module, found without importing the packages that it lies in."""
+    """Return the spec of a module without importing its packages."""
     path: Sequence[str] | None = None
     spec = None
     parts = name.split(".")

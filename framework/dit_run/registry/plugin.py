@@ -1,4 +1,4 @@
-"""A plugin: where it comes from and what it offers, or why it could not be loaded."""
+"""A plugin: its origin and its components, or the reason why it did not load."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUILT_IN_DISTRIBUTION = "dit-run"
 
 
 class Origin(IntEnum):
-    """Where a plugin comes from; the higher rank wins where two offer the same type."""
+    """Origin of a plugin, which is its rank: if two offer the same type, the higher one wins."""
 
     BUILT_IN = 0
     INSTALLED = 1
@@ -33,23 +33,23 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True)
 class Plugin:
-    """One plugin, loaded or not."""
+    """A plugin, loaded or failed."""
 
     name: str
-    """The entry point's name, or a file's stem."""
+    """Name of the entry point, or stem of the file."""
     origin: Origin
     source: str
-    """What the entry point names, or the file's path."""
+    """Module that the entry point names, or path of the file."""
     distribution: str = ""
     version: str = ""
     components: tuple[Component, ...] = ()
     failure: Failure | None = None
     file: PluginFile | None = None
-    """For a plugin in one file."""
+    """Set for a plugin in one file."""
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the file, or of all source of the package that it lies in; empty where there is none."""
+        """SHA-256 of the file, or of all source of its package; empty if there is no source."""
         if self.file is not None:
             return self.file.digest
 
@@ -63,18 +63,18 @@ class Plugin:
 
 
 def load_installed(found: Installed) -> Plugin:
-    """The plugin with its components, or with its failure."""
+    """Return an installed plugin with its components, or with its failure."""
     components, failure = load_offers(found.load)
     return Plugin(found.name, origin_of(found), found.source, found.distribution, found.version, components, failure)
 
 
 def origin_of(found: Installed) -> Origin:
-    """Whether it is built in."""
+    """Return the origin of an installed plugin."""
     return Origin.BUILT_IN if found.distribution == BUILT_IN_DISTRIBUTION else Origin.INSTALLED
 
 
 def load_file(path: Path) -> Plugin:
-    """The plugin in a file. Raises InputError naming the file where it fails: somebody asked for it."""
+    """Return the plugin in a file. Raises InputError naming the file if it fails to load."""
     file = PluginFile.read(path)
     file.refuse_taken_name()
     components, failure = load_offers(file.load)
@@ -87,20 +87,20 @@ def load_file(path: Path) -> Plugin:
 
 
 def _where(file: PluginFile, failure: Failure) -> str:
-    """The line of the file that failed; a syntax error tells its own."""
+    """Return the line of the file that failed; the text of a syntax error already has it."""
     lines = [f" (line {line}: {code})" for path, line, code in failure.places if path == str(file.path)]
     return lines[-1] if lines else ""
 
 
 def _hint(file: PluginFile, failure: Failure) -> str:
-    """A plugin file stands alone: say so to one that imports its neighbour."""
+    """Return a hint if the file imports a file next to it, which a plugin file cannot do."""
     neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
     named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
-    return f" ({named[0]} lies beside it, but a plugin of several files must be a package)" if named else ""
+    return f" ({named[0]} is next to it, but a plugin of several files must be a package)" if named else ""
 
 
 def source_digest(file: Path) -> str:
-    """SHA-256 of a plugin's Python source: of the file, or where it is in a package, of all of that package's."""
+    """Return the SHA-256 of a plugin's source: all Python files of its package, or its one file."""
     root = file
     while (root.parent / "__init__.py").exists():
         root = root.parent

@@ -1,4 +1,4 @@
-"""Plugin files: a plugin in one file that a config names, imported under its stem here and in loading processes."""
+"""Plugin files: a plugin in one file that a config names, imported as a module, also in worker processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["PluginFile", "PluginFiles", "plugin_file"]
 
 @dataclass(frozen=True)
 class PluginFile:
-    """A plugin file as it was when it was read: what runs is what the digest says, also in another process."""
+    """A plugin file with its content: the code that runs is the code of the digest, also in another process."""
 
     path: Path
     """Absolute."""
@@ -26,7 +26,7 @@ class PluginFile:
 
     @classmethod
     def read(cls, path: Path) -> PluginFile:
-        """Raises InputError for a file that cannot be read, or whose stem is no module's name."""
+        """Read a file. Raises InputError if it cannot be read or its stem is not a valid module name."""
         path = path.absolute()
         try:
             source = path.read_bytes()
@@ -34,28 +34,28 @@ class PluginFile:
             raise InputError(f"the plugin file {path} cannot be read: {error.strerror}") from error
         if not path.stem.isidentifier():
             raise InputError(
-                f"the plugin file {path} cannot be imported: its stem becomes a module's name, and {path.stem!r} is "
-                "none; rename it with letters, digits and underscores"
+                f"the plugin file {path} cannot be imported: {path.stem!r} is not a valid name of a module; "
+                "rename the file with letters, digits and underscores"
             )
         return cls(path, source)
 
     @property
     def name(self) -> str:
-        """The module's name: the stem."""
+        """The name of the module: the stem of the file."""
         return self.path.stem
 
     @property
     def digest(self) -> str:
-        """sha256 of the bytes."""
+        """SHA-256 of the content, in hexadecimal."""
         import hashlib  # loads OpenSSL
 
         return hashlib.sha256(self.source).hexdigest()
 
     def load(self) -> ModuleType:
-        """The module under its name in ``sys.modules``, so that what it defines can be pickled.
+        """Import the file under its name in ``sys.modules``, so that its classes can be pickled.
 
-        A file that was loaded for another config under the same name gives way. Raises InputError where the name
-        means a module that is no plugin file, and whatever the file raises.
+        It replaces another plugin file of the same name. Raises InputError if the name belongs to a module that is not
+        a plugin file, and whatever the file raises.
         """
         known = sys.modules.get(self.name)
         file = plugin_file(known)
@@ -65,7 +65,7 @@ class PluginFile:
         return self._execute(None) if known is None else known
 
     def refuse_taken_name(self) -> None:
-        """Raises InputError where the name means a module that is no plugin file."""
+        """Raise InputError if the name belongs to a module that is not a plugin file."""
         where = self._taken_by()
         if where is not None:
             raise InputError(
@@ -74,7 +74,7 @@ class PluginFile:
             )
 
     def _taken_by(self) -> str | None:
-        """Where the other module of this name is; None for none, or for another plugin file's."""
+        """Return the place of another module of this name; None without one, or if that is a plugin file."""
         known = sys.modules.get(self.name)
         if plugin_file(known) is not None:
             return None
@@ -101,9 +101,10 @@ class PluginFile:
 
 
 def _origin(name: str, ignored: Collection[Path]) -> str | None:
-    """Where a name would come from but for some folders; a bare folder is no module.
+    """Return the place that a module name is imported from, without the ignored folders, or None.
 
-    Files in the working directory are modules only where Python was started with ``-m``.
+    A folder without ``__init__.py`` does not count. Files in the working directory are importable only if Python was
+    started with ``-m``.
     """
     spec = importlib.util.find_spec(name) if name not in sys.modules else None
     if spec is None or _folder(spec) in ignored:
@@ -115,14 +116,14 @@ def _origin(name: str, ignored: Collection[Path]) -> str | None:
 
 
 def _folder(spec: importlib.machinery.ModuleSpec) -> Path | None:
-    """The folder on the path that a module was found in."""
+    """Return the folder on the path in which a module was found."""
     if spec.origin is None or not spec.has_location:
         return None
     return Path(spec.origin).resolve().parents[1 if spec.submodule_search_locations else 0]
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    """Runs the bytes that were read; writes and reads no bytecode."""
+    """Loader that runs the bytes of a PluginFile, and neither reads nor writes bytecode."""
 
     def __init__(self, file: PluginFile) -> None:
         super().__init__(file.name, str(file.path))
@@ -134,17 +135,16 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def plugin_file(module: ModuleType | None) -> PluginFile | None:
-    """The plugin file that a module was made from; None for any other module."""
+    """Return the plugin file of a module; None for any other module."""
     loader = getattr(module, "__loader__", None)
     return loader.file if isinstance(loader, _Loader) else None
 
 
 @dataclass(frozen=True)
 class PluginFiles:
-    """Plugin files that travel: where this is unpickled they are imported, as they were here.
+    """Plugin files for another process, which imports them when it unpickles this object.
 
-    An object that goes to another process and holds what they define has this as its first field: fields are
-    unpickled in order.
+    Put it into the first field of an object that holds instances of their classes: fields are unpickled in order.
     """
 
     files: tuple[PluginFile, ...] = ()

@@ -1,8 +1,8 @@
-"""The registry: which plugins there are, what they offer, and whose component a type means.
+"""The registry: the plugins, the components they offer, and the choice between two of the same type.
 
-Plugins load one by one, in a fixed order. One that cannot be loaded is kept with its failure, its components are
-absent, and nothing else is touched. A type that several plugins offer means the one of the highest rank: a file that
-the config names, then an installed package, then what is built in.
+Plugins load one by one, in a fixed order. A plugin that fails to load is kept with its failure and without components;
+the others are not affected. If several plugins offer a type, the highest rank wins: a file that the config names, then
+an installed package, then a built-in plugin.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 DISABLE_VARIABLE = "DIT_RUN_DISABLE_PLUGINS"
-"""Set to 1, plugins of other packages are left out."""
+"""Environment variable; with the value 1 only built-in plugins are loaded."""
 
 
 class UnknownType(InputError, LookupError):
-    """No component, or no single one, is meant by a kind and type. Exit status 2."""
+    """A type that no plugin offers, or that several plugins of one rank offer. Exit status 2."""
 
     def __init__(
         self, kind: Kind, type: str, registered: Sequence[str], failed: Sequence[Plugin], rivals: Sequence[Plugin]
@@ -55,40 +55,36 @@ class UnknownType(InputError, LookupError):
 
 @dataclass(frozen=True)
 class Registry:
-    """What plugins offer. Make one with :func:`discover`, or from plugins of your own in a test."""
+    """The plugins with their components. Built by :func:`discover`, or in a test from plugins of your own."""
 
     plugins: tuple[Plugin, ...] = ()
 
     def component(self, kind: Kind, type: str) -> Component:
-        """The component that a config means by this type. Raises UnknownType."""
+        """Return the component that this type means in a config. Raises UnknownType."""
         return self._chosen(kind, type)[1]
 
     def plugin(self, kind: Kind, type: str) -> Plugin:
-        """The plugin whose component a config means by this type. Raises UnknownType."""
+        """Return the plugin whose component this type means in a config. Raises UnknownType."""
         return self._chosen(kind, type)[0]
 
     def components(self, kind: Kind) -> dict[str, Component]:
-        """The components of a kind by type, sorted; one for each type that is not in conflict."""
+        """Return the components of a kind by type, sorted, without types in conflict."""
         return {type: self.component(kind, type) for type in self.types(kind) if len(self.rivals(kind, type)) == 1}
 
     def types(self, kind: Kind) -> tuple[str, ...]:
-        """All registered types of a kind, sorted, those in conflict too."""
+        """Return all registered types of a kind, sorted, including those in conflict."""
         return tuple(sorted(type for offered, type in self._offers if offered is kind))
 
     def rivals(self, kind: Kind, type: str) -> tuple[Plugin, ...]:
-        """The plugins of the highest rank that offer this type: more than one is a conflict."""
+        """Return the plugins of the highest rank that offer this type; more than one is a conflict."""
         offering = self._offers.get((kind, type), ())
         best = max((plugin.origin for plugin in offering), default=None)
         return tuple(plugin for plugin in offering if plugin.origin is best)
 
     def shadowing(self, kind: Kind, type: str) -> tuple[Plugin, ...]:
-        """The plugins of a lower rank whose component of this type is replaced."""
+        """Return the plugins of a lower rank whose component of this type is replaced."""
         rivals = self.rivals(kind, type)
         return tuple(plugin for plugin in self._offers.get((kind, type), ()) if plugin not in rivals)
-
-    def shadowed(self, plugin: Plugin) -> tuple[Component, ...]:
-        """The plugin's components that another plugin of a higher rank replaces."""
-        return tuple(c for c in plugin.components if plugin not in self.rivals(c.kind, c.type))
 
     @property
     def failed(self) -> tuple[Plugin, ...]:
@@ -97,25 +93,25 @@ class Registry:
 
     @property
     def files(self) -> PluginFiles:
-        """The plugin files, for another process: they are imported where this is unpickled."""
+        """The plugin files, to be sent to another process, which imports them when it unpickles this."""
         return PluginFiles(tuple(plugin.file for plugin in self.plugins if plugin.file))
 
     def with_file(self, path: Path) -> Registry:
-        """This registry and the plugin in a file that a config names.
+        """Return this registry with the plugin in a file that a config names.
 
-        Raises InputError naming the file where it fails: a config asked for it.
+        Raises InputError naming the file if it fails to load.
         """
         plugin = load_file(path)
         for other in self.plugins:
             if other.file and plugin.file and other.name == plugin.name and other.file.path != plugin.file.path:
                 raise InputError(
-                    f"the plugin files {other.source} and {plugin.source} have one name, and so would be one module; "
+                    f"the plugin files {other.source} and {plugin.source} have the same name, and would be one module; "
                     "rename one"
                 )
         return Registry((*(other for other in self.plugins if other.source != plugin.source), plugin))
 
     def record(self, kind: Kind, type: str) -> dict[str, Any]:
-        """Plain values that say whose component a type means: what a run notes about where it comes from."""
+        """Return plain values that name the plugin behind a type, for the record of a run."""
         plugin = self.plugin(kind, type)
         return {
             "component": f"{kind}.{type}",
@@ -130,7 +126,7 @@ class Registry:
 
     @cached_property
     def _offers(self) -> dict[tuple[Kind, str], tuple[Plugin, ...]]:
-        """Who offers each kind and type."""
+        """The plugins that offer each kind and type."""
         offers: dict[tuple[Kind, str], tuple[Plugin, ...]] = {}
         for plugin in self.plugins:
             for component in plugin.components:
@@ -154,9 +150,9 @@ def discover(
 ) -> Registry:
     """Load the built-in plugins, the installed ones and the files that a config names.
 
-    ``disabled`` names installed plugins, or their distributions, to leave out; ``third_party`` False leaves out all
-    that are not built in (None: as the environment variable DIT_RUN_DISABLE_PLUGINS says). Raises InputError for a
-    file that fails, because a config asked for it, and for a name in ``disabled`` that means nothing.
+    ``disabled`` names installed plugins, or their distributions, to leave out. ``third_party`` False loads only
+    built-in plugins; None reads the environment variable DIT_RUN_DISABLE_PLUGINS. Raises InputError for a file that
+    fails to load, and for an unknown name in ``disabled``.
     """
     if third_party is None:
         third_party = os.environ.get(DISABLE_VARIABLE, "") not in ("1", "true")

@@ -115,6 +115,8 @@ _TIMEOUT_SECONDS = 1800.0
 
 
 def timeout_seconds() -> float:
-    """Return how long a process waits for another one (seconds): half an hour, or the environment variable
-    DIT_RUN_TIMEOUT."""
+    """Return how long a process waits for another one (seconds).
+
+    It is half an hour, or the value of the environment variable DIT_RUN_TIMEOUT.
+    """
     return float(os.environ.get("DIT_RUN_TIMEOUT", _TIMEOUT_SECONDS))

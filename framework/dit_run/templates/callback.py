@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run import Component, Kind, hookimpl
-from dit_run.protocols import Progress
+from dit_run.protocols import Callback, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +17,8 @@ class Example:
     """The file, in the run folder."""
 
 
-class ExampleCallback:
-    """Has any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end; it watches, no more."""
+class ExampleCallback(Callback):
+    """Overrides any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

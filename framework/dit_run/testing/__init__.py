@@ -14,9 +14,10 @@ pytest.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
+from dit_run.registry.factories import resolve
+from dit_run.registry.kinds import Kind
 from dit_run.testing.contract_error import ContractError
 
 if TYPE_CHECKING:
@@ -50,12 +51,16 @@ __all__ = [
     "run_tiny",
 ]
 
-_HOMES = {"TinyRun": "tiny_run", "run_tiny": "tiny_run", "check_plugin": "plugin_contract"}
+_REFERENCES = {
+    "TinyRun": "dit_run.testing.tiny_run:TinyRun",
+    "run_tiny": "dit_run.testing.tiny_run:run_tiny",
+    "check_plugin": "dit_run.testing.plugin_contract:check_plugin",
+    **{f"check_{kind}": kind.contract for kind in Kind},
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Torch is imported when a test asks for what needs it."""
-    if name not in __all__:
+    """Import a function on first use, because contract tests need torch."""
+    if name not in _REFERENCES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOMES.get(name, name.removeprefix("check_"))
-    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    return resolve(_REFERENCES[name])

@@ -1,35 +1,19 @@
-"""The promises of every kind."""
+"""The checks of every kind's contract, found by the table of kinds."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 
-from dit_run.registry.components import Kind
-from dit_run.testing import (
-    callback,
-    dataset,
-    lr_scheduler,
-    metric,
-    model,
-    optimizer,
-    scheduler,
-    text_encoder,
-    tracker,
-    vae,
-)
+from dit_run.registry.kinds import Kind
 from dit_run.testing.contract_error import Check
 
 __all__ = ["CONTRACTS"]
 
-CONTRACTS: Mapping[Kind, tuple[Check, ...]] = {
-    Kind.DATASET: dataset.CHECKS,
-    Kind.TEXT_ENCODER: text_encoder.CHECKS,
-    Kind.VAE: vae.CHECKS,
-    Kind.MODEL: model.CHECKS,
-    Kind.SCHEDULER: scheduler.CHECKS,
-    Kind.OPTIMIZER: optimizer.CHECKS,
-    Kind.LR_SCHEDULER: lr_scheduler.CHECKS,
-    Kind.TRACKER: tracker.CHECKS,
-    Kind.METRIC: metric.CHECKS,
-    Kind.CALLBACK: callback.CHECKS,
-}
+
+def _checks(kind: Kind) -> tuple[Check, ...]:
+    checks: tuple[Check, ...] = importlib.import_module(kind.contract.partition(":")[0]).CHECKS
+    return checks
+
+
+CONTRACTS: Mapping[Kind, tuple[Check, ...]] = {kind: _checks(kind) for kind in Kind}

@@ -15,7 +15,7 @@ import jsonschema
 from dit_run.options import documentation, options_of, schema_of, summary
 from dit_run.problems import InputError
 from dit_run.registry.components import Component
-from dit_run.registry.factories import RUNTIME, resolve
+from dit_run.registry.factories import resolve
 from dit_run.registry.registry import Plugin, Registry, discover
 from dit_run.testing.contract_error import ContractError, Subject
 from dit_run.testing.loading_process import OtherProcess, elsewhere
@@ -167,7 +167,7 @@ def has_a_factory(component: Component) -> None:
     parameters = list(inspect.signature(factory).parameters.values())
     if not parameters:
         raise ContractError(f"{component.name}: its factory takes no argument; write def build(options, ...)")
-    known = RUNTIME[component.kind]
+    known = component.kind.spec.runtime
     for parameter in parameters[1:]:
         needed = parameter.default is parameter.empty and parameter.kind not in (
             parameter.VAR_KEYWORD,

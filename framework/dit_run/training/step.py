@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from dit_run.compute.devices import answers_at_once, norm_rows, seed_generators
+from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
@@ -22,7 +21,6 @@ __all__ = [
     "Gradients",
     "StepResult",
     "TrainingStep",
-    "condensed",
     "denoising_loss",
     "seed_dropout",
     "update_where",
@@ -151,7 +149,7 @@ class TrainingStep:
 
     def _norm(self) -> Tensor:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(map(condensed, gradients), foreach=True)
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
 
     def _clip_divisor(self, norm: Tensor) -> Tensor | None:
         """Return the divisor that clips gradients of this norm, or None without clipping.
@@ -161,12 +159,6 @@ class TrainingStep:
         if self._max_grad_norm is None or (answers_at_once(norm.device) and norm <= self._max_grad_norm):
             return None
         return (norm / self._max_grad_norm).clamp(min=1.0)
-
-
-def condensed(gradient: Tensor) -> Tensor:
-    """Return fewer values of the same norm, where :func:`dit_run.compute.devices.norm_rows` says so."""
-    rows = math.gcd(gradient.numel(), norm_rows(gradient.device, gradient.numel()))
-    return gradient if rows == 1 else torch.linalg.vector_norm(gradient.reshape(rows, -1), dim=1)
 
 
 def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tensor | None = None) -> None:

@@ -59,6 +59,8 @@ def test_a_tree_of_gradients_needs_a_power_of_two_of_micro_batches(tmp_path: Pat
     path = tmp_path / "tiny.yaml"
     path.write_text(CONFIG)
     words = ["training.elastic_exact=true", "training.gradient_accumulation_steps"]
-    with pytest.raises(ConfigError, match=r"needs a power of two of micro-batches a step, .*accumulation_steps is 3"):
+    with pytest.raises(
+        ConfigError, match=r"needs a power of two of micro-batches per step, but gradient_accumulation_steps is 3"
+    ):
         load_config(path, words[0], f"{words[1]}=3")
     assert load_config(path, words[0], f"{words[1]}=4").training.gradient_accumulation_steps == 4

@@ -35,7 +35,7 @@ from dit_run.model.codec import encode_captions, encode_latents
 from dit_run.model.conditioning import FrozenCaptions
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, Sample, TextEncoder
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 
 
 @dataclass

@@ -108,7 +108,7 @@ def test_an_answer_is_given_once() -> None:
 
 
 def test_a_fault_of_another_kind_stays_one() -> None:
-    with pytest.raises(PluginFault, match=r"model\.odd could not be made: KeyError"), translate_building():
+    with pytest.raises(PluginFault, match=r"model\.odd could not be built: KeyError"), translate_building():
         call(Component(Kind.MODEL, "odd", Nothing, lambda options: {}["x"]), None)
 
 

@@ -16,8 +16,9 @@ from dit_run.config.comparison import ABSENT, Difference, absolute, differences,
 from dit_run.config.dump import dump, run_config, to_yaml
 from dit_run.config.schema import compose
 from dit_run.options import options_of
+from dit_run.registry.kinds import DatasetCommon
 from dit_run.registry.registry import Registry
-from dit_run.settings import SECTIONS, DatasetCommon
+from dit_run.settings import SECTIONS
 
 Load = Callable[..., Config]
 SMALL = Registry((plugin("small", *COMPONENTS),))

@@ -134,7 +134,7 @@ def test_a_default_type_that_is_not_there(write: Callable[..., str]) -> None:
     registry = Registry((plugin("small", *(c for c in COMPONENTS if c.kind is not Kind.VAE)),))
     with pytest.raises(ConfigError) as caught:
         resolve(write("training: {seed: 1}"), registry=registry)
-    assert [problem.message for problem in caught.value.problems] == ["there is no vae 'autoencoder_kl'"]
+    assert [problem.message for problem in caught.value.problems] == ["there is no VAE 'autoencoder_kl'"]
 
 
 def test_integral_floats_are_whole_numbers(load: Callable[..., object]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from dit_run.data.samples import MAX_BAD_SHARE, BadSample, BadSamples, choose
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 
 
 def common(**changes):

@@ -9,7 +9,7 @@ from dit_run import load_config
 from dit_run.planning.model_cost import ModelPart, cost_of
 
 PATCHES, TOKENS, WIDTH, CHANNELS, TEXT, GATED = 16, 77, 16, 3 * 4 * 4, 8, 40
-"""Of the tiny model: patches of a picture, tokens of the longest caption, widths."""
+"""Of the tiny model: patches of an image, tokens of the longest caption, widths."""
 
 
 @pytest.fixture

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dit_run.problems import InputError
+from dit_run.protocols import EVENTS, Callback, Progress
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import PluginFault, call, make, resolve
 
@@ -82,7 +84,7 @@ def test_whatever_a_factory_raises_is_the_plugins_fault() -> None:
         raise KeyError("betas")
 
     assert fault(build) == (
-        "optimizer.lion could not be made: KeyError: 'betas' (a fault of the plugin; -v shows where)"
+        "optimizer.lion could not be built: KeyError: 'betas' (a fault of the plugin; -v shows where)"
     )
 
 
@@ -96,7 +98,7 @@ def test_an_input_error_is_the_users() -> None:
 
 def test_a_factory_that_fails_to_import_is_the_plugins_fault() -> None:
     assert fault("no_such_package.lion:build") == (
-        "optimizer.lion could not be made: ModuleNotFoundError: No module named 'no_such_package' "
+        "optimizer.lion could not be built: ModuleNotFoundError: No module named 'no_such_package' "
         "(a fault of the plugin; -v shows where)"
     )
 
@@ -126,11 +128,47 @@ def test_something_else_than_the_kind_must_be_is_the_plugins_fault(kind: Kind, m
     with pytest.raises(PluginFault) as caught:
         make(Component(kind, "lion", Lion, lambda options: made), Lion())
     assert str(caught.value) == (
-        f"the factory of {kind}.lion returned {fault}; dit_run.protocols says what it should return "
-        "(a fault of the plugin)"
+        f"the factory of {kind}.lion returned {fault}; {kind.spec.protocol.replace(':', '.')} describes the object to "
+        "return (a fault of the plugin)"
     )
 
 
 def test_a_callback_may_have_any_of_its_methods() -> None:
     nothing = object()
     assert make(Component(Kind.CALLBACK, "lion", Lion, lambda options: nothing), Lion()) is nothing
+
+
+class Notes:
+    """A callback that is no subclass of dit_run.protocols.Callback."""
+
+    def on_step_end(self, progress: Progress) -> None: ...
+
+
+class BadNotes(Notes):
+    def on_save(self, progress: Progress) -> None: ...
+
+
+def test_a_callback_of_another_class_is_taken() -> None:
+    notes = Notes()
+    assert make(Component(Kind.CALLBACK, "notes", Lion, lambda options: notes), Lion()) is notes
+
+
+def test_a_method_that_no_run_calls_is_refused_when_the_callback_is_built() -> None:
+    with pytest.raises(PluginFault) as caught:
+        make(Component(Kind.CALLBACK, "notes", Lion, lambda options: BadNotes()), Lion())
+    assert str(caught.value) == (
+        "callback.notes: BadNotes.on_save() is never called (did you mean on_sample()?); the methods of a callback are "
+        "on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end (a fault of the plugin)"
+    )
+
+
+def test_a_method_that_no_run_calls_is_refused_in_a_subclass_at_once() -> None:
+    with pytest.raises(TypeError) as caught:
+        type("Late", (Callback,), {"on_step_ended": Notes.on_step_end})
+    assert str(caught.value).startswith("Late.on_step_ended() is never called (did you mean on_step_end()?); ")
+
+
+def test_every_method_of_the_base_class_does_nothing(tmp_path: Path) -> None:
+    watcher = type("Idle", (Callback,), {"on_step_end": Notes.on_step_end, "only_mine": 1})()
+    for name in EVENTS:
+        assert getattr(watcher, name)(Progress(1, 2, tmp_path)) is None

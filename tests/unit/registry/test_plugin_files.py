@@ -79,7 +79,7 @@ def test_a_stem_that_names_an_installed_package_is_refused(write: Write) -> None
 def test_a_stem_that_is_no_name_is_refused(write: Write) -> None:
     path = write("my-lion.py")
     assert refused(path) == (
-        f"the plugin file {path} cannot be imported: its stem becomes a module's name, and 'my-lion' is none; "
+        f"the plugin file {path} cannot be imported: 'my-lion' is not a valid name of a module; "
         "rename it with letters, digits and underscores"
     )
 
@@ -166,7 +166,7 @@ def test_a_file_that_imports_its_neighbour_hears_that_it_must_be_a_package(write
     path = write("my_lion.py", "import helpers_of_mine")
     assert refused(path) == (
         f"the plugin file {path} did not load: its module cannot be imported: ModuleNotFoundError: "
-        "No module named 'helpers_of_mine' (line 1: import helpers_of_mine) (helpers_of_mine.py lies beside it, "
+        "No module named 'helpers_of_mine' (line 1: import helpers_of_mine) (helpers_of_mine.py is next to it, "
         "but a plugin of several files must be a package)"
     )
 

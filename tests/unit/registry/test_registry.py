@@ -147,7 +147,18 @@ def test_an_unknown_kind(site: Path) -> None:
 def test_a_kind_as_a_string(site: Path) -> None:
     text = GOOD.replace("Kind.OPTIMIZER", "'optimizer'")
     assert fault(site, {"broken_plugin.py": text}) == (
-        "dit_run_components() raised TypeError: component 'lion': the kind is written Kind.OPTIMIZER, not 'optimizer'"
+        "dit_run_components() raised TypeError: component 'lion': write the kind as Kind.OPTIMIZER, not 'optimizer'"
+    )
+
+
+def test_a_callback_with_a_method_that_no_run_calls(site: Path) -> None:
+    text = (
+        "from dit_run.protocols import Callback\nclass Notes(Callback):\n    def on_train_stop(self, progress): ...\n"
+    )
+    assert fault(site, {"broken_plugin.py": text}) == (
+        "its module cannot be imported: TypeError: Notes.on_train_stop() is never called (did you mean "
+        "on_train_start()?); the methods of a callback are on_train_start, on_step_end, on_checkpoint_saved, "
+        "on_sample, on_train_end"
     )
 
 
@@ -282,7 +293,8 @@ def test_an_installed_type_shadows_a_built_in_one(site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": plugin_text("adamw")})
     registry = discover()
     assert registry.plugin(Kind.OPTIMIZER, "adamw").name == "lion"
-    assert [component.name for component in registry.shadowed(registry.plugins[0])] == ["optimizer.adamw"]
+    assert registry.shadowing(Kind.OPTIMIZER, "adamw") == (registry.plugins[0],)
+    assert registry.shadowing(Kind.OPTIMIZER, "muon") == ()
     record = registry.record(Kind.OPTIMIZER, "adamw")
     assert (record["distribution"], record["shadows"]) == ("dit-run-lion", [str(registry.plugins[0])])
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from dit_run import protocols
 from dit_run.registry.components import Component, Kind
-from dit_run.registry.factories import RUNTIME
+from dit_run.registry.factories import resolve
 from dit_run.registry.registry import Origin, Plugin, Registry, discover
 from dit_run.testing import run_tiny
 
@@ -31,26 +31,16 @@ def test_a_run_passes_the_keywords_of_the_manual_and_no_others(kind: Kind, tmp_p
     run = run_tiny(tmp_path, f"{kind.section}: {chosen}", registry=registry)
     assert run.errors == (
         f"the factory of {kind}.curious asks for whatever; the runtime keywords of kind {kind} are "
-        f"{', '.join(sorted(RUNTIME[kind])) or 'none'}",
+        f"{', '.join(sorted(kind.spec.runtime)) or 'none'}",
     )
 
 
 def test_every_protocol_tells_the_keywords_of_its_kind() -> None:
     keywords = {}
-    for name, thing in vars(protocols).items():
-        signature = re.match(r"``build\(options,? ?(.*?)\)(?: ->|``)", getattr(thing, "__doc__", None) or "")
-        if signature:
-            words = re.sub(r"\[.*?\]|: \w+", "", signature.group(1).removeprefix("*, "))
-            keywords[name] = tuple(words.split(", ")) if words else ()
-    assert keywords == {
-        "Dataset": RUNTIME[Kind.DATASET],
-        "TextEncoder": RUNTIME[Kind.TEXT_ENCODER],
-        "VAE": RUNTIME[Kind.VAE],
-        "Model": RUNTIME[Kind.MODEL],
-        "Scheduler": RUNTIME[Kind.SCHEDULER],
-        "OptimizerFactory": RUNTIME[Kind.OPTIMIZER],
-        "LearningRateFactor": RUNTIME[Kind.LR_SCHEDULER],
-        "Tracker": RUNTIME[Kind.TRACKER],
-        "Metric": RUNTIME[Kind.METRIC],
-        "Callback": RUNTIME[Kind.CALLBACK],
-    }
+    for kind in Kind:
+        manual = inspect.getdoc(resolve(kind.spec.protocol)) or ""
+        signature = re.match(r"``build\(options,? ?(.*?)\)(?: ->|``)", manual)
+        assert signature, kind
+        words = re.sub(r"\[.*?\]|: \w+", "", signature.group(1).removeprefix("*, "))
+        keywords[kind] = tuple(words.split(", ")) if words else ()
+    assert keywords == {kind: kind.spec.runtime for kind in Kind}

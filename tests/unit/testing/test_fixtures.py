@@ -108,5 +108,5 @@ def test_a_plugin_that_cannot_be_made_is_an_error(run_config: RunConfig) -> None
     text = COUNTER.replace("return Counting", "raise KeyError('name')\n    return Counting")
     run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": text})
     assert run.errors == (
-        "callback.counter could not be made: KeyError: 'name' (a fault of the plugin; -v shows where)",
+        "callback.counter could not be built: KeyError: 'name' (a fault of the plugin; -v shows where)",
     )

@@ -63,7 +63,7 @@ def test_a_factory_that_raises() -> None:
         raise KeyError("betas")
 
     message = fault(KIND, build)
-    assert message == "optimizer.broken could not be made: KeyError: 'betas' (a fault of the plugin; -v shows where)"
+    assert message == "optimizer.broken could not be built: KeyError: 'betas' (a fault of the plugin; -v shows where)"
 
 
 def test_a_parameter_left_out() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from distributions import distribution
 
-from dit_run.options import Keywords
+from dit_run.options.constraints import Limits
 from dit_run.problems import InputError
 from dit_run.registry.components import Component, Kind
 from dit_run.testing import ContractError, check_lr_scheduler, check_plugin
@@ -151,11 +151,11 @@ def test_a_schema_that_fails_its_metaschema(monkeypatch: pytest.MonkeyPatch) -> 
     class Odd:
         """Limits made by hand."""
 
-        end: Annotated[float, Keywords((("minimum", "low"),))] = 0.0
+        end: Annotated[float, Limits((("minimum", "low"),))] = 0.0
         """The end."""
 
     monkeypatch.setitem(globals(), "Annotated", Annotated)
-    monkeypatch.setitem(globals(), "Keywords", Keywords)
+    monkeypatch.setitem(globals(), "Limits", Limits)
     with pytest.raises(ContractError) as caught:
         has_a_valid_schema(Component(Kind.LR_SCHEDULER, "odd", Odd, print))
     assert str(caught.value) == (
@@ -201,7 +201,7 @@ def test_a_conditional_option_is_named(tmp_path: Path) -> None:
 
 def test_what_ends_it_before_an_option_could_be_read(faults: Faults) -> None:
     assert faults(("    power = ", "    total_steps.sort()\n    power = ")) == (
-        "lr_scheduler.line could not be made: AttributeError: 'int' object has no attribute 'sort' "
+        "lr_scheduler.line could not be built: AttributeError: 'int' object has no attribute 'sort' "
         "(a fault of the plugin; -v shows where)"
     )
 

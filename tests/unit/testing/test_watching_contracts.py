@@ -11,7 +11,7 @@ import pytest
 from faults import Nothing, fault, keep
 from PIL import Image
 
-from dit_run.protocols import Progress
+from dit_run.protocols import Callback, Progress
 from dit_run.registry.components import Kind
 
 
@@ -242,9 +242,16 @@ def test_one_event_keeps_the_contract() -> None:
 
 def test_a_callback_without_events() -> None:
     assert fault(Kind.CALLBACK, lambda options: object()) == (
-        "it has no method that is called; the events are on_train_start, on_step_end, on_checkpoint_saved, on_sample, "
+        "it has none of the methods of a callback: on_train_start, on_step_end, on_checkpoint_saved, on_sample, "
         "on_train_end"
     )
+
+
+def test_a_callback_that_overrides_no_event() -> None:
+    class Idle(Callback):
+        """Does nothing."""
+
+    assert fault(Kind.CALLBACK, lambda options: Idle()).startswith("it has none of the methods of a callback: ")
 
 
 def test_a_misspelt_event() -> None:
@@ -252,8 +259,8 @@ def test_a_misspelt_event() -> None:
         def on_step_ended(self, progress: Progress) -> None: ...
 
     assert fault(Kind.CALLBACK, lambda options: Misspelt()) == (
-        "on_step_ended() is never called; did you mean 'on_step_end'?; the events are on_train_start, on_step_end, "
-        "on_checkpoint_saved, on_sample, on_train_end"
+        "Misspelt.on_step_ended() is never called (did you mean on_step_end()?); the methods of a callback are "
+        "on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end"
     )
 
 

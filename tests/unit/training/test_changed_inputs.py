@@ -1,4 +1,4 @@
-"""What a run learns from: seen to change, and told."""
+"""Changes of the inputs of a run are reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from dit_run.data.samples import Samples
 from dit_run.protocols import Sample
-from dit_run.settings import DatasetCommon
+from dit_run.registry.kinds import DatasetCommon
 from dit_run.training.resume_checks import changed_inputs, inputs
 
 

@@ -1,4 +1,4 @@
-"""Steps that are not finite: counted in a row, told, and in the end refused."""
+"""Steps that are not finite: counted in a row, reported, and in the end refused."""
 
 from __future__ import annotations
 

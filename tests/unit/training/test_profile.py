@@ -1,4 +1,4 @@
-"""Profiles: what a run's time went into, and what is said about it."""
+"""Profiles: shares of a run's time, and the sentence about its bottleneck."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_the_end_says_where_the_trace_is(profile: Profile) -> None:
         ("other", "40% of the time is between the phases"),
     ],
 )
-def test_what_takes_much_beside_the_model_bounds_a_run(name: str, words: str) -> None:
+def test_a_large_part_other_than_the_model_bounds_a_run(name: str, words: str) -> None:
     assert words in verdict({**SHARES, name: 0.4})
 
 

@@ -1,4 +1,4 @@
-"""What changed since a checkpoint: plugins are refused by name, machines and libraries told of."""
+"""Changes since a checkpoint: changed plugins are refused by name, machines and libraries are reported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_file_s_record_is_named_by_its_plugin() -> None:
     ]
 
 
-def test_other_libraries_threads_and_processors_are_told_of() -> None:
+def test_other_libraries_threads_and_processors_are_reported() -> None:
     before = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9", "numpy": "2.0", "graphics_card": "A"}}
     now = {"processor": "P5", "threads": 1, "versions": {"torch": "2.10", "numpy": "2.0", "pillow": "12"}}
     assert [line.split(":")[0] for line in changed_machine(before, now)] == [
@@ -50,7 +50,7 @@ def test_other_libraries_threads_and_processors_are_told_of() -> None:
     ]
 
 
-def test_the_same_machine_is_worth_no_word() -> None:
+def test_the_same_machine_is_not_reported() -> None:
     same = {"processor": "P4", "threads": 2, "versions": {"torch": "2.9"}}
     assert changed_machine(same, same) == []
 
@@ -59,7 +59,7 @@ def test_checkpoints_that_fit_need_no_warning(tmp_path: Path) -> None:
     assert room_notice(tmp_path, 1000, limit=3, saves=100) is None
 
 
-def test_checkpoints_that_will_not_fit_are_foretold(tmp_path: Path) -> None:
+def test_checkpoints_that_will_not_fit_are_reported(tmp_path: Path) -> None:
     notice = room_notice(tmp_path, 2**60, limit=3, saves=100)
     assert notice is not None
     assert notice.startswith(

@@ -156,7 +156,10 @@ class Checkpoints:
         return Saved(newest, tuple(notices))
 
     def _owner(self, path: Path) -> str | None:
-        """Return the run id of a complete checkpoint, None for a damaged one; read it again only after a change."""
+        """Return the run id of a complete checkpoint, None for a damaged one.
+
+        It is verified again only after a change of its files.
+        """
         signature = _signature(path)
         if self._known.get(path, (None, None))[0] != signature:
             self._known[path] = (signature, None if find_damage(path) else _run_id(path))

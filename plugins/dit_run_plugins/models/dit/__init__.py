@@ -17,41 +17,43 @@ class Dit:
     hidden_size: PositiveInt = 768
     """Width of a patch's state."""
     num_layers: PositiveInt = 16
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     num_heads: PositiveInt = 12
-    """Attention heads; must divide hidden_size."""
+    """Number of attention heads; must divide hidden_size."""
     patch_size: PositiveInt = 2
     """Side of a patch in latent pixels."""
     in_channels: PositiveInt = 4
-    """Latent channels that go in: the VAE's."""
+    """Latent channels of the input; must equal those of the VAE."""
     out_channels: PositiveInt = 4
-    """Latent channels that come out: as many."""
+    """Latent channels of the output; must equal in_channels."""
     attention_head_dim: PositiveInt | None = None
-    """Width of a head; where it is written it must be hidden_size / num_heads, which null stands for."""
+    """Width of a head. null means hidden_size / num_heads; any other value must equal it."""
     mlp_ratio: PositiveFloat = 4.0
-    """Width of a block's MLP over hidden_size. With `mlp: swiglu`, which has three matrices instead of two, two thirds
-    of it, so that the number of parameters is that of a plain MLP of this ratio."""
+    """Hidden width of a block's MLP divided by hidden_size. `mlp: swiglu` has three matrices instead of two and uses
+    two thirds of it, so that the number of parameters is that of a plain MLP."""
     dropout: Annotated[float, bounds(ge=0, lt=1)] = 0.1
-    """Dropout rate of what attention and MLP add to the patches, in training."""
+    """Dropout rate in training on the outputs of attention and MLP."""
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
-    """Normalisation. `layernorm` is one fused operation where torch has no such kernel for `rmsnorm`, as on CPUs."""
+    """Normalisation. `layernorm` is one fused operation on every device; torch has no such kernel for `rmsnorm` on
+    CPUs."""
     qk_norm: bool = True
-    """Normalise queries and keys, so that attention stays stable at high learning rates."""
+    """Normalise queries and keys, which keeps attention stable at high learning rates."""
     mlp: Literal["swiglu", "gelu"] = "swiglu"
-    """The MLP: gated (Shazeer 2020) or plain."""
+    """The MLP of a block: gated (Shazeer 2020) or plain."""
     positions: Literal["rope", "sincos", "rope_sincos"] = "rope_sincos"
-    """How a patch knows its place: rotations of queries and keys, a code added at the input, or both."""
+    """Position encoding: rotations of queries and keys (`rope`), a code added to the input (`sincos`), or both."""
     modulation: Literal["adaln_single", "adaln_zero"] = "adaln_single"
-    """How the timestep reaches the blocks: one projection shared by all with a table in each, or one in each."""
+    """Conditioning on the timestep: one projection for all blocks plus a table per block, or one projection per block.
+    """
     pooled_text: bool = True
-    """Add the caption's pooled vector to the timestep's, so that it reaches every patch at once."""
+    """Add the pooled vector of the caption to the timestep's, so that it reaches every patch directly."""
     null_condition: Literal["learned", "encoded"] = "learned"
-    """What stands for a dropped caption: vectors of the model's own, or the text encoder's empty caption."""
+    """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
     gradient_checkpointing: Annotated[bool, Operational] = False
-    """Compute each block again in the backward pass instead of keeping its states: less memory, a third slower."""
+    """Compute each block again in the backward pass instead of keeping its states: much less memory, a third slower."""
 
 
 def mlp_width(options: Dit) -> int:
-    """Hidden width of a block's MLP; a gated one is rounded to a multiple of 8."""
+    """Return the hidden width of a block's MLP; that of a gated one is rounded to a multiple of 8."""
     width = options.mlp_ratio * options.hidden_size
     return round(width) if options.mlp == "gelu" else max(8, 8 * round(width * 2 / 3 / 8))

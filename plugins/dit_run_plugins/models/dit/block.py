@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
-from dit_run_plugins.models.dit.layers import add_scaled, make_mlp, make_norm, modulate
+from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
 
 __all__ = ["Block"]
 
 
 class Block(nn.Module):
-    """Self-attention and MLP, modulated by the timestep, with cross-attention between (PixArt-α, Chen et al. 2024).
+    """Modulated self-attention and MLP, with cross-attention between them (PixArt-α, Chen et al. 2024).
 
-    With adaln_single the six modulations are one projection shared by all blocks plus this block's table; with
-    adaln_zero (Peebles and Xie 2023) a projection of its own, zero at first, so that the block begins as identity.
+    With adaln_single the six modulations are one projection shared by all blocks plus the table of this block. With
+    adaln_zero (Peebles and Xie 2023) each block has its own projection, initialised to zero, so that the block starts
+    as the identity.
     """
 
     def __init__(self, options: Dit) -> None:
@@ -40,16 +41,20 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:
-        """``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d]."""
+        """Return the new states of the patches, [n, patches, d].
+
+        ``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d].
+        """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
         change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
-        x = add_scaled(x, self.dropout(change), gate)
+        x = x + gate * self.dropout(change)
         x = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
         change = self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
-        return add_scaled(x, self.dropout(change), mlp_gate)
+        out: Tensor = x + mlp_gate * self.dropout(change)
+        return out
 
     def _modulations(self, condition: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Six tensors [n, 1, d]."""
+        """Return six modulations [n, 1, d]."""
         if self.table is not None:
             return torch.chunk((condition + self.table).to(dtype), 6, dim=1)
         assert self.modulation is not None

@@ -1,4 +1,4 @@
-"""What a picture is made from besides noise: the timestep and the caption."""
+"""The condition of the model: timestep and caption."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CODE_WIDTH = 256
 
 
 class Condition(nn.Module):
-    """Timestep and pooled caption as one vector, and for adaln_single the blocks' shared modulations."""
+    """Timestep and pooled caption as one vector and, for adaln_single, the shared modulations of all blocks."""
 
     def __init__(self, options: Dit, pooled_width: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Condition(nn.Module):
         self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
 
     def forward(self, timesteps: Tensor, text: TextStates) -> tuple[Tensor, Tensor]:
-        """The vector [n, d], and what blocks take: [n, 6, d] for adaln_single, the vector itself for adaln_zero."""
+        """Return the vector [n, d] and the blocks' input: [n, 6, d] for adaln_single, the vector for adaln_zero."""
         code = timestep_code(timesteps, CODE_WIDTH).to(self.first.weight.dtype)
         vector = self.second(F.silu(self.first(code)))
         if self.pooled is not None and self.pooled_norm is not None:
@@ -44,9 +44,9 @@ class Condition(nn.Module):
 
 
 class Text(nn.Module):
-    """Text states as the patches look at them, behind one learned token that is always there.
+    """Text tokens for cross-attention, after one learned token that is always visible.
 
-    That token is what a caption without tokens, or a dropped one with ``null_condition: learned``, leaves to look at.
+    A caption without tokens, or a dropped one with ``null_condition: learned``, has only that token.
     """
 
     def __init__(self, options: Dit, text_width: int) -> None:
@@ -58,7 +58,7 @@ class Text(nn.Module):
         self.always = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
 
     def forward(self, text: TextStates) -> tuple[Tensor, Tensor]:
-        """Tokens [n, 1 + l, d] and mask bool [n, 1, 1, 1 + l]."""
+        """Return tokens [n, 1 + l, d] and their mask, bool [n, 1, 1, 1 + l]."""
         mask = text.mask & ~text.null[:, None] if self._learned_null else text.mask
         tokens = self.projection(self.norm(text.tokens.to(self.projection.weight.dtype)))
         tokens = torch.cat([self.always.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)

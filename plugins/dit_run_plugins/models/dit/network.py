@@ -1,4 +1,4 @@
-"""The network: patches in, blocks, patches out."""
+"""The diffusion transformer: patches in, blocks, patches out."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Network", "build"]
 
 
 def build(options: Dit, *, latent_channels: int, text_width: int, pooled_width: int) -> Network:
-    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
+    """Return the model for these latents and this text encoder. Raises InputError if the channels do not match."""
     check_channels(options.in_channels, latent_channels)
     return Network(options, text_width=text_width, pooled_width=pooled_width)
 
 
 class Network(nn.Module):
-    """The diffusion transformer. Its output is zero at first, whatever goes in."""
+    """The diffusion transformer. Its output is zero at initialisation."""
 
     def __init__(self, options: Dit, *, text_width: int, pooled_width: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Network(nn.Module):
         self._initialise()
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self._positioned(self.input(self._patches(latents)), rows, columns)
         vector, shared = self.condition(timesteps, text)
@@ -71,16 +71,16 @@ class Network(nn.Module):
         return rotations(rows, columns, self.options.hidden_size // self.options.num_heads, device)
 
     def _patches(self, latents: Tensor) -> Tensor:
-        """[n, c, h, w] to [n, patches, c · patch²]."""
+        """Convert [n, c, h, w] to [n, patches, c · patch²]."""
         return F.pixel_unshuffle(latents, self.patch_size).flatten(2).transpose(1, 2)
 
     def _pixels(self, patches: Tensor, rows: int, columns: int) -> Tensor:
-        """[n, patches, c · patch²] to [n, c, h, w]."""
+        """Convert [n, patches, c · patch²] to [n, c, h, w]."""
         grid = patches.transpose(1, 2).reshape(len(patches), -1, rows, columns)
         return F.pixel_shuffle(grid, self.patch_size)
 
     def _initialise(self) -> None:
-        """Xavier-uniform weights, zero biases; zero where something must begin without effect."""
+        """Initialise weights Xavier-uniform and biases to zero; layers that must start without effect are zero."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight)

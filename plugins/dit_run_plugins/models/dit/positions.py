@@ -1,12 +1,10 @@
-"""Positions: where on the grid a patch stands, computed from the grid's size alone.
+"""Positions of patches on the grid, computed from the size of the grid alone.
 
-Coordinates are in patches from the middle of the grid, so that the middle of a larger or longer picture is that of the
-pictures in training.
+Coordinates are in patches from the middle of the grid, so that images of other sizes share the middle of training
+images.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +13,12 @@ from torch import Tensor
 __all__ = ["grid", "rotate", "rotations", "sincos", "timestep_code"]
 
 ROPE_BASE = 100.0
-"""Longest wave over shortest, for grids of some tens of patches (Heo et al. 2024, axial frequencies)."""
+"""Ratio of the longest to the shortest wave, for grids of some tens of patches (Heo et al. 2024, axial frequencies)."""
 CODE_BASE = 10_000.0
 
 
 def grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Row and column of each of the rows · columns patches from the middle, float [rows · columns] each."""
+    """Return row and column of each patch from the middle, float [rows · columns] each."""
     down = torch.arange(rows, device=device, dtype=torch.float32) - (rows - 1) / 2
     right = torch.arange(columns, device=device, dtype=torch.float32) - (columns - 1) / 2
     down, right = torch.meshgrid(down, right, indexing="ij")
@@ -28,13 +26,13 @@ def grid(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]
 
 
 def _waves(count: int, base: float, device: torch.device) -> Tensor:
-    """``count`` angular frequencies from 1 falling to about 1 / base."""
+    """Return ``count`` angular frequencies that fall from 1 to about 1 / base."""
     steps = torch.arange(count, device=device, dtype=torch.float32)
     return torch.exp(-torch.log(torch.tensor(base)) * steps / max(count, 1))
 
 
 def sincos(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
-    """Sines and cosines of row and column (Vaswani et al. 2017), float [rows · columns, width]."""
+    """Return sines and cosines of row and column (Vaswani et al. 2017), float [rows · columns, width]."""
     count = -(-width // 4)
     waves = _waves(count, CODE_BASE, device)
     angles = [place[:, None] * waves for place in grid(rows, columns, device)]
@@ -43,10 +41,10 @@ def sincos(rows: int, columns: int, width: int, device: torch.device) -> Tensor:
 
 
 def rotations(rows: int, columns: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What :func:`rotate` takes, float [rows · columns, head_width] each: cosines, and sines with their signs.
+    """Return the arguments of :func:`rotate`, float [rows · columns, head_width] each: cosines and signed sines.
 
-    The first half of the pairs turns with the row, the second with the column (axial RoPE, Su et al. 2021 and Heo et
-    al. 2024). Of a head's width 4 · floor(width / 4) turns, the rest stays.
+    The first half of the pairs rotates with the row, the second with the column (axial RoPE, Su et al. 2021 and Heo et
+    al. 2024). The first 4 · floor(width / 4) values of a head rotate; the rest stays.
     """
     waves = _waves(head_width // 4, ROPE_BASE, device)
     down, right = grid(rows, columns, device)
@@ -56,37 +54,17 @@ def rotations(rows: int, columns: int, head_width: int, device: torch.device) ->
 
 
 def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """Queries or keys [..., patches, head width] turned by their patches' rotations; a pair is a coordinate of the
-    first half and the same of the second."""
-    turned: Tensor = _Rotation.apply(x, *(part.to(x.dtype) for part in turn))  # type: ignore[no-untyped-call]
-    return turned
+    """Return queries or keys [..., patches, head width], rotated by the positions of their patches.
 
-
-class _Rotation(torch.autograd.Function):
-    """A rotation, and for its gradient the one back."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _rotated(x, cos, sin)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _rotated(gradient, cos, -sin), None, None
-
-
-def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half, rest = x.shape[-1] // 4 * 2, x.shape[-1] % 4
-    if torch.compiler.is_compiling():  # A roll is few operations, but many steps in a loop over elements.
-        one, other = x[..., :half], x[..., half : 2 * half]
-        cos, sin = cos[..., :half], sin[..., half : 2 * half]
-        return torch.cat([one * cos - other * sin, other * cos + one * sin, x[..., 2 * half :]], dim=-1)
-    exchanged = torch.cat([x[..., :-rest].roll(half, -1), x[..., -rest:]], -1) if rest else x.roll(half, -1)
-    return torch.addcmul(x * cos, exchanged, sin)
+    A pair consists of one coordinate of the first half and the same coordinate of the second half.
+    """
+    cos, sin = (part.to(x.dtype) for part in turn)
+    half = x.shape[-1] // 4 * 2
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return x * cos + torch.cat([second, first, rest], dim=-1) * sin
 
 
 def timestep_code(timesteps: Tensor, width: int) -> Tensor:
-    """Sinusoidal code of timesteps [n] in [0, 1000], float [n, width] (Ho et al. 2020)."""
+    """Return the sinusoidal code of timesteps [n] in [0, 1000], float [n, width] (Ho et al. 2020)."""
     angles = timesteps.float()[:, None] * _waves(-(-width // 2), CODE_BASE, timesteps.device)
     return torch.cat([angles.cos(), angles.sin()], dim=1)[:, :width]

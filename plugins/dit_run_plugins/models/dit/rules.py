@@ -1,4 +1,4 @@
-"""Checks of the dit's options against one another and the rest of the config; light to import."""
+"""Rules for the options of the dit; light to import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["channels_agree", "check_channels", "heads_divide"]
 
 
 def heads_divide(context: RuleContext) -> Iterator[Problem]:
-    """num_heads divides hidden_size, and attention_head_dim, where it is written, is what that gives."""
+    """Check that num_heads divides hidden_size and that a written attention_head_dim equals the quotient."""
     options: Dit = context.options
     path, width, heads, head_dim = context.path, options.hidden_size, options.num_heads, options.attention_head_dim
     if width % heads:
@@ -40,7 +40,7 @@ def _outwards(heads: int, width: int) -> tuple[range, range]:
 
 
 def channels_agree(context: RuleContext) -> Iterator[Problem]:
-    """What comes out has the channels of what goes in."""
+    """Check that out_channels equals in_channels."""
     options: Dit = context.options
     if options.in_channels != options.out_channels:
         yield Problem(
@@ -53,7 +53,7 @@ def channels_agree(context: RuleContext) -> Iterator[Problem]:
 
 
 def check_channels(in_channels: int, latent_channels: int) -> None:
-    """Raises InputError where the model's channels are not those of the latents."""
+    """Raise InputError if the channels of the model are not those of the latents."""
     if in_channels != latent_channels:
         raise InputError(
             f"model.in_channels is {in_channels}, but the VAE's latents have {latent_channels} channels; "

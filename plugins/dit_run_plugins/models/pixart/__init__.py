@@ -12,29 +12,29 @@ __all__ = ["Pixart"]
 
 @dataclass(frozen=True, kw_only=True)
 class Pixart:
-    """PixArt-alpha's transformer as diffusers has it (Chen et al. 2024).
+    """PixArt-alpha's transformer of diffusers (Chen et al. 2024).
 
-    LayerNorm, a plain MLP of four times the width, sine and cosine positions, adaLN-single. Weights begin as diffusers
-    makes them.
+    LayerNorm, a plain MLP of four times the width, sine and cosine positions, adaLN-single. Weights are initialised as
+    in diffusers.
     """
 
     hidden_size: Annotated[int, bounds(ge=4, multiple_of=4)] = 768
-    """Width of a patch's state, a multiple of 4 for its positions."""
+    """Width of a patch's state, a multiple of 4 because of its positions."""
     num_layers: PositiveInt = 16
-    """Transformer blocks."""
+    """Number of transformer blocks."""
     num_heads: PositiveInt = 12
-    """Attention heads; must divide hidden_size."""
+    """Number of attention heads; must divide hidden_size."""
     patch_size: PositiveInt = 2
     """Side of a patch in latent pixels."""
     in_channels: PositiveInt = 4
-    """Latent channels that go in: the VAE's."""
+    """Latent channels of the input; must equal those of the VAE."""
     out_channels: PositiveInt = 4
-    """Latent channels that come out: as many."""
+    """Latent channels of the output; must equal in_channels."""
     attention_head_dim: PositiveInt | None = None
-    """Width of a head; where it is written it must be hidden_size / num_heads, which null stands for."""
+    """Width of a head. null means hidden_size / num_heads; any other value must equal it."""
     dropout: Annotated[float, bounds(ge=0, lt=1)] = 0.0
-    """Dropout rate of what attention and MLP add to the patches, in training."""
+    """Dropout rate in training on the outputs of attention and MLP."""
     sample_size: PositiveInt = 32
-    """Side in latent pixels whose positions are counted 0, 1, 2, …; other sizes are stretched to the same range."""
+    """Side in latent pixels for which positions count 0, 1, 2, …; other sizes are scaled to the same range."""
     gradient_checkpointing: Annotated[bool, Operational] = False
-    """Compute each block again in the backward pass instead of keeping its states: less memory, a third slower."""
+    """Compute each block again in the backward pass instead of keeping its states: much less memory, a third slower."""

@@ -1,4 +1,4 @@
-"""The network: diffusers' class behind the calls that the core makes."""
+"""PixArt's network: the class of diffusers with the interface of the core."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["Network", "build"]
 
 
 def build(options: Pixart, *, latent_channels: int, text_width: int) -> Network:
-    """The model for these latents and this text encoder. Raises InputError where its channels are not the latents'."""
+    """Return the model for these latents and this text encoder. Raises InputError if the channels do not match."""
     check_channels(options.in_channels, latent_channels)
     return Network(options, text_width=text_width)
 
 
 class Network(nn.Module):
-    """A PixArtTransformer2DModel that sees token states and their mask; a dropped caption is the encoded empty one."""
+    """A PixArtTransformer2DModel that takes token states and their mask; a dropped caption is the encoded empty one."""
 
     def __init__(self, options: Pixart, *, text_width: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Network(nn.Module):
             self.transformer.enable_gradient_checkpointing()
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """The prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
         output: Tensor = self.transformer(
             latents,
             encoder_hidden_states=text.tokens,

@@ -1,0 +1,46 @@
+"""Options: a frozen dataclass that is documentation, JSON Schema and typed object at once.
+
+The fields of an options class are the keys of a config. The hint of a field says which values the key takes,
+``Annotated`` adds limits and markers, and the docstring under the field is its documentation. A hint that cannot become
+a config key is refused with :class:`HintError`.
+"""
+
+from __future__ import annotations
+
+from dit_run.options.constraints import (
+    HintError,
+    HubOrPath,
+    LocalPath,
+    NonNegativeFloat,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Secret,
+    bounds,
+)
+from dit_run.options.conversion import MISSING, Option, build, options_of, plain, schema_of
+from dit_run.options.docstrings import documentation, summary
+
+__all__ = [
+    "MISSING",
+    "HintError",
+    "HubOrPath",
+    "LocalPath",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "Operational",
+    "Option",
+    "PositiveFloat",
+    "PositiveInt",
+    "Probability",
+    "Secret",
+    "bounds",
+    "build",
+    "documentation",
+    "options_of",
+    "plain",
+    "schema_of",
+    "summary",
+]
