@@ -32,9 +32,10 @@ _REPORTED_AFTER = 1.0
 
 @contextlib.contextmanager
 def examined(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> Iterator[LatentWork]:
-    """Yield the work for these samples, with mirrored images if the data has them; no other process does it meanwhile.
+    """Yield the work for these samples, with mirrored images if the data has them.
 
-    Raises InputError for an unreadable image, unless the data skips those, and Stopped.
+    No other process does the same work until the context ends. Raises InputError for an unreadable image, unless the
+    data skips those, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
     spaces = tuple(build.space("latents", vae, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
