@@ -117,7 +117,7 @@ def main() -> int:
 def size(width: int) -> float:
     """Return the size of a sample in KB, in bfloat16: mean, deviation, caption tokens and pooled vector."""
     latents, states = int(np.prod(SHAPE)), {"width": width, "pooled_width": width, "tokens": COCO_TOKENS}
-    return cache_bytes(images=1, captions=1, latent_values=latents, dtype=torch.bfloat16, **states) / 1e3
+    return cache_bytes(torch.bfloat16, images=1, latent_values=latents, captions=1, **states) / 1e3
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dit_run.cache.locks import building, hold
 from dit_run.cache.space import Space
 from dit_run.model.codec import ENCODING_VERSION, device_of
 from dit_run.problems import DitRunError, InputError
@@ -59,12 +60,15 @@ class Build:
         }
         while True:
             space = Space.of(self.root, kind, {**common, **settings})
-            if space.hold(partial(self._wait, "`dit-run cache gc` is running")):
+            if hold(space.folder, partial(self._wait, "`dit-run cache gc` is running")):
                 return space
 
     def alone(self, space: Space) -> AbstractContextManager[None]:
-        """Lock the space against other builders. Raises Stopped on a request to stop while another one works."""
-        return space.building(partial(self._wait, "another process builds the same part of the cache"))
+        """Lock the space against other builders. Raises Stopped on a request to stop while another one works.
+
+        Without locks in the file system all of them build, which is safe but slow.
+        """
+        return building(space.folder, partial(self._wait, "another process builds the same part of the cache"))
 
     def check_room(self, wanted: int) -> None:
         """Raise InputError if the disk has less space than ``wanted`` bytes; report a large growth."""
@@ -96,14 +100,14 @@ class Build:
 
 
 def cache_bytes(
-    *,
-    images: int,
-    captions: int,
-    latent_values: int,
-    width: int,
-    pooled_width: int,
     dtype: torch.dtype | None,
-    tokens: float,
+    *,
+    images: int = 0,
+    latent_values: int = 0,
+    captions: int = 0,
+    tokens: float = 0.0,
+    width: int = 0,
+    pooled_width: int = 0,
 ) -> int:
     """Return the size of a cache (bytes).
 

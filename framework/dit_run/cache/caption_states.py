@@ -42,14 +42,9 @@ class CaptionWork:
     def missing_bytes(self) -> int:
         """Return the size of the missing states (bytes)."""
         captions = self._missing()
+        tokens, widths = self._mean_tokens(captions), (self.encoder.width, self.encoder.pooled_width)
         return cache_bytes(
-            images=0,
-            captions=len(captions),
-            latent_values=0,
-            width=self.encoder.width,
-            pooled_width=self.encoder.pooled_width,
-            dtype=self.build.dtype,
-            tokens=self._mean_tokens(captions),
+            self.build.dtype, captions=len(captions), tokens=tokens, width=widths[0], pooled_width=widths[1]
         )
 
     def keep(self) -> CaptionCache:

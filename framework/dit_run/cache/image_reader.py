@@ -14,7 +14,7 @@ from itertools import islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,42 +83,45 @@ class ImageReader:
     def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
         """Yield the content of each sample, or the reason why it has none, in any order."""
         paths: list[tuple[int, Path]] = []
-        drawn: list[int] = []
+        generated: list[int] = []
         for index in indices:
             image = self.dataset[index].image
             if isinstance(image, Path):
                 paths.append((index, image))
             else:
-                drawn.append(index)
+                generated.append(index)
         for (index, path), found in zip(paths, files.digests([path for _, path in paths]), strict=True):
             yield _why(index, path, self.common) if isinstance(found, OSError) else Content(index, found[1], found[0])
-        for index, pixels in zip(drawn, self._map(_read, drawn), strict=True):
+        for index, pixels in zip(generated, self._map(_DatasetImages.read, generated), strict=True):
             yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _generated_key(pixels), None)
 
     def pixels(self, contents: Iterable[Content]) -> Iterator[tuple[Content, Pixels | InputError | None]]:
         """Yield uint8 [size, size, 3] of each, in order; None if the file has changed."""
         kept = list(contents)
-        yield from zip(kept, self._map(_read_unchanged, kept), strict=True)
+        yield from zip(kept, self._map(_DatasetImages.read_unchanged, kept), strict=True)
 
     def refusal(self, index: int) -> str | None:
         """Return why a sample cannot be read, determined in this process; None if it can."""
-        pixels = _read(_Source(self.dataset, self.common), index)
+        pixels = self._images.read(index)
         return str(pixels) if isinstance(pixels, InputError) else None
 
-    def _map(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
-        if self.workers == 0 or len(items) < 2:
-            source = _Source(self.dataset, self.common)
-            return (work(source, item) for item in items)
-        return self._spread(work, items)
+    @property
+    def _images(self) -> _DatasetImages:
+        return _DatasetImages(self.dataset, self.common)
 
-    def _spread(self, work: Callable[[_Source, In], Out], items: Sequence[In]) -> Iterator[Out]:
+    def _map(self, work: Callable[[_DatasetImages, In], Out], items: Sequence[In]) -> Iterator[Out]:
+        if self.workers == 0 or len(items) < 2:
+            images = self._images
+            return (work(images, item) for item in items)
+        return self._distribute(work, items)
+
+    def _distribute(self, work: Callable[[_DatasetImages, In], Out], items: Sequence[In]) -> Iterator[Out]:
         """Distribute work over the workers; yield results in order, with a limited number waiting."""
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
-            source = _Source(self.dataset, self.common)
             self._others = set(multiprocessing.active_children())
             self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_begin, initargs=(self.first, source)
+                self.workers, mp_context=context, initializer=_start_worker, initargs=(self.first, self._images)
             )
         rest = iter(items)
         submit = self._pool.submit
@@ -151,43 +154,44 @@ class ImageReader:
                     ) from error
 
 
-class _Source(NamedTuple):
+@dataclass(frozen=True)
+class _DatasetImages:
+    """The images of a dataset, as a worker gets them."""
+
     dataset: Dataset
     common: DatasetCommon
 
+    def read(self, index: int) -> Pixels | InputError:
+        common = self.common
+        try:
+            image = self.dataset[index].image
+            return np.ascontiguousarray(read_image(image, common.image_size, background=common.alpha_background))
+        except InputError as error:
+            return error
 
-_source: _Source | None = None
+    def read_unchanged(self, content: Content) -> Pixels | InputError | None:
+        pixels = self.read(content.index)
+        image = self.dataset[content.index].image
+        if isinstance(image, Path):
+            return pixels if file_state(image.absolute()) == content.state else None
+        if isinstance(pixels, InputError):
+            return pixels
+        return pixels if _generated_key(pixels) == content.key else None
 
 
-def _begin(first: object, source: _Source) -> None:
-    global _source
+_worker_images: _DatasetImages | None = None
+
+
+def _start_worker(first: object, images: _DatasetImages) -> None:
+    global _worker_images
     ignore_signals()
-    _source = source
+    _worker_images = images
 
 
-def _work(work: Callable[[_Source, In], Out], item: In) -> Out:
-    assert _source is not None
+def _work(work: Callable[[_DatasetImages, In], Out], item: In) -> Out:
+    assert _worker_images is not None
     with translate_plugin_fault():
-        return work(_source, item)
-
-
-def _read(source: _Source, index: int) -> Pixels | InputError:
-    common = source.common
-    try:
-        image = source.dataset[index].image
-        return np.ascontiguousarray(read_image(image, common.image_size, background=common.alpha_background))
-    except InputError as error:
-        return error
-
-
-def _read_unchanged(source: _Source, content: Content) -> Pixels | InputError | None:
-    pixels = _read(source, content.index)
-    image = source.dataset[content.index].image
-    if isinstance(image, Path):
-        return pixels if file_state(image.absolute()) == content.state else None
-    if isinstance(pixels, InputError):
-        return pixels
-    return pixels if _generated_key(pixels) == content.key else None
+        return work(_worker_images, item)
 
 
 def _generated_key(pixels: Pixels) -> bytes:

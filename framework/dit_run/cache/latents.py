@@ -32,9 +32,10 @@ _REPORTED_AFTER = 1.0
 
 @contextlib.contextmanager
 def examined(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> Iterator[LatentWork]:
-    """Yield the work for these samples, with mirrored images if the data has them; no other process does it meanwhile.
+    """Yield the work for these samples, with mirrored images if the data has them.
 
-    Raises InputError for an unreadable image, unless the data skips those, and Stopped.
+    No other process does the same work until the context ends. Raises InputError for an unreadable image, unless the
+    data skips those, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
     spaces = tuple(build.space("latents", vae, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
@@ -95,15 +96,8 @@ class LatentWork:
     def missing_bytes(self) -> int:
         """Return the size of the missing latents (bytes)."""
         values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
-        return cache_bytes(
-            images=sum(len(spaces) for _, spaces in self._missing()),
-            captions=0,
-            latent_values=values,
-            width=0,
-            pooled_width=0,
-            dtype=self.build.dtype,
-            tokens=0,
-        )
+        images = sum(len(spaces) for _, spaces in self._missing())
+        return cache_bytes(self.build.dtype, images=images, latent_values=values)
 
     def keep(self) -> LatentCache:
         """Encode the missing images and return the cache. Raises InputError and Stopped."""

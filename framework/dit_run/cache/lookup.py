@@ -62,7 +62,7 @@ class LatentCache:
         head = records[0].read(places[0])
         values = np.empty((len(found), head.size), dtype=head.dtype)
         for kept, place, row in zip(records, places, values, strict=True):
-            kept.copy(place, row)
+            row[:] = kept.read(place)
         return torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
 
 
@@ -95,7 +95,8 @@ class CaptionCache:
         Raises DamagedRecord.
         """
         wanted = ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
-        found = [self._record(place, caption) for place, caption in zip(self._find(wanted), wanted, strict=True)]
+        places = self.records.find([caption_key(caption) for caption in wanted]).tolist()
+        found = [self._record(place, caption) for place, caption in zip(places, wanted, strict=True)]
         lengths = [(values.size - self.pooled_width) // self.width for values in found]
         length = padded_length(max(lengths), self.max_length)
         tokens = np.zeros((len(found), length * self.width), dtype=BITS[self.dtype])
@@ -109,16 +110,6 @@ class CaptionCache:
             pooled=torch.from_numpy(pooled).view(self.dtype).float(),
             null=torch.tensor(null, dtype=torch.bool),
         )
-
-    def states(self, caption: str) -> CaptionStates:
-        """Return the states of one caption, float32, real tokens only. Raises DamagedRecord."""
-        (place,) = self._find([caption])
-        values = torch.from_numpy(self._record(place, caption).copy()).view(self.dtype).float()
-        return CaptionStates(values[: -self.pooled_width].view(-1, self.width), values[-self.pooled_width :])
-
-    def _find(self, captions: Sequence[str]) -> list[int]:
-        places: list[int] = self.records.find([caption_key(caption) for caption in captions]).tolist()
-        return places
 
     def _record(self, place: int, caption: str) -> Bits:
         if place >= 0:

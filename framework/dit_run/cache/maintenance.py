@@ -182,6 +182,6 @@ def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int
 def _size(folder: Path) -> int:
     size = 0
     for path in folder.rglob("*"):
-        with contextlib.suppress(FileNotFoundError):  # builders rename their files meanwhile
+        with contextlib.suppress(FileNotFoundError):  # a builder has renamed its file
             size += path.lstat().st_size if path.is_file() else 0
     return size

@@ -92,19 +92,6 @@ class Records:
             raise self._damage(place)
         return values
 
-    def copy(self, place: int, into: Bits) -> None:
-        """Copy the flat values of a record into an array of its size. Raises DamagedRecord."""
-        shard = self._shards[place >> _ROW_BITS]
-        if shard is None:
-            shard = self._shard(place >> _ROW_BITS)
-        if not shard.copy(place & _ROWS, into):
-            raise self._damage(place)
-
-    def key(self, place: int) -> bytes:
-        """Return the key of the record at a place."""
-        key: bytes = self._shard(place >> _ROW_BITS).keys[place & _ROWS].tobytes()
-        return key
-
     def _damage(self, place: int) -> DamagedRecord:
         """Note all damaged records of the shard, so that one restart repairs them all, and return the error."""
         number, row = place >> _ROW_BITS, place & _ROWS

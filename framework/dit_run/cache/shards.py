@@ -103,14 +103,6 @@ class Shard:
         """Return the flat values of a record, neither copied nor verified."""
         return self._values[self._starts[row] : self._starts[row + 1]]
 
-    def copy(self, row: int, into: Bits) -> bool:
-        """Copy the values of a record into an array of its size; return True if they are as written."""
-        start = self._starts[row]
-        if self._starts[row + 1] - start != into.size:
-            return False
-        into[:] = self._values[start : start + into.size]
-        return bool(self._checked[row]) or self.holds(row, into)
-
     def holds(self, row: int, values: Bits) -> bool:
         """Return True if values read by :meth:`values` are as written; verified once per record."""
         if not self._checked[row]:

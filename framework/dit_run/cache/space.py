@@ -9,28 +9,23 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dit_run.cache.locks import Waiting, building, hold
 from dit_run.cache.shards import FORMAT, KEY_BYTES, Bits, bits_of, write_shard
 from dit_run.digests import combined
-from dit_run.problems import DitRunError
+from dit_run.problems import DitRunError, InputError
 from dit_run.system.durable import make_folder, write_atomic
+from dit_run.system.json_files import read_object
 
 __all__ = ["Space", "Writer"]
 
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
 _DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
-
-
-def _quietly(tries: int) -> None:
-    """Wait without a report."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +59,9 @@ class Space:
 
     def describe(self) -> dict[str, Any]:
         """Return kind and settings; empty if the description is broken."""
-        try:
-            description = json.loads((self.folder / _DESCRIPTION).read_text())
-        except (OSError, ValueError):
-            return {}
-        return description if isinstance(description, dict) else {}
+        with contextlib.suppress(InputError):
+            return read_object(self.folder / _DESCRIPTION)
+        return {}
 
     def _write_description(self, description: Mapping[str, Any]) -> None:
         """Write the description; any number of processes may do so at the same time."""
@@ -92,20 +85,6 @@ class Space:
     def shards(self) -> list[Path]:
         """Return all shards, sorted by name."""
         return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
-
-    def building(self, waiting: Waiting = _quietly) -> AbstractContextManager[None]:
-        """Hold the lock of the space, so that two builders do not do the same work.
-
-        Without locks in the file system both build, which is safe but slow.
-        """
-        return building(self.folder, waiting)
-
-    def hold(self, waiting: Waiting = _quietly) -> bool:
-        """Use the space until this process ends; :mod:`dit_run.cache.maintenance` then removes nothing of it.
-
-        Returns False if the space was removed in the meantime and has to be created again.
-        """
-        return hold(self.folder, waiting)
 
     def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
         """Note damaged records, which count as missing from now on; return True if it could be noted.

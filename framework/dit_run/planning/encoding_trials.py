@@ -54,13 +54,13 @@ class EncodingTrials:
         captions, tokens, text_seconds = self._try_text() if keeps_text else (0, 0.0, 0.0)
         images, image_values, image_seconds, latents = self._try_vae() if keeps_latents else (0, 0, 0.0, None)
         size = cache_bytes(
+            encoders.dtype,
             images=images,
-            captions=captions,
             latent_values=image_values,
+            captions=captions,
+            tokens=tokens,
             width=encoders.text.width,
             pooled_width=encoders.text.pooled_width,
-            dtype=encoders.dtype,
-            tokens=tokens,
         )
         states = FrozenCaptions(_FakeStates(encoders.text), max_length=encoders.text.max_length)
         cached = _FakeCache(latents, states if keeps_text else None)

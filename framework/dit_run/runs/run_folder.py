@@ -17,6 +17,7 @@ from typing import Any, Literal
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.system.durable import make_folder, sync_file, sync_folder, write_atomic
+from dit_run.system.json_files import read_object
 
 __all__ = ["RunFolder", "RunState", "Status", "place_of"]
 
@@ -67,7 +68,7 @@ class RunFolder:
         """Return the id of the run, which its checkpoints carry: from its provenance, or a new one."""
         if not self.provenance.exists():
             return uuid.uuid4().hex
-        found = _read_object(self.provenance).get("run_id")
+        found = read_object(self.provenance).get("run_id")
         if not isinstance(found, str):
             raise InputError(
                 f"{self.provenance} has no run_id; restore the file, or start another run with --fresh DIR"
@@ -81,7 +82,7 @@ class RunFolder:
     def write_provenance(self, values: Mapping[str, Any], *, run_id: str) -> None:
         """Write ``provenance.json``: the id, the first start, and each later start under ``continued``."""
         if self.provenance.exists():
-            kept = _read_object(self.provenance)
+            kept = read_object(self.provenance)
             kept.setdefault("continued", []).append(dict(values))
         else:
             kept = {"run_id": run_id, **values}
@@ -90,7 +91,7 @@ class RunFolder:
     def plugin_records(self) -> list[Mapping[str, Any]]:
         """Return the plugin record of each component at the latest start; empty if there is no readable run."""
         with suppress(InputError, LookupError, TypeError):
-            kept = _read_object(self.provenance)
+            kept = read_object(self.provenance)
             starts = [kept, *kept.get("continued", [])]
             return list(starts[-1]["plugins"])
         return []
@@ -107,7 +108,7 @@ class RunFolder:
     def read_status(self) -> Status | None:
         """Return the last status; None if there is none that can be read."""
         with suppress(InputError):
-            return _read_object(self.status)
+            return read_object(self.status)
         return None
 
     def record(self, values: Mapping[str, Any]) -> None:
@@ -190,7 +191,7 @@ class RunFolder:
 
     def _owner(self) -> str:
         with suppress(InputError):
-            owner = _read_object(self._lock)
+            owner = read_object(self._lock)
             return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
         return "another process"
 
@@ -202,16 +203,6 @@ def _recorded_by(line: bytes, step: int) -> bool:
         return bool(json.loads(line)["step"] <= step)
     except (ValueError, KeyError, TypeError):
         return False
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} should hold a JSON object, not {type(value).__name__}")
-    return value
 
 
 def _json_bytes(value: Mapping[str, Any]) -> bytes:

@@ -24,6 +24,7 @@ from dit_run.cache.builder import Build, Stopped
 from dit_run.cache.caption_states import CaptionWork
 from dit_run.cache.image_reader import ImageReader, ReadingFailed
 from dit_run.cache.latents import examined
+from dit_run.cache.locks import building
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.maintenance import sweep
 from dit_run.cache.records import DamagedRecord
@@ -125,7 +126,8 @@ def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
 
 def test_only_real_tokens_are_kept(tmp_path: Path, text: TextEncoder) -> None:
     cache = keep_captions(Build(tmp_path, None), text, ["a cat"])
-    assert [len(cache.states(caption).tokens) for caption in ("", "a cat", "a cat a cat")] == [2, 4, 6]
+    states = cache(["", "a cat", "a cat a cat"], [False] * 3)
+    assert states.mask.sum(1).tolist() == [2, 4, 6]
 
 
 def test_states_of_a_caption_do_not_depend_on_its_neighbours(text: TextEncoder) -> None:
@@ -264,7 +266,8 @@ def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: F
 def test_a_builder_that_waits_for_another_can_be_stopped(tmp_path: Path, text: TextEncoder) -> None:
     stopped: list[str] = []
     build = Build(tmp_path, None, notice=stopped.append, stopped=lambda: bool(stopped))
-    with build.space("captions", text, {"max_length": 77}).building(), pytest.raises(Stopped, match="waiting"):
+    folder = build.space("captions", text, {"max_length": 77}).folder
+    with building(folder, lambda tries: None), pytest.raises(Stopped, match="waiting"):
         keep_captions(build, text, ["a"])
     assert stopped == ["another process builds the same part of the cache; waiting for it"]
 
@@ -453,9 +456,10 @@ def test_drawn_pictures_are_kept_by_their_pixels(tmp_path: Path, vae: VAE) -> No
 
 def test_a_caption_that_is_not_kept_is_encoded_where_the_encoder_is(tmp_path: Path, text: TextEncoder) -> None:
     cache = keep_captions(Build(tmp_path, None), text, ["a cat"])
-    assert torch.equal(cache.states("a new prompt").tokens, encode_captions(text, ["a new prompt"])[0].tokens)
+    (made,) = encode_captions(text, ["a new prompt"])
+    assert torch.equal(cache(["a new prompt"], [False]).tokens[0, : len(made.tokens)], made.tokens)
     with pytest.raises(DitRunError, match="'a new prompt' is not in the cache"):
-        pickle.loads(pickle.dumps(cache)).states("a new prompt")
+        pickle.loads(pickle.dumps(cache))(["a new prompt"], [False])
 
 
 @pytest.fixture(autouse=True)

@@ -131,7 +131,7 @@ def names(root: Path) -> list[str]:
 def test_gc_leaves_what_is_in_use_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     used, unused = space(tmp_path, "used", 1, 2, unused_days=40), space(tmp_path, "unused", 3, unused_days=35)
     damage(used, 2)
-    assert used.hold()
+    assert hold(used.folder, lambda tries: None)
     before = [path.read_bytes() for path in used.shards()]
     assert main(["cache", "gc", "--dir", str(tmp_path), "--max-size", "0"]) == 0
     shown = capsys.readouterr().out
@@ -175,7 +175,7 @@ def test_who_comes_while_gc_removes_makes_a_new_space(tmp_path: Path) -> None:
         old.folder.rename(tmp_path / "gone")
     thread.join(10)
     assert held == [False]
-    assert Space.of(tmp_path, "latents", {"encoder": "a"}).hold()
+    assert hold(Space.of(tmp_path, "latents", {"encoder": "a"}).folder, lambda tries: None)
     assert old.folder.is_dir()
 
 

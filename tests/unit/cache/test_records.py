@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dit_run.cache.locks import building
 from dit_run.cache.records import DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
 
@@ -144,10 +145,10 @@ def test_the_second_builder_waits_for_the_first(tmp_path: Path) -> None:
     space, order, waits = filled(tmp_path), [], threading.Event()
 
     def second() -> None:
-        with space.building(lambda tries: waits.set()):
+        with building(space.folder, lambda tries: waits.set()):
             order.append("second")
 
-    with space.building():
+    with building(space.folder, lambda tries: None):
         thread = threading.Thread(target=second)
         thread.start()
         assert waits.wait(10)

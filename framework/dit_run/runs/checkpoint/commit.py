@@ -21,7 +21,7 @@ from dit_run.problems import DitRunError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
 from dit_run.system.units import size_text
 
-__all__ = ["MANIFEST", "Damage", "SaveFailed", "check_space", "clean", "commit", "find_damage", "remove"]
+__all__ = ["MANIFEST", "Damage", "SaveFailed", "clean", "commit", "find_damage", "remove"]
 
 MANIFEST = "MANIFEST.json"
 _FORMAT = 1
@@ -54,7 +54,11 @@ def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> N
     try:
         make_folder(folder.parent)
         clean(folder.parent)
-        check_space(folder.parent, needed)
+        free = shutil.disk_usage(folder.parent).free
+        if free < needed:
+            raise SaveFailed(
+                f"{folder.parent} needs {size_text(needed)} and its disk has {size_text(free)} free; free space there"
+            )
         partial.mkdir()
         write(partial)
         _seal(partial)
@@ -101,15 +105,6 @@ def clean(parent: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-
-
-def check_space(folder: Path, needed: int) -> None:
-    """Raise SaveFailed if the disk of ``folder`` has less than ``needed`` bytes free."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise SaveFailed(
-            f"{folder} needs {size_text(needed)} and its disk has {size_text(free)} free; free space there"
-        )
 
 
 def _seal(folder: Path) -> None:

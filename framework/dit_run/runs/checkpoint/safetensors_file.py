@@ -1,7 +1,9 @@
 """Safetensors files, written one tensor at a time, with the same bytes for the same tensors.
 
-The writer of the safetensors library holds all bytes in memory at once and orders metadata arbitrarily, so it keeps
-neither promise.
+``save_file`` of the safetensors library writes these bytes, too, and is not used for three reasons. It copies all
+tensors of a file from the GPU to the host before it writes the first one, which takes as much memory as the model or
+twice as much for an optimizer; before version 0.8 it does so on a CPU as well. It refuses tensors that share memory,
+such as tied weights. And it writes several texts in an order that differs between processes.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_dama
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, tensor_bytes, write_safetensors
 from dit_run.system.durable import sync_folder
+from dit_run.system.json_files import read_object
 
 __all__ = [
     "CheckpointContents",
     "Checkpoints",
     "Newest",
-    "PassedOver",
     "Saved",
     "load_checkpoint",
     "load_state",
@@ -51,23 +51,12 @@ class CheckpointContents:
 
 
 @dataclass(frozen=True)
-class PassedOver:
-    """A checkpoint that cannot be used, and the reason."""
-
-    path: Path
-    damages: tuple[Damage, ...]
-
-    def __str__(self) -> str:
-        return f"{self.path.name} ({'; '.join(map(str, self.damages))})"
-
-
-@dataclass(frozen=True)
 class Newest:
     """The checkpoint from which a run continues; ``path`` is None if there is none."""
 
     path: Path | None
-    passed_over: tuple[PassedOver, ...] = ()
-    """Newer checkpoints that were skipped, newest first."""
+    passed_over: tuple[str, ...] = ()
+    """Newer checkpoints that were skipped, with their damage, newest first."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +64,6 @@ class Saved:
     """A saved checkpoint."""
 
     path: Path
-    removed: tuple[Path, ...] = ()
-    """Older checkpoints that were removed."""
     notices: tuple[str, ...] = ()
     """Older checkpoints that could not be removed, as messages."""
 
@@ -95,17 +82,17 @@ class Checkpoints:
 
         Raises InputError if there are checkpoints and none is complete, because a new start would overwrite them.
         """
-        passed_over: list[PassedOver] = []
+        passed_over: list[str] = []
         for path in reversed(self.paths()):
-            damages = tuple(self._damages(path))
+            damages = self._damages(path)
             if not damages:
                 self._known[path] = (_signature(path), self.run_id)
                 return Newest(path, tuple(passed_over))
-            passed_over.append(PassedOver(path, damages))
+            passed_over.append(f"{path.name} ({'; '.join(map(str, damages))})")
         if passed_over:
             raise InputError(
                 f"{self.folder} has checkpoints, but none can be used: "
-                f"{', '.join(map(str, passed_over))}. Restore one, or start another run with --fresh DIR"
+                f"{', '.join(passed_over)}. Restore one, or start another run with --fresh DIR"
             )
         return Newest(None)
 
@@ -113,11 +100,9 @@ class Checkpoints:
         """Return all folders named like checkpoints, complete or not, oldest first."""
         if not self.folder.is_dir():
             return []
-        return sorted((path for path in self.folder.iterdir() if _step_of(path) is not None), key=_order)
-
-    def whole(self, path: Path) -> bool:
-        """Return True if a checkpoint belongs to this run and every byte is as it was written."""
-        return self._owner(path) == self.run_id
+        return sorted(
+            (path for path in self.folder.iterdir() if _step_of(path) is not None), key=lambda path: _step_of(path) or 0
+        )
 
     def path(self, step: int) -> Path:
         """Return the path of the checkpoint of a step, which need not exist."""
@@ -161,15 +146,14 @@ class Checkpoints:
     def _prune(self, newest: Path, limit: int | None, best_step: int | None, protect: Collection[int]) -> Saved:
         if limit is None:
             return Saved(newest)
-        own = [path for path in self.paths() if self.whole(path)]
-        removed, notices = [], []
+        own = [path for path in self.paths() if self._owner(path) == self.run_id]
+        notices = []
         for path in _superfluous(own, max(limit, 2), best_step, protect):
             try:
                 remove(path)
-                removed.append(path)
             except OSError as error:
                 notices.append(f"the old checkpoint {path} could not be removed: {error.strerror or error}")
-        return Saved(newest, tuple(removed), tuple(notices))
+        return Saved(newest, tuple(notices))
 
     def _owner(self, path: Path) -> str | None:
         """Return the run id of a complete checkpoint, None for a damaged one.
@@ -196,8 +180,8 @@ def load_checkpoint(path: Path) -> CheckpointContents:
     return CheckpointContents(
         model=read_safetensors(path / "model.safetensors")[0],
         optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
-        state=_read_json(path / "state.json"),
-        config=_read_json(path / "config.json"),
+        state=read_object(path / "state.json"),
+        config=read_object(path / "config.json"),
         ema=read_safetensors(averaged)[0] if averaged.exists() else None,
     )
 
@@ -211,7 +195,7 @@ def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
 
 def load_state(path: Path) -> dict[str, Any]:
     """Return the plain values of a checkpoint's ``state.json``. Raises InputError."""
-    return _read_json(path / "state.json")
+    return read_object(path / "state.json")
 
 
 def needed_bytes(contents: CheckpointContents) -> int:
@@ -242,10 +226,6 @@ def _step_of(path: Path) -> int | None:
     return int(match[1]) if match else None
 
 
-def _order(path: Path) -> int:
-    return _step_of(path) or 0
-
-
 def _signature(path: Path) -> tuple[int, ...]:
     """Return numbers that change when a file of the folder changes; empty if the folder cannot be read."""
     with suppress(OSError):
@@ -256,7 +236,7 @@ def _signature(path: Path) -> tuple[int, ...]:
 
 def _run_id(path: Path) -> str | None:
     try:
-        return str(_read_json(path / "state.json").get("run_id"))
+        return str(read_object(path / "state.json").get("run_id"))
     except InputError:
         return None
 
@@ -270,13 +250,3 @@ def _sync(path: Path) -> None:
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path} should hold a JSON object, not {type(value).__name__}")
-    return value
