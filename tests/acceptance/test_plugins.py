@@ -206,7 +206,7 @@ def test_check_runs_the_contract_tests_of_a_file(command: Command, site: Path) -
     Path("momentum.py").write_text(MOMENTUM)
     result = command("plugins", "check", "momentum.py")
     assert result.status == 0, result.words
-    assert "ok       optimizer.momentum: Saved and loaded after 3 steps, it goes on bit for bit\n" in result.out
+    assert "ok       optimizer.momentum: saved and loaded after 3 steps, it continues bit for bit\n" in result.out
     assert result.out.endswith("all good\n")
 
 

@@ -1,4 +1,4 @@
-"""``dit-run new KIND NAME``: write a working plugin with its test and an example config, to start from."""
+"""``dit-run new KIND NAME``: write a working plugin with its test and an example config."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def _checked(kind: str, name: str, registry: Registry) -> tuple[Kind, str]:
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    """All files or none. Raises InputError where one is there already or its stem means another module."""
+    """Write all files or none.
+
+    Raises InputError if a file exists already, or if a module has the name of the plugin file.
+    """
     taken = [folder / path for path in texts if (folder / path).exists()]
     if taken:
         raise InputError(f"{taken[0]} is there already; take another name, or --output DIR")
@@ -76,7 +79,7 @@ def _next(folder: Path, name: str, *, packaged: bool) -> list[str]:
 
 
 def single_file(kind: Kind, name: str) -> dict[str, str]:
-    """A plugin in one file, its test and a config that names it, by path."""
+    """Return the texts of a plugin file, its test and a config that names it, by path."""
     return {
         f"{name}.py": _plugin(kind, name),
         f"test_{name}.py": _test(kind, name, f'Path(__file__).with_name("{name}.py")', in_file=True),
@@ -85,7 +88,7 @@ def single_file(kind: Kind, name: str) -> dict[str, str]:
 
 
 def package(kind: Kind, name: str) -> dict[str, str]:
-    """A package that offers the plugin through an entry point, with its test and a config, by path."""
+    """Return the texts of a package with an entry point, a test and a config, by path."""
     folder, module = f"dit-run-{_dashed(name)}", f"dit_run_{name}"
     return {
         f"{folder}/pyproject.toml": _PYPROJECT.format(dashed=_dashed(name), name=name, kind=kind, module=module),
@@ -103,7 +106,7 @@ def _dashed(name: str) -> str:
 
 
 def _plugin(kind: Kind, name: str) -> str:
-    """The kind's template under another name."""
+    """Return the kind's template with the type's name in place of ``example``."""
     text = files("dit_run.templates").joinpath(kind.template).read_text(encoding="utf-8")
     title = "".join(part.capitalize() for part in name.split("_"))
     return text.replace("Example", title).replace("example", name)
@@ -130,7 +133,7 @@ def _test(kind: Kind, name: str, plugin: str, *, in_file: bool) -> str:
 
 
 def _chosen(kind: Kind, name: str) -> dict[str, Any]:
-    """The sections of a config that choose the component, and what must go with it."""
+    """Return the sections of a config that choose the component, and sections that must match it."""
     chosen: dict[str, Any] = {kind.section: [{"type": name}] if kind.listed else {"type": name}}
     if kind is Kind.VAE:
         chosen["model"] = {"in_channels": 12, "out_channels": 12}
@@ -138,7 +141,7 @@ def _chosen(kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _config(kind: Kind, name: str, plugins: Mapping[str, Any]) -> str:
-    """A config that trains a little model on captioned shapes within a minute."""
+    """Return a config that trains a small model on captioned shapes within a minute."""
     values = {**plugins, **_BASE, "training": {"output_dir": f"./outputs/{name}", **_TRAINING}}
     for section, chosen in _chosen(kind, name).items():
         if section == "model" and kind is not Kind.MODEL:

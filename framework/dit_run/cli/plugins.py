@@ -1,4 +1,4 @@
-"""``dit-run plugins``: which plugins there are, what a component is and takes, and whether it keeps its contract."""
+"""``dit-run plugins``: list plugins, show the options of a component, or check its contract."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def _states(plugin: Plugin, registry: Registry) -> Iterator[str]:
 
 
 def _short(plugin: Plugin) -> str:
-    """The plugin without a file's folder, which fills the column."""
+    """Return the plugin's name without the folder of its file, which would fill the column."""
     return plugin.name if plugin.origin is Origin.FILE else str(plugin)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as they need; the last but one and the last share what is left of the line and wrap."""
+    """Yield rows in columns of the needed width; the last two columns share the rest of the line and wrap."""
     width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     fixed = widths[:-2]
@@ -126,7 +126,7 @@ def _show(names: Sequence[str], registry: Registry) -> Iterator[str]:
 
 
 def _meant(name: str, registry: Registry) -> tuple[Kind, str]:
-    """A kind and type: ``optimizer.adamw``, or a type alone where only one kind has it."""
+    """Return the kind and type of ``optimizer.adamw``, or of a type alone if only one kind has it."""
     kind, dot, type_ = name.partition(".")
     if dot and kind in list(Kind):
         return Kind(kind), type_
@@ -176,14 +176,14 @@ def _options(cls: type) -> Iterator[tuple[str, ...]]:
 
 
 def example(component: Component) -> str:
-    """A block of a config that chooses the component, with its own options at their defaults."""
+    """Return a block of a config that chooses the component, with its own options at their defaults."""
     values: dict[str, object] = {"type": component.type}
     values |= {option.name: _sample(option) for option in options_of(component.options)}
     return to_yaml({component.kind.section: [values] if component.kind.listed else values})
 
 
 def _sample(option: Option) -> object:
-    """The default, or for a key that must be written a value of its type."""
+    """Return the default, or a value of the right type for a required key."""
     if not option.required:
         return option.default
     kinds = option.schema["type"]

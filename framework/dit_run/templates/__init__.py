@@ -1,1 +1,1 @@
-"""What ``dit-run new`` begins with: for each kind a working plugin in one file, its type named ``example``."""
+"""Templates of ``dit-run new``: for each kind a working plugin in one file, with the type ``example``."""

@@ -1,4 +1,4 @@
-"""A callback: notes when what was written."""
+"""A callback: writes the path of each checkpoint to a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dit_run.protocols import Callback, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Notes which checkpoint was saved when."""
+    """Writes the step and the path of each checkpoint to a file."""
 
     file: str = "example.txt"
-    """The file, in the run folder."""
+    """Name of the file in the run folder."""
 
 
 class ExampleCallback(Callback):
-    """Overrides any of on_train_start, on_step_end, on_checkpoint_saved, on_sample, on_train_end."""
+    """Overrides any of on_train_start, on_step_end, on_checkpoint_saved, on_sample and on_train_end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""A dataset: plain coloured pictures, drawn when they are wanted."""
+"""A dataset: images of one colour, made when they are read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Plain coloured pictures."""
+    """Images of one colour."""
 
     size: PositiveInt = 600
-    """How many samples there are."""
+    """Number of samples."""
 
 
 def build(options: Example, *, image_size: int) -> list[Sample]:
-    """Any sequence of Sample(key, captions, image); the image is a Path, or a function that draws it."""
+    """Return any sequence of Sample(key, captions, image); the image is a Path, or a function that makes it."""
     return [sample(index, image_size) for index in range(options.size)]
 
 

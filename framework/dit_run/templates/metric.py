@@ -1,4 +1,4 @@
-"""A metric: how bright pictures are."""
+"""A metric: the mean brightness of images."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """The mean brightness of pictures, from 0 to 1."""
+    """The mean brightness of sampled images, from 0 to 1."""
 
     count: PositiveInt = 16
-    """How many pictures are scored."""
+    """Number of images to score."""
 
 
 class ExampleMetric:
@@ -27,7 +27,7 @@ class ExampleMetric:
         self.count = count
 
     def prompts(self, count: int) -> Sequence[str] | None:
-        """None: captions of held-out samples."""
+        """Return None, which means the captions of held-out samples."""
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
@@ -35,7 +35,7 @@ class ExampleMetric:
 
 
 def build(options: Example) -> ExampleMetric:
-    """Runtime keywords that a factory may ask for: config, references."""
+    """Return the metric. Available keywords: config, references."""
     return ExampleMetric(options.count)
 
 

@@ -1,4 +1,4 @@
-"""A model: a few convolutions that hear time and text."""
+"""A model: a few convolutions, conditioned on the timestep and the text."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A few convolutions that hear time and text."""
+    """A few convolutions, conditioned on the timestep and the text."""
 
     width: PositiveInt = 64
-    """Channels inside."""
+    """Channels of the hidden layers."""
     num_layers: PositiveInt = 4
-    """Convolutions between the first and the last."""
+    """Number of convolutions between the first and the last."""
 
 
 def build(options: Example, *, latent_channels: int, text_width: int, pooled_width: int) -> Model:
-    """A torch module; its class stands here, so that importing this file does not import torch."""
+    """Return a torch module. Its class is defined here, so that importing this file does not import torch."""
     import torch
     from torch import nn
 

@@ -22,7 +22,7 @@ class Example:
 
 
 def build(options: Example, *, named_parameters: NamedParameters, learning_rate: float) -> torch.optim.Optimizer:
-    """Runtime keywords that a factory may ask for: named_parameters, roles, learning_rate, device."""
+    """Return the optimizer. Available keywords: named_parameters, roles, learning_rate, device."""
     import torch
 
     parameters = [parameter for _, parameter in named_parameters]

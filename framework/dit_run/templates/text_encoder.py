@@ -1,4 +1,4 @@
-"""A text encoder: a vector per character, trained with the model."""
+"""A text encoder: one vector per character, trained with the model."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A vector per character."""
+    """One vector per character, trained with the model."""
 
     width: PositiveInt = 64
-    """Width of a token's state."""
+    """Size of a token's vector."""
     max_length: PositiveInt = 128
-    """The most characters that are read of a caption, and the start marker."""
+    """Maximum number of tokens per caption: a start marker, and one token per byte of UTF-8."""
 
 
 def build(options: Example) -> TextEncoder:
-    """A torch module; its class stands here, so that importing this file does not import torch."""
+    """Return a torch module. Its class is defined here, so that importing this file does not import torch."""
     import torch
     from torch import nn
 

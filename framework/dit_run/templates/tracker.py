@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One JSON object per line."""
+    """Writes one JSON object per logged step."""
 
     file: str = "example.jsonl"
-    """The file, in the run folder."""
+    """Name of the file in the run folder."""
 
 
 class ExampleTracker:
@@ -45,7 +45,7 @@ class ExampleTracker:
 
 
 def build(options: Example, *, run_dir: Path, start_step: int) -> ExampleTracker:
-    """A run that continues at start_step forgets what was logged for later steps."""
+    """Return the tracker; a run that continues at start_step drops the values of later steps."""
     return ExampleTracker(run_dir / options.file, start_step)
 
 

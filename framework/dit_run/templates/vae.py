@@ -1,4 +1,4 @@
-"""A VAE: squares of pixels laid into channels, and back without loss."""
+"""A VAE: blocks of pixels moved into channels, without loss."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Squares of pixels laid into channels."""
+    """Blocks of pixels moved into channels, without loss."""
 
     block: PositiveInt = 2
-    """Side of a square in pixels; there are 3 * block² channels."""
+    """Side of a block in pixels; latents have 3 * block² channels."""
 
 
 def build(options: Example) -> VAE:
-    """A torch module; its class stands here, so that importing this file does not import torch."""
+    """Return a torch module. Its class is defined here, so that importing this file does not import torch."""
     from torch import nn
     from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 

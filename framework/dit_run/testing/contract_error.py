@@ -1,4 +1,4 @@
-"""Contracts: what the tests of all kinds share."""
+"""The component under test, and the helpers that all contract tests share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Subject:
     component: Component
     options: Any
     files: PluginFiles = PluginFiles()  # noqa: RUF009 (frozen)
-    """The plugin file that it comes from, for another process."""
+    """The plugin file of the component, which another process has to import."""
 
     @classmethod
     def of(
@@ -39,9 +39,9 @@ class Subject:
         values: Mapping[str, Any],
         registry: Registry | None = None,
     ) -> Subject:
-        """The component that a test means: itself, an installed type, or a plugin file that offers one of the kind.
+        """Return the component that a test names: itself, an installed type, or the one of this kind in a plugin file.
 
-        Raises InputError for what is not there and for values that its options do not take.
+        Raises InputError if there is no such component, or if its options refuse the values.
         """
         if isinstance(meant, Component):
             if meant.kind is not kind:
@@ -58,7 +58,7 @@ class Subject:
         return cls(component, options_from(component, values), registry.files)
 
     def make(self, **runtime: Any) -> Any:
-        """What the factory makes. Its own InputError is raised as it is."""
+        """Return the result of the factory; an InputError of the factory passes through."""
         try:
             return call(self.component, self.options, **runtime)
         except PluginFault as error:
@@ -73,14 +73,14 @@ class Subject:
         raise ContractError(f"{self.component.name}: {fault}")
 
     def methods(self, thing: Any, names: Sequence[str], advice: str) -> None:
-        """That what the factory made has these methods."""
+        """Check that the built object has these methods."""
         for name in names:
             self.expect(
                 callable(getattr(thing, name, None)), f"{type(thing).__name__} has no method {name}(); {advice}"
             )
 
     def attribute(self, thing: Any, name: str, kind: type, of: str) -> Any:
-        """An attribute of what the factory made, of the type that the protocol asks for."""
+        """Return an attribute of the built object, which must have the type that the protocol ``of`` names."""
         value = getattr(thing, name, None)
         good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         came = f"is {value!r}" if hasattr(thing, name) else "is missing"
@@ -89,11 +89,11 @@ class Subject:
 
 
 Check = Callable[[Subject], None]
-"""One promise; its docstring states it."""
+"""The test of one promise. Its docstring, "Check that …", is the line in the report of ``dit-run plugins check``."""
 
 
 def check_all(subject: Subject, checks: Sequence[Check]) -> None:
-    """Raise ContractError at the first promise that is not kept. The global generators stay as they were."""
+    """Raise ContractError at the first broken promise; leave the global random generators unchanged."""
     for check in checks:
         with neutral():
             check(subject)
@@ -101,7 +101,7 @@ def check_all(subject: Subject, checks: Sequence[Check]) -> None:
 
 @contextlib.contextmanager
 def neutral() -> Iterator[None]:
-    """Whatever happens inside leaves torch's, numpy's and Python's generators as they were."""
+    """Restore the global random generators of torch, numpy and Python at the end."""
     import random
 
     import numpy as np
@@ -117,7 +117,10 @@ def neutral() -> Iterator[None]:
 
 
 def options_from(component: Component, values: Mapping[str, Any]) -> Any:
-    """The component's options with these values, as a config would have them. Raises InputError for wrong ones."""
+    """Return the component's options with these values, checked as those of a config.
+
+    Raises InputError for values that are not valid.
+    """
     import jsonschema
 
     known, given = options_of(component.options), _plain(values)

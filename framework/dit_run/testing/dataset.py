@@ -1,4 +1,4 @@
-"""What a dataset must be."""
+"""The contract of a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_dataset"]
 
@@ -21,10 +21,10 @@ _MOST_KEYS = 10_000
 
 
 def check_dataset(component: Component | str | Path, **options: Any) -> None:
-    """Test a dataset with these options: all keys (of the first 10,000 samples), and the pictures of a few samples.
+    """Test a dataset with these options: the first 10,000 samples, and the images of a few of them.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.DATASET, component, options), CHECKS)
 
@@ -43,13 +43,13 @@ def _make(subject: Subject) -> Dataset:
 
 
 def _some(dataset: Dataset) -> list[int]:
-    """A few indices, the first and last among them."""
+    """Return a few indices, the first and the last included."""
     last = len(dataset) - 1
     return sorted({0, min(1, last), last // 2, last})
 
 
 def gives_samples(subject: Subject) -> None:
-    """Every item is a Sample with captions and a way to its picture."""
+    """Check that every item is a Sample with captions and an image."""
     dataset = _make(subject)
     for index in range(min(len(dataset), _MOST_KEYS)):
         sample = dataset[index]
@@ -75,7 +75,7 @@ def gives_samples(subject: Subject) -> None:
 
 
 def names_each_sample_once(subject: Subject) -> None:
-    """No two samples have one key."""
+    """Check that no two samples have the same key."""
     dataset = _make(subject)
     seen: dict[str, int] = {}
     for index in range(min(len(dataset), _MOST_KEYS)):
@@ -88,7 +88,7 @@ def names_each_sample_once(subject: Subject) -> None:
 
 
 def repeats_itself(subject: Subject) -> None:
-    """Built again it holds the same samples with the same pictures."""
+    """Check that a second build holds the same samples with the same images."""
     dataset, again = _make(subject), _make(subject)
     subject.expect(
         len(dataset) == len(again),
@@ -105,8 +105,8 @@ def repeats_itself(subject: Subject) -> None:
     _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "when it is built again")
 
 
-def gives_pictures(subject: Subject) -> None:
-    """The core can read its pictures."""
+def gives_images(subject: Subject) -> None:
+    """Check that its images can be read."""
     dataset = _make(subject)
     for index in _some(dataset):
         sample = dataset[index]
@@ -122,7 +122,7 @@ def gives_pictures(subject: Subject) -> None:
 
 
 def travels_to_another_process(subject: Subject) -> None:
-    """A spawned loading process sees the same samples."""
+    """Check that a worker process sees the same samples."""
     dataset = _make(subject)
     indices = _some(dataset)
     try:
@@ -159,7 +159,7 @@ def _compare(subject: Subject, here: Sequence[_Shown], there: Sequence[_Shown], 
 CHECKS: tuple[Check, ...] = (
     gives_samples,
     names_each_sample_once,
-    gives_pictures,
+    gives_images,
     repeats_itself,
     travels_to_another_process,
 )

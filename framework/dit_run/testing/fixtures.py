@@ -1,4 +1,7 @@
-"""Pytest fixtures for plugin tests. Opt in with ``pytest_plugins = ["dit_run.testing.fixtures"]`` in conftest.py."""
+"""Fixtures for tests of plugins with pytest.
+
+Enable them by ``pytest_plugins = ["dit_run.testing.fixtures"]`` in the topmost conftest.py.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,18 @@ __all__ = ["empty_registry", "run_config"]
 
 @pytest.fixture
 def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """A registry without plugins; while the test runs, discovery finds none, the built-in ones included."""
+    """Return a registry without plugins, and make discovery find none during the test, not even built-in ones."""
     monkeypatch.setattr(registry_module, "installed_plugins", lambda: iter(()))
     return Registry()
 
 
 @pytest.fixture
 def run_config(tmp_path: Path) -> Iterator[Callable[..., TinyRun]]:
-    """``run_config(yaml, **files)``: a two-step training on tiny parts with this config laid over them.
+    """Yield ``run_config(yaml, **files)``, which trains two steps with this config on top of a tiny one.
 
-    ``files`` are written beside the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Gives a
-    :class:`dit_run.testing.tiny_run.TinyRun`: errors, run folder and metrics. Plugin files are forgotten after the test.
+    ``files`` are written next to the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Returns a
+    :class:`dit_run.testing.tiny_run.TinyRun` with errors, run folder and metrics. Imported plugin files are removed
+    from ``sys.modules`` after the test.
     """
     count = 0
 

@@ -1,4 +1,4 @@
-"""What a learning-rate scheduler must be."""
+"""The contract of a learning-rate scheduler."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TOTAL = 1000
 def check_lr_scheduler(component: Component | str | Path, **options: Any) -> None:
     """Test a learning-rate scheduler with these options over a run of 1000 steps.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.LR_SCHEDULER, component, options), CHECKS)
 
 
 def gives_a_factor_for_every_step(subject: Subject) -> None:
-    """A float from 0 to 1 for each step of the run."""
+    """Check that the factor of each step is a float from 0 to 1."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         callable(factor),
@@ -43,7 +43,7 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
 
 
 def is_a_function_of_the_step(subject: Subject) -> None:
-    """Asked in another order, by another process, it answers the same."""
+    """Check that the factor of a step does not depend on the order of the calls."""
     one, other = subject.make(total_steps=_TOTAL), subject.make(total_steps=_TOTAL)
     forwards = [one(step) for step in range(_TOTAL)]
     backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
@@ -56,7 +56,7 @@ def is_a_function_of_the_step(subject: Subject) -> None:
 
 
 def is_not_always_zero(subject: Subject) -> None:
-    """Some step learns."""
+    """Check that the factor of at least one step is above 0."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         any(factor(step) > 0 for step in range(_TOTAL)),

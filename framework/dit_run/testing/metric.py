@@ -1,4 +1,4 @@
-"""What a metric must be."""
+"""The contract of a metric."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SIDE = 32
 
 
 def check_metric(component: Component | str | Path, **options: Any) -> None:
-    """Test a metric with these options on a few pictures of noise.
+    """Test a metric with these options on a few images of noise.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.METRIC, component, options), CHECKS)
 
@@ -53,7 +53,7 @@ def _prompts(metric: Metric) -> list[str]:
 
 
 def names_its_prompts(subject: Subject) -> None:
-    """As many strings as are asked for, the same again, or None."""
+    """Check that prompts(count) returns None, or count strings that never change."""
     metric, other = _make(subject), _make(subject)
     count = min(metric.count, _MOST)
     prompts = metric.prompts(count)
@@ -69,8 +69,8 @@ def names_its_prompts(subject: Subject) -> None:
     )
 
 
-def scores_pictures(subject: Subject) -> None:
-    """Finite named numbers, the same for the same pictures, which stay as they are."""
+def scores_images(subject: Subject) -> None:
+    """Check that score() returns finite numbers by name, the same for the same images, and changes no image."""
     metric = _make(subject)
     prompts = _prompts(metric)
     images = [picture for picture, _ in _references(len(prompts))]
@@ -99,4 +99,4 @@ def _expect_numbers(subject: Subject, scores: object) -> None:
         )
 
 
-CHECKS: tuple[Check, ...] = (names_its_prompts, scores_pictures)
+CHECKS: tuple[Check, ...] = (names_its_prompts, scores_images)

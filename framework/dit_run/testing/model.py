@@ -1,4 +1,4 @@
-"""What a model must be."""
+"""The contract of a model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CHANNELS = 4
 
 
 def check_model(component: Component | str | Path, **options: Any) -> None:
-    """Test a model with these options on latents of 4 channels, or as many as its option ``in_channels`` says.
+    """Test a model with these options on latents of 4 channels, or of ``in_channels`` if it has that option.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.MODEL, component, options), CHECKS)
 
@@ -41,7 +41,7 @@ def _make(subject: Subject, *, seed: int = 0) -> Model:
 
 
 def _awake(subject: Subject) -> Model:
-    """In eval mode with all parameters moved a little, so that layers that begin at zero speak."""
+    """Return the model in eval mode with noise on all parameters, so that layers initialised to zero take part."""
     model = _make(subject)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def _awake(subject: Subject) -> Model:
 
 
 def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor, Tensor, TextStates]:
-    """Two samples on latents that are not square; the second caption is one token shorter."""
+    """Return latents [2, c, 4 p, 2 p] for patch size p, timesteps [2], and text with one masked token."""
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(2, _channels(subject), 4 * model.patch_size, 2 * model.patch_size, generator=generator)
     mask = torch.ones(2, tokens, dtype=torch.bool)
@@ -66,7 +66,7 @@ def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor,
 
 
 def begins_as_the_seed_says(subject: Subject) -> None:
-    """Its parameters are float32 on the CPU, drawn from torch's generator alone."""
+    """Check that its parameters are float32 on the CPU and depend on the seed of torch alone."""
     one, other = (cast(nn.Module, _make(subject, seed=3)) for _ in range(2))
     for (name, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
         subject.expect(
@@ -81,7 +81,7 @@ def begins_as_the_seed_says(subject: Subject) -> None:
 
 @torch.no_grad()
 def predicts(subject: Subject) -> None:
-    """A prediction of the shape of the latents, for other sizes and lengths of text too."""
+    """Check that predictions have the shape of the latents, for several sizes and lengths of text."""
     model = _awake(subject)
     for tokens in (2, 5):
         latents, timesteps, text = _inputs(subject, model, tokens=tokens)
@@ -94,7 +94,7 @@ def predicts(subject: Subject) -> None:
 
 @torch.no_grad()
 def repeats_itself(subject: Subject) -> None:
-    """In eval mode the same input gives the same output again."""
+    """Check that in eval mode the same input gives the same output again."""
     model = _awake(subject)
     inputs = _inputs(subject, model)
     subject.expect(
@@ -105,7 +105,7 @@ def repeats_itself(subject: Subject) -> None:
 
 @torch.no_grad()
 def sees_each_sample_alone(subject: Subject) -> None:
-    """A sample's prediction depends on no other of its batch."""
+    """Check that the prediction of a sample does not depend on the rest of its batch."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     both = model(latents, timesteps, text)
@@ -117,7 +117,7 @@ def sees_each_sample_alone(subject: Subject) -> None:
 
 @torch.no_grad()
 def depends_on_all_it_gets(subject: Subject) -> None:
-    """Latents, timesteps and text decide the prediction; what is masked does not."""
+    """Check that latents, timesteps and text change the prediction, and masked text does not."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     before = model(latents, timesteps, text)
@@ -138,7 +138,7 @@ def depends_on_all_it_gets(subject: Subject) -> None:
 
 
 def takes_dropped_captions(subject: Subject) -> None:
-    """A caption that was dropped gives a finite prediction."""
+    """Check that a dropped caption gives a finite prediction."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
@@ -148,7 +148,7 @@ def takes_dropped_captions(subject: Subject) -> None:
 
 
 def trains_every_parameter(subject: Subject) -> None:
-    """Each parameter gets a gradient."""
+    """Check that each parameter gets a gradient."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
@@ -162,7 +162,7 @@ def trains_every_parameter(subject: Subject) -> None:
 
 @torch.no_grad()
 def is_its_state_dict(subject: Subject) -> None:
-    """Another model with its state_dict predicts the same."""
+    """Check that another model with its state_dict predicts the same."""
     model, other = _awake(subject), _make(subject, seed=5)
     inputs = _inputs(subject, model)
     cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())

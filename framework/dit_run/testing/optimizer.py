@@ -1,4 +1,4 @@
-"""What an optimizer must be."""
+"""The contract of an optimizer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _RATE = 1e-2
 def check_optimizer(component: Component | str | Path, **options: Any) -> None:
     """Test an optimizer with these options on a small network.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.OPTIMIZER, component, options), CHECKS)
 
 
 class _Network(nn.Module):
-    """A little of every role, and a parameter that gets no gradient."""
+    """A small network with parameters of every role, and one parameter that gets no gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def _different(one: nn.Module, other: nn.Module) -> Iterator[str]:
 
 
 def covers_every_parameter_once(subject: Subject) -> None:
-    """Each parameter is in one param group."""
+    """Check that each parameter is in one param group."""
     network = _network()
     groups = _make(subject, network).param_groups
     held = [id(parameter) for group in groups for parameter in group["params"]]
@@ -103,7 +103,7 @@ def covers_every_parameter_once(subject: Subject) -> None:
 
 
 def follows_the_learning_rate(subject: Subject) -> None:
-    """The rates of its groups are learning_rate, or a multiple of it."""
+    """Check that the rates of its param groups are proportional to learning_rate."""
     rates = [[group["lr"] for group in _make(subject, _network(), rate).param_groups] for rate in (_RATE, 2 * _RATE)]
     for index, (one, two) in enumerate(zip(*rates, strict=True)):
         subject.expect(
@@ -114,7 +114,7 @@ def follows_the_learning_rate(subject: Subject) -> None:
 
 
 def learns(subject: Subject) -> None:
-    """30 steps lower the loss of a small regression."""
+    """Check that 30 steps lower the loss of a small regression."""
     network = _network()
     optimizer = _make(subject, network)
     losses = _train(network, optimizer, 30)
@@ -127,7 +127,7 @@ def learns(subject: Subject) -> None:
 
 
 def stands_still_at_rate_zero(subject: Subject) -> None:
-    """A step at learning rate 0, as a warm-up begins, changes nothing."""
+    """Check that a step at learning rate 0, where a warm-up begins, changes nothing."""
     network = _network()
     optimizer, before = _make(subject, network), copy.deepcopy(network)
     for group in optimizer.param_groups:
@@ -141,7 +141,7 @@ def stands_still_at_rate_zero(subject: Subject) -> None:
 
 
 def leaves_parameters_without_gradient(subject: Subject) -> None:
-    """A parameter that got no gradient keeps its value."""
+    """Check that a parameter without a gradient keeps its value."""
     network = _network()
     _train(network, _make(subject, network), 3)
     subject.expect(
@@ -151,7 +151,7 @@ def leaves_parameters_without_gradient(subject: Subject) -> None:
 
 
 def repeats_itself(subject: Subject) -> None:
-    """The same start and gradients give the same bytes, whatever the state of the global generators."""
+    """Check that the same start and gradients give the same bytes, for any state of the global generators."""
     results = []
     for seed in (1, 2):
         network = _network()
@@ -167,7 +167,7 @@ def repeats_itself(subject: Subject) -> None:
 
 
 def continues_from_its_state(subject: Subject) -> None:
-    """Saved and loaded after 3 steps, it goes on bit for bit."""
+    """Check that saved and loaded after 3 steps, it continues bit for bit."""
     network = _network()
     optimizer = _make(subject, network)
     _train(network, optimizer, 3)

@@ -1,4 +1,4 @@
-"""Options under test: what a config that chooses a component runs into, and whether every option is read."""
+"""Checks of options: the rules of a component, and that each option is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["reads_every_option", "run_rules"]
 
 
 def run_rules(subject: Subject) -> None:
-    """Load a config that chooses the component. Raises ContractError where one of its rules fails."""
+    """Load a config that chooses the component; raise ContractError if one of its rules fails."""
     component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
     plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
     registry = Registry((*discover(third_party=False).plugins, plugin))
@@ -35,9 +35,10 @@ def run_rules(subject: Subject) -> None:
 
 
 def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
-    """Every option is read by the factory, what it makes, or a rule.
+    """Check that every option is read by the factory, the object that it builds, or a rule.
 
-    Raises ContractError; where it broke another promise before all were read, what it broke that with.
+    Raises ContractError for an option that is never read. If the component fails before all options are read, that
+    failure is raised instead.
     """
     component = subject.component
     excused = {name.removeprefix(f"{component.name}.") for name in conditional}
@@ -59,7 +60,7 @@ def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> Non
 
 
 def _variants(subject: Subject) -> Iterator[Subject]:
-    """With the options given; then with each other choice of each option that has a few."""
+    """Yield the subject as it is, then once with each other value of each option with a fixed list of values."""
     yield subject
     for option in options_of(subject.component.options):
         choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
@@ -69,7 +70,7 @@ def _variants(subject: Subject) -> Iterator[Subject]:
 
 
 def _use(subject: Subject) -> list[Exception]:
-    """Make it and do with it what its contract does; returns what ended that early."""
+    """Build and use the component as its contract test does; return the error that ended it, if any."""
     with contextlib.suppress(ContractError):
         run_rules(subject)
     with neutral():

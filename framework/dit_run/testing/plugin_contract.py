@@ -1,4 +1,4 @@
-"""What every plugin must be, whatever it offers."""
+"""The contract of every plugin, independent of its kinds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dit_run.registry.components import Component
 from dit_run.registry.factories import resolve
 from dit_run.registry.registry import Plugin, Registry, discover
 from dit_run.testing.contract_error import ContractError, Subject
-from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 from dit_run.testing.option_checks import reads_every_option, run_rules
 from dit_run.testing.plugin_imports import heavy_imports
 
@@ -31,13 +31,13 @@ def check_plugin(
     *,
     conditional: Sequence[str] = (),
 ) -> None:
-    """Test what every plugin must be: light to import, documented, with valid defaults, factories and rules that
-    resolve, and no option without effect.
+    """Test the promises that every plugin makes.
 
-    ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives for components
-    whose options must be written their values: ``{"dataset.csv": {"path": "…"}}``; ``conditional`` names options that
-    only other values than the defaults lead to: ``["optimizer.lion.eps"]``. Raises ContractError with what is
-    wrong, the first fault of each component.
+    It is light to import and documented, its defaults are valid, its factories and rules resolve, and every option has
+    an effect. ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` has values for
+    components with required options: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that are read
+    only with values other than the defaults: ``["optimizer.lion.eps"]``. Raises ContractError with the first fault of
+    each component.
     """
     faults = []
     for checks in _checks(name, options or {}, conditional):
@@ -53,7 +53,7 @@ def check_plugin(
 def _checks(
     name: str | Path, options: Mapping[str, Mapping[str, Any]], conditional: Sequence[str]
 ) -> Iterator[list[Callable[[], None]]]:
-    """For each plugin and each component its checks, of which the first that fails hides the rest."""
+    """Yield the checks of each plugin and of each component; the first failed check of a list ends it."""
     for plugin, components in meant(name):
         yield [partial(check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
@@ -74,9 +74,9 @@ def _dead_options(component: Component, values: Mapping[str, Any], plugin: Plugi
 
 
 def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plugin, tuple[Component, ...]]]:
-    """The plugins that an entry point, a distribution, a module, a type or a file means, with the components meant.
+    """Return the plugins and components that an entry point, distribution, module, type or file names.
 
-    Raises InputError where there is none.
+    Raises InputError if nothing has that name.
     """
     registry = discover() if registry is None else registry
     if isinstance(name, Path) or name.endswith(".py"):
@@ -105,13 +105,13 @@ def _names(plugin: Plugin, name: str) -> bool:
 
 
 def loads(plugin: Plugin) -> None:
-    """It loads."""
+    """Check that it loads."""
     if plugin.failure:
         raise ContractError(f"plugin {plugin} did not load: {plugin.failure.message}")
 
 
 def imports_light(plugin: Plugin) -> None:
-    """Importing it, and its rules, imports nothing heavy."""
+    """Check that importing the plugin and its rules imports no heavy package."""
     try:
         heavy = elsewhere(heavy_imports, plugin.source, plugin.file)
     except OtherProcess as error:
@@ -130,7 +130,7 @@ PLUGIN_CHECKS: tuple[Callable[[Plugin], None], ...] = (loads, imports_light)
 
 
 def is_documented(component: Component) -> None:
-    """Its options class and every option have a docstring."""
+    """Check that its options class and every option have a docstring."""
     cls = component.options
     if not summary(cls):
         raise ContractError(
@@ -146,7 +146,7 @@ def is_documented(component: Component) -> None:
 
 
 def has_a_valid_schema(component: Component) -> None:
-    """Its options are valid JSON Schema, and defaults keep their limits."""
+    """Check that its options give a valid JSON Schema, and that the defaults are within the limits."""
     schemas = schema_of(component.options, documented=True)
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
@@ -162,7 +162,7 @@ def has_a_valid_schema(component: Component) -> None:
 
 
 def has_a_factory(component: Component) -> None:
-    """Its factory resolves, and asks only for what its kind gets."""
+    """Check that its factory resolves, and takes no other keywords than its kind offers."""
     factory = _resolved(component, "factory", component.factory)
     parameters = list(inspect.signature(factory).parameters.values())
     if not parameters:
@@ -181,7 +181,7 @@ def has_a_factory(component: Component) -> None:
 
 
 def has_rules_that_work(component: Component) -> None:
-    """Its rules resolve, and give problems and adjustments for a config that chooses it."""
+    """Check that its rules resolve, and run on a config that chooses the component."""
     for rule in component.rules:
         _resolved(component, "rule", rule)
     if not any(option.required for option in options_of(component.options)):

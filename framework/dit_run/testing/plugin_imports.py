@@ -1,4 +1,4 @@
-"""What importing a plugin imports, and how a test undoes it."""
+"""The heavy packages that a plugin imports, and a context that undoes imports."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dit_run.registry.plugin_files import PluginFile
 __all__ = ["HEAVY", "forgotten", "heavy_imports"]
 
 HEAVY = ("torch", "transformers", "diffusers", "numpy", "PIL")
-"""What listing plugins and checking configs must not wait for."""
+"""Packages that must not be imported to list plugins or to check a config."""
 
 
 @contextlib.contextmanager
 def forgotten(folder: Path) -> Iterator[None]:
-    """What is imported meanwhile from below a folder is imported no more afterwards."""
+    """Remove modules below ``folder`` from ``sys.modules`` that were imported inside the block."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -29,9 +29,9 @@ def forgotten(folder: Path) -> Iterator[None]:
 
 
 def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
-    """Those of :data:`HEAVY` that this process has after it loaded a plugin and what its rules name.
+    """Load a plugin and the modules of its rules; return the packages of :data:`HEAVY` that this process has imported.
 
-    Raises ImportError where it does not load here.
+    Raises ImportError if the plugin does not load.
     """
     load = file.load if file else EntryPoint("checked", source, ENTRY_POINT_GROUP).load
     components, failure = load_offers(load)

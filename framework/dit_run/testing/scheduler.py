@@ -1,4 +1,4 @@
-"""What a scheduler must be: an objective, and samplers that undo it."""
+"""The contract of a scheduler: a noise process, and samplers that reverse it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ _METHODS = ("timesteps", "add_noise", "target", "weight", "to_x0", "sample")
 def check_scheduler(component: Component | str | Path, **options: Any) -> None:
     """Test a scheduler with these options, on latents [n, 4, 8, 8].
 
-    Its noise must be a mixture, signal times one coefficient of t plus noise times another, as in every diffusion and
-    flow process. ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises
-    ContractError.
+    The noisy latents must be a mixture a(t) x_0 + b(t) noise, as in every diffusion and flow process. ``component`` is
+    a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.SCHEDULER, component, options), CHECKS)
 
@@ -45,12 +44,12 @@ def _normal(seed: int, count: int = 5) -> Tensor:
 
 
 def _uniform(count: int = 5) -> Tensor:
-    """From the first to the last part of the way, ends left out."""
+    """Return ``count`` evenly spaced values in (0, 1), without the ends."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
 def maps_draws_to_timesteps(subject: Subject) -> None:
-    """Uniform draws become timesteps in [0, 1000], more for more."""
+    """Check that timesteps() maps uniform draws monotonically to timesteps in [0, 1000]."""
     scheduler = _make(subject)
     uniform = torch.linspace(0, 1 - 1e-6, 101)
     timesteps = expect_tensor(subject, "timesteps(uniform [101])", scheduler.timesteps(uniform), (101,), torch.float32)
@@ -66,7 +65,7 @@ def maps_draws_to_timesteps(subject: Subject) -> None:
 
 
 def gives_targets_and_weights(subject: Subject) -> None:
-    """Shapes and dtypes of x_t, target, weight and x_0."""
+    """Check that x_t, target, weight and x_0 have the right shapes and dtypes."""
     scheduler, count = _make(subject), 5
     clean, noise = _normal(0).float(), _normal(1).float()
     timesteps = scheduler.timesteps(_uniform().float())
@@ -82,7 +81,7 @@ def gives_targets_and_weights(subject: Subject) -> None:
 
 
 def finds_the_image_in_its_target(subject: Subject) -> None:
-    """to_x0 of the target is the clean image."""
+    """Check that to_x0() of the target is the clean image."""
     scheduler = _make(subject)
     clean, noise = _normal(0), _normal(1)
     timesteps = scheduler.timesteps(_uniform())
@@ -98,7 +97,7 @@ def finds_the_image_in_its_target(subject: Subject) -> None:
 
 
 def is_a_pure_function(subject: Subject) -> None:
-    """The same arguments give the same answers."""
+    """Check that the same arguments give the same values again."""
     scheduler = _make(subject)
     clean, noise = _normal(0), _normal(1)
     timesteps = scheduler.timesteps(_uniform())
@@ -116,7 +115,7 @@ def is_a_pure_function(subject: Subject) -> None:
 
 
 def recovers_one_image_with_each_sampler(subject: Subject) -> None:
-    """A perfect predictor of one image leads from pure noise to that image."""
+    """Check that each sampler reaches an image from pure noise with a perfect predictor of that image."""
     scheduler = _make(subject)
     image = _normal(3, 1).clamp(-1, 1)
     for sampler in scheduler.samplers:

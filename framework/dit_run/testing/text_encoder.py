@@ -1,4 +1,4 @@
-"""What a text encoder must be."""
+"""The contract of a text encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dit_run.protocols import TextEncoder, Tokens
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 from dit_run.testing.torch_modules import (
     built,
     close,
@@ -34,16 +34,16 @@ _LONG = "word " * 5000
 
 
 def check_text_encoder(component: Component | str | Path, **options: Any) -> None:
-    """Test a text encoder with these options: its tokens, shapes, masks, and whether a frozen one stays as it is.
+    """Test a text encoder with these options: tokens, shapes, masks, and that a frozen encoder never changes.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.TEXT_ENCODER, component, options), CHECKS)
 
 
 def _make(subject: Subject, seed: int = 0) -> TextEncoder:
-    """As a run has it: eval mode, and without gradients where it is frozen."""
+    """Return the encoder in the state that a run uses: eval mode, and without gradients if it is frozen."""
     module = built(subject, seed=seed)
     for name, kind in (("trainable", bool), ("width", int), ("pooled_width", int), ("max_length", int)):
         subject.attribute(module, name, kind, "TextEncoder")
@@ -57,14 +57,14 @@ def _tokens(encoder: TextEncoder, captions: Sequence[str]) -> Tokens:
 
 
 def _states(encoder: TextEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Token states, mask, pooled vectors."""
+    """Return token states [n, length, width], mask [n, length] and pooled vectors [n, pooled_width]."""
     tokens = _tokens(encoder, captions)
     states, pooled = encoder(tokens.ids, tokens.mask)
     return states, tokens.mask, pooled
 
 
 def tokenizes(subject: Subject) -> None:
-    """Ids and a mask of real tokens, padded at the end, at least one token a caption."""
+    """Check that tokenize() returns ids and a mask, with at least one token per caption and padding at the end."""
     encoder = _make(subject)
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(
@@ -90,7 +90,7 @@ def tokenizes(subject: Subject) -> None:
 
 
 def cuts_long_captions(subject: Subject) -> None:
-    """Longer captions are cut to max_length and counted."""
+    """Check that longer captions are cut to max_length and counted."""
     encoder = _make(subject)
     tokens = _tokens(encoder, ["a", _LONG])
     length = int(tokens.mask[1].sum())
@@ -106,7 +106,7 @@ def cuts_long_captions(subject: Subject) -> None:
 
 
 def gives_states(subject: Subject) -> None:
-    """Float32 states of its width, and pooled vectors."""
+    """Check that it returns float32 states of its width, and pooled vectors."""
     encoder = _make(subject)
     tokens = _tokens(encoder, CAPTIONS)
     answer = encoder(tokens.ids, tokens.mask)
@@ -124,7 +124,7 @@ def gives_states(subject: Subject) -> None:
 
 
 def sees_each_caption_alone(subject: Subject) -> None:
-    """A caption's states depend on no neighbour and on no padding."""
+    """Check that the states of a caption depend on no other caption and on no padding."""
     encoder = _make(subject)
     states, mask, pooled = _states(encoder, CAPTIONS)
     for row, caption in enumerate(CAPTIONS):
@@ -137,7 +137,7 @@ def sees_each_caption_alone(subject: Subject) -> None:
 
 
 def repeats_itself(subject: Subject) -> None:
-    """The same caption gives the same states again."""
+    """Check that the same caption gives the same states again."""
     encoder = _make(subject)
     (one, _, _), (other, _, _) = _states(encoder, CAPTIONS), _states(encoder, CAPTIONS)
     subject.expect(
@@ -146,7 +146,7 @@ def repeats_itself(subject: Subject) -> None:
 
 
 def is_frozen_or_trains(subject: Subject) -> None:
-    """A frozen encoder never changes and takes no gradients; each parameter of a trainable one takes them."""
+    """Check that a frozen encoder never changes, and that each parameter of a trainable one gets a gradient."""
     encoder = _make(subject)
     module = cast(nn.Module, encoder)
     if not encoder.trainable:
@@ -175,7 +175,7 @@ def _stays_frozen(subject: Subject, encoder: TextEncoder, module: nn.Module) -> 
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Two builds of a frozen encoder have one fingerprint, and another where their weights differ."""
+    """Check that two builds of a frozen encoder have the same fingerprint, and other weights have another."""
     one, other = _make(subject), _make(subject)
     if not one.trainable:
         expect_fingerprint(subject, one, other, "TextEncoder")
@@ -184,7 +184,7 @@ def has_a_fingerprint(subject: Subject) -> None:
 
 
 def tokenizes_in_another_process(subject: Subject) -> None:
-    """A spawned loading process gets the same tokens."""
+    """Check that a worker process gets the same tokens."""
     encoder = _make(subject)
     try:
         ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)

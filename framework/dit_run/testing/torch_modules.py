@@ -1,4 +1,4 @@
-"""Torch modules under test: what contracts of encoders and models share."""
+"""Checks of torch modules that the contracts of encoders and models share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 
 
 def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
-    """The module that the factory makes with torch's generator at a seed."""
+    """Return the module that the factory builds after ``torch.manual_seed(seed)``."""
     torch.manual_seed(seed)
     module = subject.make(**runtime)
     subject.expect(
@@ -36,7 +36,7 @@ def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
 
 
 def expect_tensor(subject: Subject, what: str, value: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A finite tensor of this shape and dtype."""
+    """Return ``value`` if it is a finite tensor of this shape and dtype; raise ContractError otherwise."""
     if not isinstance(value, Tensor):
         subject.fail(f"{what}: return a tensor {list(shape)}, not {type(value).__name__}")
     subject.expect(
@@ -48,18 +48,18 @@ def expect_tensor(subject: Subject, what: str, value: object, shape: tuple[int, 
 
 
 def close(one: Tensor, other: Tensor) -> bool:
-    """Equal but for rounding."""
+    """Return True if two tensors are equal up to rounding."""
     scale = max(one.abs().max().item(), other.abs().max().item(), 1e-6)
     return bool((one - other).abs().max().item() <= _TOLERANCE * scale)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters and buffers."""
+    """Return copies of all parameters and buffers."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def expect_unchanged(subject: Subject, module: nn.Module, before: Mapping[str, Tensor], when: str) -> None:
-    """What was there before is there and the same."""
+    """Check that all parameters and buffers of a snapshot still have the same values."""
     now = module.state_dict()
     for name, value in before.items():
         subject.expect(
@@ -69,7 +69,7 @@ def expect_unchanged(subject: Subject, module: nn.Module, before: Mapping[str, T
 
 
 def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
-    """Two builds have one fingerprint, hex digits."""
+    """Check that two equal builds have the same fingerprint, in hex digits."""
     prints = []
     for module in (one, other):
         method = getattr(module, "fingerprint", None)
@@ -90,7 +90,7 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
 
 
 def expect_covering_fingerprint(subject: Subject, one: Any, other: Any, outputs: Sequence[Tensor]) -> None:
-    """Builds of two seeds have two fingerprints, or one and the same two outputs."""
+    """Check that builds with different weights have different fingerprints, unless their outputs are equal."""
     subject.expect(
         one.fingerprint() != other.fingerprint() or torch.equal(*outputs),
         "two builds with other random weights give other output under one fingerprint(), so what is kept would be "

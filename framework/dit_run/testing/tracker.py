@@ -1,4 +1,4 @@
-"""What a tracker must be."""
+"""The contract of a tracker."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _MARK = 314159.0
 
 
 def check_tracker(component: Component | str | Path, **options: Any) -> None:
-    """Test a tracker with these options in a fresh run folder.
+    """Test a tracker with these options in a new run folder.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.TRACKER, component, options), CHECKS)
 
@@ -41,7 +41,7 @@ def _bytes(folder: Path) -> int:
 
 
 def takes_all_that_a_run_tells(subject: Subject) -> None:
-    """Numbers of any name, a value that is no number, pictures and texts."""
+    """Check that it accepts numbers of any name, a value that is not finite, images and texts."""
     with tempfile.TemporaryDirectory() as name:
         tracker = _make(subject, Path(name))
         told: dict[str, tuple[Any, ...]] = {
@@ -62,7 +62,7 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
 
 
 def writes_when_it_is_flushed(subject: Subject) -> None:
-    """What was logged is on disk after flush(), not only after close()."""
+    """Check that logged values are on disk after flush(), not only after close()."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tracker = _make(subject, folder)
@@ -79,7 +79,7 @@ def writes_when_it_is_flushed(subject: Subject) -> None:
 
 
 def forgets_later_steps(subject: Subject) -> None:
-    """A run that continues at a step shows nothing that was logged for later ones."""
+    """Check that a run that continues at a step drops the values of later steps."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = _make(subject, folder)

@@ -1,4 +1,4 @@
-"""What a VAE must be."""
+"""The contract of a VAE."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from dit_run.testing.torch_modules import (
 __all__ = ["CHECKS", "check_vae"]
 
 _ROWS, _COLUMNS = 8, 4
-"""Latent size: not square, so that exchanged axes show."""
+"""Latent size: not square, so that exchanged axes are noticed."""
 
 
 def check_vae(component: Component | str | Path, **options: Any) -> None:
-    """Test a VAE with these options: shapes both ways, the range of pictures, and that it never changes.
+    """Test a VAE with these options: shapes in both directions, the range of images, and that it never changes.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.VAE, component, options), CHECKS)
 
 
 def _make(subject: Subject, seed: int = 0) -> VAE:
-    """As a run has it: frozen, in eval mode."""
+    """Return the VAE in the state that a run uses: frozen and in eval mode."""
     module = built(subject, seed=seed)
     for name, kind in (("latent_channels", int), ("factor", int), ("cacheable", bool)):
         subject.attribute(module, name, kind, "VAE")
@@ -55,7 +55,7 @@ def _latent_shape(vae: VAE, count: int = 2) -> tuple[int, ...]:
 
 @torch.no_grad()
 def encodes(subject: Subject) -> None:
-    """Mean, and standard deviation or None, of the shape that latent_channels and factor say."""
+    """Check that encode() returns a mean and a standard deviation or None, of the declared shape."""
     vae = _make(subject)
     answer = vae.encode(_images(vae))
     subject.expect(
@@ -73,7 +73,7 @@ def encodes(subject: Subject) -> None:
 
 @torch.no_grad()
 def decodes(subject: Subject) -> None:
-    """Latents become pictures of the size that they came from, in [-1, 1] whatever the latents."""
+    """Check that decode() returns images of the original size, in [-1, 1] for any latents."""
     vae = _make(subject)
     images = _images(vae)
     decoded = vae.decode(vae.encode(images)[0])
@@ -89,7 +89,7 @@ def decodes(subject: Subject) -> None:
 
 @torch.no_grad()
 def sees_each_image_alone(subject: Subject) -> None:
-    """An image's latents depend on no other of its batch."""
+    """Check that the latents of an image do not depend on the rest of its batch."""
     vae = _make(subject)
     images = _images(vae)
     both, alone = vae.encode(images)[0], vae.encode(images[:1])[0]
@@ -100,7 +100,7 @@ def sees_each_image_alone(subject: Subject) -> None:
 
 @torch.no_grad()
 def repeats_itself(subject: Subject) -> None:
-    """The same images and latents give the same bytes again."""
+    """Check that the same images and latents give the same bytes again."""
     vae = _make(subject)
     images = _images(vae)
     latents = vae.encode(images)[0]
@@ -114,7 +114,7 @@ def repeats_itself(subject: Subject) -> None:
 
 
 def is_frozen(subject: Subject) -> None:
-    """Encoding and decoding change nothing and carry no gradients."""
+    """Check that encoding and decoding change no weights and give outputs without gradients."""
     vae = _make(subject)
     module, images = cast(nn.Module, vae), _images(vae)
     vae.decode(vae.encode(images)[0])
@@ -128,7 +128,7 @@ def is_frozen(subject: Subject) -> None:
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Two builds whose latents are kept have one fingerprint, and another where their weights differ."""
+    """Check that two builds with cacheable latents have the same fingerprint, and other weights have another."""
     one, other = _make(subject), _make(subject)
     if one.cacheable:
         expect_fingerprint(subject, one, other, "VAE")

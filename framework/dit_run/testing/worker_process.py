@@ -1,4 +1,4 @@
-"""Another process: where what a loading process gets must work, too."""
+"""A call in another process: objects that a worker process receives must work there."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ with open(folder + "/answer", "wb") as file:
 
 
 class OtherProcess(Exception):
-    """What went wrong there, in one line."""
+    """A failure in the other process, in one line."""
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any, files: PluginFiles = PluginFiles()) -> Any:  # noqa: B008 (frozen)
-    """``function(*arguments)`` in a fresh process, as a spawned loading process would have it.
+    """Return ``function(*arguments)`` from a new process, which gets them as a spawned worker process does.
 
-    Raises OtherProcess when something cannot be pickled or fails there.
+    Raises OtherProcess if something cannot be pickled, or fails there.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
