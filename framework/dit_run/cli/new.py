@@ -24,8 +24,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="KIND", help=f"one of {', '.join(Kind)}")
     parser.add_argument("name", metavar="NAME", help="the type's name: lower-case letters, digits and underscores")
-    parser.add_argument("--package", action="store_true", help="a package that can be installed, in dit-run-NAME")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path(), help="where to write (here)")
+    parser.add_argument(
+        "--package", action="store_true", help="write an installable package in the folder dit-run-NAME"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, default=Path(), help="folder for the files (default: the current folder)"
+    )
     add_plugin_flags(parser)
 
 
@@ -45,9 +49,9 @@ def _checked(kind: str, name: str, registry: Registry) -> tuple[Kind, str]:
     if kind not in list(Kind):
         raise InputError(f"there is no kind {kind!r}; the kinds are {', '.join(Kind)}")
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name of a type; use lower-case letters, digits and underscores")
+        raise InputError(f"{name!r} is not a valid name of a type; use lower-case letters, digits and underscores")
     if name in registry.types(Kind(kind)):
-        raise InputError(f"{kind}.{name} is there already (dit-run plugins show {kind}.{name}); take another name")
+        raise InputError(f"{kind}.{name} exists already (dit-run plugins show {kind}.{name}); choose another name")
     return Kind(kind), name
 
 
@@ -58,7 +62,7 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
     """
     taken = [folder / path for path in texts if (folder / path).exists()]
     if taken:
-        raise InputError(f"{taken[0]} is there already; take another name, or --output DIR")
+        raise InputError(f"{taken[0]} exists already; choose another name, or another folder with --output DIR")
     for path, text in texts.items():
         if "/" not in path and path.endswith(".py"):
             PluginFile((folder / path).absolute(), text.encode()).refuse_taken_name()
@@ -114,7 +118,7 @@ def _plugin(kind: Kind, name: str) -> str:
 
 def _test(kind: Kind, name: str, plugin: str, *, in_file: bool) -> str:
     lines = [
-        f'"""The {kind} {name} keeps its contract, and trains."""',
+        f'"""Tests that the {kind} {name} keeps its contract, and trains."""',
         "",
         *(["from pathlib import Path", ""] if in_file else []),
         f"from dit_run.testing import {', '.join(sorted([f'check_{kind}', 'check_plugin']))}",
@@ -182,7 +186,7 @@ def test_plugin():
 
 
 def test_contract():
-    check_{kind}(PLUGIN)  # values of options by keyword: check_{kind}(PLUGIN, width=8)
+    check_{kind}(PLUGIN)  # pass options by keyword: check_{kind}(PLUGIN, width=8)
 
 
 def test_two_steps(run_config):
@@ -220,7 +224,7 @@ packages = ["src/{module}"]
 _README = """\
 # {folder}
 
-The {kind} `{name}` for dit-run: install it, and every config can choose `type: {name}`.
+The {kind} `{name}` for dit-run. After installation, every config can choose `type: {name}`.
 
     pip install -e .[test]
     python -m pytest

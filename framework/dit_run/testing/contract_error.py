@@ -45,13 +45,15 @@ class Subject:
         """
         if isinstance(meant, Component):
             if meant.kind is not kind:
-                raise InputError(f"{meant.name} is no {kind}")
+                raise InputError(f"{meant.name} is not a component of kind {kind}")
             return cls(meant, options_from(meant, values))
         if isinstance(meant, Path):
             registry = Registry().with_file(meant)
             types = registry.types(kind)
             if len(types) != 1:
-                raise InputError(f"{meant} offers {len(types)} components of kind {kind}; one is expected here")
+                raise InputError(
+                    f"{meant} offers {len(types)} components of kind {kind}; a file with exactly one is expected here"
+                )
             meant = types[0]
         registry = discover() if registry is None else registry
         component = registry.component(kind, meant)

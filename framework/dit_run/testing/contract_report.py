@@ -64,7 +64,7 @@ def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, 
         yield from _contract(subject)
     except InputError as error:
         checked = name if name.endswith(".py") else component.name
-        help_ = f"say with what to check it: dit-run plugins check {checked} option=value"
+        help_ = f"to check it, give values: dit-run plugins check {checked} option=value"
         yield ContractFinding("not run", component.name, f"{error}; {help_}")
 
 
@@ -78,7 +78,7 @@ def _contract(subject: Subject) -> Iterator[ContractFinding]:
         if finding.state == "FAIL":
             broken.add(finding.text)
     if broken:
-        yield ContractFinding("not run", name, "whether every option is read; that is told when the rest is mended")
+        yield ContractFinding("not run", name, "the check that every option is read; repair the other faults first")
     else:
         yield _finding(name, reads_every_option, subject)
 

@@ -36,9 +36,7 @@ def _make(subject: Subject) -> Dataset:
             hasattr(type(dataset), method),
             f"the factory returned {type(dataset).__name__}, which has no {method}; return a sequence of Sample",
         )
-    subject.expect(
-        len(dataset) > 0, "it is empty; raise InputError naming the file or folder where there are no samples"
-    )
+    subject.expect(len(dataset) > 0, "it has no samples; raise InputError and name the empty file or folder")
     return dataset  # type: ignore[no-any-return]
 
 
@@ -82,7 +80,8 @@ def names_each_sample_once(subject: Subject) -> None:
         key = dataset[index].key
         subject.expect(
             key not in seen,
-            f"items {seen.get(key)} and {index} have the key {key!r}; keys decide order and split, make them unique",
+            f"items {seen.get(key)} and {index} have the key {key!r}; "
+            "make keys unique, because they decide order and split",
         )
         seen[key] = index
 
@@ -92,17 +91,17 @@ def repeats_itself(subject: Subject) -> None:
     dataset, again = _make(subject), _make(subject)
     subject.expect(
         len(dataset) == len(again),
-        f"it has {len(dataset)} samples, and {len(again)} when it is built again; "
-        "sort what you list, and draw nothing at random",
+        f"it has {len(dataset)} samples, and {len(again)} after a second build; "
+        "sort file listings, and use no random numbers",
     )
     for index in range(min(len(dataset), _MOST_KEYS)):
         one, other = dataset[index], again[index]
         subject.expect(
             (one.key, one.captions) == (other.key, other.captions),
-            f"item {index} is {one.key!r} with captions {one.captions!r}, and when it is built again {other.key!r} "
-            f"with {other.captions!r}; sort what you list, and draw nothing at random",
+            f"item {index} is {one.key!r} with captions {one.captions!r}, and after a second build {other.key!r} "
+            f"with {other.captions!r}; sort file listings, and use no random numbers",
         )
-    _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "when it is built again")
+    _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "after a second build")
 
 
 def gives_images(subject: Subject) -> None:
@@ -113,11 +112,11 @@ def gives_images(subject: Subject) -> None:
         try:
             read_image(sample.image, _SIZE)
         except InputError as error:
-            subject.fail(f"the picture of item {index} ({sample.key}): {error}")
+            subject.fail(f"the image of item {index} ({sample.key}): {error}")
         except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
             subject.fail(
-                f"the picture of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; "
-                "image() should return a PIL image"
+                f"the image of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; "
+                "image() must return a PIL image"
             )
 
 
@@ -129,8 +128,8 @@ def travels_to_another_process(subject: Subject) -> None:
         there = elsewhere(_shown, dataset, indices, files=subject.files)
     except OtherProcess as error:
         subject.fail(
-            f"it does not work in a spawned loading process: {error}; keep open files, lambdas and local functions out "
-            "of its attributes"
+            f"it does not work in a worker process: {error}; "
+            "store no open files, lambdas or local functions in its attributes"
         )
     _compare(subject, _shown(dataset, indices), there, "in another process")
 
@@ -152,7 +151,7 @@ def _compare(subject: Subject, here: Sequence[_Shown], there: Sequence[_Shown], 
         subject.expect(one[:2] == other[:2], f"sample {one[0]!r} has another key or other captions {where}")
         subject.expect(
             one[2] == other[2],
-            f"sample {one[0]!r} has another picture {where}; make it a function of the key and the options alone",
+            f"sample {one[0]!r} has another image {where}; let it depend on the key and the options only",
         )
 
 

@@ -37,8 +37,8 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
         )
         subject.expect(
             math.isfinite(value) and 0 <= value <= 1,
-            f"the factor of step {step} of {_TOTAL} is {value:g}; it multiplies the peak learning rate, so return "
-            "0 to 1",
+            f"the factor of step {step} of {_TOTAL} is {value:g}; "
+            "return 0 to 1, because it multiplies the peak learning rate",
         )
 
 
@@ -50,8 +50,8 @@ def is_a_function_of_the_step(subject: Subject) -> None:
     for step, (first, second) in enumerate(zip(forwards, backwards, strict=True)):
         subject.expect(
             first == second,
-            f"the factor of step {step} is {first:g} when steps are asked in order and {second:g} in reverse; "
-            "compute it from the step alone and count nothing",
+            f"the factor of step {step} is {first:g} for calls in order and {second:g} in reverse; "
+            "compute it from the step alone, and do not count calls",
         )
 
 
@@ -60,7 +60,7 @@ def is_not_always_zero(subject: Subject) -> None:
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         any(factor(step) > 0 for step in range(_TOTAL)),
-        f"the factor of all {_TOTAL} steps is 0, so nothing would be learnt; 1 is the peak learning rate",
+        f"the factor of all {_TOTAL} steps is 0, so the model would learn nothing; return 1 for the peak learning rate",
     )
 
 

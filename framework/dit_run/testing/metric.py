@@ -42,7 +42,7 @@ def _make(subject: Subject) -> Metric:
         metric = subject.make(config=tiny_config(Path(folder), {}), references=_references)
     subject.methods(metric, ("prompts", "score"), "see dit_run.protocols.Metric")
     count = subject.attribute(metric, "count", int, "Metric")
-    subject.expect(count > 0, f"Metric.count is {count}; it says how many pictures are scored, at least 1")
+    subject.expect(count > 0, f"Metric.count is {count}; set it to the number of images to score, at least 1")
     return metric  # type: ignore[no-any-return]
 
 
@@ -65,7 +65,8 @@ def names_its_prompts(subject: Subject) -> None:
     )
     subject.expect(
         list(prompts) == list(other.prompts(count) or ()),
-        f"prompts({count}) differ when the metric is built again; draw nothing, scores of two runs must compare",
+        f"prompts({count}) differ after a second build; "
+        "use no random numbers, because scores of two runs must be comparable",
     )
 
 
@@ -80,12 +81,9 @@ def scores_images(subject: Subject) -> None:
     for name in scores:
         subject.expect(
             again.get(name) == scores[name],
-            f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same pictures; "
-            "draw nothing at random",
+            f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same images; use no random numbers",
         )
-    subject.expect(
-        [picture.tobytes() for picture in images] == before, "score() changed a picture; work on a copy of it"
-    )
+    subject.expect([picture.tobytes() for picture in images] == before, "score() changed an image; work on a copy")
 
 
 def _expect_numbers(subject: Subject, scores: object) -> None:

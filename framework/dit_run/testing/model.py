@@ -36,7 +36,7 @@ def _make(subject: Subject, *, seed: int = 0) -> Model:
     runtime = {"latent_channels": _channels(subject), "text_width": _WIDTH, "pooled_width": _POOLED}
     module = built(subject, seed=seed, **runtime)
     patch = subject.attribute(module, "patch_size", int, "Model")
-    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, 1 where any size fits")
+    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, or to 1 if any size fits")
     return cast(Model, module)
 
 
@@ -71,11 +71,11 @@ def begins_as_the_seed_says(subject: Subject) -> None:
     for (name, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
         subject.expect(
             mine.dtype == torch.float32 and mine.device.type == "cpu",
-            f"parameter {name!r} is {mine.dtype} on {mine.device}; make float32 on the CPU, the core moves it",
+            f"parameter {name!r} is {mine.dtype} on {mine.device}; create it as float32 on the CPU; the core moves it",
         )
         subject.expect(
             torch.equal(mine, theirs),
-            f"parameter {name!r} differs between two builds with one seed; draw from torch's own generator only",
+            f"parameter {name!r} differs between two builds with the same seed; use torch's own generator only",
         )
 
 
@@ -99,7 +99,7 @@ def repeats_itself(subject: Subject) -> None:
     inputs = _inputs(subject, model)
     subject.expect(
         torch.equal(model(*inputs), model(*inputs)),
-        "a second call in eval mode gives another prediction; draw nothing, and use dropout modules",
+        "a second call in eval mode gives another prediction; use no random numbers, and nn.Dropout for dropout",
     )
 
 
@@ -111,7 +111,8 @@ def sees_each_sample_alone(subject: Subject) -> None:
     both = model(latents, timesteps, text)
     alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
     subject.expect(
-        close(both[:1], alone), "the prediction of a sample differs when another stands beside it; normalise no batch"
+        close(both[:1], alone),
+        "the prediction of a sample depends on the rest of the batch; do not normalise over the batch",
     )
 
 
@@ -128,12 +129,12 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     }
     for name, inputs in changed.items():
         subject.expect(
-            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; the model must use them"
+            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; use {name} in forward()"
         )
     padded = text.tokens.masked_fill(~text.mask[..., None], 100.0)
     subject.expect(
         close(model(latents, timesteps, text._replace(tokens=padded)), before),
-        "states behind the mask change the prediction; mask them in attention",
+        "masked token states change the prediction; apply text.mask in attention and pooling",
     )
 
 
@@ -168,8 +169,8 @@ def is_its_state_dict(subject: Subject) -> None:
     cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())
     subject.expect(
         torch.equal(model(*inputs), cast(Model, cast(nn.Module, other).eval())(*inputs)),
-        "a model with the state_dict of another predicts something else; "
-        "keep all that was learnt or drawn in parameters and buffers",
+        "a model that loaded the state_dict of another predicts something else; "
+        "keep all learnt and random values in parameters and buffers",
     )
 
 

@@ -98,7 +98,7 @@ def covers_every_parameter_once(subject: Subject) -> None:
         subject.expect(
             count == 1,
             f"parameter {name!r} is in {count or 'none'} of its param groups; "
-            "put every one of named_parameters into one group",
+            "put each parameter of named_parameters into one group",
         )
 
 
@@ -109,7 +109,7 @@ def follows_the_learning_rate(subject: Subject) -> None:
         subject.expect(
             abs(two - 2 * one) <= 1e-6 * abs(two) and one > 0,
             f"param group {index} has lr {one:g} for learning_rate {_RATE:g} and {two:g} for {2 * _RATE:g}; "
-            "set lr from the learning_rate that the factory gets",
+            "set lr from the learning_rate argument of the factory",
         )
 
 
@@ -122,7 +122,7 @@ def learns(subject: Subject) -> None:
     subject.expect(
         losses[-1] < losses[0],
         f"after 30 steps at learning rate {_RATE:g} the loss of a small regression went from {losses[0]:.4g} to "
-        f"{losses[-1]:.4g}; check the sign and the size of the update",
+        f"{losses[-1]:.4g}; check sign and size of the update",
     )
 
 
@@ -135,8 +135,7 @@ def stands_still_at_rate_zero(subject: Subject) -> None:
     _train(network, optimizer, 2)
     for name in _different(network, before):
         subject.fail(
-            f"a step at lr 0 changed parameter {name!r}; "
-            "read group['lr'] in every step and scale the whole update by it"
+            f"a step at lr 0 changed parameter {name!r}; multiply the whole update by group['lr'] in every step"
         )
 
 
@@ -146,7 +145,7 @@ def leaves_parameters_without_gradient(subject: Subject) -> None:
     _train(network, _make(subject, network), 3)
     subject.expect(
         bool((network.unused == 1).all()),
-        "a step changed a parameter whose grad is None; skip those",
+        "a step changed a parameter whose grad is None; skip such parameters",
     )
 
 
@@ -162,7 +161,7 @@ def repeats_itself(subject: Subject) -> None:
     for name in _different(*results):
         subject.fail(
             f"two equal runs of 5 steps differ in parameter {name!r}; "
-            "draw nothing at random and keep no state outside the optimizer"
+            "use no random numbers, and keep no state outside the optimizer"
         )
 
 
@@ -184,7 +183,7 @@ def continues_from_its_state(subject: Subject) -> None:
     for name in _different(network, copied):
         subject.fail(
             f"3 steps after a round trip of its state_dict, parameter {name!r} differs; "
-            "keep all that a step depends on in self.state or in the param groups"
+            "keep everything that a step depends on in self.state or in the param groups"
         )
 
 

@@ -54,8 +54,9 @@ def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> Non
         raise failures[0]  # before that option could be read
     if unread:
         raise ContractError(
-            f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
-            f"(an option that only other values lead to is named in conditional=['{component.name}.{unread[0]}'])"
+            f"{component.name}: option {unread[0]!r} is never read; "
+            "use it, or remove it (if it is read only with other values of other options, pass "
+            f"conditional=['{component.name}.{unread[0]}'])"
         )
 
 

@@ -18,9 +18,9 @@ from dit_run.registry.components import Component
 from dit_run.registry.factories import resolve
 from dit_run.registry.registry import Plugin, Registry, discover
 from dit_run.testing.contract_error import ContractError, Subject
-from dit_run.testing.worker_process import OtherProcess, elsewhere
 from dit_run.testing.option_checks import reads_every_option, run_rules
 from dit_run.testing.plugin_imports import heavy_imports
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant"]
 
@@ -91,7 +91,9 @@ def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plug
             found.append((plugin, components))
     if not found:
         names = ", ".join(plugin.name for plugin in registry.plugins)
-        raise InputError(f"{name!r} is no plugin, distribution, component or file here; the plugins are {names}")
+        raise InputError(
+            f"{name!r} is not the name of a plugin, distribution, component or file; the plugins are {names}"
+        )
     return found
 
 
@@ -115,12 +117,12 @@ def imports_light(plugin: Plugin) -> None:
     try:
         heavy = elsewhere(heavy_imports, plugin.source, plugin.file)
     except OtherProcess as error:
-        raise ContractError(f"plugin {plugin} cannot be imported in a process of its own: {error}") from error
+        raise ContractError(f"plugin {plugin} cannot be imported in a new process: {error}") from error
     if heavy:
         raise ContractError(
-            f"importing plugin {plugin} imports {' and '.join(heavy)}, which everybody who lists plugins or checks a "
-            "config waits for; import them inside the functions that need them, or in a module of their own that the "
-            "component names as 'package.module:build'"
+            f"importing plugin {plugin} imports {' and '.join(heavy)}, which slows down listing plugins and "
+            "checking configs; import them inside functions, or move the factory to another module and name "
+            "it as 'package.module:build'"
         )
 
 
@@ -134,7 +136,7 @@ def is_documented(component: Component) -> None:
     cls = component.options
     if not summary(cls):
         raise ContractError(
-            f"{component.name}: {cls.__qualname__} has no docstring; say in one line what the component does"
+            f"{component.name}: {cls.__qualname__} has no docstring; describe the component in one line"
         )
     texts = documentation(cls)
     for option in options_of(cls):
@@ -151,7 +153,9 @@ def has_a_valid_schema(component: Component) -> None:
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
     except jsonschema.SchemaError as error:
-        raise ContractError(f"{component.name}: its options give no valid JSON Schema: {error.message}") from error
+        raise ContractError(
+            f"{component.name}: its options do not give a valid JSON Schema: {error.message}"
+        ) from error
     for option in options_of(component.options):
         if option.required:
             continue

@@ -55,12 +55,12 @@ def maps_draws_to_timesteps(subject: Subject) -> None:
     timesteps = expect_tensor(subject, "timesteps(uniform [101])", scheduler.timesteps(uniform), (101,), torch.float32)
     lowest, highest = timesteps.min().item(), timesteps.max().item()
     subject.expect(
-        lowest >= 0 and highest <= 1000, f"timesteps() gives {lowest:g} to {highest:g}; the scale is 0 to 1000"
+        lowest >= 0 and highest <= 1000, f"timesteps() returns {lowest:g} to {highest:g}; scale timesteps to 0 to 1000"
     )
     steps = timesteps.diff()
     subject.expect(
         bool((steps >= 0).all()) or bool((steps <= 0).all()),
-        "timesteps() is not monotone; map draws by an inverse distribution function, so that stratified draws stay so",
+        "timesteps() is not monotone; use an inverse distribution function, which keeps stratified draws stratified",
     )
 
 
@@ -76,7 +76,7 @@ def gives_targets_and_weights(subject: Subject) -> None:
         subject, "target()", scheduler.target(clean, noise, timesteps), (count, *_SHAPE), torch.float32
     )
     weight = expect_tensor(subject, "weight()", scheduler.weight(timesteps), (count,), torch.float32)
-    subject.expect(bool((weight >= 0).all()), "weight() is negative; a loss weight is at least 0")
+    subject.expect(bool((weight >= 0).all()), "weight() is negative; return at least 0")
     expect_tensor(subject, "to_x0()", scheduler.to_x0(target, noisy, timesteps), (count, *_SHAPE), torch.float32)
 
 
@@ -109,8 +109,8 @@ def is_a_pure_function(subject: Subject) -> None:
     for name, call in calls.items():
         subject.expect(
             torch.equal(call(), call()),
-            f"a second {name} gives other values; "
-            "all randomness is handed in: draw nothing, and keep nothing between calls",
+            f"a second {name} returns other values; use only the random numbers in the arguments, and keep no "
+            "state between calls",
         )
 
 
@@ -122,14 +122,14 @@ def recovers_one_image_with_each_sampler(subject: Subject) -> None:
         found = _drawn(scheduler, sampler, image, steps=_STEPS)
         subject.expect(
             tuple(found.shape) == tuple(image.shape),
-            f"sampler {sampler!r} returned {list(found.shape)}; return latents of the shape of the noise, "
+            f"sampler {sampler!r} returned {list(found.shape)}; return latents with the shape of the noise, "
             f"{list(image.shape)}",
         )
         miss = (found - image).abs().max().item()
         subject.expect(
             miss < 1e-3,
             f"sampler {sampler!r} with a perfect predictor of one image ends {miss:.3g} away from it after {_STEPS} "
-            "steps; sampler and objective must use the same coefficients",
+            "steps; the sampler, add_noise and target must use the same coefficients",
         )
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dit_run.protocols import TextEncoder, Tokens
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.worker_process import OtherProcess, elsewhere
 from dit_run.testing.torch_modules import (
     built,
     close,
@@ -22,6 +21,7 @@ from dit_run.testing.torch_modules import (
     expect_unchanged,
     snapshot,
 )
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_text_encoder"]
 
@@ -77,14 +77,14 @@ def tokenizes(subject: Subject) -> None:
     mask = expect_tensor(subject, "tokenize().mask", tokens.mask, shape, torch.bool)
     subject.expect(
         length <= encoder.max_length,
-        f"tokenize() gives {length} tokens; cut captions to max_length {encoder.max_length}",
+        f"tokenize() returns {length} tokens; cut captions to max_length {encoder.max_length}",
     )
     for caption, row in zip(CAPTIONS, mask, strict=True):
         real = int(row.sum())
         subject.expect(
             real > 0,
-            f"the caption {caption!r} has no token; give it a marker at least, "
-            "the empty caption is what guidance moves away from",
+            f"the caption {caption!r} has no token; add at least a start marker, because guidance needs the "
+            "empty caption",
         )
         subject.expect(bool(row[:real].all()), f"the mask of {caption!r} has gaps; put padding at the end")
 
@@ -100,8 +100,8 @@ def cuts_long_captions(subject: Subject) -> None:
     )
     subject.expect(
         tokens.truncated == 1,
-        f"truncated is {tokens.truncated} for one caption that is too long and one that is not; "
-        "count the captions that were cut",
+        f"truncated is {tokens.truncated} for one long and one short caption; "
+        "return the number of captions that were cut",
     )
 
 
@@ -131,8 +131,8 @@ def sees_each_caption_alone(subject: Subject) -> None:
         alone, own, alone_pooled = _states(encoder, [caption])
         subject.expect(
             close(states[row][mask[row]], alone[0][own[0]]) and close(pooled[row], alone_pooled[0]),
-            f"the states of {caption!r} differ when other captions stand beside it; "
-            "mask padding in attention and in pooling",
+            f"the states of {caption!r} differ when other captions are in the batch; "
+            "apply the mask in attention and in pooling",
         )
 
 
@@ -141,7 +141,8 @@ def repeats_itself(subject: Subject) -> None:
     encoder = _make(subject)
     (one, _, _), (other, _, _) = _states(encoder, CAPTIONS), _states(encoder, CAPTIONS)
     subject.expect(
-        torch.equal(one, other), "a second call gives other states; leave dropout off in eval mode and draw nothing"
+        torch.equal(one, other),
+        "a second call gives other states; disable dropout in eval mode, and use no random numbers",
     )
 
 
@@ -169,7 +170,8 @@ def _stays_frozen(subject: Subject, encoder: TextEncoder, module: nn.Module) -> 
         states, _, pooled = _states(encoder, CAPTIONS)
         subject.expect(
             not states.requires_grad and not pooled.requires_grad,
-            "trainable is False, but its states carry gradients; freeze what is loaded at the first call too",
+            "trainable is False, but its states carry gradients; "
+            "if weights are loaded at the first call, freeze them there",
         )
     expect_unchanged(subject, module, before, "while it encoded")
 
@@ -190,13 +192,14 @@ def tokenizes_in_another_process(subject: Subject) -> None:
         ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)
     except OtherProcess as error:
         subject.fail(
-            f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it, "
-            "and where its class stands inside build(), give it a __reduce__ that returns (build, (options,))"
+            f"it does not tokenize in a worker process: {error}; "
+            "store nothing that cannot be pickled, and if the class is defined inside build(), add a "
+            "__reduce__ that returns (build, (options,))"
         )
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(
         torch.equal(tokens.ids, torch.tensor(ids)) and torch.equal(tokens.mask, torch.tensor(mask)),
-        "a spawned loading process gets other tokens; do not use hash(), which differs between processes",
+        "a worker process gets other tokens; do not use hash(), which differs between processes",
     )
 
 

@@ -74,7 +74,8 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
     for module in (one, other):
         method = getattr(module, "fingerprint", None)
         subject.expect(
-            callable(method), f"{of}.fingerprint() is missing; return a hex digest of all that decides output"
+            callable(method),
+            f"{of}.fingerprint() is missing; return a hex digest of everything that affects the output",
         )
         assert method is not None
         prints.append(method())
@@ -85,7 +86,7 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
     subject.expect(
         prints[0] == prints[1],
         f"fingerprint() is {prints[0][:12]}… and {prints[1][:12]}… for two equal builds; "
-        "caches keyed by it would never be found again",
+        "cached results would never be found again",
     )
 
 
@@ -93,6 +94,6 @@ def expect_covering_fingerprint(subject: Subject, one: Any, other: Any, outputs:
     """Check that builds with different weights have different fingerprints, unless their outputs are equal."""
     subject.expect(
         one.fingerprint() != other.fingerprint() or torch.equal(*outputs),
-        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
-        "stale; let it digest the weights",
+        "two builds with different random weights give different output but the same fingerprint(), so "
+        "cached results would be stale; include the weights in the digest",
     )

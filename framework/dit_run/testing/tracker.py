@@ -31,7 +31,7 @@ def check_tracker(component: Component | str | Path, **options: Any) -> None:
 
 def _make(subject: Subject, folder: Path, start_step: int = 0) -> Tracker:
     tracker = subject.make(run_dir=folder, start_step=start_step)
-    subject.methods(tracker, _METHODS, "write one, empty where there is nothing to do")
+    subject.methods(tracker, _METHODS, "add it, with an empty body if there is nothing to do")
     subject.attribute(tracker, "command", str, "Tracker")
     return tracker  # type: ignore[no-any-return]
 
@@ -58,7 +58,9 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
             try:
                 getattr(tracker, call.split()[0])(*arguments)
             except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
-                subject.fail(f"{call} raised {type(error).__name__}: {error}; a tracker takes whatever a run tells")
+                subject.fail(
+                    f"{call} raised {type(error).__name__}: {error}; a tracker must accept all that a run logs"
+                )
 
 
 def writes_when_it_is_flushed(subject: Subject) -> None:
@@ -74,7 +76,7 @@ def writes_when_it_is_flushed(subject: Subject) -> None:
         subject.expect(
             flushed > 0 or _bytes(folder) == 0,
             f"after flush() there is nothing in the run folder, and {_bytes(folder)} bytes after close(); "
-            "write in flush() what was logged",
+            "write the logged values in flush()",
         )
 
 
@@ -93,7 +95,7 @@ def forgets_later_steps(subject: Subject) -> None:
             subject.expect(
                 not path.is_file() or b"314159" not in path.read_bytes(),
                 f"{path.relative_to(folder)} still has what an earlier run logged for step 2 after the run continued "
-                "at step 1; drop what is later than start_step when the tracker is made",
+                "at step 1; delete values later than start_step when the tracker is built",
             )
 
 

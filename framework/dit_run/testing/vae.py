@@ -67,7 +67,7 @@ def encodes(subject: Subject) -> None:
     if spread is not None:
         expect_tensor(subject, "the standard deviation of encode()", spread, _latent_shape(vae), torch.float32)
         subject.expect(
-            bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 log var)"
+            bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 * log_variance)"
         )
 
 
@@ -83,7 +83,7 @@ def decodes(subject: Subject) -> None:
     lowest, highest = wild.min().item(), wild.max().item()
     subject.expect(
         lowest >= -1 and highest <= 1,
-        f"decode() gives values from {lowest:.3g} to {highest:.3g}; clamp pictures to [-1, 1]",
+        f"decode() returns values from {lowest:.3g} to {highest:.3g}; clamp images to [-1, 1]",
     )
 
 
@@ -94,7 +94,8 @@ def sees_each_image_alone(subject: Subject) -> None:
     images = _images(vae)
     both, alone = vae.encode(images)[0], vae.encode(images[:1])[0]
     subject.expect(
-        close(both[:1], alone), "the latents of an image differ when another stands beside it; normalise no batch"
+        close(both[:1], alone),
+        "the latents of an image depend on the rest of the batch; do not normalise over the batch",
     )
 
 
@@ -106,10 +107,11 @@ def repeats_itself(subject: Subject) -> None:
     latents = vae.encode(images)[0]
     subject.expect(
         torch.equal(latents, vae.encode(images)[0]),
-        "a second encode() gives other values; return the mean and draw nothing, the core draws the latents",
+        "a second encode() returns other values; return the mean without noise, the core adds the noise",
     )
     subject.expect(
-        torch.equal(vae.decode(latents), vae.decode(latents)), "a second decode() gives other values; draw nothing"
+        torch.equal(vae.decode(latents), vae.decode(latents)),
+        "a second decode() returns other values; use no random numbers",
     )
 
 
@@ -122,7 +124,7 @@ def is_frozen(subject: Subject) -> None:
     latents = vae.encode(images)[0]
     subject.expect(
         not latents.requires_grad and not vae.decode(latents).requires_grad,
-        "its output carries gradients; freeze what is loaded at the first call too",
+        "its output carries gradients; if weights are loaded at the first call, freeze them there",
     )
     expect_unchanged(subject, module, before, "while it encoded and decoded")
 
