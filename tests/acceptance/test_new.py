@@ -71,11 +71,11 @@ def test_a_package_has_a_folder_a_distribution_an_entry_point_and_a_type(command
         ),
         (
             ("optimizer", "Tiger"),
-            "'Tiger' is no name of a type; use lower-case letters, digits and underscores",
+            "'Tiger' is not a valid name of a type; use lower-case letters, digits and underscores",
         ),
         (
             ("optimizer", "adamw"),
-            "optimizer.adamw is there already (dit-run plugins show optimizer.adamw); take another name",
+            "optimizer.adamw exists already (dit-run plugins show optimizer.adamw); choose another name",
         ),
     ],
 )
@@ -90,7 +90,7 @@ def test_nothing_is_overwritten(command: Command, here: Path) -> None:
     result = command("new", "optimizer", "tiger")
     assert (result.status, result.err) == (
         2,
-        "error: tiger.yaml is there already; take another name, or --output DIR\n",
+        "error: tiger.yaml exists already; choose another name, or another folder with --output DIR\n",
     )
     assert [path.name for path in here.iterdir()] == ["tiger.yaml"]
 

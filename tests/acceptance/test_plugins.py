@@ -171,10 +171,11 @@ def test_show_tells_what_it_shadows(command: Command, site: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("shapes", "error: shapes is dataset.shapes and metric.shapes; say which\n"),
+        ("shapes", "error: shapes means dataset.shapes or metric.shapes; write one of them\n"),
         (
             "loin",
-            "error: there is no component 'loin'; dit-run plugins lists them, named as kind.type: optimizer.adamw\n",
+            "error: there is no component 'loin'; write kind.type, such as optimizer.adamw (dit-run plugins "
+            "lists all components)\n",
         ),
     ],
 )
@@ -206,7 +207,7 @@ def test_check_runs_the_contract_tests_of_a_file(command: Command, site: Path) -
     Path("momentum.py").write_text(MOMENTUM)
     result = command("plugins", "check", "momentum.py")
     assert result.status == 0, result.words
-    assert "ok       optimizer.momentum: Saved and loaded after 3 steps, it goes on bit for bit\n" in result.out
+    assert "ok       optimizer.momentum: saved and loaded after 3 steps, it continues bit for bit\n" in result.out
     assert result.out.endswith("all good\n")
 
 
@@ -216,7 +217,7 @@ def test_check_says_what_is_broken(command: Command, site: Path) -> None:
     assert result.status == 1
     assert result.out.splitlines()[-3:] == [
         "FAIL     optimizer.lion: could not be built: NotImplementedError (a fault of the plugin; -v shows where)",
-        "not run  optimizer.lion: whether every option is read; that is told when the rest is mended",
+        "not run  optimizer.lion: the check that every option is read; repair the other faults first",
         "1 failed, 1 not run",
     ]
 
@@ -226,7 +227,7 @@ def test_check_takes_values_for_options(command: Command, site: Path) -> None:
     (line,) = [line for line in result.out.splitlines() if line.startswith("not run")]
     assert line.startswith("not run  dataset.custom: ")
     assert str(site / "nowhere") in line
-    assert line.endswith("; say with what to check it: dit-run plugins check dataset.custom option=value")
+    assert line.endswith("; to check it, give values: dit-run plugins check dataset.custom option=value")
     assert result.out.endswith("\nnone failed, 1 not run\n")
 
 
@@ -234,8 +235,8 @@ def test_check_of_a_value_that_is_not_valid(command: Command, site: Path) -> Non
     result = command("plugins", "check", "lr_scheduler.cosine", "warmup_steps=-1")
     assert (
         "not run  lr_scheduler.cosine: options of lr_scheduler.cosine: warmup_steps: "
-        "-1 is less than the minimum of 0; say with what to check it: "
-        "dit-run plugins check lr_scheduler.cosine option=value\n"
+        "-1 is less than the minimum of 0; to check it, give values: dit-run plugins check "
+        "lr_scheduler.cosine option=value\n"
     ) in result.out
 
 
@@ -243,7 +244,7 @@ def test_check_without_a_name(command: Command, site: Path) -> None:
     result = command("plugins", "check")
     assert (result.status, result.err) == (
         2,
-        "error: name one thing to check: an entry point, a type, a distribution or a file\n",
+        "error: give one name to check: an entry point, a type, a distribution or a file\n",
     )
 
 

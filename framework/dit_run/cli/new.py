@@ -24,8 +24,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="KIND", help=f"one of {', '.join(Kind)}")
     parser.add_argument("name", metavar="NAME", help="the type's name: lower-case letters, digits and underscores")
-    parser.add_argument("--package", action="store_true", help="a package that can be installed, in dit-run-NAME")
-    parser.add_argument("--output", metavar="DIR", type=Path, default=Path(), help="where to write (here)")
+    parser.add_argument(
+        "--package", action="store_true", help="write an installable package in the folder dit-run-NAME"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", type=Path, default=Path(), help="folder for the files (default: the current folder)"
+    )
     add_plugin_flags(parser)
 
 
@@ -45,17 +49,20 @@ def _checked(kind: str, name: str, registry: Registry) -> tuple[Kind, str]:
     if kind not in list(Kind):
         raise InputError(f"there is no kind {kind!r}; the kinds are {', '.join(Kind)}")
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name of a type; use lower-case letters, digits and underscores")
+        raise InputError(f"{name!r} is not a valid name of a type; use lower-case letters, digits and underscores")
     if name in registry.types(Kind(kind)):
-        raise InputError(f"{kind}.{name} is there already (dit-run plugins show {kind}.{name}); take another name")
+        raise InputError(f"{kind}.{name} exists already (dit-run plugins show {kind}.{name}); choose another name")
     return Kind(kind), name
 
 
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write all files or none. Raises InputError if one exists or its name is that of another module."""
+    """Write all files or none.
+
+    Raises InputError if a file exists already, or if a module has the name of the plugin file.
+    """
     taken = [folder / path for path in texts if (folder / path).exists()]
     if taken:
-        raise InputError(f"{taken[0]} is there already; take another name, or --output DIR")
+        raise InputError(f"{taken[0]} exists already; choose another name, or another folder with --output DIR")
     for path, text in texts.items():
         if "/" not in path and path.endswith(".py"):
             PluginFile((folder / path).absolute(), text.encode()).refuse_taken_name()
@@ -76,7 +83,7 @@ def _next(folder: Path, name: str, *, packaged: bool) -> list[str]:
 
 
 def single_file(kind: Kind, name: str) -> dict[str, str]:
-    """Return the files of a plugin in one file: the plugin, its test and a config that names it, by path."""
+    """Return the texts of a plugin file, its test and a config that names it, by path."""
     return {
         f"{name}.py": _plugin(kind, name),
         f"test_{name}.py": _test(kind, name, f'Path(__file__).with_name("{name}.py")', in_file=True),
@@ -85,7 +92,7 @@ def single_file(kind: Kind, name: str) -> dict[str, str]:
 
 
 def package(kind: Kind, name: str) -> dict[str, str]:
-    """Return the files of a package with an entry point, its test and a config, by path."""
+    """Return the texts of a package with an entry point, a test and a config, by path."""
     folder, module = f"dit-run-{_dashed(name)}", f"dit_run_{name}"
     return {
         f"{folder}/pyproject.toml": _PYPROJECT.format(dashed=_dashed(name), name=name, kind=kind, module=module),
@@ -103,7 +110,7 @@ def _dashed(name: str) -> str:
 
 
 def _plugin(kind: Kind, name: str) -> str:
-    """Return the template of the kind under another name."""
+    """Return the kind's template with the type's name in place of ``example``."""
     text = files("dit_run.templates").joinpath(kind.template).read_text(encoding="utf-8")
     title = "".join(part.capitalize() for part in name.split("_"))
     return text.replace("Example", title).replace("example", name)
@@ -111,7 +118,7 @@ def _plugin(kind: Kind, name: str) -> str:
 
 def _test(kind: Kind, name: str, plugin: str, *, in_file: bool) -> str:
     lines = [
-        f'"""The {kind} {name} keeps its contract, and trains."""',
+        f'"""Tests that the {kind} {name} keeps its contract, and trains."""',
         "",
         *(["from pathlib import Path", ""] if in_file else []),
         f"from dit_run.testing import {', '.join(sorted([f'check_{kind}', 'check_plugin']))}",
@@ -130,7 +137,7 @@ def _test(kind: Kind, name: str, plugin: str, *, in_file: bool) -> str:
 
 
 def _chosen(kind: Kind, name: str) -> dict[str, Any]:
-    """Return the sections of a config that choose the component, and those that it needs."""
+    """Return the sections of a config that choose the component, and sections that must match it."""
     chosen: dict[str, Any] = {kind.section: [{"type": name}] if kind.listed else {"type": name}}
     if kind is Kind.VAE:
         chosen["model"] = {"in_channels": 12, "out_channels": 12}
@@ -179,7 +186,7 @@ def test_plugin():
 
 
 def test_contract():
-    check_{kind}(PLUGIN)  # values of options by keyword: check_{kind}(PLUGIN, width=8)
+    check_{kind}(PLUGIN)  # pass options by keyword: check_{kind}(PLUGIN, width=8)
 
 
 def test_two_steps(run_config):
@@ -217,7 +224,7 @@ packages = ["src/{module}"]
 _README = """\
 # {folder}
 
-The {kind} `{name}` for dit-run: install it, and every config can choose `type: {name}`.
+The {kind} `{name}` for dit-run. After installation, every config can choose `type: {name}`.
 
     pip install -e .[test]
     python -m pytest

@@ -1,4 +1,4 @@
-"""``dit-run plugins``: list plugins, describe a component, and test contracts."""
+"""``dit-run plugins``: list plugins, show the options of a component, or check its contract."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ _ORIGINS = {Origin.BUILT_IN: "built in", Origin.INSTALLED: "installed", Origin.F
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=("list", "show", "check"), default="list", help="list is default")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "show", "check"), default="list", help="list (the default), show or check"
+    )
     parser.add_argument(
         "words",
         nargs="*",
         metavar="NAME",
-        help="show: components such as optimizer.adamw; check: an entry point, a type, a distribution or a file, and "
-        "option=value for its factory",
+        help="for show: components such as optimizer.adamw; for check: an entry point, a type, a distribution or a file, "
+        "and option=value for its factory",
     )
-    parser.add_argument("--config", metavar="FILE", help="a config whose own plugin files take part")
+    parser.add_argument("--config", metavar="FILE", help="include the plugin files of this config")
     add_plugin_flags(parser)
 
 
@@ -89,12 +91,12 @@ def _states(plugin: Plugin, registry: Registry) -> Iterator[str]:
 
 
 def _short(plugin: Plugin) -> str:
-    """Return the name of the plugin, without the folder of a file, which would fill the column."""
+    """Return the plugin's name without the folder of its file, which would fill the column."""
     return plugin.name if plugin.origin is Origin.FILE else str(plugin)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield rows with columns as wide as needed; the last two columns share the rest of the line and wrap."""
+    """Yield rows in columns of the needed width; the last two columns share the rest of the line and wrap."""
     width = min(max(shutil.get_terminal_size().columns, _NARROWEST), _WIDEST)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     fixed = widths[:-2]
@@ -118,7 +120,7 @@ def _wrapped(row: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 def _show(names: Sequence[str], registry: Registry) -> Iterator[str]:
     if not names:
-        raise InputError("name what to show, for example: dit-run plugins show optimizer.adamw")
+        raise InputError("give the name of a component, for example: dit-run plugins show optimizer.adamw")
     for position, name in enumerate(names):
         if position:
             yield ""
@@ -126,7 +128,7 @@ def _show(names: Sequence[str], registry: Registry) -> Iterator[str]:
 
 
 def _meant(name: str, registry: Registry) -> tuple[Kind, str]:
-    """Return kind and type of ``optimizer.adamw``, or of a type alone if only one kind has it."""
+    """Return the kind and type of ``optimizer.adamw``, or of a type alone if only one kind has it."""
     kind, dot, type_ = name.partition(".")
     if dot and kind in list(Kind):
         return Kind(kind), type_
@@ -134,8 +136,11 @@ def _meant(name: str, registry: Registry) -> tuple[Kind, str]:
     if len(kinds) == 1:
         return kinds[0], name
     if kinds:
-        raise InputError(f"{name} is {' and '.join(f'{known}.{name}' for known in kinds)}; say which")
-    raise InputError(f"there is no component {name!r}; dit-run plugins lists them, named as kind.type: optimizer.adamw")
+        raise InputError(f"{name} means {' or '.join(f'{known}.{name}' for known in kinds)}; write one of them")
+    raise InputError(
+        f"there is no component {name!r}; write kind.type, such as optimizer.adamw (dit-run plugins lists all "
+        "components)"
+    )
 
 
 def _component(kind: Kind, type_: str, registry: Registry) -> Iterator[str]:
@@ -199,7 +204,7 @@ def _sample(option: Option) -> object:
 def _check(words: Sequence[str], registry: Registry) -> int:
     names, given = keys_and_overrides(words)
     if len(names) != 1:
-        raise InputError("name one thing to check: an entry point, a type, a distribution or a file")
+        raise InputError("give one name to check: an entry point, a type, a distribution or a file")
     name = names[0]
     if name.endswith(".py"):
         registry = registry.with_file(Path(name))

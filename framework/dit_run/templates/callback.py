@@ -1,4 +1,4 @@
-"""A callback: writes the time of each checkpoint to a file."""
+"""A callback: writes the path of each checkpoint to a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dit_run.protocols import Callback, Progress
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Write the time of each saved checkpoint to a file."""
+    """Writes the step and the path of each checkpoint to a file."""
 
     file: str = "example.txt"
     """Name of the file in the run folder."""
 
 
 class ExampleCallback(Callback):
-    """Override any of on_train_start, on_step_end, on_checkpoint_saved, on_sample and on_train_end."""
+    """Overrides any of on_train_start, on_step_end, on_checkpoint_saved, on_sample and on_train_end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""A dataset: images of one colour each, made on demand."""
+"""A dataset: images of one colour, made when they are read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = ("red", "green", "blue", "yellow", "black", "white")
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Images of one colour each."""
+    """Images of one colour."""
 
     size: PositiveInt = 600
     """Number of samples."""

@@ -1,4 +1,4 @@
-"""A learning-rate scheduler: linear decay."""
+"""A learning-rate scheduler: a linear decay."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dit_run.protocols import LearningRateFactor
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Linear decay from the peak learning rate to a share of it."""
+    """Linear decay from the peak learning rate to a fraction of it."""
 
     end: Probability = 0.1
-    """Share of the peak learning rate at the end of the run."""
+    """Learning rate at the end of the run, as a fraction of the peak."""
 
 
 def build(options: Example, *, total_steps: int) -> LearningRateFactor:
-    """Return a pure function of the optimizer step (from 0) whose value multiplies the peak learning rate."""
+    """Return a pure function of the optimizer step; its value, 0 to 1, multiplies the peak learning rate."""
     return partial(factor, end=options.end, total_steps=total_steps)
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Mean brightness of images, from 0 to 1."""
+    """The mean brightness of sampled images, from 0 to 1."""
 
     count: PositiveInt = 16
     """Number of images to score."""
@@ -27,7 +27,7 @@ class ExampleMetric:
         self.count = count
 
     def prompts(self, count: int) -> Sequence[str] | None:
-        """Return None, which means captions of held-out samples."""
+        """Return None, which means the captions of held-out samples."""
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
@@ -35,7 +35,7 @@ class ExampleMetric:
 
 
 def build(options: Example) -> ExampleMetric:
-    """Return the metric. Runtime keywords that a factory may take: config, references."""
+    """Return the metric. Available keywords: config, references."""
     return ExampleMetric(options.count)
 
 

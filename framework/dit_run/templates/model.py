@@ -1,4 +1,4 @@
-"""A model: a few convolutions, conditioned on timestep and text."""
+"""A model: a few convolutions, conditioned on the timestep and the text."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A few convolutions, conditioned on timestep and text."""
+    """A few convolutions, conditioned on the timestep and the text."""
 
     width: PositiveInt = 64
-    """Number of hidden channels."""
+    """Channels of the hidden layers."""
     num_layers: PositiveInt = 4
     """Number of convolutions between the first and the last."""
 

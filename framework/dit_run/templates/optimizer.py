@@ -22,7 +22,7 @@ class Example:
 
 
 def build(options: Example, *, named_parameters: NamedParameters, learning_rate: float) -> torch.optim.Optimizer:
-    """Return the optimizer. A factory may take named_parameters, roles, learning_rate and device."""
+    """Return the optimizer. Available keywords: named_parameters, roles, learning_rate, device."""
     import torch
 
     parameters = [parameter for _, parameter in named_parameters]

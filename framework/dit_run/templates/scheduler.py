@@ -1,4 +1,4 @@
-"""A noise scheduler: straight lines from noise to latents (rectified flow, Liu et al. 2022)."""
+"""A scheduler: a straight line from noise to the image (rectified flow, Liu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ class Example:
     """Rectified flow with Euler's method."""
 
     shift: PositiveFloat = 1.0
-    """Values above 1 spend more of the timesteps near the noise."""
+    """Values above 1 move timesteps towards the noise."""
 
 
 class ExampleScheduler:
-    """x_t = (1 - s) x_0 + s noise with s = t / 1000; the model predicts the velocity, noise - x_0."""
+    """The noise process x_t = (1 - s) x_0 + s noise with s = t / 1000; the model learns the velocity, noise - x_0.
+
+    Latents, noise, targets and outputs have the shape [n, channels, rows, columns]; timesteps have the shape [n].
+    """
 
     prediction_type = "velocity"
     samplers: tuple[str, ...] = ("euler",)
@@ -56,12 +59,12 @@ class ExampleScheduler:
 
 
 def _share(timesteps: Tensor, like: Tensor) -> Tensor:
-    """Return the share of noise in x_t, [n, 1, 1, 1]."""
+    """Return the fraction of noise in x_t, [n, 1, 1, 1], from 0 to 1."""
     return (timesteps / 1000).to(like)[:, None, None, None]
 
 
 def build(options: Example) -> ExampleScheduler:
-    """Return the scheduler. Runtime keywords that a factory may take: latent_shape."""
+    """Return the scheduler. Available keyword: latent_shape."""
     return ExampleScheduler(options.shift)
 
 

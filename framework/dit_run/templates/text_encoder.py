@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One vector per character."""
+    """One vector per character, trained with the model."""
 
     width: PositiveInt = 64
-    """Width of a token state."""
+    """Size of a token's vector."""
     max_length: PositiveInt = 128
-    """Largest number of tokens: the characters of a caption and the start marker."""
+    """Maximum number of tokens per caption: a start marker, and one token per byte of UTF-8."""
 
 
 def build(options: Example) -> TextEncoder:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Write one JSON object per line."""
+    """Writes one JSON object per logged step."""
 
     file: str = "example.jsonl"
     """Name of the file in the run folder."""
@@ -45,7 +45,7 @@ class ExampleTracker:
 
 
 def build(options: Example, *, run_dir: Path, start_step: int) -> ExampleTracker:
-    """Return the tracker. A run that continues at start_step removes what was logged for later steps."""
+    """Return the tracker; a run that continues at start_step drops the values of later steps."""
     return ExampleTracker(run_dir / options.file, start_step)
 
 

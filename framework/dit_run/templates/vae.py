@@ -1,4 +1,4 @@
-"""A VAE without loss: squares of pixels become channels."""
+"""A VAE: blocks of pixels moved into channels, without loss."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """Squares of pixels as channels."""
+    """Blocks of pixels moved into channels, without loss."""
 
     block: PositiveInt = 2
-    """Side of a square in pixels; the latents have 3 * block² channels."""
+    """Side of a block in pixels; latents have 3 * block² channels."""
 
 
 def build(options: Example) -> VAE:

@@ -1,4 +1,4 @@
-"""Tests for plugins: three lines say that a component keeps its contract.
+"""Contract tests for plugins: a component is tested in three lines.
 
     from dit_run.testing import check_optimizer, check_plugin
 
@@ -8,8 +8,8 @@
     def test_lion():
         check_optimizer("lion", decay=0.1)
 
-Each raises :class:`ContractError`, whose message says what to change. :mod:`dit_run.testing.fixtures` has fixtures for
-pytest.
+Each function raises :class:`ContractError`, whose message says what to change. :mod:`dit_run.testing.fixtures` has
+fixtures for pytest.
 """
 
 from __future__ import annotations

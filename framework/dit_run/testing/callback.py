@@ -1,4 +1,4 @@
-"""Contract of callbacks."""
+"""The contract of a callback."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["CHECKS", "check_callback"]
 
 
 def check_callback(component: Component | str | Path, **options: Any) -> None:
-    """Test a callback with these options: its methods are events of a run and accept their arguments.
+    """Test a callback with these options: its methods, and that they accept every event of a run.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.CALLBACK, component, options), CHECKS)
 
 
 def has_methods_that_are_called(subject: Subject) -> None:
-    """Have at least one event method, and no method that only looks like one."""
+    """Check that it handles at least one event, and that each on_ method is an event."""
     with tempfile.TemporaryDirectory() as folder:
         callback = subject.make(run_dir=Path(folder))
         fault = unknown_event(callback)
@@ -39,7 +39,7 @@ def _overrides(callback: object, name: str) -> bool:
 
 
 def follows_a_run(subject: Subject) -> None:
-    """Accept each event of a run in order."""
+    """Check that it accepts each event of a run in order."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         callback = subject.make(run_dir=folder)

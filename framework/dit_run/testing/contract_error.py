@@ -1,4 +1,4 @@
-"""The subject of a contract test, and the error for a broken contract."""
+"""The component under test, and the helpers that all contract tests share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Subject:
     component: Component
     options: Any
     files: PluginFiles = PluginFiles()  # noqa: RUF009 (frozen)
-    """The plugin file of the component, for another process."""
+    """The plugin file of the component, which another process has to import."""
 
     @classmethod
     def of(
@@ -39,26 +39,28 @@ class Subject:
         values: Mapping[str, Any],
         registry: Registry | None = None,
     ) -> Subject:
-        """Find the component of a test: a Component, an installed type, or the one of this kind in a plugin file.
+        """Return the component that a test names: itself, an installed type, or the one of this kind in a plugin file.
 
-        Raises InputError if it does not exist, and for values that its options do not accept.
+        Raises InputError if there is no such component, or if its options refuse the values.
         """
         if isinstance(meant, Component):
             if meant.kind is not kind:
-                raise InputError(f"{meant.name} is no {kind}")
+                raise InputError(f"{meant.name} is not a component of kind {kind}")
             return cls(meant, options_from(meant, values))
         if isinstance(meant, Path):
             registry = Registry().with_file(meant)
             types = registry.types(kind)
             if len(types) != 1:
-                raise InputError(f"{meant} offers {len(types)} components of kind {kind}; one is expected here")
+                raise InputError(
+                    f"{meant} offers {len(types)} components of kind {kind}; a file with exactly one is expected here"
+                )
             meant = types[0]
         registry = discover() if registry is None else registry
         component = registry.component(kind, meant)
         return cls(component, options_from(component, values), registry.files)
 
     def make(self, **runtime: Any) -> Any:
-        """Call the factory and return its result. An InputError of the factory is raised unchanged."""
+        """Return the result of the factory; an InputError of the factory passes through."""
         try:
             return call(self.component, self.options, **runtime)
         except PluginFault as error:
@@ -73,14 +75,14 @@ class Subject:
         raise ContractError(f"{self.component.name}: {fault}")
 
     def methods(self, thing: Any, names: Sequence[str], advice: str) -> None:
-        """Expect these methods on the result of the factory."""
+        """Check that the built object has these methods."""
         for name in names:
             self.expect(
                 callable(getattr(thing, name, None)), f"{type(thing).__name__} has no method {name}(); {advice}"
             )
 
     def attribute(self, thing: Any, name: str, kind: type, of: str) -> Any:
-        """Return an attribute of the result of the factory, of the type in the protocol."""
+        """Return an attribute of the built object, which must have the type that the protocol ``of`` names."""
         value = getattr(thing, name, None)
         good = isinstance(value, kind) and not (kind is int and isinstance(value, bool))
         came = f"is {value!r}" if hasattr(thing, name) else "is missing"
@@ -89,11 +91,11 @@ class Subject:
 
 
 Check = Callable[[Subject], None]
-"""One promise of a contract; its docstring states the promise."""
+"""The test of one promise. Its docstring, "Check that …", is the line in the report of ``dit-run plugins check``."""
 
 
 def check_all(subject: Subject, checks: Sequence[Check]) -> None:
-    """Raise ContractError at the first broken promise. The global random generators stay unchanged."""
+    """Raise ContractError at the first broken promise; leave the global random generators unchanged."""
     for check in checks:
         with neutral():
             check(subject)
@@ -101,7 +103,7 @@ def check_all(subject: Subject, checks: Sequence[Check]) -> None:
 
 @contextlib.contextmanager
 def neutral() -> Iterator[None]:
-    """Restore the random generators of torch, numpy and Python afterwards."""
+    """Restore the global random generators of torch, numpy and Python at the end."""
     import random
 
     import numpy as np
@@ -117,7 +119,10 @@ def neutral() -> Iterator[None]:
 
 
 def options_from(component: Component, values: Mapping[str, Any]) -> Any:
-    """Return the component's options with these values, as a config would. Raises InputError for wrong values."""
+    """Return the component's options with these values, checked as those of a config.
+
+    Raises InputError for values that are not valid.
+    """
     import jsonschema
 
     known, given = options_of(component.options), _plain(values)

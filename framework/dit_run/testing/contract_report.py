@@ -1,4 +1,4 @@
-"""Report of contract tests, as shown by ``dit-run plugins check``."""
+"""The report of the contract tests that ``dit-run plugins check`` shows."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from dit_run.testing.contract_table import CONTRACTS
 from dit_run.testing.option_checks import reads_every_option
 from dit_run.testing.plugin_contract import COMPONENT_CHECKS, PLUGIN_CHECKS, meant
 
-__all__ = ["Finding", "check"]
+__all__ = ["ContractFinding", "check"]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """One promise, and its result."""
+class ContractFinding:
+    """The result of one check."""
 
     state: Literal["ok", "FAIL", "not run"]
     subject: str
     text: str
 
 
-def check(name: str, given: Sequence[str], registry: Registry) -> list[Finding]:
-    """Test every promise of the plugins and components named ``name``, with ``option=value`` for their factories.
+def check(name: str, given: Sequence[str], registry: Registry) -> list[ContractFinding]:
+    """Check all promises of the plugins and components that ``name`` means.
 
-    Raises InputError if the name does not exist.
+    ``given`` has ``option=value`` arguments for the factories. Raises InputError if nothing has that name.
     """
     values = _values(given)
-    findings: list[Finding] = []
+    findings: list[ContractFinding] = []
     for plugin, components in meant(name, registry):
         findings += [_finding(f"plugin {plugin.name}", check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
@@ -56,7 +56,7 @@ def _values(given: Sequence[str]) -> Mapping[str, Any]:
     return values
 
 
-def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, name: str) -> Iterator[Finding]:
+def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, name: str) -> Iterator[ContractFinding]:
     yield from (_finding(component.name, check, component) for check in COMPONENT_CHECKS)
     try:
         subject = Subject.of(component.kind, component, values)
@@ -64,12 +64,12 @@ def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, 
         yield from _contract(subject)
     except InputError as error:
         checked = name if name.endswith(".py") else component.name
-        help_ = f"say with what to check it: dit-run plugins check {checked} option=value"
-        yield Finding("not run", component.name, f"{error}; {help_}")
+        help_ = f"to check it, give values: dit-run plugins check {checked} option=value"
+        yield ContractFinding("not run", component.name, f"{error}; {help_}")
 
 
-def _contract(subject: Subject) -> Iterator[Finding]:
-    """Yield the promises of the kind, then those of the options. A repeated fault is reported once."""
+def _contract(subject: Subject) -> Iterator[ContractFinding]:
+    """Yield the promises of the kind, each fault once, and then the check of the options."""
     name, broken = subject.component.name, set[str]()
     for check in CONTRACTS[subject.component.kind]:
         finding = _finding(name, partial(_one, check), subject, check.__doc__)
@@ -78,7 +78,7 @@ def _contract(subject: Subject) -> Iterator[Finding]:
         if finding.state == "FAIL":
             broken.add(finding.text)
     if broken:
-        yield Finding("not run", name, "whether every option is read; that is told when the rest is mended")
+        yield ContractFinding("not run", name, "the check that every option is read; repair the other faults first")
     else:
         yield _finding(name, reads_every_option, subject)
 
@@ -87,15 +87,15 @@ def _one(check: Check, subject: Subject) -> None:
     check_all(subject, [check])
 
 
-def _finding(name: str, check: Callable[[Any], None], subject: Any, text: str | None = None) -> Finding:
-    """Return the promise, or how it is broken. Raises InputError if the factory does."""
-    promise = (text or check.__doc__ or "").strip().splitlines()[0].rstrip(".")
+def _finding(name: str, check: Callable[[Any], None], subject: Any, text: str | None = None) -> ContractFinding:
+    """Run one check and return its result; raise InputError where the factory does."""
+    promise = (text or check.__doc__ or "").strip().splitlines()[0].removeprefix("Check that ").rstrip(".")
     try:
         check(subject)
     except ContractError as error:
-        return Finding("FAIL", name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} "))
+        return ContractFinding("FAIL", name, str(error).removeprefix(f"{name}: ").removeprefix(f"{name} "))
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
-        return Finding("FAIL", name, f"{promise}: {type(error).__name__}: {error}")
-    return Finding("ok", name, promise)
+        return ContractFinding("FAIL", name, f"{promise}: {type(error).__name__}: {error}")
+    return ContractFinding("ok", name, promise)

@@ -1,4 +1,4 @@
-"""Contract of datasets."""
+"""The contract of a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.loading_process import OtherProcess, elsewhere
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_dataset"]
 
@@ -21,10 +21,10 @@ _MOST_KEYS = 10_000
 
 
 def check_dataset(component: Component | str | Path, **options: Any) -> None:
-    """Test a dataset with these options: the keys of the first 10,000 samples, and the images of some samples.
+    """Test a dataset with these options: the first 10,000 samples, and the images of a few of them.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.DATASET, component, options), CHECKS)
 
@@ -36,20 +36,18 @@ def _make(subject: Subject) -> Dataset:
             hasattr(type(dataset), method),
             f"the factory returned {type(dataset).__name__}, which has no {method}; return a sequence of Sample",
         )
-    subject.expect(
-        len(dataset) > 0, "it is empty; raise InputError naming the file or folder where there are no samples"
-    )
+    subject.expect(len(dataset) > 0, "it has no samples; raise InputError and name the empty file or folder")
     return dataset  # type: ignore[no-any-return]
 
 
 def _some(dataset: Dataset) -> list[int]:
-    """Return some indices, including the first and the last."""
+    """Return a few indices, the first and the last included."""
     last = len(dataset) - 1
     return sorted({0, min(1, last), last // 2, last})
 
 
 def gives_samples(subject: Subject) -> None:
-    """Give a Sample with captions and an image for each index."""
+    """Check that every item is a Sample with captions and an image."""
     dataset = _make(subject)
     for index in range(min(len(dataset), _MOST_KEYS)):
         sample = dataset[index]
@@ -75,62 +73,63 @@ def gives_samples(subject: Subject) -> None:
 
 
 def names_each_sample_once(subject: Subject) -> None:
-    """Give each sample a different key."""
+    """Check that no two samples have the same key."""
     dataset = _make(subject)
     seen: dict[str, int] = {}
     for index in range(min(len(dataset), _MOST_KEYS)):
         key = dataset[index].key
         subject.expect(
             key not in seen,
-            f"items {seen.get(key)} and {index} have the key {key!r}; keys decide order and split, make them unique",
+            f"items {seen.get(key)} and {index} have the key {key!r}; "
+            "make keys unique, because they decide order and split",
         )
         seen[key] = index
 
 
 def repeats_itself(subject: Subject) -> None:
-    """Hold the same samples and images when built again."""
+    """Check that a second build holds the same samples with the same images."""
     dataset, again = _make(subject), _make(subject)
     subject.expect(
         len(dataset) == len(again),
-        f"it has {len(dataset)} samples, and {len(again)} when it is built again; "
-        "sort what you list, and draw nothing at random",
+        f"it has {len(dataset)} samples, and {len(again)} after a second build; "
+        "sort file listings, and use no random numbers",
     )
     for index in range(min(len(dataset), _MOST_KEYS)):
         one, other = dataset[index], again[index]
         subject.expect(
             (one.key, one.captions) == (other.key, other.captions),
-            f"item {index} is {one.key!r} with captions {one.captions!r}, and when it is built again {other.key!r} "
-            f"with {other.captions!r}; sort what you list, and draw nothing at random",
+            f"item {index} is {one.key!r} with captions {one.captions!r}, and after a second build {other.key!r} "
+            f"with {other.captions!r}; sort file listings, and use no random numbers",
         )
-    _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "when it is built again")
+    _compare(subject, _shown(dataset, _some(dataset)), _shown(again, _some(again)), "after a second build")
 
 
-def gives_pictures(subject: Subject) -> None:
-    """Give images that the core can read."""
+def gives_images(subject: Subject) -> None:
+    """Check that its images can be read."""
     dataset = _make(subject)
     for index in _some(dataset):
         sample = dataset[index]
         try:
             read_image(sample.image, _SIZE)
         except InputError as error:
-            subject.fail(f"the picture of item {index} ({sample.key}): {error}")
+            subject.fail(f"the image of item {index} ({sample.key}): {error}")
         except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
             subject.fail(
-                f"the picture of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; "
-                "image() should return a PIL image"
+                f"the image of item {index} ({sample.key}) failed with {type(error).__name__}: {error}; "
+                "image() must return a PIL image"
             )
 
 
 def travels_to_another_process(subject: Subject) -> None:
-    """Give the same samples in a spawned worker."""
+    """Check that a worker process sees the same samples."""
     dataset = _make(subject)
     indices = _some(dataset)
     try:
         there = elsewhere(_shown, dataset, indices, files=subject.files)
     except OtherProcess as error:
         subject.fail(
-            f"it does not work in a spawned loading process: {error}; keep open files, lambdas and local functions out "
-            "of its attributes"
+            f"it does not work in a worker process: {error}; "
+            "store no open files, lambdas or local functions in its attributes"
         )
     _compare(subject, _shown(dataset, indices), there, "in another process")
 
@@ -152,14 +151,14 @@ def _compare(subject: Subject, here: Sequence[_Shown], there: Sequence[_Shown], 
         subject.expect(one[:2] == other[:2], f"sample {one[0]!r} has another key or other captions {where}")
         subject.expect(
             one[2] == other[2],
-            f"sample {one[0]!r} has another picture {where}; make it a function of the key and the options alone",
+            f"sample {one[0]!r} has another image {where}; let it depend on the key and the options only",
         )
 
 
 CHECKS: tuple[Check, ...] = (
     gives_samples,
     names_each_sample_once,
-    gives_pictures,
+    gives_images,
     repeats_itself,
     travels_to_another_process,
 )

@@ -1,6 +1,6 @@
-"""Pytest fixtures for plugin tests.
+"""Fixtures for tests of plugins with pytest.
 
-Enable them with ``pytest_plugins = ["dit_run.testing.fixtures"]`` in conftest.py.
+Enable them by ``pytest_plugins = ["dit_run.testing.fixtures"]`` in the topmost conftest.py.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ __all__ = ["empty_registry", "run_config"]
 
 @pytest.fixture
 def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
-    """Return a registry without plugins; during the test, discovery finds none, not even built-in ones."""
+    """Return a registry without plugins, and make discovery find none during the test, not even built-in ones."""
     monkeypatch.setattr(registry_module, "installed_plugins", lambda: iter(()))
     return Registry()
 
 
 @pytest.fixture
 def run_config(tmp_path: Path) -> Iterator[Callable[..., TinyRun]]:
-    """Yield ``run_config(yaml, **files)``: it trains two steps of a tiny run with this config on top.
+    """Yield ``run_config(yaml, **files)``, which trains two steps with this config on top of a tiny one.
 
-    ``files`` are written next to the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. The result is
-    a :class:`dit_run.testing.tiny_run.TinyRun` with errors, run folder and metrics. Plugin files are forgotten after
-    the test.
+    ``files`` are written next to the config: ``run_config("plugins: [./lion.py]", **{"lion.py": text})``. Returns a
+    :class:`dit_run.testing.tiny_run.TinyRun` with errors, run folder and metrics. Imported plugin files are removed
+    from ``sys.modules`` after the test.
     """
     count = 0
 

@@ -1,4 +1,4 @@
-"""Contract of learning-rate schedulers."""
+"""The contract of a learning-rate scheduler."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _TOTAL = 1000
 def check_lr_scheduler(component: Component | str | Path, **options: Any) -> None:
     """Test a learning-rate scheduler with these options over a run of 1000 steps.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.LR_SCHEDULER, component, options), CHECKS)
 
 
 def gives_a_factor_for_every_step(subject: Subject) -> None:
-    """Give a float from 0 to 1 for each step of the run."""
+    """Check that the factor of each step is a float from 0 to 1."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         callable(factor),
@@ -37,30 +37,30 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
         )
         subject.expect(
             math.isfinite(value) and 0 <= value <= 1,
-            f"the factor of step {step} of {_TOTAL} is {value:g}; it multiplies the peak learning rate, so return "
-            "0 to 1",
+            f"the factor of step {step} of {_TOTAL} is {value:g}; "
+            "return 0 to 1, because it multiplies the peak learning rate",
         )
 
 
 def is_a_function_of_the_step(subject: Subject) -> None:
-    """Give the same factor for a step in any order and in any process."""
+    """Check that the factor of a step does not depend on the order of the calls."""
     one, other = subject.make(total_steps=_TOTAL), subject.make(total_steps=_TOTAL)
     forwards = [one(step) for step in range(_TOTAL)]
     backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
     for step, (first, second) in enumerate(zip(forwards, backwards, strict=True)):
         subject.expect(
             first == second,
-            f"the factor of step {step} is {first:g} when steps are asked in order and {second:g} in reverse; "
-            "compute it from the step alone and count nothing",
+            f"the factor of step {step} is {first:g} for calls in order and {second:g} in reverse; "
+            "compute it from the step alone, and do not count calls",
         )
 
 
 def is_not_always_zero(subject: Subject) -> None:
-    """Give a factor above zero for at least one step."""
+    """Check that the factor of at least one step is above 0."""
     factor = subject.make(total_steps=_TOTAL)
     subject.expect(
         any(factor(step) > 0 for step in range(_TOTAL)),
-        f"the factor of all {_TOTAL} steps is 0, so nothing would be learnt; 1 is the peak learning rate",
+        f"the factor of all {_TOTAL} steps is 0, so the model would learn nothing; return 1 for the peak learning rate",
     )
 
 

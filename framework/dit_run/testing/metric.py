@@ -1,4 +1,4 @@
-"""Contract of metrics."""
+"""The contract of a metric."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SIDE = 32
 def check_metric(component: Component | str | Path, **options: Any) -> None:
     """Test a metric with these options on a few images of noise.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.METRIC, component, options), CHECKS)
 
@@ -42,7 +42,7 @@ def _make(subject: Subject) -> Metric:
         metric = subject.make(config=tiny_config(Path(folder), {}), references=_references)
     subject.methods(metric, ("prompts", "score"), "see dit_run.protocols.Metric")
     count = subject.attribute(metric, "count", int, "Metric")
-    subject.expect(count > 0, f"Metric.count is {count}; it says how many pictures are scored, at least 1")
+    subject.expect(count > 0, f"Metric.count is {count}; set it to the number of images to score, at least 1")
     return metric  # type: ignore[no-any-return]
 
 
@@ -53,7 +53,7 @@ def _prompts(metric: Metric) -> list[str]:
 
 
 def names_its_prompts(subject: Subject) -> None:
-    """Give the requested number of prompts, the same each time, or None."""
+    """Check that prompts(count) returns None, or count strings that never change."""
     metric, other = _make(subject), _make(subject)
     count = min(metric.count, _MOST)
     prompts = metric.prompts(count)
@@ -65,12 +65,13 @@ def names_its_prompts(subject: Subject) -> None:
     )
     subject.expect(
         list(prompts) == list(other.prompts(count) or ()),
-        f"prompts({count}) differ when the metric is built again; draw nothing, scores of two runs must compare",
+        f"prompts({count}) differ after a second build; "
+        "use no random numbers, because scores of two runs must be comparable",
     )
 
 
-def scores_pictures(subject: Subject) -> None:
-    """Give finite named scores, the same for the same images, without changing the images."""
+def scores_images(subject: Subject) -> None:
+    """Check that score() returns finite numbers by name, the same for the same images, and changes no image."""
     metric = _make(subject)
     prompts = _prompts(metric)
     images = [picture for picture, _ in _references(len(prompts))]
@@ -80,12 +81,9 @@ def scores_pictures(subject: Subject) -> None:
     for name in scores:
         subject.expect(
             again.get(name) == scores[name],
-            f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same pictures; "
-            "draw nothing at random",
+            f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same images; use no random numbers",
         )
-    subject.expect(
-        [picture.tobytes() for picture in images] == before, "score() changed a picture; work on a copy of it"
-    )
+    subject.expect([picture.tobytes() for picture in images] == before, "score() changed an image; work on a copy")
 
 
 def _expect_numbers(subject: Subject, scores: object) -> None:
@@ -99,4 +97,4 @@ def _expect_numbers(subject: Subject, scores: object) -> None:
         )
 
 
-CHECKS: tuple[Check, ...] = (names_its_prompts, scores_pictures)
+CHECKS: tuple[Check, ...] = (names_its_prompts, scores_images)

@@ -1,4 +1,4 @@
-"""Contract of models."""
+"""The contract of a model."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _CHANNELS = 4
 
 
 def check_model(component: Component | str | Path, **options: Any) -> None:
-    """Test a model with these options on latents of 4 channels, or of its option ``in_channels``.
+    """Test a model with these options on latents of 4 channels, or of ``in_channels`` if it has that option.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.MODEL, component, options), CHECKS)
 
@@ -36,12 +36,12 @@ def _make(subject: Subject, *, seed: int = 0) -> Model:
     runtime = {"latent_channels": _channels(subject), "text_width": _WIDTH, "pooled_width": _POOLED}
     module = built(subject, seed=seed, **runtime)
     patch = subject.attribute(module, "patch_size", int, "Model")
-    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, 1 where any size fits")
+    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, or to 1 if any size fits")
     return cast(Model, module)
 
 
 def _awake(subject: Subject) -> Model:
-    """Return the model in eval mode with changed parameters, so that layers that start at zero have an effect."""
+    """Return the model in eval mode with noise on all parameters, so that layers initialised to zero take part."""
     model = _make(subject)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def _awake(subject: Subject) -> Model:
 
 
 def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor, Tensor, TextStates]:
-    """Return two samples with latents that are not square; the second caption is one token shorter."""
+    """Return latents [2, c, 4 p, 2 p] for patch size p, timesteps [2], and text with one masked token."""
     generator = torch.Generator().manual_seed(2)
     latents = torch.randn(2, _channels(subject), 4 * model.patch_size, 2 * model.patch_size, generator=generator)
     mask = torch.ones(2, tokens, dtype=torch.bool)
@@ -66,22 +66,22 @@ def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor,
 
 
 def begins_as_the_seed_says(subject: Subject) -> None:
-    """Create parameters as float32 on the CPU, from torch's generator alone."""
+    """Check that its parameters are float32 on the CPU and depend on the seed of torch alone."""
     one, other = (cast(nn.Module, _make(subject, seed=3)) for _ in range(2))
     for (name, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
         subject.expect(
             mine.dtype == torch.float32 and mine.device.type == "cpu",
-            f"parameter {name!r} is {mine.dtype} on {mine.device}; make float32 on the CPU, the core moves it",
+            f"parameter {name!r} is {mine.dtype} on {mine.device}; create it as float32 on the CPU; the core moves it",
         )
         subject.expect(
             torch.equal(mine, theirs),
-            f"parameter {name!r} differs between two builds with one seed; draw from torch's own generator only",
+            f"parameter {name!r} differs between two builds with the same seed; use torch's own generator only",
         )
 
 
 @torch.no_grad()
 def predicts(subject: Subject) -> None:
-    """Predict in the shape of the latents, also for other sizes and text lengths."""
+    """Check that predictions have the shape of the latents, for several sizes and lengths of text."""
     model = _awake(subject)
     for tokens in (2, 5):
         latents, timesteps, text = _inputs(subject, model, tokens=tokens)
@@ -94,30 +94,31 @@ def predicts(subject: Subject) -> None:
 
 @torch.no_grad()
 def repeats_itself(subject: Subject) -> None:
-    """Give the same output for the same input in eval mode."""
+    """Check that in eval mode the same input gives the same output again."""
     model = _awake(subject)
     inputs = _inputs(subject, model)
     subject.expect(
         torch.equal(model(*inputs), model(*inputs)),
-        "a second call in eval mode gives another prediction; draw nothing, and use dropout modules",
+        "a second call in eval mode gives another prediction; use no random numbers, and nn.Dropout for dropout",
     )
 
 
 @torch.no_grad()
 def sees_each_sample_alone(subject: Subject) -> None:
-    """Predict each sample independently of the others in its batch."""
+    """Check that the prediction of a sample does not depend on the rest of its batch."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     both = model(latents, timesteps, text)
     alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
     subject.expect(
-        close(both[:1], alone), "the prediction of a sample differs when another stands beside it; normalise no batch"
+        close(both[:1], alone),
+        "the prediction of a sample depends on the rest of the batch; do not normalise over the batch",
     )
 
 
 @torch.no_grad()
 def depends_on_all_it_gets(subject: Subject) -> None:
-    """Depend on latents, timesteps and text, but not on masked tokens."""
+    """Check that latents, timesteps and text change the prediction, and masked text does not."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     before = model(latents, timesteps, text)
@@ -128,17 +129,17 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     }
     for name, inputs in changed.items():
         subject.expect(
-            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; the model must use them"
+            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; use {name} in forward()"
         )
     padded = text.tokens.masked_fill(~text.mask[..., None], 100.0)
     subject.expect(
         close(model(latents, timesteps, text._replace(tokens=padded)), before),
-        "states behind the mask change the prediction; mask them in attention",
+        "masked token states change the prediction; apply text.mask in attention and pooling",
     )
 
 
 def takes_dropped_captions(subject: Subject) -> None:
-    """Give a finite prediction for a dropped caption."""
+    """Check that a dropped caption gives a finite prediction."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
@@ -148,7 +149,7 @@ def takes_dropped_captions(subject: Subject) -> None:
 
 
 def trains_every_parameter(subject: Subject) -> None:
-    """Give each parameter a gradient."""
+    """Check that each parameter gets a gradient."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
@@ -162,14 +163,14 @@ def trains_every_parameter(subject: Subject) -> None:
 
 @torch.no_grad()
 def is_its_state_dict(subject: Subject) -> None:
-    """Predict the same as another model with its state_dict."""
+    """Check that another model with its state_dict predicts the same."""
     model, other = _awake(subject), _make(subject, seed=5)
     inputs = _inputs(subject, model)
     cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())
     subject.expect(
         torch.equal(model(*inputs), cast(Model, cast(nn.Module, other).eval())(*inputs)),
-        "a model with the state_dict of another predicts something else; "
-        "keep all that was learnt or drawn in parameters and buffers",
+        "a model that loaded the state_dict of another predicts something else; "
+        "keep all learnt and random values in parameters and buffers",
     )
 
 

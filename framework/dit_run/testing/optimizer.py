@@ -1,4 +1,4 @@
-"""Contract of optimizers."""
+"""The contract of an optimizer."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _RATE = 1e-2
 def check_optimizer(component: Component | str | Path, **options: Any) -> None:
     """Test an optimizer with these options on a small network.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.OPTIMIZER, component, options), CHECKS)
 
 
 class _Network(nn.Module):
-    """A network with a parameter of each role, and one that gets no gradient."""
+    """A small network with parameters of every role, and one parameter that gets no gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ def _different(one: nn.Module, other: nn.Module) -> Iterator[str]:
 
 
 def covers_every_parameter_once(subject: Subject) -> None:
-    """Have each parameter in exactly one param group."""
+    """Check that each parameter is in one param group."""
     network = _network()
     groups = _make(subject, network).param_groups
     held = [id(parameter) for group in groups for parameter in group["params"]]
@@ -98,23 +98,23 @@ def covers_every_parameter_once(subject: Subject) -> None:
         subject.expect(
             count == 1,
             f"parameter {name!r} is in {count or 'none'} of its param groups; "
-            "put every one of named_parameters into one group",
+            "put each parameter of named_parameters into one group",
         )
 
 
 def follows_the_learning_rate(subject: Subject) -> None:
-    """Have learning_rate, or a multiple of it, as the rate of each group."""
+    """Check that the rates of its param groups are proportional to learning_rate."""
     rates = [[group["lr"] for group in _make(subject, _network(), rate).param_groups] for rate in (_RATE, 2 * _RATE)]
     for index, (one, two) in enumerate(zip(*rates, strict=True)):
         subject.expect(
             abs(two - 2 * one) <= 1e-6 * abs(two) and one > 0,
             f"param group {index} has lr {one:g} for learning_rate {_RATE:g} and {two:g} for {2 * _RATE:g}; "
-            "set lr from the learning_rate that the factory gets",
+            "set lr from the learning_rate argument of the factory",
         )
 
 
 def learns(subject: Subject) -> None:
-    """Lower the loss of a small regression in 30 steps."""
+    """Check that 30 steps lower the loss of a small regression."""
     network = _network()
     optimizer = _make(subject, network)
     losses = _train(network, optimizer, 30)
@@ -122,12 +122,12 @@ def learns(subject: Subject) -> None:
     subject.expect(
         losses[-1] < losses[0],
         f"after 30 steps at learning rate {_RATE:g} the loss of a small regression went from {losses[0]:.4g} to "
-        f"{losses[-1]:.4g}; check the sign and the size of the update",
+        f"{losses[-1]:.4g}; check sign and size of the update",
     )
 
 
 def stands_still_at_rate_zero(subject: Subject) -> None:
-    """Change nothing in a step at learning rate 0, where a warm-up starts."""
+    """Check that a step at learning rate 0, where a warm-up begins, changes nothing."""
     network = _network()
     optimizer, before = _make(subject, network), copy.deepcopy(network)
     for group in optimizer.param_groups:
@@ -135,23 +135,22 @@ def stands_still_at_rate_zero(subject: Subject) -> None:
     _train(network, optimizer, 2)
     for name in _different(network, before):
         subject.fail(
-            f"a step at lr 0 changed parameter {name!r}; "
-            "read group['lr'] in every step and scale the whole update by it"
+            f"a step at lr 0 changed parameter {name!r}; multiply the whole update by group['lr'] in every step"
         )
 
 
 def leaves_parameters_without_gradient(subject: Subject) -> None:
-    """Leave a parameter without gradient unchanged."""
+    """Check that a parameter without a gradient keeps its value."""
     network = _network()
     _train(network, _make(subject, network), 3)
     subject.expect(
         bool((network.unused == 1).all()),
-        "a step changed a parameter whose grad is None; skip those",
+        "a step changed a parameter whose grad is None; skip such parameters",
     )
 
 
 def repeats_itself(subject: Subject) -> None:
-    """Give the same bytes for the same start and gradients, whatever the state of the global generators."""
+    """Check that the same start and gradients give the same bytes, for any state of the global generators."""
     results = []
     for seed in (1, 2):
         network = _network()
@@ -162,12 +161,12 @@ def repeats_itself(subject: Subject) -> None:
     for name in _different(*results):
         subject.fail(
             f"two equal runs of 5 steps differ in parameter {name!r}; "
-            "draw nothing at random and keep no state outside the optimizer"
+            "use no random numbers, and keep no state outside the optimizer"
         )
 
 
 def continues_from_its_state(subject: Subject) -> None:
-    """Continue bit for bit after a save and a load at step 3."""
+    """Check that saved and loaded after 3 steps, it continues bit for bit."""
     network = _network()
     optimizer = _make(subject, network)
     _train(network, optimizer, 3)
@@ -184,7 +183,7 @@ def continues_from_its_state(subject: Subject) -> None:
     for name in _different(network, copied):
         subject.fail(
             f"3 steps after a round trip of its state_dict, parameter {name!r} differs; "
-            "keep all that a step depends on in self.state or in the param groups"
+            "keep everything that a step depends on in self.state or in the param groups"
         )
 
 

@@ -1,4 +1,4 @@
-"""Checks of options: the rules of a config that chooses a component, and that every option is read."""
+"""Checks of options: the rules of a component, and that each option is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["reads_every_option", "run_rules"]
 
 
 def run_rules(subject: Subject) -> None:
-    """Load a config that chooses the component. Raises ContractError if one of its rules fails."""
+    """Load a config that chooses the component; raise ContractError if one of its rules fails."""
     component, values = subject.component, {"type": subject.component.type, **plain(subject.options)}
     plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
     registry = Registry((*discover(third_party=False).plugins, plugin))
@@ -35,9 +35,10 @@ def run_rules(subject: Subject) -> None:
 
 
 def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> None:
-    """Read every option in the factory, in its result, or in a rule.
+    """Check that every option is read by the factory, the object that it builds, or a rule.
 
-    Raises ContractError; if another promise is broken before all options are read, with that fault.
+    Raises ContractError for an option that is never read. If the component fails before all options are read, that
+    failure is raised instead.
     """
     component = subject.component
     excused = {name.removeprefix(f"{component.name}.") for name in conditional}
@@ -53,13 +54,14 @@ def reads_every_option(subject: Subject, conditional: Sequence[str] = ()) -> Non
         raise failures[0]  # before that option could be read
     if unread:
         raise ContractError(
-            f"{component.name}: option {unread[0]!r} is never read; use it, or remove it "
-            f"(an option that only other values lead to is named in conditional=['{component.name}.{unread[0]}'])"
+            f"{component.name}: option {unread[0]!r} is never read; "
+            "use it, or remove it (if it is read only with other values of other options, pass "
+            f"conditional=['{component.name}.{unread[0]}'])"
         )
 
 
 def _variants(subject: Subject) -> Iterator[Subject]:
-    """Yield the subject with the given options, then with every other choice of each option that has few."""
+    """Yield the subject as it is, then once with each other value of each option with a fixed list of values."""
     yield subject
     for option in options_of(subject.component.options):
         choices = option.schema.get("enum", [True, False] if option.schema["type"] == "boolean" else [])
@@ -69,7 +71,7 @@ def _variants(subject: Subject) -> Iterator[Subject]:
 
 
 def _use(subject: Subject) -> list[Exception]:
-    """Build the component and use it as its contract does; return the errors that ended this early."""
+    """Build and use the component as its contract test does; return the error that ended it, if any."""
     with contextlib.suppress(ContractError):
         run_rules(subject)
     with neutral():

@@ -1,4 +1,4 @@
-"""Which options a plugin reads."""
+"""A record of the options that a plugin reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dit_run.options import options_of
 __all__ = ["recorded"]
 
 _GENERATED = "<string>"
-"""File name that dataclasses gives to its generated methods."""
+"""File name of the methods that dataclasses generates."""
 
 
 @contextlib.contextmanager
 def recorded(cls: type) -> Iterator[set[str]]:
-    """Yield the names of options that are read in the context, except by the core and by the dataclass itself.
+    """Yield a set that collects the names of the options that a plugin reads inside the block.
 
-    Reading ``vars(options)`` reads all options.
+    Reads by the core and by the dataclass itself do not count. Reading ``vars(options)`` counts as reading all options.
     """
     names = {option.name for option in options_of(cls)}
     seen: set[str] = set()
@@ -38,7 +38,7 @@ def recorded(cls: type) -> Iterator[set[str]]:
 
 
 def _counts(frame: FrameType | None) -> bool:
-    """Return True if the reader is a plugin; generated methods of dataclasses count for their caller."""
+    """Return True if a plugin reads; a read by dataclasses belongs to its caller."""
     while frame is not None and frame.f_globals.get("__name__") == "dataclasses":
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename == _GENERATED:

@@ -1,4 +1,4 @@
-"""Contract of every plugin, whatever its kinds."""
+"""The contract of every plugin, independent of its kinds."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from dit_run.registry.components import Component
 from dit_run.registry.factories import resolve
 from dit_run.registry.registry import Plugin, Registry, discover
 from dit_run.testing.contract_error import ContractError, Subject
-from dit_run.testing.loading_process import OtherProcess, elsewhere
 from dit_run.testing.option_checks import reads_every_option, run_rules
 from dit_run.testing.plugin_imports import heavy_imports
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["COMPONENT_CHECKS", "PLUGIN_CHECKS", "check_plugin", "meant"]
 
@@ -31,12 +31,13 @@ def check_plugin(
     *,
     conditional: Sequence[str] = (),
 ) -> None:
-    """Test a plugin: light imports, documentation, valid defaults, factories and rules, no option without effect.
+    """Test the promises that every plugin makes.
 
-    ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` gives values for
-    components whose options must be written: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that
-    only have an effect with other values than the defaults: ``["optimizer.lion.eps"]``. Raises ContractError with the
-    first fault of each component.
+    It is light to import and documented, its defaults are valid, its factories and rules resolve, and every option has
+    an effect. ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` has values for
+    components with required options: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that are read
+    only with values other than the defaults: ``["optimizer.lion.eps"]``. Raises ContractError with the first fault of
+    each component.
     """
     faults = []
     for checks in _checks(name, options or {}, conditional):
@@ -52,7 +53,7 @@ def check_plugin(
 def _checks(
     name: str | Path, options: Mapping[str, Mapping[str, Any]], conditional: Sequence[str]
 ) -> Iterator[list[Callable[[], None]]]:
-    """Yield lists of checks, one per plugin and per component; the first failure of a list hides the rest."""
+    """Yield the checks of each plugin and of each component; the first failed check of a list ends it."""
     for plugin, components in meant(name):
         yield [partial(check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
@@ -73,9 +74,9 @@ def _dead_options(component: Component, values: Mapping[str, Any], plugin: Plugi
 
 
 def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plugin, tuple[Component, ...]]]:
-    """Return the plugins, with their components, of an entry point, a distribution, a module, a type or a file.
+    """Return the plugins and components that an entry point, distribution, module, type or file names.
 
-    Raises InputError if there is none.
+    Raises InputError if nothing has that name.
     """
     registry = discover() if registry is None else registry
     if isinstance(name, Path) or name.endswith(".py"):
@@ -90,7 +91,9 @@ def meant(name: str | Path, registry: Registry | None = None) -> list[tuple[Plug
             found.append((plugin, components))
     if not found:
         names = ", ".join(plugin.name for plugin in registry.plugins)
-        raise InputError(f"{name!r} is no plugin, distribution, component or file here; the plugins are {names}")
+        raise InputError(
+            f"{name!r} is not the name of a plugin, distribution, component or file; the plugins are {names}"
+        )
     return found
 
 
@@ -104,22 +107,22 @@ def _names(plugin: Plugin, name: str) -> bool:
 
 
 def loads(plugin: Plugin) -> None:
-    """Load without an error."""
+    """Check that it loads."""
     if plugin.failure:
         raise ContractError(f"plugin {plugin} did not load: {plugin.failure.message}")
 
 
 def imports_light(plugin: Plugin) -> None:
-    """Import nothing heavy in the plugin and its rules."""
+    """Check that importing the plugin and its rules imports no heavy package."""
     try:
         heavy = elsewhere(heavy_imports, plugin.source, plugin.file)
     except OtherProcess as error:
-        raise ContractError(f"plugin {plugin} cannot be imported in a process of its own: {error}") from error
+        raise ContractError(f"plugin {plugin} cannot be imported in a new process: {error}") from error
     if heavy:
         raise ContractError(
-            f"importing plugin {plugin} imports {' and '.join(heavy)}, which everybody who lists plugins or checks a "
-            "config waits for; import them inside the functions that need them, or in a module of their own that the "
-            "component names as 'package.module:build'"
+            f"importing plugin {plugin} imports {' and '.join(heavy)}, which slows down listing plugins and "
+            "checking configs; import them inside functions, or move the factory to another module and name "
+            "it as 'package.module:build'"
         )
 
 
@@ -129,11 +132,11 @@ PLUGIN_CHECKS: tuple[Callable[[Plugin], None], ...] = (loads, imports_light)
 
 
 def is_documented(component: Component) -> None:
-    """Have a docstring for the options class and every option."""
+    """Check that its options class and every option have a docstring."""
     cls = component.options
     if not summary(cls):
         raise ContractError(
-            f"{component.name}: {cls.__qualname__} has no docstring; say in one line what the component does"
+            f"{component.name}: {cls.__qualname__} has no docstring; describe the component in one line"
         )
     texts = documentation(cls)
     for option in options_of(cls):
@@ -145,12 +148,14 @@ def is_documented(component: Component) -> None:
 
 
 def has_a_valid_schema(component: Component) -> None:
-    """Have options that are valid JSON Schema, with defaults within their limits."""
+    """Check that its options give a valid JSON Schema, and that the defaults are within the limits."""
     schemas = schema_of(component.options, documented=True)
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})
     except jsonschema.SchemaError as error:
-        raise ContractError(f"{component.name}: its options give no valid JSON Schema: {error.message}") from error
+        raise ContractError(
+            f"{component.name}: its options do not give a valid JSON Schema: {error.message}"
+        ) from error
     for option in options_of(component.options):
         if option.required:
             continue
@@ -161,7 +166,7 @@ def has_a_valid_schema(component: Component) -> None:
 
 
 def has_a_factory(component: Component) -> None:
-    """Have a factory that exists and takes only keywords of its kind."""
+    """Check that its factory resolves, and takes no other keywords than its kind offers."""
     factory = _resolved(component, "factory", component.factory)
     parameters = list(inspect.signature(factory).parameters.values())
     if not parameters:
@@ -180,7 +185,7 @@ def has_a_factory(component: Component) -> None:
 
 
 def has_rules_that_work(component: Component) -> None:
-    """Have rules that exist and accept a config with the component."""
+    """Check that its rules resolve, and run on a config that chooses the component."""
     for rule in component.rules:
         _resolved(component, "rule", rule)
     if not any(option.required for option in options_of(component.options)):

@@ -1,4 +1,4 @@
-"""Imports of a plugin, and how a test reverts them."""
+"""The heavy packages that a plugin imports, and a context that undoes imports."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dit_run.registry.plugin_files import PluginFile
 __all__ = ["HEAVY", "forgotten", "heavy_imports"]
 
 HEAVY = ("torch", "transformers", "diffusers", "numpy", "PIL")
-"""Modules that take long to import; listing plugins and checking configs must not import them."""
+"""Packages that must not be imported to list plugins or to check a config."""
 
 
 @contextlib.contextmanager
 def forgotten(folder: Path) -> Iterator[None]:
-    """Forget the modules below a folder that are imported in the context."""
+    """Remove modules below ``folder`` from ``sys.modules`` that were imported inside the block."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -29,7 +29,7 @@ def forgotten(folder: Path) -> Iterator[None]:
 
 
 def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
-    """Return which of :data:`HEAVY` are imported in this process after loading a plugin and its rules.
+    """Load a plugin and the modules of its rules; return the packages of :data:`HEAVY` that this process has imported.
 
     Raises ImportError if the plugin does not load.
     """

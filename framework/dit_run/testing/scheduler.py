@@ -1,4 +1,4 @@
-"""Contract of noise schedulers."""
+"""The contract of a scheduler: a noise process, and samplers that reverse it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ _METHODS = ("timesteps", "add_noise", "target", "weight", "to_x0", "sample")
 def check_scheduler(component: Component | str | Path, **options: Any) -> None:
     """Test a scheduler with these options, on latents [n, 4, 8, 8].
 
-    Its x_t must be a mixture: one coefficient of t times the latents plus another times the noise, as in every
-    diffusion and flow process. ``component`` is the Component, the type of an installed one, or the path of a plugin
-    file. Raises ContractError.
+    The noisy latents must be a mixture a(t) x_0 + b(t) noise, as in every diffusion and flow process. ``component`` is
+    a Component, the type of an installed one, or the path of a plugin file. Raises ContractError.
     """
     check_all(Subject.of(Kind.SCHEDULER, component, options), CHECKS)
 
@@ -45,28 +44,28 @@ def _normal(seed: int, count: int = 5) -> Tensor:
 
 
 def _uniform(count: int = 5) -> Tensor:
-    """Return ``count`` uniform draws spread over (0, 1)."""
+    """Return ``count`` evenly spaced values in (0, 1), without the ends."""
     return (torch.arange(count, dtype=torch.float64) + 0.5) / count
 
 
 def maps_draws_to_timesteps(subject: Subject) -> None:
-    """Map uniform draws to timesteps in [0, 1000], monotonically."""
+    """Check that timesteps() maps uniform draws monotonically to timesteps in [0, 1000]."""
     scheduler = _make(subject)
     uniform = torch.linspace(0, 1 - 1e-6, 101)
     timesteps = expect_tensor(subject, "timesteps(uniform [101])", scheduler.timesteps(uniform), (101,), torch.float32)
     lowest, highest = timesteps.min().item(), timesteps.max().item()
     subject.expect(
-        lowest >= 0 and highest <= 1000, f"timesteps() gives {lowest:g} to {highest:g}; the scale is 0 to 1000"
+        lowest >= 0 and highest <= 1000, f"timesteps() returns {lowest:g} to {highest:g}; scale timesteps to 0 to 1000"
     )
     steps = timesteps.diff()
     subject.expect(
         bool((steps >= 0).all()) or bool((steps <= 0).all()),
-        "timesteps() is not monotone; map draws by an inverse distribution function, so that stratified draws stay so",
+        "timesteps() is not monotone; use an inverse distribution function, which keeps stratified draws stratified",
     )
 
 
 def gives_targets_and_weights(subject: Subject) -> None:
-    """Give x_t, target, weight and x_0 in the right shapes and dtypes."""
+    """Check that x_t, target, weight and x_0 have the right shapes and dtypes."""
     scheduler, count = _make(subject), 5
     clean, noise = _normal(0).float(), _normal(1).float()
     timesteps = scheduler.timesteps(_uniform().float())
@@ -77,12 +76,12 @@ def gives_targets_and_weights(subject: Subject) -> None:
         subject, "target()", scheduler.target(clean, noise, timesteps), (count, *_SHAPE), torch.float32
     )
     weight = expect_tensor(subject, "weight()", scheduler.weight(timesteps), (count,), torch.float32)
-    subject.expect(bool((weight >= 0).all()), "weight() is negative; a loss weight is at least 0")
+    subject.expect(bool((weight >= 0).all()), "weight() is negative; return at least 0")
     expect_tensor(subject, "to_x0()", scheduler.to_x0(target, noisy, timesteps), (count, *_SHAPE), torch.float32)
 
 
 def finds_the_image_in_its_target(subject: Subject) -> None:
-    """Convert the target back to the clean latents with to_x0."""
+    """Check that to_x0() of the target is the clean image."""
     scheduler = _make(subject)
     clean, noise = _normal(0), _normal(1)
     timesteps = scheduler.timesteps(_uniform())
@@ -98,7 +97,7 @@ def finds_the_image_in_its_target(subject: Subject) -> None:
 
 
 def is_a_pure_function(subject: Subject) -> None:
-    """Give the same answers for the same arguments."""
+    """Check that the same arguments give the same values again."""
     scheduler = _make(subject)
     clean, noise = _normal(0), _normal(1)
     timesteps = scheduler.timesteps(_uniform())
@@ -110,27 +109,27 @@ def is_a_pure_function(subject: Subject) -> None:
     for name, call in calls.items():
         subject.expect(
             torch.equal(call(), call()),
-            f"a second {name} gives other values; "
-            "all randomness is handed in: draw nothing, and keep nothing between calls",
+            f"a second {name} returns other values; use only the random numbers in the arguments, and keep no "
+            "state between calls",
         )
 
 
 def recovers_one_image_with_each_sampler(subject: Subject) -> None:
-    """Lead from pure noise to the latents of a perfect predictor, with each sampler."""
+    """Check that each sampler reaches an image from pure noise with a perfect predictor of that image."""
     scheduler = _make(subject)
     image = _normal(3, 1).clamp(-1, 1)
     for sampler in scheduler.samplers:
         found = _drawn(scheduler, sampler, image, steps=_STEPS)
         subject.expect(
             tuple(found.shape) == tuple(image.shape),
-            f"sampler {sampler!r} returned {list(found.shape)}; return latents of the shape of the noise, "
+            f"sampler {sampler!r} returned {list(found.shape)}; return latents with the shape of the noise, "
             f"{list(image.shape)}",
         )
         miss = (found - image).abs().max().item()
         subject.expect(
             miss < 1e-3,
             f"sampler {sampler!r} with a perfect predictor of one image ends {miss:.3g} away from it after {_STEPS} "
-            "steps; sampler and objective must use the same coefficients",
+            "steps; the sampler, add_noise and target must use the same coefficients",
         )
 
 

@@ -1,4 +1,4 @@
-"""Contract of text encoders."""
+"""The contract of a text encoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from dit_run.protocols import TextEncoder, Tokens
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.loading_process import OtherProcess, elsewhere
 from dit_run.testing.torch_modules import (
     built,
     close,
@@ -22,6 +21,7 @@ from dit_run.testing.torch_modules import (
     expect_unchanged,
     snapshot,
 )
+from dit_run.testing.worker_process import OtherProcess, elsewhere
 
 __all__ = ["CHECKS", "check_text_encoder"]
 
@@ -34,16 +34,16 @@ _LONG = "word " * 5000
 
 
 def check_text_encoder(component: Component | str | Path, **options: Any) -> None:
-    """Test a text encoder with these options: tokens, shapes, masks, and that a frozen one stays unchanged.
+    """Test a text encoder with these options: tokens, shapes, masks, and that a frozen encoder never changes.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.TEXT_ENCODER, component, options), CHECKS)
 
 
 def _make(subject: Subject, seed: int = 0) -> TextEncoder:
-    """Return the encoder as a run has it: in eval mode, without gradients if it is frozen."""
+    """Return the encoder in the state that a run uses: eval mode, and without gradients if it is frozen."""
     module = built(subject, seed=seed)
     for name, kind in (("trainable", bool), ("width", int), ("pooled_width", int), ("max_length", int)):
         subject.attribute(module, name, kind, "TextEncoder")
@@ -57,14 +57,14 @@ def _tokens(encoder: TextEncoder, captions: Sequence[str]) -> Tokens:
 
 
 def _states(encoder: TextEncoder, captions: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return token states, mask and pooled vectors."""
+    """Return token states [n, length, width], mask [n, length] and pooled vectors [n, pooled_width]."""
     tokens = _tokens(encoder, captions)
     states, pooled = encoder(tokens.ids, tokens.mask)
     return states, tokens.mask, pooled
 
 
 def tokenizes(subject: Subject) -> None:
-    """Give ids and a mask of real tokens, padded at the end, with at least one token per caption."""
+    """Check that tokenize() returns ids and a mask, with at least one token per caption and padding at the end."""
     encoder = _make(subject)
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(
@@ -77,20 +77,20 @@ def tokenizes(subject: Subject) -> None:
     mask = expect_tensor(subject, "tokenize().mask", tokens.mask, shape, torch.bool)
     subject.expect(
         length <= encoder.max_length,
-        f"tokenize() gives {length} tokens; cut captions to max_length {encoder.max_length}",
+        f"tokenize() returns {length} tokens; cut captions to max_length {encoder.max_length}",
     )
     for caption, row in zip(CAPTIONS, mask, strict=True):
         real = int(row.sum())
         subject.expect(
             real > 0,
-            f"the caption {caption!r} has no token; give it a marker at least, "
-            "the empty caption is what guidance moves away from",
+            f"the caption {caption!r} has no token; add at least a start marker, because guidance needs the "
+            "empty caption",
         )
         subject.expect(bool(row[:real].all()), f"the mask of {caption!r} has gaps; put padding at the end")
 
 
 def cuts_long_captions(subject: Subject) -> None:
-    """Cut longer captions to max_length and count them."""
+    """Check that longer captions are cut to max_length and counted."""
     encoder = _make(subject)
     tokens = _tokens(encoder, ["a", _LONG])
     length = int(tokens.mask[1].sum())
@@ -100,13 +100,13 @@ def cuts_long_captions(subject: Subject) -> None:
     )
     subject.expect(
         tokens.truncated == 1,
-        f"truncated is {tokens.truncated} for one caption that is too long and one that is not; "
-        "count the captions that were cut",
+        f"truncated is {tokens.truncated} for one long and one short caption; "
+        "return the number of captions that were cut",
     )
 
 
 def gives_states(subject: Subject) -> None:
-    """Give float32 states of the declared width, and pooled vectors."""
+    """Check that it returns float32 states of its width, and pooled vectors."""
     encoder = _make(subject)
     tokens = _tokens(encoder, CAPTIONS)
     answer = encoder(tokens.ids, tokens.mask)
@@ -124,29 +124,30 @@ def gives_states(subject: Subject) -> None:
 
 
 def sees_each_caption_alone(subject: Subject) -> None:
-    """Encode each caption independently of other captions and of padding."""
+    """Check that the states of a caption depend on no other caption and on no padding."""
     encoder = _make(subject)
     states, mask, pooled = _states(encoder, CAPTIONS)
     for row, caption in enumerate(CAPTIONS):
         alone, own, alone_pooled = _states(encoder, [caption])
         subject.expect(
             close(states[row][mask[row]], alone[0][own[0]]) and close(pooled[row], alone_pooled[0]),
-            f"the states of {caption!r} differ when other captions stand beside it; "
-            "mask padding in attention and in pooling",
+            f"the states of {caption!r} differ when other captions are in the batch; "
+            "apply the mask in attention and in pooling",
         )
 
 
 def repeats_itself(subject: Subject) -> None:
-    """Give the same states for the same caption."""
+    """Check that the same caption gives the same states again."""
     encoder = _make(subject)
     (one, _, _), (other, _, _) = _states(encoder, CAPTIONS), _states(encoder, CAPTIONS)
     subject.expect(
-        torch.equal(one, other), "a second call gives other states; leave dropout off in eval mode and draw nothing"
+        torch.equal(one, other),
+        "a second call gives other states; disable dropout in eval mode, and use no random numbers",
     )
 
 
 def is_frozen_or_trains(subject: Subject) -> None:
-    """Stay unchanged and without gradients if frozen; if trainable, give each parameter a gradient."""
+    """Check that a frozen encoder never changes, and that each parameter of a trainable one gets a gradient."""
     encoder = _make(subject)
     module = cast(nn.Module, encoder)
     if not encoder.trainable:
@@ -169,13 +170,14 @@ def _stays_frozen(subject: Subject, encoder: TextEncoder, module: nn.Module) -> 
         states, _, pooled = _states(encoder, CAPTIONS)
         subject.expect(
             not states.requires_grad and not pooled.requires_grad,
-            "trainable is False, but its states carry gradients; freeze what is loaded at the first call too",
+            "trainable is False, but its states carry gradients; "
+            "if weights are loaded at the first call, freeze them there",
         )
     expect_unchanged(subject, module, before, "while it encoded")
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Have one fingerprint for two builds of a frozen encoder, and another one for other weights."""
+    """Check that two builds of a frozen encoder have the same fingerprint, and other weights have another."""
     one, other = _make(subject), _make(subject)
     if not one.trainable:
         expect_fingerprint(subject, one, other, "TextEncoder")
@@ -184,19 +186,20 @@ def has_a_fingerprint(subject: Subject) -> None:
 
 
 def tokenizes_in_another_process(subject: Subject) -> None:
-    """Tokenize in the same way in a spawned worker."""
+    """Check that a worker process gets the same tokens."""
     encoder = _make(subject)
     try:
         ids, mask = elsewhere(_there, encoder, CAPTIONS, files=subject.files)
     except OtherProcess as error:
         subject.fail(
-            f"it does not tokenize in a spawned loading process: {error}; keep what cannot be pickled out of it, "
-            "and where its class stands inside build(), give it a __reduce__ that returns (build, (options,))"
+            f"it does not tokenize in a worker process: {error}; "
+            "store nothing that cannot be pickled, and if the class is defined inside build(), add a "
+            "__reduce__ that returns (build, (options,))"
         )
     tokens = _tokens(encoder, CAPTIONS)
     subject.expect(
         torch.equal(tokens.ids, torch.tensor(ids)) and torch.equal(tokens.mask, torch.tensor(mask)),
-        "a spawned loading process gets other tokens; do not use hash(), which differs between processes",
+        "a worker process gets other tokens; do not use hash(), which differs between processes",
     )
 
 

@@ -1,4 +1,4 @@
-"""Tiny runs: two training steps on parts that take almost no time."""
+"""Tiny runs: a training of two steps on very small parts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ validation: {every_n_steps: 2, num_samples: 4}
 sampling: {every_n_steps: 2, num_images: 2, steps: 2}
 trackers: []
 """
-"""Base config of a tiny run, with small parts."""
+"""The base config of a tiny run: every part, small."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class TinyRun:
     """The result of a tiny run."""
 
     errors: tuple[str, ...]
-    """Problems of the config, or the reason why the run failed; empty after a success."""
+    """Problems of the config, or the error that ended the run; empty after success."""
     run_dir: Path
     metrics: tuple[Mapping[str, Any], ...]
-    """One object per logged step, with ``step``, ``loss``, ``learning_rate`` and other values."""
+    """One mapping per logged step, with ``step``, ``loss``, ``learning_rate`` and others."""
     config: Config | None
-    """The checked config; None if it has problems."""
+    """The checked config; None if it has errors."""
 
 
 def run_tiny(
@@ -63,7 +63,7 @@ def run_tiny(
 ) -> TinyRun:
     """Train two steps in ``folder`` with a config on top of :data:`TINY`; ``files`` are written next to it first.
 
-    Errors of plugins, from files or installed, are in the result; other errors are raised.
+    An exception that a plugin raises is among the errors; any other exception passes through.
     """
     path = _write(folder, yaml, files or {})
     run_dir = folder / "run"
@@ -82,7 +82,7 @@ def run_tiny(
 
 
 def _write(folder: Path, yaml: str, files: Mapping[str, str | bytes]) -> Path:
-    """Write a config that extends :data:`TINY` with the given text; return its path."""
+    """Write a config that extends :data:`TINY` and then the given one; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"tiny.yaml": TINY, "config.yaml": yaml, "run.yaml": "extends: [tiny.yaml, config.yaml]\n"}
     if not yaml.strip():
@@ -102,6 +102,6 @@ def _train(config: Config, registry: Registry) -> None:
 
 
 def tiny_config(folder: Path, values: Mapping[str, Any], registry: Registry | None = None) -> Config:
-    """Return :data:`TINY` with sections from plain values on top. Raises ConfigError."""
+    """Return :data:`TINY` with these sections on top; raise ConfigError if it is not valid."""
     path = _write(folder, to_yaml(dict(values)), {})
     return resolve(path, registry=discover(third_party=False) if registry is None else registry).config

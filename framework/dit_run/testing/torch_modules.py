@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 
 
 def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
-    """Return the module of the factory, built with torch's generator at a seed."""
+    """Return the module that the factory builds after ``torch.manual_seed(seed)``."""
     torch.manual_seed(seed)
     module = subject.make(**runtime)
     subject.expect(
@@ -36,7 +36,7 @@ def built(subject: Subject, *, seed: int = 0, **runtime: Any) -> nn.Module:
 
 
 def expect_tensor(subject: Subject, what: str, value: object, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Expect a finite tensor of this shape and dtype, and return it."""
+    """Return ``value`` if it is a finite tensor of this shape and dtype; raise ContractError otherwise."""
     if not isinstance(value, Tensor):
         subject.fail(f"{what}: return a tensor {list(shape)}, not {type(value).__name__}")
     subject.expect(
@@ -59,7 +59,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 def expect_unchanged(subject: Subject, module: nn.Module, before: Mapping[str, Tensor], when: str) -> None:
-    """Expect the same parameters and buffers as before."""
+    """Check that all parameters and buffers of a snapshot still have the same values."""
     now = module.state_dict()
     for name, value in before.items():
         subject.expect(
@@ -69,12 +69,13 @@ def expect_unchanged(subject: Subject, module: nn.Module, before: Mapping[str, T
 
 
 def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
-    """Expect one fingerprint, hex digits, of two builds."""
+    """Check that two equal builds have the same fingerprint, in hex digits."""
     prints = []
     for module in (one, other):
         method = getattr(module, "fingerprint", None)
         subject.expect(
-            callable(method), f"{of}.fingerprint() is missing; return a hex digest of all that decides output"
+            callable(method),
+            f"{of}.fingerprint() is missing; return a hex digest of everything that affects the output",
         )
         assert method is not None
         prints.append(method())
@@ -85,14 +86,14 @@ def expect_fingerprint(subject: Subject, one: Any, other: Any, of: str) -> None:
     subject.expect(
         prints[0] == prints[1],
         f"fingerprint() is {prints[0][:12]}… and {prints[1][:12]}… for two equal builds; "
-        "caches keyed by it would never be found again",
+        "cached results would never be found again",
     )
 
 
 def expect_covering_fingerprint(subject: Subject, one: Any, other: Any, outputs: Sequence[Tensor]) -> None:
-    """Expect different fingerprints of builds with two seeds, unless their outputs are equal, too."""
+    """Check that builds with different weights have different fingerprints, unless their outputs are equal."""
     subject.expect(
         one.fingerprint() != other.fingerprint() or torch.equal(*outputs),
-        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
-        "stale; let it digest the weights",
+        "two builds with different random weights give different output but the same fingerprint(), so "
+        "cached results would be stale; include the weights in the digest",
     )

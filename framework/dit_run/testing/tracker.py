@@ -1,4 +1,4 @@
-"""Contract of trackers."""
+"""The contract of a tracker."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _MARK = 314159.0
 
 
 def check_tracker(component: Component | str | Path, **options: Any) -> None:
-    """Test a tracker with these options in a fresh run folder.
+    """Test a tracker with these options in a new run folder.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.TRACKER, component, options), CHECKS)
 
 
 def _make(subject: Subject, folder: Path, start_step: int = 0) -> Tracker:
     tracker = subject.make(run_dir=folder, start_step=start_step)
-    subject.methods(tracker, _METHODS, "write one, empty where there is nothing to do")
+    subject.methods(tracker, _METHODS, "add it, with an empty body if there is nothing to do")
     subject.attribute(tracker, "command", str, "Tracker")
     return tracker  # type: ignore[no-any-return]
 
@@ -41,7 +41,7 @@ def _bytes(folder: Path) -> int:
 
 
 def takes_all_that_a_run_tells(subject: Subject) -> None:
-    """Accept numbers of any name, nan, images and texts."""
+    """Check that it accepts numbers of any name, a value that is not finite, images and texts."""
     with tempfile.TemporaryDirectory() as name:
         tracker = _make(subject, Path(name))
         told: dict[str, tuple[Any, ...]] = {
@@ -58,11 +58,13 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
             try:
                 getattr(tracker, call.split()[0])(*arguments)
             except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
-                subject.fail(f"{call} raised {type(error).__name__}: {error}; a tracker takes whatever a run tells")
+                subject.fail(
+                    f"{call} raised {type(error).__name__}: {error}; a tracker must accept all that a run logs"
+                )
 
 
 def writes_when_it_is_flushed(subject: Subject) -> None:
-    """Write logged values to disk in flush(), not only in close()."""
+    """Check that logged values are on disk after flush(), not only after close()."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tracker = _make(subject, folder)
@@ -74,12 +76,12 @@ def writes_when_it_is_flushed(subject: Subject) -> None:
         subject.expect(
             flushed > 0 or _bytes(folder) == 0,
             f"after flush() there is nothing in the run folder, and {_bytes(folder)} bytes after close(); "
-            "write in flush() what was logged",
+            "write the logged values in flush()",
         )
 
 
 def forgets_later_steps(subject: Subject) -> None:
-    """Show nothing of later steps when a run continues at an earlier one."""
+    """Check that a run that continues at a step drops the values of later steps."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first = _make(subject, folder)
@@ -93,7 +95,7 @@ def forgets_later_steps(subject: Subject) -> None:
             subject.expect(
                 not path.is_file() or b"314159" not in path.read_bytes(),
                 f"{path.relative_to(folder)} still has what an earlier run logged for step 2 after the run continued "
-                "at step 1; drop what is later than start_step when the tracker is made",
+                "at step 1; delete values later than start_step when the tracker is built",
             )
 
 

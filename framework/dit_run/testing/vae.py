@@ -1,4 +1,4 @@
-"""Contract of VAEs."""
+"""The contract of a VAE."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from dit_run.testing.torch_modules import (
 __all__ = ["CHECKS", "check_vae"]
 
 _ROWS, _COLUMNS = 8, 4
-"""Latent size, not square, so that swapped axes are found."""
+"""Latent size: not square, so that exchanged axes are noticed."""
 
 
 def check_vae(component: Component | str | Path, **options: Any) -> None:
     """Test a VAE with these options: shapes in both directions, the range of images, and that it never changes.
 
-    ``component`` is the Component, the type of an installed one, or the path of a plugin file. Raises ContractError,
-    and InputError as the factory does.
+    ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
+    InputError as the factory does.
     """
     check_all(Subject.of(Kind.VAE, component, options), CHECKS)
 
 
 def _make(subject: Subject, seed: int = 0) -> VAE:
-    """Return the VAE as a run has it: frozen, in eval mode."""
+    """Return the VAE in the state that a run uses: frozen and in eval mode."""
     module = built(subject, seed=seed)
     for name, kind in (("latent_channels", int), ("factor", int), ("cacheable", bool)):
         subject.attribute(module, name, kind, "VAE")
@@ -55,7 +55,7 @@ def _latent_shape(vae: VAE, count: int = 2) -> tuple[int, ...]:
 
 @torch.no_grad()
 def encodes(subject: Subject) -> None:
-    """Encode to mean, and standard deviation or None, in the shape of latent_channels and factor."""
+    """Check that encode() returns a mean and a standard deviation or None, of the declared shape."""
     vae = _make(subject)
     answer = vae.encode(_images(vae))
     subject.expect(
@@ -67,13 +67,13 @@ def encodes(subject: Subject) -> None:
     if spread is not None:
         expect_tensor(subject, "the standard deviation of encode()", spread, _latent_shape(vae), torch.float32)
         subject.expect(
-            bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 log var)"
+            bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 * log_variance)"
         )
 
 
 @torch.no_grad()
 def decodes(subject: Subject) -> None:
-    """Decode any latents to images of the original size in [-1, 1]."""
+    """Check that decode() returns images of the original size, in [-1, 1] for any latents."""
     vae = _make(subject)
     images = _images(vae)
     decoded = vae.decode(vae.encode(images)[0])
@@ -83,38 +83,40 @@ def decodes(subject: Subject) -> None:
     lowest, highest = wild.min().item(), wild.max().item()
     subject.expect(
         lowest >= -1 and highest <= 1,
-        f"decode() gives values from {lowest:.3g} to {highest:.3g}; clamp pictures to [-1, 1]",
+        f"decode() returns values from {lowest:.3g} to {highest:.3g}; clamp images to [-1, 1]",
     )
 
 
 @torch.no_grad()
 def sees_each_image_alone(subject: Subject) -> None:
-    """Encode each image independently of the others in its batch."""
+    """Check that the latents of an image do not depend on the rest of its batch."""
     vae = _make(subject)
     images = _images(vae)
     both, alone = vae.encode(images)[0], vae.encode(images[:1])[0]
     subject.expect(
-        close(both[:1], alone), "the latents of an image differ when another stands beside it; normalise no batch"
+        close(both[:1], alone),
+        "the latents of an image depend on the rest of the batch; do not normalise over the batch",
     )
 
 
 @torch.no_grad()
 def repeats_itself(subject: Subject) -> None:
-    """Give the same bytes for the same images and latents."""
+    """Check that the same images and latents give the same bytes again."""
     vae = _make(subject)
     images = _images(vae)
     latents = vae.encode(images)[0]
     subject.expect(
         torch.equal(latents, vae.encode(images)[0]),
-        "a second encode() gives other values; return the mean and draw nothing, the core draws the latents",
+        "a second encode() returns other values; return the mean without noise, the core adds the noise",
     )
     subject.expect(
-        torch.equal(vae.decode(latents), vae.decode(latents)), "a second decode() gives other values; draw nothing"
+        torch.equal(vae.decode(latents), vae.decode(latents)),
+        "a second decode() returns other values; use no random numbers",
     )
 
 
 def is_frozen(subject: Subject) -> None:
-    """Stay unchanged and without gradients in encode and decode."""
+    """Check that encoding and decoding change no weights and give outputs without gradients."""
     vae = _make(subject)
     module, images = cast(nn.Module, vae), _images(vae)
     vae.decode(vae.encode(images)[0])
@@ -122,13 +124,13 @@ def is_frozen(subject: Subject) -> None:
     latents = vae.encode(images)[0]
     subject.expect(
         not latents.requires_grad and not vae.decode(latents).requires_grad,
-        "its output carries gradients; freeze what is loaded at the first call too",
+        "its output carries gradients; if weights are loaded at the first call, freeze them there",
     )
     expect_unchanged(subject, module, before, "while it encoded and decoded")
 
 
 def has_a_fingerprint(subject: Subject) -> None:
-    """Have one fingerprint for two builds of a cacheable VAE, and another one for other weights."""
+    """Check that two builds with cacheable latents have the same fingerprint, and other weights have another."""
     one, other = _make(subject), _make(subject)
     if one.cacheable:
         expect_fingerprint(subject, one, other, "VAE")

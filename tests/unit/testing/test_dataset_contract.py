@@ -49,9 +49,7 @@ def test_something_that_has_no_length() -> None:
 
 
 def test_an_empty_one() -> None:
-    assert fault(KIND, lambda options: []) == (
-        "it is empty; raise InputError naming the file or folder where there are no samples"
-    )
+    assert fault(KIND, lambda options: []) == ("it has no samples; raise InputError and name the empty file or folder")
 
 
 @pytest.mark.parametrize(
@@ -68,16 +66,16 @@ def test_an_empty_one() -> None:
         ),
         (
             Sample("key 0", ("c",), partial(picture, 1)),
-            "items 0 and 2 have the key 'key 0'; keys decide order and split, make them unique",
+            "items 0 and 2 have the key 'key 0'; make keys unique, because they decide order and split",
         ),
         (
             Sample("k", ("c",), Path("no_such.png")),
-            "the picture of item 2 (k): cannot read the image no_such.png: there is no such file",
+            "the image of item 2 (k): cannot read the image no_such.png: there is no such file",
         ),
         (
             Sample("k", ("c",), partial(str, "no picture")),  # type: ignore[arg-type]
-            "the picture of item 2 (k) failed with AttributeError: 'str' object has no attribute 'size'; "
-            "image() should return a PIL image",
+            "the image of item 2 (k) failed with AttributeError: 'str' object has no attribute 'size'; "
+            "image() must return a PIL image",
         ),
     ],
 )
@@ -88,15 +86,15 @@ def test_items_that_are_no_samples(sample: Any, message: str) -> None:
 def test_one_that_grows() -> None:
     sizes = itertools.chain([5, 5, 5, 5], itertools.repeat(4))
     assert fault(KIND, lambda options: SAMPLES[: next(sizes)]) == (
-        "it has 5 samples, and 4 when it is built again; sort what you list, and draw nothing at random"
+        "it has 5 samples, and 4 after a second build; sort file listings, and use no random numbers"
     )
 
 
 def test_one_in_another_order_when_built_again() -> None:
     turns = itertools.cycle([1, -1])
     assert fault(KIND, lambda options: SAMPLES[:: next(turns)]) == (
-        "item 0 is 'key 4' with captions ('caption 4',), and when it is built again 'key 0' with ('caption 0',); "
-        "sort what you list, and draw nothing at random"
+        "item 0 is 'key 4' with captions ('caption 4',), and after a second build 'key 0' with ('caption 0',); "
+        "sort file listings, and use no random numbers"
     )
 
 
@@ -104,21 +102,21 @@ def test_pictures_that_are_drawn_at_random() -> None:
     levels = itertools.count(1)
     factory = with_item(0, Sample("k", ("c",), lambda: picture(next(levels))))
     assert fault(KIND, factory) == (
-        "sample 'k' has another picture when it is built again; make it a function of the key and the options alone"
+        "sample 'k' has another image after a second build; let it depend on the key and the options only"
     )
 
 
 def test_one_that_cannot_be_pickled() -> None:
     factory = with_item(0, Sample("k", ("c",), lambda: picture(1)))
     message = fault(KIND, factory)
-    assert message.startswith("it does not work in a spawned loading process: ")
-    assert message.endswith("; keep open files, lambdas and local functions out of its attributes")
+    assert message.startswith("it does not work in a worker process: ")
+    assert message.endswith("; store no open files, lambdas or local functions in its attributes")
 
 
 def test_another_picture_in_another_process() -> None:
     factory = with_item(0, Sample("k", ("c",), partial(other_picture_elsewhere, os.getpid())))
     assert fault(KIND, factory) == (
-        "sample 'k' has another picture in another process; make it a function of the key and the options alone"
+        "sample 'k' has another image in another process; let it depend on the key and the options only"
     )
 
 

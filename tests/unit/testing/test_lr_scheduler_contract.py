@@ -35,19 +35,19 @@ def test_a_number_instead_of_a_function() -> None:
         (lambda step: step > 0, "the factor of step 0 is False; return a float"),
         (
             lambda step: math.nan,
-            "the factor of step 0 of 1000 is nan; it multiplies the peak learning rate, so return 0 to 1",
+            "the factor of step 0 of 1000 is nan; return 0 to 1, because it multiplies the peak learning rate",
         ),
         (
             lambda step: 1 - step / 500,
-            "the factor of step 501 of 1000 is -0.002; it multiplies the peak learning rate, so return 0 to 1",
+            "the factor of step 501 of 1000 is -0.002; return 0 to 1, because it multiplies the peak learning rate",
         ),
         (
             lambda step: step / 100,
-            "the factor of step 101 of 1000 is 1.01; it multiplies the peak learning rate, so return 0 to 1",
+            "the factor of step 101 of 1000 is 1.01; return 0 to 1, because it multiplies the peak learning rate",
         ),
         (
             lambda step: 0.0,
-            "the factor of all 1000 steps is 0, so nothing would be learnt; 1 is the peak learning rate",
+            "the factor of all 1000 steps is 0, so the model would learn nothing; return 1 for the peak learning rate",
         ),
     ],
 )
@@ -64,6 +64,6 @@ def test_one_that_counts_its_calls() -> None:
             return 1 / self.calls
 
     assert fault(KIND, lambda options: Counting()) == (
-        "the factor of step 0 is 1 when steps are asked in order and 0.001 in reverse; "
-        "compute it from the step alone and count nothing"
+        "the factor of step 0 is 1 for calls in order and 0.001 in reverse; "
+        "compute it from the step alone, and do not count calls"
     )

@@ -57,7 +57,7 @@ def test_no_patch_size() -> None:
     class Patched(Mixer):
         patch_size = 0
 
-    assert broken(Patched) == "Model.patch_size is 0; set it to a positive number, 1 where any size fits"
+    assert broken(Patched) == "Model.patch_size is 0; set it to a positive number, or to 1 if any size fits"
 
 
 def test_parameters_of_another_dtype() -> None:
@@ -67,7 +67,7 @@ def test_parameters_of_another_dtype() -> None:
             self.half()
 
     assert broken(Half) == (
-        "parameter 'picture.weight' is torch.float16 on cpu; make float32 on the CPU, the core moves it"
+        "parameter 'picture.weight' is torch.float16 on cpu; create it as float32 on the CPU; the core moves it"
     )
 
 
@@ -80,7 +80,7 @@ def test_parameters_from_another_generator() -> None:
             nn.init.constant_(self.time.weight, random.random())
 
     assert broken(Own) == (
-        "parameter 'time.weight' differs between two builds with one seed; draw from torch's own generator only"
+        "parameter 'time.weight' differs between two builds with the same seed; use torch's own generator only"
     )
 
 
@@ -108,7 +108,7 @@ def test_noise_in_eval_mode() -> None:
             return super().forward(latents + torch.randn_like(latents), timesteps, text)
 
     assert broken(Noisy) == (
-        "a second call in eval mode gives another prediction; draw nothing, and use dropout modules"
+        "a second call in eval mode gives another prediction; use no random numbers, and nn.Dropout for dropout"
     )
 
 
@@ -117,7 +117,9 @@ def test_samples_that_see_each_other() -> None:
         def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
             return super().forward(latents - latents.mean(0, keepdim=True), timesteps, text)
 
-    assert broken(Centred) == ("the prediction of a sample differs when another stands beside it; normalise no batch")
+    assert broken(Centred) == (
+        "the prediction of a sample depends on the rest of the batch; do not normalise over the batch"
+    )
 
 
 @pytest.mark.parametrize("deaf_to", ["latents", "timesteps", "text"])
@@ -129,7 +131,7 @@ def test_inputs_that_are_not_used(deaf_to: str) -> None:
             kept[deaf_to] = {"latents": latents * 0, "timesteps": timesteps * 0, "text": silent}[deaf_to]
             return super().forward(*kept.values())
 
-    assert broken(Deaf) == f"other {deaf_to} give the same prediction; the model must use them"
+    assert broken(Deaf) == f"other {deaf_to} give the same prediction; use {deaf_to} in forward()"
 
 
 def test_a_mask_that_is_not_respected() -> None:
@@ -137,7 +139,7 @@ def test_a_mask_that_is_not_respected() -> None:
         def said(self, text: TextStates) -> Tensor:
             return super().said(text._replace(mask=torch.ones_like(text.mask)))
 
-    assert broken(Open) == "states behind the mask change the prediction; mask them in attention"
+    assert broken(Open) == "masked token states change the prediction; apply text.mask in attention and pooling"
 
 
 def test_a_dropped_caption_that_gives_no_number() -> None:
@@ -167,6 +169,6 @@ def test_weights_outside_the_state_dict() -> None:
             return super().forward(latents, timesteps, text) * self.hidden
 
     assert broken(Hidden) == (
-        "a model with the state_dict of another predicts something else; "
-        "keep all that was learnt or drawn in parameters and buffers"
+        "a model that loaded the state_dict of another predicts something else; "
+        "keep all learnt and random values in parameters and buffers"
     )

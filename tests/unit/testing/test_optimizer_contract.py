@@ -71,7 +71,8 @@ def test_a_parameter_left_out() -> None:
         return Momentum([p for name, p in named_parameters if "bias" not in name], learning_rate)
 
     assert fault(KIND, build) == (
-        "parameter 'blocks.0.0.bias' is in none of its param groups; put every one of named_parameters into one group"
+        "parameter 'blocks.0.0.bias' is in none of its param groups; "
+        "put each parameter of named_parameters into one group"
     )
 
 
@@ -81,7 +82,7 @@ def test_a_learning_rate_of_its_own() -> None:
 
     assert fault(KIND, build) == (
         "param group 0 has lr 0.1 for learning_rate 0.01 and 0.1 for 0.02; "
-        "set lr from the learning_rate that the factory gets"
+        "set lr from the learning_rate argument of the factory"
     )
 
 
@@ -94,7 +95,7 @@ def test_the_wrong_sign() -> None:
 
     assert re.fullmatch(
         r"after 30 steps at learning rate 0\.01 the loss of a small regression went from 1\.496 to nan; "
-        r"check the sign and the size of the update",
+        r"check sign and size of the update",
         broken(Uphill),
     )
 
@@ -108,8 +109,7 @@ def test_an_update_that_is_not_scaled_by_the_rate() -> None:
             super().step()
 
     assert broken(Decaying) == (
-        "a step at lr 0 changed parameter 'embedding.weight'; "
-        "read group['lr'] in every step and scale the whole update by it"
+        "a step at lr 0 changed parameter 'embedding.weight'; multiply the whole update by group['lr'] in every step"
     )
 
 
@@ -122,7 +122,7 @@ def test_an_update_without_gradient() -> None:
                     parameter.mul_(1 - 0.1 * group["lr"])
             super().step()
 
-    assert broken(Everywhere) == "a step changed a parameter whose grad is None; skip those"
+    assert broken(Everywhere) == "a step changed a parameter whose grad is None; skip such parameters"
 
 
 def test_noise_of_its_own() -> None:
@@ -135,7 +135,7 @@ def test_noise_of_its_own() -> None:
 
     assert broken(Noisy) == (
         "two equal runs of 5 steps differ in parameter 'embedding.weight'; "
-        "draw nothing at random and keep no state outside the optimizer"
+        "use no random numbers, and keep no state outside the optimizer"
     )
 
 
@@ -147,7 +147,7 @@ def test_state_outside_the_state() -> None:
 
     assert broken(Hidden) == (
         "3 steps after a round trip of its state_dict, parameter 'embedding.weight' differs; "
-        "keep all that a step depends on in self.state or in the param groups"
+        "keep everything that a step depends on in self.state or in the param groups"
     )
 
 

@@ -102,7 +102,7 @@ def test_a_name_that_means_nothing() -> None:
     with pytest.raises(InputError) as caught:
         check_plugin("no_such_thing")
     assert str(caught.value) == (
-        "'no_such_thing' is no plugin, distribution, component or file here; the plugins are builtin"
+        "'no_such_thing' is not the name of a plugin, distribution, component or file; the plugins are builtin"
     )
 
 
@@ -119,15 +119,15 @@ def test_a_plugin_that_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_heavy_import(faults: Faults, tmp_path: Path) -> None:
     assert faults(("from dataclasses", "import numpy\nfrom PIL import Image\nfrom dataclasses")) == (
-        f"importing plugin {tmp_path / 'line_plugin.py'} imports numpy and PIL, which everybody who lists plugins or "
-        "checks a config waits for; import them inside the functions that need them, or in a module of their own that "
-        "the component names as 'package.module:build'"
+        f"importing plugin {tmp_path / 'line_plugin.py'} imports numpy and PIL, which slows down listing "
+        "plugins and checking configs; import them inside functions, or move the factory to another module "
+        "and name it as 'package.module:build'"
     )
 
 
 def test_no_documentation_of_the_class(faults: Faults) -> None:
     assert faults(('    """From 1 to an end."""\n', "")) == (
-        "lr_scheduler.line: Line has no docstring; say in one line what the component does"
+        "lr_scheduler.line: Line has no docstring; describe the component in one line"
     )
 
 
@@ -159,7 +159,7 @@ def test_a_schema_that_fails_its_metaschema(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ContractError) as caught:
         has_a_valid_schema(Component(Kind.LR_SCHEDULER, "odd", Odd, print))
     assert str(caught.value) == (
-        "lr_scheduler.odd: its options give no valid JSON Schema: 'low' is not of type 'number'"
+        "lr_scheduler.odd: its options do not give a valid JSON Schema: 'low' is not of type 'number'"
     )
 
 
@@ -188,8 +188,9 @@ def test_a_rule_that_raises(faults: Faults) -> None:
 
 def test_a_dead_option(faults: Faults) -> None:
     assert faults(("1 + options.bend", "2.0")) == (
-        "lr_scheduler.line: option 'bend' is never read; use it, or remove it (an option that only other values lead "
-        "to is named in conditional=['lr_scheduler.line.bend'])"
+        "lr_scheduler.line: option 'bend' is never read; "
+        "use it, or remove it (if it is read only with other values of other options, pass "
+        "conditional=['lr_scheduler.line.bend'])"
     )
 
 
@@ -238,7 +239,7 @@ def test_a_plugin_that_only_this_process_can_import(tmp_path: Path) -> None:
     with pytest.raises(ContractError) as caught:
         check_plugin(path)
     assert str(caught.value) == (
-        f"plugin {path} cannot be imported in a process of its own: ImportError: its module cannot be imported: "
+        f"plugin {path} cannot be imported in a new process: ImportError: its module cannot be imported: "
         "ImportError: pytest is not running"
     )
 
@@ -251,4 +252,7 @@ def test_a_file_of_two_where_one_is_expected(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError) as caught:
         check_lr_scheduler(path)
-    assert str(caught.value) == f"{path} offers 2 components of kind lr_scheduler; one is expected here"
+    assert (
+        str(caught.value)
+        == f"{path} offers 2 components of kind lr_scheduler; a file with exactly one is expected here"
+    )

@@ -83,7 +83,7 @@ def test_timesteps_on_another_scale() -> None:
         def timesteps(self, uniform: Tensor) -> Tensor:
             return 2000 * uniform
 
-    assert broken(Thousand) == "timesteps() gives 0 to 2000; the scale is 0 to 1000"
+    assert broken(Thousand) == "timesteps() returns 0 to 2000; scale timesteps to 0 to 1000"
 
 
 def test_timesteps_that_go_up_and_down() -> None:
@@ -92,7 +92,7 @@ def test_timesteps_that_go_up_and_down() -> None:
             return 1000 * (3.14159 * uniform).sin()
 
     assert broken(Waving) == (
-        "timesteps() is not monotone; map draws by an inverse distribution function, so that stratified draws stay so"
+        "timesteps() is not monotone; use an inverse distribution function, which keeps stratified draws stratified"
     )
 
 
@@ -109,7 +109,7 @@ def test_a_negative_weight() -> None:
         def weight(self, timesteps: Tensor) -> Tensor:
             return -torch.ones_like(timesteps)
 
-    assert broken(Negative) == "weight() is negative; a loss weight is at least 0"
+    assert broken(Negative) == "weight() is negative; return at least 0"
 
 
 def test_a_target_of_another_dtype() -> None:
@@ -138,8 +138,8 @@ def test_noise_of_its_own() -> None:
             return super().add_noise(latents, noise + 1e-6 * torch.randn_like(noise), timesteps)
 
     assert broken(Restless) == (
-        "a second add_noise() gives other values; all randomness is handed in: draw nothing, "
-        "and keep nothing between calls"
+        "a second add_noise() returns other values; "
+        "use only the random numbers in the arguments, and keep no state between calls"
     )
 
 
@@ -152,8 +152,8 @@ def test_a_sampler_that_keeps_state() -> None:
             return super().sample(predict, noise, **settings) + 1e-6 * self.calls
 
     assert broken(Remembering) == (
-        "a second sample() gives other values; all randomness is handed in: draw nothing, "
-        "and keep nothing between calls"
+        "a second sample() returns other values; use only the random numbers in the arguments, and keep no "
+        "state between calls"
     )
 
 
@@ -168,7 +168,7 @@ def test_a_sampler_that_stops_early() -> None:
 
     assert re.fullmatch(
         r"sampler 'early' with a perfect predictor of one image ends [\d.]+ away from it after 30 steps; "
-        r"sampler and objective must use the same coefficients",
+        r"the sampler, add_noise and target must use the same coefficients",
         broken(Early),
     )
 
@@ -178,4 +178,6 @@ def test_latents_of_another_shape() -> None:
         def sample(self, predict: Any, noise: Tensor, **settings: Any) -> Any:
             return super().sample(predict, noise, **settings).flatten(1)
 
-    assert broken(Flat) == ("sampler 'euler' returned [1, 256]; return latents of the shape of the noise, [1, 4, 8, 8]")
+    assert broken(Flat) == (
+        "sampler 'euler' returned [1, 256]; return latents with the shape of the noise, [1, 4, 8, 8]"
+    )

@@ -117,7 +117,7 @@ def test_more_tokens_than_it_says() -> None:
         def ids(self, caption: str) -> list[int]:
             return [1, *(2 for _ in caption)]
 
-    assert broken(Long) == "tokenize() gives 67 tokens; cut captions to max_length 16"
+    assert broken(Long) == "tokenize() returns 67 tokens; cut captions to max_length 16"
 
 
 def test_an_empty_caption_without_token() -> None:
@@ -125,7 +125,7 @@ def test_an_empty_caption_without_token() -> None:
         start = ()
 
     assert broken(Bare) == (
-        "the caption '' has no token; give it a marker at least, the empty caption is what guidance moves away from"
+        "the caption '' has no token; add at least a start marker, because guidance needs the empty caption"
     )
 
 
@@ -152,7 +152,7 @@ def test_cut_captions_that_are_not_counted() -> None:
             return super().tokenize(captions)._replace(truncated=0)
 
     assert broken(Silent) == (
-        "truncated is 0 for one caption that is too long and one that is not; count the captions that were cut"
+        "truncated is 0 for one long and one short caption; return the number of captions that were cut"
     )
 
 
@@ -200,7 +200,9 @@ def test_dropout_in_eval_mode() -> None:
             states, pooled = super().forward(ids, mask)
             return torch.dropout(states, 0.5, True), pooled
 
-    assert broken(Dropping) == "a second call gives other states; leave dropout off in eval mode and draw nothing"
+    assert (
+        broken(Dropping) == "a second call gives other states; disable dropout in eval mode, and use no random numbers"
+    )
 
 
 def test_pooling_over_padding() -> None:
@@ -210,8 +212,8 @@ def test_pooling_over_padding() -> None:
             return states, states.mean(1)
 
     assert broken(Padded) == (
-        "the states of 'a red circle' differ when other captions stand beside it; "
-        "mask padding in attention and in pooling"
+        "the states of 'a red circle' differ when other captions are in the batch; "
+        "apply the mask in attention and in pooling"
     )
 
 
@@ -237,7 +239,7 @@ def test_a_frozen_encoder_with_gradients() -> None:
             return super().forward(ids, mask)
 
     assert broken(Lazy) == (
-        "trainable is False, but its states carry gradients; freeze what is loaded at the first call too"
+        "trainable is False, but its states carry gradients; if weights are loaded at the first call, freeze them there"
     )
 
 
@@ -256,7 +258,9 @@ def test_no_fingerprint() -> None:
     class Nameless(Letters):
         fingerprint = None  # type: ignore[assignment]
 
-    assert broken(Nameless) == ("TextEncoder.fingerprint() is missing; return a hex digest of all that decides output")
+    assert broken(Nameless) == (
+        "TextEncoder.fingerprint() is missing; return a hex digest of everything that affects the output"
+    )
 
 
 def test_a_fingerprint_that_is_no_digest() -> None:
@@ -274,7 +278,7 @@ def test_a_fingerprint_that_changes() -> None:
 
     assert re.fullmatch(
         r"fingerprint\(\) is [0-9a-f]{12}… and [0-9a-f]{12}… for two equal builds; "
-        r"caches keyed by it would never be found again",
+        r"cached results would never be found again",
         broken(Fickle),
     )
 
@@ -285,8 +289,8 @@ def test_a_fingerprint_that_leaves_the_weights_out() -> None:
             return hashlib.sha256(b"letters").hexdigest()
 
     assert broken(Partial) == (
-        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
-        "stale; let it digest the weights"
+        "two builds with different random weights give different output but the same fingerprint(), so "
+        "cached results would be stale; include the weights in the digest"
     )
 
 
@@ -295,10 +299,10 @@ def test_one_that_cannot_be_pickled() -> None:
         pass
 
     message = broken(Local)
-    assert message.startswith("it does not tokenize in a spawned loading process: ")
+    assert message.startswith("it does not tokenize in a worker process: ")
     assert message.endswith(
-        "; keep what cannot be pickled out of it, and where its class stands inside build(), give it a __reduce__ that "
-        "returns (build, (options,))"
+        "; store nothing that cannot be pickled, and if the class is defined inside build(), add a "
+        "__reduce__ that returns (build, (options,))"
     )
 
 
@@ -316,5 +320,5 @@ class Hashing(Letters):
 
 def test_other_tokens_in_another_process() -> None:
     assert fault(KIND, lambda options: Hashing()) == (
-        "a spawned loading process gets other tokens; do not use hash(), which differs between processes"
+        "a worker process gets other tokens; do not use hash(), which differs between processes"
     )

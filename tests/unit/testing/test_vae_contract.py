@@ -80,7 +80,7 @@ def test_a_log_variance_for_a_standard_deviation() -> None:
             mean, spread = super().encode(images)
             return mean, spread.log()
 
-    assert broken(Logarithm) == "the standard deviation of encode() is negative; return exp(0.5 log var)"
+    assert broken(Logarithm) == "the standard deviation of encode() is negative; return exp(0.5 * log_variance)"
 
 
 def test_pictures_of_another_size() -> None:
@@ -98,7 +98,7 @@ def test_pictures_that_are_not_clamped() -> None:
         def decode(self, latents: Tensor) -> Tensor:
             return nn.functional.interpolate(latents.clamp(-2, 2), scale_factor=4)
 
-    assert broken(Loud) == "decode() gives values from -2 to 2; clamp pictures to [-1, 1]"
+    assert broken(Loud) == "decode() returns values from -2 to 2; clamp images to [-1, 1]"
 
 
 def test_latents_that_are_drawn() -> None:
@@ -108,7 +108,7 @@ def test_latents_that_are_drawn() -> None:
             return mean + spread * torch.randn_like(mean), spread
 
     assert broken(Sampling) == (
-        "a second encode() gives other values; return the mean and draw nothing, the core draws the latents"
+        "a second encode() returns other values; return the mean without noise, the core adds the noise"
     )
 
 
@@ -118,7 +118,7 @@ def test_pictures_that_are_drawn() -> None:
             pictures = super().decode(latents)
             return (pictures + 0.01 * torch.randn_like(pictures)).clamp(-1, 1)
 
-    assert broken(Grainy) == "a second decode() gives other values; draw nothing"
+    assert broken(Grainy) == "a second decode() returns other values; use no random numbers"
 
 
 def test_images_that_see_each_other() -> None:
@@ -126,7 +126,9 @@ def test_images_that_see_each_other() -> None:
         def encode(self, images: Tensor) -> Any:
             return super().encode(images - images.mean(0, keepdim=True))
 
-    assert broken(Normalising) == ("the latents of an image differ when another stands beside it; normalise no batch")
+    assert broken(Normalising) == (
+        "the latents of an image depend on the rest of the batch; do not normalise over the batch"
+    )
 
 
 def test_output_with_gradients() -> None:
@@ -135,7 +137,7 @@ def test_output_with_gradients() -> None:
             self.requires_grad_(True)
             return super().encode(images)
 
-    assert broken(Thawed) == "its output carries gradients; freeze what is loaded at the first call too"
+    assert broken(Thawed) == "its output carries gradients; if weights are loaded at the first call, freeze them there"
 
 
 def test_running_statistics() -> None:
@@ -158,7 +160,7 @@ def test_no_fingerprint_where_latents_are_kept() -> None:
     class Nameless(Blocks):
         fingerprint = None  # type: ignore[assignment]
 
-    assert broken(Nameless) == "VAE.fingerprint() is missing; return a hex digest of all that decides output"
+    assert broken(Nameless) == "VAE.fingerprint() is missing; return a hex digest of everything that affects the output"
 
 
 def test_a_fingerprint_that_leaves_the_weights_out() -> None:
@@ -168,6 +170,6 @@ def test_a_fingerprint_that_leaves_the_weights_out() -> None:
             self.scale = nn.Parameter(torch.rand(()) + 1)
 
     assert broken(Drawn) == (
-        "two builds with other random weights give other output under one fingerprint(), so what is kept would be "
-        "stale; let it digest the weights"
+        "two builds with different random weights give different output but the same fingerprint(), so "
+        "cached results would be stale; include the weights in the digest"
     )

@@ -58,7 +58,7 @@ def test_a_tracker_without_text() -> None:
         text = None  # type: ignore[assignment]
 
     assert fault(Kind.TRACKER, tracker(Silent)) == (
-        "Silent has no method text(); write one, empty where there is nothing to do"
+        "Silent has no method text(); add it, with an empty body if there is nothing to do"
     )
 
 
@@ -77,7 +77,8 @@ def test_a_tracker_of_fixed_names() -> None:
             values["loss"], values["validation/loss_ema"]
 
     assert fault(Kind.TRACKER, tracker(Fixed)) == (
-        "log (other names at a later step) raised KeyError: 'validation/loss_ema'; a tracker takes whatever a run tells"
+        "log (other names at a later step) raised KeyError: 'validation/loss_ema'; "
+        "a tracker must accept all that a run logs"
     )
 
 
@@ -87,7 +88,7 @@ def test_a_tracker_that_wants_a_loss() -> None:
             values["loss"]
 
     assert fault(Kind.TRACKER, tracker(Wanting)) == (
-        "log (a step without a loss) raised KeyError: 'loss'; a tracker takes whatever a run tells"
+        "log (a step without a loss) raised KeyError: 'loss'; a tracker must accept all that a run logs"
     )
 
 
@@ -98,7 +99,7 @@ def test_a_tracker_that_refuses_what_is_not_finite() -> None:
 
     assert fault(Kind.TRACKER, tracker(Finite)) == (
         "log (a loss that is not finite) raised ValueError: cannot convert float NaN to integer; "
-        "a tracker takes whatever a run tells"
+        "a tracker must accept all that a run logs"
     )
 
 
@@ -110,7 +111,8 @@ def test_a_tracker_that_writes_when_it_is_closed() -> None:
             super().flush()
 
     assert fault(Kind.TRACKER, tracker(Late)) == (
-        "after flush() there is nothing in the run folder, and 71 bytes after close(); write in flush() what was logged"
+        "after flush() there is nothing in the run folder, and 71 bytes after close(); "
+        "write the logged values in flush()"
     )
 
 
@@ -121,7 +123,7 @@ def test_a_tracker_that_keeps_later_steps() -> None:
 
     assert fault(Kind.TRACKER, tracker(Appending)) == (
         "values.txt still has what an earlier run logged for step 2 after the run continued at step 1; "
-        "drop what is later than start_step when the tracker is made"
+        "delete values later than start_step when the tracker is built"
     )
 
 
@@ -168,7 +170,9 @@ def test_a_metric_of_no_pictures() -> None:
     class Idle(Brightness):
         count = 0
 
-    assert fault(Kind.METRIC, metric(Idle)) == ("Metric.count is 0; it says how many pictures are scored, at least 1")
+    assert fault(Kind.METRIC, metric(Idle)) == (
+        "Metric.count is 0; set it to the number of images to score, at least 1"
+    )
 
 
 def test_a_metric_with_too_few_prompts() -> None:
@@ -187,7 +191,7 @@ def test_a_metric_that_draws_its_prompts() -> None:
             return [str(random.random()) for _ in range(count)]
 
     assert fault(Kind.METRIC, metric(Drawing)) == (
-        "prompts(4) differ when the metric is built again; draw nothing, scores of two runs must compare"
+        "prompts(4) differ after a second build; use no random numbers, because scores of two runs must be comparable"
     )
 
 
@@ -216,7 +220,7 @@ def test_scores_that_are_drawn() -> None:
             return {"luck": next(draws)}
 
     assert fault(Kind.METRIC, metric(Lottery)) == (
-        "score 'luck' is 0.25 and then 0.75 for the same pictures; draw nothing at random"
+        "score 'luck' is 0.25 and then 0.75 for the same images; use no random numbers"
     )
 
 
@@ -226,7 +230,7 @@ def test_a_metric_that_paints() -> None:
             images[0].putpixel((0, 0), (0, 0, 0))
             return {"mean": 0.0}
 
-    assert fault(Kind.METRIC, metric(Painting)) == "score() changed a picture; work on a copy of it"
+    assert fault(Kind.METRIC, metric(Painting)) == "score() changed an image; work on a copy"
 
 
 # ------------------------------------------------------------------------------------------------------------- callback

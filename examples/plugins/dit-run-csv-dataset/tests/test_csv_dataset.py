@@ -15,7 +15,7 @@ __all__ = ["run_config"]
 
 @pytest.fixture
 def table(tmp_path):
-    """A CSV file with three images; the first has two captions."""
+    """Write a CSV file with three images; the first has two captions."""
     for name in ("red", "green", "blue"):
         Image.new("RGB", (24, 16), name).save(tmp_path / f"{name}.png")
     path = tmp_path / "pictures.csv"

@@ -17,7 +17,7 @@ WORDS = ("a", "red", "green", "circle", "square", "to", "the", "left", "of", "ye
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A BERT of one layer with a vocabulary of a few words."""
+    """Save a BERT of one layer with a vocabulary of a few words."""
     path = tmp_path_factory.mktemp("bert")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     (path / "vocab.txt").write_text("\n".join(vocabulary) + "\n")

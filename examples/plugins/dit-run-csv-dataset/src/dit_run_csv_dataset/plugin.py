@@ -15,22 +15,22 @@ from dit_run.protocols import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Csv:
-    """Images and captions listed in a CSV file with a header. Rows of one image are its captions."""
+    """Images and captions listed in a CSV file with a header; rows with the same image give it several captions."""
 
     path: Annotated[str, LocalPath]
-    """The CSV file; paths in it are relative to its folder."""
+    """Path of the CSV file; image paths in it are relative to its folder."""
     image_column: str = "image"
-    """The column with the paths of images."""
+    """Name of the column with image paths."""
     caption_column: str = "caption"
-    """The column with captions."""
+    """Name of the column with captions."""
     delimiter: str = ","
-    """What stands between columns."""
+    """Character between columns."""
 
 
 def build(options: Csv) -> list[Sample]:
-    """One sample per image, its path as it is written being the key.
+    """Return one sample per image; its key is the image path as written in the file.
 
-    Raises InputError naming the file, and the line where a row is broken or an image is missing.
+    Raises InputError that names the file, and the line if a row is incomplete or an image is missing.
     """
     file = Path(options.path)
     captions: dict[str, list[str]] = {}
@@ -44,7 +44,7 @@ def build(options: Csv) -> list[Sample]:
 
 
 def _rows(file: Path, options: Csv) -> list[tuple[int, tuple[str, str]]]:
-    """Line numbers with image and caption."""
+    """Return line numbers with image and caption."""
     columns = (options.image_column, options.caption_column)
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:

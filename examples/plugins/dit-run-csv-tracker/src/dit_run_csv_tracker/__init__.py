@@ -1,1 +1,1 @@
-"""A run's numbers as comma-separated values, for dit-run."""
+"""A CSV file of a run's values, for dit-run."""

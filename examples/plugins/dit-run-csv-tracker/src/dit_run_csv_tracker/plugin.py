@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Csv:
-    """A table of all logged values, for a spreadsheet."""
+    """Writes all logged values to a CSV file, for a spreadsheet."""
 
     file: Annotated[str, bounds(min_length=1)] = "metrics.csv"
-    """The file, in the run folder."""
+    """Name of the file in the run folder."""
 
 
 class CsvTracker:
-    """Holds all rows, because a value that is logged for the first time adds a column to each of them."""
+    """Keeps all rows in memory, because a new value adds a column to each of them."""
 
     def __init__(self, path: Path, start_step: int) -> None:
         self.command = f"open {path}"
@@ -44,7 +44,7 @@ class CsvTracker:
     def text(self, step: int, name: str, text: str) -> None: ...
 
     def flush(self) -> None:
-        """The file is whole at any time: it is written beside and then put in place."""
+        """Write a new file and put it in place of the old one, so that the file is complete at any time."""
         columns = dict.fromkeys(name for row in self._rows.values() for name in row)
         beside = self._path.with_name(self._path.name + ".new")
         with beside.open("w", newline="", encoding="utf-8") as file:

@@ -40,7 +40,7 @@ class LionOptimizer(torch.optim.Optimizer):
 def build(
     options: Lion, *, named_parameters: NamedParameters, roles: Mapping[str, ParameterRole], learning_rate: float
 ) -> LionOptimizer:
-    """The optimizer over all parameters; biases, norms and embeddings do not decay."""
+    """Return the optimizer over all parameters; biases, norms and embeddings get no weight decay."""
     decayed = [parameter for name, parameter in named_parameters if roles[name] in DECAYED]
     kept = [parameter for name, parameter in named_parameters if roles[name] not in DECAYED]
     groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": kept}]

@@ -1,4 +1,4 @@
-"""What the package offers. Light: the optimizer itself is imported when a config uses it."""
+"""The component of this package. It is light to import: the optimizer is imported when a config uses it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from dit_run.options import NonNegativeFloat, bounds
 
 @dataclass(frozen=True, kw_only=True)
 class Lion:
-    """Evolved sign momentum: one buffer per weight, updates of one size. Wants a learning rate 3 to 10 times smaller
-    than AdamW's, and a weight decay as much larger."""
+    """Evolved sign momentum: one buffer per weight, and updates of the same size for all weights.
+
+    Use a learning rate 3 to 10 times smaller than that of AdamW, and a weight decay larger by the same factor.
+    """
 
     betas: Annotated[tuple[float, float], bounds(ge=0, lt=1)] = (0.9, 0.99)
-    """How much of the momentum is in the update, and how much of it stays for the next."""
+    """Fraction of the momentum in the update, and fraction that is kept for the next step."""
     weight_decay: NonNegativeFloat = 0.1
-    """Decay of the weights of linear and convolution layers, times the learning rate."""
+    """Decay of the weights of linear and convolution layers, multiplied by the learning rate."""
 
 
 @hookimpl

@@ -1,1 +1,1 @@
-"""Any sentence encoder of the hub as dit-run's text encoder."""
+"""Any sentence encoder of the hub as a text encoder for dit-run."""

@@ -55,7 +55,7 @@ class SentenceEncoder(nn.Module):
 
 
 def build(options: Sentence) -> SentenceEncoder:
-    """Raises InputError when weights or tokenizer cannot be had."""
+    """Return the encoder; raise InputError if weights or tokenizer cannot be loaded."""
     name, revision = options.pretrained_model_name, options.revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, padding_side="right")

@@ -1,4 +1,4 @@
-"""What the package offers. Light: transformers is imported when a config uses it."""
+"""The component of this package. It is light to import: transformers is imported when a config uses it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dit_run.options import HubOrPath, bounds
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """Any encoder that transformers' AutoModel knows, frozen; the pooled vector is the mean over tokens."""
+    """Any encoder that transformers' AutoModel can load, frozen; the pooled vector is the mean over tokens."""
 
     pretrained_model_name: Annotated[str, HubOrPath] = "sentence-transformers/all-MiniLM-L6-v2"
-    """Hub name or local folder with weights and tokenizer."""
+    """Name on the hub, or a local folder, with weights and tokenizer."""
     revision: str | None = None
-    """Branch, tag or commit on the hub; null takes the newest."""
+    """Branch, tag or commit on the hub; null uses the newest."""
     max_length: Annotated[int, bounds(ge=4)] = 64
-    """The most tokens of a caption, markers included; longer ones are cut."""
+    """Maximum number of tokens per caption, markers included; longer captions are cut."""
 
 
 @hookimpl

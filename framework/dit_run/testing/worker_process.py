@@ -1,4 +1,4 @@
-"""Another process, as data loading workers are: objects that are sent to them must work there."""
+"""A call in another process: objects that a worker process receives must work there."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class OtherProcess(Exception):
 
 
 def elsewhere(function: Callable[..., Any], *arguments: Any, files: PluginFiles = PluginFiles()) -> Any:  # noqa: B008 (frozen)
-    """Call ``function(*arguments)`` in a new process, as a spawned worker would.
+    """Return ``function(*arguments)`` from a new process, which gets them as a spawned worker process does.
 
-    Raises OtherProcess if something cannot be pickled or fails there.
+    Raises OtherProcess if something cannot be pickled, or fails there.
     """
     with tempfile.TemporaryDirectory() as folder:
         try:
