@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import struct
-import warnings
 import zlib
 from io import BytesIO
 from typing import BinaryIO
@@ -59,9 +58,7 @@ def _opened(kind: type[ImageFile], file: BinaryIO) -> ImageFile:
     """Open without Image.open, which tries one format after another and has a limit of pixels of its own."""
     file.seek(0)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return kind(file)
+        return kind(file)
     except Exception as error:  # a broken header makes Pillow's parsers fail in any way
         raise HeaderError(f"its header is cut short, broken or without pixels ({error})") from error
 
