@@ -1,4 +1,4 @@
-"""The plugin tutorial, done as it says: every command in order, every file as it stands there."""
+"""The plugin tutorial: every command in order, with every file of the page."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def build(options: Example) -> VAE:
     class ExampleVae(nn.Module):
         latent_channels = 3 * options.block**2
         factor = options.block  # side of an image in pixels, divided by that of its latents
-        cacheable = False  # True for a slow encoder: latents are then computed once and kept
+        cacheable = False  # True for a slow encoder: its latents are then computed once and cached
 
         def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
             # images [n, 3, H, W] in [-1, 1]; returns mean and standard deviation, each [n, c, H / factor, W / factor];
