@@ -40,10 +40,10 @@ from dit_run.protocols import Sample
 
 @dataclass(frozen=True, kw_only=True)
 class Squares:
-    """Plain pictures."""
+    """Plain images."""
 
     size: int = 40
-    """How many."""
+    """Number of samples."""
 
 class Picture:
     def __init__(self, index):
@@ -64,7 +64,7 @@ def dit_run_components():
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder on the path."""
+    """Return a folder on the import path."""
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -79,7 +79,7 @@ def written(text: str, name: str = "config.yaml") -> str:
 
 
 def states(listing: str) -> str:
-    """The last column, on one line."""
+    """Return the last column on one line."""
     column = listing.splitlines()[0].index("state")
     return " ".join(line[column:].strip() for line in listing.splitlines() if line[column:])
 
@@ -348,16 +348,16 @@ def test_sampling_from_a_run_with_plugin_files_has_to_be_allowed(command: Comman
     Path("momentum.py").write_text(MOMENTUM)
     config = written(CONFIG + "plugins: [./momentum.py]\noptimizer: {type: momentum}\n")
     assert command(config, "training.max_steps=1").status == 0
-    refused = command("sample", "run", "a red circle", "--steps", "1", "--output", "pictures")
+    refused = command("sample", "run", "a red circle", "--steps", "1", "--output", "images")
     assert refused.status == 2
     assert "--allow-plugins" in refused.err
-    allowed = command("sample", "run", "a red circle", "--steps", "1", "--output", "pictures", "--allow-plugins")
+    allowed = command("sample", "run", "a red circle", "--steps", "1", "--output", "images", "--allow-plugins")
     assert allowed.status == 0, allowed.words
 
 
 @pytest.fixture
 def stopped(command: Command, site: Path) -> str:
-    """A config whose run, with an optimizer in a file, was stopped after 3 of its 6 steps."""
+    """Return a config whose run, with an optimizer in a file, was stopped after 3 of its 6 steps."""
     Path("momentum.py").write_text(MOMENTUM)
     stopper = Path(__file__).with_name("stopper.py")
     files = f"plugins: [./momentum.py, {stopper}]\noptimizer: {{type: momentum}}\n"
@@ -406,7 +406,7 @@ def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(comman
     assert named not in command(config, "training.output_dir=elsewhere").words
 
 
-def test_a_package_that_breaks_after_a_run_is_told_once(command: Command, site: Path) -> None:
+def test_a_package_that_breaks_after_a_run_is_reported_once(command: Command, site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
     config = written(CONFIG + "optimizer: {type: lion}\n")
     assert command(config, "training.max_steps=1").status == 0

@@ -1,4 +1,4 @@
-"""The plugin tutorial, done as it says: every command in order, every file as it stands there."""
+"""The plugin tutorial: every command in order, with every file of the page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re
 
 
 def lines_of(file: str) -> int:
-    """Lines of a file of the tutorial that are not empty."""
+    """Return the number of lines of a file of the tutorial that are not empty."""
     (text,) = [text for _, name, text in BLOCKS if name == file]
     return sum(bool(line.strip()) for line in text.splitlines())
 
@@ -25,7 +25,7 @@ def test_the_optimizer_has_at_most_25_lines() -> None:
 
 
 def test_the_dataset_has_at_most_40_lines() -> None:
-    assert lines_of("pictures.py") <= 40
+    assert lines_of("named_images.py") <= 40
 
 
 def test_the_table_of_kinds_is_complete() -> None:
@@ -51,7 +51,7 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
     assert "finished after 20 steps" in said
     assert '"keep"' in (here / "dit-run-lion" / "dit-run.schema.json").read_text()
     assert (here / "outputs" / "lion" / "checkpoints" / "step-00000020").is_dir()
-    assert (here / "outputs" / "pictures" / "plugins" / "pictures.py").is_file()
+    assert (here / "outputs" / "named_images" / "plugins" / "named_images.py").is_file()
 
 
 @pytest.mark.slow

@@ -32,8 +32,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="NAME",
-        help="for show: components such as optimizer.adamw; for check: an entry point, type, distribution or file, "
-        "and option=value for its factory",
+        help="show: components such as optimizer.adamw; check: an entry point, a type, a distribution or a file, and "
+        "option=value for its factory",
     )
     parser.add_argument("--config", metavar="FILE", help="include the plugin files of this config")
     add_plugin_flags(parser)

@@ -24,6 +24,7 @@ class ExampleCallback(Callback):
         self.path = path
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
+        # progress.path is the folder of the checkpoint
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"step {progress.step} of {progress.total_steps}: {progress.path}\n")
 

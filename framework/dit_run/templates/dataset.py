@@ -31,10 +31,11 @@ def build(options: Example, *, image_size: int) -> list[Sample]:
 
 def sample(index: int, side: int) -> Sample:
     colour = COLOURS[index % len(COLOURS)]
-    return Sample(f"example/{index}", (f"a {colour} picture",), partial(draw, colour, side))
+    # The key must be unique, and the same on every machine. The image may have any size and mode.
+    return Sample(f"example/{index}", (f"a {colour} image",), partial(plain_image, colour, side))
 
 
-def draw(colour: str, side: int) -> Image.Image:
+def plain_image(colour: str, side: int) -> Image.Image:
     from PIL import Image
 
     return Image.new("RGB", (side, side), colour)

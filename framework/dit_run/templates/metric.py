@@ -31,6 +31,7 @@ class ExampleMetric:
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
+        # one RGB image per prompt; brightness of a pixel is 0 to 255
         return {"brightness": mean(mean(image.convert("L").tobytes()) for image in images) / 255}
 
 

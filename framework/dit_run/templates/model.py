@@ -29,7 +29,7 @@ def build(options: Example, *, latent_channels: int, text_width: int, pooled_wid
     from torch import nn
 
     class ExampleModel(nn.Module):
-        patch_size = 1
+        patch_size = 1  # height and width of latents must be multiples of this
 
         def __init__(self) -> None:
             super().__init__()
@@ -42,6 +42,8 @@ def build(options: Example, *, latent_channels: int, text_width: int, pooled_wid
             self.caption = nn.Linear(pooled_width, width)
 
         def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+            # latents [n, c, h, w]; timesteps [n] in [0, 1000]; text.tokens [n, l, text_width], text.mask [n, l],
+            # text.pooled [n, pooled_width]; returns the prediction [n, c, h, w]
             weights = text.mask[..., None].to(text.tokens)
             mean = (text.tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
             condition = self.time(timesteps[:, None] / 1000) + self.words(mean) + self.caption(text.pooled)

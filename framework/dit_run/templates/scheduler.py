@@ -35,22 +35,25 @@ class ExampleScheduler:
         self.shift = shift
 
     def timesteps(self, uniform: Tensor) -> Tensor:
+        # uniform random numbers [n] in [0, 1) to timesteps [n] in [0, 1000]
         return 1000 * self.shift * uniform / (1 + (self.shift - 1) * uniform)
 
     def add_noise(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        share = _share(timesteps, latents)
-        return (1 - share) * latents + share * noise
+        s = _noise_fraction(timesteps, latents)
+        return (1 - s) * latents + s * noise
 
     def target(self, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         return noise - latents
 
     def weight(self, timesteps: Tensor) -> Tensor:
+        # loss weights [n], at least 0
         return timesteps.new_ones(timesteps.shape)
 
     def to_x0(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
-        return noisy - _share(timesteps, noisy) * output
+        return noisy - _noise_fraction(timesteps, noisy) * output
 
     def sample(self, predict: Predict, noise: Tensor, *, sampler: str, steps: int, step_noise: StepNoise) -> Tensor:
+        # predict(latents [n, c, h, w], timesteps [n]) is the model's output with guidance applied
         times = self.timesteps((steps - noise.new_tensor(range(steps + 1))) / steps)
         latents = noise
         for now, following in pairwise(times):
@@ -58,7 +61,7 @@ class ExampleScheduler:
         return latents
 
 
-def _share(timesteps: Tensor, like: Tensor) -> Tensor:
+def _noise_fraction(timesteps: Tensor, like: Tensor) -> Tensor:
     """Return the fraction of noise in x_t, [n, 1, 1, 1], from 0 to 1."""
     return (timesteps / 1000).to(like)[:, None, None, None]
 

@@ -31,23 +31,25 @@ def build(options: Example) -> TextEncoder:
     from torch import nn
 
     class ExampleEncoder(nn.Module):
-        trainable = True
+        trainable = True  # False: the encoder is frozen, and its states may be cached
         width = pooled_width = options.width
         max_length = options.max_length
 
         def __init__(self) -> None:
             super().__init__()
-            self.characters = nn.Embedding(258, options.width)
-            self.places = nn.Embedding(options.max_length, options.width)
+            self.characters = nn.Embedding(258, options.width)  # 0 padding, 1 start marker, 2 + byte
+            self.positions = nn.Embedding(options.max_length, options.width)
 
         def tokenize(self, captions: Sequence[str]) -> Tokens:
+            # returns ids, int64 [n, l], a mask of real tokens, bool [n, l], and the number of captions that were cut
             rows = [[1, *(2 + byte for byte in caption.encode())] for caption in captions]
             longest = min(max(map(len, rows)), options.max_length)
             ids = torch.tensor([(row + [0] * longest)[:longest] for row in rows])
             return Tokens(ids, ids > 0, sum(len(row) > options.max_length for row in rows))
 
         def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-            states = self.characters(ids) + self.places.weight[: ids.shape[1]]
+            # returns token states [n, l, width] and pooled vectors [n, pooled_width]
+            states = self.characters(ids) + self.positions.weight[: ids.shape[1]]
             weights = mask[..., None].to(states)
             return states, (states * weights).sum(1) / weights.sum(1)
 
@@ -55,7 +57,7 @@ def build(options: Example) -> TextEncoder:
             return hashlib.sha256(f"example {options}".encode()).hexdigest()
 
         def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-            return build, (options,)  # loading processes only tokenize, which needs no weights
+            return build, (options,)  # workers only tokenize, which needs no weights
 
     return ExampleEncoder()
 

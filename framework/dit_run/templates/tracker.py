@@ -23,7 +23,7 @@ class Example:
 
 
 class ExampleTracker:
-    command = ""
+    command = ""  # shell command that shows the results, such as "tensorboard --logdir …"
 
     def __init__(self, path: Path, start_step: int) -> None:
         self.path = path

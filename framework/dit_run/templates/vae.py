@@ -29,13 +29,16 @@ def build(options: Example) -> VAE:
 
     class ExampleVae(nn.Module):
         latent_channels = 3 * options.block**2
-        factor = options.block
-        cacheable = False
+        factor = options.block  # side of an image in pixels, divided by that of its latents
+        cacheable = False  # True for a slow encoder: its latents are then computed once and cached
 
         def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+            # images [n, 3, H, W] in [-1, 1]; returns mean and standard deviation, each [n, c, H / factor, W / factor];
+            # None instead of a standard deviation means 0
             return pixel_unshuffle(images, options.block), None
 
         def decode(self, latents: Tensor) -> Tensor:
+            # latents [n, c, h, w]; returns images [n, 3, h * factor, w * factor] in [-1, 1]
             return pixel_shuffle(latents, options.block).clamp(-1, 1)
 
         def fingerprint(self) -> str:

@@ -43,13 +43,13 @@ def follows_a_run(subject: Subject) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         callback = subject.make(run_dir=folder)
-        saved, picture = folder / "checkpoints" / "step-00000002", folder / "samples" / "step-00000002.png"
+        saved, image = folder / "checkpoints" / "step-00000002", folder / "samples" / "step-00000002.png"
         for event, step, path in (
             ("on_train_start", 0, None),
             ("on_step_end", 1, None),
             ("on_step_end", 2, None),
             ("on_checkpoint_saved", 2, saved),
-            ("on_sample", 2, picture),
+            ("on_sample", 2, image),
             ("on_train_end", 2, None),
         ):
             values = {"loss": 0.5} if event == "on_step_end" else {}

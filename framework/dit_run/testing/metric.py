@@ -34,7 +34,7 @@ def check_metric(component: Component | str | Path, **options: Any) -> None:
 def _references(count: int) -> list[tuple[Image.Image, str]]:
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (count, _SIDE, _SIDE, 3), dtype=np.uint8)
-    return [(Image.fromarray(picture), f"picture {index}") for index, picture in enumerate(pixels)]
+    return [(Image.fromarray(image), f"image {index}") for index, image in enumerate(pixels)]
 
 
 def _make(subject: Subject) -> Metric:
@@ -74,8 +74,8 @@ def scores_images(subject: Subject) -> None:
     """Check that score() returns finite numbers by name, the same for the same images, and changes no image."""
     metric = _make(subject)
     prompts = _prompts(metric)
-    images = [picture for picture, _ in _references(len(prompts))]
-    before = [picture.tobytes() for picture in images]
+    images = [image for image, _ in _references(len(prompts))]
+    before = [image.tobytes() for image in images]
     scores, again = metric.score(images, prompts), _make(subject).score(images, prompts)
     _expect_numbers(subject, scores)
     for name in scores:
@@ -83,7 +83,7 @@ def scores_images(subject: Subject) -> None:
             again.get(name) == scores[name],
             f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same images; use no random numbers",
         )
-    subject.expect([picture.tobytes() for picture in images] == before, "score() changed an image; work on a copy")
+    subject.expect([image.tobytes() for image in images] == before, "score() changed an image; work on a copy")
 
 
 def _expect_numbers(subject: Subject, scores: object) -> None:

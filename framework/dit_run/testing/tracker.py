@@ -44,7 +44,7 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
     """Check that it accepts numbers of any name, a value that is not finite, images and texts."""
     with tempfile.TemporaryDirectory() as name:
         tracker = _make(subject, Path(name))
-        told: dict[str, tuple[Any, ...]] = {
+        calls: dict[str, tuple[Any, ...]] = {
             "log": (1, {"loss": 0.5, "validation/loss_ema": 0.25}),
             "log (other names at a later step)": (2, {"loss": 0.4, "learning_rate": 1e-4}),
             "log (a step without a loss)": (3, {"validation/loss": 0.25}),
@@ -54,7 +54,7 @@ def takes_all_that_a_run_tells(subject: Subject) -> None:
             "flush": (),
             "close": (),
         }
-        for call, arguments in told.items():
+        for call, arguments in calls.items():
             try:
                 getattr(tracker, call.split()[0])(*arguments)
             except Exception as error:  # noqa: BLE001 (a plugin may raise anything)

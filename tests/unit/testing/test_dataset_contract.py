@@ -19,19 +19,19 @@ from dit_run.registry.components import Kind
 KIND = Kind.DATASET
 
 
-def picture(level: int) -> Image.Image:
+def grey_image(level: int) -> Image.Image:
     return Image.new("L", (8, 8), level % 256)
 
 
-def other_picture_elsewhere(home: int) -> Image.Image:
-    return picture(0 if os.getpid() == home else 200)
+def other_image_elsewhere(home: int) -> Image.Image:
+    return grey_image(0 if os.getpid() == home else 200)
 
 
-SAMPLES = [Sample(f"key {index}", (f"caption {index}",), partial(picture, 10 * index)) for index in range(5)]
+SAMPLES = [Sample(f"key {index}", (f"caption {index}",), partial(grey_image, 10 * index)) for index in range(5)]
 
 
 def with_item(index: int, sample: Any) -> Callable[..., Sequence[Any]]:
-    """A factory of five samples, one of them replaced."""
+    """Return a factory of five samples with one of them replaced."""
     return lambda options: [sample if place == index else good for place, good in enumerate(SAMPLES)]
 
 
@@ -56,16 +56,16 @@ def test_an_empty_one() -> None:
     ("sample", "message"),
     [
         (("key", "caption"), "item 2 is tuple; return dit_run.protocols.Sample(key, captions, image)"),
-        (Sample(7, ("c",), picture), "the key of item 2 is 7; use a string that is the same on every machine"),  # type: ignore[arg-type]
-        (Sample("", ("c",), picture), "the key of item 2 is ''; use a string that is the same on every machine"),  # type: ignore[arg-type]
-        (Sample("k", (), picture), "the captions of item 2 are (); use a tuple of at least one string"),  # type: ignore[arg-type]
-        (Sample("k", "c", picture), "the captions of item 2 are 'c'; use a tuple of at least one string"),  # type: ignore[arg-type]
+        (Sample(7, ("c",), grey_image), "the key of item 2 is 7; use a string that is the same on every machine"),  # type: ignore[arg-type]
+        (Sample("", ("c",), grey_image), "the key of item 2 is ''; use a string that is the same on every machine"),  # type: ignore[arg-type]
+        (Sample("k", (), grey_image), "the captions of item 2 are (); use a tuple of at least one string"),  # type: ignore[arg-type]
+        (Sample("k", "c", grey_image), "the captions of item 2 are 'c'; use a tuple of at least one string"),  # type: ignore[arg-type]
         (
-            Sample("k", ("c",), "picture.png"),  # type: ignore[arg-type]
+            Sample("k", ("c",), "image.png"),  # type: ignore[arg-type]
             "the image of item 2 is str; use the Path of a file, or a function that returns a PIL image",
         ),
         (
-            Sample("key 0", ("c",), partial(picture, 1)),
+            Sample("key 0", ("c",), partial(grey_image, 1)),
             "items 0 and 2 have the key 'key 0'; make keys unique, because they decide order and split",
         ),
         (
@@ -73,7 +73,7 @@ def test_an_empty_one() -> None:
             "the image of item 2 (k): cannot read the image no_such.png: there is no such file",
         ),
         (
-            Sample("k", ("c",), partial(str, "no picture")),  # type: ignore[arg-type]
+            Sample("k", ("c",), partial(str, "not an image")),  # type: ignore[arg-type]
             "the image of item 2 (k) failed with AttributeError: 'str' object has no attribute 'size'; "
             "image() must return a PIL image",
         ),
@@ -98,23 +98,23 @@ def test_one_in_another_order_when_built_again() -> None:
     )
 
 
-def test_pictures_that_are_drawn_at_random() -> None:
+def test_images_that_are_random() -> None:
     levels = itertools.count(1)
-    factory = with_item(0, Sample("k", ("c",), lambda: picture(next(levels))))
+    factory = with_item(0, Sample("k", ("c",), lambda: grey_image(next(levels))))
     assert fault(KIND, factory) == (
         "sample 'k' has another image after a second build; let it depend on the key and the options only"
     )
 
 
 def test_one_that_cannot_be_pickled() -> None:
-    factory = with_item(0, Sample("k", ("c",), lambda: picture(1)))
+    factory = with_item(0, Sample("k", ("c",), lambda: grey_image(1)))
     message = fault(KIND, factory)
     assert message.startswith("it does not work in a worker process: ")
     assert message.endswith("; store no open files, lambdas or local functions in its attributes")
 
 
-def test_another_picture_in_another_process() -> None:
-    factory = with_item(0, Sample("k", ("c",), partial(other_picture_elsewhere, os.getpid())))
+def test_another_image_in_another_process() -> None:
+    factory = with_item(0, Sample("k", ("c",), partial(other_image_elsewhere, os.getpid())))
     assert fault(KIND, factory) == (
         "sample 'k' has another image in another process; let it depend on the key and the options only"
     )
@@ -124,7 +124,7 @@ class Translated(list[Sample]):
     """Other captions in every process."""
 
     def __getitem__(self, index: Any) -> Any:
-        return Sample(f"key {index}", (f"caption of {os.getpid()}",), partial(picture, 1))
+        return Sample(f"key {index}", (f"caption of {os.getpid()}",), partial(grey_image, 1))
 
 
 def test_other_captions_in_another_process() -> None:

@@ -1,4 +1,4 @@
-"""The fixtures that plugin authors opt into."""
+"""The pytest fixtures for plugin authors."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_run_of_two_steps_gives_its_folder_and_metrics(run_config: RunConfig) 
     assert run.config.optimizer.options.weight_decay == 0.5
 
 
-def test_files_lie_beside_the_config(run_config: RunConfig) -> None:
+def test_files_lie_next_to_the_config(run_config: RunConfig) -> None:
     run = run_config("plugins: [./counter.py]\ncallbacks: [{type: counter}]", **{"counter.py": COUNTER})
     assert (run.run_dir / "steps.txt").read_text() == "2"
 

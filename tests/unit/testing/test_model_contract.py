@@ -16,13 +16,13 @@ KIND = Kind.MODEL
 
 
 class Mixer(nn.Module):
-    """A convolution of the latents plus what time and text say; a test breaks a part of it."""
+    """A convolution of the latents plus a condition from time and text; a test breaks a part of it."""
 
     patch_size = 1
 
     def __init__(self, channels: int, width: int, pooled: int) -> None:
         super().__init__()
-        self.picture = nn.Conv2d(channels, channels, 3, padding=1)
+        self.image = nn.Conv2d(channels, channels, 3, padding=1)
         self.time = nn.Linear(1, channels)
         self.words = nn.Linear(width, channels)
         self.vector = nn.Linear(pooled, channels)
@@ -35,7 +35,7 @@ class Mixer(nn.Module):
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
         condition = self.said(text) + self.time(timesteps[:, None] / 1000)
-        return self.picture(latents) + condition[:, :, None, None]
+        return self.image(latents) + condition[:, :, None, None]
 
 
 def factory(cls: type[nn.Module]) -> Any:
@@ -67,7 +67,7 @@ def test_parameters_of_another_dtype() -> None:
             self.half()
 
     assert broken(Half) == (
-        "parameter 'picture.weight' is torch.float16 on cpu; create it as float32 on the CPU; the core moves it"
+        "parameter 'image.weight' is torch.float16 on cpu; create it as float32 on the CPU; the core moves it"
     )
 
 

@@ -1,4 +1,4 @@
-"""What every plugin must be: check_plugin on plugins that break one promise each."""
+"""The contract of every plugin: check_plugin on plugins that break one promise each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Line:
     form: Literal["straight", "bent"] = "straight"
     """The shape."""
     bend: Probability = 0.5
-    """How much a bent line is bent."""
+    """Curvature of a bent line."""
 
 
 def build(options: Line, *, total_steps: int) -> Callable[[int], float]:
@@ -59,7 +59,7 @@ Faults = Callable[..., str]
 
 @pytest.fixture
 def faults(tmp_path: Path) -> Faults:
-    """What check_plugin says of the good plugin after replacements in its text."""
+    """Return a function that gives the message of check_plugin after replacements in the good plugin's text."""
 
     def check(*replacements: tuple[str, str], **settings: Any) -> str:
         text = GOOD
@@ -132,7 +132,7 @@ def test_no_documentation_of_the_class(faults: Faults) -> None:
 
 
 def test_no_documentation_of_an_option(faults: Faults) -> None:
-    assert faults(('    """How much a bent line is bent."""\n', "")) == (
+    assert faults(('    """Curvature of a bent line."""\n', "")) == (
         "lr_scheduler.line: option 'bend' has no documentation; write a docstring under Line.bend"
     )
 

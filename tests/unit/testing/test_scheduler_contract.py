@@ -16,7 +16,7 @@ KIND = Kind.SCHEDULER
 
 
 def share(timesteps: Tensor, like: Tensor) -> Tensor:
-    """How much of x_t is noise, [n, 1, 1, 1]."""
+    """Return the fraction of noise in x_t, [n, 1, 1, 1]."""
     return (timesteps / 1000).to(like)[:, None, None, None]
 
 

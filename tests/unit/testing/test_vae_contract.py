@@ -83,7 +83,7 @@ def test_a_log_variance_for_a_standard_deviation() -> None:
     assert broken(Logarithm) == "the standard deviation of encode() is negative; return exp(0.5 * log_variance)"
 
 
-def test_pictures_of_another_size() -> None:
+def test_images_of_another_size() -> None:
     class Small(Blocks):
         def decode(self, latents: Tensor) -> Tensor:
             return latents
@@ -93,7 +93,7 @@ def test_pictures_of_another_size() -> None:
     )
 
 
-def test_pictures_that_are_not_clamped() -> None:
+def test_images_that_are_not_clamped() -> None:
     class Loud(Blocks):
         def decode(self, latents: Tensor) -> Tensor:
             return nn.functional.interpolate(latents.clamp(-2, 2), scale_factor=4)
@@ -112,11 +112,11 @@ def test_latents_that_are_drawn() -> None:
     )
 
 
-def test_pictures_that_are_drawn() -> None:
+def test_images_that_are_random() -> None:
     class Grainy(Blocks):
         def decode(self, latents: Tensor) -> Tensor:
-            pictures = super().decode(latents)
-            return (pictures + 0.01 * torch.randn_like(pictures)).clamp(-1, 1)
+            images = super().decode(latents)
+            return (images + 0.01 * torch.randn_like(images)).clamp(-1, 1)
 
     assert broken(Grainy) == "a second decode() returns other values; use no random numbers"
 

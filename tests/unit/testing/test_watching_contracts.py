@@ -136,7 +136,7 @@ class Brightness:
     count: Any = 4
 
     def prompts(self, count: int) -> Any:
-        return [f"picture {index}" for index in range(count)]
+        return [f"image {index}" for index in range(count)]
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
         levels = [sum(image.convert("L").tobytes()) for image in images]
@@ -166,7 +166,7 @@ def test_a_metric_without_score() -> None:
     assert fault(Kind.METRIC, metric(Mute)) == "Mute has no method score(); see dit_run.protocols.Metric"
 
 
-def test_a_metric_of_no_pictures() -> None:
+def test_a_metric_of_no_images() -> None:
     class Idle(Brightness):
         count = 0
 
@@ -213,11 +213,11 @@ def test_scores_that_are_none(scores: Any, message: str) -> None:
 
 
 def test_scores_that_are_drawn() -> None:
-    draws = iter([0.25, 0.75])
+    scores = iter([0.25, 0.75])
 
     class Lottery(Brightness):
         def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
-            return {"luck": next(draws)}
+            return {"luck": next(scores)}
 
     assert fault(Kind.METRIC, metric(Lottery)) == (
         "score 'luck' is 0.25 and then 0.75 for the same images; use no random numbers"

@@ -18,10 +18,10 @@ def table(tmp_path):
     """Write a CSV file with three images; the first has two captions."""
     for name in ("red", "green", "blue"):
         Image.new("RGB", (24, 16), name).save(tmp_path / f"{name}.png")
-    path = tmp_path / "pictures.csv"
+    path = tmp_path / "images.csv"
     path.write_text(
-        "image,caption\nred.png,a red picture\nred.png,all is red\n"
-        'green.png,"green, with a comma"\nblue.png,a blue picture\n'
+        "image,caption\nred.png,a red image\nred.png,all is red\n"
+        'green.png,"green, with a comma"\nblue.png,a blue image\n'
     )
     return path
 
@@ -43,9 +43,9 @@ def test_contract(table):
 def test_rows_of_one_image_are_its_captions(table):
     samples = {sample.key: sample.captions for sample in build(Csv(path=str(table)))}
     assert samples == {
-        "red.png": ("a red picture", "all is red"),
+        "red.png": ("a red image", "all is red"),
         "green.png": ("green, with a comma",),
-        "blue.png": ("a blue picture",),
+        "blue.png": ("a blue image",),
     }
 
 

@@ -46,12 +46,12 @@ class CsvTracker:
     def flush(self) -> None:
         """Write a new file and put it in place of the old one, so that the file is complete at any time."""
         columns = dict.fromkeys(name for row in self._rows.values() for name in row)
-        beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        complete = self._path.with_name(self._path.name + ".new")
+        with complete.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(columns))
             writer.writeheader()
             writer.writerows(row for _, row in sorted(self._rows.items()))
-        beside.replace(self._path)
+        complete.replace(self._path)
 
     def close(self) -> None:
         self.flush()
