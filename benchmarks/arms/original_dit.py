@@ -1,4 +1,4 @@
-"""original_dit: the transformer of the original recipe, a plugin file beside the configs that name it.
+"""original_dit: the transformer of the original recipe, a plugin file next to the configs that name it.
 
 Timestep and caption are one vector, which is added to the normalised input of each attention and each MLP: no
 modulation, no cross-attention. LayerNorm, GELU, sine and cosine positions. Its output is zero at first, as ours.

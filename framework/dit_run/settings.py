@@ -197,7 +197,7 @@ class Config:
     plugins: tuple[str, ...] = ()
     """Plugin files, as absolute paths."""
     places: Mapping[KeyPath, Place] = field(default_factory=dict, compare=False, repr=False)
-    """Where each key that a layer wrote has its value; all other keys have their defaults."""
+    """Place of the value of each key that a layer wrote; all other keys have their defaults."""
     secrets: Mapping[KeyPath, str] = field(default_factory=dict, compare=False, repr=False)
     """The text that was written for each secret value: ``${env:NAME}``."""
     adjusted: Mapping[KeyPath, Any] = field(default_factory=dict, compare=False, repr=False)

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from dit_run.compute.devices import emulates_bfloat16
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run_plugins.optimizers import muon
 from dit_run_plugins.optimizers.muon import Muon
+from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
 
 
 class Net(nn.Module):
@@ -66,13 +68,34 @@ def test_the_update_of_a_matrix_is_that_of_torch(net):
     train(net, make(net), range(3))
     matrices = [layer.weight for layer in other.blocks]
     rest = [p for p in other.parameters() if all(p is not matrix for matrix in matrices)]
-    ours = torch.optim.Muon(matrices, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    reference = MuonFp32 if emulates_bfloat16(torch.device("cpu")) else torch.optim.Muon
+    ours = reference(matrices, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     theirs = torch.optim.AdamW(rest, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     theirs.param_groups[0]["params"] = [p for p in rest if p is not other.input.weight]
     theirs.add_param_group({"params": [other.input.weight], "weight_decay": 0.01})
     for step in range(3):
         train(other, _Both(ours, theirs), range(step, step + 1))
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8)])
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_in_fp32_it_is_torchs_but_for_the_rounding_of_bfloat16(shape, nesterov):
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    one, other = (nn.Parameter(start.clone()) for _ in range(2))
+    shared = {"lr": 0.01, "weight_decay": 0.1, "nesterov": nesterov, "adjust_lr_fn": "match_rms_adamw"}
+    optimizers = MuonFp32([one], **shared), torch.optim.Muon([other], **shared)
+    for _ in range(3):
+        one.grad = other.grad = torch.randn(shape)
+        for optimizer in optimizers:
+            optimizer.step()
+    moved = (other - start).norm()
+    assert (one - other).norm() < 0.02 * moved
+    assert not torch.equal(one, other)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    assert torch.equal(states[0]["state"][0]["momentum_buffer"], states[1]["state"][0]["momentum_buffer"])
 
 
 class _Both:

@@ -13,7 +13,7 @@ __all__ = ["Layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How positions are shared out. Micro-batch v of a step holds ``batch_size`` consecutive positions."""
+    """Shares of the processes in a step. Micro-batch v of a step holds ``batch_size`` consecutive positions."""
 
     batch_size: int
     accumulation: int

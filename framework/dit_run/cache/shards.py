@@ -27,7 +27,7 @@ FORMAT = 2
 """Version of the format, raised by hand when the content of a shard changes; part of the name of a space."""
 KEY_BYTES = 32
 BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
-"""How numpy holds values of these dtypes: as they are, or as bits."""
+"""Dtypes in which numpy holds values of these dtypes, as they are or as bits."""
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _MAX_HEADER = 1 << 20
 

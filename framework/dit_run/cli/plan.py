@@ -45,13 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     memory = probed.memory if arguments.memory is None else arguments.memory
     candidates = splits(probed.measured, probed.workload)
     proposal = best_split(candidates, probed.workload, memory)
-    lacking = shortages(probed.measured, probed.workload, memory, tried_in=probed.memory)
+    missing = shortages(probed.measured, probed.workload, memory, tried_in=probed.memory)
     for line in [*_needs(config, probed, needs, memory), "", *_table(candidates, proposal, probed, memory)]:
         print(line)
-    print(_proposed(proposal, lacking, probed, memory))
-    for lack in lacking:
-        print(_advice(lack, config, memory))
-    return 0 if proposal is not None and not lacking else 1
+    print(_proposed(proposal, missing, probed, memory))
+    for shortage in missing:
+        print(_advice(shortage, config, memory))
+    return 0 if proposal is not None and not missing else 1
 
 
 def _needs(config: Config, probed: ProbeResult, needs: Forecast, memory: int) -> list[str]:
@@ -92,13 +92,13 @@ def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: Pr
     return [row.rstrip() for row in rows]
 
 
-def _proposed(proposal: BatchSplit | None, lacking: list[Shortage], probed: ProbeResult, memory: int) -> str:
+def _proposed(proposal: BatchSplit | None, missing: list[Shortage], probed: ProbeResult, memory: int) -> str:
     effective = probed.workload.batch_size * probed.workload.accumulation
     if proposal is None:
         problem = f"no batch size fits {effective} samples per step into {size_text(memory)}"
         return f"{problem}; reduce the model or data.image_size"
     if proposal.batch_size == probed.workload.batch_size:
-        return f"{'training' if lacking else 'this config'} fits into {size_text(memory)}"
+        return f"{'training' if missing else 'this config'} fits into {size_text(memory)}"
     return (
         f"proposed: training.batch_size={proposal.batch_size} "
         f"training.gradient_accumulation_steps={proposal.accumulation}, which trains on the same {effective} "
@@ -106,20 +106,20 @@ def _proposed(proposal: BatchSplit | None, lacking: list[Shortage], probed: Prob
     )
 
 
-def _advice(lack: Shortage, config: Config, memory: int) -> str:
+def _advice(shortage: Shortage, config: Config, memory: int) -> str:
     """Return a line about a part that does not fit, and what to reduce."""
-    many = f" for {lack.count} images at a time" if lack.count else ""
-    verb = "do" if lack.count else "does"
-    problem = f"{lack.name} {verb} not fit into {size_text(memory)} ({size_text(lack.size)}{many})"
+    many = f" for {shortage.count} images at a time" if shortage.count else ""
+    verb = "do" if shortage.count else "does"
+    problem = f"{shortage.name} {verb} not fit into {size_text(memory)} ({size_text(shortage.size)}{many})"
     fewer, never = "", "build it with dit-run cache on a machine with more memory"
-    if lack.name == "previews":
-        fewer = f"reduce sampling.num_images to {lack.most}"
+    if shortage.name == "previews":
+        fewer = f"reduce sampling.num_images to {shortage.most}"
         if config.sampling.prompts:
-            fewer = f"write at most {lack.most} sampling.prompts"
+            fewer = f"write at most {shortage.most} sampling.prompts"
         never = "turn previews off with sampling.every_n_steps=null"
-    elif lack.name == "metrics":
-        fewer, never = f"reduce their count to {lack.most}", "remove them"
-    return f"{problem}: {fewer if lack.most else f'reduce data.image_size, or {never}'}"
+    elif shortage.name == "metrics":
+        fewer, never = f"reduce their count to {shortage.most}", "remove them"
+    return f"{problem}: {fewer if shortage.most else f'reduce data.image_size, or {never}'}"
 
 
 def _free(config: Config) -> int:

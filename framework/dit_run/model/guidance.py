@@ -26,7 +26,7 @@ class Guidance:
     scale: float = 1.0
     """1 is the conditional output, 0 the unconditional one; above 1 extrapolates beyond the conditional one."""
     rescale: float = 0.0
-    """How far the guided output's standard deviation moves to the conditional one's, from 0 (not) to 1 (fully)."""
+    """Share by which the guided output's standard deviation moves to that of the conditional one, from 0 to 1."""
     interval: tuple[float, float] = (0.0, 1.0)
     """The part of the way from clean (0) to noise (1) in which guidance is applied, both ends included."""
 

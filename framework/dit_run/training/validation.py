@@ -29,7 +29,7 @@ class ValidationLoss:
 
     mean: float
     standard_error: float
-    """Of the mean, over samples."""
+    """Standard error of the mean over samples."""
     bins: tuple[float, ...]
     """The mean of each bin, from the least noise to the most."""
 

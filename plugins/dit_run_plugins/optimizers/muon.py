@@ -50,15 +50,18 @@ def build(
     """Return one optimizer over all parameters. Without matrices in blocks it is AdamW alone."""
     import torch
 
+    from dit_run.compute.devices import emulates_bfloat16
     from dit_run_plugins.optimizers import adamw
     from dit_run_plugins.optimizers.composite import CompositeOptimizer
+    from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
 
     matrices = [parameter for name, parameter in named_parameters if roles[name] == "matrix"]
     rest = [(name, parameter) for name, parameter in named_parameters if roles[name] != "matrix"]
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
+        optimizer = MuonFp32 if emulates_bfloat16(device) else torch.optim.Muon
         optimizers.append(
-            torch.optim.Muon(
+            optimizer(
                 matrices,
                 lr=learning_rate,
                 weight_decay=options.weight_decay,
