@@ -1,4 +1,4 @@
-"""Pretrained weights by name: the files behind a model hub's name or a local path, and readers for them.
+"""Pretrained weights by name: the files behind a model hub's name or a local path, and their tensors.
 
 ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them.
 """
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import pickle
 import re
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_run.problems import InputError
+from dit_run.system.json_files import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_json_object", "read_tensors"]
+__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_tensors"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
@@ -78,7 +78,7 @@ class Pretrained:
         """
         path = self.need(*candidates)
         try:
-            return read_json_object(path)
+            return read_object(path)
         except InputError as error:
             raise InputError(f"{self.key}: {error}") from error
 
@@ -90,7 +90,7 @@ class Pretrained:
         local = local_path(self.name)
         for path in () if local is None else (local / each for each in candidates):
             try:
-                return read_json_object(path)
+                return read_object(path)
             except InputError:
                 continue
         return None
@@ -144,18 +144,7 @@ def _cache_folder() -> str:
     return str(HF_HOME)
 
 
-# ------------------------------------------------------------------------------------------------------------ readers
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises InputError naming the file."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} should hold a JSON object, not {type(content).__name__}")
-    return content
+# ------------------------------------------------------------------------------------------------------------ tensors
 
 
 def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:

@@ -53,9 +53,9 @@ class TrainingOptions:
     max_steps: PositiveInt | None = None
     """Optimizer steps after which the run ends, if `num_epochs` does not end it earlier; null sets no limit."""
     save_every_n_epochs: Annotated[PositiveInt | None, Operational] = 10
-    """Epochs between checkpoints, saved at the step that completes an epoch; null saves none at epochs."""
+    """Epochs between checkpoints, saved at the step that completes an epoch; null turns them off."""
     save_steps: Annotated[PositiveInt | None, Operational] = 500
-    """Optimizer steps between checkpoints; null saves none at steps. The end of a run is always saved."""
+    """Optimizer steps between checkpoints; null turns them off. The last step of a run is always saved."""
     save_total_limit: Annotated[Annotated[int, bounds(ge=2)] | None, Operational] = 3
     """Number of checkpoints kept, including the one with the lowest validation loss; null keeps all."""
     logging_steps: Annotated[PositiveInt, Operational] = 50
@@ -98,7 +98,7 @@ class SamplingOptions:
     """Sampling: images made during training, and the defaults of `dit-run sample`."""
 
     every_n_steps: Annotated[PositiveInt | None, Operational] = 500
-    """Optimizer steps between two grids of sample images; one more is made at the end. null makes none."""
+    """Optimizer steps between two grids of sample images; one more is made at the end. null turns grids off."""
     prompts: Annotated[tuple[str, ...], Operational] = ()
     """Prompts of the grid, one per image; if empty, captions of held-out samples are used."""
     num_images: Annotated[PositiveInt, Operational] = 16
@@ -128,7 +128,7 @@ class ValidationOptions:
     timestep_bins: PositiveInt = 4
     """Equal parts of the timestep distribution; the loss of each sample is measured at one timestep of each part."""
     metrics_every_n_steps: Annotated[PositiveInt | None, Operational] = None
-    """Optimizer steps between two computations of the `metrics`; they are also computed at the end. null: only then."""
+    """Optimizer steps between two computations of the `metrics`; null computes them only at the end of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

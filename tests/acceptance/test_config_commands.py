@@ -176,9 +176,8 @@ def test_explain_shows_every_key_with_its_origin_and_meaning(run: Run) -> None:
     text = "extends: base.yaml\ntraining:\n  batch_size: 4\n"
     status, out, _ = run("explain", "a.yaml", "training.logging_steps=3", a=text, base="training:\n  seed: 7\n")
     lines = out.splitlines()
-    origins = {
-        parts[0]: (parts[1], " ".join(parts[2:])) for parts in map(str.split, lines) if parts[:1] and "." in parts[0]
-    }
+    rows = [line.split() for line in lines if "." in line and not line.startswith(" ")]
+    origins = {key: (value, " ".join(origin)) for key, value, *origin in rows}
     assert status == 0
     assert origins["training.batch_size"] == ("4", "a.yaml:3:15")
     assert origins["training.seed"] == ("7", "base.yaml:2:9")

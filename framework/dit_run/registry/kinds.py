@@ -26,15 +26,15 @@ class DatasetCommon:
     num_samples: PositiveInt | None = 5000
     """Number of samples used, chosen by a hash of their keys and the seed; null uses all."""
     train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
-    """Share of the samples used for training; the rest is held out for validation. 1.0 holds out none."""
+    """Share of the samples used for training; the rest is held out for validation. 1.0 uses all."""
     random_flip: bool = False
     """Mirror the image left to right in half of the visits. Off by default, because captions say left and right."""
     crop: Literal["center", "random"] = "center"
-    """Which square of an image is used: the center, or a random one in each visit (its latents are not cached)."""
+    """Square of the image that is used: its center, or a random square in each visit, whose latents are not cached."""
     alpha_background: Literal["white", "gray", "black"] = "white"
     """Background colour under transparent pixels."""
     on_bad_sample: Literal["error", "skip"] = "error"
-    """When an image cannot be read: stop with an error that names it, or skip the sample and report it."""
+    """Reaction to an image that cannot be read: stop with an error that names it, or skip the sample with a notice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class KindSpec:
     section: str = ""
     """Top-level key of a config that chooses components of this kind; empty: the kind's own name."""
     default_type: str | None = None
-    """Type of a section that names none. With None the section may be left out, and then nothing is chosen."""
+    """Type of a section without the key ``type``. With None a config may leave the section out and choose nothing."""
     listed: bool = False
     """True if the section is a list of components."""
     default_list: tuple[str, ...] = ()
@@ -104,7 +104,7 @@ class Kind(StrEnum):
 
     @property
     def default_type(self) -> str | None:
-        """The type of a section that names none; None for lists and for sections that may be left out."""
+        """The type of a section without the key ``type``; None for lists and for sections that may be left out."""
         return self.spec.default_type
 
     @property

@@ -80,7 +80,7 @@ def test_a_stem_that_is_no_name_is_refused(write: Write) -> None:
     path = write("my-lion.py")
     assert refused(path) == (
         f"the plugin file {path} cannot be imported: 'my-lion' is not a valid name of a module; "
-        "rename it with letters, digits and underscores"
+        "rename the file with letters, digits and underscores"
     )
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_imports_its_neighbour_hears_that_it_must_be_a_package(write
 def test_two_files_of_one_name_in_one_config_are_refused(write: Write) -> None:
     first, second = write("my_lion.py", folder="a"), write("my_lion.py", folder="b")
     assert refused(second, Registry().with_file(first)) == (
-        f"the plugin files {first} and {second} have one name, and so would be one module; rename one"
+        f"the plugin files {first} and {second} have the same name, and would be one module; rename one"
     )
 
 
