@@ -149,6 +149,8 @@ def _observe(folder: Path, arguments: tuple[str, ...], name: str) -> dict[str, A
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(said):
         patch.chdir(folder)
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "hub"))
+        threads = _recorded(patch, "set_num_threads")
+        determinism = _recorded(patch, "use_deterministic_algorithms")
         usual = (f"training.output_dir={name}", f"cache.dir=cache-{name}")
         status = main(["train", "tiny.yaml", *usual, *arguments])
     if status:
@@ -158,13 +160,26 @@ def _observe(folder: Path, arguments: tuple[str, ...], name: str) -> dict[str, A
     return {
         "status": status,
         "folders": made,
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "threads": threads[:1],
+        "deterministic": any(determinism),
         "tensors": {str(p.relative_to(run.path)): _digest(p) for p in sorted(run.path.rglob("*.safetensors"))},
         "pictures": {path.name: _pixels(path) for path in sorted((run.path / "samples").glob("*.png"))},
         "metrics": [{key: value for key, value in line.items() if key not in TIMES} for line in run.metrics],
         "tensorboard": (run.path / "tensorboard").exists(),
     }
+
+
+def _recorded(patch: pytest.MonkeyPatch, name: str) -> list[Any]:
+    """The first arguments of calls of a function of torch: a run restores at its end what it sets."""
+    values: list[Any] = []
+    function = getattr(torch, name)
+
+    def recording(value: Any, **rest: Any) -> None:
+        values.append(value)
+        function(value, **rest)
+
+    patch.setattr(torch, name, recording)
+    return values
 
 
 def _digest(path: Path) -> str:
