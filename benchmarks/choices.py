@@ -35,9 +35,6 @@ DEFAULTS = ("model.norm=rmsnorm", "model.qk_norm=true", "model.mlp=swiglu")
 MODELS = {"medium": (Size(768, 2, 12), ()), "default": (Size(768, 2, 12), DEFAULTS), "small": (Size(128, 6, 2), ())}
 """Sizes and options: the medium config with fewer layers, the default options, and a narrow model."""
 Install = Callable[[], None]
-KEEP = (special.keep_freed_memory,)
-GATED = (*KEEP, special.plain_gate)
-FUSED = (*KEEP, special.fused_attention)
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,8 @@ class Choice:
     install: Install
     models: tuple[str, ...] = tuple(MODELS)
     ways: tuple[str, ...] = WAYS
-    base: tuple[Install, ...] = KEEP
-    """Settings that the compared plain step has, too."""
+    base: tuple[Install, ...] = ()
+    """Changes of the product that both compared steps get."""
 
 
 CHOICES = {
@@ -58,14 +55,16 @@ CHOICES = {
     "autograd function for split heads": Choice(special.split_function),
     "weight gradients in four parts": Choice(special.weight_gradient_in_parts),
     "GELU left whole by torch.compile": Choice(special.gelu_operator, models=("medium", "small"), ways=("compiled",)),
-    "SwiGLU gate computed again, autograd function": Choice(special.gate_function, models=("default",), base=GATED),
-    "SwiGLU gate computed again, checkpoint": Choice(special.gate_checkpoint, models=("default",), base=GATED),
-    "attention as three products": Choice(
-        special.attention_by_products, base=(special.keep_freed_memory, special.fused_attention)
+    "SwiGLU gate computed again, autograd function": Choice(
+        special.gate_function, models=("default",), base=(special.plain_gate,)
     ),
+    "SwiGLU gate computed again, checkpoint": Choice(
+        special.gate_checkpoint, models=("default",), base=(special.plain_gate,)
+    ),
+    "attention as three products": Choice(special.attention_by_products, base=(special.fused_attention,)),
     "gradient norm by rows": Choice(special.norm_by_rows),
-    "allocator keeps freed memory": Choice(special.keep_freed_memory, base=()),
-    "kept memory in huge pages": Choice(special.huge_pages),
+    "allocator keeps freed memory": Choice(special.keep_freed_memory),
+    "allocator keeps freed memory in huge pages": Choice(special.huge_pages),
 }
 
 

@@ -75,7 +75,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.assembly.parts import build_encoders
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
-    from dit_run.compute.devices import keep_freed_memory, pins_memory
+    from dit_run.compute.devices import pins_memory
     from dit_run.config.resolve import resolve
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.reporting import Silent
@@ -86,7 +86,6 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     medium = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
     path = folder / "epochs.yaml"
     path.write_text(CONFIG.format(medium=medium, folder=folder, batch=BATCH))
-    keep_freed_memory(device)
     config, data, encoders = prepare(resolve(path).config, device=device)
     parts = RunParts.build(config, data, encoders, device)
     denoiser = parts.denoiser.train()

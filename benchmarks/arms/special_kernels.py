@@ -259,7 +259,8 @@ def keep_freed_memory() -> None:
 
 
 def huge_pages() -> None:
-    """Grow the heap's address range by half of the memory and ask for huge pages there."""
+    """Keep freed memory, grow the heap's address range by half of the memory, and ask for huge pages there."""
+    keep_freed_memory()
     library = ctypes.CDLL(None)
     library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     library.free.argtypes = [ctypes.c_void_p]
@@ -288,10 +289,15 @@ def without_products() -> None:
         return product(first, second)
 
     def attended(query: Tensor, *others: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        return torch.zeros_like(query), query.new_zeros(query.shape[:-1], dtype=torch.float32)
+        n, heads, length, _ = query.shape
+        return zeros(query), query.new_zeros(n, length, heads, dtype=torch.float32).transpose(1, 2)
 
     def unattended(gradient: Tensor, *tensors: Tensor, **options: Any) -> tuple[Tensor, ...]:
-        return tuple(torch.zeros_like(tensor) for tensor in tensors[:3])
+        return tuple(map(zeros, tensors[:3]))
+
+    def zeros(like: Tensor) -> Tensor:
+        """Return zeros in the layout of the real kernel's results."""
+        return torch.zeros_like(like.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)
 
     kernels_of = {
         "mm": product,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 
 import torch
 from torch import Tensor
@@ -16,28 +14,12 @@ __all__ = [
     "encoding_chunks",
     "fuses_optimizers",
     "graphics_card",
-    "keep_freed_memory",
     "move",
     "pins_memory",
     "prepare_determinism",
-    "return_freed_memory",
     "seed_generators",
     "summing_dtype",
 ]
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-
-
-def keep_freed_memory(device: torch.device) -> None:
-    """Let the allocator of glibc keep large blocks that a step on a CPU frees, for the next step.
-
-    By default these blocks go back to the system, which clears every page again.
-    """
-    if device.type == "cpu" and sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
-            library.mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def fuses_optimizers(device: torch.device) -> bool:
@@ -137,13 +119,3 @@ class Flag:
         if self._copied is not None:
             self._copied.synchronize()
         return bool(self._value)
-
-
-def return_freed_memory(device: torch.device) -> None:
-    """Undo :func:`keep_freed_memory`: give free memory back to the system, and set glibc's defaults again."""
-    if device.type == "cpu" and sys.platform == "linux":
-        library = ctypes.CDLL(None)
-        if hasattr(library, "mallopt"):
-            library.mallopt(_M_MMAP_THRESHOLD, 128 << 10)
-            library.mallopt(_M_TRIM_THRESHOLD, 128 << 10)
-            library.malloc_trim(0)

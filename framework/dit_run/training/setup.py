@@ -1,4 +1,4 @@
-"""The settings of the process that a run changes, restored afterwards: threads, determinism, memory, signals."""
+"""The settings of the process that a run changes, restored afterwards: threads, determinism, signals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from dit_run.compute.devices import keep_freed_memory, prepare_determinism, return_freed_memory
+from dit_run.compute.devices import prepare_determinism
 from dit_run.settings import TrainingOptions
 from dit_run.system.signals import STATUS, StopRequest
 from dit_run.training.compile import restored_compiler_settings
@@ -22,15 +22,13 @@ __all__ = ["StopSwitch", "process_setup"]
 def process_setup(training: TrainingOptions, device: torch.device, *, threads: int | None = None) -> Iterator[None]:
     """Apply the process settings of a config; afterwards they, and torch's random generators, are as before.
 
-    ``threads`` is the number with which a continued run began, for a config without ``num_threads``. The memory
-    allocator cannot report its settings: it gets the defaults of the C library.
+    ``threads`` is the number with which a continued run began, for a config without ``num_threads``.
     """
     count = training.num_threads or threads or (1 if training.elastic_exact else None)
     cards = [] if device.type == "cpu" or device.index is None else [device.index]
     with (
         _threads(count),
         _determinism(training.deterministic, device),
-        _memory(device),
         torch.random.fork_rng(devices=cards, device_type=device.type if cards else "cuda"),
         restored_compiler_settings() if training.compile_model else contextlib.nullcontext(),
     ):
@@ -70,15 +68,6 @@ def _restored_environment(name: str) -> Iterator[None]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = before
-
-
-@contextlib.contextmanager
-def _memory(device: torch.device) -> Iterator[None]:
-    keep_freed_memory(device)
-    try:
-        yield
-    finally:
-        return_freed_memory(device)
 
 
 @dataclass

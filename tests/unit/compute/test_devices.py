@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -56,25 +52,3 @@ def test_a_flag_does_not_wait_for_what_comes_after() -> None:
     assert flag.late
     assert bool(flag)
     assert not late.query()
-
-
-KEPT = """
-import torch
-from dit_run.compute.devices import keep_freed_memory
-
-def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-keep_freed_memory(torch.device("cpu"))
-before = resident()
-tensor = torch.ones(2**26)
-del tensor
-print(resident() - before > 2**27)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="settings of glibc's allocator")
-def test_the_allocator_keeps_memory_that_a_step_frees() -> None:
-    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
