@@ -25,8 +25,8 @@ from dit_run_plugins.datasets.shapes.scenes import (
     scene_at,
 )
 from dit_run_plugins.metrics.shapes import ShapesScore, metric
-from dit_run_plugins.metrics.shapes.image_reader import read_scene
 from dit_run_plugins.metrics.shapes.metric import ShapesMetric, Verdict, chance, judge
+from dit_run_plugins.metrics.shapes.scene_recognition import read_scene
 
 INDICES = st.integers(0, 10**9)
 

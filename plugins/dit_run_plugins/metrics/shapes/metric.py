@@ -21,7 +21,7 @@ from dit_run_plugins.datasets.shapes.scenes import (
     scene_at,
 )
 from dit_run_plugins.metrics.shapes import ShapesScore
-from dit_run_plugins.metrics.shapes.image_reader import read_scene
+from dit_run_plugins.metrics.shapes.scene_recognition import read_scene
 
 if TYPE_CHECKING:
     from PIL import Image
