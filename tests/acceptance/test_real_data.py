@@ -12,9 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
 from PIL import Image
 from runs import Command, Run
+
+from dit_run.compute.devices import emulates_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STOPPER = Path(__file__).with_name("stopper.py")
@@ -33,6 +36,10 @@ validation: {every_n_steps: 10, num_samples: 4, timestep_bins: 2}
 sampling: {every_n_steps: 20, num_images: 2, steps: 4}
 trackers: [{type: tensorboard}]
 """
+
+
+PRECISION = "no" if emulates_bfloat16(torch.device("cpu")) else "bf16"
+"""Emulated, bfloat16 takes minutes here."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def trains_stops_continues_and_samples(
     stop = steps * 2 // 3 - 1
     words = (
         folder / "config.yaml", *(f"data.{value}" for value in data), f"data.image_size={size}", *parts.overrides,
+        f"training.mixed_precision={PRECISION}",
         f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]",
     )  # fmt: skip
     stopped = command(*words)
