@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from dit_run.runs.checkpoint.commit import find_damage
 from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import RunFolder
 
@@ -95,7 +96,7 @@ class Life(RuleBasedStateMachine):
         if not (self.path / "checkpoints").exists():
             return []
         store = Checkpoints(self.path / "checkpoints", RunFolder(self.path).run_id())
-        return [path for path in store.paths() if store.whole(path)]
+        return [path for path in store.paths() if not find_damage(path)]
 
     @invariant()
     def the_newest_whole_checkpoint_is_there(self) -> None:
