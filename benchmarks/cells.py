@@ -69,7 +69,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Cell:
-    """One training, and the steps at which it is scored."""
+    """A training, and the steps at which it is scored."""
 
     name: str
     recipe: Recipe

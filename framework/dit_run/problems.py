@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake; with ``severity="notice"`` one fact that the user should see."""
+    """A mistake; with ``severity="notice"`` a fact that the user should see."""
 
     code: str
     """A short stable name: ``unknown-key``, ``wrong-type``, ``missing-file`` …"""

@@ -59,7 +59,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with all its captions. Cheap to make: the image is decoded only when a run needs it."""
+    """An image with all its captions. Cheap to make: the image is decoded only when a run needs it."""
 
     key: str
     """Name of the sample, unique in the dataset and the same on every machine: it decides order, split and

@@ -43,7 +43,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def texts(folder: Path, name: str) -> list[str]:
-    """One metadata entry of each image."""
+    """Return a metadata entry of each image."""
     return [Image.open(path).text[name] for path in image_files(folder)]  # type: ignore[attr-defined]
 
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -173,7 +174,7 @@ class LatentWork:
         """Yield each image with its mean and, if there is one, standard deviation, [1 or 2, c, h, w]."""
         device, rest = device_of(self.vae), iter(todo)
         size = encoding_chunks(device)[0]
-        while chunk := [image for _, image in zip(range(size), rest, strict=False)]:
+        while chunk := list(islice(rest, size)):
             images = torch.from_numpy(np.stack([image.pixels for image in chunk])).to(device)
             mean, spread = encode_latents(self.vae, images, self.build.dtype)
             both = mean[:, None] if spread is None else torch.stack([mean, spread], dim=1)

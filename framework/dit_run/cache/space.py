@@ -30,7 +30,7 @@ _DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
 
 @dataclass(frozen=True)
 class Space:
-    """One folder of the cache. Any number of processes may read and write it at the same time."""
+    """A folder of the cache. Any number of processes may read and write it at the same time."""
 
     folder: Path
 

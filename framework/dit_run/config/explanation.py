@@ -18,7 +18,7 @@ __all__ = ["Explanation", "explanations"]
 
 @dataclass(frozen=True)
 class Explanation:
-    """One key of a config."""
+    """A key of a config and where its value comes from."""
 
     path: KeyPath
     value: Any

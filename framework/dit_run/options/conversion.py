@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option:
-    """One config key: one field of an options class."""
+    """A config key: a field of an options class."""
 
     name: str
     hint: Any

@@ -15,7 +15,7 @@ __all__ = ["Component", "Kind"]
 
 @dataclass(frozen=True)
 class Component:
-    """One type of one kind: the name in a config, the options it takes, and the factory that builds it.
+    """A type of a kind: the name in a config, the options it takes, and the factory that builds it.
 
     The constructor raises TypeError or ValueError for an attribute that is not as described here.
     """

@@ -39,7 +39,7 @@ class DatasetCommon:
 
 @dataclass(frozen=True, kw_only=True)
 class KindSpec:
-    """One row of the table: everything that the engine knows about a kind."""
+    """A row of the table: everything that the engine knows about a kind."""
 
     title: str
     """Name in messages and editors: ``text encoder``."""
@@ -161,7 +161,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         default_type="ddpm",
         protocol="dit_run.protocols:Scheduler",
         runtime=("latent_shape",),
-        members=(*("prediction_type", "samplers", "timesteps", "add_noise", "target", "weight", "to_x0", "sample"),),
+        members=("prediction_type", "samplers", "timesteps", "add_noise", "target", "weight", "to_x0", "sample"),
     ),
     Kind.OPTIMIZER: KindSpec(
         title="optimizer",

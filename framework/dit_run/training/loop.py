@@ -27,7 +27,7 @@ __all__ = ["Loop"]
 
 @dataclass
 class Loop:
-    """One run in one process."""
+    """A run in this process."""
 
     state: TrainState
     step: TrainingStep

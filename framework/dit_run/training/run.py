@@ -149,9 +149,7 @@ def _is_finished(run: RunContext) -> bool:
 def _report_machine(run: RunContext, start: Start | None) -> None:
     if run.config.training.mixed_precision == "bf16" and emulates_bfloat16(run.device):
         name, faster = ("GPU", "fp16") if run.device.type == "cuda" else ("processor", "no")
-        run.reporter.notice(
-            f"this {name} only emulates bfloat16, slowly; training.mixed_precision={faster} is much faster here"
-        )
+        run.reporter.notice(f"this {name} only emulates bfloat16, slowly; training.mixed_precision={faster} is faster")
     if start is not None:
         for line in changed_machine(start.state["machine"], machine(torch.get_num_threads(), run.device)):
             run.reporter.notice(line)

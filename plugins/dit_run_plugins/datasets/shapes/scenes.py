@@ -38,7 +38,7 @@ _OFFSET = 0.23
 
 @dataclass(frozen=True)
 class Figure:
-    """One coloured shape."""
+    """A coloured shape."""
 
     colour: str
     shape: str
