@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained
+from dit_run.hub import Pretrained, WeightFiles
 
 __all__ = ["LazyNetwork", "load_transformers_network"]
 
@@ -51,19 +50,23 @@ class LazyNetwork(nn.Module):
         return self.network(*(value.to(dtype) if value.is_floating_point() else value for value in inputs))
 
 
-def load_transformers_network(cls: Any, weights: Pretrained, file: Path, noun: str) -> nn.Module:
-    """Load a ``cls`` of transformers from the folder of a weights file, in eval mode, float32 and without gradients.
+def load_transformers_network(
+    cls: Any, weights: Pretrained, files: WeightFiles, noun: str, *, dtype: torch.dtype = torch.float32
+) -> nn.Module:
+    """Load a ``cls`` of transformers from the folder of its weights, in eval mode, ``dtype`` and without gradients.
 
-    Raises InputError if the file does not load, or has not all weights of the ``noun`` (``"a CLIP text encoder"``),
+    Raises InputError if the files do not load, or have not all weights of the ``noun`` (``"a CLIP text encoder"``),
     which transformers would initialise at random.
     """
+    file = files.file
     try:
         with torch.random.fork_rng(devices=[]), _quiet():
             model, report = cls.from_pretrained(
                 file.parent,
                 local_files_only=True,
-                use_safetensors=file.suffix == ".safetensors",
-                dtype=torch.float32,
+                use_safetensors=files.is_safetensors,
+                variant=files.variant,
+                dtype=dtype,
                 output_loading_info=True,
             )
     except (OSError, RuntimeError, ValueError, SafetensorError, EOFError, UnpicklingError) as error:

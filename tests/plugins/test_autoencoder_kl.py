@@ -50,6 +50,48 @@ def test_latents_with_a_mean_and_deviation_per_channel_are_normalised_by_them(tm
     torch.testing.assert_close(vae.encode(images())[0], (posterior.mean - shift) * scale)
 
 
+@pytest.mark.parametrize(("factors", "scale"), [({"scaling_factor": None}, 1.0), ({"shift_factor": None}, 0.5)])
+def test_a_factor_of_null_changes_nothing(tmp_path: Path, factors: dict[str, object], scale: float) -> None:
+    vae = opened(tiny_autoencoder_kl(tmp_path, **factors))
+    with torch.no_grad():
+        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+    torch.testing.assert_close(vae.encode(images())[0], posterior.mean * scale)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("scaling_factor", "big", "scaling_factor is 'big'; expected a number or null"),
+        ("scaling_factor", 0, "scaling_factor is 0, which would make all latents equal; expected another number"),
+        ("shift_factor", True, "shift_factor is True; expected a number or null"),
+        ("latents_mean", [0.0] * 3, "latents_mean should hold 4 numbers, one per latent channel, or be null"),
+        ("latents_std", [1.0, 1.0, 1.0, 0.0], "latents_std should hold numbers above 0"),
+        ("latent_channels", None, "latent_channels is None; expected a positive integer"),
+    ],
+)
+def test_values_that_are_no_numbers_are_refused_by_name(tmp_path: Path, key: str, value: object, message: str) -> None:
+    tiny_autoencoder_kl(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"latents_mean": [0.0] * 4, "latents_std": [1.0] * 4} if key.startswith("latents") else {}
+    (tmp_path / "config.json").write_text(json.dumps({**config, key: value}))
+    with pytest.raises(InputError) as caught:
+        opened(tmp_path)
+    assert str(caught.value) == f"vae.pretrained_model_name: the config of {tmp_path}: {message}"
+
+
+@pytest.mark.parametrize("shards", ["20KB", "10GB"])
+@pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
+@pytest.mark.parametrize("safe", [True, False])
+def test_shards_and_variants_of_the_weights_are_found(
+    tmp_path: Path, shards: str, variant: str | None, safe: bool
+) -> None:
+    model = AutoencoderKL.from_pretrained(tiny_autoencoder_kl(tmp_path / "whole"))
+    folder = tmp_path / "shards"
+    model.save_pretrained(folder, max_shard_size=shards, variant=variant, safe_serialization=safe)
+    assert (len(list(folder.glob("*-of-*"))) > 1) is (shards == "20KB")
+    assert torch.equal(opened(folder).encode(images())[0], opened(tmp_path / "whole").encode(images())[0])
+
+
 def test_channels_and_factor_come_from_the_config_without_reading_weights(tmp_path: Path) -> None:
     vae = opened(tiny_autoencoder_kl(tmp_path, latent_channels=8))
     assert (vae.latent_channels, vae.factor, vae.cacheable) == (8, 4, True)

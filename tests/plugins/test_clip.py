@@ -157,6 +157,31 @@ def test_damaged_weights_are_refused_by_key_and_name(folder: Path, tmp_path: Pat
     assert str(copy / file) in str(caught.value)
 
 
+@pytest.mark.parametrize("shards", ["20KB", "50GB"])
+@pytest.mark.parametrize("variant", [None, "fp16", "bf16"])
+def test_shards_and_variants_of_the_weights_are_found(
+    folder: Path, tmp_path: Path, shards: str, variant: str | None
+) -> None:
+    dtype = {None: torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[variant]
+    model = CLIPTextModel.from_pretrained(folder, dtype=dtype)
+    model.save_pretrained(tmp_path, max_shard_size=shards, variant=variant)
+    for file in ("vocab.json", "merges.txt"):
+        (tmp_path / file).write_bytes((folder / file).read_bytes())
+    encoder = opened(tmp_path)
+    tokens = encoder.tokenize(CAPTIONS)
+    with torch.no_grad():
+        expected = model.float()(tokens.ids).last_hidden_state
+    assert torch.equal(encoder(tokens.ids, tokens.mask)[0], expected)
+
+
+@pytest.mark.parametrize("file", ["config.json", "merges.txt", "model.safetensors"])
+def test_a_git_lfs_pointer_is_refused_before_anything_is_encoded(folder: Path, tmp_path: Path, file: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    (copy / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
+    with pytest.raises(InputError, match=rf"text_encoder\.pretrained_model_name: .*{file} is a Git LFS pointer"):
+        opened(copy)
+
+
 def test_a_folder_without_a_text_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a CLIP text encoder"):
         opened(tiny_autoencoder_kl(tmp_path))

@@ -134,6 +134,23 @@ def test_pictures_are_resized_cut_and_normalised(tmp_path: Path) -> None:
     assert pixels[:, 1, 1].tolist() == [-1.0, 0.0, 0.5]
 
 
+def test_the_preprocessing_of_a_processor_config_is_read(tmp_path: Path) -> None:
+    values = {"size": {"shortest_edge": 8}, "crop_size": {"height": 4, "width": 4}, "do_center_crop": True}
+    values |= {"resample": 0, "image_mean": [0.5, 0.0, 0.0], "image_std": [0.5, 1.0, 2.0]}
+    whole = {"image_processor": values, "processor_class": "CLIPProcessor"}
+    (tmp_path / "processor_config.json").write_text(json.dumps(whole))
+    old = tmp_path / "old"
+    old.mkdir()
+    write(old, **values)
+    assert Preprocessing.of(Pretrained(str(tmp_path), "key")) == Preprocessing.of(Pretrained(str(old), "key"))
+
+
+def test_a_processor_config_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": None}))
+    with pytest.raises(InputError, match=r"has a processor_config\.json without usable values"):
+        Preprocessing.of(Pretrained(str(tmp_path), "key"))
+
+
 def test_preprocessing_without_its_numbers_is_refused(tmp_path: Path) -> None:
     write(tmp_path, size=8)
     with pytest.raises(InputError, match=r"preprocessor_config\.json without usable values"):

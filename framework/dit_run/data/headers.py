@@ -17,6 +17,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from dit_run.system.lfs_pointers import LFS_START, LFS_TEXT
+
 __all__ = ["MAX_EXTRA_BYTES", "HeaderError", "decoding_bytes", "open_image", "orientation_of"]
 
 MAX_EXTRA_BYTES = 16 * 2**20
@@ -51,6 +53,8 @@ def open_image(file: BinaryIO) -> ImageFile:
         if length > _MAX_WEBP_BYTES:
             raise HeaderError(f"its {length:,} bytes are more than the {_MAX_WEBP_BYTES:,} allowed for WebP")
         return _opened(WebPImageFile, file)
+    if len(start) == 12 and LFS_START.startswith(start):
+        raise HeaderError(f"it is {LFS_TEXT}")
     raise HeaderError(f"expected JPEG, PNG or WebP, but it begins with {start!r}" if start else "it is empty")
 
 

@@ -1,4 +1,4 @@
-"""Preparing images for a vision model as its preprocessor_config.json says.
+"""Preparing images for a vision model as its preprocessor_config.json or processor_config.json says.
 
 Pillow does the work, because transformers' own processors need torchvision.
 """
@@ -33,15 +33,20 @@ class Preprocessing:
 
     @classmethod
     def of(cls, weights: Pretrained) -> Preprocessing:
-        """Read the file. Raises InputError if the file or a value in it is missing."""
-        values = weights.object("preprocessor_config.json")
+        """Read the file. Raises InputError if the file or a value in it is missing.
+
+        Newer versions of transformers write one file for all processors, with the values of images as a part of it.
+        """
+        file = weights.need("preprocessor_config.json", "processor_config.json")
+        values = weights.object(file.name)
         try:
+            values = values.get("image_processor", values)
             side = _side(values["size"])
             crop = _side(values["crop_size"]) if values.get("do_center_crop") else side
             resample = Image.Resampling(values.get("resample", Image.Resampling.BICUBIC))
             mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
         except (KeyError, TypeError, ValueError) as error:
-            raise weights.error(f"has a preprocessor_config.json without usable values: {error!r}") from error
+            raise weights.error(f"has a {file.name} without usable values: {error!r}") from error
         return cls(side, crop, resample, mean, std)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained
+from dit_run.hub import TRANSFORMERS, Pretrained
 from dit_run_plugins.frozen_networks import load_transformers_network
 from dit_run_plugins.metrics.preprocessing import Preprocessing
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
@@ -20,7 +20,6 @@ __all__ = ["ClipModel", "VisionModel"]
 
 CHUNK = 32
 """Images or captions per call of the network."""
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 Floats = NDArray[np.float32]
 
 
@@ -32,7 +31,7 @@ class VisionModel:
         self._weights, self._device = weights, device
         self._config = weights.object("config.json")
         self._preprocessing = Preprocessing.of(weights)
-        self._file = weights.need(*WEIGHTS)
+        self._files = weights.weight_files(TRANSFORMERS)
 
     def features(self, images: Sequence[Image.Image]) -> Floats:
         """Return float32 [n, d]: the embedding of a CLIP or SigLIP, else the pooled state, else the mean state.
@@ -44,7 +43,7 @@ class VisionModel:
     def _load(self) -> nn.Module:
         from transformers import AutoModel
 
-        return load_transformers_network(AutoModel, self._weights, self._file, "a vision model").to(self._device)
+        return load_transformers_network(AutoModel, self._weights, self._files, "a vision model").to(self._device)
 
     def _image_features(self, network: Any, images: Sequence[Image.Image]) -> Floats:
         def embed(chunk: Sequence[Image.Image]) -> Tensor:

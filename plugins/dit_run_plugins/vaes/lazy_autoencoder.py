@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dit_run.digests import combined, file_digest
+from dit_run.digests import combined
+from dit_run.hub import WeightFiles
 from dit_run.problems import InputError
 from dit_run_plugins.frozen_networks import LazyNetwork
 
@@ -29,7 +29,7 @@ class LazyAutoencoder(nn.Module):
         self,
         load: Callable[[str], nn.Module],
         identity: Sequence[Any],
-        file: Path,
+        files: WeightFiles,
         config: Mapping[str, Any] | None = None,
         *,
         latent_channels: int,
@@ -38,7 +38,7 @@ class LazyAutoencoder(nn.Module):
         scale: Tensor = torch.tensor(1.0),  # noqa: B008
         use_slicing: bool,
     ) -> None:
-        """Load by ``load("encoder")`` and ``load("decoder")``; the fingerprint is made of identity, file and config."""
+        """Load by ``load("encoder")`` and ``load("decoder")``; the fingerprint covers identity, files and config."""
         super().__init__()
         self.encoder = LazyNetwork(partial(load, "encoder"))
         self.decoder = LazyNetwork(partial(load, "decoder"))
@@ -47,7 +47,7 @@ class LazyAutoencoder(nn.Module):
         self.scale: Tensor
         self.register_buffer("shift", shift, persistent=False)
         self.register_buffer("scale", scale, persistent=False)
-        self._identity, self._file, self._config = identity, file, config
+        self._identity, self._files, self._config = identity, files, config
         self._use_slicing = use_slicing
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class LazyAutoencoder(nn.Module):
 
     def fingerprint(self) -> str:
         config = [] if self._config is None else [dict(self._config)]
-        return combined([*self._identity, file_digest(self._file), *config])
+        return combined([*self._identity, self._files.digest(), *config])
 
     def release(self) -> None:
         """Free the memory of the weights; they are loaded again at the next use."""

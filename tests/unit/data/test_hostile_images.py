@@ -151,6 +151,11 @@ def test_no_pixels_at_all_are_refused(sides, read):
         read(png(*sides))
 
 
+def test_a_git_lfs_pointer_is_named_as_such(read):
+    with pytest.raises(InputError, match=r"it is a Git LFS pointer: .* run `git lfs pull` in its folder"):
+        read(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 71537\n")
+
+
 @pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "ICO", "PPM"])
 def test_other_formats_are_refused_whatever_their_name(kind, read):
     with pytest.raises(InputError, match="expected JPEG, PNG or WebP, but it begins with"):

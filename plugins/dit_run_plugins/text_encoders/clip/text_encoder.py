@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dit_run.digests import combined, file_digest
-from dit_run.hub import Pretrained
+from dit_run.digests import combined
+from dit_run.hub import TRANSFORMERS, Pretrained, WeightFiles
 from dit_run.protocols import Tokens
 from dit_run_plugins.frozen_networks import LazyNetwork, load_transformers_network
 from dit_run_plugins.text_encoders.clip import Clip
@@ -21,7 +20,6 @@ __all__ = ["ClipTextEncoder", "build"]
 
 _VERSION = 1
 """Increased by hand when the same files give other states."""
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
 def build(options: Clip) -> ClipTextEncoder:
@@ -50,9 +48,9 @@ class ClipTextEncoder(nn.Module):
         self.width = self.pooled_width = int(text.get("hidden_size", 512))
         self.max_length = int(text.get("max_position_embeddings", 77))
         self._tokenizer = ClipTokenizer(weights, self.max_length)
-        self._file = weights.need(*_WEIGHTS, *(f"text_encoder/{name}" for name in _WEIGHTS))
+        self._files = weights.weight_files(TRANSFORMERS, ("", "text_encoder/"))
         self._config = config
-        self._network = LazyNetwork(partial(_load, weights, self._file))
+        self._network = LazyNetwork(partial(_load, weights, self._files))
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
         return self._tokenizer(captions)
@@ -69,7 +67,7 @@ class ClipTextEncoder(nn.Module):
         self._network.release()
 
     def fingerprint(self) -> str:
-        return combined(["clip", _VERSION, file_digest(self._file), self._config, self._tokenizer.fingerprint()])
+        return combined(["clip", _VERSION, self._files.digest(), self._config, self._tokenizer.fingerprint()])
 
 
 def _text_config(weights: Pretrained, config: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def _text_config(weights: Pretrained, config: dict[str, Any]) -> dict[str, Any]:
     return nested if isinstance(nested, dict) else config
 
 
-def _load(weights: Pretrained, file: Path) -> nn.Module:
+def _load(weights: Pretrained, files: WeightFiles) -> nn.Module:
     from transformers import CLIPTextModel
 
-    return load_transformers_network(CLIPTextModel, weights, file, "a CLIP text encoder")
+    return load_transformers_network(CLIPTextModel, weights, files, "a CLIP text encoder")

@@ -11,20 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained, local_path
+from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path
 from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION, AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
+from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights
 
 __all__ = ["KlVae", "build"]
 
 _VERSION = 1
 """Increased by hand when the same files give other latents."""
-_WEIGHTS = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.fp16.safetensors",
-    "diffusion_pytorch_model.bin",
-)
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _ORIGINAL = {
     f"stabilityai/sd-vae-ft-{name}-original": tuple(
@@ -38,14 +34,16 @@ _ORIGINAL = {
 class KlVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` with the mean and standard deviation of the posterior."""
 
-    def __init__(self, weights: Pretrained, config: Mapping[str, Any], file: Path, *, use_slicing: bool) -> None:
-        shift, scale = _normalisation(config)
+    def __init__(self, config: Mapping[str, Any], files: WeightFiles, *, use_slicing: bool) -> None:
+        where = f"{files.key}: the config of {files.file.parent}"
+        channels = latent_channels(config, where)
+        shift, scale = shift_and_scale(config, where, channels=channels, default_scale=0.18215)
         super().__init__(
-            partial(_load_half, weights, config, file),
+            partial(_load_half, config, files),
             ("autoencoder_kl", _VERSION),
-            file,
+            files,
             config,
-            latent_channels=int(config.get("latent_channels", 4)),
+            latent_channels=channels,
             factor=2 ** (_levels(config) - 1),
             shift=shift,
             scale=scale,
@@ -66,12 +64,11 @@ def build(options: AutoencoderKl) -> KlVae:
     weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
     single = _single_file(weights)
     if single is not None:
-        return KlVae(weights, STABLE_DIFFUSION, single, use_slicing=options.use_slicing)
+        return KlVae(STABLE_DIFFUSION, WeightFiles(weights.key, single), use_slicing=options.use_slicing)
     config = weights.object(*CONFIG_FILES)
     if config.get("_class_name") != "AutoencoderKL":
         raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderKL")
-    file = weights.need(*(f"vae/{name}" for name in _WEIGHTS), *_WEIGHTS)
-    return KlVae(weights, config, file, use_slicing=options.use_slicing)
+    return KlVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), use_slicing=options.use_slicing)
 
 
 def _single_file(weights: Pretrained) -> Path | None:
@@ -88,7 +85,7 @@ def _single_file(weights: Pretrained) -> Path | None:
     return files[0] if len({path.stem for path in files}) == 1 else None
 
 
-def _load_half(weights: Pretrained, config: Mapping[str, Any], file: Path, half: str) -> nn.Module:
+def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.Module:
     """Load the encoder or the decoder of diffusers' AutoencoderKL with the convolution next to the latents, if any."""
     from diffusers import AutoencoderKL
 
@@ -97,24 +94,11 @@ def _load_half(weights: Pretrained, config: Mapping[str, Any], file: Path, half:
     parts = ("encoder", "quant_conv") if half == "encoder" else ("post_quant_conv", "decoder")
     modules = {part: getattr(whole, part) for part in parts if getattr(whole, part) is not None}
     levels = _levels(config)
-    tensors = weights.tensors(file, lambda name: current_name(name, levels).split(".")[0] in modules)
+    tensors = files.tensors(lambda name: current_name(name, levels).split(".")[0] in modules)
     assumed = " (without a config.json; Stable Diffusion's is assumed)" if config is STABLE_DIFFUSION else ""
     network = nn.Sequential(OrderedDict(modules))
-    return load_weights(network, current_tensors(tensors, levels), f"{weights.key}: {file}{assumed}")
+    return load_weights(network, current_tensors(tensors, levels), f"{files.key}: {files.file}{assumed}")
 
 
 def _levels(config: Mapping[str, Any]) -> int:
     return len(config.get("block_out_channels", (64,)))
-
-
-def _normalisation(config: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return shift and scale, float32 [1, c or 1, 1, 1].
-
-    They come from ``shift_factor`` and ``scaling_factor``, or from ``latents_mean`` and ``latents_std`` by channel.
-    """
-    scale = torch.tensor(float(config.get("scaling_factor", 0.18215)))
-    mean, std = config.get("latents_mean"), config.get("latents_std")
-    if mean is None or std is None:
-        shift = torch.tensor(float(config.get("shift_factor") or 0.0))
-        return shift.view(1, 1, 1, 1), scale.view(1, 1, 1, 1)
-    return torch.tensor(mean).view(1, -1, 1, 1), (scale / torch.tensor(std)).view(1, -1, 1, 1)

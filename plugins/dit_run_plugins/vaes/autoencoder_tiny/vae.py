@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained, local_path
+from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path
 from dit_run.problems import InputError
 from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
 from dit_run_plugins.vaes.autoencoder_tiny.taesd_layout import OriginalDecoder, OriginalEncoder
+from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights
 
 __all__ = ["TinyVae", "build"]
 
 _VERSION = 1
 """Increased by hand when the same files give other latents."""
-_WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 
 
 class TinyVae(LazyAutoencoder):
@@ -44,15 +44,19 @@ def build(options: AutoencoderTiny) -> TinyVae:
     config = weights.object("config.json")
     if config.get("_class_name") != "AutoencoderTiny":
         raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderTiny")
-    file = weights.need(*_WEIGHTS)
+    files = weights.weight_files(DIFFUSERS)
+    where = f"{files.key}: the config of {files.file.parent}"
+    channels = latent_channels(config, where)
+    shift, scale = shift_and_scale(config, where, channels=channels, default_scale=1.0)
     return TinyVae(
-        partial(_load_half, weights, config, file),
+        partial(_load_half, config, files),
         ("autoencoder_tiny", _VERSION),
-        file,
+        files,
         config,
-        latent_channels=int(config.get("latent_channels", 4)),
+        latent_channels=channels,
         factor=2 ** (len(config.get("encoder_block_out_channels", (64,) * 4)) - 1),
-        scale=torch.tensor(float(config.get("scaling_factor", 1.0))),
+        shift=shift,
+        scale=scale,
         use_slicing=options.use_slicing,
     )
 
@@ -68,7 +72,8 @@ def _from_original(weights: Pretrained, encoder: Path, decoder: Path, use_slicin
         raise InputError(f"{weights.key}: {encoder}: no weights of a TAESD encoder: 14.weight is missing")
     load = partial(_load_original, weights, {"encoder": encoder, "decoder": decoder})
     channels = len(last)
-    return TinyVae(load, ("taesd", _VERSION), encoder, latent_channels=channels, factor=8, use_slicing=use_slicing)
+    files = WeightFiles(weights.key, encoder)
+    return TinyVae(load, ("taesd", _VERSION), files, latent_channels=channels, factor=8, use_slicing=use_slicing)
 
 
 def _load_original(weights: Pretrained, files: Mapping[str, Path], half: str) -> nn.Module:
@@ -82,11 +87,11 @@ def _load_original(weights: Pretrained, files: Mapping[str, Path], half: str) ->
     return load_weights(network, tensors, f"{weights.key}: {file}")
 
 
-def _load_half(weights: Pretrained, config: Mapping[str, Any], file: Path, name: str) -> nn.Module:
+def _load_half(config: Mapping[str, Any], files: WeightFiles, name: str) -> nn.Module:
     from diffusers import AutoencoderTiny as Diffusers
 
     with torch.device("meta"):
         network: nn.Module = getattr(Diffusers.from_config(dict(config)), name)
-    tensors = weights.tensors(file, lambda each: each.startswith(f"{name}."))
+    tensors = files.tensors(lambda each: each.startswith(f"{name}."))
     own = {each.removeprefix(f"{name}."): value for each, value in tensors.items()}
-    return load_weights(network, own, f"{weights.key}: {file}")
+    return load_weights(network, own, f"{files.key}: {files.file}")

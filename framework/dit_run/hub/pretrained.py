@@ -1,4 +1,4 @@
-"""Pretrained weights by name: the files behind a model hub's name or a local path, and their tensors.
+"""Pretrained weights by name: the files behind a model hub's name or a local path.
 
 ``HF_HOME``, ``HF_HUB_CACHE``, ``HF_HUB_OFFLINE`` and ``HF_ENDPOINT`` have the meaning that huggingface_hub gives them.
 """
@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import functools
 import os
-import pickle
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dit_run.hub.tensor_files import read_tensors
+from dit_run.hub.weight_files import Library, WeightFiles, weight_candidates
 from dit_run.problems import InputError
 from dit_run.system.json_files import read_object
+from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "read_tensors"]
+__all__ = ["MOVED", "Pretrained", "hub_name", "local_path"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
@@ -59,17 +62,42 @@ class Pretrained:
         """Return the first of these files that exists; the candidates are relative to the repository or folder.
 
         A file in the hub's cache on this machine is used without asking the hub. Raises InputError if the weights are
-        not available or have none of the files.
+        not available, have none of the files, or have a Git LFS pointer in its place.
         """
+        found = self.find(*candidates)
+        if found is None:
+            raise self.error(f"has no {' and no '.join(candidates)}")
+        return found
+
+    def find(self, *candidates: str) -> Path | None:
+        """Return the first of these files that exists, or None. As :meth:`need` in everything else."""
         local = local_path(self.name)
         if local is not None:
             found = next((local / each for each in candidates if (local / each).is_file()), None)
         else:
             self._check_name()
             found = self._first(candidates, cached=True) or self._first(candidates, cached=False)
-        if found is None:
-            raise self.error(f"has no {' and no '.join(candidates)}")
+        if found is not None and is_lfs_pointer(found):
+            raise self.error(f"is incomplete: {found} is {LFS_TEXT}")
         return found
+
+    def weight_files(self, library: Library, folders: Iterable[str] = ("",)) -> WeightFiles:
+        """Return the weights of one network as ``library`` saves them, from the first of the folders that has them.
+
+        A folder is ``""`` for the top, or ``"vae/"``. Weights in full precision are preferred to the variants fp16 and
+        bf16, and safetensors to pickled checkpoints. Raises InputError if there are none, or if a shard that an index
+        names is missing.
+        """
+        names = list(weight_candidates(library))
+        for folder in folders:
+            file = self.find(*(folder + name for name in names))
+            if file is None:
+                continue
+            if file.suffix != ".json":
+                return WeightFiles(self.key, file)
+            return WeightFiles.of_index(self.key, file, partial(self._shard, file.name, folder))
+        places = " or ".join(folder or "its top folder" for folder in folders)
+        raise self.error(f"has no weights in {places}: no {names[0]}, no variant, index of shards or .bin of it")
 
     def object(self, *candidates: str) -> dict[str, Any]:
         """Return the content of the first of these JSON files that exists.
@@ -110,6 +138,15 @@ class Pretrained:
         if not _HUB_NAME.fullmatch(self.name) or self.name.startswith("."):
             raise self.error("is neither an existing file or folder nor a hub's owner/name; correct the path")
 
+    def _shard(self, index: str, folder: str, shard: str) -> Path:
+        """Return the shard that an index in the same folder names."""
+        found = self.find(folder + shard)
+        if found is None:
+            raise self.error(
+                f"has no {folder}{shard}, which {index} names; download it again, or copy the missing file into it"
+            )
+        return found
+
     def _first(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
         paths = (self._download(file, cached=cached) for file in candidates)
         return next((path for path in paths if path is not None), None)
@@ -142,46 +179,3 @@ def _cache_folder() -> str:
     from huggingface_hub.constants import HF_HOME
 
     return str(HF_HOME)
-
-
-# ------------------------------------------------------------------------------------------------------------ tensors
-
-
-def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
-    """Return the tensors of a file, on the CPU, whose names ``keep`` accepts; safetensors reads only those.
-
-    Any file that does not end in ``.safetensors`` is read as a torch checkpoint with ``weights_only=True``. Its tensors
-    may be nested under ``state_dict``. Raises InputError naming the file if it is damaged, or holds more than tensors
-    and plain values.
-    """
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path, keep)
-    return {name: value for name, value in _read_pickle(path).items() if keep(name)}
-
-
-def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tensor]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    import torch
-
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
-            f"{str(error).splitlines()[0]}\nIf you trust the file, convert it to safetensors."
-        ) from error
-    except Exception as error:  # pickle can raise anything for bytes that are not a pickle
-        raise InputError(f"{path}: not a readable checkpoint: {error or type(error).__name__}") from error
-    nested = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(nested, dict):
-        raise InputError(f"{path}: expected a checkpoint of named tensors, not {type(content).__name__}")
-    return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}

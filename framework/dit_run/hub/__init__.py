@@ -1,0 +1,19 @@
+"""Pretrained weights: files by a hub's name or a local path, and the tensors in them."""
+
+from __future__ import annotations
+
+from dit_run.hub.pretrained import MOVED, Pretrained, hub_name, local_path
+from dit_run.hub.tensor_files import read_tensors
+from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
+
+__all__ = [
+    "DIFFUSERS",
+    "MOVED",
+    "TRANSFORMERS",
+    "Library",
+    "Pretrained",
+    "WeightFiles",
+    "hub_name",
+    "local_path",
+    "read_tensors",
+]

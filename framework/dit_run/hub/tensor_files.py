@@ -1,0 +1,55 @@
+"""Tensors of a file: safetensors, or a torch checkpoint that holds only tensors and plain values."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["read_tensors"]
+
+
+def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+    """Return the tensors of a file, on the CPU, whose names ``keep`` accepts; safetensors reads only those.
+
+    Any file that does not end in ``.safetensors`` is read as a torch checkpoint with ``weights_only=True``. Its tensors
+    may be nested under ``state_dict``. Raises InputError naming the file if it is damaged, or holds more than tensors
+    and plain values.
+    """
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, keep)
+    return {name: value for name, value in _read_pickle(path).items() if keep(name)}
+
+
+def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tensor]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if keep(name)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _read_pickle(path: Path) -> dict[str, Tensor]:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
+            f"{str(error).splitlines()[0]}\nIf you trust the file, convert it to safetensors."
+        ) from error
+    except Exception as error:  # pickle can raise anything for bytes that are not a pickle
+        raise InputError(f"{path}: not a readable checkpoint: {error or type(error).__name__}") from error
+    nested = content.get("state_dict", content) if isinstance(content, dict) else content
+    if not isinstance(nested, dict):
+        raise InputError(f"{path}: expected a checkpoint of named tensors, not {type(content).__name__}")
+    return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}

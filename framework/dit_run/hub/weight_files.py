@@ -1,0 +1,108 @@
+"""The files of one network's weights: one file, or the shards that an index names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from dit_run.digests import combined, file_digest
+from dit_run.hub.tensor_files import read_tensors
+from dit_run.problems import InputError
+from dit_run.system.json_files import read_object
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["DIFFUSERS", "TRANSFORMERS", "Library", "WeightFiles", "weight_candidates"]
+
+VARIANTS = ("fp16", "bf16")
+"""Variants in lower precision, which repositories have next to the full precision or instead of it."""
+
+
+class Library(NamedTuple):
+    """File names of a library's weights, without suffix."""
+
+    safetensors: str
+    checkpoint: str
+
+
+DIFFUSERS = Library("diffusion_pytorch_model", "diffusion_pytorch_model")
+TRANSFORMERS = Library("model", "pytorch_model")
+
+
+def weight_candidates(library: Library) -> Iterator[str]:
+    """Yield the file names under which a library saves weights, the preferred first."""
+    for stem, suffix in ((library.safetensors, "safetensors"), (library.checkpoint, "bin")):
+        yield f"{stem}.{suffix}"
+        yield f"{stem}.{suffix}.index.json"
+        for variant in VARIANTS:
+            yield f"{stem}.{variant}.{suffix}"
+            yield f"{stem}.{suffix}.index.{variant}.json"
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The weights of one network."""
+
+    key: str
+    """The config key that names them, for errors."""
+    file: Path
+    """The file, or the index of the shards."""
+    shards: Mapping[str, Path] = field(default_factory=dict)
+    """The file of each tensor by name; empty for a single file."""
+
+    @classmethod
+    def of_index(cls, key: str, index: Path, find: Callable[[str], Path]) -> WeightFiles:
+        """Return the weights of an index; ``find`` returns the path of a shard by its file name.
+
+        Raises InputError for an index without usable names, and as ``find`` does.
+        """
+        try:
+            names = read_object(index).get("weight_map")
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+        if not isinstance(names, dict) or not names or not all(_plain(shard) for shard in names.values()):
+            raise InputError(f"{key}: {index} is no index of shards: its weight_map should name a file for each tensor")
+        files = {shard: find(shard) for shard in sorted(set(names.values()))}
+        return cls(key, index, {name: files[shard] for name, shard in names.items()})
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold tensors."""
+        return tuple(sorted(set(self.shards.values()))) or (self.file,)
+
+    @property
+    def variant(self) -> str | None:
+        """``fp16`` or ``bf16`` where the weights are a variant in lower precision."""
+        return next((variant for variant in VARIANTS if f".{variant}." in self.file.name), None)
+
+    @property
+    def is_safetensors(self) -> bool:
+        return self.files[0].suffix == ".safetensors"
+
+    def tensors(self, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
+        """Return the tensors whose names ``keep`` accepts; shards without such a tensor are not read.
+
+        Raises InputError as :func:`dit_run.hub.read_tensors`, with the config key.
+        """
+        wanted = {path for name, path in self.shards.items() if keep(name)} if self.shards else {self.file}
+        found: dict[str, Tensor] = {}
+        for path in sorted(wanted):
+            try:
+                found |= read_tensors(path, keep)
+            except InputError as error:
+                raise InputError(f"{self.key}: {error}") from error
+        return found
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of a single file, or a digest of all shards."""
+        if not self.shards:
+            return file_digest(self.file)
+        return combined([[path.name, file_digest(path)] for path in self.files])
+
+
+def _plain(shard: object) -> bool:
+    """Return True for the name of a file in the folder of the index."""
+    return isinstance(shard, str) and bool(shard) and Path(shard).name == shard
