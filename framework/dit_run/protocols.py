@@ -69,9 +69,9 @@ class Sample:
     image: Path | Callable[[], Image.Image]
     """A file, or a picklable function that returns the image, of any size and mode.
 
-    The core decodes, orients, composites alpha, crops, resizes and normalises the image. It calls the function, or
-    reads the file, once per visit. A function may raise InputError for a broken image; ``data.on_bad_sample`` decides
-    what happens then."""
+    The core decodes, rotates by EXIF, converts to sRGB by the embedded ICC profile, composites alpha, crops, resizes
+    and normalises the image. It calls the function, or reads the file, once per visit. A function may raise InputError
+    for a broken image; ``data.on_bad_sample`` decides what happens then."""
 
 
 class Dataset(Protocol):

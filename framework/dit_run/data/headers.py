@@ -12,6 +12,7 @@ import zlib
 from io import BytesIO
 from typing import BinaryIO
 
+from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -31,6 +32,7 @@ _WEBP_DECODING = 16.0
 libwebp holds lossless pixels once more."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 _BLOCK = 2**20
+_ORIENTATION = 0x0112
 
 
 class HeaderError(ValueError):
@@ -114,19 +116,13 @@ def decoding_bytes(image: ImageFile) -> float:
     return 2.0 * sum(map(int.__mul__, across, down)) / (max(across) * max(down) or 1)
 
 
-def orientation_of(exif: bytes) -> int:
-    """Return the orientation, 1 to 8, of an EXIF block; 1 if it has none or is broken."""
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
+def orientation_of(image: Image.Image) -> int:
+    """Return the orientation, 1 to 8, as Pillow's ``exif_transpose`` finds it: in EXIF, a PNG's text, XMP or TIFF tags.
+
+    1 if there is no orientation or it is broken. Loads a PNG, which may have its EXIF after the pixels.
+    """
     try:
-        (at,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (count,) = struct.unpack_from(f"{order}H", tiff, at)
-        for entry in range(count):
-            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", tiff, at + 2 + 12 * entry)
-            if tag == 0x0112:
-                return value if kind == 3 and 1 <= value <= 8 else 1
-    except struct.error:
+        value = image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001 (broken EXIF makes Pillow's parsers fail in any way)
         return 1
-    return 1
+    return next((number for number in range(1, 9) if number == value), 1)

@@ -106,11 +106,22 @@ def test_any_bytes_give_a_header_or_a_header_error(start, rest):
         open_image(file)
 
 
+@pytest.mark.filterwarnings("ignore:.*EXIF", "ignore:.*TIFF")
 @given(st.binary(max_size=60))
 @example(b"Exif\0\0II*\0\xff\xff\xff\xff")
 def test_any_exif_gives_an_orientation(block):
-    assert 1 <= orientation_of(block) <= 8
-    assert 1 <= orientation_of(b"Exif\0\0MM\0*\0\0\0\x08" + block) <= 8
+    for exif in (block, b"Exif\0\0MM\0*\0\0\0\x08" + block):
+        image = Image.new("L", (1, 1))
+        image.info["exif"] = exif
+        assert 1 <= orientation_of(image) <= 8
+
+
+@given(st.binary(max_size=60))
+@example(b'tiff:Orientation="9"')
+def test_any_xmp_gives_an_orientation(block):
+    image = Image.new("L", (1, 1))
+    image.info["xmp"] = block
+    assert 1 <= orientation_of(image) <= 8
 
 
 @pytest.mark.parametrize(("width", "height"), [(65_000, 65_000), (8001, 8000), (2**31 - 1, 2**31 - 1)])

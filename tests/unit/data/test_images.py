@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from dit_run.data.images import decoder, read_image
 from dit_run.problems import InputError
@@ -135,6 +137,42 @@ def test_exif_orientation_turns_the_picture(tmp_path, photo, name, orientation):
     assert difference(read_image(path, 30), cropped_then_bicubic(upright, 30)) < 0.25
 
 
+def stored_orientation(kind, orientation):
+    """Return the options of ``save`` that write an orientation elsewhere than in an EXIF block of its own."""
+    attribute = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="{orientation}"/></x:xmpmeta>'
+    text = PngInfo()
+    if kind == "xmp in a png":
+        text.add_itxt("XML:com.adobe.xmp", attribute)
+    elif kind == "exif in a png's text":
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        block = b"Exif\0\0" + exif.tobytes().removeprefix(b"Exif\0\0")
+        text.add_text("Raw profile type exif", f"\nexif\n{len(block):8}\n{block.hex()}\n", zip=True)
+    return {"pnginfo": text} if "png" in kind else {"xmp": attribute.encode(), "quality": 95}
+
+
+@pytest.mark.parametrize("kind", ["xmp in a jpeg", "xmp in a png", "exif in a png's text"])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_an_orientation_elsewhere_turns_the_picture_as_pillow_does(tmp_path, photo, kind, orientation):
+    path = saved(tmp_path, photo, "a.png" if "png" in kind else "a.jpg", **stored_orientation(kind, orientation))
+    upright = ImageOps.exif_transpose(Image.open(path))
+    assert (upright.size == (60, 90)) == (orientation in (6, 8))
+    assert difference(read_image(path, 30), cropped_then_bicubic(upright, 30)) < 0.25
+
+
+def test_an_orientation_of_another_number_type_is_followed(tmp_path, photo):
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x0112, 4, 1, 3, 0)  # 4: a long number
+    path = saved(tmp_path, photo, "a.png", exif=exif)
+    assert difference(read_image(path, 30), cropped_then_bicubic(photo.rotate(180), 30)) == 0
+
+
+def test_a_drawn_picture_is_turned_by_its_orientation(tmp_path, photo):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(tmp_path, photo, "a.png", exif=exif)
+    assert np.array_equal(read_image(lambda: Image.open(path), 30), read_image(path, 30))
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_offset_slides_the_square_from_one_end_to_the_other(tmp_path, photo, turned):
     image = photo.transpose(Image.Transpose.TRANSPOSE) if turned else photo
@@ -195,7 +233,7 @@ def test_any_png_equals_pillow(tmp_path_factory, values, size):
 
 
 def test_the_decoder_names_every_library_that_decides_pixels():
-    assert [part.split()[0] for part in decoder().split(", ")] == ["simplejpeg", "torch", "pillow"]
+    assert [part.split()[0] for part in decoder().split(", ")] == ["simplejpeg", "torch", "pillow", "littlecms"]
 
 
 def test_a_missing_file_is_named(tmp_path):
