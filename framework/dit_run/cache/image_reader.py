@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from itertools import islice
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.cache.file_digests import FileDigests, file_state
+from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
-from dit_run.problems import DitRunError, InputError
+from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.kinds import DatasetCommon
-from dit_run.system.signals import ignore_signals, kill_children, timeout_seconds
 
-__all__ = ["Content", "ImageReader", "Pixels", "ReadingFailed"]
+__all__ = ["Content", "ImageReader", "Pixels"]
 
 Pixels = NDArray[np.uint8]
 In = TypeVar("In")
@@ -39,10 +32,6 @@ _ADVICE = (
     "The same command continues with the missing records; fewer cache.num_workers take less memory, and with 0 "
     "images are read in this process"
 )
-
-
-class ReadingFailed(DitRunError):
-    """A worker was killed or does not respond."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +57,14 @@ class ImageReader:
     """Object that is sent to each worker before the dataset; unpickling it may import what the dataset needs."""
     waiting: Callable[[], None] = lambda: None
     """Called about once per second while this process waits for a worker; may raise."""
-    _pool: Executor | None = None
-    _others: set[BaseProcess] = field(default_factory=set)
+    _pool: WorkerPool[Any, Any] | None = None
 
     def __enter__(self) -> ImageReader:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._pool is not None:
-            if error is not None:
-                kill_children(self._others)  # one that is frozen would be waited for
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
 
     def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
         """Yield the content of each sample, or the reason why it has none, in any order."""
@@ -118,40 +104,15 @@ class ImageReader:
     def _distribute(self, work: Callable[[_DatasetImages, In], Out], items: Sequence[In]) -> Iterator[Out]:
         """Distribute work over the workers; yield results in order, with a limited number waiting."""
         if self._pool is None:
-            context = multiprocessing.get_context("forkserver")
-            self._others = set(multiprocessing.active_children())
-            self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_start_worker, initargs=(self.first, self._images)
+            self._pool = WorkerPool(
+                _WorkerImages(self.first, self._images),
+                self.workers,
+                ahead=_AHEAD,
+                role="worker that reads images for the cache",
+                advice=_ADVICE,
+                waiting=self.waiting,
             )
-        rest = iter(items)
-        submit = self._pool.submit
-        try:
-            waiting = deque(submit(_work, work, item) for item in islice(rest, _AHEAD * self.workers))
-            while waiting:
-                result = self._result(waiting.popleft())
-                waiting.extend(submit(_work, work, item) for item in islice(rest, 1))
-                yield result
-        except BrokenProcessPool as error:
-            self.waiting()
-            raise ReadingFailed(
-                f"a worker that reads images for the cache was killed, perhaps because memory ran out. {_ADVICE}"
-            ) from error
-
-    def _result(self, future: Future[Out]) -> Out:
-        """Wait for a result, with a time limit: a frozen worker does not respond."""
-        seconds = timeout_seconds()
-        since = time.monotonic()
-        while True:
-            try:
-                return future.result(timeout=min(seconds, 1.0))
-            except TimeoutError as error:
-                if future.done():
-                    return future.result()
-                self.waiting()
-                if time.monotonic() - since > seconds:
-                    raise ReadingFailed(
-                        f"no worker that reads images for the cache responded for {seconds:g} seconds. {_ADVICE}"
-                    ) from error
+        return self._pool.map((work, item) for item in items)
 
 
 @dataclass(frozen=True)
@@ -179,19 +140,18 @@ class _DatasetImages:
         return pixels if _generated_key(pixels) == content.key else None
 
 
-_worker_images: _DatasetImages | None = None
+@dataclass(frozen=True)
+class _WorkerImages:
+    """Images as a worker gets them."""
 
+    first: object
+    """First, so that unpickling imports what the dataset needs."""
+    images: _DatasetImages
 
-def _start_worker(first: object, images: _DatasetImages) -> None:
-    global _worker_images
-    ignore_signals()
-    _worker_images = images
-
-
-def _work(work: Callable[[_DatasetImages, In], Out], item: In) -> Out:
-    assert _worker_images is not None
-    with translate_plugin_fault():
-        return work(_worker_images, item)
+    def __call__(self, request: tuple[Callable[[_DatasetImages, In], Out], In]) -> Out:
+        work, item = request
+        with translate_plugin_fault():
+            return work(self.images, item)
 
 
 def _generated_key(pixels: Pixels) -> bytes:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
+from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.samples import BadSample, FetchedVisits, Samples
-from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
-from dit_run.training.workers import iterate_loader, start_worker, worker_context
+from dit_run.training.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from dit_run.assembly.parts import Encoders
@@ -25,6 +24,11 @@ if TYPE_CHECKING:
     from dit_run.settings import Config
 
 __all__ = ["Batch", "Visits", "batches"]
+
+_ADVICE = (
+    "The same command continues from the last checkpoint; with training.num_workers=0 batches are loaded in the "
+    "training process"
+)
 
 
 class Batch(NamedTuple):
@@ -112,18 +116,12 @@ def batches(
         for positions in layout.micro_batches(first_step, end_step):
             yield visits.__getitems__(positions)
         return
-    loader: DataLoader[Any] = DataLoader(
-        _WorkerVisits(plugins, visits),  # type: ignore[arg-type]
-        batch_sampler=layout.micro_batches(first_step, end_step),  # type: ignore[arg-type]
-        num_workers=workers,
-        prefetch_factor=prefetch,
-        collate_fn=_whole_batch,  # type: ignore[arg-type]
-        pin_memory=pin,
-        multiprocessing_context=worker_context(),
-        worker_init_fn=start_worker,
-        generator=torch.Generator(),
+    pool: WorkerPool[Sequence[int], Batch] = WorkerPool(
+        _WorkerVisits(plugins, visits), workers, ahead=prefetch, role="worker", advice=_ADVICE, pin=pin
     )
-    yield from iterate_loader(loader)
+    with pool:
+        loaded = pool.map(layout.micro_batches(first_step, end_step))
+        yield from read_ahead(loaded, pool.kill) if pin else loaded
 
 
 @dataclass(frozen=True)
@@ -134,14 +132,6 @@ class _WorkerVisits:
     """First, so that unpickling imports the plugin files that the visits need."""
     visits: Visits
 
-    def __getitems__(self, positions: Sequence[int]) -> Batch | DitRunError:
-        """Return the micro-batch, or its DitRunError: raised in a worker, it would arrive with a traceback."""
-        try:
-            with translate_plugin_fault():
-                return self.visits.__getitems__(positions)
-        except DitRunError as error:
-            return error
-
-
-def _whole_batch(batch: Batch) -> Batch:
-    return batch
+    def __call__(self, positions: Sequence[int]) -> Batch:
+        with translate_plugin_fault():
+            return self.visits.__getitems__(positions)

@@ -22,13 +22,14 @@ from small_cache import COMMON, Folder, Harmful, keep_captions, keep_latents, pa
 
 from dit_run.cache.builder import Build, Stopped
 from dit_run.cache.caption_states import CaptionWork
-from dit_run.cache.image_reader import ImageReader, ReadingFailed
+from dit_run.cache.image_reader import ImageReader
 from dit_run.cache.latents import examined
 from dit_run.cache.locks import building
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.maintenance import sweep
 from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
+from dit_run.compute.worker_pool import WorkerFailed
 from dit_run.data.images import read_image
 from dit_run.data.samples import Visit
 from dit_run.model.codec import encode_captions, encode_latents
@@ -315,7 +316,7 @@ def test_reading_processes_change_nothing(tmp_path: Path, vae: VAE, folder: Fold
 
 @pytest.mark.slow
 def test_a_reading_process_that_is_killed_is_told(tmp_path: Path, vae: VAE) -> None:
-    with pytest.raises(ReadingFailed, match=r"was killed, perhaps because memory ran out\. The same command continues"):
+    with pytest.raises(WorkerFailed, match=r"was killed, perhaps because memory ran out\. The same command continues"):
         build(tmp_path, vae, Harmful(signal.SIGKILL), workers=1)
     assert not multiprocessing.active_children()
 
@@ -331,7 +332,7 @@ def test_frozen_reading_processes_are_not_waited_for(
 ) -> None:
     monkeypatch.setenv("DIT_RUN_TIMEOUT", "600" if asked else "1")
     how = Build(tmp_path, None, stopped=lambda: asked and any(map(frozen, multiprocessing.active_children())))
-    error, said = (Stopped, "stopped while waiting") if asked else (ReadingFailed, "responded for 1 seconds")
+    error, said = (Stopped, "stopped while waiting") if asked else (WorkerFailed, "answered for 1 seconds")
     with (
         pytest.raises(error, match=said),
         ImageReader(Harmful(signal.SIGSTOP), COMMON, 1, waiting=how.check_stopped) as reader,
