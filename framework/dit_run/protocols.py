@@ -4,7 +4,9 @@ A factory is called as ``build(options, **runtime)``. ``options`` is the compone
 keywords of its kind the factory receives those that its signature names, so that a new keyword breaks no plugin. A
 factory, and the object it returns, may raise :class:`dit_run.problems.InputError` for a mistake that the user can
 correct; only its text is shown. Any other exception ends the run as a fault of the plugin, with the plugin's name and a
-traceback that starts in its code.
+traceback that starts in its code. Trackers, metrics and callbacks only watch a run: once it trains, an exception of
+theirs is reported and kept in ``status.json``, and the run continues. A signal to stop interrupts a metric at once, to
+be computed when the run continues; trackers and callbacks have a second to return.
 
 Shapes: n samples, c latent channels, h and w latent rows and columns, H and W pixels, l text tokens, d text width.
 Tensors are on the run's device. float means float32; under autocast (``training.mixed_precision``) a model or encoder
@@ -418,7 +420,7 @@ class Callback:
     works as well. Any other method whose name begins with ``on_`` is an error, because no run would call it.
 
     ``run_dir`` is the run folder, which exists. Callbacks are called in the first process of a run only. An exception
-    ends the run with an error that names the plugin.
+    is reported with the plugin's name, and the run continues.
     """
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -432,7 +434,7 @@ class Callback:
         """Before the first step of this process; ``step`` counts the steps of earlier processes."""
 
     def on_step_end(self, progress: Progress) -> None:
-        """After each optimizer step, before a checkpoint of it; ``values`` has what was logged, often nothing."""
+        """After each optimizer step, its checkpoint and samples; ``values`` has what was logged, often nothing."""
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
         """After a checkpoint is complete on disk, at ``path``."""

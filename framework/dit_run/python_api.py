@@ -35,8 +35,9 @@ def train(
     ``config`` is a config from :func:`dit_run.load_config`, or the path of one. Training works in any thread and leaves
     the settings of the process as they were.
 
-    ``stop`` is called after each step; when it returns True, the run saves a checkpoint and ends, and the next call
-    continues it. ``reporter`` receives progress; None shows nothing. ``fork_from`` is a checkpoint to start from.
+    ``stop`` is called after each step, and before each call of the model in validation and sampling; when it returns
+    True, the run saves a checkpoint and ends, and the next call continues it. ``reporter`` receives progress; None
+    shows nothing. ``fork_from`` is a checkpoint to start from.
     ``profile`` logs where the time goes. ``allow_changed_plugins`` continues a run although its plugins changed.
     ``registry`` is the one given to :func:`dit_run.load_config`, if any.
 

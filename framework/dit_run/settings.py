@@ -91,6 +91,12 @@ class TrainingOptions:
     `num_threads` is then 1 by default."""
     max_bad_steps: NonNegativeInt = 0
     """Optimizer steps in a row that may be skipped because the loss or gradient is not finite."""
+    max_hours: Annotated[PositiveFloat | None, Operational] = None
+    """Hours after which a start of the run saves and ends with exit status 143, for machines that are lent for a
+    limited time; the same command continues. null sets no limit."""
+    on_watch_error: Annotated[Literal["report", "fail"], Operational] = "report"
+    """Exit status of a run in which validation, sampling, a metric, a callback or a tracker failed. The run always
+    continues to its end and reports the failures; then it ends with status 0 (`report`) or 1 (`fail`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

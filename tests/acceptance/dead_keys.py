@@ -257,6 +257,14 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
         "a step goes bad in no healthy run",
         "tests/acceptance/test_train.py::test_some_bad_steps_in_a_row_are_allowed",
     ),
+    "training.max_hours": (
+        "a tiny run is over before any number of hours",
+        "tests/acceptance/test_stopping.py::test_a_run_ends_when_its_hours_are_over_and_continues",
+    ),
+    "training.on_watch_error": (
+        "nothing fails in a healthy run",
+        "tests/acceptance/test_watching.py::test_a_failure_decides_the_exit_status_only_if_asked",
+    ),
     "cache.num_workers": (
         "any number of reading processes builds the same cache",
         "tests/unit/cache/test_builder.py::test_reading_processes_change_nothing",

@@ -102,7 +102,8 @@ def test_another_identity_is_refused_naming_the_key(
 def test_operational_keys_may_change(unfinished: Run, command: Command, config: Path) -> None:
     result = command(config, "training.logging_steps=2", "training.save_steps=5", "sampling.every_n_steps=6")
     assert result.status == 0, result.words
-    assert unfinished.checkpoints == ["step-00000004", "step-00000005", "step-00000006"]
+    assert unfinished.checkpoints == ["step-00000003", "step-00000005", "step-00000006"]  # 3 was the best before 6
+    assert unfinished.status["best"]["step"] == 6
     assert [line["step"] for line in unfinished.metrics] == [1, 2, 3, 4, 6]
 
 

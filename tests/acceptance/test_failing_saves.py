@@ -28,10 +28,10 @@ class Callback:
         self.options, self.folder, self.away = options, run_dir / "checkpoints", run_dir / "away"
 
     def on_step_end(self, progress):
-        if progress.step == self.options.first:
+        if progress.step == self.options.first - 1:  # callbacks follow the checkpoint of their step
             self.folder.rename(self.away)
             self.folder.write_text("")
-        if progress.step == self.options.last + 1:
+        if progress.step == self.options.last:
             self.folder.unlink()
             self.away.rename(self.folder)
         if progress.step == self.options.stop:

@@ -75,8 +75,16 @@ def _summarise(outcome: RunResult, reporter: Reporter) -> None:
     width = max(map(len, shown), default=0)
     lines = [f"  {name:<{width}}  {outcome.values[name]:.4f}" for name in shown]
     reporter.notice("\n".join([f"finished after {outcome.step} steps: {outcome.path}", *lines]))
+    _report_failures(outcome, reporter)
     if outcome.image is not None:
         reporter.notice(f"newest image: {outcome.image}")
+
+
+def _report_failures(outcome: RunResult, reporter: Reporter) -> None:
+    """Report what failed of the work that only watches the run."""
+    if outcome.failures:
+        lines = [f"  {failure}" for failure in outcome.failures]
+        reporter.notice("\n".join(["the weights are complete, but some work on them failed:", *lines]))
 
 
 def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Namespace) -> int:
@@ -98,6 +106,7 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
         reporter.notice(
             f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR"
         )
-    elif not outcome.exit_status:
+        _report_failures(outcome, reporter)
+    elif not outcome.stopped:
         _summarise(outcome, reporter)
     return outcome.exit_status

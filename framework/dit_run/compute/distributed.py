@@ -47,13 +47,17 @@ class Processes:
 
     def any(self, flag: bool) -> bool:
         """Return True if the flag is set in any process."""
+        return bool(self.largest(int(flag)))
+
+    def largest(self, number: int) -> int:
+        """Return the largest number of all processes."""
         if self.count == 1:
-            return flag
+            return number
         import torch.distributed as dist
 
-        value = torch.tensor([int(flag)])
+        value = torch.tensor([number])
         dist.all_reduce(value, op=dist.ReduceOp.MAX)
-        return bool(value.item())
+        return int(value.item())
 
     def broadcast(self, value: T) -> T:
         """Return the picklable value of the first process in every process."""

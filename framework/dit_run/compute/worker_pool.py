@@ -24,7 +24,7 @@ import torch
 from dit_run.compute.parcels import pack, unpack
 from dit_run.problems import DitRunError
 from dit_run.system.limits import describe_limit, limit_of
-from dit_run.system.signals import STATUS, ignore_signals, timeout_seconds
+from dit_run.system.signals import HANDLED, ignore_signals, timeout_seconds
 
 __all__ = ["WorkerFailed", "WorkerPool", "worker_context"]
 
@@ -218,7 +218,7 @@ def _start_forkserver() -> None:
     """
     with _safe_path():
         resource_tracker.ensure_running()  # before the signals are blocked, because it unblocks them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STATUS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         try:
             forkserver.ensure_running()
         finally:

@@ -23,7 +23,8 @@ __all__ = ["RunFolder", "RunState", "Status", "place_of"]
 
 RunState = Literal["running", "interrupted", "finished", "failed"]
 Status = Mapping[str, Any]
-"""Keys ``state``, ``step``, ``reason``, ``pid``, ``host`` and ``time``."""
+"""Keys ``state``, ``step``, ``reason``, ``pid``, ``host`` and ``time``, and the record of what watches the run:
+``watched``, ``unfinished``, ``failures`` and ``best``."""
 
 
 class RunFolder:
@@ -96,10 +97,14 @@ class RunFolder:
             return list(starts[-1]["plugins"])
         return []
 
-    def write_status(self, state: RunState, *, step: int, reason: str = "") -> None:
-        """Write ``status.json``: the progress of a run, or how it ended."""
+    def write_status(
+        self, state: RunState, *, step: int, reason: str = "", record: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write ``status.json``: the progress of a run, or how it ended, and its record of watching."""
         owner = {"pid": os.getpid(), "host": socket.gethostname(), "time": _now()}
-        write_atomic(self.status, _json_bytes({"state": state, "step": step, "reason": reason, **owner}))
+        write_atomic(
+            self.status, _json_bytes({"state": state, "step": step, "reason": reason, **(record or {}), **owner})
+        )
 
     def write_report(self, name: str, values: Mapping[str, Any]) -> None:
         """Write a file that describes a failure."""
@@ -152,6 +157,12 @@ class RunFolder:
         kept = [line for line in lines if _recorded_by(line, step)]
         if kept != lines:
             write_atomic(self.metrics, b"".join(kept))
+
+    def recorded(self, step: int) -> dict[str, Any]:
+        """Return what was recorded of a step, the last one of a file that :meth:`rewind_metrics` has read."""
+        lines = self.metrics.read_bytes().splitlines() if self.metrics.exists() else []
+        last = json.loads(lines[-1]) if lines else {}
+        return dict(last) if last.get("step") == step else {}
 
     def keep_plugin(self, file: PluginFile) -> Path:
         """Copy a plugin file, as it was loaded, into the folder; return the path of the copy.

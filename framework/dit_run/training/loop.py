@@ -5,24 +5,32 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
-from dit_run.protocols import Progress
 from dit_run.reporting import Reporter
-from dit_run.runs.run_folder import RunFolder
+from dit_run.runs.checkpoint.commit import SaveFailed
+from dit_run.system.durable import DiskFailed
+from dit_run.system.signals import Interrupted
 from dit_run.training.compile import run_eagerly
-from dit_run.training.observer import Observer
+from dit_run.training.nonfinite import NonFiniteLoss
+from dit_run.training.polling import polled
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
+from dit_run.training.setup import StopSwitch
 from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import StepTimer
+from dit_run.training.watching import Watching
 
 __all__ = ["Loop"]
+
+_CONTINUE, _SAVE, _STOP = range(3)
+"""What all processes do after a step: the largest request of any of them."""
+_SHARED_WAIT = 3.0
+"""Time after a signal that one of several processes waits for data (seconds), because a stop is decided together."""
 
 
 @dataclass
@@ -35,16 +43,13 @@ class Loop:
     schedule: Schedule
     processes: Processes
     reporter: Reporter
-    observer: Observer
+    watching: Watching
     saver: Saver
-    folder: RunFolder
     timer: StepTimer
-    stop_requested: Callable[[], bool]
-    """Called once a step in every process; True stops all of them."""
-    latest: dict[str, float] = field(default_factory=dict)
-    """Last value of everything that this process logged."""
-    image: Path | None = None
-    """The last grid of samples."""
+    stop: StopSwitch
+    """Asked in every process after a step, and in the first one while it watches."""
+    saved_step: int = 0
+    """The step of the last checkpoint; 0 for none."""
     _counted_from: tuple[int, float] = (0, 0.0)
     """Step and time from which on images per second are counted."""
 
@@ -53,25 +58,57 @@ class Loop:
         return self.schedule.run_length.total_steps
 
     def run(self, batches: Iterator[EncodedBatch]) -> bool:
-        """Train to the end and return True; if stopped before, save and return False."""
+        """Train to the end and return True; if stopped before, save and return False.
+
+        Raises Interrupted, after saving, where the stop was not decided by all processes together. After any other
+        exception the state of the last step is saved where it is whole.
+        """
         self._counted_from = (self.state.step, time.monotonic())
         self.reporter.begin(self.state.step, self.total_steps)
-        self._notify("on_train_start")
         try:
-            while self.state.step < self.total_steps:
-                saved = self._do_due_work(self._advance(batches))
-                if self.state.step < self.total_steps and self.processes.any(self.stop_requested()):
-                    if not saved:
-                        self._save(last=True)
-                    return False
+            finished = self._run(batches)
+        except Interrupted:
+            self._save(last=True)
+            raise
+        except BaseException as error:
+            self._rescue(error)
+            raise
         finally:
             self.reporter.end()
-        self._notify("on_train_end")
+        if finished:
+            self.watching.notify("on_train_end")
+        return finished
+
+    def _run(self, batches: Iterator[EncodedBatch]) -> bool:
+        self.watching.notify("on_train_start")
+        if self._outstanding:
+            self._watch(self._logged_values(self.state.meters.again))
+        if self.processes.any(self._outstanding):
+            return False  # interrupted again; the checkpoint of this step is there
+        while self.state.step < self.total_steps:
+            self._do_due_work(self._advance(batches))
+            if self._stops():
+                self._save(last=True)
+                return False
         return True
+
+    def _stops(self) -> bool:
+        """Return True where a process stops; save where one asks for that alone."""
+        wanted = self.processes.largest(self._request())
+        if wanted == _SAVE:
+            self._save()
+            self._commit()
+        return wanted == _STOP
+
+    def _request(self) -> int:
+        if self.stop.requested() and (self.state.step < self.total_steps or self._outstanding):
+            return _STOP
+        return _SAVE if self.stop.take_save_request() else _CONTINUE
 
     def _advance(self, batches: Iterator[EncodedBatch]) -> StepResult:
         state, accumulation = self.state, self.layout.accumulation
-        micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
+        with self.stop.interrupting(after=0.0 if self.processes.count == 1 else _SHARED_WAIT):
+            micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
         result = self.step.run(state.step, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
         state.nonfinite.add(state.step + 1, result, micro_batches)
         if state.averages is not None:
@@ -79,82 +116,99 @@ class Loop:
             with self.timer.phase("optimizer"):
                 state.averages.update(state.step)
         state.step += 1
+        self.step.updating = False
         state.meters.add(result)
         self.timer.step(state.step)
         return result
 
-    def _do_due_work(self, result: StepResult) -> bool:
-        """Do all work that is due after a step. Returns True if this process saved a checkpoint."""
+    def _do_due_work(self, result: StepResult) -> None:
+        """Do all work that is due after a step: first save, so that nothing else can lose the step."""
         step = self.state.step
         self.reporter.step(step, result.loss.item() if result.loss.device.type == "cpu" else None)
         values = self._read_meters() if self.schedule.logs(step) else {}
-        if self.processes.first:
-            values |= self._observe()
-        self._publish(values)
-        self._notify("on_step_end", values)
-        return self._save(last=step == self.total_steps) if self.schedule.saves(step) else False
+        if self.schedule.saves(step):
+            self._save(last=step == self.total_steps)
+        self._watch(values)
 
     def _read_meters(self) -> dict[str, float]:
-        state, length = self.state, self.schedule.run_length
         step, since = self._counted_from
         now = time.monotonic()
-        self._counted_from = (state.step, now)
+        self._counted_from = (self.state.step, now)
         return {
-            "epoch": state.step * length.global_batch / length.size,
-            **state.meters.read(),
-            "learning_rate": self.step.learning_rate(state.step - 1),
-            "images_per_second": (state.step - step) * self.layout.global_batch / max(now - since, 1e-9),
+            **self._logged_values(self.state.meters.read),
+            "images_per_second": (self.state.step - step) * self.layout.global_batch / max(now - since, 1e-9),
             **self.timer.read(now - since),
         }
 
-    def _observe(self) -> dict[str, float]:
-        """Validate, sample and score where that is due; return the values to log."""
-        values: dict[str, float] = {}
-        step = self.state.step
-        with self._uncounted(), run_eagerly():
-            if self.schedule.validates(step):
-                values |= self.observer.validate()
-                self._note_best(values)
-            if self.schedule.samples(step):
-                self.image = self.observer.sample(step)
-                self.reporter.saved(self.image)
-                self._notify("on_sample", path=self.image)
-            if self.schedule.scores(step):
-                values |= self.observer.score()
-        return values
+    def _logged_values(self, read: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        """Return the values that are logged after the last step, apart from times; empty where none are due."""
+        step, length = self.state.step, self.schedule.run_length
+        if not self.schedule.logs(step):
+            return {}
+        return {
+            "epoch": step * length.global_batch / length.size,
+            **read(),
+            "learning_rate": self.step.learning_rate(step - 1),
+        }
+
+    # -------------------------------------------------------------------------------------------- watching and saving
+
+    @property
+    def _outstanding(self) -> bool:
+        return self.processes.first and self.watching.outstanding
+
+    def _watch(self, values: Mapping[str, float]) -> None:
+        """Do the due work that only watches, in the first process; a stop leaves the rest of it to the next start."""
+        if not self._outstanding:
+            return
+        denoisers = [
+            module for module in (self.state.denoiser, self.state.averages and self.state.averages.module) if module
+        ]
+        with contextlib.suppress(Interrupted), self._uncounted(), run_eagerly(), polled(denoisers, self._poll):
+            self.watching.run(values)
+            if self.saved_step == self.state.step:
+                self._commit()
+
+    def _poll(self) -> None:
+        """Answer requests before each call of the model while the run is watched."""
+        if self.stop.take_save_request():
+            with self.stop.uninterrupted():
+                self._save()
+        self.stop.check()
+
+    def _commit(self) -> None:
+        if self.processes.first:
+            self.watching.commit()
 
     @contextlib.contextmanager
     def _uncounted(self) -> Iterator[None]:
         """Leave the time of this work out of images per second and of a profile."""
         began = time.monotonic()
-        yield
-        step, since = self._counted_from
-        self._counted_from = (step, since + time.monotonic() - began)
+        try:
+            yield
+        finally:
+            step, since = self._counted_from
+            self._counted_from = (step, since + time.monotonic() - began)
 
-    def _note_best(self, values: Mapping[str, float]) -> None:
-        name = "validation/loss_ema" if self.state.averages is not None else "validation/loss"
-        lowest = self.state.best.get("loss", float("inf"))
-        if self.schedule.saves(self.state.step) and values.get(name, float("inf")) < lowest:
-            self.state.best = {"loss": values[name], "step": self.state.step}
-
-    def _publish(self, values: dict[str, float]) -> None:
-        if not values or not self.processes.first:
+    def _save(self, *, last: bool = False) -> None:
+        """Save the state of the last step, unless it is saved."""
+        if self.saved_step == self.state.step:
             return
-        self.latest |= values
-        self.folder.record({"step": self.state.step, **values, "time": time.time()})
-        self.observer.log(self.state.step, values)
-        self.reporter.logged(self.state.step, values)
-
-    def _save(self, *, last: bool) -> bool:
         self.state.nonfinite.settle()
         with self._uncounted():
-            self.observer.flush()
+            self.watching.observer.flush()
             path = self.saver.save(self.state, last=last)
             if path is not None:
+                self.saved_step = self.state.step
                 self.reporter.saved(path)
-                self._notify("on_checkpoint_saved", path=path)
-        return path is not None
+                self.watching.notify("on_checkpoint_saved", path=path)
 
-    def _notify(self, event: str, values: Mapping[str, float] | None = None, path: Path | None = None) -> None:
-        progress = Progress(self.state.step, self.total_steps, self.folder.path, values or {}, path)
-        self.observer.notify(event, progress)
+    def _rescue(self, error: BaseException) -> None:
+        """Save the state of the last step after an exception, where it is whole and finite; hide no error."""
+        if not self.processes.first or self.step.updating or isinstance(error, NonFiniteLoss | DiskFailed | SaveFailed):
+            return
+        try:
+            if self.state.is_finite():
+                self._save()
+        except Exception as failure:  # noqa: BLE001 (the first error is raised)
+            self.reporter.notice(f"the state after step {self.state.step} was not saved: {failure}")

@@ -24,17 +24,27 @@ from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
 from dit_run.training.step_timer import StepTimer
+from dit_run.training.watch_guard import WatchGuard
+from dit_run.training.watch_record import WatchRecord
+from dit_run.training.watching import Watching
 
 __all__ = ["build_loop", "profile_timer"]
 
 
 def build_loop(
-    run: RunContext, parts: RunParts, layout: Layout, inputs: Mapping[str, Any], timer: StepTimer | None = None
+    run: RunContext,
+    parts: RunParts,
+    layout: Layout,
+    inputs: Mapping[str, Any],
+    record: WatchRecord,
+    timer: StepTimer | None = None,
 ) -> Loop:
     """Build the loop with a new state, at step 0 with initial weights."""
     timer = timer or StepTimer()
     step = _distributed_step(run, parts, layout, timer)
-    observer = Observer(parts, run.folder, run.reporter)
+    state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
+    guard = WatchGuard(record, run.stop, run.folder, run.reporter, state)
+    observer = Observer(parts, run.folder, run.reporter, guard)
     facts = RunFacts(
         config=run.config,
         layout=layout,
@@ -45,17 +55,16 @@ def build_loop(
         prompts=observer.prompts,
     )
     return Loop(
-        state=_new_state(run, parts, step),
+        state=state,
         step=step,
         layout=layout,
-        schedule=Schedule(run.config, parts.data.run_length),
+        schedule=schedule,
         processes=run.processes,
         reporter=run.reporter,
-        observer=observer,
+        watching=Watching(state, schedule, observer, guard, run.folder, run.reporter),
         saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter),
-        folder=run.folder,
         timer=timer,
-        stop_requested=run.stop.requested,
+        stop=run.stop,
     )
 
 

@@ -23,6 +23,9 @@ class Meters:
     sums: Tensor = field(init=False)
     """[3], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, and the number of steps."""
 
+    latest: dict[str, float] = field(default_factory=dict)
+    """The last reading, which a checkpoint keeps until it is logged."""
+
     def __post_init__(self) -> None:
         self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)
 
@@ -35,11 +38,17 @@ class Meters:
         """Return the means since the last reading, empty where no step counted, and start again."""
         loss, norm, steps = self.sums.tolist()
         self.sums.zero_()
-        return {"loss": loss / steps, "grad_norm": norm / steps} if steps else {}
+        self.latest = {"loss": loss / steps, "grad_norm": norm / steps} if steps else {}
+        return self.latest
+
+    def again(self) -> dict[str, float]:
+        """Return the last reading once more, or a new one if steps were added since then."""
+        return self.read() if self.sums[2].item() else self.latest
 
     def state_dict(self) -> dict[str, Any]:
         """Return plain values; floats keep all their bits in JSON."""
-        return {"sums": self.sums.tolist()}
+        return {"sums": self.sums.tolist(), "latest": self.latest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.sums = torch.tensor(state["sums"], dtype=summing_dtype(self.device), device=self.device)
+        self.latest = dict(state.get("latest", {}))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import isfinite
@@ -21,6 +21,7 @@ from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics, preview_prompts, score
 from dit_run.training.validation import ValidationSet
+from dit_run.training.watch_guard import WatchGuard
 
 __all__ = ["Observer"]
 
@@ -32,9 +33,10 @@ class Observer:
     parts: RunParts
     folder: RunFolder
     reporter: Reporter
-    trackers: list[tuple[Tracker, RetryQueue]] = field(default_factory=list)
+    guard: WatchGuard
+    trackers: list[tuple[str, Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
-    callbacks: list[Callback] = field(default_factory=list)
+    callbacks: list[tuple[str, Callback]] = field(default_factory=list)
 
     def open(self, start_step: int, config_text: str) -> list[str]:
         """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
@@ -42,35 +44,48 @@ class Observer:
         self.metrics = build_metrics(config, self.parts.data)
         for choice in config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
-            self.trackers.append((tracker, RetryQueue(f"the {choice.type} tracker's output", self.reporter.notice)))
+            queue = RetryQueue(f"the {choice.type} tracker's output", self.reporter.notice)
+            self.trackers.append((f"tracker {choice.type}", tracker, queue))
         for choice in config.callbacks:
-            self.callbacks.append(make(choice.component, choice.options, run_dir=run_dir))
+            callback = make(choice.component, choice.options, run_dir=run_dir)
+            self.callbacks.append((f"callback {choice.type}", callback))
         if start_step == 0:
-            for tracker, queue in self.trackers:
-                queue.do(partial(tracker.text, 0, "config", config_text))
-        return [tracker.command for tracker, _ in self.trackers if tracker.command]
+            self._tell(lambda tracker: tracker.text(0, "config", config_text))
+        return [tracker.command for _, tracker, _ in self.trackers if tracker.command]
 
     def close(self) -> None:
         """Close the trackers."""
-        for tracker, queue in self.trackers:
-            queue.do(tracker.close)
+        self._tell(lambda tracker: tracker.close())
 
     def flush(self) -> None:
         """Write all that was logged to the disk, except for values that a tracker cannot write now."""
         self._images.settle()
-        for tracker, queue in self.trackers:
-            queue.do(tracker.flush)
+        self._tell(lambda tracker: tracker.flush())
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for tracker, queue in self.trackers:
-            queue.do(partial(tracker.log, step, values))
+        """Give the values of a step to the trackers."""
+        self._tell(lambda tracker: tracker.log(step, values))
+
+    def log_samples(self, step: int) -> None:
+        """Give the grid of a step, which was written as a file, to the trackers."""
+        path = self.samples_path(step)
+        if self.trackers and path.exists():
+            with Image.open(path) as file:
+                sheet = file.convert("RGB")
+            self._tell(lambda tracker: tracker.image(step, "samples", sheet))
+
+    def _tell(self, what: Callable[[Tracker], object]) -> None:
+        for name, tracker, queue in self.trackers:
+            with self.guard.short(name):
+                queue.do(partial(what, tracker))
 
     def notify(self, event: str, progress: Progress) -> None:
         """Call the method of this name of every callback that has it."""
-        for callback in self.callbacks:
+        for name, callback in self.callbacks:
             method = getattr(callback, event, None)
             if method is not None:
-                method(progress)
+                with self.guard.short(f"{name}, {event},"):
+                    method(progress)
 
     @cached_property
     def _images(self) -> RetryQueue:
@@ -96,24 +111,25 @@ class Observer:
         """Prompts of the previews."""
         return preview_prompts(self.parts.config, self.parts.data)
 
-    def sample(self, step: int) -> Path:
-        """Sample a grid of the preview prompts as ``samples/step-00000100.png``, and give it to the trackers."""
+    def samples_path(self, step: int) -> Path:
+        """Return the path of the grid of a step."""
+        return self.folder.samples / f"step-{step:08d}.png"
+
+    def sample(self, step: int) -> None:
+        """Sample a grid of the preview prompts as ``samples/step-00000100.png``."""
         config = self.parts.config
         request = SamplingRequest.of(config.sampling, self.prompts, image_size=config.data.common.image_size)
         with translate_working(
             "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
         ):
             sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
-        path = self.folder.samples / f"step-{step:08d}.png"
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
-        self._images.do(partial(_save_image, path, sheet, metadata))
-        for tracker, queue in self.trackers:
-            queue.do(partial(tracker.image, step, "samples", sheet))
-        return path
+        self._images.do(partial(_save_image, self.samples_path(step), sheet, metadata))
 
-    def score(self) -> dict[str, float]:
-        """Return the scores of the config's metrics on samples of their prompts."""
-        return score(self.metrics, self.parts.config, self.parts.data, self.parts.pipeline, self.reporter)
+    def score(self, index: int) -> dict[str, float]:
+        """Return the scores of one of the config's metrics on samples of its prompts."""
+        metric = self.metrics[index]
+        return score([metric], self.parts.config, self.parts.data, self.parts.pipeline, self.reporter)
 
 
 def _save_image(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:

@@ -28,7 +28,10 @@ class RetryQueue:
         self.settle()
 
     def settle(self) -> bool:
-        """Do the waiting writes, and return True if none is left. A failure is reported once."""
+        """Do the waiting writes, and return True if none is left. A failure is reported once.
+
+        Any other exception of a write drops it, and is raised.
+        """
         while self._waiting:
             try:
                 self._waiting[0]()
@@ -37,6 +40,9 @@ class RetryQueue:
                     self.notice(f"{self.name} cannot be written ({error.strerror or error}); dit-run tries again later")
                 self._failing = True
                 return False
+            except Exception:
+                self._waiting.popleft()  # no later try can succeed
+                raise
             self._waiting.popleft()
         self._failing = False
         return True

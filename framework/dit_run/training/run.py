@@ -25,7 +25,7 @@ from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import translate_disk_failure
-from dit_run.system.signals import StopRequest
+from dit_run.system.signals import Interrupted, StopRequest
 from dit_run.training.batch_loading import BatchLoader
 from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
@@ -37,6 +37,7 @@ from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
 from dit_run.training.setup import StopSwitch, process_setup
 from dit_run.training.start_notices import start_notices
+from dit_run.training.watch_record import Failure, WatchRecord
 
 __all__ = ["RunResult", "train"]
 
@@ -57,7 +58,11 @@ class RunResult:
     """0 for a run that was stopped before its length was known."""
     exit_status: int = 0
     """Exit status of the command; 0 for a run that reached its end."""
+    stopped: bool = False
+    """True for a run that was stopped before its end."""
     already_finished: bool = False
+    failures: tuple[str, ...] = ()
+    """What failed of the work that only watches the run: validation, samples, metrics, callbacks and trackers."""
 
 
 def train(
@@ -76,7 +81,8 @@ def train(
     ``fork_from`` is a checkpoint to begin with, its step and optimizer included, whatever its config.
     ``profile`` logs the time of each phase and writes a trace to the run folder's ``profile``.
     ``allow_changed_plugins`` continues although plugins changed since the checkpoint.
-    ``stop`` is asked once a step, and while the cache is filled; True stops the run, as SIGTERM does, after saving.
+    ``stop`` is asked once a step, while the cache is filled, and before each call of the model in validation and
+    sampling; True stops the run, as SIGTERM does, after saving.
     Works in any thread; outside the main thread, signals do not stop the run. All process settings are restored.
     Raises InputError for a mistake of the user, before anything is written if it can be known then.
     """
@@ -96,7 +102,7 @@ def train(
                 folder=folder,
                 checkpoints=Checkpoints(folder.checkpoints, processes.on_first(folder.run_id)),
                 reporter=reporter,
-                stop=StopSwitch(signals, stop),
+                stop=StopSwitch(signals, stop, config.training.max_hours),
                 arguments=arguments,
             )
             return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)
@@ -123,7 +129,7 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
     if start is not None and not start.forked:
         start.refuse_other_config(run.config)
         if start.at_the_end and _is_finished(run):
-            return RunResult(run.folder.path, start.step, total_steps=start.step, already_finished=True)
+            return _already_finished(run, start.step)
         if not allow_changed_plugins:
             refuse_changed_plugins(start.state["plugins"], run.deciding_plugins())
     layout = Layout.of(run.config, run.processes, global_batch=start.global_batch if start is not None else None)
@@ -131,9 +137,9 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
         _report_machine(run, start)
         try:
             run, parts = _prepare(run, layout)
-        except Stopped as stopped:
-            run.reporter.notice(f"{stopped}; the same command continues")
-            return RunResult(run.folder.path, 0, exit_status=run.stop.exit_status)
+        except (Stopped, Interrupted) as stopped:
+            run.reporter.notice(f"{stopped or 'stopped before the first step'}; the same command continues")
+            return RunResult(run.folder.path, 0, exit_status=run.stop.exit_status, stopped=True)
         loop = _start_loop(run, parts, layout, start, profile=profile)
         del start  # Its tensors would take memory as long as the run.
         run.processes.on_first(lambda: _begin(run, loop, forked=fork_from is not None))
@@ -144,6 +150,23 @@ def _is_finished(run: RunContext) -> bool:
     """Return True if the last steps of the run were followed by all work that comes after them."""
     status = run.processes.on_first(lambda: dict(run.folder.read_status() or {}))
     return status.get("state") == "finished"
+
+
+def _already_finished(run: RunContext, step: int) -> RunResult:
+    failures = run.processes.on_first(lambda: WatchRecord.of(run.folder.read_status(), step).failures)
+    return RunResult(
+        run.folder.path,
+        step,
+        total_steps=step,
+        exit_status=_status_of_end(run, failures),
+        already_finished=True,
+        failures=tuple(map(str, failures)),
+    )
+
+
+def _status_of_end(run: RunContext, failures: Sequence[Failure]) -> int:
+    """Return the exit status of a run that reached its end."""
+    return 1 if failures and run.config.training.on_watch_error == "fail" else 0
 
 
 def _report_machine(run: RunContext, start: Start | None) -> None:
@@ -157,7 +180,8 @@ def _report_machine(run: RunContext, start: Start | None) -> None:
 
 def _prepare(run: RunContext, layout: Layout) -> tuple[RunContext, RunParts]:
     """Read the data and fill the cache; return the run with adjusted defaults, and its parts."""
-    config, data, encoders = prepare(run.config, device=run.device, layout=layout)
+    with run.stop.interrupting():
+        config, data, encoders = prepare(run.config, device=run.device, layout=layout)
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
     try:
@@ -182,7 +206,8 @@ def _start_loop(run: RunContext, parts: RunParts, layout: Layout, start: Start |
     total, begun = parts.data.run_length.total_steps, 0 if start is None else start.step
     timer = profile_timer(run, parts, total - begun) if profile else None
     given = inputs(parts.data, parts.encoders)
-    loop = build_loop(run, parts, layout, given, timer)
+    loop = build_loop(run, parts, layout, given, _watch_record(run, start), timer)
+    loop.saved_step = begun
     if start is not None:
         for line in [] if start.forked else changed_inputs(start.state.get("inputs", {}), given):
             run.reporter.notice(line)
@@ -194,12 +219,22 @@ def _start_loop(run: RunContext, parts: RunParts, layout: Layout, start: Start |
     return loop
 
 
+def _watch_record(run: RunContext, start: Start | None) -> WatchRecord:
+    """Return the record of the run so far; that of a fork says that all work after earlier steps is done."""
+    if start is None or start.forked:
+        return WatchRecord(0 if start is None else start.step)
+    return WatchRecord.of(run.folder.read_status(), start.step)
+
+
 def _begin(run: RunContext, loop: Loop, *, forked: bool) -> None:
     """Write the run's record, open the observer and save the checkpoint of a fork, in the first process."""
-    run.write_record(loop.state.step)
+    record = loop.watching.record
     with translate_disk_failure(run.folder.path):
+        commands = loop.watching.observer.open(record.watched, run_config(run.config))
+        run.write_record(loop.state.step, record)
+        loop.watching.begin()
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)
-        for command in loop.observer.open(loop.state.step, run_config(run.config)):
+        for command in commands:
             run.reporter.notice(f"watch it with: {command}")
         if forked:
             loop.saver.save(loop.state)
@@ -207,16 +242,20 @@ def _begin(run: RunContext, loop: Loop, *, forked: bool) -> None:
 
 def _train(run: RunContext, parts: RunParts, loop: Loop) -> RunResult:
     parts.denoiser.train()
+    together = True
     try:
         finished = _run_loop(run, parts, loop)
+    except Interrupted:
+        finished = together = False
     except BaseException as error:
-        run.write_failure(loop.state.step, error, error.report if isinstance(error, NonFiniteLoss) else None)
+        report = error.report if isinstance(error, NonFiniteLoss) else None
+        run.write_failure(loop.state.step, error, report, loop.watching.record)
         raise
     finally:
-        loop.observer.close()
+        loop.watching.observer.close()
         if profiled := loop.timer.close():
             run.reporter.notice(f"profile: {profiled}")
-    return _end(run, loop, finished)
+    return _end(run, loop, finished, together)
 
 
 def _run_loop(run: RunContext, parts: RunParts, loop: Loop) -> bool:
@@ -231,16 +270,27 @@ def _run_loop(run: RunContext, parts: RunParts, loop: Loop) -> bool:
         return loop.run(batches)
 
 
-def _end(run: RunContext, loop: Loop, finished: bool) -> RunResult:
-    """Write the status of a run that reached its end or was stopped, and wait for all processes."""
-    step = loop.state.step
+def _end(run: RunContext, loop: Loop, finished: bool, together: bool) -> RunResult:
+    """Write the status of a run that reached its end or was stopped; processes that stop together wait for all."""
+    step, watching = loop.state.step, loop.watching
     if run.processes.first:
         with contextlib.suppress(OSError):
             clean(run.checkpoints.folder)
-    run.write_status("finished" if finished else "interrupted", step, "" if finished else run.stop.reason)
+    reason = "" if finished else run.stop.reason
+    run.write_status("finished" if finished else "interrupted", step, reason, watching.record)
     if not finished:
         run.reporter.notice(f"stopped after step {step} of {loop.total_steps}; the same command continues")
-    with translate_lost_process(run.processes):
-        run.processes.barrier()  # torchrun ends all processes when the first one leaves, even while they write
-    exit_status = 0 if finished else run.stop.exit_status
-    return RunResult(run.folder.path, step, loop.latest, loop.image, loop.total_steps, exit_status)
+    if together:
+        with translate_lost_process(run.processes):
+            run.processes.barrier()  # torchrun ends all processes when the first one leaves, even while they write
+    failures = watching.record.failures
+    return RunResult(
+        run.folder.path,
+        step,
+        watching.latest,
+        watching.image,
+        loop.total_steps,
+        _status_of_end(run, failures) if finished else run.stop.exit_status,
+        stopped=not finished,
+        failures=tuple(map(str, failures)),
+    )

@@ -22,6 +22,7 @@ from dit_run.settings import Choice, Config
 from dit_run.system.durable import make_folder, translate_disk_failure
 from dit_run.training.resume_checks import PLUGIN_FACTS
 from dit_run.training.setup import StopSwitch
+from dit_run.training.watch_record import WatchRecord
 
 __all__ = ["RunContext"]
 
@@ -52,8 +53,8 @@ class RunContext:
         ]
         return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 
-    def write_record(self, step: int) -> None:
-        """Write config, provenance and status of a run that begins after ``step``; drop the metrics of later steps.
+    def write_record(self, step: int, record: WatchRecord) -> None:
+        """Write config, provenance and status of a run that begins after ``step``; drop the metrics of unwatched steps.
 
         Raises DiskFailed where the folder cannot be written.
         """
@@ -62,19 +63,21 @@ class RunContext:
             clean(self.checkpoints.folder)
             self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
             self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id)
-            self.folder.rewind_metrics(step)
-            self.folder.write_status("running", step=step)
+            self.folder.rewind_metrics(record.watched)
+            self.folder.write_status("running", step=step, record=record.to_dict())
 
-    def write_status(self, state: RunState, step: int, reason: str) -> None:
+    def write_status(self, state: RunState, step: int, reason: str, record: WatchRecord) -> None:
         if self.processes.first:
-            self.folder.write_status(state, step=step, reason=reason)
+            self.folder.write_status(state, step=step, reason=reason, record=record.to_dict())
 
-    def write_failure(self, step: int, error: BaseException, report: dict[str, Any] | None) -> None:
+    def write_failure(
+        self, step: int, error: BaseException, report: dict[str, Any] | None, record: WatchRecord
+    ) -> None:
         """Write the status of a run that failed, and its report if there is one; a failing disk hides no error."""
         with contextlib.suppress(OSError):
             if report is not None:
                 self.folder.write_report(f"bad-step-{self.processes.rank}.json", report)
-            self.write_status("failed", step, f"{type(error).__name__}: {error}")
+            self.write_status("failed", step, f"{type(error).__name__}: {error}", record)
 
     def _kept_plugins(self) -> list[str]:
         copies = map(self.folder.keep_plugin, self.registry.files.files)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from dit_run.compute.devices import prepare_determinism
 from dit_run.settings import TrainingOptions
-from dit_run.system.signals import STATUS, StopRequest
+from dit_run.system.signals import STATUS, Interrupted, StopRequest
 from dit_run.training.compile import restored_compiler_settings
 
 __all__ = ["StopSwitch", "process_setup"]
@@ -72,24 +73,51 @@ def _restored_environment(name: str) -> Iterator[None]:
 
 @dataclass
 class StopSwitch:
-    """A request to stop a run: by a signal, or by the caller's function."""
+    """A request to stop a run: by a signal, by the caller's function, or because its time is over."""
 
     signals: StopRequest
     function: Callable[[], bool] | None = None
+    max_hours: float | None = None
+    """Time from now on after which a stop is requested (hours)."""
     by_caller: bool = False
+    _began: float = field(default_factory=time.monotonic)
 
     def requested(self) -> bool:
         """Return True once a stop was requested in this process."""
         self.by_caller = self.by_caller or (self.function is not None and self.function())
-        return self.by_caller or self.signals.signal is not None
+        return self.by_caller or self.signals.signal is not None or self._time_is_over
+
+    def check(self) -> None:
+        """Raise Interrupted once a stop was requested."""
+        if self.requested():
+            raise Interrupted
+
+    def interrupting(self, *, after: float = 0.0) -> contextlib.AbstractContextManager[None]:
+        """Return a context that a signal ends by Interrupted: see :meth:`StopRequest.interrupting`."""
+        return self.signals.interrupting(after=after)
+
+    def uninterrupted(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which a signal raises nothing."""
+        return self.signals.uninterrupted()
+
+    def take_save_request(self) -> bool:
+        """Return True if a checkpoint was requested (SIGUSR1) since the last call."""
+        requested, self.signals.save_requested = self.signals.save_requested, False
+        return requested
 
     @property
     def reason(self) -> str:
         if self.signals.signal is not None:
             return f"stopped by {self.signals.signal.name}"
+        if self._time_is_over:
+            return f"stopped after training.max_hours {self.max_hours:g}"
         return f"stopped by {'its caller' if self.by_caller else 'another process'}"
 
     @property
     def exit_status(self) -> int:
         """Exit status of a run that was stopped."""
         return self.signals.status or STATUS[signal.SIGTERM]
+
+    @property
+    def _time_is_over(self) -> bool:
+        return self.max_hours is not None and time.monotonic() - self._began >= 3600 * self.max_hours

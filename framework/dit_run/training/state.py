@@ -33,6 +33,15 @@ class TrainState:
     step: int = 0
     """Optimizer steps done."""
 
+    @property
+    def denoisers(self) -> list[Denoiser]:
+        """The denoiser with the live weights and, where there are any, the one with the averages."""
+        return [self.denoiser] if self.averages is None else [self.denoiser, self.averages.module]
+
+    def is_finite(self) -> bool:
+        """Return True if all weights, and their averages, are finite numbers."""
+        return all(bool(torch.isfinite(values).all()) for each in self.denoisers for values in each.tensors().values())
+
     def state_dict(self) -> dict[str, Any]:
         """Return tensors as ``model``, ``ema`` (None without averages) and ``optimizer``, the rest as JSON values."""
         return {

@@ -109,6 +109,8 @@ class TrainingStep:
         self.optimizer = optimizer
         self.precision = precision
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.dtype is torch.float16)
+        self.updating = False
+        """True from the begin of an update; whoever counts the step sets it to False."""
         self._factor = learning_rate_factor
         self._peak_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._max_grad_norm = max_grad_norm
@@ -143,6 +145,7 @@ class TrainingStep:
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
+        self.updating = True
         update_where(self.optimizer, finite, self._clip_divisor(norm))
         self.scaler.update()
         return StepResult(loss, norm, finite)

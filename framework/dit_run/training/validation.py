@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
@@ -73,17 +74,13 @@ class ValidationSet:
 
     @torch.no_grad()
     def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, ValidationLoss]:
-        """Return the loss of each denoiser on the same samples; their training modes are restored."""
-        modes = {name: denoiser.training for name, denoiser in denoisers.items()}
+        """Return the loss of each denoiser on the same samples; their training modes are always restored."""
         rows: dict[str, list[Tensor]] = {name: [] for name in denoisers}
-        for denoiser in denoisers.values():
-            denoiser.eval()
-        for binned in self._batches():
-            for name, denoiser in denoisers.items():
-                losses = [denoising_loss(denoiser, self.scheduler, batch, self.precision) for batch in binned]
-                rows[name].append(torch.stack(losses, dim=1).cpu())
-        for name, denoiser in denoisers.items():
-            denoiser.train(modes[name])
+        with _evaluated(denoisers.values()):
+            for binned in self._batches():
+                for name, denoiser in denoisers.items():
+                    losses = [denoising_loss(denoiser, self.scheduler, batch, self.precision) for batch in binned]
+                    rows[name].append(torch.stack(losses, dim=1).cpu())
         return {name: ValidationLoss.of(torch.cat(losses)) for name, losses in rows.items()}
 
     def _batches(self) -> Iterator[list[EncodedBatch]]:
@@ -99,3 +96,16 @@ class ValidationSet:
         noise = torch.from_numpy(streams.normals("validation_noise", places, self.visits.latent_shape))
         uniform = torch.from_numpy((index + streams.uniforms("validation_timestep", places)) / np.float32(self.bins))
         return replace(batch, noise=noise.to(device), uniform=uniform.to(device))
+
+
+@contextlib.contextmanager
+def _evaluated(denoisers: Iterable[Denoiser]) -> Iterator[None]:
+    """Put denoisers in evaluation mode; afterwards each is in the mode that it was in."""
+    modes = [(denoiser, denoiser.training) for denoiser in denoisers]
+    try:
+        for denoiser, _ in modes:
+            denoiser.eval()
+        yield
+    finally:
+        for denoiser, training in modes:
+            denoiser.train(training)

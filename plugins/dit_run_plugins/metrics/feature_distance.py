@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.hub import Pretrained
 from dit_run.options import HubOrPath, bounds
+from dit_run.problems import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FeatureDistanceMetric", "FeatureOptions", "References", "model_name"]
 
+_FEWEST = 2
+"""Fewest images on each side of a distance (number)."""
 References = Callable[[int], "list[tuple[Image.Image, str]]"]
 Distance = Callable[["NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"], float]
 
@@ -45,7 +48,8 @@ class FeatureDistanceMetric:
     ) -> None:
         """Find or download the files; weights are loaded when images are scored.
 
-        Raises InputError if the files are missing or do not belong to a vision model.
+        Raises InputError if the files are missing or do not belong to a vision model, or if there are too few images to
+        compare with.
         """
         from dit_run.compute.distributed import choose_device
         from dit_run_plugins.metrics.vision_models import VisionModel
@@ -53,6 +57,17 @@ class FeatureDistanceMetric:
         weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)
         self._options, self._references, self._distance = options, references, distance
         self._model = VisionModel(weights, choose_device(config.training.device))
+        self._refuse_few(kind, config)
+
+    def _refuse_few(self, kind: str, config: Config) -> None:
+        """Raise InputError where a distance has no value: it needs the spread of at least two images on each side."""
+        found = len(self._references(_FEWEST))
+        if found < _FEWEST:
+            raise InputError(
+                f"metrics ({kind}): the distance needs at least {_FEWEST} held-out images to compare with, and there "
+                f"is {found} (data.train_split {config.data.common.train_split:g}); lower data.train_split, add "
+                "images, or remove the metric"
+            )
 
     @property
     def count(self) -> int:

@@ -274,5 +274,5 @@ def test_a_callback_that_expects_values_that_are_not_there() -> None:
             progress.values["loss"]
 
     assert fault(Kind.CALLBACK, lambda options: Eager()) == (
-        "on_train_start(progress) raised KeyError: 'loss'; an exception ends the run"
+        "on_train_start(progress) raised KeyError: 'loss'; a run reports it as a failure"
     )

@@ -126,13 +126,30 @@ def test_a_stop_is_asked_for_once_a_step_and_continued(tmp_path: Path) -> None:
         asked.append(len(asked) == 3)
         return asked[-1]
 
-    stopped = trained(tmp_path, stop=stop)
+    stopped = trained(tmp_path, "validation.every_n_steps=null", stop=stop)
     assert asked == [False, False, False, True]
     assert (stopped.step, stopped.total_steps, stopped.exit_status) == (4, 6, 143)
     assert '"stopped by its caller"' in (tmp_path / "run" / "status.json").read_text()
     finished = trained(tmp_path)
     assert (finished.step, finished.exit_status, finished.already_finished) == (6, 0, False)
     assert trained(tmp_path).already_finished
+
+
+def test_a_stop_in_a_thread_interrupts_a_validation_before_the_next_call_of_the_model(tmp_path: Path) -> None:
+    asked: list[bool] = []
+    results: list[RunResult] = []
+
+    def stop() -> bool:
+        asked.append(len(asked) == 4)  # after the steps 1 and 2, and then before the third call of the model
+        return asked[-1]
+
+    thread = threading.Thread(target=lambda: results.append(trained(tmp_path, stop=stop)))
+    thread.start()
+    thread.join()
+    assert asked == [False, False, False, False, True]
+    assert [(result.step, result.stopped) for result in results] == [(3, True)]
+    assert "validation" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "validation/loss" in trained(tmp_path).values
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
