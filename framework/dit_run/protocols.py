@@ -474,15 +474,21 @@ class Facts:
 
     total_steps: int | None = None
     """Optimizer steps of the whole run. Before data is read: ``training.max_steps`` as an upper bound, or None."""
+    samples: int | None = None
+    """Training samples."""
+    cached: bool | None = None
+    """True if the cache holds the output of at least one of the encoders."""
 
 
 @dataclass(frozen=True)
 class Adjustment:
-    """A better value for a key that has its default; shown to the user as a notice."""
+    """A better value for a key that has its default; shown to the user as a notice, unless it is ``quiet``."""
 
     path: tuple[str | int, ...]
     value: Any
     reason: str
+    quiet: bool = False
+    """True for a value that the documentation of the key announces."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from dit_run.options import (
     PositiveFloat,
     PositiveInt,
     Probability,
+    acts_if,
+    acts_unless,
     bounds,
     plain,
 )
@@ -48,10 +50,11 @@ class TrainingOptions:
     """Micro-steps per optimizer step; their gradients are averaged."""
     learning_rate: PositiveFloat = 1e-4
     """Peak learning rate."""
-    num_epochs: PositiveInt = 1000
-    """Passes over the training samples."""
+    num_epochs: PositiveInt | None = 1000
+    """Passes over the training samples; null sets no limit. If only `max_steps` is written, there is no limit."""
     max_steps: PositiveInt | None = None
-    """Optimizer steps after which the run ends, if `num_epochs` does not end it earlier; null sets no limit."""
+    """Optimizer steps after which the run ends, if a written `num_epochs` does not end it earlier; null sets no limit.
+    """
     save_every_n_epochs: Annotated[PositiveInt | None, Operational] = 10
     """Epochs between checkpoints, saved at the step that completes an epoch; null turns them off."""
     save_steps: Annotated[PositiveInt | None, Operational] = 500
@@ -66,9 +69,9 @@ class TrainingOptions:
     """Largest norm of the gradient; a larger gradient is scaled down to it. null turns clipping off."""
     use_ema: bool = False
     """Keep an exponential moving average (EMA) of the weights, and use it for sample images and validation."""
-    ema_decay: Annotated[float, bounds(ge=0, lt=1)] = 0.9999
+    ema_decay: Annotated[float, bounds(ge=0, lt=1), acts_if("use_ema", True)] = 0.9999
     """Decay of the EMA after its warm-up."""
-    ema_warmup: NonNegativeFloat = 0.75
+    ema_warmup: Annotated[NonNegativeFloat, acts_if("use_ema", True)] = 0.75
     """Power p of the EMA's warm-up: the decay at update s is min(ema_decay, 1 - (1 + s)^-p). 0 means no warm-up."""
     caption_dropout: Probability = 0.1
     """Share of captions replaced by the empty caption in training, which classifier-free guidance needs."""
@@ -80,7 +83,7 @@ class TrainingOptions:
     """CPU threads per process. With null torch chooses, and a continued run keeps the number that it started with."""
     num_workers: Annotated[NonNegativeInt, Operational] = 8
     """Data-loading workers per process; 0 loads in the training process. Lowered to the CPU cores, with a notice."""
-    prefetch_factor: Annotated[PositiveInt, Operational] = 4
+    prefetch_factor: Annotated[PositiveInt, Operational, acts_unless("num_workers", 0)] = 4
     """Batches that each worker prepares ahead; no effect with 0 workers."""
     compile_model: Annotated[bool, Operational] = False
     """Compile the model's blocks with torch.compile. Checkpoints are the same with and without it."""
@@ -107,7 +110,7 @@ class SamplingOptions:
     """Optimizer steps between two grids of sample images; one more is made at the end. null turns grids off."""
     prompts: Annotated[tuple[str, ...], Operational] = ()
     """Prompts of the grid, one per image; if empty, captions of held-out samples are used."""
-    num_images: Annotated[PositiveInt, Operational] = 16
+    num_images: Annotated[PositiveInt, Operational, acts_if("prompts", ())] = 16
     """Images in a grid if `prompts` is empty."""
     sampler: str | None = None
     """Sampler, one of those that the scheduler offers; null takes the first of them."""
@@ -115,9 +118,9 @@ class SamplingOptions:
     """Sampling steps per image."""
     guidance_scale: NonNegativeFloat = 4.0
     """Scale of classifier-free guidance. 1 turns guidance off; larger values follow the caption more closely."""
-    guidance_rescale: Probability = 0.0
+    guidance_rescale: Annotated[Probability, acts_unless("guidance_scale", 1.0)] = 0.0
     """Rescaling of the guided prediction to the standard deviation of the conditional one, from 0 (off) to 1."""
-    guidance_interval: tuple[Probability, Probability] = (0.0, 1.0)
+    guidance_interval: Annotated[tuple[Probability, Probability], acts_unless("guidance_scale", 1.0)] = (0.0, 1.0)
     """Part of the way from clean image (0) to noise (1) in which guidance is applied."""
     seed: NonNegativeInt = 0
     """Seed of the noise; image i uses seed + i."""
@@ -129,11 +132,11 @@ class ValidationOptions:
 
     every_n_steps: Annotated[PositiveInt | None, Operational] = 500
     """Optimizer steps between two validations; one more runs at the end. null turns validation off."""
-    num_samples: PositiveInt = 256
+    num_samples: Annotated[PositiveInt, acts_unless("every_n_steps", None)] = 256
     """Largest number of held-out samples used. As many training samples are measured too, to show overfitting."""
-    timestep_bins: PositiveInt = 4
+    timestep_bins: Annotated[PositiveInt, acts_unless("every_n_steps", None)] = 4
     """Equal parts of the timestep distribution; the loss of each sample is measured at one timestep of each part."""
-    metrics_every_n_steps: Annotated[PositiveInt | None, Operational] = None
+    metrics_every_n_steps: Annotated[PositiveInt | None, Operational, acts_unless("metrics", ())] = None
     """Optimizer steps between two computations of the `metrics`; null computes them only at the end of the run."""
 
 
@@ -144,9 +147,9 @@ class CacheOptions:
     mode: Literal["auto", "required", "off"] = "auto"
     """`auto` caches the outputs of frozen encoders; `required` refuses a run with an encoder whose output cannot be
     cached; `off` encodes in every step."""
-    dir: Annotated[str, bounds(min_length=1), LocalPath, Operational] | None = None
+    dir: Annotated[str | None, bounds(min_length=1), LocalPath, Operational, acts_unless("mode", "off")] = None
     """Folder of the cache; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run` if that variable is not set."""
-    num_workers: Annotated[NonNegativeInt, Operational] = 0
+    num_workers: Annotated[NonNegativeInt, Operational, acts_unless("mode", "off"), acts_if("data.crop", "center")] = 0
     """Processes that read and decode images to fill the cache; 0 does it in the training process."""
 
 

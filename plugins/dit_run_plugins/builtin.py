@@ -39,7 +39,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.DATASET, "coco", Coco, ":build", ":splits_chosen"),
         _component(Kind.DATASET, "cub", Cub, ":build"),
         _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
-        _component(Kind.DATASET, "shapes", Shapes, ".dataset:build"),
+        _component(Kind.DATASET, "shapes", Shapes, ".dataset:build", ":painted_images"),
         _component(Kind.TEXT_ENCODER, "clip", Clip, ".text_encoder:build"),
         _component(Kind.TEXT_ENCODER, "words", Words, ".text_encoder:build", ":heads_divide"),
         _component(Kind.VAE, "autoencoder_kl", AutoencoderKl, ".vae:build", ":kl_latents_fit"),
@@ -50,9 +50,7 @@ def dit_run_components() -> list[Component]:
         _component(
             Kind.SCHEDULER, "ddpm", Ddpm, ".diffusion_process:build", SAMPLER_RULE, ":combinations_fit", ":steps_fit"
         ),
-        _component(
-            Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE, ":timestep_options_fit"
-        ),
+        _component(Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE),
         _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
         _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
         _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),

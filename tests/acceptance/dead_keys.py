@@ -162,6 +162,10 @@ CHANGES: Mapping[str, Change] = {
     "lr_scheduler.cosine.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
     "lr_scheduler.linear.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
     "lr_scheduler.warmup_stable_decay.warmup_steps": _change("lr_scheduler.warmup_steps=3"),
+    **{
+        f"lr_scheduler.{kind}.warmup": _change("lr_scheduler={warmup_steps: null, warmup: 0.5}")
+        for kind in ("constant", "cosine", "linear", "warmup_stable_decay")
+    },
     "lr_scheduler.warmup_stable_decay.decay_share": _change("lr_scheduler.decay_share=0.2"),
     "lr_scheduler.warmup_stable_decay.decay_shape": _change("lr_scheduler.decay_shape=linear"),
     # training

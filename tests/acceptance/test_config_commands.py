@@ -318,7 +318,7 @@ def test_the_reference_config_gives_its_values_and_the_defaults() -> None:
     assert values["data"]["train_split"] == 0.9
     assert values["model"]["attention_head_dim"] == 64
     assert values["optimizer"]["betas"] == [0.9, 0.999]
-    assert values["lr_scheduler"] == {"type": "cosine", "warmup_steps": 500}
+    assert values["lr_scheduler"] == {"type": "cosine", "warmup_steps": 500, "warmup": None}
 
 
 @pytest.mark.parametrize(

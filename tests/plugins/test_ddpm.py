@@ -188,12 +188,6 @@ def test_betas_that_do_not_grow_are_refused_where_they_matter() -> None:
     assert errors(combinations_fit(context(cosine))) == []
 
 
-def test_written_betas_without_effect_are_noticed() -> None:
-    options = Ddpm(beta_schedule="squaredcos_cap_v2")
-    (notice,) = combinations_fit(context(options, Sampling(), ("scheduler", "beta_end")))
-    assert (notice.path, notice.severity) == (("scheduler", "beta_end"), "notice")
-
-
 def test_a_sampler_that_does_not_fit_is_a_problem_of_the_config() -> None:
     (problem,) = sampler_fits(context(Ddpm(), Sampling("euler")))
     assert isinstance(problem, Problem)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from dit_run.problems import InputError
-from dit_run.protocols import Facts, RuleContext
-from dit_run_plugins.schedulers.flow_matching import FlowMatching, timestep_options_fit
+from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.schedulers.flow_matching.flow_process import FlowProcess, build, resolution_shift
 
 LATENT = (3, 4, 4)
@@ -132,13 +129,6 @@ def test_the_error_on_a_gaussian_falls_with_the_order_of_the_sampler(prediction,
 def test_a_sampler_of_another_family_is_refused():
     with pytest.raises(InputError, match="flow_matching has no sampler 'ddpm': choose one of euler, heun, dpm-solver"):
         make().sample(lambda x, t: x, draw(0), sampler="ddpm", steps=2, step_noise=no_noise)
-
-
-def test_logit_options_without_effect_are_noticed():
-    options = FlowMatching(timestep_sampling="uniform")
-    written = frozenset({("scheduler", "logit_mean")})
-    context = RuleContext(SimpleNamespace(), ("scheduler",), options, Facts(), written)
-    assert [problem.path for problem in timestep_options_fit(context)] == [("scheduler", "logit_mean")]
 
 
 def no_noise(step: int) -> torch.Tensor:

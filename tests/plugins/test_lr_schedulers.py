@@ -39,8 +39,26 @@ def test_linear_falls_in_a_line() -> None:
 
 
 def test_constant_stays_at_the_peak() -> None:
-    assert values(constant.build(constant.Constant()), 3) == [1, 1, 1]
-    assert values(constant.build(constant.Constant(warmup_steps=2)), 4) == [0, 0.5, 1, 1]
+    assert values(constant.build(constant.Constant(), total_steps=3), 3) == [1, 1, 1]
+    assert values(constant.build(constant.Constant(warmup_steps=2), total_steps=4), 4) == [0, 0.5, 1, 1]
+
+
+@pytest.mark.parametrize(("share", "total", "steps"), [(0.05, 1200, 60), (0.29, 100, 29), (0.9, 1, 0), (0.99, 10, 9)])
+def test_a_warmup_may_be_a_share_of_the_run(share: float, total: int, steps: int) -> None:
+    options = cosine.Cosine(warmup_steps=None, warmup=share)
+    assert options.warmup_length(total) == steps
+    found = values(cosine.build(options, total_steps=total), total)
+    assert found == values(cosine.build(cosine.Cosine(warmup_steps=steps), total_steps=total), total)
+    assert found[steps] == 1
+
+
+def test_no_warmup_in_either_form_is_none() -> None:
+    assert cosine.Cosine(warmup_steps=None).warmup_length(9) == 0
+
+
+def test_a_share_fits_a_run_of_any_length() -> None:
+    for total in range(1, 60):
+        assert list(warmup_fits(context(cosine.Cosine(warmup_steps=None, warmup=0.05), total, "warmup"))) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +83,7 @@ def test_factors_lie_between_zero_and_one_and_reach_the_peak(total: int, data: s
     for factor in (
         cosine.build(cosine.Cosine(warmup_steps=warmup), total_steps=total),
         linear.build(linear.Linear(warmup_steps=warmup), total_steps=total),
-        constant.build(constant.Constant(warmup_steps=warmup)),
+        constant.build(constant.Constant(warmup_steps=warmup), total_steps=total),
         warmup_stable_decay.build(stable, total_steps=total),
     ):
         found = values(factor, total)

@@ -100,7 +100,7 @@ def test_the_schema_of_a_hint(hint: Any, expected: dict[str, Any]) -> None:
         (list[int], "cannot be a config key"),
         (Any, "cannot be a config key"),
         (tuple[int, str], "needs one hint for all its items"),
-        (Annotated[int, "hello"], "Annotated takes bounds(...) and markers, not 'hello'"),
+        (Annotated[int, "hello"], "Annotated takes bounds(...), markers and relations, not 'hello'"),
         (Literal[b"x"], "a Literal holds strings, numbers, True, False and None"),
         (Literal["a"] | int, "a Literal can be joined with None only"),
         (PositiveInt | NonNegativeFloat, "the same kind of limit"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders
+from dit_run.cache.open_cache import cacheable
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
@@ -40,14 +41,15 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     """
     encoders = run_in_thread(partial(build_encoders, config, device))
     data = build_data(config, layout)
-    config = check_rules(config, Facts(total_steps=data.run_length.total_steps))
+    facts = Facts(total_steps=data.run_length.total_steps, samples=len(data.train))
+    config = check_rules(config, facts)
     built = encoders.result()
     refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
     if built.text.trainable:
         refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
-    return config, data, built
+    return check_rules(config, replace(facts, cached=any(cacheable(config, built.text, built.vae)))), data, built
 
 
 def build_data(config: Config, layout: Layout | None = None) -> Data:

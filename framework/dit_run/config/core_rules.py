@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from dit_run.config.keys import config_options, key_name
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 
@@ -85,10 +86,37 @@ def _gradients_fill_a_tree(context: RuleContext) -> Iterator[RuleResult]:
         )
 
 
+def _run_has_an_end(context: RuleContext) -> Iterator[RuleResult]:
+    """Let a written ``max_steps`` alone end the run, and refuse a run without any end."""
+    training, path = context.config.training, ("training", "num_epochs")
+    if training.max_steps is not None and training.num_epochs is not None and path not in context.written:
+        yield Adjustment(path, None, "training.max_steps is written, and alone ends the run", quiet=True)
+    if training.max_steps is None and training.num_epochs is None:
+        yield Problem(
+            "never-ended",
+            "neither training.num_epochs nor training.max_steps is set: the run would never end",
+            path,
+            related=(("training", "max_steps"),),
+            help=("set one of the two, such as training.num_epochs: 100",),
+        )
+
+
+def _one_form_counts(context: RuleContext) -> Iterator[RuleResult]:
+    """Set a default to null if another form of the same setting is written."""
+    values = {path: value for path, _, value in config_options(context.config)}
+    for path, option, value in config_options(context.config):
+        if option.instead_of is not None and value is not None:
+            other = (*path[:-1], option.instead_of)
+            if values[other] is not None and other not in context.written:
+                yield Adjustment(other, None, f"{key_name(path)} is written instead", quiet=True)
+
+
 CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
     _cached_crops_are_fixed,
     _intervals_run_upwards,
     _gradients_fill_a_tree,
+    _run_has_an_end,
+    _one_form_counts,
 )

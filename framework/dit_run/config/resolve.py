@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_run.config.alternatives import drop_lower_alternatives
 from dit_run.config.environment import expand
 from dit_run.config.extends import Layers, read_layers
 from dit_run.config.interpolation import expand_all
@@ -74,6 +75,7 @@ def resolve(
     files = _plugin_files(root, problems, allowed=config_plugins)
     known, cause = _with_files(installed, files, problems)
     secrets = expand_all(root, known, problems)
+    drop_lower_alternatives(root, known, layers.sources, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
         found = schema_problems(root, compose(known), known)
         problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]

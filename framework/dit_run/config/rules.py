@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dit_run.config.core_rules import CORE_RULES, RuleResult
+from dit_run.config.effects import WITHOUT_EFFECT, keys_without_effect, writes_every_key
 from dit_run.config.keys import config_options, key_name
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
@@ -32,6 +33,8 @@ def check_rules(config: Config, facts: Facts = Facts()) -> Config:  # noqa: B008
         for adjustment in adjustments:
             config = _adjust(config, adjustment)
     problems = [finding for finding in findings if isinstance(finding, Problem)]
+    if writes_every_key(config):
+        problems = [problem for problem in problems if problem.code != WITHOUT_EFFECT]
     refuse(config, (problem for problem in problems if problem.severity == "error"))
     return dataclasses.replace(config, notices=(*config.notices, *(_placed(problem, config) for problem in problems)))
 
@@ -49,7 +52,7 @@ def refuse(config: Config, problems: Iterable[Problem]) -> None:
 
 def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
-    for rule in CORE_RULES:
+    for rule in (*CORE_RULES, keys_without_effect):
         yield from rule(context)
     for path, choice in config.choices():
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)
@@ -103,9 +106,8 @@ def _adjust(config: Config, adjustment: Adjustment) -> Config:
     message = f"{key_name(adjustment.path)} is {adjustment.value} instead of its default {old}"
     notice = Problem("adjusted-default", message, adjustment.path, help=(adjustment.reason,), severity="notice")
     config = replace_value(config, adjustment.path, adjustment.value)
-    return dataclasses.replace(
-        config, adjusted={**config.adjusted, adjustment.path: old}, notices=(*config.notices, notice)
-    )
+    notices = config.notices if adjustment.quiet else (*config.notices, notice)
+    return dataclasses.replace(config, adjusted={**config.adjusted, adjustment.path: old}, notices=notices)
 
 
 def replace_value(config: Config, path: KeyPath, value: Any) -> Config:

@@ -103,14 +103,19 @@ class RunLength:
     """Number of training samples."""
     global_batch: int
     """Samples per optimizer step, over all processes and micro-batches."""
-    epochs: int
+    epochs: int | None
+    """None if ``max_steps`` alone ends the run."""
     max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.max_steps is None:
+            raise ValueError("a run ends after some epochs or steps")
 
     @property
     def total_steps(self) -> int:
-        """ceil(epochs × size / global_batch), or max_steps if that is smaller."""
-        steps = self.first_step_completing(self.epochs)
-        return steps if self.max_steps is None else min(steps, self.max_steps)
+        """ceil(epochs × size / global_batch) or max_steps, whichever is smaller."""
+        by_epochs = None if self.epochs is None else self.first_step_completing(self.epochs)
+        return min(steps for steps in (by_epochs, self.max_steps) if steps is not None)
 
     def first_step_completing(self, epochs: int) -> int:
         """Return the number of steps after which ``epochs`` epochs are complete for the first time."""

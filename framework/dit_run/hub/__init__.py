@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dit_run.hub.pretrained import MOVED, Pretrained, hub_name, local_path
+from dit_run.hub.pretrained import MOVED, Pretrained, hub_name, local_path, on_hub
 from dit_run.hub.tensor_files import read_tensors
 from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
 
@@ -15,5 +15,6 @@ __all__ = [
     "WeightFiles",
     "hub_name",
     "local_path",
+    "on_hub",
     "read_tensors",
 ]

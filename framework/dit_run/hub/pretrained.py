@@ -23,7 +23,7 @@ from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path"]
+__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "on_hub"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
@@ -35,6 +35,11 @@ def local_path(name: str) -> Path | None:
     """Return the file or folder called ``name``, or None. A path that exists is never looked up on a hub."""
     path = os.path.expanduser(name)  # noqa: PTH111 (pathlib's raises for an unknown user)
     return Path(path) if os.path.exists(path) else None  # noqa: PTH110 (pathlib raises for a name too long)
+
+
+def on_hub(name: str) -> bool:
+    """Return True for a name that is looked up on a hub, because there is no such local path."""
+    return local_path(name) is None
 
 
 @functools.cache

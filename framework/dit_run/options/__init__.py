@@ -1,8 +1,8 @@
 """Options: a frozen dataclass that is documentation, JSON Schema and typed object at once.
 
 The fields of an options class are the keys of a config. The hint of a field says which values the key takes,
-``Annotated`` adds limits and markers, and the docstring under the field is its documentation. A hint that cannot become
-a config key is refused with :class:`HintError`.
+``Annotated`` adds limits, markers and relations to other keys, and the docstring under the field is its documentation.
+A hint that cannot become a config key is refused with :class:`HintError`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dit_run.options.constraints import (
 )
 from dit_run.options.conversion import MISSING, Option, build, options_of, plain, schema_of
 from dit_run.options.docstrings import documentation, summary
+from dit_run.options.relations import acts_if, acts_unless, instead_of
 
 __all__ = [
     "MISSING",
@@ -36,9 +37,12 @@ __all__ = [
     "PositiveInt",
     "Probability",
     "Secret",
+    "acts_if",
+    "acts_unless",
     "bounds",
     "build",
     "documentation",
+    "instead_of",
     "options_of",
     "plain",
     "schema_of",

@@ -6,12 +6,13 @@ import dataclasses
 import functools
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from dit_run.options.constraints import HintError, Limits, Marker
 from dit_run.options.docstrings import documentation
+from dit_run.options.relations import Condition, InsteadOf
 
 __all__ = ["MISSING", "Option", "build", "options_of", "plain", "schema_of"]
 
@@ -29,6 +30,10 @@ class Option:
     schema: Mapping[str, Any]
     """JSON Schema of the value, without documentation."""
     markers: frozenset[str]
+    conditions: tuple[Condition, ...] = ()
+    """The key has an effect only if all of them hold."""
+    instead_of: str | None = None
+    """The key of the same mapping that this one is another form of."""
 
     @property
     def required(self) -> bool:
@@ -66,7 +71,20 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
     where = f"{_name(cls)}.{field.name}"
     schema, markers = _schema(hint, where)
     default = field.default_factory() if callable(field.default_factory) else field.default
-    return Option(field.name, hint, default if default is MISSING else _plain(default), schema, markers)
+    return Option(
+        name=field.name,
+        hint=hint,
+        default=default if default is MISSING else _plain(default),
+        schema=schema,
+        markers=markers,
+        conditions=tuple(_extras(hint, Condition)),
+        instead_of=next((relation.key for relation in _extras(hint, InsteadOf)), None),
+    )
+
+
+def _extras(hint: Any, kind: type[T]) -> Iterator[T]:
+    """Yield what ``Annotated`` adds to the outermost hint, of one kind."""
+    yield from (extra for extra in get_args(hint)[1:] if get_origin(hint) is Annotated and isinstance(extra, kind))
 
 
 def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
@@ -79,8 +97,8 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
             elif isinstance(extra, Limits):
                 target = schema["items"] if isinstance(schema.get("items"), dict) else schema
                 _limit(target, extra, where)
-            else:
-                raise HintError(f"{where}: Annotated takes bounds(...) and markers, not {extra!r}")
+            elif not isinstance(extra, Condition | InsteadOf):
+                raise HintError(f"{where}: Annotated takes bounds(...), markers and relations, not {extra!r}")
         return schema, markers
     if hint in _SCALARS:
         return {"type": _SCALARS[hint]}, frozenset()

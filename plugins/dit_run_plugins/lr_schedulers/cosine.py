@@ -19,7 +19,7 @@ class Cosine(Warmup):
 
 def build(options: Cosine, *, total_steps: int) -> LearningRateFactor:
     """Return the factor on the peak learning rate as a function of the step."""
-    return partial(cosine_factor, warmup=options.warmup_steps, total=total_steps)
+    return partial(cosine_factor, warmup=options.warmup_length(total_steps), total=total_steps)
 
 
 def cosine_factor(step: int, *, warmup: int, total: int) -> float:

@@ -18,7 +18,7 @@ class Linear(Warmup):
 
 def build(options: Linear, *, total_steps: int) -> LearningRateFactor:
     """Return the factor on the peak learning rate as a function of the step."""
-    return partial(linear_factor, warmup=options.warmup_steps, total=total_steps)
+    return partial(linear_factor, warmup=options.warmup_length(total_steps), total=total_steps)
 
 
 def linear_factor(step: int, *, warmup: int, total: int) -> float:

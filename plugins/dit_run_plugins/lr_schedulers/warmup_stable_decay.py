@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
-from dit_run.options import Probability
+from dit_run.options import Probability, acts_unless
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, LearningRateFactor, RuleContext
 from dit_run_plugins.lr_schedulers.warmup import Warmup, warmup_factor, warmup_fits
@@ -21,7 +21,7 @@ class WarmupStableDecay(Warmup):
 
     decay_share: Probability = 0.2
     """Share of the run's optimizer steps, at its end, in which the learning rate decays."""
-    decay_shape: Literal["sqrt", "linear"] = "sqrt"
+    decay_shape: Annotated[Literal["sqrt", "linear"], acts_unless("decay_share", 0.0)] = "sqrt"
     """1 - sqrt(x) or 1 - x, for x from 0 at the start of the decay to 1 at the end of the run."""
 
 
@@ -30,7 +30,7 @@ def build(options: WarmupStableDecay, *, total_steps: int) -> LearningRateFactor
     decay = round(options.decay_share * total_steps)
     return partial(
         warmup_stable_decay_factor,
-        warmup=options.warmup_steps,
+        warmup=options.warmup_length(total_steps),
         decay=decay,
         total=total_steps,
         shape=options.decay_shape,
@@ -53,19 +53,21 @@ def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse a warm-up that ends after the decay begins; lower the default warm-up to a tenth of the run."""
     faults = list(warmup_fits(context))
     yield from faults
-    total, options = context.facts.total_steps, context.options
+    options: WarmupStableDecay = context.options
+    total = context.facts.total_steps
     if faults or total is None:
         return
-    decay, path = round(options.decay_share * total), (*context.path, "warmup_steps")
-    if options.warmup_steps + decay <= total:
+    warmup, decay = options.warmup_length(total), round(options.decay_share * total)
+    if warmup + decay <= total:
         return
-    overlap = f"{options.warmup_steps} steps of warm-up and {decay} of decay do not fit into the run's {total}"
+    path = (*context.path, "warmup_steps" if options.warmup is None else "warmup")
+    overlap = f"{warmup} steps of warm-up and {decay} of decay do not fit into the run's {total}"
     if path not in context.written and total // 10 + decay <= total:
         yield Adjustment(path, total // 10, f"{overlap}; the default warm-up is lowered to a tenth")
         return
     yield Problem(
         code="warmup-meets-decay",
-        message=f"lr_scheduler.warmup_steps and decay_share overlap: {overlap}",
+        message=f"lr_scheduler.{path[-1]} and decay_share overlap: {overlap}",
         path=(*context.path, "decay_share"),
         related=(path,),
         help=("lower one of the two",),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from dit_run.hub import Pretrained
-from dit_run.options import HubOrPath, PositiveInt
+from dit_run.hub import Pretrained, on_hub
+from dit_run.options import HubOrPath, PositiveInt, acts_if
 from dit_run_plugins.metrics.feature_distance import model_name
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class ClipScore:
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder of a CLIP with an image and a text encoder, a tokenizer and preprocessor_config.json.
     Part of the score's name."""
-    revision: str | None = None
+    revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
     count: PositiveInt = 1000
     """Number of images, sampled from captions of held-out samples. Part of the score's name."""

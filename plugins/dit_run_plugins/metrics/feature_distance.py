@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dit_run.hub import Pretrained
-from dit_run.options import HubOrPath, bounds
+from dit_run.hub import Pretrained, on_hub
+from dit_run.options import HubOrPath, acts_if, bounds
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class FeatureOptions:
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder of the network that computes features: a CLIP, a SigLIP, a DINOv2, or another vision
     model of transformers, with its preprocessor_config.json. Part of the score's name."""
-    revision: str | None = None
+    revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
     count: Annotated[int, bounds(ge=2)] = 1000
     """Number of sampled images, and of the held-out images they are compared with, if there are enough. Part of the

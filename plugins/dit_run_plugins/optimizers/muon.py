@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from dit_run.options import NonNegativeFloat, PositiveFloat, PositiveInt, bounds
+from dit_run.options import NonNegativeFloat, PositiveFloat, PositiveInt, acts_unless, bounds
 from dit_run.protocols import NamedParameters, ParameterRole
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Muon:
     not decay."""
     momentum: Annotated[float, bounds(ge=0, lt=1)] = 0.95
     """Decay of the running mean of the gradient that is orthogonalised."""
-    nesterov: bool = True
+    nesterov: Annotated[bool, acts_unless("momentum", 0.0)] = True
     """Look one step ahead along the momentum."""
     ns_steps: PositiveInt = 5
     """Newton-Schulz iterations of the orthogonalisation."""

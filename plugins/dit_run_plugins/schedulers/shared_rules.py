@@ -1,4 +1,4 @@
-"""Rules that the schedulers share."""
+"""The rule that the schedulers share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 
-__all__ = ["sampler_fits", "unused_options"]
+__all__ = ["sampler_fits"]
 
 
 def sampler_fits(context: RuleContext) -> Iterator[Problem]:
@@ -22,11 +22,3 @@ def sampler_fits(context: RuleContext) -> Iterator[Problem]:
             related=((*context.path, "type"),),
             help=(f"choose one of these, or leave the key out for {samplers[0]}",),
         )
-
-
-def unused_options(context: RuleContext, keys: tuple[str, ...], reason: str) -> Iterator[Problem]:
-    """Report those of the keys that are written although they have no effect, for this reason."""
-    for path in ((*context.path, key) for key in keys):
-        if path in context.written:
-            message = f"scheduler.{path[-1]} has no effect: {reason}"
-            yield Problem(code="without-effect", message=message, path=path, severity="notice")

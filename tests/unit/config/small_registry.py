@@ -15,6 +15,7 @@ from dit_run.options import (
     PositiveInt,
     Secret,
     bounds,
+    instead_of,
 )
 from dit_run.registry.registry import Origin, Plugin
 
@@ -92,8 +93,10 @@ class Lion:
 class Warm:
     """Warm-up."""
 
-    warmup_steps: NonNegativeInt = 500
+    warmup_steps: NonNegativeInt | None = 500
     """Steps."""
+    warmup: Annotated[float | None, bounds(ge=0, lt=1), instead_of("warmup_steps")] = None
+    """Share."""
 
 
 @dataclass(frozen=True, kw_only=True)

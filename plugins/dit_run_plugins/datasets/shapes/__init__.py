@@ -5,11 +5,15 @@ The dataset needs no files. :mod:`dit_run_plugins.metrics.shapes` measures exact
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dit_run.config.effects import without_effect
 from dit_run.options import NonNegativeInt, PositiveInt, Probability
+from dit_run.problems import Problem
+from dit_run.protocols import RuleContext
 
-__all__ = ["Shapes"]
+__all__ = ["Shapes", "painted_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,3 +26,11 @@ class Shapes:
     """Number of images: indices 0 to size - 1. Scores use the indices after them."""
     held_out_pairs: Probability = 0.0
     """Share of the 32 (colour, shape) pairs that no image shows, to measure how well a model combines what it knows."""
+
+
+def painted_images(context: RuleContext) -> Iterator[Problem]:
+    """Report the written options that only images from files need."""
+    for key in ("crop", "alpha_background", "on_bad_sample"):
+        path = (*context.path, key)
+        if path in context.written:
+            yield without_effect(path, "shapes are painted, square and without transparency")

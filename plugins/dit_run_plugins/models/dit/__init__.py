@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dit_run.options import Operational, PositiveFloat, PositiveInt, bounds
+from dit_run.options import Operational, PositiveFloat, PositiveInt, acts_unless, bounds
 
 __all__ = ["Dit", "mlp_width"]
 
@@ -47,7 +47,7 @@ class Dit:
     """
     pooled_text: bool = True
     """Add the pooled vector of the caption to the timestep's, so that it reaches every patch directly."""
-    null_condition: Literal["learned", "encoded"] = "learned"
+    null_condition: Annotated[Literal["learned", "encoded"], acts_unless("training.caption_dropout", 0.0)] = "learned"
     """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
     gradient_checkpointing: Annotated[bool, Operational] = False
     """Compute each block again in the backward pass instead of keeping its states: much less memory, a third slower."""

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dit_run.options import PositiveFloat, bounds
+from dit_run.options import PositiveFloat, acts_unless, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.schedulers.shared_rules import unused_options
 
 __all__ = ["STRIDED", "Ddpm", "combinations_fit", "steps_fit"]
 
@@ -25,9 +24,9 @@ class Ddpm:
 
     num_train_timesteps: Annotated[int, bounds(ge=2)] = 1000
     """Number of noise levels. The model always sees timesteps in [0, 1000]."""
-    beta_start: Annotated[float, bounds(gt=0, lt=1)] = 0.00085
+    beta_start: Annotated[float, bounds(gt=0, lt=1), acts_unless("beta_schedule", "squaredcos_cap_v2")] = 0.00085
     """Noise added by the first timestep."""
-    beta_end: Annotated[float, bounds(gt=0, lt=1)] = 0.012
+    beta_end: Annotated[float, bounds(gt=0, lt=1), acts_unless("beta_schedule", "squaredcos_cap_v2")] = 0.012
     """Noise added by the last timestep."""
     beta_schedule: Literal["scaled_linear", "linear", "squaredcos_cap_v2"] = "scaled_linear"
     """Growth of the noise: linear in its square root, linear, or a squared cosine with its own start and end."""
@@ -68,9 +67,6 @@ def combinations_fit(context: RuleContext) -> Iterator[Problem]:
             related=((*context.path, "zero_terminal_snr"),),
             severity="notice",
         )
-    if options.beta_schedule == "squaredcos_cap_v2":
-        reason = "beta_schedule squaredcos_cap_v2 sets its own start and end"
-        yield from unused_options(context, ("beta_start", "beta_end"), reason)
 
 
 def steps_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:

@@ -1,17 +1,13 @@
-"""flow_matching: options of a straight path from noise to latents, and the rule on its timesteps."""
+"""flow_matching: options of a straight path from noise to latents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from dit_run.options import PositiveFloat
-from dit_run.problems import Problem
-from dit_run.protocols import RuleContext
-from dit_run_plugins.schedulers.shared_rules import unused_options
+from dit_run.options import PositiveFloat, acts_if
 
-__all__ = ["FlowMatching", "timestep_options_fit"]
+__all__ = ["FlowMatching"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +21,10 @@ class FlowMatching:
     space (Li and He 2025). The loss is that of the velocity for both."""
     timestep_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
     """Distribution of training timesteps: uniform, or mostly in the middle (Esser et al. 2024)."""
-    logit_mean: float = 0.0
+    logit_mean: Annotated[float, acts_if("timestep_sampling", "logit_normal")] = 0.0
     """Mean of the logit of t with `logit_normal`; above 0 means more noise."""
-    logit_std: PositiveFloat = 1.0
+    logit_std: Annotated[PositiveFloat, acts_if("timestep_sampling", "logit_normal")] = 1.0
     """Standard deviation of the logit of t with `logit_normal`."""
     shift: PositiveFloat | None = 1.0
     """Shift of timesteps towards noise, in training and in sampling: t becomes shift t / (1 + (shift - 1) t). 1 shifts
     nothing; null uses the root of the number of latent values over that of a 32 × 32 × 4 latent."""
-
-
-def timestep_options_fit(context: RuleContext) -> Iterator[Problem]:
-    """Report a written logit_mean or logit_std that uniform timesteps do not use."""
-    if context.options.timestep_sampling == "uniform":
-        yield from unused_options(context, ("logit_mean", "logit_std"), "timestep_sampling is uniform")
