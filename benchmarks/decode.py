@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from dit_run.data.images import MAX_PIXELS, decoder, read_image
+from dit_run.data.headers import MAX_PIXELS
+from dit_run.data.images import decoder, read_image
 
 SIZE = 256
 IMAGES = 40

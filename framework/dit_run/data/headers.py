@@ -1,63 +1,83 @@
 """Image headers: format by content, size and orientation, read by Pillow before any pixel is decoded.
 
-Files are not trusted. The formats are limited to three, a JPEG must end its header within :data:`MAX_EXTRA_BYTES`, and
-all chunks of a PNG are checked here, because Pillow does not verify the checksums of pixels.
+Files are not trusted. What stands before the pixels of a JPEG or GIF, and in the tags of a TIFF, is limited to
+:data:`MAX_EXTRA_BYTES`, and all chunks of a PNG are checked.
 """
 
 from __future__ import annotations
 
 import os
-import struct
-import zlib
 from io import BytesIO
 from typing import BinaryIO
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
+from dit_run.data.formats import FORMATS, Format, format_of
+from dit_run.data.header_error import HeaderError
+from dit_run.data.image_sizes import check_tiff_tags, jxl_size
+from dit_run.data.png import prepare_png
 from dit_run.system.lfs_pointers import LFS_START, LFS_TEXT
 
-__all__ = ["MAX_EXTRA_BYTES", "HeaderError", "decoding_bytes", "open_image", "orientation_of"]
+__all__ = ["MAX_EXTRA_BYTES", "MAX_PIXELS", "HeaderError", "open_image", "orientation_of"]
 
-MAX_EXTRA_BYTES = 16 * 2**20
-"""Largest size of everything except the compressed pixels, such as profiles, thumbnails and comments (bytes)."""
+MAX_PIXELS = 2**28
+"""Limit of pixels in the header, such as 16,384 × 16,384: more than any camera and any WebP has."""
+MAX_EXTRA_BYTES = 64 * 2**20
+"""Largest size of everything except the pixels, such as profiles, thumbnails, comments and further frames (bytes)."""
 
-_MAX_WEBP_BYTES = 48 * 2**20
-"""Largest WebP file, which Pillow reads whole (bytes). Its pixels could not be decoded in the memory that is left."""
-_WEBP_DECODING = 16.0
-"""Memory to decode WebP (bytes per pixel, measured): Pillow decodes every WebP as an animation with two canvases, and
-libwebp holds lossless pixels once more."""
-_PNG = b"\x89PNG\r\n\x1a\n"
-_BLOCK = 2**20
+_MAX_IN_MEMORY = 2**30
 _ORIENTATION = 0x0112
-
-
-class HeaderError(ValueError):
-    """The format is unknown or the structure is broken; the message says what was found."""
 
 
 def open_image(file: BinaryIO) -> ImageFile:
     """Return the image in an open file, by its content and not yet decoded. Raises HeaderError."""
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
-    start = file.read(12)
-    if start.startswith(b"\xff\xd8\xff"):
-        if length > MAX_EXTRA_BYTES:
-            _check_jpeg(file)
-        return _opened(JpegImageFile, file)
-    if start.startswith(_PNG):
-        _check_png(file)
-        return _opened(PngImageFile, file)
-    if start.startswith(b"RIFF") and start[8:] == b"WEBP":
-        if length > _MAX_WEBP_BYTES:
-            raise HeaderError(f"its {length:,} bytes are more than the {_MAX_WEBP_BYTES:,} allowed for WebP")
-        return _opened(WebPImageFile, file)
-    if len(start) == 12 and LFS_START.startswith(start):
+    start = file.read(4096)
+    format = format_of(start)
+    if start.startswith(LFS_START):
         raise HeaderError(f"it is {LFS_TEXT}")
-    raise HeaderError(f"expected JPEG, PNG or WebP, but it begins with {start!r}" if start else "it is empty")
+    if format is None:
+        names = ", ".join(format.name for format in FORMATS)
+        raise HeaderError(f"expected {names}, but it begins with {start[:12]!r}" if start else "it is empty")
+    if format.name == "PNG":
+        return _opened_png(file)
+    _check_before_opening(format, file, length, start)
+    image = _opened(format.load(), file)
+    _check_size(image.width, image.height, length if format.in_memory else 0)
+    return image
+
+
+def _check_before_opening(format: Format, file: BinaryIO, length: int, start: bytes) -> None:
+    """Refuse what a reader could not open in limited memory."""
+    if format.in_memory and length > _MAX_IN_MEMORY:
+        raise HeaderError(f"its {length:,} bytes are more than the {_MAX_IN_MEMORY:,} allowed")
+    if format.name in ("JPEG", "GIF") and length > MAX_EXTRA_BYTES:
+        _check_start(format, file)
+    if format.name == "TIFF":
+        check_tiff_tags(file, MAX_EXTRA_BYTES)
+    if format.name == "JXL":  # its reader decodes the pixels at once
+        _check_size(*jxl_size(start), length)
+
+
+def _check_size(width: int, height: int, held: int) -> None:
+    """Raise HeaderError for too many pixels, or a file of ``held`` bytes in memory that is far larger than those."""
+    area, sides = width * height, f"{width} × {height} pixels"
+    if area > MAX_PIXELS:
+        raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} that are allowed; save it smaller")
+    if held > MAX_EXTRA_BYTES + 3 * area:
+        raise HeaderError(f"its {held:,} bytes are too many for {sides}")
+
+
+def _opened_png(file: BinaryIO) -> ImageFile:
+    prepared = prepare_png(file)
+    image = _opened(PngImageFile, prepared.file)
+    _check_size(image.width, image.height, 0)
+    if prepared.profile is not None:
+        image.info["icc_profile"] = prepared.profile
+    return image
 
 
 def _opened(kind: type[ImageFile], file: BinaryIO) -> ImageFile:
@@ -69,51 +89,15 @@ def _opened(kind: type[ImageFile], file: BinaryIO) -> ImageFile:
         raise HeaderError(f"its header is cut short, broken or without pixels ({error})") from error
 
 
-def _check_jpeg(file: BinaryIO) -> None:
-    """Refuse a JPEG whose pixels start after the first MAX_EXTRA_BYTES, which is all that Pillow may read here."""
+def _check_start(format: Format, file: BinaryIO) -> None:
+    """Refuse an image whose pixels start after the first MAX_EXTRA_BYTES, which is all that Pillow may read here."""
     file.seek(0)
     try:
-        complete = bool(_opened(JpegImageFile, BytesIO(file.read(MAX_EXTRA_BYTES))).tile)
+        complete = bool(_opened(format.load(), BytesIO(file.read(MAX_EXTRA_BYTES))).tile)
     except HeaderError:
         complete = False
     if not complete:
         raise HeaderError(f"its header is broken, or holds more than {MAX_EXTRA_BYTES} bytes before its pixels")
-
-
-def _check_png(file: BinaryIO) -> None:
-    """Read all chunks and verify their checksums (PNG specification, section 5)."""
-    file.seek(len(_PNG))
-    name, extras = b"", 0
-    while name != b"IEND":
-        length, name = struct.unpack(">I4s", _exactly(file, 8))
-        extras += 0 if name == b"IDAT" else length
-        if extras > MAX_EXTRA_BYTES:
-            raise HeaderError(f"it holds more than {MAX_EXTRA_BYTES} bytes in addition to its pixels")
-        checksum = zlib.crc32(name)
-        for begin in range(0, length, _BLOCK):
-            checksum = zlib.crc32(_exactly(file, min(_BLOCK, length - begin)), checksum)
-        if struct.unpack(">I", _exactly(file, 4))[0] != checksum:
-            raise HeaderError(f"the checksum of its {name.decode('latin-1')!r} chunk is wrong: the file is damaged")
-
-
-def _exactly(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count)
-    if len(data) != count:
-        raise HeaderError("it is cut short")
-    return data
-
-
-def decoding_bytes(image: ImageFile) -> float:
-    """Return the memory of the decoder in addition to the decoded image (bytes per pixel).
-
-    The decoder of a progressive JPEG holds 16-bit coefficients of all components.
-    """
-    if image.format == "WEBP":
-        return _WEBP_DECODING
-    if not isinstance(image, JpegImageFile) or "progressive" not in image.info:
-        return 0.0
-    across, down = zip(*((across, down) for _, across, down, _ in image.layer), strict=True)
-    return 2.0 * sum(map(int.__mul__, across, down)) / (max(across) * max(down) or 1)
 
 
 def orientation_of(image: Image.Image) -> int:

@@ -8,7 +8,6 @@ the two ways agree within 0.01 of 255 on average.
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -22,20 +21,18 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from dit_run.data.colours import ToSrgb, to_srgb
-from dit_run.data.headers import MAX_EXTRA_BYTES, HeaderError, decoding_bytes, open_image, orientation_of
+from dit_run.data.formats import extra_decoders
+from dit_run.data.headers import HeaderError, open_image, orientation_of
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 
-__all__ = ["BACKGROUNDS", "MAX_PIXELS", "PREPROCESSING_VERSION", "decoder", "read_image"]
+__all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "read_image"]
 
 PREPROCESSING_VERSION = 3
 """Version of the preprocessing, raised by hand when the pixels of :func:`read_image` change; part of cache keys."""
-MAX_PIXELS = 64_000_000
-"""Limit of pixels in the header; larger images are refused."""
 BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
 """Background colours under transparent pixels, as RGB."""
 
-_DECODING_SPARE = 48 * 2**20
 _STRIP_PIXELS = 2**19
 _READ_AT_ONCE = 4 * 2**20
 
@@ -66,6 +63,7 @@ def decoder() -> str:
         "torch": torch.__version__,
         "pillow": PIL.__version__,
         "littlecms": features.version("littlecms2"),
+        **extra_decoders(),
     }
     return ", ".join(f"{name} {version}" for name, version in libraries.items())
 
@@ -78,15 +76,15 @@ def read_image(
     ``offset`` in [0, 1) places the square crop along the longer side: 0.5 is the centre, and uniform draws give each
     place the same probability. An animation gives its first frame.
 
-    Raises InputError, naming the file, if it is missing, not a regular file, not JPEG, PNG or WebP by content, larger
-    than MAX_PIXELS, cut or broken. Memory grows by at most 8 bytes per pixel of the header and 64 MiB.
+    Raises InputError, naming the file, if it is missing, not a regular file, of no format in
+    :data:`dit_run.data.formats.FORMATS` by content, larger than MAX_PIXELS, cut or broken. Memory grows by at most 8
+    bytes per pixel of the header and 64 MiB for PNG and JPEG, 12 for progressive JPEG, 24 for other formats.
     """
     if not isinstance(image, Path):
         return _generated(image(), size, background, offset)
     try:
         with _open(image) as file:
             stored = open_image(file)
-            _check_memory(stored, file, size)
             pixels = _plain_jpeg(file, stored, size, offset)
             if pixels is None:
                 pixels = _by_pillow(stored, size, background, offset)
@@ -115,21 +113,6 @@ def _open(path: Path) -> BinaryIO:
         return path.open("rb")
     with path.open("rb", buffering=0) as file:
         return BytesIO(file.read(status.st_size))
-
-
-def _check_memory(image: ImageFile, file: BinaryIO, size: int) -> None:
-    """Raise HeaderError if the image has too many pixels to decode in the promised memory."""
-    area, sides = image.width * image.height, f"{image.width} × {image.height} pixels"
-    if area > MAX_PIXELS:
-        raise HeaderError(f"{sides} are more than the {MAX_PIXELS:,} allowed")
-    held = file.seek(0, os.SEEK_END) if image.format != "PNG" else 0
-    file.seek(0)
-    if held > MAX_EXTRA_BYTES + 2 * area:
-        raise HeaderError(f"its {held:,} bytes are too many for {sides}")
-    if held + (decoding_bytes(image) + 4 / _scale(image, size) ** 2) * area > 8 * area + _DECODING_SPARE:
-        raise HeaderError(
-            f"{sides} need too much memory to decode from this kind of {image.format}; save the image in a simpler one"
-        )
 
 
 def _scale(image: ImageFile, size: int) -> int:
@@ -189,7 +172,8 @@ def _resized(square: Pixels, size: int) -> Pixels:
 def _by_pillow(image: ImageFile, size: int, background: str, offset: float) -> Pixels:
     scale = _scale(image, size)
     box = [edge / scale for edge in _box(*image.size, offset)]
-    image.draft(None, (image.width // scale, image.height // scale))  # type: ignore[arg-type]
+    if scale > 1:
+        image.draft(None, (image.width // scale, image.height // scale))  # type: ignore[arg-type]
     return _small(image, box, size, background, to_srgb(image))
 
 
@@ -206,6 +190,8 @@ def _small(
 
     The image is read in strips, so that no second copy of it in its own mode is held.
     """
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise ValueError("its pixels are 32-bit numbers of an unknown range, not colours; save it with 8 or 16 bits")
     left, top, right, bottom = floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3])
     square = Image.new("RGB", (right - left, bottom - top))
     rows = max(1, _STRIP_PIXELS // square.width)
