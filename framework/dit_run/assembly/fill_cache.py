@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dit_run.assembly.prepare import prepare
-from dit_run.cache.builder import Stopped
+from dit_run.cache.builder import CACHE_PATIENCE, Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
 from dit_run.compute.distributed import choose_device
 from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.settings import Config
-from dit_run.system.signals import StopRequest
+from dit_run.system.signals import Interrupted, StopRequest
 
 __all__ = ["FilledCache", "fill"]
 
@@ -36,19 +36,20 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
     samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:
-            cached = open_cache(
-                config,
-                samples,
-                text=encoders.text,
-                vae=encoders.vae,
-                dtype=encoders.dtype,
-                reporter=reporter,
-                prompts=config.sampling.prompts,
-                stopped=lambda: stop.signal is not None,
-                first=registry.files,
-            )
-        except Stopped as stopped:
-            return FilledCache([str(stopped)], stop.status)
+            with stop.interrupting(after=CACHE_PATIENCE):
+                cached = open_cache(
+                    config,
+                    samples,
+                    text=encoders.text,
+                    vae=encoders.vae,
+                    dtype=encoders.dtype,
+                    reporter=reporter,
+                    prompts=config.sampling.prompts,
+                    stopped=lambda: stop.signal is not None,
+                    first=registry.files,
+                )
+        except (Stopped, Interrupted) as stopped:
+            return FilledCache([str(stopped) or "stopped; finished records are kept"], stop.status)
     folder = cache_folder(config.cache)
     return FilledCache([*_skipped(cached, data.dataset), *(f"{folder}: {line}" for line in _contents(cached))], 0)
 

@@ -19,8 +19,10 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.system.units import size_text
 
-__all__ = ["Build", "Stopped", "cache_bytes"]
+__all__ = ["CACHE_PATIENCE", "Build", "Stopped", "cache_bytes"]
 
+CACHE_PATIENCE = 2.0
+"""Time after a signal to stop in which a builder keeps its records and ends by itself (seconds)."""
 _LARGE = 10**8
 
 Progress = Callable[[str, int, int], None]

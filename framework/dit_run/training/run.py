@@ -11,7 +11,7 @@ import torch
 
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.prepare import prepare
-from dit_run.cache.builder import Stopped
+from dit_run.cache.builder import CACHE_PATIENCE, Stopped
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
@@ -138,7 +138,7 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
         try:
             run, parts = _prepare(run, layout)
         except (Stopped, Interrupted) as stopped:
-            run.reporter.notice(f"{stopped or 'stopped before the first step'}; the same command continues")
+            run.reporter.notice(f"{str(stopped) or 'stopped before the first step'}; the same command continues")
             return RunResult(run.folder.path, 0, exit_status=run.stop.exit_status, stopped=True)
         loop = _start_loop(run, parts, layout, start, profile=profile)
         del start  # Its tensors would take memory as long as the run.
@@ -185,17 +185,18 @@ def _prepare(run: RunContext, layout: Layout) -> tuple[RunContext, RunParts]:
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
     try:
-        cached = open_cache(
-            config,
-            [data.train] if data.validation is None else [data.train, data.validation],
-            text=encoders.text,
-            vae=encoders.vae,
-            dtype=encoders.dtype,
-            reporter=run.reporter,
-            prompts=preview_prompts(config, data),
-            stopped=run.stop.requested,
-            first=run.registry.files,
-        )
+        with run.stop.interrupting(after=CACHE_PATIENCE):
+            cached = open_cache(
+                config,
+                [data.train] if data.validation is None else [data.train, data.validation],
+                text=encoders.text,
+                vae=encoders.vae,
+                dtype=encoders.dtype,
+                reporter=run.reporter,
+                prompts=preview_prompts(config, data),
+                stopped=run.stop.requested,
+                first=run.registry.files,
+            )
     finally:
         run.reporter.end()
     return replace(run, config=config), RunParts.build(config, data, replace(encoders, cached=cached), run.device)

@@ -6,14 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from dit_run.system.signals import StopRequest, ended_by_interrupt
+from dit_run.system.signals import HANDLED, STATUS, Interrupted, StopRequest, ended_by_interrupt
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), STATUS.items())
 def test_a_signal_sets_the_flag_and_the_status(number: signal.Signals, status: int) -> None:
     with StopRequest() as stop:
         assert (stop.signal, stop.status) == (None, 0)
@@ -61,10 +62,69 @@ def test_the_first_signal_decides_the_status() -> None:
 
 
 def test_the_old_handlers_come_back() -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    before = [signal.getsignal(number) for number in HANDLED]
     with StopRequest():
         os.kill(os.getpid(), signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
+    assert [signal.getsignal(number) for number in HANDLED] == before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by nohup
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_request_to_save_is_none_to_stop() -> None:
+    with StopRequest() as stop, stop.interrupting():
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert (stop.signal, stop.save_requested) == (None, True)
+
+
+def test_a_stop_interrupts_work_that_can_be_given_up_once() -> None:
+    with StopRequest() as stop:
+        with pytest.raises(Interrupted), stop.interrupting():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise AssertionError("not interrupted")
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)  # what cleans up is not interrupted
+        with pytest.raises(Interrupted), stop.interrupting():
+            raise AssertionError("begun after a stop")
+        os.kill(os.getpid(), signal.SIGTERM)  # outside the context it raises nothing
+
+
+def test_short_work_may_end_and_is_reminded_if_it_does_not() -> None:
+    with StopRequest() as stop:
+        with stop.interrupting(after=60):
+            os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted), stop.interrupting(after=0.01):
+            signal.pause()
+            raise AssertionError("reminded, but not interrupted")
+
+
+def test_nothing_is_interrupted_while_it_saves() -> None:
+    saved = []
+    with StopRequest() as stop, stop.interrupting(), stop.uninterrupted():
+        os.kill(os.getpid(), signal.SIGTERM)
+        saved.append(True)
+    assert (saved, stop.status) == ([True], 143)
+
+
+def test_outside_the_main_thread_nothing_is_interrupted() -> None:
+    ended: list[bool] = []
+
+    def work() -> None:
+        with StopRequest() as stop, stop.interrupting():
+            ended.append(stop.signal is None)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert ended == [True]
 
 
 def test_sigterm_may_be_repeated() -> None:

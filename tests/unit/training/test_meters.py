@@ -44,3 +44,13 @@ def test_state_keeps_every_bit_through_json() -> None:
         meters.add(outcome(loss))
     continued.load_state_dict(json.loads(json.dumps(meters.state_dict())))
     assert continued.read() == meters.read()
+
+
+def test_a_reading_that_was_not_logged_is_read_again_after_a_resume() -> None:
+    meters, continued = Meters(CPU), Meters(CPU)
+    meters.add(outcome(3.0))
+    assert meters.again() == {"loss": 3.0, "grad_norm": 1.0}
+    continued.load_state_dict(json.loads(json.dumps(meters.state_dict())))
+    assert continued.again() == {"loss": 3.0, "grad_norm": 1.0}
+    continued.add(outcome(5.0))
+    assert continued.again() == {"loss": 5.0, "grad_norm": 1.0}
