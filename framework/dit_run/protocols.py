@@ -153,7 +153,8 @@ class TextEncoder(Protocol):
     def fingerprint(self) -> str:
         """Return a hex digest, 16 digits or more, of everything that decides the output: weights, tokenizer, settings.
 
-        Cached states are found by it. Never called for a trainable encoder.
+        Cached states are found by it and by the code of the plugin, which the core adds. Never called for a trainable
+        encoder.
         """
         ...
 
@@ -191,7 +192,8 @@ class VAE(Protocol):
     def fingerprint(self) -> str:
         """Return a hex digest, 16 digits or more, of everything that decides the output of ``encode``.
 
-        Cached latents are found by it. Called only if ``cacheable`` is True.
+        Cached latents are found by it and by the code of the plugin, which the core adds. Called only if ``cacheable``
+        is True.
         """
         ...
 

@@ -5,8 +5,8 @@ caption (real tokens and the pooled vector). Its key is the digest of the image 
 is a folder of records made by one encoder with one set of settings, and is named by the digest of these settings. A
 space consists of *shards*, safetensors files that are written once.
 
-Nothing is stale: whatever changes a record changes its key or its space. Nothing is trusted: each record is verified at
-its first read in a process. The rest of the project uses three things::
+Nothing is stale: whatever changes a record changes its key or its space, the code of an encoder's plugin included.
+Nothing is trusted: each record is verified at its first read in a process. The rest of the project uses three things::
 
     cached = open_cache(config, [train, validation], text=..., vae=..., dtype=..., reporter=..., stopped=...)
     cached.latents.gather(found)         # mean and deviation of each; None if latents are not cached

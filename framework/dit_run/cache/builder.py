@@ -49,8 +49,11 @@ class Build:
         """Dtype of stored values. Encoding rounds to it, so nothing is lost."""
         return self.dtype or torch.float32
 
-    def space(self, kind: str, encoder: TextEncoder | VAE, settings: Mapping[str, Any]) -> Space:
+    def space(self, kind: str, encoder: TextEncoder | VAE, code: str, settings: Mapping[str, Any]) -> Space:
         """Return the space for an encoder and its settings, and use it until this process ends.
+
+        ``code`` is the digest of the plugin's code, so that a changed plugin encodes again. It is empty for a built-in
+        encoder, whose fingerprint has a version: caches outlive releases that leave the encoder as it is.
 
         Raises Stopped on a request to stop while another process cleans the space.
         """
@@ -59,6 +62,7 @@ class Build:
             "encoding": ENCODING_VERSION,
             "precision": str(self.stored_dtype).removeprefix("torch."),
             "device": device_of(encoder).type,
+            **({"code": code} if code else {}),
         }
         while True:
             space = Space.of(self.root, kind, {**common, **settings})

@@ -34,9 +34,9 @@ class CaptionWork:
     """Distinct captions, by key."""
 
     @classmethod
-    def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str]) -> CaptionWork:
-        """Collect these captions and the empty one."""
-        space = build.space("captions", encoder, {"max_length": encoder.max_length})
+    def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str], code: str = "") -> CaptionWork:
+        """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
+        space = build.space("captions", encoder, code, {"max_length": encoder.max_length})
         return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)})
 
     def missing_bytes(self) -> int:

@@ -32,14 +32,16 @@ _REPORTED_AFTER = 1.0
 
 
 @contextlib.contextmanager
-def examined(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> Iterator[LatentWork]:
+def examined(
+    build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], code: str = ""
+) -> Iterator[LatentWork]:
     """Yield the work for these samples, with mirrored images if the data has them.
 
-    No other process does the same work until the context ends. Raises InputError for an unreadable image, unless the
-    data skips those, and Stopped.
+    No other process does the same work until the context ends. ``code`` is the digest of the VAE's plugin. Raises
+    InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
-    spaces = tuple(build.space("latents", vae, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
+    spaces = tuple(build.space("latents", vae, code, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
         work = LatentWork(build, vae, reader, spaces, files)
         work.examine(indices)

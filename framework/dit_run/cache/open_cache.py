@@ -19,6 +19,7 @@ from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, TextEncoder
+from dit_run.registry.plugin_code import code_digest
 from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
 from dit_run.system.durable import make_folder
@@ -72,10 +73,12 @@ def open_cache(
         if keeps_latents:
             workers = config.cache.num_workers
             reader = ImageReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
-            images = stack.enter_context(examined(build, vae, stack.enter_context(reader), indices))
+            code = code_digest(config.vae.component.factory, vae)
+            images = stack.enter_context(examined(build, vae, stack.enter_context(reader), indices, code))
         if keeps_text:
             shown = (caption for index in indices for caption in samples[0].dataset[index].captions)
-            texts = CaptionWork.of(build, text, (*prompts, *shown))
+            code = code_digest(config.text_encoder.component.factory, text)
+            texts = CaptionWork.of(build, text, (*prompts, *shown), code)
         build.check_room(sum(work.missing_bytes() for work in (texts, images) if work is not None))
         captions, latents = None, None
         if texts is not None:

@@ -11,12 +11,10 @@ from types import FrameType, TracebackType
 from dit_run.problems import DitRunError
 from dit_run.registry.entry_points import installed_plugins
 from dit_run.registry.factories import PluginFault
+from dit_run.registry.plugin_code import BUILT_IN, CORE
 from dit_run.registry.plugin_files import plugin_file
 
 __all__ = ["plugin_fault", "translate_plugin_fault"]
-
-_CORE = "dit_run"
-_BUILT_IN = "dit_run_plugins"
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def plugin_fault(error: BaseException) -> PluginFault | None:
         owner = _owner(at.tb_frame, installed)
         if owner is not None and owner != last:
             last, start = owner, at
-    if last is None or last == _BUILT_IN or start is None:
+    if last is None or last == BUILT_IN or start is None:
         return None
     said = "".join(traceback.format_exception_only(error)).strip()
     fault = PluginFault(f"plugin {last} failed: {said}\n{''.join(traceback.format_tb(start)).rstrip()}")
@@ -71,6 +69,6 @@ def _installed() -> dict[str, str]:
     found = {}
     for plugin in installed_plugins():
         package = plugin.source.partition(":")[0].partition(".")[0]
-        if package != _CORE:
+        if package != CORE:
             found[package] = f"{plugin.name} ({plugin.distribution} {plugin.version})"
-    return {**found, _BUILT_IN: _BUILT_IN}
+    return {**found, BUILT_IN: BUILT_IN}

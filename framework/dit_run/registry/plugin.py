@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
@@ -13,9 +12,10 @@ from dit_run.problems import InputError
 from dit_run.registry.components import Component
 from dit_run.registry.entry_points import Installed
 from dit_run.registry.loading import Failure, load_offers
+from dit_run.registry.plugin_code import source_digest
 from dit_run.registry.plugin_files import PluginFile
 
-__all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of", "source_digest"]
+__all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of"]
 
 BUILT_IN_DISTRIBUTION = "dit-run"
 
@@ -49,7 +49,7 @@ class Plugin:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the file, or of all source of its package; empty if there is no source."""
+        """SHA-256 of the file, or of all code of its package; empty if there is none."""
         if self.file is not None:
             return self.file.digest
 
@@ -97,15 +97,3 @@ def _hint(file: PluginFile, failure: Failure) -> str:
     neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
     named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]
     return f" ({named[0]} is next to it, but a plugin of several files must be a package)" if named else ""
-
-
-def source_digest(file: Path) -> str:
-    """Return the SHA-256 of a plugin's source: all Python files of its package, or its one file."""
-    root = file
-    while (root.parent / "__init__.py").exists():
-        root = root.parent
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
-        data = path.read_bytes()
-        digest.update(f"{path.relative_to(root.parent).as_posix()}\n{len(data)}\n".encode() + data)
-    return digest.hexdigest()
