@@ -61,7 +61,9 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Add RUN and the choice of its weights."""
     parser.add_argument("run", metavar="RUN", help="run folder")
     parser.add_argument(
-        "--checkpoint", metavar="NAME", help="such as step-00000100 (default: the newest complete checkpoint)"
+        "--checkpoint",
+        metavar="NAME",
+        help="best (lowest validation loss), last, or a step such as 100 (default: last, the newest complete one)",
     )
     parser.add_argument("--no-ema", action="store_true", help="use the trained weights instead of their average")
     parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files in the run folder")

@@ -50,7 +50,7 @@ class Layers:
 
     def add_file(self, name: str, path: Path, chain: tuple[Path, ...] = (), extended_at: Place | None = None) -> None:
         """Add a file on top of the files it extends; ``chain`` lists the files whose ``extends`` led to it."""
-        file = _packaged_or_same(name, path)
+        file = _packaged_or_same(path, beside=chain[-1].parent if chain else None)
         content = self._content(name, file, chain, extended_at)
         if content is None:
             self.complete = False
@@ -94,7 +94,7 @@ class Layers:
                 return _bytes(file)
             except OSError as error:
                 message = f"cannot read {name}: {error.strerror or error}"
-                problem = Problem("missing-file", message, place=extended_at, help=_nearby(file))
+                problem = Problem("missing-file", message, place=extended_at, help=_nearby(file, chain))
         self.problems.append(problem)
         return None
 
@@ -149,11 +149,16 @@ def _bytes(path: Path) -> bytes:
         return file.read(MAX_BYTES + 1)
 
 
-def _packaged_or_same(name: str, path: Path) -> Path:
-    """Return the packaged config for a missing ``configs/NAME.yaml``, and any other path as it is."""
-    if path.parent == Path("configs") and not path.exists() and packaged(name).is_file():
-        return packaged(name)
-    return path
+def _packaged_or_same(path: Path, *, beside: Path | None) -> Path:
+    """Return the packaged config for a missing ``configs/NAME.yaml``, and any other path as it is.
+
+    So too for a missing base that is named without a folder, ``beside`` the file that extends it: a shipped config
+    that was copied elsewhere still finds the one below it.
+    """
+    shipped = packaged(f"configs/{path.name}")
+    named = path.parent == Path("configs") or (beside is not None and _real(path.parent) == beside)
+    missing = not os.path.exists(path)  # noqa: PTH110 (pathlib raises for a name that is too long)
+    return shipped if named and missing and os.path.isfile(shipped) else path  # noqa: PTH113 (as above)
 
 
 def _packaged_notice(name: str, file: Path) -> Problem:
@@ -162,10 +167,10 @@ def _packaged_notice(name: str, file: Path) -> Problem:
     return Problem("packaged-config", message, severity="notice", place=place, help=(f"its path is {file}",))
 
 
-def _nearby(path: Path) -> tuple[str, ...]:
-    """Return a line of help with the config files in the folder of a missing one."""
+def _nearby(path: Path, chain: tuple[Path, ...]) -> tuple[str, ...]:
+    """Return a line of help with the config files in the folder of a missing one, without those that extend it."""
     if not path.parent.is_dir():
         return ()
-    names = sorted(p.name for p in path.parent.glob("*.y*ml"))
+    names = sorted(file.name for file in path.parent.glob("*.y*ml") if _real(file) not in chain)
     listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
     return did_you_mean(path.name, names) or ((f"config files in {path.parent}: {listed}",) if names else ())

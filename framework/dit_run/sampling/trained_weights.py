@@ -8,6 +8,7 @@ from dit_run.export.folder import WEIGHTS_FILE, ExportedModel, read_export
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import Checkpoints, load_state, load_weights
 from dit_run.runs.run_folder import RunFolder
+from dit_run.sampling.checkpoint_names import named_checkpoint
 
 __all__ = ["find_weights", "read_prompts", "read_weights"]
 
@@ -15,22 +16,12 @@ __all__ = ["find_weights", "read_prompts", "read_weights"]
 def find_weights(folder: RunFolder, checkpoint: str | None) -> Path:
     """Return the folder of a checkpoint, the newest valid one by default, or an exported folder's weights file.
 
-    Raises InputError where there is none.
+    For names see :func:`dit_run.sampling.checkpoint_names.named_checkpoint`. Raises InputError where there is none.
     """
     exported = folder.path / WEIGHTS_FILE
     if exported.is_file() and checkpoint is None:
         return exported
-    checkpoints = Checkpoints(folder.checkpoints, folder.run_id())
-    if checkpoint is None:
-        newest = checkpoints.newest_valid().path
-        if newest is None:
-            raise InputError(f"{folder.path} has no checkpoint yet")
-        return newest
-    path = folder.checkpoints / checkpoint
-    if not path.is_dir():
-        names = ", ".join(found.name for found in checkpoints.paths()) or "none"
-        raise InputError(f"{folder.path} has no checkpoint {checkpoint!r}; its checkpoints are: {names}")
-    return path
+    return named_checkpoint(folder, Checkpoints(folder.checkpoints, folder.run_id()), checkpoint or "last")
 
 
 def read_weights(source: Path, *, ema: bool) -> ExportedModel:

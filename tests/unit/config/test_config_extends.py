@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from dit_run import Config, load_config
+from dit_run.config.package_data import packaged
 from dit_run.problems import ConfigError, Problem
 from dit_run.registry.registry import Registry
 
 Load = Callable[..., Config]
 Brief = Callable[..., list[str]]
+Write = Callable[..., str]
 
 
 def test_mappings_merge_and_lists_replace(write: Callable[..., str], registry: Registry) -> None:
@@ -48,7 +50,33 @@ def test_a_missing_base_is_named_at_extends(problems: Callable[..., list[Problem
     (problem,) = problems("# first\nextends: [nowhere.yaml]\n")
     assert (problem.code, str(problem.place)) == ("missing-file", "c.yaml:2:11")
     assert problem.message == "cannot read nowhere.yaml: the file does not exist"
-    assert problem.help == ("config files in .: c.yaml",)
+    assert problem.help == ()
+
+
+def test_a_file_is_not_proposed_as_its_own_base(problems: Callable[..., list[Problem]], write: Write) -> None:
+    write("", "shapes.yml")
+    (problem,) = problems("extends: 0.yaml\n")
+    assert problem.help == ("config files in .: shapes.yml",)
+
+
+def test_a_copy_of_a_shipped_config_finds_the_config_below_it(write: Write) -> None:
+    shipped = packaged("configs/custom.yaml")
+    write(shipped.read_bytes(), "mine/own.yaml")
+    config = load_config("mine/own.yaml")
+    assert config.sections == load_config(shipped).sections
+    assert [notice.message for notice in config.notices] == [
+        "mine/small.yaml does not exist here; using the one that comes with dit-run"
+    ]
+
+
+def test_a_base_of_ones_own_goes_before_a_shipped_one(write: Write) -> None:
+    write("training: {seed: 7}\n", "small.yaml")
+    assert load_config(write("extends: small.yaml\n")).training.seed == 7
+
+
+def test_a_base_in_a_missing_folder_is_not_shipped(problems: Callable[..., list[Problem]]) -> None:
+    (problem,) = problems("extends: there/small.yaml\n")
+    assert problem.code == "missing-file"
 
 
 def test_a_missing_config(registry: Registry, tmp_path: Path) -> None:
