@@ -180,7 +180,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     import torch
 
     from dit_run.assembly.layout import Layout
-    from dit_run.assembly.parts import build_denoiser, build_optimizer, build_scheduler
+    from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
@@ -199,7 +199,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     ema = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
     step = TrainingStep(
         forward=denoiser,
-        scheduler=build_scheduler(config, encoders),
+        scheduler_of=build_schedulers(config, encoders),
         optimizer=build_optimizer(config, denoiser, device),
         learning_rate_factor=lambda number: 1.0,
         precision=Precision.of(training.mixed_precision, device),

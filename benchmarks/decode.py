@@ -83,7 +83,7 @@ def plain_pillow(path: Path) -> NDArray[np.uint8]:
 
 
 def ours(path: Path) -> NDArray[np.uint8]:
-    return read_image(path, SIZE)
+    return read_image(path, (SIZE, SIZE))
 
 
 def made(folder: Path, quality: int) -> list[Path]:

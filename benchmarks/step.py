@@ -109,7 +109,9 @@ def ours(
     examples, precision = _examples(device), Precision.of(mixed_precision, device)
     training = TrainingStep(
         forward=denoiser,
-        scheduler=make_component(config.scheduler.component, config.scheduler.options, latent_shape=(4, SIDE, SIDE)),
+        scheduler_of=lambda shape: make_component(
+            config.scheduler.component, config.scheduler.options, latent_shape=shape
+        ),
         optimizer=optimizer,
         learning_rate_factor=lambda step: 1.0,
         precision=precision,

@@ -48,6 +48,7 @@ __all__ = [
     "RuleContext",
     "Sample",
     "Scheduler",
+    "SchedulerOf",
     "StepNoise",
     "TextEncoder",
     "TextStates",
@@ -279,6 +280,10 @@ class Scheduler(Protocol):
         and clips nothing. Deterministic samplers never call ``step_noise``. Called without gradients.
         """
         ...
+
+
+SchedulerOf = Callable[[tuple[int, int, int]], Scheduler]
+"""The scheduler for latents of a shape (c, h, w): a noise process may depend on the resolution."""
 
 
 # ---------------------------------------------------------------------------------------------------------- optimizer

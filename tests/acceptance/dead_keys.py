@@ -73,6 +73,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 DRAWN = "sampling.every_n_steps=3"
 _SKIP = "data.on_bad_sample=skip"
 PHOTOS = ("data={type: custom, dataset_path: custom}", DRAWN)
+MIXED = ("data={type: custom, dataset_path: mixed}",)
 CACHED = ("text_encoder={type: clip, pretrained_model_name: clip}",)
 EVERY_EPOCH = ("training.max_steps=null", "training.num_epochs=1")
 
@@ -84,6 +85,10 @@ CHANGES: Mapping[str, Change] = {
     "data.random_flip": _change("data.random_flip=true"),
     "data.crop": _change("data.crop=random", *PHOTOS),
     "data.on_bad_sample": _refused("data.on_bad_sample=error", "data={type: custom, dataset_path: broken}", _SKIP),
+    "data.buckets": _change("data.buckets=[16x16,16x24]", *PHOTOS),
+    "data.max_crop": _change("data.max_crop=0.4", *MIXED),
+    "data.upscale": _change("data.upscale=false", *MIXED),
+    "data.min_side": _change("data.min_side=14", *MIXED),
     "data.alpha_background": _change("data.alpha_background=black", *PHOTOS),
     "dataset.shapes.seed": _change("data.seed=1"),
     "dataset.shapes.size": _change("data.size=50"),

@@ -75,6 +75,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("clip", "kl", "taesd", "eye"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
+    _custom(folder / "mixed", 0)
+    Image.new("RGB", (12, 40)).save(folder / "mixed" / "8.png")
+    (folder / "mixed" / "8.txt").write_text("a narrow image")
     (folder / "broken" / "3.png").write_bytes(b"no picture")
     return folder
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from torch import nn
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
-from dit_run.model.codec import encode_captions
+from dit_run.model.codec import LatentShape, encode_captions
 from dit_run.model.conditioning import Conditions, FrozenCaptions, LiveCaptions
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
-from dit_run.protocols import VAE, Scheduler, TextEncoder
+from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
 
@@ -26,6 +26,7 @@ __all__ = [
     "build_encoders",
     "build_optimizer",
     "build_scheduler",
+    "build_schedulers",
 ]
 
 
@@ -50,9 +51,10 @@ class Encoders:
         lookup = partial(encode_captions, self.text, dtype=self.dtype)
         return FrozenCaptions(lookup, max_length=self.text.max_length)
 
-    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Return the latent shape (c, h, w) of images of this size in pixels."""
-        return self.vae.latent_channels, height // self.vae.factor, width // self.vae.factor
+    @cached_property
+    def latent_shape(self) -> LatentShape:
+        """The latent shape (c, h, w) of images, as a function of height and width in pixels."""
+        return LatentShape.of(self.vae)
 
 
 def build_encoders(config: Config, device: torch.device) -> Encoders:
@@ -82,11 +84,21 @@ def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> 
 
 
 def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
-    """Return the noise process with its samplers, for latents of the training size."""
+    """Return the noise process with its samplers, for latents of ``data.image_size``."""
     size = config.data.common.image_size
-    scheduler: Scheduler = make(
-        config.scheduler.component, config.scheduler.options, latent_shape=encoders.latent_shape(size, size)
-    )
+    return _scheduler(config, encoders.latent_shape(size, size))
+
+
+def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:
+    """Return the scheduler of each latent shape: with buckets that of the shape, else one for all."""
+    if config.data.common.buckets is not None:
+        return cache(partial(_scheduler, config))
+    scheduler = build_scheduler(config, encoders)
+    return lambda shape: scheduler
+
+
+def _scheduler(config: Config, shape: tuple[int, int, int]) -> Scheduler:
+    scheduler: Scheduler = make(config.scheduler.component, config.scheduler.options, latent_shape=shape)
     return scheduler
 
 

@@ -10,7 +10,8 @@ import torch
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.cache.open_cache import cacheable
-from dit_run.config.rules import check_rules, encoder_problems, latent_problems, refuse
+from dit_run.config.rules import check_rules, encoder_problems, latent_problems, patch_size, refuse
+from dit_run.data.fitting import Fit, fit, is_fitted
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
 from dit_run.protocols import Dataset, Facts
@@ -29,6 +30,8 @@ class Data:
     train: Samples
     validation: Samples | None
     run_length: RunLength
+    fitted: Fit | None = None
+    """Sizes of the training images and what was left out; None for squares of all images."""
 
 
 def prepare(config: Config, *, device: torch.device, layout: Layout | None = None) -> tuple[Config, Data, Encoders]:
@@ -41,22 +44,42 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     """
     encoders = run_in_thread(partial(build_encoders, config, device))
     data = build_data(config, layout)
-    facts = Facts(total_steps=data.run_length.total_steps, samples=len(data.train))
-    config = check_rules(config, facts)
+    checked = check_rules(config, _facts(data))
     built = encoders.result()
-    refuse(config, latent_problems(config, factor=built.vae.factor, channels=built.vae.latent_channels))
+    refuse(checked, latent_problems(checked, factor=built.vae.factor, channels=built.vae.latent_channels))
+    if is_fitted(config.data.common):
+        data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
+        checked = check_rules(config, _facts(data))
+    config = checked
     if built.text.trainable:
         refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
-    return check_rules(config, replace(facts, cached=any(cacheable(config, built.text, built.vae)))), data, built
+    return check_rules(config, replace(_facts(data), cached=any(cacheable(config, built.text, built.vae)))), data, built
+
+
+def _facts(data: Data) -> Facts:
+    return Facts(total_steps=data.run_length.total_steps, samples=len(data.train))
 
 
 def build_data(config: Config, layout: Layout | None = None) -> Data:
-    """Return the dataset, its split and the length of a run over it."""
+    """Return the dataset, its split and the length of a run over it, before images are given their sizes."""
     common = config.data.common
     dataset = make(config.data.component, config.data.options, image_size=common.image_size)
     train, validation = choose(dataset, common, config.training.seed)
+    return Data(dataset, train, validation, _length(config, train, layout))
+
+
+def fit_data(config: Config, data: Data, *, unit: int, layout: Layout | None = None) -> Data:
+    """Return the data with the sizes of its images, without those that the config excludes.
+
+    ``unit`` is the VAE's factor times the model's patch size, of which sizes are multiples.
+    """
+    train, fitted = fit(data.train, unit=unit, batch_size=config.training.batch_size)
+    validation = None if data.validation is None else fit(data.validation, unit=unit, batch_size=None)[0]
+    return replace(data, train=train, validation=validation, run_length=_length(config, train, layout), fitted=fitted)
+
+
+def _length(config: Config, train: Samples, layout: Layout | None) -> RunLength:
     global_batch = (layout or Layout.of(config)).global_batch
-    length = RunLength(len(train), global_batch, config.training.num_epochs, config.training.max_steps)
-    return Data(dataset, train, validation, length)
+    return RunLength(len(train), global_batch, config.training.num_epochs, config.training.max_steps)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dit_run.cache.file_digests import FileDigests, file_state
 from dit_run.compute.worker_pool import WorkerPool
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import read_image
 from dit_run.digests import Stat
 from dit_run.problems import InputError
@@ -66,8 +67,13 @@ class ImageReader:
         if self._pool is not None:
             self._pool.close()
 
-    def contents(self, indices: Sequence[int], files: FileDigests) -> Iterator[Content | tuple[int, InputError]]:
-        """Yield the content of each sample, or the reason why it has none, in any order."""
+    def contents(
+        self, indices: Sequence[int], files: FileDigests, size: Size
+    ) -> Iterator[Content | tuple[int, InputError]]:
+        """Yield the content of each sample, or the reason why it has none, in any order.
+
+        The content of a generated image is that of its pixels at ``size``, (height, width).
+        """
         paths: list[tuple[int, Path]] = []
         generated: list[int] = []
         for index in indices:
@@ -77,18 +83,20 @@ class ImageReader:
             else:
                 generated.append(index)
         for (index, path), found in zip(paths, files.digests([path for _, path in paths]), strict=True):
-            yield _why(index, path, self.common) if isinstance(found, OSError) else Content(index, found[1], found[0])
-        for index, pixels in zip(generated, self._map(_DatasetImages.read, generated), strict=True):
+            yield _why(index, path, size) if isinstance(found, OSError) else Content(index, found[1], found[0])
+        drawn = self._map(_DatasetImages.read, [(index, size) for index in generated])
+        for index, pixels in zip(generated, drawn, strict=True):
             yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _generated_key(pixels), None)
 
-    def pixels(self, contents: Iterable[Content]) -> Iterator[tuple[Content, Pixels | InputError | None]]:
-        """Yield uint8 [size, size, 3] of each, in order; None if the file has changed."""
+    def pixels(self, contents: Iterable[Content], size: Size) -> Iterator[tuple[Content, Pixels | InputError | None]]:
+        """Yield uint8 [height, width, 3] of each, in order; None if the file has changed."""
         kept = list(contents)
-        yield from zip(kept, self._map(_DatasetImages.read_unchanged, kept), strict=True)
+        work = [(content, size) for content in kept]
+        yield from zip(kept, self._map(_DatasetImages.read_unchanged, work), strict=True)
 
-    def refusal(self, index: int) -> str | None:
+    def refusal(self, index: int, size: Size) -> str | None:
         """Return why a sample cannot be read, determined in this process; None if it can."""
-        pixels = self._images.read(index)
+        pixels = self._images.read((index, size))
         return str(pixels) if isinstance(pixels, InputError) else None
 
     @property
@@ -122,16 +130,17 @@ class _DatasetImages:
     dataset: Dataset
     common: DatasetCommon
 
-    def read(self, index: int) -> Pixels | InputError:
-        common = self.common
+    def read(self, wanted: tuple[int, Size]) -> Pixels | InputError:
+        index, size = wanted
         try:
             image = self.dataset[index].image
-            return np.ascontiguousarray(read_image(image, common.image_size, background=common.alpha_background))
+            return np.ascontiguousarray(read_image(image, size, background=self.common.alpha_background))
         except InputError as error:
             return error
 
-    def read_unchanged(self, content: Content) -> Pixels | InputError | None:
-        pixels = self.read(content.index)
+    def read_unchanged(self, wanted: tuple[Content, Size]) -> Pixels | InputError | None:
+        content, size = wanted
+        pixels = self.read((content.index, size))
         image = self.dataset[content.index].image
         if isinstance(image, Path):
             return pixels if file_state(image.absolute()) == content.state else None
@@ -158,10 +167,10 @@ def _generated_key(pixels: Pixels) -> bytes:
     return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
 
 
-def _why(index: int, path: Path, common: DatasetCommon) -> tuple[int, InputError]:
+def _why(index: int, path: Path, size: Size) -> tuple[int, InputError]:
     """Return the error of reading an image that has no digest."""
     try:
-        read_image(path, common.image_size)
+        read_image(path, size)
     except InputError as error:
         return index, error
     return index, InputError(f"cannot read the image {path}: it changes during the read")

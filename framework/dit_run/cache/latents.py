@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
-from dit_run.model.codec import device_of, encode_latents
+from dit_run.model.codec import LatentShape, device_of, encode_latents
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
 
@@ -33,26 +35,28 @@ _REPORTED_AFTER = 1.0
 
 @contextlib.contextmanager
 def examined(
-    build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], code: str = ""
+    build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], size: Size, code: str = ""
 ) -> Iterator[LatentWork]:
-    """Yield the work for these samples, with mirrored images if the data has them.
+    """Yield the work for these samples at one size, (height, width), with mirrored images if the data has them.
 
     No other process does the same work until the context ends. ``code`` is the digest of the VAE's plugin. Raises
     InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     flips = (False, True) if reader.common.random_flip else (False,)
-    spaces = tuple(build.space("latents", vae, code, {**_pixel_settings(reader), "mirrored": flip}) for flip in flips)
+    settings = _pixel_settings(reader, size)
+    spaces = tuple(build.space("latents", vae, code, {**settings, "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
-        work = LatentWork(build, vae, reader, spaces, files)
+        work = LatentWork(build, vae, reader, size, spaces, files)
         work.examine(indices)
         yield work
 
 
-def _pixel_settings(reader: ImageReader) -> dict[str, Any]:
+def _pixel_settings(reader: ImageReader, size: Size) -> dict[str, Any]:
+    height, width = size
     return {
         "preprocessing": PREPROCESSING_VERSION,
         "decoder": decoder(),
-        "image_size": reader.common.image_size,
+        "image_size": height if height == width else [height, width],
         "alpha_background": reader.common.alpha_background,
         "crop": reader.common.crop,
     }
@@ -74,6 +78,8 @@ class LatentWork:
     build: Build
     vae: VAE
     reader: ImageReader
+    size: Size
+    """Height and width of the images in pixels."""
     spaces: tuple[Space, ...]
     """The space of images and, if needed, the space of mirrored images."""
     files: FileDigests
@@ -85,7 +91,7 @@ class LatentWork:
     def examine(self, indices: Sequence[int]) -> None:
         """Determine the content of these samples; report progress only if it takes long."""
         since, shown = time.monotonic(), False
-        for done, found in enumerate(self.reader.contents(indices, self.files), start=1):
+        for done, found in enumerate(self.reader.contents(indices, self.files, self.size), start=1):
             if isinstance(found, Content):
                 self.known[found.index] = found
             else:
@@ -98,7 +104,7 @@ class LatentWork:
 
     def missing_bytes(self) -> int:
         """Return the size of the missing latents (bytes)."""
-        values = self.vae.latent_channels * (self.reader.common.image_size // self.vae.factor) ** 2
+        values = math.prod(self._shape())
         images = sum(len(spaces) for _, spaces in self._missing())
         return cache_bytes(self.build.dtype, images=images, latent_values=values)
 
@@ -138,20 +144,22 @@ class LatentWork:
         keys = [self.known[index].key if index in self.known else bytes(32) for index in indices]
         unreadable = {self.known[index].key: reason for index, reason in self.bad.items() if index in self.known}
         alike = {
-            index: self.reader.refusal(index) or unreadable[key]
+            index: self.reader.refusal(index, self.size) or unreadable[key]
             for index, key in zip(indices, keys, strict=True)
             if key in unreadable and index not in self.bad
         }
         records = tuple(Records.open(space) for space in self.spaces)
-        side = self.reader.common.image_size // self.vae.factor
         return LatentCache(
             records=records,
             indices=np.array(indices, dtype=np.int64),
             places=tuple(each.find(keys) for each in records),
             bad=self.bad | alike,
-            shape=(self.vae.latent_channels, side, side),
+            shape=self._shape(),
             dtype=self.build.stored_dtype,
         )
+
+    def _shape(self) -> tuple[int, int, int]:
+        return LatentShape.of(self.vae)(*self.size)
 
     def _missing(self) -> list[tuple[Content, list[int]]]:
         """Return the distinct contents that are missing, each with the numbers of the spaces that need it."""
@@ -163,7 +171,7 @@ class LatentWork:
 
     def _images(self, missing: Sequence[tuple[Content, list[int]]], changed: list[int]) -> Iterator[_Image]:
         contents = (content for content, _ in missing)
-        for (content, pixels), (_, spaces) in zip(self.reader.pixels(contents), missing, strict=True):
+        for (content, pixels), (_, spaces) in zip(self.reader.pixels(contents, self.size), missing, strict=True):
             if pixels is None:
                 changed.append(content.index)
             elif isinstance(pixels, InputError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,17 +14,30 @@ from torch import Tensor
 
 from dit_run.cache.records import Places, Records
 from dit_run.cache.shards import BITS, Bits, bits_of
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.samples import Visit
 from dit_run.model.conditioning import CaptionStates, padded_length
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import TextStates
 
-__all__ = ["CaptionCache", "LatentCache", "caption_key"]
+__all__ = ["CaptionCache", "LatentCache", "LatentLookup", "SizedLatentCache", "caption_key"]
 
 
 def caption_key(caption: str) -> bytes:
     """Return the SHA-256 of the text of a caption."""
     return hashlib.sha256(caption.encode("utf-8", "surrogatepass")).digest()
+
+
+class LatentLookup(Protocol):
+    """Cached latents of visits."""
+
+    def find(self, visit: Visit) -> Any:
+        """Return the argument of :meth:`gather` for a visit. Raises InputError for an unreadable sample."""
+        ...
+
+    def gather(self, found: Sequence[Any]) -> Tensor:
+        """Return latents of visits that share a size, [n, 1 or 2, c, h, w]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,32 @@ class LatentCache:
         for kept, place, row in zip(records, places, values, strict=True):
             row[:] = kept.read(place)
         return torch.from_numpy(values).view(self.dtype).view(len(found), -1, *self.shape)
+
+
+@dataclass(frozen=True)
+class SizedLatentCache:
+    """Latents of the samples of a run with buckets: a cache for each size, (height, width). Picklable."""
+
+    by_size: Mapping[Size, LatentCache]
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """Indices of the samples in the dataset, ascending."""
+        return np.sort(np.concatenate([cache.indices for cache in self.by_size.values()]))
+
+    @property
+    def bad(self) -> Mapping[int, str]:
+        """Reason for each unreadable sample, by index."""
+        return {index: reason for cache in self.by_size.values() for index, reason in cache.bad.items()}
+
+    def find(self, visit: Visit) -> tuple[Size, tuple[int, bool]]:
+        """Return the argument of :meth:`gather` for a visit. Raises InputError for an unreadable sample."""
+        return visit.size, self.by_size[visit.size].find(visit)
+
+    def gather(self, found: Sequence[tuple[Size, tuple[int, bool]]]) -> Tensor:
+        """Return :meth:`LatentCache.gather` of visits that share a size."""
+        (size,) = {size for size, _ in found}
+        return self.by_size[size].gather([place for _, place in found])
 
 
 @dataclass(frozen=True)

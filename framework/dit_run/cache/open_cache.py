@@ -14,7 +14,8 @@ from dit_run.cache.builder import Build
 from dit_run.cache.caption_states import CaptionWork
 from dit_run.cache.image_reader import ImageReader
 from dit_run.cache.latents import LatentWork, examined
-from dit_run.cache.lookup import CaptionCache, LatentCache
+from dit_run.cache.lookup import CaptionCache, LatentCache, SizedLatentCache
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.problems import InputError
@@ -31,7 +32,7 @@ __all__ = ["Cached", "cache_folder", "cacheable", "open_cache", "release"]
 class Cached:
     """Cached outputs of a run's encoders; None for an encoder that works in every step. Picklable."""
 
-    latents: LatentCache | None = None
+    latents: LatentCache | SizedLatentCache | None = None
     captions: CaptionCache | None = None
 
 
@@ -68,26 +69,42 @@ def open_cache(
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     texts: CaptionWork | None = None
-    images: LatentWork | None = None
+    images: dict[Size, LatentWork] = {}
     with contextlib.ExitStack() as stack:
         if keeps_latents:
             workers = config.cache.num_workers
             reader = ImageReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
+            stack.enter_context(reader)
             code = code_digest(config.vae.component.factory, vae)
-            images = stack.enter_context(examined(build, vae, stack.enter_context(reader), indices, code))
+            for size, chosen in _indices_by_size(samples).items():
+                images[size] = stack.enter_context(examined(build, vae, reader, chosen, size, code))
         if keeps_text:
             shown = (caption for index in indices for caption in samples[0].dataset[index].captions)
             code = code_digest(config.text_encoder.component.factory, text)
             texts = CaptionWork.of(build, text, (*prompts, *shown), code)
-        build.check_room(sum(work.missing_bytes() for work in (texts, images) if work is not None))
+        build.check_room(sum(work.missing_bytes() for work in (texts, *images.values()) if work is not None))
         captions, latents = None, None
         if texts is not None:
             captions = texts.keep()
             release(text)
-        if images is not None:
-            latents = images.keep()
+        if keeps_latents:
+            latents = _of_sizes({size: work.keep() for size, work in images.items()})
             release(vae)
     return Cached(latents, captions)
+
+
+def _indices_by_size(samples: Sequence[Samples]) -> dict[Size, list[int]]:
+    """Return the indices of all samples of each size, in one order for all runs: builders lock sizes in this order."""
+    found: dict[Size, set[int]] = {}
+    for each in samples:
+        for size, indices in each.indices_by_size().items():
+            found.setdefault(size, set()).update(indices)
+    return {size: sorted(found[size]) for size in sorted(found)}
+
+
+def _of_sizes(caches: dict[Size, LatentCache]) -> LatentCache | SizedLatentCache:
+    """Return the only cache of a run with squares, else all of them as one."""
+    return SizedLatentCache(caches) if len(caches) > 1 else next(iter(caches.values()))
 
 
 def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:

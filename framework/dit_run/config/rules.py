@@ -14,7 +14,7 @@ from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run.registry.factories import resolve
 from dit_run.settings import Choice, Config
 
-__all__ = ["check_rules", "encoder_problems", "latent_problems", "refuse", "replace_value"]
+__all__ = ["check_rules", "encoder_problems", "latent_problems", "patch_size", "refuse", "replace_value"]
 
 _MOST_ROUNDS = 4
 
@@ -158,16 +158,8 @@ def latent_problems(
     VAE that knows them from its options or a local config.json, and for the engine when the VAE is built.
     """
     options, size = config.model.options, config.data.common.image_size
-    patch = getattr(options, "patch_size", 1)
-    if factor is not None and size % (factor * patch):
-        yield Problem(
-            "image-size-does-not-fit",
-            f"data.image_size is {size}, not a multiple of {factor * patch}: "
-            f"VAE {config.vae.type} reduces each side by {factor}, model {config.model.type} has patches of {patch}",
-            ("data", "image_size"),
-            related=(("model", "patch_size"), (*vae, "type")),
-            help=_nearest_sizes(size, factor * patch),
-        )
+    if factor is not None:
+        yield from _size_problems(config, size, factor, vae)
     for key in ("in_channels", "out_channels"):
         written = getattr(options, key, None)
         if None not in (channels, written) and written != channels:
@@ -177,6 +169,37 @@ def latent_problems(
                 ("model", key),
                 related=((*vae, "type"),),
                 help=(f"set model.{key}: {channels}",),
+            )
+
+
+def patch_size(config: Config) -> int:
+    """Return the side of a patch of the config's model in latent positions; 1 for a model without patches."""
+    patch: int = getattr(config.model.options, "patch_size", 1)
+    return patch
+
+
+def _size_problems(config: Config, size: int, factor: int, vae: KeyPath) -> Iterator[Problem]:
+    """Yield problems of sizes that are no multiple of the VAE's factor times the model's patch size."""
+    patch = patch_size(config)
+    unit = factor * patch
+    because = f"VAE {config.vae.type} reduces each side by {factor}, model {config.model.type} has patches of {patch}"
+    related = (("model", "patch_size"), (*vae, "type"))
+    if size % unit:
+        yield Problem(
+            "image-size-does-not-fit",
+            f"data.image_size is {size}, not a multiple of {unit}: {because}",
+            ("data", "image_size"),
+            related=related,
+            help=_nearest_sizes(size, unit),
+        )
+    for height, width in config.data.common.written_sizes():
+        if height % unit or width % unit:
+            yield Problem(
+                "image-size-does-not-fit",
+                f"the size {height}x{width} of data.buckets has a side that is not a multiple of {unit}: {because}",
+                ("data", "buckets"),
+                related=related,
+                help=(f"use multiples of {unit}, or data.buckets: auto",),
             )
 
 

@@ -1,15 +1,16 @@
-"""Images: from the image of a sample to the square of pixels that is trained on.
+"""Images: from the image of a sample to the pixels that are trained on.
 
-The stored image is cropped to a square, converted to 8-bit sRGB by its embedded colour profile, composited on the
-background where it is transparent, resized with an antialiased bicubic filter, and rotated by its EXIF orientation.
-JPEG is decoded by libjpeg-turbo (simplejpeg) and resized by torch's vectorised uint8 kernel, other formats by Pillow;
-the two ways agree within 0.01 of 255 on average.
+The stored image is cropped to the wanted aspect ratio, converted to 8-bit sRGB by its embedded colour profile,
+composited on the background where it is transparent, resized with an antialiased bicubic filter, and rotated by its
+EXIF orientation. JPEG is decoded by libjpeg-turbo (simplejpeg) and resized by torch's vectorised uint8 kernel, other
+formats by Pillow; the two ways agree within 0.01 of 255 on average.
 """
 
 from __future__ import annotations
 
+import contextlib
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from math import ceil, floor
 from pathlib import Path
@@ -20,13 +21,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.colours import ToSrgb, to_srgb
 from dit_run.data.formats import extra_decoders
 from dit_run.data.headers import HeaderError, open_image, orientation_of
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 
-__all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "read_image"]
+__all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
 
 PREPROCESSING_VERSION = 3
 """Version of the preprocessing, raised by hand when the pixels of :func:`read_image` change; part of cache keys."""
@@ -40,6 +42,8 @@ _scratch = Scratch()
 
 Pixels = NDArray[np.uint8]
 
+_FIRST_SIDEWAYS = 5
+"""EXIF orientations from this number on exchange height and width."""
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -68,13 +72,29 @@ def decoder() -> str:
     return ", ".join(f"{name} {version}" for name, version in libraries.items())
 
 
-def read_image(
-    image: Path | Callable[[], Image.Image], size: int, *, background: str = "white", offset: float = 0.5
-) -> Pixels:
-    """Return an image as uint8 [size, size, 3], RGB.
+def image_size(image: Path | Callable[[], Image.Image]) -> Size:
+    """Return height and width of an image, after the rotation by its EXIF orientation, from its header alone.
 
-    ``offset`` in [0, 1) places the square crop along the longer side: 0.5 is the centre, and uniform draws give each
-    place the same probability. An animation gives its first frame.
+    Raises InputError as :func:`read_image` does for a file that cannot be opened.
+    """
+    if not isinstance(image, Path):
+        return _upright_size(image())
+    with _translated(image), _open(image) as file:
+        return _upright_size(open_image(file))
+
+
+def _upright_size(image: Image.Image) -> Size:
+    return _turned_size((image.height, image.width), orientation_of(image))
+
+
+def read_image(
+    image: Path | Callable[[], Image.Image], size: Size, *, background: str = "white", offset: float = 0.5
+) -> Pixels:
+    """Return an image as uint8 [height, width, 3], RGB, for a size (height, width).
+
+    The largest part with the size's aspect ratio is used, in whole pixels. ``offset`` in [0, 1) places it along the
+    side that stands out: 0.5 is the centre, and uniform draws give each place the same probability. An animation gives
+    its first frame.
 
     Raises InputError, naming the file, if it is missing, not a regular file, of no format in
     :data:`dit_run.data.formats.FORMATS` by content, larger than MAX_PIXELS, cut or broken. Memory grows by at most 8
@@ -82,20 +102,30 @@ def read_image(
     """
     if not isinstance(image, Path):
         return _generated(image(), size, background, offset)
+    with _translated(image), _open(image) as file:
+        stored = open_image(file)
+        orientation = orientation_of(stored)
+        size = _turned_size(size, orientation)
+        pixels = _plain_jpeg(file, stored, size, offset)
+        if pixels is None:
+            pixels = _by_pillow(stored, size, background, offset)
+        return _turned(pixels, orientation)
+
+
+@contextlib.contextmanager
+def _translated(image: Path) -> Iterator[None]:
+    """Raise InputError, naming the file, for every error of reading an image."""
     try:
-        with _open(image) as file:
-            stored = open_image(file)
-            pixels = _plain_jpeg(file, stored, size, offset)
-            if pixels is None:
-                pixels = _by_pillow(stored, size, background, offset)
-            return _turned(pixels, orientation_of(stored))
+        yield
     except (HeaderError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InputError(f"cannot read the image {image}: {_reason(error)}") from error
 
 
-def _generated(image: Image.Image, size: int, background: str, offset: float) -> Pixels:
-    pixels = _small(image, _box(*image.size, offset), size, background, to_srgb(image))
-    return _turned(pixels, orientation_of(image))
+def _generated(image: Image.Image, size: Size, background: str, offset: float) -> Pixels:
+    orientation = orientation_of(image)
+    size = _turned_size(size, orientation)
+    pixels = _small(image, _box(*image.size, size, offset), size, background, to_srgb(image))
+    return _turned(pixels, orientation)
 
 
 def _reason(error: Exception) -> str:
@@ -115,18 +145,26 @@ def _open(path: Path) -> BinaryIO:
         return BytesIO(file.read(status.st_size))
 
 
-def _scale(image: ImageFile, size: int) -> int:
-    """Return by which factor a JPEG is decoded smaller: the square stays at least 4 times as wide as ``size``.
+def _turned_size(size: Size, orientation: int) -> Size:
+    """Return the size in the stored image of a size in the upright one, and the reverse."""
+    return size if orientation < _FIRST_SIDEWAYS else (size[1], size[0])
+
+
+def _scale(image: ImageFile, size: Size) -> int:
+    """Return by which factor a JPEG is decoded smaller: the part used stays at least 4 times as wide as ``size``.
 
     The resized image then differs from that of the whole by less than 0.4 of 255 on average.
     """
     if image.format != "JPEG":
         return 1
-    return next((scale for scale in (8, 4, 2) if min(image.size) >= scale * 4 * size), 1)
+    height, width = size
+    left, top, right, bottom = _box(*image.size, size, 0.0)
+    fits = min((right - left) // width, (bottom - top) // height)
+    return next((scale for scale in (8, 4, 2) if fits >= scale * 4), 1)
 
 
-def _plain_jpeg(file: BinaryIO, image: ImageFile, size: int, offset: float) -> Pixels | None:
-    """Return the square of an RGB or grey JPEG by the fast way, or None for any other image.
+def _plain_jpeg(file: BinaryIO, image: ImageFile, size: Size, offset: float) -> Pixels | None:
+    """Return the pixels of an RGB or grey JPEG by the fast way, or None for any other image.
 
     Colours are converted after the resizing, which takes a small part of the time and gives the same within 1 of 255.
     """
@@ -137,14 +175,14 @@ def _plain_jpeg(file: BinaryIO, image: ImageFile, size: int, offset: float) -> P
     return pixels if pixels is None or convert is None else np.array(convert(Image.fromarray(pixels)))
 
 
-def _jpeg(file: BinaryIO, image: ImageFile, size: int, offset: float) -> Pixels | None:
-    """Return the square by the fast way, or None for a JPEG with flaws that Pillow may accept.
+def _jpeg(file: BinaryIO, image: ImageFile, size: Size, offset: float) -> Pixels | None:
+    """Return the pixels by the fast way, or None for a JPEG with flaws that Pillow may accept.
 
     Bytes after the end are such a flaw.
     """
     import simplejpeg
 
-    scale, box = _scale(image, size), _box(*image.size, offset)
+    scale, box = _scale(image, size), _box(*image.size, size, offset)
     width, height = (ceil(side / scale) for side in image.size)
     whole = _scratch.array("whole", height, width, 3)
     try:
@@ -154,37 +192,39 @@ def _jpeg(file: BinaryIO, image: ImageFile, size: int, offset: float) -> Pixels 
     if scale > 1:
         return _small(Image.fromarray(pixels), [edge / scale for edge in box], size)
     left, top, right, bottom = box
-    square = _scratch.array("square", bottom - top, right - left, 3)
-    square[:] = pixels[top:bottom, left:right]
-    return _resized(square, size)
+    part = _scratch.array("part", bottom - top, right - left, 3)
+    part[:] = pixels[top:bottom, left:right]
+    return _resized(part, size)
 
 
-def _resized(square: Pixels, size: int) -> Pixels:
+def _resized(part: Pixels, size: Size) -> Pixels:
     """Resize with torch's antialiased bicubic kernel, directly into the result."""
     import torch
 
-    result = np.empty((size, size, 3), dtype=np.uint8)
-    source, target = (torch.from_numpy(each).permute(2, 0, 1).unsqueeze(0) for each in (square, result))
-    torch.ops.aten._upsample_bicubic2d_aa.out(source, [size, size], False, out=target)
+    result = np.empty((*size, 3), dtype=np.uint8)
+    source, target = (torch.from_numpy(each).permute(2, 0, 1).unsqueeze(0) for each in (part, result))
+    torch.ops.aten._upsample_bicubic2d_aa.out(source, list(size), False, out=target)
     return result
 
 
-def _by_pillow(image: ImageFile, size: int, background: str, offset: float) -> Pixels:
+def _by_pillow(image: ImageFile, size: Size, background: str, offset: float) -> Pixels:
     scale = _scale(image, size)
-    box = [edge / scale for edge in _box(*image.size, offset)]
+    box = [edge / scale for edge in _box(*image.size, size, offset)]
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))  # type: ignore[arg-type]
     return _small(image, box, size, background, to_srgb(image))
 
 
-def _box(width: int, height: int, offset: float) -> tuple[int, int, int, int]:
-    side = min(width, height)
-    left, top = (int(offset * (free + 1)) for free in (width - side, height - side))
-    return left, top, left + side, top + side
+def _box(width: int, height: int, size: Size, offset: float) -> tuple[int, int, int, int]:
+    """Return the largest part of an image with the aspect ratio of ``size``, (left, top, right, bottom)."""
+    across = min(width, max(1, round(height * size[1] / size[0])))
+    down = min(height, max(1, round(width * size[0] / size[1])))
+    left, top = (int(offset * (free + 1)) for free in (width - across, height - down))
+    return left, top, left + across, top + down
 
 
 def _small(
-    image: Image.Image, box: Sequence[float], size: int, background: str = "white", convert: ToSrgb | None = None
+    image: Image.Image, box: Sequence[float], size: Size, background: str = "white", convert: ToSrgb | None = None
 ) -> Pixels:
     """Crop to the box (left, top, right, bottom), which may cut pixels, and resize.
 
@@ -193,13 +233,13 @@ def _small(
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise ValueError("its pixels are 32-bit numbers of an unknown range, not colours; save it with 8 or 16 bits")
     left, top, right, bottom = floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3])
-    square = Image.new("RGB", (right - left, bottom - top))
-    rows = max(1, _STRIP_PIXELS // square.width)
+    part = Image.new("RGB", (right - left, bottom - top))
+    rows = max(1, _STRIP_PIXELS // part.width)
     for above in range(top, bottom, rows):
         strip = image.crop((left, above, right, min(above + rows, bottom)))
-        square.paste(_rgb(strip, BACKGROUNDS[background], convert), (0, above - top))
+        part.paste(_rgb(strip, BACKGROUNDS[background], convert), (0, above - top))
     within = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return np.array(square.resize((size, size), Image.Resampling.BICUBIC, box=within))
+    return np.array(part.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=within))
 
 
 def _rgb(image: Image.Image, background: tuple[int, int, int], convert: ToSrgb | None) -> Image.Image:

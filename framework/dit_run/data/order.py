@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dit_run.compute.random_streams import MAX_SEED, keyed_hash
 
-__all__ = ["Order", "RunLength", "permute"]
+__all__ = ["Order", "RunLength", "order_keys", "permute"]
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -58,7 +58,7 @@ def _mix(words: Words) -> Words:
     return words ^ (words >> np.uint64(31))
 
 
-def _keys(seed: int, purpose: str, *numbers: Ints) -> Words:
+def order_keys(seed: int, purpose: str, *numbers: Ints) -> Words:
     """Return one key word, uint64 [n], for each row of numbers >= 0."""
     key = np.array([keyed_hash(f"{purpose}:{seed}")], dtype=np.uint64)
     for number in numbers:
@@ -84,7 +84,7 @@ class Order:
         epoch, where the start follows the end.
         """
         epoch, place = np.divmod(np.atleast_1d(np.asarray(positions, dtype=np.int64)), self.size)
-        return epoch, permute((place + attempt) % self.size, self.size, _keys(self.seed, "order", epoch))
+        return epoch, permute((place + attempt) % self.size, self.size, order_keys(self.seed, "order", epoch))
 
     def captions(self, epochs: ArrayLike, indices: ArrayLike, counts: ArrayLike) -> Ints:
         """Return which of the ``counts`` captions of a sample is used in an epoch: all are used before one repeats."""
@@ -92,7 +92,7 @@ class Order:
             *(np.atleast_1d(np.asarray(each, dtype=np.int64)) for each in (epochs, indices, counts))
         )
         turn, place = np.divmod(epoch, count)
-        return permute(place, count, _keys(self.seed, "caption", index, turn))
+        return permute(place, count, order_keys(self.seed, "caption", index, turn))
 
 
 @dataclass(frozen=True)

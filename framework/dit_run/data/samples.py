@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dit_run.compute.random_streams import Streams
+from dit_run.data.aspect_buckets import Size
+from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.images import read_image
 from dit_run.data.order import Order
 from dit_run.data.splits import split
@@ -19,7 +21,16 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.kinds import DatasetCommon
 
-__all__ = ["MAX_BAD_SHARE", "BadSample", "BadSamples", "FetchedVisits", "Samples", "Visit", "choose"]
+__all__ = [
+    "MAX_BAD_SHARE",
+    "BadSample",
+    "BadSamples",
+    "BucketedSizes",
+    "FetchedVisits",
+    "Samples",
+    "Visit",
+    "choose",
+]
 
 MAX_BAD_SHARE = 0.05
 """Largest share of samples that may be skipped."""
@@ -38,7 +49,9 @@ class Visit:
     image: Path | Callable[[], Image.Image]
     flip: bool
     offset: float
-    """Place of the square crop along the longer side, in [0, 1)."""
+    """Place of the crop along the side that stands out, in [0, 1)."""
+    size: Size
+    """Height and width of the pixels that are trained on."""
 
 
 class BadSample(NamedTuple):
@@ -59,6 +72,19 @@ class FetchedVisits(NamedTuple, Generic[T]):
 
 
 @dataclass(frozen=True)
+class BucketedSizes:
+    """The sizes of a run with buckets, and which of them each sample has."""
+
+    sizes: tuple[Size, ...]
+    of_sample: NDArray[np.int64]
+    """Number of the size of each sample, in the order of the samples."""
+
+    def __getitem__(self, chosen: NDArray[Any]) -> BucketedSizes:
+        """Return the sizes of some of the samples, chosen by numpy's rules for an index."""
+        return BucketedSizes(self.sizes, self.of_sample[chosen])
+
+
+@dataclass(frozen=True)
 class Samples:
     """Samples of a dataset in the endless order of a run. Picklable."""
 
@@ -67,13 +93,60 @@ class Samples:
     """Indices of the samples in the dataset."""
     common: DatasetCommon
     seed: int
+    sizes: BucketedSizes | None = None
+    """None: all images become squares of ``image_size``."""
+    batch_size: int | None = None
+    """Number of consecutive positions that share a size; None: the order does not depend on sizes."""
     order: Order = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "order", Order(len(self.indices), self.seed))
+        order = Order(len(self.indices), self.seed)
+        if self.sizes is not None and self.batch_size is not None:
+            order = BucketOrder(order.size, order.seed, self.sizes.of_sample, self.batch_size)
+        object.__setattr__(self, "order", order)
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    def size_of(self, place: int) -> Size:
+        """Return the size of the pixels of the sample ``indices[place]``."""
+        if self.sizes is None:
+            return self.common.image_size, self.common.image_size
+        return self.sizes.sizes[int(self.sizes.of_sample[place])]
+
+    def indices_by_size(self) -> dict[Size, list[int]]:
+        """Return the dataset's indices of the samples of each size."""
+        if self.sizes is None:
+            return {(self.common.image_size, self.common.image_size): self.indices.tolist()}
+        return {
+            self.sizes.sizes[bucket]: self.indices[self.sizes.of_sample == bucket].tolist()
+            for bucket in np.unique(self.sizes.of_sample).tolist()
+        }
+
+    def squares(self) -> Samples:
+        """Return the same samples as squares, in the order of a run without buckets."""
+        return replace(self, sizes=None, batch_size=None)
+
+    def of_largest_size(self) -> Samples:
+        """Return the samples whose size has most pixels: any positions of them fit into one batch."""
+        if self.sizes is None:
+            return self
+        area = np.array([height * width for height, width in self.sizes.sizes])[self.sizes.of_sample]
+        chosen = self.sizes.of_sample == self.sizes.of_sample[int(np.argmax(area))]
+        return replace(self, indices=self.indices[chosen], sizes=self.sizes[chosen], batch_size=None)
+
+    def once(self, count: int, batch_size: int) -> Iterator[list[int]]:
+        """Yield the positions below ``count`` in groups of at most ``batch_size`` whose samples share a size.
+
+        For samples without ``batch_size``, whose first positions visit each sample once.
+        """
+        _, places = self.order.visits(range(count))
+        groups: dict[Size, list[int]] = {}
+        for position, place in enumerate(places.tolist()):
+            groups.setdefault(self.size_of(place), []).append(position)
+        for positions in groups.values():
+            for start in range(0, len(positions), batch_size):
+                yield positions[start : start + batch_size]
 
     def visits(self, positions: Sequence[int], attempt: int = 0) -> list[Visit]:
         """Return the visits at these positions, a function of seed and position alone.
@@ -88,14 +161,21 @@ class Samples:
         flips = streams.uniforms("flip", positions) < (0.5 if self.common.random_flip else 0.0)
         offsets = streams.uniforms("crop", positions) if self.common.crop == "random" else [0.5] * len(positions)
         return [
-            Visit(int(self.indices[place]), sample.key, sample.captions[at], sample.image, bool(flip), float(offset))
-            for place, sample, at, flip, offset in zip(places, samples, shown, flips, offsets, strict=True)
+            Visit(
+                index=int(self.indices[place]),
+                key=sample.key,
+                caption=sample.captions[at],
+                image=sample.image,
+                flip=bool(flip),
+                offset=float(offset),
+                size=self.size_of(place),
+            )
+            for place, sample, at, flip, offset in zip(places.tolist(), samples, shown, flips, offsets, strict=True)
         ]
 
     def pixels(self, visit: Visit) -> NDArray[np.uint8]:
-        """Return the pixels of a visit, uint8 [image_size, image_size, 3]. Raises InputError naming file and reason."""
-        common = self.common
-        pixels = read_image(visit.image, common.image_size, background=common.alpha_background, offset=visit.offset)
+        """Return the pixels of a visit, uint8 [height, width, 3]. Raises InputError naming file and reason."""
+        pixels = read_image(visit.image, visit.size, background=self.common.alpha_background, offset=visit.offset)
         return np.ascontiguousarray(pixels[:, ::-1]) if visit.flip else pixels
 
     def read(self, positions: Sequence[int], fetch: Callable[[Visit], T]) -> FetchedVisits[T]:

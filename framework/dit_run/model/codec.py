@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -16,6 +17,7 @@ from dit_run.protocols import VAE, TextEncoder
 
 __all__ = [
     "ENCODING_VERSION",
+    "LatentShape",
     "cut_captions_notice",
     "decode_latents",
     "device_of",
@@ -27,6 +29,24 @@ ENCODING_VERSION = 1
 """Part of every cache key; to be raised by hand when encoding gives other numbers."""
 
 _Outputs = tuple[Tensor, Tensor | None]
+
+
+@dataclass(frozen=True)
+class LatentShape:
+    """The shapes of a VAE's latents. Picklable, unlike the VAE."""
+
+    channels: int
+    factor: int
+    """Pixels per latent position, along height and width."""
+
+    @classmethod
+    def of(cls, vae: VAE) -> LatentShape:
+        """Return the shapes of this VAE's latents."""
+        return cls(vae.latent_channels, vae.factor)
+
+    def __call__(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return the shape (c, h, w) of the latents of an image of this size in pixels."""
+        return self.channels, height // self.factor, width // self.factor
 
 
 def device_of(module: Any) -> torch.device:

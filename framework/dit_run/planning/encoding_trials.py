@@ -81,7 +81,7 @@ class EncodingTrials:
         """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
         common = self.config.data.common
         images = (len(self.data.train) + len(self.data.validation or ())) * (1 + common.random_flip)
-        shape = self.encoders.latent_shape(common.image_size, common.image_size)
+        shape = self.encoders.latent_shape(*self.data.train.of_largest_size().size_of(0))
         seconds, deviations = self._seconds_of_image()
         release(self.encoders.vae)
         values = int(np.prod(shape)) if deviations else int(np.prod(shape)) // 2
@@ -100,7 +100,7 @@ class EncodingTrials:
 
     def _seconds_of_image(self) -> tuple[float, bool]:
         """Return the seconds of reading and encoding an image; True if latents have a standard deviation."""
-        vae, train = self.encoders.vae, self.data.train
+        vae, train = self.encoders.vae, self.data.train.of_largest_size()
         size = min(encoding_chunks(device_of(vae))[0], len(train))
 
         def encode() -> bool:

@@ -114,7 +114,8 @@ class TrialRun:
     def seconds_of_forward(self) -> float:
         """Return the time of a sample's forward pass without gradients."""
         size = min(self.layout.batch_size, self.parts.config.validation.num_samples, self.largest)
-        batch, denoiser, scheduler = self._encoded(range(size)), self.parts.denoiser, self.parts.scheduler
+        batch, denoiser = self._encoded(range(size)), self.parts.denoiser
+        scheduler = self.parts.scheduler_of(batch.shape)
 
         def forward() -> None:
             denoising_loss(denoiser, scheduler, batch, self.parts.precision)
@@ -134,7 +135,8 @@ class TrialRun:
         return float(size) if self.parts.config.training.elastic_exact else 0.0
 
     def _encoded(self, positions: range) -> EncodedBatch:
-        return self.parts.encoder()(self.parts.visits().__getitems__(positions))
+        largest = self.parts.data.train.of_largest_size()
+        return self.parts.encoder()(self.parts.visits(largest).__getitems__(positions))
 
 
 @torch.no_grad()

@@ -14,7 +14,14 @@ from typing import Annotated, Literal
 
 from dit_run.options import Option, PositiveInt, bounds, options_of
 
-__all__ = ["KINDS", "DatasetCommon", "Kind", "KindSpec"]
+__all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec"]
+
+
+AUTO = "auto"
+"""Value of ``data.buckets`` for the preset list of sizes."""
+BucketName = Annotated[str, bounds(pattern="^(auto|[1-9][0-9]*x[1-9][0-9]*)$")]
+BucketSize = Annotated[str, bounds(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]
+"""A height and a width in pixels: ``208x304``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +29,17 @@ class DatasetCommon:
     """Options of every dataset. They keep their values when the dataset's type changes."""
 
     image_size: Annotated[int, bounds(ge=8, multiple_of=8)] = 256
-    """Side of the square training images in pixels, a multiple of 8."""
+    """Side of the square training images in pixels, a multiple of 8. `buckets: auto` gives sizes of the same area."""
+    buckets: BucketName | tuple[BucketSize, ...] | None = None
+    """Sizes of the training images, to crop less of images that are no squares: `auto`, which are sizes of about
+    image_size² pixels from 1:2 to 2:1, or a list of height x width such as `[256x256, 208x304]`. An image takes the
+    size with the nearest aspect ratio, is resized to cover it and cropped. null trains on squares."""
+    max_crop: Annotated[float, bounds(gt=0, le=1)] = 1.0
+    """Largest share of an image's area that may be cropped; images beyond it are left out and counted."""
+    upscale: bool = True
+    """Enlarge images that are smaller than their training size; false leaves them out and counts them."""
+    min_side: PositiveInt | None = None
+    """Images whose shorter side has fewer pixels are left out and counted."""
     num_samples: PositiveInt | None = 5000
     """Number of samples used, chosen by a hash of their keys and the seed; null uses all."""
     train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
@@ -35,6 +52,12 @@ class DatasetCommon:
     """Background colour under transparent pixels."""
     on_bad_sample: Literal["error", "skip"] = "error"
     """Reaction to an image that cannot be read: stop with an error that names it, or skip the sample with a notice."""
+
+    def written_sizes(self) -> tuple[tuple[int, int], ...]:
+        """Return the sizes (height, width) that ``buckets`` names, without repeats; none for ``auto`` and null."""
+        names = (self.buckets,) if isinstance(self.buckets, str) else self.buckets or ()
+        pairs = (name.split("x") for name in dict.fromkeys(names) if name != AUTO)
+        return tuple((int(height), int(width)) for height, width in pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

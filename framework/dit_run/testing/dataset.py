@@ -110,7 +110,7 @@ def gives_images(subject: Subject) -> None:
     for index in _some(dataset):
         sample = dataset[index]
         try:
-            read_image(sample.image, _SIZE)
+            read_image(sample.image, (_SIZE, _SIZE))
         except InputError as error:
             subject.fail(f"the image of item {index} ({sample.key}): {error}")
         except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
@@ -143,7 +143,7 @@ def _shown(dataset: Dataset, indices: Sequence[int]) -> list[_Shown]:
 
 
 def _digest(sample: Sample) -> str:
-    return hashlib.sha256(read_image(sample.image, _SIZE).tobytes()).hexdigest()
+    return hashlib.sha256(read_image(sample.image, (_SIZE, _SIZE)).tobytes()).hexdigest()
 
 
 def _compare(subject: Subject, here: Sequence[_Shown], there: Sequence[_Shown], where: str) -> None:

@@ -20,7 +20,8 @@ from dit_run.training.read_ahead import read_ahead
 
 if TYPE_CHECKING:
     from dit_run.assembly.parts import Encoders
-    from dit_run.cache.lookup import LatentCache
+    from dit_run.cache.lookup import LatentLookup
+    from dit_run.model.codec import LatentShape
     from dit_run.settings import Config
 
 __all__ = ["Batch", "Visits", "batches"]
@@ -36,7 +37,7 @@ class Batch(NamedTuple):
 
     images: Tensor
     """Cached latents [n, 1 or 2, c, h, w], mean and, where their encoder has a posterior, standard deviation; or pixels
-    that are encoded in the step, uint8 [n, H, W, 3]."""
+    that are encoded in the step, uint8 [n, H, W, 3]. Height and width belong to the batch."""
     draw: Tensor
     """Standard normal [n, c, h, w]: selects the latents from their posterior."""
     noise: Tensor
@@ -58,10 +59,9 @@ class Visits:
 
     samples: Samples
     seed: int
-    latent_shape: tuple[int, int, int]
-    """(c, h, w)."""
+    latent_shape: LatentShape
     caption_dropout: float
-    latents: LatentCache | None = None
+    latents: LatentLookup | None = None
     """None: pixels are read and encoded in the step."""
 
     @classmethod
@@ -69,19 +69,20 @@ class Visits:
         cls, config: Config, samples: Samples, encoders: Encoders, *, caption_dropout: float | None = None
     ) -> Visits:
         """Return the visits of a config to these samples; ``caption_dropout`` is by default the config's."""
-        training, size = config.training, config.data.common.image_size
+        training = config.training
         dropout = training.caption_dropout if caption_dropout is None else caption_dropout
-        return cls(samples, training.seed, encoders.latent_shape(size, size), dropout, encoders.cached.latents)
+        return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        """Return the micro-batch at these positions."""
+        """Return the micro-batch at these positions, whose samples share a size."""
         streams = Streams(self.seed)
         reading, images = self._read(positions)
+        shape = self.latent_shape(*reading.visits[0].size)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
         return Batch(
             images=images,
-            draw=torch.from_numpy(streams.normals("posterior", positions, self.latent_shape)),
-            noise=torch.from_numpy(streams.normals("noise", positions, self.latent_shape)),
+            draw=torch.from_numpy(streams.normals("posterior", positions, shape)),
+            noise=torch.from_numpy(streams.normals("noise", positions, shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
             null=tuple(null.tolist()),
             keys=tuple(visit.key for visit in reading.visits),

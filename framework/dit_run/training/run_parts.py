@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_scheduler, build_schedulers
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import LearningRateFactor, Scheduler
+from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
@@ -36,13 +36,25 @@ class RunParts:
     averages: Ema[Denoiser] | None
     """Averages of the denoiser's weights; None for a config without them."""
     scheduler: Scheduler
+    """For images of ``data.image_size``."""
+    scheduler_of: SchedulerOf
+    """The scheduler of each latent shape that is trained on."""
 
     @classmethod
     def build(cls, config: Config, data: Data, encoders: Encoders, device: torch.device) -> RunParts:
         """Build the denoiser with initial weights, its averages and the scheduler."""
         training, denoiser = config.training, build_denoiser(config, encoders, device)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
-        return cls(config, data, encoders, device, denoiser, averages, build_scheduler(config, encoders))
+        return cls(
+            config=config,
+            data=data,
+            encoders=encoders,
+            device=device,
+            denoiser=denoiser,
+            averages=averages,
+            scheduler=build_scheduler(config, encoders),
+            scheduler_of=build_schedulers(config, encoders),
+        )
 
     @property
     def precision(self) -> Precision:
@@ -78,7 +90,7 @@ class RunParts:
         """
         return TrainingStep(
             forward=forward or self.denoiser,
-            scheduler=self.scheduler,
+            scheduler_of=self.scheduler_of,
             optimizer=build_optimizer(self.config, self.denoiser, self.device),
             learning_rate_factor=learning_rate_factor,
             precision=self.precision,

@@ -62,7 +62,8 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         config, data, encoders = prepare(config, device=device)
         build_metrics(config, data)
         parts = RunParts.build(config, data, encoders, device)
-        batch = parts.visits(caption_dropout=0.0).__getitems__(range(min(batch_size, len(data.train))))
+        train = data.train.of_largest_size()
+        batch = parts.visits(train, caption_dropout=0.0).__getitems__(range(min(batch_size, len(train))))
         check = _Check.of(parts, batch)
         captions = _captions(batch, check.given.text)
         save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
@@ -97,7 +98,8 @@ class _Check:
         yield self._gradients()
 
     def _losses(self, batch: EncodedBatch) -> Tensor:
-        return denoising_loss(self.parts.denoiser, self.parts.scheduler, batch, self.parts.precision)
+        scheduler = self.parts.scheduler_of(batch.shape)
+        return denoising_loss(self.parts.denoiser, scheduler, batch, self.parts.precision)
 
     @torch.no_grad()
     def _loss(self, batch: EncodedBatch) -> float:
@@ -121,7 +123,7 @@ class _Check:
 
     def _initial_loss(self) -> CheckResult:
         """Compare the first loss with that of a zero output, weight · mean(target²)."""
-        batch, scheduler = self.given, self.parts.scheduler
+        batch, scheduler = self.given, self.parts.scheduler_of(self.given.shape)
         timesteps = scheduler.timesteps(batch.uniform)
         target = scheduler.target(batch.latents, batch.noise, timesteps)
         implied = (target.square().flatten(1).mean(1) * scheduler.weight(timesteps)).mean().item()

@@ -51,12 +51,12 @@ def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
 
 def captions_of(data: Data, count: int) -> tuple[str, ...]:
     """Return captions of held-out samples, or of training samples if none are held out."""
-    samples = data.validation or data.train
+    samples = (data.validation or data.train).squares()
     return tuple(visit.caption for visit in samples.visits(range(min(count, len(samples)))))
 
 
 def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
-    samples = data.validation or data.train
+    samples = (data.validation or data.train).squares()
     reading = samples.read(range(min(count, len(samples))), samples.pixels)
     return [
         (Image.fromarray(pixels), visit.caption) for visit, pixels in zip(reading.visits, reading.values, strict=True)

@@ -23,6 +23,8 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
         f"{continues}{parameters:,} parameters on {parts.device}; {len(data.train):,} samples{held_out}; "
         f"{data.run_length.total_steps:,} steps of {global_batch}"
     )
+    if data.fitted is not None:
+        yield from data.fitted.lines()
     if parts.encoders.cached.captions is None:  # else they were counted when the cache was filled
         yield from _cut_captions(parts)
 

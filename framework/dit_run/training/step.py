@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import TextIds
-from dit_run.protocols import LearningRateFactor, Scheduler, TextStates
+from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf, TextStates
 from dit_run.training.step_timer import StepTimer
 
 __all__ = [
@@ -40,6 +40,12 @@ class EncodedBatch:
     text: TextStates | TextIds
     keys: tuple[str, ...] = ()
     """Keys of the samples, to name them in a report."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (c, h, w) of the latents of a sample."""
+        _, channels, height, width = self.latents.shape
+        return channels, height, width
 
 
 def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedBatch, precision: Precision) -> Tensor:
@@ -95,7 +101,7 @@ class TrainingStep:
         self,
         *,
         forward: nn.Module,
-        scheduler: Scheduler,
+        scheduler_of: SchedulerOf,
         optimizer: torch.optim.Optimizer,
         learning_rate_factor: LearningRateFactor,
         precision: Precision,
@@ -105,7 +111,7 @@ class TrainingStep:
         timer: StepTimer | None = None,
     ) -> None:
         self.forward = forward
-        self.scheduler = scheduler
+        self.scheduler_of = scheduler_of
         self.optimizer = optimizer
         self.precision = precision
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.dtype is torch.float16)
@@ -131,7 +137,8 @@ class TrainingStep:
             seed_dropout(self._seed, step, first_index + index, examples.latents.device)
             with self._gradients.micro_batch(index, last=index == count - 1):
                 with self._timer.phase("forward"):
-                    loss = denoising_loss(self.forward, self.scheduler, examples, self.precision).mean()
+                    scheduler = self.scheduler_of(examples.shape)
+                    loss = denoising_loss(self.forward, scheduler, examples, self.precision).mean()
                 with self._timer.phase("backward"):
                     self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())

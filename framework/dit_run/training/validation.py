@@ -15,7 +15,7 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import Scheduler
+from dit_run.protocols import SchedulerOf
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.run_parts import RunParts
@@ -53,7 +53,7 @@ class ValidationSet:
     """Number of samples: the first of the visits' order."""
     bins: int
     batch_size: int
-    scheduler: Scheduler
+    scheduler_of: SchedulerOf
     encoder: BatchEncoder
     precision: Precision
 
@@ -61,13 +61,13 @@ class ValidationSet:
     def of(cls, parts: RunParts, samples: Samples) -> ValidationSet:
         """Return the set that the config takes from these samples."""
         options = parts.config.validation
-        fixed = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
+        fixed = replace(samples, common=replace(samples.common, random_flip=False, crop="center"), batch_size=None)
         return cls(
             visits=parts.visits(fixed, caption_dropout=0.0),
             count=min(len(samples), options.num_samples),
             bins=options.timestep_bins,
             batch_size=parts.config.training.batch_size,
-            scheduler=parts.scheduler,
+            scheduler_of=parts.scheduler_of,
             encoder=parts.encoder(),
             precision=parts.precision,
         )
@@ -79,21 +79,23 @@ class ValidationSet:
         with _evaluated(denoisers.values()):
             for binned in self._batches():
                 for name, denoiser in denoisers.items():
-                    losses = [denoising_loss(denoiser, self.scheduler, batch, self.precision) for batch in binned]
+                    losses = [self._losses(denoiser, batch) for batch in binned]
                     rows[name].append(torch.stack(losses, dim=1).cpu())
         return {name: ValidationLoss.of(torch.cat(losses)) for name, losses in rows.items()}
 
+    def _losses(self, denoiser: Denoiser, batch: EncodedBatch) -> Tensor:
+        return denoising_loss(denoiser, self.scheduler_of(batch.shape), batch, self.precision)
+
     def _batches(self) -> Iterator[list[EncodedBatch]]:
-        """Yield each batch of samples at the timesteps of every bin."""
-        for start in range(0, self.count, self.batch_size):
-            positions = range(start, min(start + self.batch_size, self.count))
+        """Yield each batch of samples, which share a size, at the timesteps of every bin."""
+        for positions in self.visits.samples.once(self.count, self.batch_size):
             batch = self.encoder(self.visits.__getitems__(positions))
             yield [self._in_bin(batch, positions, index) for index in range(self.bins)]
 
     def _in_bin(self, batch: EncodedBatch, positions: Sequence[int], index: int) -> EncodedBatch:
         streams, device = Streams(self.visits.seed), batch.latents.device
         places = [position * self.bins + index for position in positions]
-        noise = torch.from_numpy(streams.normals("validation_noise", places, self.visits.latent_shape))
+        noise = torch.from_numpy(streams.normals("validation_noise", places, batch.shape))
         uniform = torch.from_numpy((index + streams.uniforms("validation_timestep", places)) / np.float32(self.bins))
         return replace(batch, noise=noise.to(device), uniform=uniform.to(device))
 

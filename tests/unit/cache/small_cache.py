@@ -64,6 +64,8 @@ def keep_captions(build: Build, encoder: TextEncoder, captions: Iterable[str]) -
     return CaptionWork.of(build, encoder, captions).keep()
 
 
-def keep_latents(build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int]) -> LatentCache:
-    with examined(build, vae, reader, indices) as work:
+def keep_latents(
+    build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], size: tuple[int, int] = (16, 16)
+) -> LatentCache:
+    with examined(build, vae, reader, indices, size) as work:
         return work.keep()

@@ -75,7 +75,7 @@ def build(
 
 
 def visit(index: int, flip: bool = False) -> Visit:
-    return Visit(index, f"{index}", "", Path(), flip, 0.5)
+    return Visit(index, f"{index}", "", Path(), flip, 0.5, (16, 16))
 
 
 def latents_of(cache: LatentCache, index: int, flip: bool = False) -> list[np.ndarray | None]:
@@ -85,7 +85,7 @@ def latents_of(cache: LatentCache, index: int, flip: bool = False) -> list[np.nd
 
 
 def pixels(folder: Folder, index: int) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(read_image(folder.path / f"{index}.png", 16)))[None]
+    return torch.from_numpy(np.ascontiguousarray(read_image(folder.path / f"{index}.png", (16, 16))))[None]
 
 
 # ------------------------------------------------------------------------------------------------ the numbers
@@ -215,11 +215,20 @@ def test_the_same_picture_twice_is_encoded_once(tmp_path: Path, vae: VAE, folder
     assert np.array_equal(latents_of(cache, 0)[0], latents_of(cache, 1)[0])
 
 
-@pytest.mark.parametrize("change", [{"image_size": 32}, {"alpha_background": "black"}])
-def test_other_preprocessing_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder, change: dict[str, Any]) -> None:
+def test_other_preprocessing_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     build(tmp_path / "cache", vae, folder)
-    _, encoded = build(tmp_path / "cache", vae, folder, common=dataclasses.replace(COMMON, **change))
+    common = dataclasses.replace(COMMON, alpha_background="black")
+    assert build(tmp_path / "cache", vae, folder, common=common)[1].pictures == 4
+
+
+@pytest.mark.parametrize("size", [(32, 32), (16, 32), (32, 16)])
+def test_another_size_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder, size: tuple[int, int]) -> None:
+    build(tmp_path / "cache", vae, folder)
+    encoded = Encoded()
+    with ImageReader(folder, COMMON) as reader:
+        cache = keep_latents(Build(tmp_path / "cache", None, encoded), vae, reader, range(4), size)
     assert encoded.pictures == 4
+    assert cache.shape == (4, size[0] // vae.factor, size[1] // vae.factor)
 
 
 def test_other_precision_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder) -> None:
@@ -367,9 +376,9 @@ def test_what_captions_take_is_known_by_their_tokens(
 def test_what_pictures_take_is_known_before_they_are_encoded(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     common = dataclasses.replace(COMMON, random_flip=True)
     with ImageReader(folder, common) as reader:
-        with examined(Build(tmp_path, None), vae, reader, [0]) as work:
+        with examined(Build(tmp_path, None), vae, reader, [0], (16, 16)) as work:
             work.keep()
-        with examined(Build(tmp_path, None), vae, reader, range(4)) as work:
+        with examined(Build(tmp_path, None), vae, reader, range(4), (16, 16)) as work:
             assert work.missing_bytes() == 3 * 2 * 2 * 4 * 4 * 4 * 4  # mirrored, mean and deviation, c·h·w, float32
 
 

@@ -23,7 +23,7 @@ def saved(tmp_path, image, name, profile, **options):
 
 
 def colour_of(path, size=8):
-    pixels = read_image(path, size)
+    pixels = read_image(path, (size, size))
     assert (pixels == pixels[0, 0]).all()
     return tuple(pixels[0, 0].tolist())
 
@@ -44,7 +44,7 @@ def test_a_photo_in_adobe_rgb_agrees_with_its_conversion(tmp_path, photo, sides)
     converted = by_pillow(Image.open(path), rgb_profile())
     left = (sides[0] - sides[1]) // 2
     square = converted.crop((left, 0, left + sides[1], sides[1])).resize((16, 16), Image.Resampling.BICUBIC)
-    assert np.abs(read_image(path, 16).astype(int) - np.asarray(square)).mean() < 1
+    assert np.abs(read_image(path, (16, 16)).astype(int) - np.asarray(square)).mean() < 1
 
 
 def test_a_palette_is_converted(tmp_path):
@@ -56,7 +56,7 @@ def test_a_palette_is_converted(tmp_path):
 def test_the_background_under_transparency_is_not_converted(tmp_path):
     image = Image.new("RGBA", (8, 8), (*GREEN, 0))
     image.paste((*GREEN, 255), (0, 0, 4, 8))
-    pixels = read_image(saved(tmp_path, image, "a.png", rgb_profile()), 8, background="gray")
+    pixels = read_image(saved(tmp_path, image, "a.png", rgb_profile()), (8, 8), background="gray")
     assert (pixels[:, :4] == GREEN_IN_SRGB).all() and (pixels[:, 4:] == 128).all()
 
 
@@ -71,7 +71,7 @@ def test_a_cmyk_photo_agrees_with_its_conversion(tmp_path, photo):
     profile = cmyk_profile(paper=(95, 0, 10), ink=(20, 5, -5))
     path = saved(tmp_path, photo.convert("CMYK"), "a.jpg", profile)
     square = by_pillow(Image.open(path), profile).crop((15, 0, 75, 60))
-    assert np.abs(read_image(path, 60).astype(int) - np.asarray(square)).max() <= 1
+    assert np.abs(read_image(path, (60, 60)).astype(int) - np.asarray(square)).max() <= 1
 
 
 def test_cmyk_without_a_profile_is_converted_by_pillow(tmp_path):
@@ -114,4 +114,4 @@ def test_a_profile_that_is_broken_or_of_another_space_is_ignored(tmp_path, name,
 def test_a_drawn_picture_is_converted_by_its_profile():
     image = Image.new("RGB", (8, 8), GREEN)
     image.info["icc_profile"] = rgb_profile()
-    assert read_image(lambda: image, 8)[0, 0].tolist() == list(GREEN_IN_SRGB)
+    assert read_image(lambda: image, (8, 8))[0, 0].tolist() == list(GREEN_IN_SRGB)

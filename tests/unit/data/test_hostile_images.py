@@ -44,7 +44,7 @@ def read(tmp_path):
     def read(data, size=8):
         path = tmp_path / "image.bin"
         path.write_bytes(data)
-        return read_image(path, size)
+        return read_image(path, (size, size))
 
     return read
 
@@ -306,7 +306,7 @@ from dit_run.problems import InputError
 Image.MAX_IMAGE_PIXELS = None
 if sys.argv[3] == "without torch":
     sys.modules["torch"] = None
-    images._resized = lambda square, size: square[:size, :size].copy()
+    images._resized = lambda part, size: part[: size[0], : size[1]].copy()
 
 def peak(name):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) * 1024
@@ -314,11 +314,11 @@ def peak(name):
 folder = Path(sys.argv[1])
 for kind in ("jpeg", "png", "webp", "avif", "gif", "bmp", "tiff"):
     Image.new("RGB", (40, 30)).save(folder / f"small.{kind}")
-    read_image(folder / f"small.{kind}", 64)
+    read_image(folder / f"small.{kind}", (64, 64))
 before = peak("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 try:
-    read_image(folder / sys.argv[2], 64)
+    read_image(folder / sys.argv[2], (64, 64))
 except InputError:
     pass
 with Image.open(folder / sys.argv[2]) as image:

@@ -13,13 +13,14 @@ from tiny_parts import Parts
 
 from dit_run.assembly.layout import Layout
 from dit_run.data.samples import Visit
+from dit_run.model.codec import LatentShape
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.batches import Batch, Visits, batches
 
 
 def visits(parts: Parts, **changes: object) -> Visits:
     train = replace(parts.data.train, common=replace(parts.data.train.common, random_flip=True, crop="random"))
-    return replace(Visits(train, 5, (3, 16, 16), 0.5), **changes)
+    return replace(Visits(train, 5, LatentShape(3, 1), 0.5), **changes)
 
 
 class Zeros:
@@ -63,7 +64,7 @@ def test_another_seed_shows_other_noise_timesteps_and_drops(parts: Parts) -> Non
 def test_captions_are_dropped_at_their_share(parts: Parts) -> None:
     positions = range(2000)
     for share, low, high in ((0.0, 0, 0), (0.1, 160, 240), (1.0, 2000, 2000)):
-        still = replace(visits(parts, caption_dropout=share), latent_shape=(1, 1, 1))
+        still = replace(visits(parts, caption_dropout=share), latent_shape=LatentShape(1, 16))
         drawn = replace(still, latents=Zeros())
         assert low <= sum(drawn.__getitems__(positions).null) <= high
 

@@ -9,12 +9,13 @@ import torch
 from tiny_parts import CPU, Parts
 
 from dit_run.data.samples import Visit
+from dit_run.model.codec import LatentShape
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
 
 
 def visits(parts: Parts) -> Visits:
-    return Visits(parts.data.train, 5, (3, 16, 16), 0.5)
+    return Visits(parts.data.train, 5, LatentShape(3, 1), 0.5)
 
 
 def test_pixels_become_latents_between_minus_one_and_one(parts: Parts) -> None:

@@ -57,7 +57,7 @@ def make(parts: Parts) -> Make:
         }
         step = TrainingStep(
             forward=denoiser,
-            scheduler=parts.scheduler,
+            scheduler_of=lambda shape: parts.scheduler,
             precision=Precision("cpu", dtype),
             seed=0,
             gradients=Gradients(accumulation),

@@ -10,6 +10,7 @@ from tiny_parts import CPU, Parts
 from torch import Tensor, nn
 
 from dit_run.compute.precision import Precision
+from dit_run.model.codec import LatentShape
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.validation import ValidationLoss, ValidationSet
@@ -17,11 +18,11 @@ from dit_run.training.validation import ValidationLoss, ValidationSet
 
 def probe(parts: Parts, **changes: object) -> ValidationSet:
     made = ValidationSet(
-        visits=Visits(parts.data.validation or parts.data.train, 5, (3, 16, 16), 0.0),
+        visits=Visits(parts.data.validation or parts.data.train, 5, LatentShape(3, 1), 0.0),
         count=7,
         bins=4,
         batch_size=3,
-        scheduler=parts.scheduler,
+        scheduler_of=lambda shape: parts.scheduler,
         encoder=BatchEncoder(parts.encoders, CPU),
         precision=Precision("cpu", None),
     )

@@ -1,0 +1,99 @@
+"""Aspect-ratio buckets: the sizes that a run trains on, and the size of each image.
+
+An image takes the size whose aspect ratio is nearest to its own (by the logarithm), is resized to cover that size, and
+is cropped at the two sides that stand out. Sizes are (height, width) in pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dit_run.registry.kinds import AUTO, DatasetCommon
+
+__all__ = ["Buckets", "Size", "preset_sizes", "size_name"]
+
+Size = tuple[int, int]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+_MAX_ASPECT = 2.0
+_STEPS_PER_SIDE = 16
+_LEAST_STEP = 8
+
+
+def size_name(size: Size) -> str:
+    """Return the text of a size: ``208x304`` for height 208 and width 304."""
+    return f"{size[0]}x{size[1]}"
+
+
+def preset_sizes(side: int, unit: int = 1) -> tuple[Size, ...]:
+    """Return sizes of at most side² pixels, from 1:2 to 2:1, by aspect ratio from the highest to the widest.
+
+    For each multiple of the step that is the shorter side, the longer side is the largest multiple that fits the area.
+    The step is about 1/16 of ``side`` and a multiple of ``unit``, the VAE's factor times the model's patch size.
+    """
+    step = lcm(max(_LEAST_STEP, side // _STEPS_PER_SIDE // _LEAST_STEP * _LEAST_STEP), unit)
+    longer_of = {shorter: side * side // shorter // step * step for shorter in range(step, side + 1, step)}
+    wide = {
+        max(longer, shorter): shorter
+        for shorter, longer in longer_of.items()
+        if shorter <= longer <= _MAX_ASPECT * shorter
+    }
+    upright = [(longer, shorter) for longer, shorter in wide.items()]
+    sizes = {*upright, *((width, height) for height, width in upright)} or {(side, side)}
+    return tuple(sorted(sizes, key=_by_aspect))
+
+
+def _by_aspect(size: Size) -> tuple[float, Size]:
+    return size[1] / size[0], size
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """Different sizes, from the highest to the widest."""
+
+    sizes: tuple[Size, ...]
+
+    @classmethod
+    def of(cls, common: DatasetCommon, unit: int = 1) -> Buckets:
+        """Return the buckets of a config: written sizes, the preset list for ``auto``, or one square."""
+        if common.buckets == AUTO:
+            return cls(preset_sizes(common.image_size, unit))
+        written = common.written_sizes() or ((common.image_size, common.image_size),)
+        return cls(tuple(sorted(written, key=_by_aspect)))
+
+    def nearest(self, heights: ArrayLike, widths: ArrayLike) -> Ints:
+        """Return the number of the bucket of images of these sizes, int64 [n].
+
+        Of several sizes with the same aspect ratio, an image takes the largest one that it covers without being
+        enlarged, or the smallest of them.
+        """
+        high, wide = (np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in (heights, widths))
+        bucket_high, bucket_wide = np.asarray(self.sizes, dtype=np.float64).T
+        distance = np.abs(np.log(wide / high)[:, None] - np.log(bucket_wide / bucket_high))
+        near = distance <= distance.min(axis=1, keepdims=True) + 1e-9
+        area = bucket_high * bucket_wide
+        covered = (high[:, None] >= bucket_high) & (wide[:, None] >= bucket_wide)
+        rank = np.where(covered, area, -area)
+        chosen: Ints = np.argmax(np.where(near, rank, -np.inf), axis=1)
+        return chosen
+
+    def cropped(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> Floats:
+        """Return the share of each image's area that its bucket cuts off, float [n] in [0, 1)."""
+        aspect, of_bucket = self._aspects(heights, widths, buckets)
+        return 1.0 - np.minimum(aspect, of_bucket) / np.maximum(aspect, of_bucket)
+
+    def enlarged(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> NDArray[np.bool_]:
+        """Return True for each image that must be enlarged to cover its bucket, bool [n]."""
+        sizes = np.asarray(self.sizes, dtype=np.int64)[np.asarray(buckets, dtype=np.int64)]
+        smaller: NDArray[np.bool_] = (np.asarray(heights) < sizes[:, 0]) | (np.asarray(widths) < sizes[:, 1])
+        return smaller
+
+    def _aspects(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> tuple[Floats, Floats]:
+        sizes = np.asarray(self.sizes, dtype=np.float64)[np.asarray(buckets, dtype=np.int64)]
+        own = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
+        return own, sizes[:, 1] / sizes[:, 0]

@@ -1,0 +1,83 @@
+"""Training in buckets, from the command line: the order, stops, workers, processes, checks and plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from runs import Command, Run
+
+STOPPER = Path(__file__).with_name("stopper.py")
+SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16), (40, 20)]
+"""Widths and heights, in turn."""
+
+
+@pytest.fixture
+def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
+    """Return the arguments of a run on images of many shapes."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(23):
+        width, height = SHAPES[number % len(SHAPES)]
+        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"image {number}")
+    sizes = "data.buckets=[16x16,12x24,24x12]"
+    return (config, f"data={{type: custom, dataset_path: {folder}}}", sizes, "training.gradient_accumulation_steps=2")
+
+
+def stopping(after: int) -> tuple[str, str]:
+    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}}}]"
+
+
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
+    command: Command, words: tuple[object, ...], workers: int
+) -> None:
+    assert command(*words, "training.output_dir=whole").status == 0
+    stopped = (*words, *stopping(4), f"training.num_workers={workers}")
+    assert command(*stopped).status == 143
+    assert command(*stopped).status == 0
+    whole, run = Run(Path("whole")), Run(Path("run"))
+    assert run.learnt() == whole.learnt()
+    assert run.values("loss") == whole.values("loss")
+    assert run.values("validation/loss_ema") == whole.values("validation/loss_ema")
+
+
+def test_the_start_tells_the_sizes_and_the_loss_by_cropping(command: Command, words: tuple[object, ...]) -> None:
+    said = command(*words).words
+    assert "3 sizes (height x width) crop " in said
+    assert "samples by 24x12: " in said
+
+
+def test_a_size_that_the_model_does_not_divide_is_refused(command: Command, words: tuple[object, ...]) -> None:
+    said = command(*words, "data.buckets=[16x16,12x18]")
+    assert said.status == 2
+    assert "the size 12x18 of data.buckets has a side that is not a multiple of 4" in said.words
+
+
+@pytest.mark.parametrize("wrong", ["16", "16x", "[auto]", "[16x0]"])
+def test_what_is_no_size_is_refused(command: Command, words: tuple[object, ...], wrong: str) -> None:
+    said = command("validate", *words, f"data.buckets={wrong}")
+    assert said.status == 2
+    assert "data.buckets" in said.words
+
+
+def test_check_and_plan_take_buckets(command: Command, words: tuple[object, ...]) -> None:
+    checked = command("check", *words, "data.train_split=1.0")
+    assert checked.status == 0, checked.words
+    assert Path("run/check.png").exists() or "png" in checked.words
+    planned = command("plan", *words)
+    assert planned.status == 0, planned.words
+
+
+def test_images_of_a_bucket_can_be_sampled(command: Command, words: tuple[object, ...]) -> None:
+    assert command(*words).status == 0
+    said = command("sample", "run", "image 3", "--size", "12x24", "--steps", "2")
+    assert said.status == 0, said.words
+    (image,) = Path("run").rglob("*image-3*.png")
+    assert Image.open(image).size == (24, 12)
