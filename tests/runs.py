@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "Command", "Result", "Run", "Train"]
+__all__ = ["CONFIG", "Command", "Result", "Run", "Train", "advised"]
 
 CONFIG = """
 data: {type: shapes, image_size: 16, size: 60, num_samples: null, train_split: 0.8}
@@ -48,6 +49,12 @@ class Result:
     def words(self) -> str:
         """All that it said, on one line."""
         return " ".join((self.out + self.err).split())
+
+
+def advised(result: Result) -> list[str]:
+    """The words of the command that an error proposes, without the program."""
+    (line,) = (line for line in result.err.splitlines() if line.startswith("  dit-run "))
+    return shlex.split(line)[1:]
 
 
 Command = Callable[..., Result]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from dit_run.options import (
+    Adjustable,
     LocalPath,
     NonNegativeFloat,
     NonNegativeInt,
@@ -44,15 +45,15 @@ class TrainingOptions:
     """Run folder. The same command continues an unfinished run in it."""
     seed: Annotated[int, bounds(ge=0, lt=2**63)] = 42
     """Seed of all randomness: initial weights, data order, noise, timesteps and dropout."""
-    batch_size: PositiveInt = 96
+    batch_size: Annotated[PositiveInt, Adjustable] = 96
     """Samples per process and micro-step."""
-    gradient_accumulation_steps: PositiveInt = 1
+    gradient_accumulation_steps: Annotated[PositiveInt, Adjustable] = 1
     """Micro-steps per optimizer step; their gradients are averaged."""
-    learning_rate: PositiveFloat = 1e-4
+    learning_rate: Annotated[PositiveFloat, Adjustable] = 1e-4
     """Peak learning rate."""
-    num_epochs: PositiveInt | None = 1000
+    num_epochs: Annotated[PositiveInt | None, Adjustable] = 1000
     """Passes over the training samples; null sets no limit. If only `max_steps` is written, there is no limit."""
-    max_steps: PositiveInt | None = None
+    max_steps: Annotated[PositiveInt | None, Adjustable] = None
     """Optimizer steps after which the run ends, if a written `num_epochs` does not end it earlier; null sets no limit.
     """
     save_every_n_epochs: Annotated[PositiveInt | None, Operational] = 10
@@ -63,9 +64,9 @@ class TrainingOptions:
     """Number of checkpoints kept, including the one with the lowest validation loss; null keeps all."""
     logging_steps: Annotated[PositiveInt, Operational] = 50
     """Optimizer steps between two logged lines."""
-    mixed_precision: Literal["no", "fp16", "bf16"] = "bf16"
+    mixed_precision: Annotated[Literal["no", "fp16", "bf16"], Adjustable] = "bf16"
     """Precision of the forward and backward pass; weights, optimizer and averages stay in fp32."""
-    max_grad_norm: PositiveFloat | None = 1.0
+    max_grad_norm: Annotated[PositiveFloat | None, Adjustable] = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down to it. null turns clipping off."""
     use_ema: bool = False
     """Keep an exponential moving average (EMA) of the weights, and use it for sample images and validation."""
@@ -75,7 +76,7 @@ class TrainingOptions:
     """Power p of the EMA's warm-up: the decay at update s is min(ema_decay, 1 - (1 + s)^-p). 0 means no warm-up."""
     caption_dropout: Probability = 0.1
     """Share of captions replaced by the empty caption in training, which classifier-free guidance needs."""
-    init_from: Annotated[str, LocalPath] | None = None
+    init_from: Annotated[str, LocalPath, Adjustable] | None = None
     """Run folder or checkpoint whose weights this run starts from, for fine-tuning."""
     device: Annotated[str, bounds(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"), Operational] = "auto"
     """Device: `cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes a GPU if there is one."""
@@ -87,12 +88,12 @@ class TrainingOptions:
     """Batches that each worker prepares ahead; no effect with 0 workers."""
     compile_model: Annotated[bool, Operational] = False
     """Compile the model's blocks with torch.compile. Checkpoints are the same with and without it."""
-    deterministic: bool = False
+    deterministic: Annotated[bool, Adjustable] = False
     """Use deterministic algorithms only, so that a GPU run repeats bit for bit."""
-    elastic_exact: bool = False
+    elastic_exact: Annotated[bool, Adjustable] = False
     """Add up gradients in a fixed binary tree, so that 1, 2 and 4 processes give the same weights bit for bit.
     `num_threads` is then 1 by default."""
-    max_bad_steps: NonNegativeInt = 0
+    max_bad_steps: Annotated[NonNegativeInt, Operational] = 0
     """Optimizer steps in a row that may be skipped because the loss or gradient is not finite."""
     max_hours: Annotated[PositiveFloat | None, Operational] = None
     """Hours after which a start of the run saves and ends with exit status 143, for machines that are lent for a
@@ -112,17 +113,20 @@ class SamplingOptions:
     """Prompts of the grid, one per image; if empty, captions of held-out samples are used."""
     num_images: Annotated[PositiveInt, Operational, acts_if("prompts", ())] = 16
     """Images in a grid if `prompts` is empty."""
-    sampler: str | None = None
+    sampler: Annotated[str | None, Operational] = None
     """Sampler, one of those that the scheduler offers; null takes the first of them."""
-    steps: PositiveInt = 50
+    steps: Annotated[PositiveInt, Operational] = 50
     """Sampling steps per image."""
-    guidance_scale: NonNegativeFloat = 4.0
+    guidance_scale: Annotated[NonNegativeFloat, Operational] = 4.0
     """Scale of classifier-free guidance. 1 turns guidance off; larger values follow the caption more closely."""
-    guidance_rescale: Annotated[Probability, acts_unless("guidance_scale", 1.0)] = 0.0
+    guidance_rescale: Annotated[Probability, Operational, acts_unless("guidance_scale", 1.0)] = 0.0
     """Rescaling of the guided prediction to the standard deviation of the conditional one, from 0 (off) to 1."""
-    guidance_interval: Annotated[tuple[Probability, Probability], acts_unless("guidance_scale", 1.0)] = (0.0, 1.0)
+    guidance_interval: Annotated[tuple[Probability, Probability], Operational, acts_unless("guidance_scale", 1.0)] = (
+        0.0,
+        1.0,
+    )
     """Part of the way from clean image (0) to noise (1) in which guidance is applied."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[NonNegativeInt, Operational] = 0
     """Seed of the noise; image i uses seed + i."""
 
 
@@ -132,9 +136,9 @@ class ValidationOptions:
 
     every_n_steps: Annotated[PositiveInt | None, Operational] = 500
     """Optimizer steps between two validations; one more runs at the end. null turns validation off."""
-    num_samples: Annotated[PositiveInt, acts_unless("every_n_steps", None)] = 256
+    num_samples: Annotated[PositiveInt, Adjustable, acts_unless("every_n_steps", None)] = 256
     """Largest number of held-out samples used. As many training samples are measured too, to show overfitting."""
-    timestep_bins: Annotated[PositiveInt, acts_unless("every_n_steps", None)] = 4
+    timestep_bins: Annotated[PositiveInt, Adjustable, acts_unless("every_n_steps", None)] = 4
     """Equal parts of the timestep distribution; the loss of each sample is measured at one timestep of each part."""
     metrics_every_n_steps: Annotated[PositiveInt | None, Operational, acts_unless("metrics", ())] = None
     """Optimizer steps between two computations of the `metrics`; null computes them only at the end of the run."""
@@ -144,7 +148,7 @@ class ValidationOptions:
 class CacheOptions:
     """Cache: outputs of frozen encoders on disk, shared by all runs."""
 
-    mode: Literal["auto", "required", "off"] = "auto"
+    mode: Annotated[Literal["auto", "required", "off"], Adjustable] = "auto"
     """`auto` caches the outputs of frozen encoders; `required` refuses a run with an encoder whose output cannot be
     cached; `off` encodes in every step."""
     dir: Annotated[str | None, bounds(min_length=1), LocalPath, Operational, acts_unless("mode", "off")] = None

@@ -120,7 +120,7 @@ def test_an_image_that_is_none_under_a_cached_vae(refused: Refused, images: Path
     (images / "2.png").write_text("no image")
     said = refused(*encoded).words
     assert "images/2.png" in said
-    assert "data.on_bad_sample: skip" in said
+    assert "data.on_bad_sample=skip" in said
 
 
 def test_an_image_that_is_none_in_pixel_space(command: Command, config: Path, images: Path) -> None:
@@ -130,7 +130,7 @@ def test_an_image_that_is_none_in_pixel_space(command: Command, config: Path, im
     said = command(config, *CUSTOM)
     assert said.status == 2
     assert "images/2.png" in said.words
-    assert "data.on_bad_sample: skip" in said.words
+    assert "data.on_bad_sample=skip" in said.words
     run = Run(Path("run"))
     assert (run.status["state"], run.checkpoints) == ("failed", [])
     assert "images/2.png" in run.status["reason"]

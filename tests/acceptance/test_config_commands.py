@@ -193,7 +193,7 @@ def test_explain_one_key(run: Run) -> None:
     assert out == (
         "training.batch_size: 4\n"
         "  from a.yaml:1:24\n"
-        "  takes a whole number of at least 1; default 96\n"
+        "  takes a whole number of at least 1; default 96; may change when a run continues, with a note\n"
         "  Samples per process and micro-step.\n"
     )
 

@@ -194,6 +194,6 @@ class LatentWork:
         """Record an unreadable image, or raise InputError if the data does not skip those."""
         if self.reader.common.on_bad_sample == "error":
             raise InputError(
-                f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
+                f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error
         self.bad[index] = str(error)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dit_run.cli.common_options import add_plugin_flags, installed, print_notices, read_config
 from dit_run.cli.problem_rendering import value_text
-from dit_run.config.comparison import Difference, absolute, differences, operational_keys
+from dit_run.config.comparison import Difference, absolute, changing_keys, differences
 from dit_run.config.keys import key_name
 from dit_run.settings import Config
 
@@ -32,8 +32,8 @@ def run(arguments: argparse.Namespace) -> int:
         print_notices(config, arguments)
     before, after = configs
     found = differences(_values(before), _values(after))
-    operational = operational_keys(before) | operational_keys(after)
-    print("\n".join(_line(difference, difference.path in operational) for difference in found) or "no difference")
+    changing = changing_keys(before) | changing_keys(after)
+    print("\n".join(_line(difference, difference.path in changing) for difference in found) or "no difference")
     return 1 if found and arguments.exit_code else 0
 
 
@@ -52,6 +52,6 @@ def _values(config: Config) -> dict[str, Any]:
     return values
 
 
-def _line(difference: Difference, operational: bool) -> str:
-    note = "  (may change when a run continues)" if operational else ""
+def _line(difference: Difference, may_change: bool) -> str:
+    note = "  (may change when a run continues)" if may_change else ""
     return f"{key_name(difference.path)}: {value_text(difference.before)} -> {value_text(difference.after)}{note}"

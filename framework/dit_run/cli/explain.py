@@ -80,7 +80,8 @@ def _table(found: Sequence[Explanation]) -> list[str]:
 
 def _paragraph(item: Explanation) -> str:
     default = "must be written" if item.default is MISSING else f"default {value_text(item.default)}"
-    notes = f"{item.expected}; {default}" + ("; may change when a run continues" if item.operational else "")
+    changing = "; may change when a run continues" if item.operational or item.adjustable else ""
+    notes = f"{item.expected}; {default}{changing}{', with a note' if item.adjustable else ''}"
     lines = [f"{key_name(item.path)}: {value_text(item.value)}", f"  from {item.origin}", f"  takes {notes}"]
     return "\n".join(lines + [f"  {line}" for line in item.text.splitlines()])
 
@@ -94,5 +95,6 @@ def _plain(item: Explanation) -> dict[str, Any]:
         "expected": item.expected,
         **default,
         "operational": item.operational,
+        "adjustable": item.adjustable,
         "description": item.text,
     }

@@ -103,7 +103,9 @@ def _run(arguments: Sequence[str]) -> int:
         "-q", "--quiet", action="store_true", help="show results and errors only: no progress, no notes"
     )
     module.configure(parser)
-    return int(module.run(parser.parse_intermixed_args(rest)))
+    parsed = parser.parse_intermixed_args(rest)
+    parsed.command_line = tuple(arguments)
+    return int(module.run(parsed))
 
 
 def _command(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

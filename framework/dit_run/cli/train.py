@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, resolved, setting
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
+from dit_run.runs.run_folder import RunFolder
 from dit_run.system.signals import ended_by_interrupt
 
 if TYPE_CHECKING:
     from dit_run.reporting import Reporter
+    from dit_run.runs.checkpoint.store import Checkpoints
     from dit_run.training.run import RunResult
 
 __all__ = ["configure", "run"]
@@ -44,26 +45,37 @@ def _run(arguments: argparse.Namespace) -> int:
     elsewhere = arguments.fresh or arguments.fork
     fork_from = None
     if elsewhere is not None:
-        _refuse_run(Path(elsewhere))
-        if arguments.fork is not None:
-            fork_from = _newest_checkpoint(Path(resolution.config.training.output_dir))
+        folder, source = RunFolder(Path(elsewhere)), RunFolder(Path(resolution.config.training.output_dir))
+        _refuse_other_run(folder, source if arguments.fork is not None else None)
+        if arguments.fork is not None and not _checkpoints(folder).paths():
+            fork_from = _newest_checkpoint(source)
         resolution = resolved(arguments, setting("training.output_dir", elsewhere))
     return _train(resolution, fork_from, arguments)
 
 
-def _refuse_run(folder: Path) -> None:
-    if (folder / "checkpoints").exists() or (folder / "status.json").exists():
-        raise InputError(f"{folder} already holds a run; name a new folder after --fresh or --fork")
+def _refuse_other_run(folder: RunFolder, forked: RunFolder | None) -> None:
+    """Raise InputError for a folder with a run that an earlier call of the same command did not begin.
+
+    ``forked`` is the run that ``--fork`` continues from; None for ``--fresh``.
+    """
+    if not folder.holds_run():
+        return
+    begun_here = folder.was_begun_fresh() if forked is None else folder.forked_from() == forked.run_id()
+    if not begun_here:
+        raise InputError(f"{folder.path} already holds a run; name a new folder after --fresh or --fork")
 
 
-def _newest_checkpoint(folder: Path) -> Path:
+def _checkpoints(folder: RunFolder) -> Checkpoints:
     from dit_run.runs.checkpoint.store import Checkpoints
-    from dit_run.runs.run_folder import RunFolder
 
-    newest = Checkpoints(folder / "checkpoints", RunFolder(folder).run_id()).newest_valid().path
+    return Checkpoints(folder.checkpoints, folder.run_id())
+
+
+def _newest_checkpoint(folder: RunFolder) -> Path:
+    newest = _checkpoints(folder).newest_valid().path
     if newest is None:
         raise InputError(
-            f"{folder} (training.output_dir) has no checkpoint to fork from; start a new run with --fresh DIR"
+            f"{folder.path} (training.output_dir) has no checkpoint to fork from; start a new run with --fresh DIR"
         )
     return newest
 
@@ -97,14 +109,15 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
         resolution.config,
         resolution.registry,
         reporter=reporter,
-        arguments=sys.argv[1:],
+        arguments=chosen.command_line,
         fork_from=fork_from,
         profile=chosen.profile,
         allow_changed_plugins=chosen.allow_changed_plugins,
     )
     if outcome.already_finished:
         reporter.notice(
-            f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR"
+            f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR, or "
+            "continue this one with a larger training.max_steps or num_epochs"
         )
         _report_failures(outcome, reporter)
     elif not outcome.stopped:

@@ -1,44 +1,61 @@
-"""Comparison of configs by meaning: differing keys, and the identity that decides what a run learns."""
+"""Comparison of configs by meaning: the keys that differ, and which of them may change when a run continues."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from dit_run.config.keys import config_options
 from dit_run.config.rules import replace_value
+from dit_run.options import Option
 from dit_run.problems import KeyPath
 from dit_run.registry.kinds import Kind
 from dit_run.settings import Config
 
-__all__ = ["ABSENT", "Difference", "absolute", "differences", "identity", "operational_keys"]
+__all__ = ["ABSENT", "Changes", "Difference", "absolute", "changes", "changing_keys", "differences"]
 
 _PATHS = ("local_path", "hub_or_path")
 
 
-def identity(config: Config) -> dict[str, Any]:
-    """Return all values that decide what a run learns, with absolute paths and without operational keys.
+def changes(before: Mapping[str, Any], config: Config, *, by_content: Collection[str] = ()) -> Changes:
+    """Return how a config differs from the values of the config that a run was saved with, apart from free keys.
 
-    A run may continue under another config of equal identity. Plugin files are not part of it, because a run compares
-    their digests.
+    ``before`` is a result of ``absolute(...).to_dict()``. Free keys are operational ones, secrets, components that only
+    observe, and local paths and hub names in the sections ``by_content``, whose content is compared elsewhere. Plugin
+    files do not count, because a run compares their digests. A key that ``before`` does not have, because an earlier
+    release did not have it, had its default.
     """
-    values = absolute(config).to_dict()
-    del values["data"]["dataset_name"]
-    del values["plugins"]
-    for kind in Kind:
-        if kind.spec.observes:
-            values.pop(kind.section, None)
-    for section, *_, name in operational_keys(config):
-        values.get(str(section), {}).pop(name, None)
-    return values
+    options = {path: option for path, option, _ in config_options(config)}
+    found = Changes()
+    for change in differences(_deciding(before), _deciding(absolute(config).to_dict())):
+        option = options.get(change.path)
+        markers = option.markers if option is not None else frozenset()
+        placed = change.path[0] in by_content and markers & set(_PATHS)
+        if markers & {"operational", "secret"} or placed or _is_new_default(change, option):
+            continue
+        (found.noted if "adjustable" in markers else found.refused).append(change)
+    return found
 
 
-def operational_keys(config: Config) -> frozenset[KeyPath]:
-    """Return the keys that may change when a run continues."""
-    return frozenset(path for path, option, _ in config_options(config) if "operational" in option.markers)
+def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values without plugin files, components that only observe, and the second name of the dataset."""
+    left_out = {"plugins", *(kind.section for kind in Kind if kind.spec.observes)}
+    kept = {name: value for name, value in values.items() if name not in left_out}
+    kept["data"] = {key: value for key, value in values["data"].items() if key != "dataset_name"}
+    return kept
+
+
+def _is_new_default(change: Difference, option: Option | None) -> bool:
+    return option is not None and change.before is ABSENT and change.after == option.default
+
+
+def changing_keys(config: Config) -> frozenset[KeyPath]:
+    """Return the keys that may change when a run continues, with or without a report."""
+    marks = {"operational", "adjustable"}
+    return frozenset(path for path, option, _ in config_options(config) if option.markers & marks)
 
 
 def absolute(config: Config) -> Config:
@@ -58,6 +75,20 @@ class Difference:
     path: KeyPath
     before: Any
     after: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """The differences between a run's config and the one that it would continue with."""
+
+    refused: list[Difference] = dataclasses.field(default_factory=list)
+    """Of keys that decide what the run learns from its first step on."""
+    noted: list[Difference] = dataclasses.field(default_factory=list)
+    """Of adjustable keys, whose new values hold from the checkpoint on."""
+
+    def without(self, *paths: KeyPath) -> list[Difference]:
+        """Return the noted differences of all other keys."""
+        return [change for change in self.noted if change.path not in paths]
 
 
 class _Absent:

@@ -32,7 +32,9 @@ class Explanation:
     text: str
     """Documentation of the key."""
     operational: bool
-    """True if the key may change when a run continues."""
+    """True if the key may change when a run continues, because it does not change what is learnt."""
+    adjustable: bool
+    """True if the key may change when a run continues, with a note."""
 
 
 def explanations(config: Config, key: str | None = None) -> list[Explanation]:
@@ -53,7 +55,9 @@ def _types(config: Config) -> Iterator[Explanation]:
         kind, path = choice.component.kind, (*parent, "type")
         default = MISSING if kind.default_type is None else kind.default_type
         text = summary(choice.component.options)
-        yield Explanation(path, choice.type, _origin(config, path), f"a type of kind {kind}", default, text, False)
+        yield Explanation(
+            path, choice.type, _origin(config, path), f"a type of kind {kind}", default, text, False, False
+        )
 
 
 def _options(config: Config) -> Iterator[Explanation]:
@@ -67,6 +71,7 @@ def _options(config: Config) -> Iterator[Explanation]:
             option.default,
             documentation(_owner(config, path)).get(option.name, ""),
             "operational" in option.markers,
+            "adjustable" in option.markers,
         )
 
 

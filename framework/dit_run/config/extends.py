@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dit_run.config.describe import received
-from dit_run.config.environment import expand
+from dit_run.config.environment import escape, expand
+from dit_run.config.keys import key_name
 from dit_run.config.merge import merge
-from dit_run.config.nodes import ListNode, MapNode, Scalar, Source, Span, value_of
+from dit_run.config.nodes import COMMAND_LINE, ListNode, MapNode, Scalar, Source, Span, find, value_of
 from dit_run.config.old_keys import rename_old_keys
 from dit_run.config.overrides import parse_overrides
 from dit_run.config.package_data import packaged
+from dit_run.config.run_config import OUTPUT_DIR, RUN_CONFIG, RUN_FOLDER, lies_in_run_folder
 from dit_run.config.suggestions import did_you_mean
 from dit_run.config.yaml_parser import MAX_BYTES, parse, read_source
 from dit_run.problems import Place, Problem
@@ -25,9 +28,15 @@ _MOST_NAMES = 8
 
 
 def read_layers(path: str | Path, overrides: Sequence[str] = ()) -> Layers:
-    """Read a config file, the files it extends, and ``key=value`` arguments."""
-    layers = Layers()
-    layers.add_file(str(path), Path(path))
+    """Read a config file, the files it extends, and ``key=value`` arguments.
+
+    A folder means its ``config.yaml``. In a run folder that file stands for the run that lies there, whatever its
+    ``training.output_dir``, because the folder may have been moved or copied.
+    """
+    layers, file = Layers(), Path(path) / RUN_CONFIG if Path(path).is_dir() else Path(path)
+    layers.add_file(str(file), file)
+    if lies_in_run_folder(file):
+        layers.add_run_folder(file.parent)
     layers.add_overrides(overrides)
     return layers
 
@@ -69,10 +78,22 @@ class Layers:
             self.roots.append(root)
         self.sources.append(source)
 
-    def add_overrides(self, arguments: Sequence[str]) -> None:
+    def add_run_folder(self, folder: Path) -> None:
+        """Set the run folder to the one that the config lies in, and report another one that is written there."""
+        entry, node = find(self.roots[0], OUTPUT_DIR) if self.roots else (None, None)
+        if entry is not None and entry.node is node and isinstance(node, Scalar):
+            written = str(node.value)
+            if _real(Path(written)) != _real(folder):
+                message = f"{folder} is the run folder, because this config lies in it, and not {written}"
+                help_ = ("copy the config out of the run folder to start another run with it",)
+                place = node.span.place()
+                self.problems.append(Problem("moved-run", message, (), place, help_, severity="notice"))
+        self.add_overrides([f"{key_name(OUTPUT_DIR)}={json.dumps(escape(str(folder)))}"], RUN_FOLDER)
+
+    def add_overrides(self, arguments: Sequence[str], name: str = COMMAND_LINE) -> None:
         if not arguments:
             return
-        source, root, problems = parse_overrides(arguments)
+        source, root, problems = parse_overrides(arguments, name)
         self.sources.append(source)
         self.problems += problems
         if root is None:

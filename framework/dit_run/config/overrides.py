@@ -15,12 +15,12 @@ from dit_run.problems import Problem
 __all__ = ["parse_overrides"]
 
 
-def parse_overrides(arguments: Sequence[str]) -> tuple[Source, MapNode | None, list[Problem]]:
+def parse_overrides(arguments: Sequence[str], name: str = COMMAND_LINE) -> tuple[Source, MapNode | None, list[Problem]]:
     """Return the arguments as a source of one line each, their merged root and their problems.
 
-    The root is None if a value is not YAML.
+    ``name`` is the name of the source. The root is None if a value is not YAML.
     """
-    source = Source(COMMAND_LINE, "", tuple(arguments), Path())
+    source = Source(name, "", tuple(arguments), Path())
     roots: list[MapNode] = []
     problems: list[Problem] = []
     complete = True
@@ -63,7 +63,7 @@ def _refused(number: int, argument: str, source: Source) -> Problem | None:
 def _value(number: int, column: int, text: str, source: Source) -> tuple[Node | None, list[Problem]]:
     """Parse the value of an argument, padded so that its line and column are those of the argument."""
     padded = "\n" * number + " " * column + text
-    value, problems = parse(Source(COMMAND_LINE, padded, source.lines, source.directory))
+    value, problems = parse(Source(source.name, padded, source.lines, source.directory))
     if value is None and not problems:
         end = column + len(text)
         value = Scalar(Span(source, number, end, number, end), None, plain=True)

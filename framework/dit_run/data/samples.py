@@ -201,7 +201,7 @@ class Samples:
     def _skipped(self, visit: Visit, error: InputError) -> BadSample:
         if self.common.on_bad_sample == "error":
             raise InputError(
-                f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
+                f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error
         return BadSample(visit.key, str(error))
 

@@ -8,6 +8,7 @@ A hint that cannot become a config key is refused with :class:`HintError`.
 from __future__ import annotations
 
 from dit_run.options.constraints import (
+    Adjustable,
     HintError,
     HubOrPath,
     LocalPath,
@@ -26,6 +27,7 @@ from dit_run.options.relations import acts_if, acts_unless, instead_of
 
 __all__ = [
     "MISSING",
+    "Adjustable",
     "HintError",
     "HubOrPath",
     "LocalPath",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 __all__ = [
+    "Adjustable",
     "HintError",
     "HubOrPath",
     "Limits",
@@ -91,6 +92,8 @@ class Marker:
 
 Operational = Marker("operational")
 """The key may change when a run continues, because it does not change what is learnt."""
+Adjustable = Marker("adjustable")
+"""The key may change when a run continues, which reports it: the new value holds from there on."""
 Secret = Marker("secret")
 """The value never appears in the files of a run, which have ``${env:NAME}`` instead."""
 LocalPath = Marker("local_path")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from dit_run.options import Option, PositiveInt, bounds, options_of
+from dit_run.options import Operational, Option, PositiveInt, bounds, options_of
 
 __all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec"]
 
@@ -50,7 +50,7 @@ class DatasetCommon:
     """Square of the image that is used: its center, or a random square in each visit, whose latents are not cached."""
     alpha_background: Literal["white", "gray", "black"] = "white"
     """Background colour under transparent pixels."""
-    on_bad_sample: Literal["error", "skip"] = "error"
+    on_bad_sample: Annotated[Literal["error", "skip"], Operational] = "error"
     """Reaction to an image that cannot be read: stop with an error that names it, or skip the sample with a notice."""
 
     def written_sizes(self) -> tuple[tuple[int, int], ...]:

@@ -36,6 +36,7 @@ class RunFolder:
         self.provenance = self.path / "provenance.json"
         self.status = self.path / "status.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.sample_index = self.path / "samples.npy"
         self.samples = self.path / "samples"
         self.plugins = self.path / "plugins"
         self.checkpoints = self.path / "checkpoints"
@@ -65,6 +66,26 @@ class RunFolder:
             self._lock.unlink()
             self.path.rmdir()
 
+    def holds_run(self) -> bool:
+        """Return True if a run was begun in the folder."""
+        return self.provenance.exists() or (self.checkpoints.is_dir() and any(self.checkpoints.glob("step-*")))
+
+    def was_begun_fresh(self) -> bool:
+        """Return True if the run in the folder was begun with ``--fresh``."""
+        words = self._facts().get("arguments")
+        return isinstance(words, list) and any(str(word).partition("=")[0] == "--fresh" for word in words)
+
+    def forked_from(self) -> str | None:
+        """Return the id of the run that the run in the folder is a fork of; None for one that began at step 0."""
+        origin = self._facts().get("forked_from")
+        return origin.get("run_id") if isinstance(origin, dict) else None
+
+    def _facts(self) -> Mapping[str, Any]:
+        """Return the provenance, empty if there is none that can be read."""
+        with suppress(InputError):
+            return read_object(self.provenance)
+        return {}
+
     def run_id(self) -> str:
         """Return the id of the run, which its checkpoints carry: from its provenance, or a new one."""
         if not self.provenance.exists():
@@ -80,13 +101,18 @@ class RunFolder:
         """Write ``config.yaml``, the resolved config, which is runnable."""
         write_atomic(self.config, text.encode())
 
-    def write_provenance(self, values: Mapping[str, Any], *, run_id: str) -> None:
-        """Write ``provenance.json``: the id, the first start, and each later start under ``continued``."""
+    def write_provenance(
+        self, values: Mapping[str, Any], *, run_id: str, origin: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write ``provenance.json``: the id, the first start, and each later start under ``continued``.
+
+        ``origin`` is the run and step that a fork begins with, kept as ``forked_from``.
+        """
         if self.provenance.exists():
             kept = read_object(self.provenance)
             kept.setdefault("continued", []).append(dict(values))
         else:
-            kept = {"run_id": run_id, **values}
+            kept = {"run_id": run_id, **({"forked_from": dict(origin)} if origin else {}), **values}
         write_atomic(self.provenance, _json_bytes(kept))
 
     def plugin_records(self) -> list[Mapping[str, Any]]:
@@ -96,6 +122,11 @@ class RunFolder:
             starts = [kept, *kept.get("continued", [])]
             return list(starts[-1]["plugins"])
         return []
+
+    def write_sample_index(self, content: bytes) -> None:
+        """Write ``samples.npy``, the hashes of the training samples, by which a changed dataset is described."""
+        if not self.sample_index.exists() or self.sample_index.read_bytes() != content:
+            write_atomic(self.sample_index, content)
 
     def write_status(
         self, state: RunState, *, step: int, reason: str = "", record: Mapping[str, Any] | None = None

@@ -14,7 +14,7 @@ from dit_run.training.compile import compile_blocks
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
-from dit_run.training.nonfinite import NonFiniteGuard
+from dit_run.training.nonfinite import NonFiniteGuard, continue_advice
 from dit_run.training.observer import Observer
 from dit_run.training.resume_checks import machine
 from dit_run.training.run_context import RunContext
@@ -94,11 +94,14 @@ def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: S
 
 
 def _new_state(run: RunContext, parts: RunParts, step: TrainingStep) -> TrainState:
+    training = run.config.training
     return TrainState(
         denoiser=parts.denoiser,
         averages=parts.averages,
         optimizer=step.optimizer,
         scaler=step.scaler,
         meters=Meters(run.device),
-        nonfinite=NonFiniteGuard(run.config.training.max_bad_steps, step.scaler.is_enabled(), run.reporter.notice),
+        nonfinite=NonFiniteGuard(
+            training.max_bad_steps, step.scaler.is_enabled(), run.reporter.notice, continue_advice(training)
+        ),
     )

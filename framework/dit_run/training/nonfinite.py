@@ -8,22 +8,32 @@ from dataclasses import dataclass, field
 
 from dit_run.compute.devices import Flag
 from dit_run.problems import DitRunError
+from dit_run.settings import TrainingOptions
 from dit_run.training.step import EncodedBatch, StepResult
 
-__all__ = ["NonFiniteGuard", "NonFiniteLoss"]
+__all__ = ["NonFiniteGuard", "NonFiniteLoss", "continue_advice"]
 
 
 class NonFiniteLoss(DitRunError):
     """The loss or gradient was not finite more often in a row than the config allows."""
 
-    def __init__(self, step: int, loss: float, grad_norm: float, keys: tuple[str, ...]) -> None:
+    def __init__(self, step: int, loss: float, grad_norm: float, keys: tuple[str, ...], advice: str = "") -> None:
         self.report = {"step": step, "loss": str(loss), "grad_norm": str(grad_norm), "samples": list(keys)}
         """Plain values for a report; the step counts from 1."""
         super().__init__(
             f"step {step}: the loss is {loss:g} and the gradient norm {grad_norm:g}; nothing was updated or saved. "
-            f"Its samples: {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}. Try a lower training.learning_rate or "
-            "mixed_precision: no"
+            f"Its samples: {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}{advice}"
         )
+
+
+def continue_advice(training: TrainingOptions) -> str:
+    """Return the settings with which a run may continue after a loss that is not finite."""
+    rate = f"training.learning_rate={training.learning_rate / 2:g}"
+    precision = "" if training.mixed_precision == "no" else ", in full precision with training.mixed_precision=no"
+    return (
+        f". Continue from the last checkpoint with a lower rate, such as {rate}{precision}, "
+        f"or skip such steps with training.max_bad_steps={training.max_bad_steps + 1}"
+    )
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,8 @@ class NonFiniteGuard:
     scaled: bool
     """True with a loss scale (fp16): finding it takes gradients that are not finite, so only the loss counts."""
     notice: Callable[[str], None]
+    advice: str = ""
+    """End of the error: how to continue."""
     in_a_row: int = 0
     """Number of such steps in a row at present."""
     _unread: deque[_Step] = field(default_factory=deque)
@@ -70,4 +82,4 @@ class NonFiniteGuard:
         if self.in_a_row <= self.allowed:
             self.notice(f"step {step.number}: loss or gradient is not finite; the update is skipped")
             return
-        raise NonFiniteLoss(step.number, step.result.loss.item(), step.result.grad_norm.item(), step.keys)
+        raise NonFiniteLoss(step.number, step.result.loss.item(), step.result.grad_norm.item(), step.keys, self.advice)

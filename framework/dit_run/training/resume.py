@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
-from dit_run.config.comparison import differences, identity
+from dit_run.config.comparison import Changes, changes
 from dit_run.config.rules import check_rules
+from dit_run.data.sample_index import SampleIndex
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, load_weights
 from dit_run.settings import Config
+from dit_run.training.resume_checks import changed_inputs, refuse_changed_inputs
+from dit_run.training.resume_length import NewLength
+from dit_run.training.resume_settings import LENGTH, VALIDATION, notes, refuse_changes, refuse_other_global_batch
 from dit_run.training.state import TrainState
 
 __all__ = ["Start", "find_start", "initialise"]
@@ -29,6 +33,8 @@ class Start:
     path: Path
     forked: bool
     """True for the checkpoint of another run, whose config may differ."""
+    changes: Changes = field(default_factory=Changes)
+    """Changes of the config since the checkpoint, none of them refused; none for a fork."""
 
     @property
     def state(self) -> Mapping[str, Any]:
@@ -39,8 +45,24 @@ class Start:
         return int(self.state["step"])
 
     @property
+    def total_steps(self) -> int:
+        """The length that the run had."""
+        return int(self.state["total_steps"])
+
+    @property
     def at_the_end(self) -> bool:
-        return self.step == int(self.state["total_steps"])
+        """True if the config changed nothing about the length of the run, and all its steps are done."""
+        return self.step == self.total_steps and len(self.changes.without(*LENGTH)) == len(self.changes.noted)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder of the checkpoint."""
+        return self.path.parent.parent
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """The names of run and step, for the record of a fork."""
+        return {"run_id": self.state["run_id"], "step": self.step}
 
     @property
     def global_batch(self) -> int | None:
@@ -52,38 +74,67 @@ class Start:
         """Threads of a process with which the run began."""
         return int(self.state["machine"]["threads"])
 
-    def refuse_other_config(self, config: Config) -> None:
-        """Raise InputError where the run would continue with a config that trains other weights."""
-        known = check_rules(config, Facts(total_steps=self.state["total_steps"]))
-        folder, changed = self.path.parent.parent, differences(self.state["identity"], identity(known))
-        if changed:
-            lines = "".join(
-                f"\n  {'.'.join(map(str, change.path))}: {change.before!r} -> {change.after!r}" for change in changed
-            )
-            raise InputError(
-                f"{folder} holds a run with another config:{lines}\n"
-                "Continue it with the old values, start another run with --fresh DIR, or continue from its checkpoint "
-                "with the new values in another folder with --fork DIR"
-            )
+    def continued_by(self, config: Config, *, processes: int, arguments: Sequence[str]) -> Start:
+        """Return this start with the changes of a config since the checkpoint.
+
+        Raises InputError where the run would learn something else. ``arguments`` are those of the command.
+        """
+        by_content = {"data", *self.state.get("inputs", {})}
+        found = changes(self.contents.config, self._with_former_length(config), by_content=by_content)
+        refuse_changes(self.folder, found, arguments)
+        refuse_other_global_batch(
+            self.folder,
+            self.contents.config["training"],
+            config.training,
+            global_batch=int(self.state["global_batch"]),
+            processes=processes,
+        )
         if self.state["streams_version"] != STREAMS_VERSION:
             raise InputError(
-                f"{folder} was begun with version {self.state['streams_version']} of the random streams; this release "
-                f"has version {STREAMS_VERSION} and would show other samples. Start a new run from its weights with "
-                "training.init_from"
+                f"{self.folder} was begun with version {self.state['streams_version']} of the random streams; this "
+                f"release has version {STREAMS_VERSION} and would show other samples. Start a new run from its weights "
+                "with training.init_from"
             )
+        return replace(self, changes=found)
+
+    def changed_since(
+        self,
+        config: Config,
+        given: Mapping[str, Any],
+        indices: tuple[SampleIndex | None, SampleIndex],
+        total_steps: int,
+        arguments: Sequence[str],
+    ) -> list[str]:
+        """Return what a run that continues should say about its changed settings and length.
+
+        ``given`` has the run's :func:`~dit_run.training.resume_checks.inputs`, ``indices`` those of its samples, before
+        (None where it is lost) and now. Raises InputError for other data, encoders or learning rates than before.
+        """
+        lines = changed_inputs(self.state.get("inputs", {}), given, index_before=indices[0], index=indices[1])
+        refuse_changed_inputs(lines, self.folder, arguments)
+        said = notes(self.changes, self.step)
+        if total_steps == self.total_steps:
+            return said
+        former = self._with_former_length(config)
+        length = NewLength(self.folder, self.step, self.total_steps, total_steps, former, config)
+        return [length.note(arguments), *said]
+
+    def _with_former_length(self, config: Config) -> Config:
+        """Return the config with the defaults that the run's former length gives."""
+        return check_rules(config, Facts(total_steps=self.total_steps))
 
     def restore(self, state: TrainState, total_steps: int) -> None:
         """Load the checkpoint. Raises InputError where it does not fit, or a fork has no steps to do."""
         contents = self.contents
         tensors = {"model": contents.model, "ema": contents.ema, "optimizer": contents.optimizer}
         state.load_state_dict({**contents.state, **tensors}, where=str(self.path))
-        if self.forked:
+        if self.forked or len(self.changes.without(*VALIDATION)) != len(self.changes.noted):
             state.best = {}  # losses of another config cannot be compared
-            if state.step >= total_steps:
-                raise InputError(
-                    f"{self.path} is at step {state.step}, and this config's run ends after {total_steps}; raise "
-                    "training.max_steps or num_epochs, or begin at step 0 from its weights with training.init_from"
-                )
+        if self.forked and state.step >= total_steps:
+            raise InputError(
+                f"{self.path} is at step {state.step}, and this config's run ends after {total_steps}; raise "
+                "training.max_steps or num_epochs, or begin at step 0 from its weights with training.init_from"
+            )
 
 
 def find_start(
@@ -99,7 +150,7 @@ def find_start(
 
     newest = processes.on_first(newest_path)
     path = Path(newest) if newest else fork_from
-    return None if path is None else Start(load_checkpoint(path), path, forked=fork_from is not None)
+    return None if path is None else Start(load_checkpoint(path), path, forked=not newest)
 
 
 def initialise(state: TrainState, source: Path) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dit_run.assembly.parts import Encoders
-from dit_run.assembly.prepare import Data
 from dit_run.compute.devices import graphics_card
-from dit_run.data.samples import Samples
+from dit_run.data.sample_index import SampleIndex
 from dit_run.problems import InputError
 from dit_run.runs.provenance import processor, versions
+from dit_run.training.resume_settings import fork_command
 
 __all__ = [
     "PLUGIN_FACTS",
@@ -24,6 +22,7 @@ __all__ = [
     "changed_plugins",
     "inputs",
     "machine",
+    "refuse_changed_inputs",
     "refuse_changed_plugins",
 ]
 
@@ -77,16 +76,12 @@ def _origin(record: Record) -> str:
     return f"{record['distribution'] or record['plugin']}{version} ({record['digest'][:12]})"
 
 
-_COMPARED_SAMPLES = 1024
-"""Samples, spread evenly, whose keys and captions are compared (number)."""
-
-_NAMES = {"samples": "the number of training samples", "captions": "captions or the order of samples"}
-_NAMES |= {"vae": "the VAE's weights", "text_encoder": "the text encoder's weights"}
+_ENCODERS = {"vae": "VAE", "text_encoder": "text encoder"}
 
 
-def inputs(data: Data, encoders: Encoders) -> dict[str, Any]:
-    """Return plain values: the number of samples, a digest of keys and captions, fingerprints of frozen encoders."""
-    found: dict[str, Any] = {"samples": len(data.train), "captions": _digest(data.train)}
+def inputs(index: SampleIndex, encoders: Encoders) -> dict[str, Any]:
+    """Return plain values: the number of samples, the digest of their index, fingerprints of frozen encoders."""
+    found: dict[str, Any] = {"samples": len(index), "index": index.digest}
     if encoders.vae.cacheable:
         found["vae"] = encoders.vae.fingerprint()
     if not encoders.text.trainable:
@@ -94,23 +89,32 @@ def inputs(data: Data, encoders: Encoders) -> dict[str, Any]:
     return found
 
 
-def changed_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a line for each difference between two :func:`inputs`; values that only one of them has do not count."""
-    changed = [name for name in _NAMES if name in before and name in now and before[name] != now[name]]
-    if "samples" in changed:
-        changed.remove("captions")
-    counts = f" (they were {before.get('samples')} and are {now.get('samples')})"
-    return [
-        f"{_NAMES[name]} changed since this run's checkpoint{counts if name == 'samples' else ''}: it continues "
-        "with what is there now, and ends with other weights than an uninterrupted run"
+def changed_inputs(before: Record, now: Record, *, index_before: SampleIndex | None, index: SampleIndex) -> list[str]:
+    """Return a line for each difference between two :func:`inputs`; values that only one of them has do not count.
+
+    ``index_before`` is the index that belongs to ``before``, or None where it is lost: then only the numbers of samples
+    are known.
+    """
+    changed = [name for name in ("index", *_ENCODERS) if name in before and name in now and before[name] != now[name]]
+    lines = [
+        f"{name}: the weights of the {_ENCODERS[name]} are not those that the run was begun with"
         for name in changed
+        if name in _ENCODERS
     ]
+    if "index" not in changed:
+        return lines
+    known = index_before is not None and index_before.digest == before["index"]
+    numbers = f" ({index_before.changes_to(index)})" if known and index_before is not None else ""
+    counts = f"there were {before.get('samples'):,} training samples, and there are {now['samples']:,}"
+    return [f"data: {counts}{numbers}", *lines]
 
 
-def _digest(samples: Samples) -> str:
-    digest = hashlib.sha256()
-    places = np.unique(np.linspace(0, len(samples) - 1, _COMPARED_SAMPLES).astype(np.int64))
-    for index in samples.indices[places].tolist():
-        sample = samples.dataset[index]
-        digest.update(json.dumps([sample.key, list(sample.captions)]).encode())
-    return digest.hexdigest()
+def refuse_changed_inputs(lines: Sequence[str], folder: Path, arguments: Sequence[str]) -> None:
+    """Raise InputError where a run would continue with other data or other encoders than it was begun with."""
+    if lines:
+        listed = "".join(f"\n  {line}" for line in lines)
+        raise InputError(
+            f"{folder} holds a run on other data or encoders:{listed}\n"
+            "Restore them, start another run with --fresh DIR, or continue from its checkpoint with these in another "
+            f"folder:\n  {fork_command(arguments, folder)}"
+        )

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from dit_run.compute.devices import emulates_bfloat16
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.config.dump import run_config
+from dit_run.data.sample_index import SampleIndex
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
@@ -31,7 +33,8 @@ from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
 from dit_run.training.nonfinite import NonFiniteLoss
 from dit_run.training.resume import Start, find_start, initialise
-from dit_run.training.resume_checks import changed_inputs, changed_machine, inputs, machine, refuse_changed_plugins
+from dit_run.training.resume_checks import changed_machine, inputs, machine, refuse_changed_plugins
+from dit_run.training.resume_settings import refuse_changes_of_finished
 from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
@@ -127,8 +130,9 @@ def _owned(folder: RunFolder, processes: Processes) -> Iterator[None]:
 def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_changed_plugins: bool) -> RunResult:
     start = find_start(run.checkpoints, fork_from, run.processes, run.reporter)
     if start is not None and not start.forked:
-        start.refuse_other_config(run.config)
+        start = start.continued_by(run.config, processes=run.processes.count, arguments=run.arguments)
         if start.at_the_end and _is_finished(run):
+            refuse_changes_of_finished(run.folder.path, start.changes, run.arguments)
             return _already_finished(run, start.step)
         if not allow_changed_plugins:
             refuse_changed_plugins(start.state["plugins"], run.deciding_plugins())
@@ -136,13 +140,14 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
     with process_setup(run.config.training, run.device, threads=start.threads if start is not None else None):
         _report_machine(run, start)
         try:
-            run, parts = _prepare(run, layout)
+            run, parts, index = _prepare(run, layout, start)
         except (Stopped, Interrupted) as stopped:
             run.reporter.notice(f"{str(stopped) or 'stopped before the first step'}; the same command continues")
             return RunResult(run.folder.path, 0, exit_status=run.stop.exit_status, stopped=True)
-        loop = _start_loop(run, parts, layout, start, profile=profile)
+        loop = _start_loop(run, parts, layout, start, index, profile=profile)
+        origin = start.origin if start is not None and start.forked else None
         del start  # Its tensors would take memory as long as the run.
-        run.processes.on_first(lambda: _begin(run, loop, forked=fork_from is not None))
+        run.processes.on_first(lambda: _begin(run, loop, index, origin))
         return _train(run, parts, loop)
 
 
@@ -178,12 +183,20 @@ def _report_machine(run: RunContext, start: Start | None) -> None:
             run.reporter.notice(line)
 
 
-def _prepare(run: RunContext, layout: Layout) -> tuple[RunContext, RunParts]:
-    """Read the data and fill the cache; return the run with adjusted defaults, and its parts."""
+def _prepare(run: RunContext, layout: Layout, start: Start | None) -> tuple[RunContext, RunParts, SampleIndex]:
+    """Read the data and fill the cache; return the run with adjusted defaults, its parts and the index of its samples.
+
+    Raises InputError where data, encoders or length do not continue the run that ``start`` belongs to.
+    """
     with run.stop.interrupting():
         config, data, encoders = prepare(run.config, device=run.device, layout=layout)
+        index = SampleIndex.of(data.train)
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
+    if start is not None and not start.forked:
+        given, former = inputs(index, encoders), SampleIndex.read(run.folder.sample_index)
+        for line in start.changed_since(config, given, (former, index), data.run_length.total_steps, run.arguments):
+            run.reporter.notice(line)
     try:
         with run.stop.interrupting(after=CACHE_PATIENCE):
             cached = open_cache(
@@ -199,19 +212,19 @@ def _prepare(run: RunContext, layout: Layout) -> tuple[RunContext, RunParts]:
             )
     finally:
         run.reporter.end()
-    return replace(run, config=config), RunParts.build(config, data, replace(encoders, cached=cached), run.device)
+    parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device)
+    return replace(run, config=config), parts, index
 
 
-def _start_loop(run: RunContext, parts: RunParts, layout: Layout, start: Start | None, *, profile: bool) -> Loop:
+def _start_loop(
+    run: RunContext, parts: RunParts, layout: Layout, start: Start | None, index: SampleIndex, *, profile: bool
+) -> Loop:
     """Build the loop and its state: initial, from other weights, or from a checkpoint."""
     total, begun = parts.data.run_length.total_steps, 0 if start is None else start.step
     timer = profile_timer(run, parts, total - begun) if profile else None
-    given = inputs(parts.data, parts.encoders)
-    loop = build_loop(run, parts, layout, given, _watch_record(run, start), timer)
+    loop = build_loop(run, parts, layout, inputs(index, parts.encoders), _watch_record(run, start), timer)
     loop.saved_step = begun
     if start is not None:
-        for line in [] if start.forked else changed_inputs(start.state.get("inputs", {}), given):
-            run.reporter.notice(line)
         start.restore(loop.state, total)
     elif run.config.training.init_from is not None:
         initialise(loop.state, Path(run.config.training.init_from))
@@ -227,17 +240,20 @@ def _watch_record(run: RunContext, start: Start | None) -> WatchRecord:
     return WatchRecord.of(run.folder.read_status(), start.step)
 
 
-def _begin(run: RunContext, loop: Loop, *, forked: bool) -> None:
-    """Write the run's record, open the observer and save the checkpoint of a fork, in the first process."""
+def _begin(run: RunContext, loop: Loop, index: SampleIndex, origin: Mapping[str, Any] | None) -> None:
+    """Write the run's record, open the observer and save the checkpoint of a fork, in the first process.
+
+    ``origin`` names the checkpoint that a fork begins with.
+    """
     record = loop.watching.record
     with translate_disk_failure(run.folder.path):
         commands = loop.watching.observer.open(record.watched, run_config(run.config))
-        run.write_record(loop.state.step, record)
+        run.write_record(loop.state.step, record, index.to_bytes(), origin)
         loop.watching.begin()
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)
         for command in commands:
             run.reporter.notice(f"watch it with: {command}")
-        if forked:
+        if origin is not None:
             loop.saver.save(loop.state)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +53,19 @@ class RunContext:
         ]
         return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 
-    def write_record(self, step: int, record: WatchRecord) -> None:
+    def write_record(
+        self, step: int, record: WatchRecord, sample_index: bytes, origin: Mapping[str, Any] | None
+    ) -> None:
         """Write config, provenance and status of a run that begins after ``step``; drop the metrics of unwatched steps.
 
-        Raises DiskFailed where the folder cannot be written.
+        ``origin`` names the checkpoint that a fork begins with. Raises DiskFailed where the folder cannot be written.
         """
         with translate_disk_failure(self.folder.path):
             make_folder(self.checkpoints.folder)
             clean(self.checkpoints.folder)
             self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
-            self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id)
+            self.folder.write_sample_index(sample_index)
+            self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id, origin=origin)
             self.folder.rewind_metrics(record.watched)
             self.folder.write_status("running", step=step, record=record.to_dict())
 

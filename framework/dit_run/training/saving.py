@@ -10,7 +10,7 @@ from typing import Any
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
-from dit_run.config.comparison import absolute, identity
+from dit_run.config.comparison import absolute
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
@@ -67,7 +67,6 @@ class RunFacts:
             "batch_size": self.layout.batch_size,
             "streams_version": STREAMS_VERSION,
             "prompts": list(self.prompts),
-            "identity": identity(self.config),
         }
 
 

@@ -65,7 +65,7 @@ class TrainState:
             self.optimizer.load_state_dict(values["optimizer"])
         except (ValueError, KeyError) as error:
             raise InputError(f"the optimizer state in {where} does not fit this config's optimizer: {error}") from error
-        if self.scaler.is_enabled():
+        if self.scaler.is_enabled() and values["scaler"]:  # it is empty where fp16 was not used before
             self.scaler.load_state_dict(values["scaler"])
         self.meters.load_state_dict(values["meters"])
         self.best = dict(values["best"])

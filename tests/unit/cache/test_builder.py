@@ -387,7 +387,7 @@ def test_what_pictures_take_is_known_before_they_are_encoded(tmp_path: Path, vae
 
 def test_a_picture_that_cannot_be_read_stops_the_build_by_name(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     (folder.path / "2.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match=r"2\.png.*\n.*on_bad_sample: skip"):
+    with pytest.raises(InputError, match=r"2\.png.*\n.*on_bad_sample=skip"):
         build(tmp_path / "cache", vae, folder)
 
 

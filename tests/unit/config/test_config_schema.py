@@ -12,7 +12,7 @@ import pytest
 from small_registry import COMPONENTS, plugin
 
 from dit_run import Config, Kind, load_config
-from dit_run.config.comparison import ABSENT, Difference, absolute, differences, identity, operational_keys
+from dit_run.config.comparison import ABSENT, Changes, Difference, absolute, changes, changing_keys, differences
 from dit_run.config.dump import dump, run_config, to_yaml
 from dit_run.config.schema import compose
 from dit_run.options import options_of
@@ -101,20 +101,48 @@ def test_snippets_begin_a_section_with_what_must_be_written() -> None:
     assert len(snippets) == sum(len(SMALL.components(kind)) for kind in Kind)
 
 
-# ----------------------------------------------------------------------------------------------------------- identity
+# ------------------------------------------------------------------------------------------------------------ changes
 
 
-def test_identity_leaves_out_what_may_change(load: Load) -> None:
+def changed(before: Config, after: Config, **by_content: Any) -> Changes:
+    """The changes from a config as a checkpoint keeps it."""
+    return changes(json.loads(json.dumps(absolute(before).to_dict())), after, **by_content)
+
+
+def test_free_keys_are_no_change(load: Load) -> None:
     a = load("training: {logging_steps: 5, output_dir: a}\ntrackers: []\n")
-    b = load("training: {num_workers: 0, output_dir: b}\n")
-    assert identity(a) == identity(b)
-    assert ("training", "logging_steps") in operational_keys(a)
+    b = load("training: {num_workers: 0, output_dir: b}\nsampling: {steps: 3}\n")
+    assert changed(a, b) == Changes()
+    assert ("training", "logging_steps") in changing_keys(a)
     assert differences(a.to_dict(), b.to_dict()) != []
+
+
+def test_adjustable_keys_are_noted(load: Load) -> None:
+    a, b = load("training: {batch_size: 4}\n"), load("training: {batch_size: 2, seed: 3}\n")
+    assert changed(a, b) == Changes(
+        refused=[Difference(("training", "seed"), 42, 3)], noted=[Difference(("training", "batch_size"), 4, 2)]
+    )
+
+
+def test_paths_are_no_change_where_their_content_is_compared(load: Load) -> None:
+    a, b = (load(f"data: {{type: folder, dataset_path: {name}}}\nvae: {{name: {name}}}\n") for name in "ab")
+    assert [change.path for change in changed(a, b).refused] == [("data", "dataset_path"), ("vae", "name")]
+    assert [change.path for change in changed(a, b, by_content={"data"}).refused] == [("vae", "name")]
+    assert changed(a, b, by_content={"data", "vae"}) == Changes()
+
+
+def test_a_key_of_a_later_release_had_its_default(load: Load) -> None:
+    config = load("")
+    before = config.to_dict()
+    del before["training"]["seed"], before["model"]["width"]
+    assert changes(before, config) == Changes()
+    other = load("training: {seed: 3}\n")
+    assert changes(before, other).refused == [Difference(("training", "seed"), ABSENT, 3)]
 
 
 def test_differences_name_the_key(load: Load) -> None:
     a, b = load("model: {width: 32}\n"), load("optimizer: {type: lion, decay: 0.5, momentum: 0.9}\n")
-    assert differences(identity(a), identity(b)) == [
+    assert changed(a, b).refused == [
         Difference(("model", "width"), 32, 64),
         Difference(("optimizer", "type"), "adamw", "lion"),
         Difference(("optimizer", "betas"), [0.9, 0.999], ABSENT),
@@ -123,11 +151,6 @@ def test_differences_name_the_key(load: Load) -> None:
         Difference(("optimizer", "clip"), None, ABSENT),
         Difference(("optimizer", "decay"), ABSENT, 0.5),
     ]
-
-
-def test_identity_survives_json(load: Load) -> None:
-    values = identity(load(""))
-    assert differences(json.loads(json.dumps(values)), values) == []
 
 
 def test_one_and_true_and_one_point_nought_differ() -> None:
@@ -140,7 +163,7 @@ def test_paths_become_absolute_and_hub_names_stay(load: Load, tmp_path: Path) ->
     config = absolute(load(text))
     assert config.data.options.dataset_path == str(tmp_path / "images")
     assert (config.vae.options.name, config.text_encoder.options.name) == (str(tmp_path / "weights"), "a/b")
-    assert identity(config) == identity(load(text))
+    assert changed(config, load(text)) == Changes()
 
 
 # ------------------------------------------------------------------------------------------------------------ writing

@@ -93,7 +93,7 @@ def test_a_bad_sample_ends_the_run_by_name_and_says_how_to_go_on(folder):
     dataset = folder(5)
     dataset.files[2].write_bytes(b"no image")
     train, _ = choose(dataset, common(), seed=1)
-    with pytest.raises(InputError, match=r"2\.png: expected JPEG[\s\S]*data\.on_bad_sample: skip"):
+    with pytest.raises(InputError, match=r"2\.png: expected JPEG[\s\S]*data\.on_bad_sample=skip"):
         train.read(range(5), train.pixels)
 
 

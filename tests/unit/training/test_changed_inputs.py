@@ -1,57 +1,72 @@
-"""Changes of the inputs of a run are reported."""
+"""Changes of the inputs of a run are named; a run that would continue with them is refused."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from dit_run.data.sample_index import SampleIndex
 from dit_run.data.samples import Samples
+from dit_run.problems import InputError
 from dit_run.protocols import Sample
 from dit_run.registry.kinds import DatasetCommon
-from dit_run.training.resume_checks import changed_inputs, inputs
+from dit_run.training.resume_checks import changed_inputs, inputs, refuse_changed_inputs
 
 
-def given(captions: list[str], *, cacheable: bool = True, trainable: bool = False, vae: str = "v1") -> dict[str, Any]:
+def index_of(*captions: str) -> SampleIndex:
     dataset = [Sample(f"{index}", (caption,), lambda: None) for index, caption in enumerate(captions)]  # type: ignore[arg-type, return-value]
-    samples = Samples(dataset, np.arange(len(dataset)), DatasetCommon(), 0)  # type: ignore[arg-type]
-    data = SimpleNamespace(train=samples)
+    return SampleIndex.of(Samples(dataset, np.arange(len(dataset)), DatasetCommon(), 0))  # type: ignore[arg-type]
+
+
+def given(index: SampleIndex, *, cacheable: bool = True, trainable: bool = False, vae: str = "v1") -> dict[str, Any]:
     encoders = SimpleNamespace(
         vae=SimpleNamespace(cacheable=cacheable, fingerprint=lambda: vae),
         text=SimpleNamespace(trainable=trainable, fingerprint=lambda: "t1"),
     )
-    return inputs(data, encoders)  # type: ignore[arg-type]
+    return inputs(index, encoders)  # type: ignore[arg-type]
 
 
-def test_the_same_is_worth_no_word() -> None:
-    assert changed_inputs(given(["a", "b"]), given(["a", "b"])) == []
+def lines(now: SampleIndex, *, known: bool = True, vae: str = "v1") -> list[str]:
+    before = index_of("a", "b")
+    return changed_inputs(given(before), given(now, vae=vae), index_before=before if known else None, index=now)
 
 
-def test_a_checkpoint_that_remembers_nothing_is_believed() -> None:
-    assert changed_inputs({}, given(["a"])) == []
+def test_the_same_is_no_change() -> None:
+    assert lines(index_of("a", "b")) == []
 
 
-@pytest.mark.parametrize(
-    ("now", "said"),
-    [
-        (given(["a"]), "the number of training samples changed since this run's checkpoint (they were 2 and are 1)"),
-        (given(["a", "c"]), "captions or the order of samples changed since this run's checkpoint"),
-        (given(["b", "a"]), "captions or the order of samples changed since this run's checkpoint"),
-        (given(["a", "b"], vae="v2"), "the VAE's weights changed since this run's checkpoint"),
-    ],
-)
-def test_a_change_is_named(now: dict[str, Any], said: str) -> None:
-    (line,) = changed_inputs(given(["a", "b"]), now)
-    assert line.startswith(f"{said}: it continues with what is there now")
+def test_a_checkpoint_without_inputs_is_believed() -> None:
+    index = index_of("a")
+    assert changed_inputs({}, given(index), index_before=None, index=index) == []
+
+
+def test_changes_are_counted() -> None:
+    assert lines(index_of("a")) == ["data: there were 2 training samples, and there are 1 (1 removed)"]
+    assert lines(index_of("b", "b"), vae="v2") == [
+        "data: there were 2 training samples, and there are 2 (1 changed in their captions)",
+        "vae: the weights of the VAE are not those that the run was begun with",
+    ]
+
+
+def test_without_the_former_index_only_totals_are_known() -> None:
+    assert lines(index_of("a", "c"), known=False) == ["data: there were 2 training samples, and there are 2"]
+
+
+def test_the_index_of_another_checkpoint_counts_nothing() -> None:
+    before, now, other = index_of("a", "b"), index_of("a"), index_of("x", "y", "z")
+    found = changed_inputs(given(before), given(now), index_before=other, index=now)
+    assert found == ["data: there were 2 training samples, and there are 1"]
 
 
 def test_encoders_that_are_never_asked_have_no_fingerprint() -> None:
-    assert sorted(given(["a"], cacheable=False, trainable=True)) == ["captions", "samples"]
+    assert sorted(given(index_of("a"), cacheable=False, trainable=True)) == ["index", "samples"]
 
 
-def test_of_many_samples_some_are_looked_at() -> None:
-    many = [f"caption {index}" for index in range(5000)]
-    assert changed_inputs(given(many), given(many)) == []
-    assert len(changed_inputs(given(many), given([*many[:-1], "another"]))) == 1
+def test_changes_are_refused_with_a_command() -> None:
+    refuse_changed_inputs([], Path("run"), ["x.yaml"])
+    with pytest.raises(InputError, match=r"other data or encoders:\n  data: 1\nRestore .*\n  dit-run x.yaml --fork "):
+        refuse_changed_inputs(["data: 1"], Path("run"), ["x.yaml"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
-from dit_run.training.nonfinite import NonFiniteGuard, NonFiniteLoss
+from dit_run.settings import TrainingOptions
+from dit_run.training.nonfinite import NonFiniteGuard, NonFiniteLoss, continue_advice
 from dit_run.training.step import EncodedBatch, StepResult, update_where
 
 GOOD, BAD = 1.0, float("nan")
@@ -23,16 +26,32 @@ def batch(*keys: str) -> list[EncodedBatch]:
 
 def faults(allowed: int, *, scaled: bool = False) -> tuple[NonFiniteGuard, list[str]]:
     said: list[str] = []
-    return NonFiniteGuard(allowed, scaled, said.append), said
+    return NonFiniteGuard(allowed, scaled, said.append, continue_advice(TrainingOptions())), said
 
 
 def test_without_leave_the_first_fault_ends_the_run_naming_its_samples() -> None:
     found, _ = faults(0)
     found.add(1, outcome(GOOD), batch("a"))
     with pytest.raises(
-        NonFiniteLoss, match=r"step 2: the loss is nan and the gradient norm 1; .* Its samples: b, c\. Try"
+        NonFiniteLoss, match=r"step 2: the loss is nan and the gradient norm 1; .* Its samples: b, c\. Continue"
     ):
         found.add(2, outcome(BAD), batch("b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("precision", "advice"),
+    [
+        ("no", "such as training.learning_rate=0.001, or skip such steps with training.max_bad_steps=3"),
+        (
+            "bf16",
+            "such as training.learning_rate=0.001, in full precision with training.mixed_precision=no, or skip such "
+            "steps with training.max_bad_steps=3",
+        ),
+    ],
+)
+def test_the_advice_is_settings_to_continue_with(precision: Literal["no", "bf16"], advice: str) -> None:
+    training = TrainingOptions(learning_rate=0.002, max_bad_steps=2, mixed_precision=precision)
+    assert continue_advice(training) == f". Continue from the last checkpoint with a lower rate, {advice}"
 
 
 def test_a_good_step_begins_the_count_again() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dit_run.hub import on_hub
-from dit_run.options import HubOrPath, acts_if
+from dit_run.options import HubOrPath, Operational, acts_if
 
 __all__ = ["Clip"]
 
@@ -17,5 +17,5 @@ class Clip:
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder: 512 wide, or 768 as in `openai/clip-vit-large-patch14`."""
-    revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
+    revision: Annotated[str | None, Operational, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""

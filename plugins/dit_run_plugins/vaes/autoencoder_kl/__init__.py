@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dit_run.hub import MOVED, Pretrained, local_path, on_hub
-from dit_run.options import HubOrPath, acts_if
+from dit_run.options import HubOrPath, Operational, acts_if
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 from dit_run_plugins.vaes.latent_rule import latents_fit
@@ -44,9 +44,9 @@ class AutoencoderKl:
     pretrained_model_name: Annotated[str, HubOrPath] = "runwayml/stable-diffusion-v1-5"
     """Hub name, local folder or file: a pipeline with a `vae` subfolder, a VAE in diffusers' layout, or a single file
     in the original layout (`.safetensors`, or `.ckpt` and similar if they contain only tensors)."""
-    revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
+    revision: Annotated[str | None, Operational, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
-    use_slicing: bool = False
+    use_slicing: Annotated[bool, Operational] = False
     """Encode and decode image by image: less memory, slower."""
 
 

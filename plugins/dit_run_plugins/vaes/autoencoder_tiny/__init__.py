@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from dit_run.hub import Pretrained, on_hub
-from dit_run.options import HubOrPath, acts_if
+from dit_run.options import HubOrPath, Operational, acts_if
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
 from dit_run_plugins.vaes.latent_rule import latents_fit
@@ -22,9 +22,9 @@ class AutoencoderTiny:
     pretrained_model_name: Annotated[str, HubOrPath] = "madebyollin/taesd"
     """Hub name or local folder: a VAE in diffusers' layout, or a local folder with the original pair of files,
     `..._encoder.pth` and `..._decoder.pth` (also `.safetensors`)."""
-    revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
+    revision: Annotated[str | None, Operational, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
-    use_slicing: bool = False
+    use_slicing: Annotated[bool, Operational] = False
     """Encode and decode image by image: less memory, slower."""
 
 

@@ -1,0 +1,89 @@
+"""The index of a run's training samples: which samples and captions it has, wherever they lie.
+
+Two hashes per sample, of its key and of key with captions, are enough to name how many samples were added, removed or
+changed. The bytes of images are not part of it: the cache finds latents by them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dit_run.data.samples import Samples
+
+__all__ = ["IndexChanges", "SampleIndex"]
+
+Words = NDArray[np.uint64]
+
+_HASH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class IndexChanges:
+    """Numbers of samples by which two indices differ."""
+
+    added: int
+    removed: int
+    changed: int
+    """Samples of the same key with other captions."""
+
+    def __str__(self) -> str:
+        parts = [(self.added, "added"), (self.removed, "removed"), (self.changed, "changed in their captions")]
+        return ", ".join(f"{count:,} {what}" for count, what in parts if count)
+
+
+@dataclass(frozen=True, eq=False)
+class SampleIndex:
+    """The hashes of some samples, uint64 [n, 2]: of the key, and of key and captions, sorted by the first."""
+
+    hashes: Words
+
+    @classmethod
+    def of(cls, samples: Samples) -> SampleIndex:
+        """Read every sample, without its image. The order of the samples follows from their keys, so it is left out."""
+        digests = bytearray()
+        for index in samples.indices.tolist():
+            sample = samples.dataset[index]
+            state = hashlib.blake2b(sample.key.encode("utf-8", "surrogateescape"), digest_size=_HASH_BYTES)
+            digests += state.digest()
+            for caption in sample.captions:
+                state.update(b"\0" + caption.encode("utf-8", "surrogateescape"))
+            digests += state.digest()
+        hashes = np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2)
+        return cls(hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))])
+
+    @classmethod
+    def read(cls, path: Path) -> SampleIndex | None:
+        """Return the index in a file that :meth:`to_bytes` filled; None if the file is missing or damaged."""
+        try:
+            hashes = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        fits = isinstance(hashes, np.ndarray) and hashes.dtype == np.uint64 and hashes.shape[1:] == (2,)
+        return cls(hashes) if fits else None
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hexadecimal digest of all hashes: equal for equal samples, in any order."""
+        return hashlib.sha256(self.hashes.astype("<u8").tobytes()).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """Return the content of a file for :meth:`read`: 16 bytes per sample."""
+        data = io.BytesIO()
+        np.save(data, self.hashes)
+        return data.getvalue()
+
+    def changes_to(self, now: SampleIndex) -> IndexChanges:
+        """Return the changes that lead from this index to another."""
+        common, before, after = np.intersect1d(self.hashes[:, 0], now.hashes[:, 0], return_indices=True)
+        changed = int((self.hashes[before, 1] != now.hashes[after, 1]).sum())
+        return IndexChanges(len(now) - len(common), len(self) - len(common), changed)
