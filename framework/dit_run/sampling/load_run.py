@@ -144,8 +144,9 @@ def load_run(
 
     Needs the folder and the weights of the frozen encoders, but no training data. ``overrides`` are
     ``section.key=value`` on top of the run's config. ``checkpoint`` names one: ``step-00000100``, the step ``100``,
-    ``best`` (lowest validation loss) or ``last``, the newest valid one, which None loads too. ``ema`` False loads the live weights in place of the averaged ones. ``allow_plugins`` allows
-    the code of plugin files in the folder to run. ``device`` replaces ``training.device``.
+    ``best`` (lowest validation loss) or ``last``, the newest valid one, which None loads too. ``ema`` False loads the
+    live weights in place of the averaged ones. ``allow_plugins`` allows the code of plugin files in the folder to
+    run. ``device`` replaces ``training.device``.
 
     Raises InputError for a folder that holds no run, a checkpoint that is missing or damaged, and plugin files that are
     not allowed.
