@@ -240,6 +240,51 @@ def test_an_output_that_cannot_be_a_folder_is_refused(sample: Any, tmp_path: Pat
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+def test_one_image_may_have_a_file_of_its_own(sample: Any, tmp_path: Path) -> None:
+    result = sample("a cross", output="new/x.png")
+    assert result.status == 0, result.words
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.png"]
+    assert texts(tmp_path / "new", "prompt") == ["a cross"]
+    assert result.out == f"{tmp_path / 'new' / 'x.png'}  a cross\n"
+    again = sample("a cross", output="new/x.png")
+    assert (again.status, "x.png exists, and nothing is overwritten" in again.words) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "output", "message"),
+    [
+        (("one", "two"), "x.png", "is one file for 2 images; name a folder, or sample one image"),
+        (("one",), "x.jpg", "images are written as PNG; name a file that ends with .png, or a folder"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(
+    sample: Any, tmp_path: Path, words: tuple[str, ...], output: str, message: str
+) -> None:
+    result = sample(*words, output=output)
+    assert (result.status, message in result.words) == (2, True), result.words
+    assert not (tmp_path / output).exists()
+
+
+def test_flags_without_effect_are_noted(sample: Any, command: Command, train: Train, tmp_path: Path) -> None:
+    words = ("a cross", "--negative-prompt", "blue")
+    note = "note: --negative-prompt has no effect: guidance_scale is 1, which turns guidance off\n"
+    assert sample(*words, "--guidance-scale", 1).err == note
+    assert sample(*words, "--guidance-scale", 1, "--quiet").err == ""
+    assert sample(*words).err == ""
+    path = train("training.max_steps=1", "training.use_ema=false").path
+    noted = command("sample", path, "a cross", "--no-ema").err
+    assert noted == "note: --no-ema has no effect: this run keeps no average of its weights\n"
+    assert sample("a cross", "--no-ema").err == ""
+
+
+@pytest.mark.parametrize(("name", "step"), [("best", ""), ("last", "6"), ("3", "3")])
+def test_checkpoints_are_named_by_step_last_and_best(sample: Any, tmp_path: Path, name: str, step: str) -> None:
+    result = sample("a cross", "--checkpoint", name)
+    assert result.status == 0, result.words
+    (used,) = texts(tmp_path / "images", "checkpoint")
+    assert used.endswith(step)
+
+
 def test_a_disk_that_refuses_an_image_is_named(sample: Any, tmp_path: Path) -> None:
     (tmp_path / "images" / ".00001-two.png.partial").mkdir(parents=True)
     result = sample("one", "two")

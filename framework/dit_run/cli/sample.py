@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from dit_run.cli.common_options import add_run
 from dit_run.problems import InputError
+from dit_run.settings import Config
 
 __all__ = ["configure", "run"]
 
@@ -18,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "prompts", nargs="*", default=[], metavar="PROMPT", help="text of an image (default: the prompts of the run)"
     )
     parser.add_argument("--prompts", dest="file", metavar="FILE", help="text file with one prompt per line")
-    parser.add_argument("--output", metavar="DIR", help="folder for the images (default: RUN/samples)")
+    parser.add_argument("--output", metavar="DIR", help="folder, or FILE.png for one image (default: RUN/samples)")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: sampling.steps of the run)")
     parser.add_argument(
         "--guidance-scale", type=float, metavar="G", help="strength of guidance; 1 is no guidance (default: the run's)"
@@ -42,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
+    for note in () if arguments.quiet else _without_effect(arguments, opened.config):
+        print(f"note: {note}", file=sys.stderr)
     from rich.console import Console
 
     from dit_run.cli.progress import progress_on_stderr
@@ -64,8 +69,18 @@ def run(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False, soft_wrap=True)
     for path, prompt in zip(images.paths, images.prompts, strict=True):
         console.print(f"{path}  {prompt}", markup=False)
-    console.print(f"grid of all images: {images.grid}", markup=False)
+    if images.grid is not None:
+        console.print(f"grid of all images: {images.grid}", markup=False)
     return 0
+
+
+def _without_effect(arguments: argparse.Namespace, config: Config) -> Iterator[str]:
+    """Yield a line for each flag that has no effect with this run."""
+    scale = config.sampling.guidance_scale if arguments.guidance_scale is None else arguments.guidance_scale
+    if arguments.negative_prompt and scale == 1:
+        yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
+    if arguments.no_ema and not config.training.use_ema:
+        yield "--no-ema has no effect: this run keeps no average of its weights"
 
 
 def _prompts(arguments: argparse.Namespace) -> list[str]:

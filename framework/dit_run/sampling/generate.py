@@ -19,13 +19,17 @@ from dit_run.sampling.load_run import LoadedRun
 __all__ = ["GeneratedImages", "generate_images"]
 
 
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
 @dataclass(frozen=True)
 class GeneratedImages:
     """Image files, in the order of their prompts."""
 
     paths: tuple[Path, ...]
     prompts: tuple[str, ...]
-    grid: Path
+    grid: Path | None = None
+    """The grid of all; None for one image that was written to a file of a given name."""
 
 
 def generate_images(
@@ -45,9 +49,13 @@ def generate_images(
     """Write one PNG per prompt and a ``grid.png`` of all to a folder; settings are those of :meth:`LoadedRun.sample`.
 
     File names sort in the order of the prompts. Numbers continue after existing files, so that nothing is overwritten.
-    Raises InputError for a folder or setting that does not fit, before anything is sampled.
+    An ``output`` that ends with the suffix of an image is the file of a single image.
+    Raises InputError for a folder, file or setting that does not fit, before anything is sampled.
     """
-    _refuse_output(output)
+    single = output.suffix.lower() in _IMAGE_SUFFIXES and not output.is_dir()
+    if single:
+        _refuse_file(output, len(prompts))
+    _refuse_folder(output.parent if single else output, output)
     images = run.sample(
         prompts,
         steps=steps,
@@ -60,7 +68,7 @@ def generate_images(
         reporter=reporter,
     )
     try:
-        return _write(output, images, prompts)
+        return _write_file(output, images[0], prompts) if single else _write(output, images, prompts)
     except OSError as error:
         raise DitRunError(f"{error.filename or output}: {error.strerror}; earlier images are complete") from error
 
@@ -77,9 +85,26 @@ def _write(output: Path, images: Sequence[Image.Image], prompts: Sequence[str]) 
     return GeneratedImages(tuple(paths), tuple(prompts), sheet)
 
 
-def _refuse_output(output: Path) -> None:
-    """Raise InputError where images cannot be written to this folder."""
-    existing = next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+def _write_file(file: Path, image: Image.Image, prompts: Sequence[str]) -> GeneratedImages:
+    """Write one image. Raises OSError."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_png(file, image, {str(name): value for name, value in image.info.items()})
+    return GeneratedImages((file,), tuple(prompts))
+
+
+def _refuse_file(file: Path, count: int) -> None:
+    """Raise InputError where the images cannot become this one file."""
+    if file.suffix.lower() != ".png":
+        raise InputError(f"--output {file}: images are written as PNG; name a file that ends with .png, or a folder")
+    if count != 1:
+        raise InputError(f"--output {file} is one file for {count} images; name a folder, or sample one image")
+    if file.exists():
+        raise InputError(f"--output {file} exists, and nothing is overwritten; name another file")
+
+
+def _refuse_folder(folder: Path, output: Path) -> None:
+    """Raise InputError where images cannot be written to this folder of ``--output``."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise InputError(f"--output {output}: {existing} is a file; name a folder")
     if not os.access(existing, os.W_OK | os.X_OK):

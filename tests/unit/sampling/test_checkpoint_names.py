@@ -53,7 +53,7 @@ def test_the_status_knows_the_best_step_before_the_next_checkpoint_does(folder: 
     [
         (
             "4",
-            "has no checkpoint '4'; its checkpoints are: step-00000003, step-00000006, step-00000009 (or: last, best)",
+            "checkpoint '4'; its checkpoints are: step-00000003, step-00000006, step-00000009 (or: last, best)",
         ),
         ("bst", "has no checkpoint 'bst'; its checkpoints are: step-00000003"),
     ],
