@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +37,8 @@ __all__ = [
     "Dataset",
     "Facts",
     "LearningRateFactor",
+    "LeavesOut",
+    "LeftOut",
     "Metric",
     "Model",
     "NamedParameters",
@@ -77,12 +79,37 @@ class Sample:
     for a broken image; ``data.on_bad_sample`` decides what happens then."""
 
 
-class Dataset(Protocol):
-    """``build(options, *, image_size: int) -> Dataset``: a sequence of samples.
+@dataclass(frozen=True)
+class LeftOut:
+    """Images, captions or other parts of the data that a dataset does not use, for one reason."""
 
-    ``image_size`` is the side in pixels of the square images that the run trains on. A dataset is picklable, because it
-    is sent to data-loading workers, and has the same samples in the same order every time it is built. A run reads all
-    items when it starts, because their keys decide the split, so an item must be cheap. The factory raises InputError
+    reason: str
+    """Noun phrase in the singular: ``image without a caption``."""
+    count: int
+    example: str
+    """One of them, such as the path of a file."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A dataset that reports what it left out of its samples; optional."""
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What was left out, one entry per reason; a run and ``dit-run check`` list it when they start."""
+        ...
+
+
+class Dataset(Protocol):
+    """``build(options, *, image_size: int, on_bad_sample: str) -> Dataset``: a sequence of samples.
+
+    ``image_size`` is the side in pixels of the square images that the run trains on. With ``on_bad_sample`` "skip", the
+    value of ``data.on_bad_sample``, a dataset leaves out an image whose file or caption is missing; with "error" the
+    factory raises InputError. Whatever it leaves out it should report, see :class:`LeavesOut`.
+
+    A dataset is picklable, because it is sent to data-loading workers, and has the same samples in the same order every
+    time it is built. A run reads all items when it starts, because their keys decide the split, so an item must be
+    cheap. The factory raises InputError
     for a missing path or a broken index, naming the file.
     """
 

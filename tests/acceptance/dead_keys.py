@@ -94,6 +94,7 @@ CHANGES: Mapping[str, Change] = {
     "dataset.shapes.size": _change("data.size=50"),
     "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),
     "dataset.custom.dataset_path": _change("data.dataset_path=custom2"),
+    "dataset.custom.captions": _change("data.captions=whole"),
     "dataset.coco.dataset_path": _change("data.dataset_path=coco2"),
     "dataset.coco.subsets": _change("data.subsets=[val2017]"),
     "dataset.cub.dataset_path": _change("data.dataset_path=cub2"),

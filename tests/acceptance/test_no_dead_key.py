@@ -104,7 +104,7 @@ def _picture(path: Path, number: int, mode: str = "RGB") -> str:
 def _custom(root: Path, number: int) -> None:
     for index in range(8):
         _picture(root / f"{index}.png", 10 * number + index, "RGBA")
-        (root / f"{index}.txt").write_text(f"picture {index} of {number}")
+        (root / f"{index}.txt").write_text(f"picture {index} of {number}\nnumber {index}")
 
 
 def _coco(root: Path, number: int) -> None:

@@ -103,6 +103,18 @@ def test_images_without_captions_are_left_out(root):
     assert list(contents(dataset(root, "test2017"))) == ["test2017/c.jpg"]
 
 
+def test_an_annotation_of_an_image_outside_the_list_is_left_out(root):
+    file = root / "annotations" / "captions_val2017.json"
+    content = json.loads(file.read_text())
+    content["annotations"] += [{"image_id": 99, "caption": "x"}, {"image_id": 98, "caption": "y"}]
+    file.write_text(json.dumps(content))
+    before = contents(dataset(root, "val2017"))
+    data = dataset(root, "val2017")
+    assert contents(data) == before
+    reason = "caption of an image that is not in 'images' of captions_val2017.json"
+    assert [(row.count, row.example) for row in data.left_out if row.reason == reason] == [(2, "image 99")]
+
+
 def test_an_unknown_subset_names_those_that_are_there(root):
     with pytest.raises(InputError, match=r"data\.subsets: .* has no captions_val2014\.json; found train2017, val2017"):
         dataset(root, "val2014")
@@ -156,7 +168,7 @@ def test_image_names_that_leave_their_folder_are_refused(root, name):
         ("[]", "the captions format of MS-COCO"),
         ('{"images": 3, "annotations": []}', "'images' does not have the captions format"),
         ('{"images": [], "annotations": [{"bbox": [1]}]}', "'annotations' does not have the captions format"),
-        ('{"images": [], "annotations": [{"image_id": 5, "caption": "x"}]}', "an annotation names image 5"),
+        ('{"images": [], "annotations": [{"image_id": 5, "caption": "x"}]}', "annotations has no image with a caption"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": 3}]}',
             "which is not text",

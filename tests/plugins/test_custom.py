@@ -34,8 +34,12 @@ def texts(root):
     return root
 
 
-def dataset(root):
-    return build(Custom(dataset_path=str(root)))
+def dataset(root, captions="lines", on_bad_sample="error"):
+    return build(Custom(dataset_path=str(root), captions=captions), on_bad_sample=on_bad_sample)
+
+
+def left_out(data):
+    return {row.reason: (row.count, row.example) for row in data.left_out}
 
 
 def contents(data):
@@ -55,7 +59,66 @@ def write_index(root, kind, rows):
 
 
 def test_a_folder_with_texts_is_read_with_all_folders_in_it(texts):
-    assert contents(dataset(texts)) == {name: (f"this is {name}",) for name in IMAGES}
+    assert contents(dataset(texts)) == {name: ("this is", name) for name in IMAGES}
+    assert dataset(texts).left_out == ()
+
+
+def test_a_text_as_a_whole_is_one_caption(texts):
+    assert contents(dataset(texts, captions="whole")) == {name: (f"this is {name}",) for name in IMAGES}
+
+
+@pytest.mark.parametrize("suffix", ["jpe", "jfif", "bmp", "gif", "tif", "tiff", "avif", "heic", "jxl", "PNG", "Jpeg"])
+def test_images_of_every_readable_format_are_found(texts, suffix):
+    (texts / f"more.{suffix}").touch()
+    (texts / "more.txt").write_text("more")
+    assert set(contents(dataset(texts))) == {*IMAGES, f"more.{suffix}"}
+
+
+def test_what_is_left_out_of_a_folder_is_reported(texts):
+    for name in ("raw/x.CR2", "raw/y.cr2", "poster.psd", "b/lonely.txt", "notes.md", ".hidden.txt"):
+        (texts / name).parent.mkdir(exist_ok=True)
+        (texts / name).write_text("something")
+    assert left_out(dataset(texts)) == {
+        "file of the format .cr2, which is not read": (2, "raw/x.CR2"),
+        "file of the format .psd, which is not read": (1, "poster.psd"),
+        "text without an image": (1, "b/lonely.txt"),
+    }
+
+
+def test_images_without_a_caption_are_left_out_if_bad_samples_are_skipped(texts):
+    (texts / "a.txt").unlink()
+    (texts / "b" / "c.txt").write_text(" \n")
+    data = dataset(texts, on_bad_sample="skip")
+    assert set(contents(data)) == {"b/d/e.webp"}
+    assert left_out(data) == {"image without a caption": (2, "a.png")}
+
+
+def test_all_images_without_a_caption_are_an_error_though_bad_samples_are_skipped(root):
+    with pytest.raises(InputError, match="3 of 3 images have no caption"):
+        dataset(root, on_bad_sample="skip")
+
+
+def test_several_images_without_a_caption_are_named(texts):
+    (texts / "a.txt").unlink()
+    (texts / "b" / "c.txt").write_text("")
+    with pytest.raises(
+        InputError, match=r"(?s)a\.png has no caption.*2 of 3 images have no.*c\.txt: expected a caption"
+    ):
+        dataset(texts)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_text_is_utf8_or_marked_utf16(texts, encoding):
+    (texts / "a.txt").write_text("ein Käse\n日本", encoding=encoding)
+    assert contents(dataset(texts))["a.png"] == ("ein Käse", "日本")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("name", ["a.txt", "metadata.csv", "metadata.jsonl"])
+def test_utf16_without_a_mark_is_refused(texts, encoding, name):
+    (texts / name).write_text('{"file_name": "a.png", "text": "x"}\n', encoding=encoding)
+    with pytest.raises(InputError, match=rf"{name}:1: there are zero bytes .* UTF-16 without a byte-order mark"):
+        dataset(texts)
 
 
 def test_hidden_files_and_other_files_are_passed_over(texts):
@@ -158,10 +221,15 @@ def test_a_missing_image_is_named_with_its_file(root, kind):
         ("metadata.jsonl", "[" * 100_000, r"metadata\.jsonl:1: this line is not valid JSON"),
         ("metadata.jsonl", "", r"metadata\.jsonl has no image with a caption"),
         ("metadata.json", '{"image": "a.png"}', r"metadata\.json: expected a list"),
-        ("metadata.json", '[{"file_name": "a.png", "text": "x"}]', r"metadata\.json: entry 0: expected 'image' and"),
+        ("metadata.json", '[{"picture": "a.png", "text": "x"}]', r"metadata\.json: entry 0: expected 'image' and"),
         ("metadata.json", "[", r"metadata\.json: this file is not valid JSON"),
-        ("metadata.csv", "name,text\na.png,x\n", r"metadata\.csv:2: expected 'file_name' and 'text', .* found 'name'"),
-        ("metadata.csv", "file_name,text\na.png,x\nb/c.jpg\n", r"metadata\.csv:3: expected 'text' to be a caption"),
+        ("metadata.csv", "name,text\na.png,x\n", r"metadata\.csv:1: expected the columns .* but found 'name', 'text'"),
+        ("metadata.csv", "a.png,a cat\nb/c.jpg,x\n", r"csv:1: .* let the first line name the columns: file_name,text"),
+        ("metadata.csv", "file_name;text\na.png;x\n", r"csv:1: .* found 'file_name;text'; its values .* by ';'"),
+        ("metadata.csv", "file_name\ttext\na.png\tx\n", r"csv:1: .* its values seem to be separated by tabs; separate"),
+        ("metadata.csv", "file_name,text\na.png,x\nb/c.jpg\n", r"metadata\.csv:3: this line has 1 value for 2 columns"),
+        ("metadata.csv", "file_name,text\na.png,1girl, solo\n", r'csv:2: .* 3 values for 2 .* quotes: "1girl, solo"'),
+        ("metadata.csv", "file_name,text\na.png,\n", r"metadata\.csv:2: expected 'text' to be a caption"),
         ("metadata.csv", 'file_name,text\na.png,"x', r"metadata\.csv:\d: this line is not valid CSV"),
         ("metadata.csv", "", r"metadata\.csv has no image with a caption"),
     ],
@@ -179,6 +247,43 @@ def test_an_index_that_is_not_utf8_is_named(root, name):
         dataset(root)
 
 
+@pytest.mark.parametrize("image", ["file_name", "image", "filename", "path"])
+@pytest.mark.parametrize("caption", ["text", "caption", "prompt"])
+def test_columns_have_their_usual_names(root, image, caption):
+    (root / "metadata.csv").write_text(f"id,{caption},{image}\n7,x,a.png\n")
+    assert contents(dataset(root)) == {"a.png": ("x",)}
+    (root / "metadata.csv").unlink()
+    (root / "metadata.jsonl").write_text(json.dumps({caption: "x", image: "a.png"}))
+    assert contents(dataset(root)) == {"a.png": ("x",)}
+
+
+def test_each_folder_may_have_an_index(root):
+    write_index(root / "b", "jsonl", [("c.jpg", "one")])
+    write_index(root / "b" / "d", "csv", [("e.webp", "two")])
+    data = dataset(root)
+    assert contents(data) == {"b/c.jpg": ("one",), "b/d/e.webp": ("two",)}
+    assert left_out(data) == {"image without a caption": (1, "a.png")}
+
+
+def test_images_that_an_index_does_not_name_are_reported_in_all_folders(root):
+    write_index(root, "csv", [("a.png", "x")])
+    assert left_out(dataset(root)) == {"image without a caption": (2, "b/c.jpg")}
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])
+def test_missing_images_are_left_out_if_bad_samples_are_skipped(root, kind):
+    write_index(root, kind, [("a.png", "x"), ("z/b.png", "y"), ("c.png", "y")])
+    data = dataset(root, on_bad_sample="skip")
+    assert contents(data) == {"a.png": ("x",)}
+    assert left_out(data)["image that is missing"] == (2, "c.png")
+
+
+def test_all_images_missing_is_an_error_though_bad_samples_are_skipped(root):
+    write_index(root, "csv", [("z.png", "x")])
+    with pytest.raises(InputError, match="1 of 1 images are missing"):
+        dataset(root, on_bad_sample="skip")
+
+
 def test_two_index_files_are_one_too_many(root):
     for kind in ("json", "csv"):
         write_index(root, kind, [("a.png", "x")])
@@ -187,10 +292,8 @@ def test_two_index_files_are_one_too_many(root):
 
 
 def test_a_folder_without_images_says_what_was_expected(tmp_path):
-    (tmp_path / "a.gif").touch()
-    with pytest.raises(
-        InputError, match=r"has no images \(\.jpeg, \.jpg, \.png, \.webp\) and none of metadata\.json, "
-    ):
+    (tmp_path / "a.psd").touch()
+    with pytest.raises(InputError, match=r"has no images \(\.jpg, \.jpeg, .*\.jxl\) and none of metadata\.json, "):
         dataset(tmp_path)
 
 

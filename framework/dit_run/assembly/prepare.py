@@ -65,7 +65,9 @@ def _facts(data: Data) -> Facts:
 def build_data(config: Config, layout: Layout | None = None) -> Data:
     """Return the dataset, its split and the length of a run over it, before images are given their sizes."""
     common = config.data.common
-    dataset = make(config.data.component, config.data.options, image_size=common.image_size)
+    dataset = make(
+        config.data.component, config.data.options, image_size=common.image_size, on_bad_sample=common.on_bad_sample
+    )
     train, validation = choose(dataset, common, config.training.seed)
     return Data(dataset, train, validation, _length(config, train, layout))
 

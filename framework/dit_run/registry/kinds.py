@@ -51,7 +51,8 @@ class DatasetCommon:
     alpha_background: Literal["white", "gray", "black"] = "white"
     """Background colour under transparent pixels."""
     on_bad_sample: Annotated[Literal["error", "skip"], Operational] = "error"
-    """Reaction to an image that cannot be read: stop with an error that names it, or skip the sample with a notice."""
+    """Reaction to an image that cannot be read, is missing or has no caption: stop with an error that names it, or skip
+    the sample with a notice."""
 
     def written_sizes(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes (height, width) that ``buckets`` names, without repeats; none for ``auto`` and null."""
@@ -153,7 +154,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         aliases=("dataset_name",),
         common=DatasetCommon,
         protocol="dit_run.protocols:Dataset",
-        runtime=("image_size",),
+        runtime=("image_size", "on_bad_sample"),
         members=("__len__", "__getitem__"),
     ),
     Kind.TEXT_ENCODER: KindSpec(

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.problems import InputError
-from dit_run.protocols import Sample
+from dit_run.protocols import LeftOut, Sample
 
-__all__ = ["CaptionedFiles", "captioned_files"]
+__all__ = ["CaptionedFiles", "Tally", "captioned_files", "is_hidden"]
+
+_NAMED = 5
+"""Missing images that are listed by name (number)."""
 
 
 class Strings:
@@ -43,10 +47,9 @@ class CaptionedFiles:
     root: Path
     files: Strings
     captions: Strings
-    order: NDArray[np.int64]
-    """Numbers of the captions, grouped by file."""
     starts: NDArray[np.int64]
-    """First position in ``order`` of each file, then the length of ``order``."""
+    """Number of the first caption of each file, then the number of captions."""
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -55,48 +58,101 @@ class CaptionedFiles:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         file = self.files[index]
-        own = self.order[self.starts[index] : self.starts[index + 1]]
-        return Sample(file, tuple(self.captions[int(caption)] for caption in own), self.root / file)
+        own = range(int(self.starts[index]), int(self.starts[index + 1]))
+        return Sample(file, tuple(self.captions[caption] for caption in own), self.root / file)
 
 
-def captioned_files(root: Path, rows: Iterable[tuple[str, str]], source: Path) -> CaptionedFiles:
+class Tally:
+    """Counts of what a dataset leaves out, by reason."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}
+
+    def add(self, reason: str, examples: Collection[str]) -> None:
+        """Count these, which may be none."""
+        if examples:
+            count, example = self._found.get(reason, (0, min(examples)))
+            self._found[reason] = count + len(examples), example
+
+    def rows(self) -> tuple[LeftOut, ...]:
+        return tuple(LeftOut(reason, count, example) for reason, (count, example) in self._found.items())
+
+
+def captioned_files(
+    root: Path,
+    rows: Iterable[tuple[str, str]],
+    source: Path,
+    *,
+    skip: bool = False,
+    tally: Tally | None = None,
+    folders: Collection[str] = (),
+) -> CaptionedFiles:
     """Return the dataset of ``rows``: checked paths relative to ``root``, each with one caption.
 
     Samples keep the order in which their files first appear. Captions lose surrounding white space; empty ones are
-    left out. Raises InputError naming ``source`` if no caption is left or an image is missing.
+    left out. Images in the folders of the samples, and in further ``folders``, that have no row are left out, too, and
+    counted in the dataset's ``left_out`` with what ``tally`` has. With ``skip`` missing images are left out.
+
+    Raises InputError naming ``source`` if no caption is left or an image is missing.
     """
-    numbers: dict[str, int] = {}
-    captions, owners = Strings("replace"), array("q")
+    captions: dict[str, list[str]] = {}
     for file, text in rows:
         if caption := text.strip():
-            captions.append(caption)
-            owners.append(numbers.setdefault(file, len(numbers)))
-    if not numbers:
+            captions.setdefault(file, []).append(caption)
+    if not captions:
         raise InputError(f"{source} has no image with a caption (data.dataset_path)")
-    _refuse_missing(root, numbers, source)
-    files = Strings("surrogateescape")
-    for file in numbers:
+    tally = tally or Tally()
+    existing = _images(root, {file.rpartition("/")[0] for file in captions} | set(folders))
+    missing = [file for file in captions if file not in existing.all]
+    if missing and not (skip and len(missing) < len(captions)):
+        raise InputError(_missing_text(root, missing, len(captions), source))
+    tally.add("image that is missing", missing)
+    tally.add("image without a caption", [file for file in existing.images if file not in captions])
+    return _packed(root, {file: captions[file] for file in captions if file not in set(missing)}, tally)
+
+
+def _packed(root: Path, captions: Mapping[str, Sequence[str]], tally: Tally) -> CaptionedFiles:
+    files, texts, counts = Strings("surrogateescape"), Strings("replace"), [len(own) for own in captions.values()]
+    for file, own in captions.items():
         files.append(file)
-    owner = np.frombuffer(owners, dtype=np.int64)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(owner))])
-    return CaptionedFiles(root, files, captions, np.argsort(owner, kind="stable"), starts)
+        for text in own:
+            texts.append(text)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return CaptionedFiles(root, files, texts, starts, tally.rows())
 
 
-def _refuse_missing(root: Path, files: Collection[str], source: Path) -> None:
-    """Raise InputError for missing files. Each folder is listed once: much faster than asking for each file."""
-    folders = {file.rpartition("/")[0] for file in files}
-    existing = {folder: _names(root / folder) for folder in folders}
-    missing = [file for file in files if file.rpartition("/")[2] not in existing[file.rpartition("/")[0]]]
-    if missing:
-        raise InputError(
-            f"{source} names the image {missing[0]}, which is not in {root} (data.dataset_path); "
-            f"{len(missing)} of {len(files)} images are missing"
-        )
+def _missing_text(root: Path, missing: Sequence[str], count: int, source: Path) -> str:
+    others = f"; also missing: {', '.join(missing[1:_NAMED])}" if len(missing) > 1 else ""
+    return (
+        f"{source} names the image {missing[0]}, which is not in {root} (data.dataset_path); {len(missing)} of {count} "
+        f"images are missing{others}{', …' if len(missing) > _NAMED else ''}; "
+        "data.on_bad_sample: skip leaves them out"
+    )
 
 
-def _names(folder: Path) -> set[str]:
+class _Files(NamedTuple):
+    """Paths relative to the root."""
+
+    all: set[str]
+    images: list[str]
+
+
+def _images(root: Path, folders: Collection[str]) -> _Files:
+    """List each folder once: much faster than asking for each file."""
+    from dit_run.data.formats import SUFFIXES
+
+    names = [f"{folder}/{name}" if folder else name for folder in sorted(folders) for name in _names(root / folder)]
+    return _Files(set(names), [name for name in names if name.lower().endswith(SUFFIXES) and not is_hidden(name)])
+
+
+def is_hidden(file: str) -> bool:
+    """Return True for a file whose name starts with a dot."""
+    return file.rpartition("/")[2].startswith(".")
+
+
+def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
+            return sorted(entry.name for entry in entries)
     except OSError:
-        return set()
+        return []

@@ -15,6 +15,7 @@ from dit_run_plugins.datasets.metadata_files import prepared_dataset, read_json
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
+    from dit_run_plugins.datasets.captioned_files import Tally
 
 __all__ = ["Coco", "build", "splits_chosen"]
 
@@ -44,14 +45,14 @@ def splits_chosen(context: RuleContext) -> Iterator[Problem]:
         )
 
 
-def build(options: Coco) -> Dataset:
+def build(options: Coco, *, on_bad_sample: str = "error") -> Dataset:
     """Return a dataset of each captioned image with all its captions.
 
     Raises InputError naming the file if anything is missing or broken.
     """
-    from dit_run_plugins.datasets.captioned_files import captioned_files
+    from dit_run_plugins.datasets.captioned_files import Tally, captioned_files
 
-    root = existing_folder(options.dataset_path)
+    root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
     files = _caption_files(root)
     for subset in options.subsets:
         if subset not in files:
@@ -59,8 +60,9 @@ def build(options: Coco) -> Dataset:
             raise InputError(f"data.subsets: {root / 'annotations'} has no {_PREFIX}{subset}.json; found {found}")
     files = {subset: file for subset, file in files.items() if subset in (options.subsets or files)}
     if not files:
-        return prepared_dataset(root, f"annotations/{_PREFIX}*.json next to the image folders")
-    return captioned_files(root, _rows(root, files), root / "annotations")
+        return prepared_dataset(root, f"annotations/{_PREFIX}*.json next to the image folders", skip=skip)
+    tally = Tally()
+    return captioned_files(root, _rows(root, files, tally), root / "annotations", skip=skip, tally=tally)
 
 
 def _caption_files(root: Path) -> dict[str, Path]:
@@ -71,19 +73,22 @@ def _caption_files(root: Path) -> dict[str, Path]:
     return {file.stem.removeprefix(_PREFIX): file for file in files}
 
 
-def _rows(root: Path, files: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+def _rows(root: Path, files: Mapping[str, Path], tally: Tally) -> Iterator[tuple[str, str]]:
     for subset, file in files.items():
         if not (root / subset).is_dir():
             raise InputError(
                 f"{file} needs the image folder {root / subset}, which is missing (data.dataset_path); "
                 "add it, or list the splits to use in data.subsets"
             )
-        for name, caption in _captions(file):
+        for name, caption in _captions(file, tally):
             yield f"{subset}/{name}", caption
 
 
-def _captions(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield the image's file name and the caption of each annotation, in the order of the file."""
+def _captions(file: Path, tally: Tally) -> Iterator[tuple[str, str]]:
+    """Yield the image's file name and the caption of each annotation, in the order of the file.
+
+    Annotations of images that the file does not list are left out.
+    """
     content = read_json(file, object_hook=_compact)
     if not isinstance(content, dict):
         raise InputError(f"{file}: expected 'images' and 'annotations', the captions format of MS-COCO")
@@ -92,7 +97,8 @@ def _captions(file: Path) -> Iterator[tuple[str, str]]:
         names[number] = relative_file(name, f"{file}: image {number}")
     for image, caption in _pairs(content["annotations"], file, "annotations"):
         if image not in names:
-            raise InputError(f"{file}: an annotation names image {image!r}, which is missing from 'images'")
+            tally.add(f"caption of an image that is not in 'images' of {file.name}", [f"image {image}"])
+            continue
         if not isinstance(caption, str):
             raise InputError(f"{file}: the caption of image {image!r} is {caption!r}, which is not text")
         yield names[image], caption

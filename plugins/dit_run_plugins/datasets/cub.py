@@ -29,20 +29,21 @@ class Cub:
     """Folder that holds `CUB_200_2011` and `text_c10` (or `cvpr2016_cub`), or `CUB_200_2011` itself."""
 
 
-def build(options: Cub) -> Dataset:
+def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
     """Return a dataset of each image with its captions; a sample's key is its path in the folder ``images``.
 
     Raises InputError naming the file if anything is missing or broken.
     """
     from dit_run_plugins.datasets.captioned_files import captioned_files
 
-    root = existing_folder(options.dataset_path)
+    root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
     bases = [root, *sorted((root / "versions").glob("*/"), reverse=True)]
     homes = [home for base in bases for home in (base / "CUB_200_2011", base) if (home / "images.txt").is_file()]
     if not homes:
-        return prepared_dataset(root, "CUB_200_2011/images.txt")
+        return prepared_dataset(root, "CUB_200_2011/images.txt", skip=skip)
     home = homes[0]
-    return captioned_files(home / "images", _captions(home, _text_folder([*bases, home])), home / "images.txt")
+    rows = _captions(home, _text_folder([*bases, home]))
+    return captioned_files(home / "images", rows, home / "images.txt", skip=skip)
 
 
 def class_caption(name: str) -> str:

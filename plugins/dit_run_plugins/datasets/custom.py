@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
 from dit_run_plugins.datasets.checked_paths import existing_folder
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, find_metadata, metadata_dataset
+from dit_run_plugins.datasets.text_files import read_text
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
 
 __all__ = ["Custom", "build", "path_is_written"]
 
-_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp")
+_NAMED = 5
+"""Images without a caption that are listed by name (number)."""
+_OTHER_SUFFIXES = (
+    *(".ppm", ".pgm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".psd", ".xcf", ".svg", ".eps", ".exr", ".hdr", ".npy"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".mp4", ".webm", ".mov", ".avi", ".mkv"),
+)
+"""Usual ends of names of images and videos that no reader takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Custom:
-    """Your own images, each with a caption in a `.txt` file of the same name next to it, also in nested folders.
+    """Your own images, each with captions in a `.txt` file of the same name next to it, also in nested folders.
 
-    Or all listed in a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`).
+    Or all listed in a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`),
+    one for all or one in each folder. Columns may also be named `image` and `caption` or `prompt`.
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
     """Folder that holds the images; required."""
+    captions: Literal["lines", "whole"] = "lines"
+    """Content of a `.txt` file: one caption per line, of which each visit uses one, or one caption as a whole."""
 
 
 def path_is_written(context: RuleContext) -> Iterator[Problem]:
@@ -40,23 +50,41 @@ def path_is_written(context: RuleContext) -> Iterator[Problem]:
         yield Problem("missing-key", "data: type custom needs dataset_path", path, help=(help_text,))
 
 
-def build(options: Custom) -> Dataset:
+def build(options: Custom, *, on_bad_sample: str = "error") -> Dataset:
     """Return a dataset of each image with its captions.
 
     Raises InputError naming the file if anything is missing or broken.
     """
-    from dit_run_plugins.datasets.captioned_files import captioned_files
+    root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
+    files = list(_files(root))
+    folders = sorted({file.rpartition("/")[0] for file in files})
+    metadata = find_metadata(root, folders)
+    return (
+        metadata_dataset(root, metadata, skip=skip, folders=folders)
+        if metadata
+        else _sidecars(root, files, options, skip)
+    )
 
-    root = existing_folder(options.dataset_path)
-    metadata = find_metadata(root)
-    if metadata:
-        return metadata_dataset(root, metadata)
-    files = sorted(file for file in _files(root) if file.lower().endswith(_SUFFIXES))
-    if not files:
-        raise InputError(
-            f"data.dataset_path: {root} has no images ({', '.join(_SUFFIXES)}) and none of {', '.join(METADATA_NAMES)}"
-        )
-    return captioned_files(root, ((file, _caption(root / file)) for file in files), root)
+
+def _sidecars(root: Path, files: Sequence[str], options: Custom, skip: bool) -> Dataset:
+    """Return the dataset of images with a text file of the same name next to each."""
+    from dit_run.data.formats import SUFFIXES
+    from dit_run_plugins.datasets.captioned_files import Tally, captioned_files
+
+    images = sorted(file for file in files if file.lower().endswith(SUFFIXES))
+    if not images:
+        names = ", ".join(METADATA_NAMES)
+        raise InputError(f"data.dataset_path: {root} has no images ({', '.join(SUFFIXES)}) and none of {names}")
+    tally, stems = Tally(), {image.rpartition(".")[0] for image in images}
+    for suffix in _OTHER_SUFFIXES:
+        others = [file for file in files if file.lower().endswith(suffix)]
+        tally.add(f"file of the format {suffix}, which is not read", others)
+    texts = [file for file in files if file.lower().endswith(".txt") and file.rpartition(".")[0] not in stems]
+    tally.add("text without an image", texts)
+    captions = _all_captions(root, images, whole=options.captions == "whole", skip=skip)
+    rows = ((image, caption) for image, own in captions.items() for caption in own)
+    folders = {image.rpartition("/")[0] for image in images}
+    return captioned_files(root, rows, root, skip=skip, tally=tally, folders=folders)
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -70,17 +98,35 @@ def _files(root: Path) -> Iterator[str]:
         yield from (Path(folder, name).relative_to(root).as_posix() for name in names if name[0] != ".")
 
 
-def _caption(image: Path) -> str:
+def _all_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bool) -> dict[str, list[str]]:
+    """Return the captions of each image. Raises InputError naming images without one, if they are not to be skipped."""
+    captions, problems = dict[str, list[str]](), list[str]()
+    for image in images:
+        try:
+            captions[image] = _captions(root / image, whole)
+        except _NoCaption as problem:
+            problems.append(str(problem))
+    if problems and not (skip and captions):
+        count = f"; {len(problems)} of {len(images)} images have no caption" if len(problems) > 1 else ""
+        others = "".join(f"\n  {problem}" for problem in problems[1:_NAMED])
+        raise InputError(
+            f"{problems[0]}, or add one of {', '.join(METADATA_NAMES)} to data.dataset_path, or set "
+            f"data.on_bad_sample: skip to leave out such images{count}{others}"
+        )
+    return captions
+
+
+class _NoCaption(Exception):
+    """An image has no caption."""
+
+
+def _captions(image: Path, whole: bool) -> list[str]:
     text = image.with_suffix(".txt")
     try:
-        caption = " ".join(text.read_text(encoding="utf-8-sig").split())
+        lines = [" ".join(line.split()) for line in read_text(text).splitlines()]
     except FileNotFoundError as error:
-        raise InputError(
-            f"{image} has no caption: write it to {text.name} in the same folder, or add one of "
-            f"{', '.join(METADATA_NAMES)} to data.dataset_path"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{text}: cannot be read as UTF-8 text: {error} (data.dataset_path)") from error
-    if not caption:
-        raise InputError(f"{text}: expected a caption, but the file is empty (data.dataset_path)")
-    return caption
+        raise _NoCaption(f"{image} has no caption: write it to {text.name} in the same folder") from error
+    captions = [line for line in lines if line]
+    if not captions:
+        raise _NoCaption(f"{text}: expected a caption, but the file is empty: write it there")
+    return [" ".join(captions)] if whole else captions

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.checked_paths import relative_file
+from dit_run_plugins.datasets.text_files import read_lines
 
 if TYPE_CHECKING:
     from dit_run_plugins.datasets.captioned_files import CaptionedFiles
 
 __all__ = ["METADATA_NAMES", "find_metadata", "metadata_dataset", "prepared_dataset", "read_json"]
 
+_IMAGE_KEYS = ("file_name", "image", "filename", "path")
+"""Names of the column of images; the first that is there counts."""
+_CAPTION_KEYS = ("text", "caption", "captions", "prompt")
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
+
 Row = tuple[str, str]
 """A checked relative path and one caption."""
 
 
-def metadata_dataset(root: Path, file: Path) -> CaptionedFiles:
-    """Return the dataset of the images that a metadata file in ``root`` names."""
+def metadata_dataset(root: Path, files: Sequence[Path], *, skip: bool, folders: Collection[str] = ()) -> CaptionedFiles:
+    """Return the dataset of the images that metadata files in ``root`` or in folders in it name.
+
+    ``folders`` are all folders in ``root``, where further images are looked for.
+    """
     from dit_run_plugins.datasets.captioned_files import captioned_files
 
-    return captioned_files(root, _READERS[file.name](file), file)
+    source = files[0] if len(files) == 1 else root
+    return captioned_files(root, _all_rows(root, files), source, skip=skip, folders=folders)
 
 
-def prepared_dataset(root: Path, original: str) -> CaptionedFiles:
+def _all_rows(root: Path, files: Sequence[Path]) -> Iterator[Row]:
+    for file in files:
+        folder = file.parent.relative_to(root)
+        for image, caption in _READERS[file.name](file):
+            yield (folder / image).as_posix(), caption
+
+
+def prepared_dataset(root: Path, original: str, *, skip: bool) -> CaptionedFiles:
     """Return the dataset of ``root/metadata.json``, a layout that every file dataset accepts.
 
     Raises InputError if the file is missing, naming the dataset's ``original`` layout, too.
@@ -35,16 +52,25 @@ def prepared_dataset(root: Path, original: str) -> CaptionedFiles:
     file = root / "metadata.json"
     if not file.is_file():
         raise InputError(f"data.dataset_path: {root} has neither {original} nor metadata.json")
-    return metadata_dataset(root, file)
+    return metadata_dataset(root, [file], skip=skip)
 
 
-def find_metadata(folder: Path) -> Path | None:
-    """Return the metadata file in a folder, if any. Raises InputError for two, which might disagree."""
+def find_metadata(root: Path, folders: Iterable[str]) -> list[Path]:
+    """Return the metadata file in a folder, or else those in the folders in it, each of which may have one.
+
+    Raises InputError for two in one folder, which might disagree.
+    """
+    own = _metadata_in(root)
+    nested = [] if own else [file for folder in folders for file in _metadata_in(root / folder)]
+    return own or nested
+
+
+def _metadata_in(folder: Path) -> list[Path]:
     found = [folder / name for name in METADATA_NAMES if (folder / name).is_file()]
     if len(found) > 1:
         names = " and ".join(file.name for file in found)
         raise InputError(f"data.dataset_path: {folder} has {names}; keep one of them")
-    return found[0] if found else None
+    return found
 
 
 def read_json(file: Path, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
@@ -66,7 +92,7 @@ def _json_rows(file: Path) -> Iterator[Row]:
 
 
 def _jsonl_rows(file: Path) -> Iterator[Row]:
-    for number, line in _lines(file):
+    for number, line in read_lines(file):
         if line.strip():
             where = f"{file}:{number}"
             try:
@@ -77,38 +103,63 @@ def _jsonl_rows(file: Path) -> Iterator[Row]:
 
 
 def _csv_rows(file: Path) -> Iterator[Row]:
-    rows = csv.DictReader((line for _, line in _lines(file, newline="")), strict=True)
+    rows = csv.reader((line for _, line in read_lines(file, newline="")), strict=True)
     try:
-        for row in rows:
-            yield from _rows(row, "file_name", f"{file}:{rows.line_num}")
+        names = [name.strip() for name in next(rows, [])]
+        if names:
+            _check_header(names, f"{file}:1")
+        for values in rows:
+            if values:
+                where = f"{file}:{rows.line_num}"
+                _check_count(values, names, where)
+                yield from _rows(dict(zip(names, values, strict=True)), "file_name", where)
     except csv.Error as error:
         raise InputError(f"{file}:{rows.line_num}: this line is not valid CSV: {error}") from error
 
 
-def _lines(file: Path, newline: str | None = None) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a UTF-8 text file with their numbers from 1."""
-    try:
-        with file.open(encoding="utf-8-sig", newline=newline) as lines:
-            yield from enumerate(lines, start=1)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: this file is not UTF-8 text: {error} (data.dataset_path)") from error
-    except OSError as error:
-        raise InputError(f"{file}: {error.strerror} (data.dataset_path)") from error
+def _check_header(names: Sequence[str], where: str) -> None:
+    if _first(names, _IMAGE_KEYS) and _first(names, _CAPTION_KEYS):
+        return
+    line = ",".join(names)
+    other = next((name for mark, name in _SEPARATORS.items() if mark in line), None)
+    help_text = (
+        f"its values seem to be separated by {other}; separate them by commas"
+        if other
+        else "let the first line name the columns: file_name,text"
+    )
+    raise InputError(f"{where}: expected the columns 'file_name' and 'text', but found {_keys(names)}; {help_text}")
+
+
+def _check_count(values: Sequence[str], names: Sequence[str], where: str) -> None:
+    if len(values) == len(names):
+        return
+    text = f"{where}: this line has {len(values)} value{'s' * (len(values) != 1)} for {len(names)} columns"
+    if len(values) > len(names):
+        caption = ",".join(values[len(names) - 1 :]).strip()
+        text += f'; write a caption that has commas in double quotes: "{caption}"'
+    raise InputError(f"{text} (data.dataset_path)")
 
 
 def _rows(entry: Any, key: str, where: str) -> Iterator[Row]:
-    if not isinstance(entry, dict) or key not in entry or "text" not in entry:
+    names = entry if isinstance(entry, dict) else {}
+    file_key, text_key = _first(names, _IMAGE_KEYS), _first(names, _CAPTION_KEYS)
+    if file_key is None or text_key is None:
         raise InputError(f"{where}: expected {key!r} and 'text', but found {_keys(entry)}")
-    image, text = relative_file(entry[key], where), entry["text"]
+    image, text = relative_file(entry[file_key], where), entry[text_key]
     captions = text if isinstance(text, list) else [text]
     if not captions or not all(isinstance(caption, str) and caption.strip() for caption in captions):
-        raise InputError(f"{where}: expected 'text' to be a caption or a list of captions, not {text!r}")
+        raise InputError(f"{where}: expected {text_key!r} to be a caption or a list of captions, not {text!r}")
     for caption in captions:
         yield image, caption
 
 
+def _first(names: Collection[str], wanted: Sequence[str]) -> str | None:
+    return next((name for name in wanted if name in names), None)
+
+
 def _keys(entry: Any) -> str:
-    return ", ".join(map(repr, entry)) or "no key" if isinstance(entry, dict) else repr(entry)[:80]
+    named = isinstance(entry, dict) or (isinstance(entry, list) and entry)
+    return ", ".join(map(repr, entry)) or "no key" if named else repr(entry)[:80]
 
 
 _READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
