@@ -71,9 +71,16 @@ def _check_size(width: int, height: int, held: int) -> None:
         raise HeaderError(f"its {held:,} bytes are too many for {sides}")
 
 
+class _EarlyPng(PngImageFile):
+    """A PNG with nothing after its pixels: its EXIF is known without loading them."""
+
+    def getexif(self) -> Image.Exif:
+        return Image.Image.getexif(self)
+
+
 def _opened_png(file: BinaryIO) -> ImageFile:
     prepared = prepare_png(file)
-    image = _opened(PngImageFile, prepared.file)
+    image = _opened(PngImageFile if prepared.has_late_extras else _EarlyPng, prepared.file)
     _check_size(image.width, image.height, 0)
     if prepared.profile is not None:
         image.info["icc_profile"] = prepared.profile
@@ -103,8 +110,11 @@ def _check_start(format: Format, file: BinaryIO) -> None:
 def orientation_of(image: Image.Image) -> int:
     """Return the orientation, 1 to 8, as Pillow's ``exif_transpose`` finds it: in EXIF, a PNG's text, XMP or TIFF tags.
 
-    1 if there is no orientation or it is broken. Loads a PNG, which may have its EXIF after the pixels.
+    1 if there is no orientation or it is broken, and for a TIFF, which Pillow turns when it loads the pixels. Loads a
+    PNG that has something after its pixels, which may be its EXIF.
     """
+    if image.format == "TIFF":
+        return 1
     try:
         value = image.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001 (broken EXIF makes Pillow's parsers fail in any way)

@@ -34,6 +34,8 @@ class PreparedPng(NamedTuple):
     file: BinaryIO
     profile: bytes | None
     """The colour profile where it is too large for Pillow."""
+    has_late_extras: bool
+    """True if a chunk after the pixels may hold EXIF."""
 
 
 class _Chunk(NamedTuple):
@@ -52,9 +54,11 @@ def prepare_png(file: BinaryIO) -> PreparedPng:
     extras = [chunk for chunk in chunks if chunk.name not in _PIXELS]
     profile = next((chunk.profile for chunk in extras if chunk.profile and chunk.size > _MAX_CHUNK), None)
     fitting = all(chunk.size <= _MAX_CHUNK for chunk in extras) and sum(chunk.size for chunk in extras) <= _MAX_EXTRAS
-    if fitting and chunks[-1].name == b"IEND":
-        return PreparedPng(file, None)
-    return PreparedPng(_without_extras(file, chunks), profile)
+    names = [chunk.name for chunk in chunks]
+    late = any(name not in (*_PIXELS, *_ANIMATION) for name in names[names.index(b"IDAT") :])
+    if fitting and names[-1] == b"IEND":
+        return PreparedPng(file, None, late)
+    return PreparedPng(_without_extras(file, chunks), profile, late)
 
 
 def _without_extras(file: BinaryIO, chunks: Sequence[_Chunk]) -> BinaryIO:

@@ -18,7 +18,7 @@ from PIL import Image
 from profiles import rgb_profile
 
 from dit_run.data.headers import HeaderError, open_image, orientation_of
-from dit_run.data.images import read_image
+from dit_run.data.images import image_size, read_image
 from dit_run.problems import InputError
 
 SMALL = Image.linear_gradient("L").resize((20, 14)).convert("RGB")
@@ -252,6 +252,16 @@ def test_a_large_profile_of_a_png_is_used(read):
     profile = struct.pack(">I", len(profile)) + profile[4:]
     small, large = (plain_png(chunk(b"iCCP", b"x\0\0" + zlib.compress(each))) for each in (rgb_profile(), profile))
     assert np.array_equal(read(large), read(small)) and not np.array_equal(read(large), read(plain_png()))
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_the_orientation_of_a_png_is_followed_before_and_after_its_pixels(late, read, tmp_path):
+    exif = chunk(b"eXIf", b"II*\0\x08\0\0\0" + struct.pack("<HHHIII", 1, 0x0112, 3, 1, 8, 0))
+    data = plain_png() if late else plain_png(exif)
+    end = data.index(b"IEND") - 4
+    turned = read(data[:end] + exif + data[end:] if late else data)
+    assert np.array_equal(turned, np.rot90(read(plain_png())))
+    assert image_size(tmp_path / "image.bin") == (20, 14)
 
 
 def test_the_orientation_of_a_png_with_a_large_text_is_followed(read):
