@@ -98,6 +98,7 @@ CHANGES: Mapping[str, Change] = {
     "dataset.coco.dataset_path": _change("data.dataset_path=coco2"),
     "dataset.coco.subsets": _change("data.subsets=[val2017]"),
     "dataset.cub.dataset_path": _change("data.dataset_path=cub2"),
+    "dataset.cub.subset": _change("data.subset=train"),
     # text encoders, VAEs
     "text_encoder.clip.pretrained_model_name": _change("text_encoder.pretrained_model_name=clip2"),
     "text_encoder.clip.revision": _change(

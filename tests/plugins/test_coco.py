@@ -69,6 +69,31 @@ def test_subsets_narrow_the_splits(root):
     assert list(contents(dataset(root, "val2017"))) == ["val2017/000000000139.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("subsets", "keys"),
+    [
+        (("train*",), ["train2017/000000000009.jpg", "train2017/000000000025.jpg"]),
+        (("val20??",), ["val2017/000000000139.jpg"]),
+        (("train2017", "v*"), ["train2017/000000000009.jpg", "train2017/000000000025.jpg", "val2017/000000000139.jpg"]),
+    ],
+)
+def test_subsets_may_be_patterns(root, subsets, keys):
+    assert sorted(contents(dataset(root, *subsets))) == keys
+
+
+def test_a_pattern_that_no_split_has_names_those_that_are_there(root):
+    with pytest.raises(InputError, match=r"has no captions_test\*\.json; found train2017, val2017"):
+        dataset(root, "test*")
+
+
+def test_a_prepared_folder_needs_no_splits_and_says_so(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.jpg")
+    (tmp_path / "metadata.json").write_text(json.dumps([{"image": "a.jpg", "text": "A cat."}]))
+    assert contents(dataset(tmp_path, "train*")) == {"a.jpg": {"A cat."}}
+    (notice,) = notices(Coco(dataset_path=str(tmp_path), subsets=("train*",)), "subsets")
+    assert notice.message == f"data.subsets has no effect: {tmp_path} is a prepared folder, without splits"
+
+
 def notices(options, *written):
     context = RuleContext(SimpleNamespace(), ("data",), options, Facts(), {("data", key) for key in written})
     return list(splits_chosen(context))
@@ -78,7 +103,7 @@ def test_splits_that_nobody_chose_are_reported_with_the_way_to_choose(root):
     (notice,) = notices(Coco(dataset_path=str(root)), "dataset_path")
     assert (notice.severity, notice.path) == ("notice", ("data", "subsets"))
     assert notice.message == f"data.subsets is not set, so all splits in {root} are used: train2017, val2017"
-    assert notice.help == ("list the splits to use, for example data.subsets: [train2017]",)
+    assert notice.help == ("list the splits to use, for example data.subsets: ['train*']",)
 
 
 def test_nothing_is_reported_for_chosen_splits_a_single_split_or_none(root, tmp_path_factory):

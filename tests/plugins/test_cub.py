@@ -43,8 +43,8 @@ def root(tmp_path):
     return tmp_path
 
 
-def dataset(root):
-    return build(Cub(dataset_path=str(root)))
+def dataset(root, subset="all"):
+    return build(Cub(dataset_path=str(root), subset=subset))
 
 
 def contents(data):
@@ -53,6 +53,23 @@ def contents(data):
 
 FROM_CLASSES = {FILES["1"]: ("a photo of a black footed albatross",), FILES["2"]: ("a photo of an american crow",)}
 FROM_TEXTS = {file: (f"a bird of {file[:3]}.", "it flies \ufffd.", "caf\ufffd") for file in FILES.values()}
+
+
+@pytest.mark.parametrize(("subset", "number"), [("train", "2"), ("test", "1")])
+def test_the_datasets_own_split_chooses_images(root, subset, number):
+    assert contents(dataset(root, subset)) == {FILES[number]: FROM_CLASSES[FILES[number]]}
+
+
+def test_a_subset_needs_the_table_of_the_split(root):
+    (root / "CUB_200_2011" / "train_test_split.txt").unlink()
+    with pytest.raises(InputError, match=r"train_test_split\.txt: No such file"):
+        dataset(root, "train")
+
+
+def test_a_prepared_folder_has_no_subsets(tmp_path):
+    (tmp_path / "metadata.json").write_text("[]")
+    with pytest.raises(InputError, match=r"data\.subset is test, but .* has no CUB_200_2011/train_test_split\.txt"):
+        dataset(tmp_path, "test")
 
 
 def test_without_texts_captions_come_from_the_classes(root):

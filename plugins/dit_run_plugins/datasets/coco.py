@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from dit_run.config.effects import without_effect
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
 from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
@@ -29,7 +31,8 @@ class Coco:
     dataset_path: Annotated[str, LocalPath] = "./data"
     """Folder that holds the data."""
     subsets: tuple[str, ...] = ()
-    """Splits to use, such as `train2017`; an empty list uses every split that has captions."""
+    """Splits to use: names such as `train2017`, or patterns such as `train*`. An empty list uses every split that has
+    captions."""
 
 
 def splits_chosen(context: RuleContext) -> Iterator[Problem]:
@@ -41,8 +44,11 @@ def splits_chosen(context: RuleContext) -> Iterator[Problem]:
             message=f"data.subsets is not set, so all splits in {context.options.dataset_path} are used: {splits}",
             path=path,
             severity="notice",
-            help=("list the splits to use, for example data.subsets: [train2017]",),
+            help=("list the splits to use, for example data.subsets: ['train*']",),
         )
+    prepared = not splits and os.path.isfile(f"{context.options.dataset_path}/metadata.json")  # noqa: PTH113 (as below)
+    if context.options.subsets and prepared and path in context.written:
+        yield without_effect(path, f"{context.options.dataset_path} is a prepared folder, without splits")
 
 
 def build(options: Coco, *, on_bad_sample: str = "error") -> Dataset:
@@ -53,16 +59,28 @@ def build(options: Coco, *, on_bad_sample: str = "error") -> Dataset:
     from dit_run_plugins.datasets.captioned_files import Tally, captioned_files
 
     root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
-    files = _caption_files(root)
-    for subset in options.subsets:
-        if subset not in files:
-            found = ", ".join(files) or "no captions"
-            raise InputError(f"data.subsets: {root / 'annotations'} has no {_PREFIX}{subset}.json; found {found}")
-    files = {subset: file for subset, file in files.items() if subset in (options.subsets or files)}
+    files = _chosen_files(root, options.subsets)
     if not files:
         return prepared_dataset(root, f"annotations/{_PREFIX}*.json next to the image folders", skip=skip)
     tally = Tally()
     return captioned_files(root, _rows(root, files, tally), root / "annotations", skip=skip, tally=tally)
+
+
+def _chosen_files(root: Path, subsets: tuple[str, ...]) -> dict[str, Path]:
+    """Return the caption files of the chosen splits, of all if none is chosen; none for a prepared folder.
+
+    Raises InputError for a split that is missing, and for a pattern that no split has.
+    """
+    files = _caption_files(root)
+    for subset in subsets:
+        if not fnmatch.filter(files, subset) and (files or not _is_pattern(subset)):
+            found = ", ".join(files) or "no captions"
+            raise InputError(f"data.subsets: {root / 'annotations'} has no {_PREFIX}{subset}.json; found {found}")
+    return {name: file for name, file in files.items() if not subsets or any(fnmatch.fnmatch(name, s) for s in subsets)}
+
+
+def _is_pattern(subset: str) -> bool:
+    return any(mark in subset for mark in "*?[")
 
 
 def _caption_files(root: Path) -> dict[str, Path]:

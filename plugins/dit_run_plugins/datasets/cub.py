@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
@@ -27,6 +27,8 @@ class Cub:
 
     dataset_path: Annotated[str, LocalPath] = "./data"
     """Folder that holds `CUB_200_2011` and `text_c10` (or `cvpr2016_cub`), or `CUB_200_2011` itself."""
+    subset: Literal["all", "train", "test"] = "all"
+    """Images to use: all, or one side of the dataset's own `train_test_split.txt`."""
 
 
 def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
@@ -40,9 +42,11 @@ def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
     bases = [root, *sorted((root / "versions").glob("*/"), reverse=True)]
     homes = [home for base in bases for home in (base / "CUB_200_2011", base) if (home / "images.txt").is_file()]
     if not homes:
+        if options.subset != "all":
+            raise InputError(f"data.subset is {options.subset}, but {root} has no CUB_200_2011/train_test_split.txt")
         return prepared_dataset(root, "CUB_200_2011/images.txt", skip=skip)
     home = homes[0]
-    rows = _captions(home, _text_folder([*bases, home]))
+    rows = _captions(home, _files(home, options.subset), _text_folder([*bases, home]))
     return captioned_files(home / "images", rows, home / "images.txt", skip=skip)
 
 
@@ -57,8 +61,16 @@ def _text_folder(bases: list[Path]) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _captions(home: Path, texts: Path | None) -> Iterator[tuple[str, str]]:
+def _files(home: Path, subset: str) -> dict[str, str]:
+    """Return the image files of a subset by number."""
     files = _table(home / "images.txt")
+    if subset == "all":
+        return files
+    sides, wanted = _table(home / "train_test_split.txt"), "1" if subset == "train" else "0"
+    return {number: name for number, name in files.items() if sides.get(number) == wanted}
+
+
+def _captions(home: Path, files: dict[str, str], texts: Path | None) -> Iterator[tuple[str, str]]:
     labels, classes = ({}, {}) if texts else (_table(home / "image_class_labels.txt"), _table(home / "classes.txt"))
     for number, name in files.items():
         file = relative_file(name, f"{home / 'images.txt'}: image {number}")
