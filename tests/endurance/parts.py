@@ -13,6 +13,7 @@ from pathlib import Path
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import RunFolder
+from dit_run.training.watch_record import WatchRecord
 
 from .forge import Ended, Fault, Forge
 from .power import Tree, images, read_log
@@ -184,7 +185,9 @@ class _Judge:
         if isinstance(newest, str):
             return [newest]
         logged = {json.loads(line)["step"] for line in (files.get("metrics.jsonl") or b"").splitlines() if _whole(line)}
-        missing = sorted(set(range(1, newest + 1)) - logged)
+        status = json.loads(data) if _whole(data := files.get("status.json") or b"") else None
+        watched = WatchRecord.of(status, newest).watched  # a step that is not watched is logged when it continues
+        missing = sorted(set(range(1, watched + 1)) - logged)
         return [f"step {newest} can be continued from, and metrics of {missing} are lost"] if missing else []
 
     def _newest(self, files: dict[str, bytes | None]) -> int | str | None:

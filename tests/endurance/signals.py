@@ -106,6 +106,13 @@ def _wrong_stop(path: Path, ended: Ended) -> list[str]:
         return [f"status {ended.status}: {ended.output[-2000:]}"]
     if ended.status != 143:
         return []
+    if not (path / "status.json").exists():
+        return []
     status = json.loads((path / "status.json").read_bytes())
-    steps = [status["step"], int(newest(path).name.removeprefix("step-")), int(metrics(path)[-1]["step"])]
-    return [] if status["state"] == "interrupted" and len(set(steps)) == 1 else [f"{status['state']} {steps}"]
+    if status["state"] != "interrupted":
+        return [f"status {status['state']}"]
+    if status["step"] == 0:
+        return []
+    saved, logged = int(newest(path).name.removeprefix("step-")), [int(line["step"]) for line in metrics(path)]
+    found = [] if saved == status["step"] else [f"step {status['step']}, and the checkpoint of {saved}"]
+    return found + ([] if logged == list(range(1, status["watched"] + 1)) else [f"{status} and {logged}"])
