@@ -76,7 +76,7 @@ def test_without_prompts_it_samples_the_runs_own(command: Command, run: Run, tmp
 
 
 def test_prompts_come_from_a_file_too(sample: Any, tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("a green cross\n\n  ein grüner Würfel \n")
+    (tmp_path / "prompts.txt").write_text("a green cross\n\n  ein grüner Würfel \n", encoding="utf-8-sig")
     assert sample("first", "--prompts", tmp_path / "prompts.txt").status == 0
     assert texts(tmp_path / "images", "prompt") == ["first", "a green cross", "ein grüner Würfel"]
 

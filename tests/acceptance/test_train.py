@@ -217,10 +217,33 @@ def test_what_is_trained_is_said_first(command: Command, config: Path) -> None:
 
 def test_captions_that_are_too_long_are_counted(command: Command, config: Path) -> None:
     words = ("training.max_steps=1", "data.train_split=1.0", "text_encoder.max_length")
-    short, long = (command(config, *words[:2], f"{words[2]}={length}", "--fresh", length).out for length in (9, 77))
+    short, again, long = (
+        command(config, *words[:2], f"{words[2]}={length}", "--fresh", folder).out
+        for length, folder in ((9, "short"), (9, "again"), (77, "long"))
+    )
     cut = sum(len(scene_at(index, 0).caption.split()) > 8 for index in range(60))
-    assert f"note: {cut} of 60 captions are longer than the 9 tokens of the text encoder; " in short
+    told = f"note: {cut} of 60 captions ({cut / 60:.1%}) are longer than the 9 tokens of the text encoder; "
+    assert told in short and told in again
     assert "are longer than" not in long
+
+
+def test_what_is_left_out_of_the_data_is_said(command: Command, config: Path, tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for index in range(12):
+        Image.new("RGB", (16, 16), (index * 20, 0, 0)).save(images / f"{index:02}.bmp")
+        (images / f"{index:02}.txt").write_text(f"red {index}")
+    (images / "more.psd").touch()
+    (images / "03.txt").unlink()
+    words = (f"data={{type: custom, dataset_path: '{images}'}}", "data.num_samples=10", "data.on_bad_sample=skip")
+    table = (
+        "note: 11 samples found, 10 used; left out:\n"
+        "  1  file of the format .psd, which is not read, such as more.psd\n"
+        "  1  image without a caption, such as 03.bmp\n"
+        "  1  sample beyond data.num_samples=10 (null uses all), such as "
+    )
+    assert table in command(config, *words, "training.max_steps=1").out
+    assert table in command("check", config, *words).out
 
 
 @pytest.mark.parametrize("name", ["2026", "no: [", "über alles 'x' \"y\""])

@@ -12,6 +12,7 @@ from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.cache.open_cache import cacheable
 from dit_run.config.rules import check_rules, encoder_problems, latent_problems, patch_size, refuse
 from dit_run.data.fitting import Fit, fit, is_fitted
+from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
 from dit_run.protocols import Dataset, Facts
@@ -30,6 +31,8 @@ class Data:
     train: Samples
     validation: Samples | None
     run_length: RunLength
+    inventory: Inventory
+    """What was found, and what was left out before images were given their sizes."""
     fitted: Fit | None = None
     """Sizes of the training images and what was left out; None for squares of all images."""
 
@@ -69,7 +72,9 @@ def build_data(config: Config, layout: Layout | None = None) -> Data:
         config.data.component, config.data.options, image_size=common.image_size, on_bad_sample=common.on_bad_sample
     )
     train, validation = choose(dataset, common, config.training.seed)
-    return Data(dataset, train, validation, _length(config, train, layout))
+    chosen = [part.indices for part in (train, validation) if part is not None]
+    inventory = Inventory.of(dataset, chosen, common.num_samples)
+    return Data(dataset, train, validation, _length(config, train, layout), inventory)
 
 
 def fit_data(config: Config, data: Data, *, unit: int, layout: Layout | None = None) -> Data:

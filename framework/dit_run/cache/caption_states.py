@@ -13,7 +13,7 @@ from dit_run.cache.lookup import CaptionCache, caption_key
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
-from dit_run.model.codec import cut_captions_notice, device_of, encode_captions
+from dit_run.model.codec import device_of, encode_captions
 from dit_run.protocols import TextEncoder
 
 __all__ = ["CaptionWork"]
@@ -74,14 +74,10 @@ class CaptionWork:
         encoder, build = self.encoder, self.build
         if captions:
             self.space.check_writable()
-        size, cut = encoding_chunks(device_of(encoder))[1], list[int]()
+        size = encoding_chunks(device_of(encoder))[1]
         with Writer(self.space, build.stored_dtype) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]
-                for caption, states in zip(
-                    chunk, encode_captions(encoder, chunk, build.dtype, cut.append), strict=True
-                ):
+                for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype), strict=True):
                     writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
                 build.done("encoding captions", start + len(chunk), len(captions))
-        if any(cut):
-            build.notice(cut_captions_notice(sum(cut), len(captions), encoder.max_length))

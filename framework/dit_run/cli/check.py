@@ -28,6 +28,8 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.training.sanity_check import sanity_check
 
     report = sanity_check(config, device=choose_device(config.training.device), sheet=sheet)
+    for notice in report.notices:
+        print(f"note: {notice}")
     for result in report.results:
         print(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.text}")
     print(f"images as the model sees them: {report.sheet}")

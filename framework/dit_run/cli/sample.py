@@ -90,7 +90,7 @@ def _prompts(arguments: argparse.Namespace) -> list[str]:
         return list(arguments.prompts)
     path = Path(arguments.file)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--prompts {path} cannot be read as UTF-8 text: {error}") from error
     read = [line.strip() for line in lines if line.strip()]

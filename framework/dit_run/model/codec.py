@@ -18,7 +18,6 @@ from dit_run.protocols import VAE, TextEncoder
 __all__ = [
     "ENCODING_VERSION",
     "LatentShape",
-    "cut_captions_notice",
     "decode_latents",
     "device_of",
     "encode_captions",
@@ -96,31 +95,21 @@ def _without_overflow(compute: Callable[[Tensor], _Outputs], chunk: Tensor, dtyp
         return compute(chunk)
 
 
-def cut_captions_notice(cut: int, count: int, max_length: int) -> str:
-    """Return the notice that ``cut`` of ``count`` captions exceed the text encoder's length."""
-    return (
-        f"{cut:,} of {count:,} captions are longer than the {max_length} tokens of the text encoder; "
-        "the rest of them is ignored"
-    )
-
-
 @torch.no_grad()
 def encode_captions(
     encoder: TextEncoder,
     captions: Sequence[str],
     dtype: torch.dtype | None = None,
-    on_truncated: Callable[[int], object] = lambda count: None,
 ) -> list[CaptionStates]:
     """Return the states of each caption on the CPU, float32, real tokens only. Equal captions are encoded once.
 
     Captions are padded to the encoder's maximum length, so that states do not depend on the other captions of a chunk.
-    Values are rounded to ``dtype``, that of autocast; None computes in float32. ``on_truncated`` is called for each
-    chunk with the number of distinct captions that are longer than the maximum.
+    Values are rounded to ``dtype``, that of autocast; None computes in float32.
     """
     device = device_of(encoder)
     distinct, size = list(dict.fromkeys(captions)), encoding_chunks(device)[1]
     states = chain.from_iterable(
-        _caption_chunk(encoder, distinct[start : start + size], device, dtype, on_truncated)
+        _caption_chunk(encoder, distinct[start : start + size], device, dtype)
         for start in range(0, len(distinct), size)
     )
     known = dict(zip(distinct, states, strict=True))
@@ -132,10 +121,8 @@ def _caption_chunk(
     captions: Sequence[str],
     device: torch.device,
     dtype: torch.dtype | None,
-    on_truncated: Callable[[int], object],
 ) -> Iterator[CaptionStates]:
     tokens = encoder.tokenize(captions)
-    on_truncated(tokens.truncated)
     padding = (0, encoder.max_length - tokens.ids.shape[1])
     ids, mask = (torch.nn.functional.pad(each, padding).to(device) for each in (tokens.ids, tokens.mask))
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):

@@ -9,7 +9,7 @@ from typing import Any
 
 from dit_run.data.images import read_image
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset, Sample
+from dit_run.protocols import Dataset, LeavesOut, LeftOut, Sample
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
 from dit_run.testing.worker_process import OtherProcess, elsewhere
@@ -120,6 +120,16 @@ def gives_images(subject: Subject) -> None:
             )
 
 
+def reports_what_it_leaves_out(subject: Subject) -> None:
+    """Check the attribute ``left_out``, if it has one."""
+    dataset = _make(subject)
+    rows = dataset.left_out if isinstance(dataset, LeavesOut) else ()
+    subject.expect(
+        isinstance(rows, Sequence) and all(isinstance(row, LeftOut) and row.count > 0 for row in rows),
+        f"its left_out is {rows!r}; use a tuple of dit_run.protocols.LeftOut with counts above 0",
+    )
+
+
 def travels_to_another_process(subject: Subject) -> None:
     """Check that a worker process sees the same samples."""
     dataset = _make(subject)
@@ -161,4 +171,5 @@ CHECKS: tuple[Check, ...] = (
     gives_images,
     repeats_itself,
     travels_to_another_process,
+    reports_what_it_leaves_out,
 )

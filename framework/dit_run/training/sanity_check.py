@@ -21,6 +21,7 @@ from dit_run.training.batches import Batch
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics
 from dit_run.training.setup import process_setup
+from dit_run.training.start_notices import data_notices
 from dit_run.training.step import EncodedBatch, denoising_loss
 
 __all__ = ["CheckReport", "CheckResult", "sanity_check"]
@@ -46,6 +47,8 @@ class CheckReport:
 
     results: tuple[CheckResult, ...]
     sheet: Path
+    notices: tuple[str, ...] = ()
+    """What is left out of the data, and which captions are cut."""
 
     @property
     def passed(self) -> bool:
@@ -67,7 +70,7 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         check = _Check.of(parts, batch)
         captions = _captions(batch, check.given.text)
         save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
-        return CheckReport(tuple(check.results(_pixels(batch))), sheet)
+        return CheckReport(tuple(check.results(_pixels(batch))), sheet, tuple(data_notices(parts)))
 
 
 @dataclass(frozen=True)

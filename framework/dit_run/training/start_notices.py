@@ -1,14 +1,13 @@
-"""Notices at the start of training: what is trained, on which data, and which captions are cut."""
+"""Notices at the start: what is trained, on which data, what of them is left out, and which captions are cut."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dit_run.model.codec import cut_captions_notice
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.run_parts import RunParts
 
-__all__ = ["start_notices"]
+__all__ = ["data_notices", "start_notices"]
 
 _COUNTED_CAPTIONS = 1000
 """Captions whose tokens are counted (number)."""
@@ -23,10 +22,16 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
         f"{continues}{parameters:,} parameters on {parts.device}; {len(data.train):,} samples{held_out}; "
         f"{data.run_length.total_steps:,} steps of {global_batch}"
     )
-    if data.fitted is not None:
-        yield from data.fitted.lines()
-    if parts.encoders.cached.captions is None:  # else they were counted when the cache was filled
-        yield from _cut_captions(parts)
+    yield from data_notices(parts)
+
+
+def data_notices(parts: RunParts) -> Iterator[str]:
+    """Yield what is left out of the data and why, the sizes of images, and the count of cut captions."""
+    if table := parts.data.inventory.lines():
+        yield "\n".join(table)
+    if parts.data.fitted is not None:
+        yield from parts.data.fitted.lines()
+    yield from _cut_captions(parts)
 
 
 def _cut_captions(parts: RunParts) -> Iterator[str]:
@@ -34,4 +39,5 @@ def _cut_captions(parts: RunParts) -> Iterator[str]:
     visits = train.visits(range(min(len(train), _COUNTED_CAPTIONS)))
     cut = text.tokenize([visit.caption for visit in visits]).truncated
     if cut:
-        yield cut_captions_notice(cut, len(visits), text.max_length)
+        share = f"{cut:,} of {len(visits):,} captions ({cut / len(visits):.1%})"
+        yield f"{share} are longer than the {text.max_length} tokens of the text encoder; the rest of them is ignored"

@@ -137,15 +137,6 @@ def test_states_of_a_caption_do_not_depend_on_its_neighbours(text: TextEncoder) 
     assert torch.equal(alone.tokens, among.tokens) and torch.equal(alone.pooled, among.pooled)
 
 
-def test_captions_that_are_cut_are_counted(text: TextEncoder, tmp_path: Path) -> None:
-    told: list[str] = []
-    build = Build(tmp_path, None, notice=told.append)
-    keep_captions(build, text, ["a cat", "a cat " * 100, "a dog " * 100])
-    assert told == ["2 of 4 captions are longer than the 77 tokens of the text encoder; the rest of them is ignored"]
-    keep_captions(build, text, ["a cat", "a cat " * 100])
-    assert len(told) == 1
-
-
 def test_captions_are_encoded_one_by_one_at_full_length_on_a_cpu(text: TextEncoder) -> None:
     shapes: list[tuple[int, ...]] = []
     text._network.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))  # type: ignore[attr-defined]

@@ -260,8 +260,8 @@ def test_the_orientation_of_a_png_is_followed_before_and_after_its_pixels(late, 
     data = plain_png() if late else plain_png(exif)
     end = data.index(b"IEND") - 4
     turned = read(data[:end] + exif + data[end:] if late else data)
-    assert np.array_equal(turned, np.rot90(read(plain_png())))
     assert image_size(tmp_path / "image.bin") == (20, 14)
+    assert np.array_equal(turned, np.rot90(read(plain_png())))
 
 
 def test_the_orientation_of_a_png_with_a_large_text_is_followed(read):

@@ -13,7 +13,7 @@ import pytest
 from faults import Nothing, fault, keep
 from PIL import Image
 
-from dit_run.protocols import Sample
+from dit_run.protocols import LeftOut, Sample
 from dit_run.registry.components import Kind
 
 KIND = Kind.DATASET
@@ -131,3 +131,18 @@ def test_other_captions_in_another_process() -> None:
     assert fault(KIND, lambda options: Translated(SAMPLES)) == (
         "sample 'key 0' has another key or other captions in another process"
     )
+
+
+class Reporting(list[Sample]):
+    def __init__(self, *left_out: object) -> None:
+        super().__init__(SAMPLES)
+        self.left_out = left_out
+
+
+def test_what_it_leaves_out_may_be_reported() -> None:
+    keep(KIND, lambda options: Reporting(LeftOut("image without a caption", 2, "a.png")))
+
+
+def test_what_it_leaves_out_as_text() -> None:
+    message = fault(KIND, lambda options: Reporting("two images"))
+    assert message == ("its left_out is ('two images',); use a tuple of dit_run.protocols.LeftOut with counts above 0")
