@@ -18,10 +18,16 @@ _SETTLED_NS = 2_000_000_000
 Stat = tuple[int, int, int, int]
 
 
-def cache_home() -> Path:
-    """Return the default folder of all caches: ``$XDG_CACHE_HOME/dit-run``, or ``~/.cache/dit-run``."""
+def cache_home() -> Path | None:
+    """Return the default folder of all caches: ``$XDG_CACHE_HOME/dit-run``, or ``~/.cache/dit-run``.
+
+    None for a user without a home folder, as a bare user id in a container can be.
+    """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "dit-run"
+    if Path(base).is_absolute():
+        return Path(base) / "dit-run"
+    home = os.path.expanduser("~")  # noqa: PTH111 (pathlib's raises where there is none)
+    return Path(home) / ".cache" / "dit-run" if Path(home).is_absolute() else None
 
 
 def combined(parts: Iterable[Any]) -> str:
@@ -51,7 +57,10 @@ def file_stat(path: Path) -> Stat:
 def _digest(path: Path, stat: Stat) -> str:
     if stat[0] < _REMEMBERED_BYTES:
         return _hash(path)
-    memory = cache_home() / "digests" / f"{combined([str(path)])[:32]}.json"
+    home = cache_home()
+    if home is None:
+        return _hash(path)
+    memory = home / "digests" / f"{combined([str(path)])[:32]}.json"
     digest = _recall(memory, stat) or _hash(path)
     if time.time_ns() - max(stat[1], stat[2]) > _SETTLED_NS:
         _remember(memory, stat, digest)

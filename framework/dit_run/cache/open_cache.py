@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Config
 from dit_run.system.durable import make_folder
 
-__all__ = ["Cached", "cache_folder", "cacheable", "open_cache", "release"]
+__all__ = ["Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,19 @@ class Cached:
 
 
 def cache_folder(options: CacheOptions) -> Path:
-    """Return the folder of the cache as an absolute path."""
-    return Path(options.dir).expanduser().absolute() if options.dir is not None else cache_home()
+    """Return the folder of the cache as an absolute path. Raises InputError where no default is known."""
+    return Path(options.dir).absolute() if options.dir is not None else default_folder("cache.dir")
+
+
+def default_folder(key: str) -> Path:
+    """Return the default folder of the cache. Raises InputError without one; ``key`` sets another folder."""
+    home = cache_home()
+    if home is None:
+        raise InputError(
+            f"there is no folder for the cache: HOME is not set, and user {os.getuid()} has no home folder. Set {key}, "
+            "or HOME or XDG_CACHE_HOME in the environment"
+        )
+    return home
 
 
 def open_cache(

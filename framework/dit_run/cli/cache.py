@@ -61,11 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _root(given: str | None) -> Path:
     """Return the folder of the cache."""
-    from dit_run.digests import cache_home
+    from dit_run.cache.open_cache import default_folder
 
     if given is None:
-        return cache_home()
-    root = Path(given).expanduser()
+        return default_folder("--dir")
+    root = Path(given)
     if not given or not root.is_dir():
         found = "empty" if not given else "a file" if root.exists() else "a folder that does not exist"
         raise InputError(f"--dir {given!r} is {found}; name the folder of a cache")

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dit_run import __version__
-from dit_run.cli.broken_output import forget, is_of_output
+from dit_run.cli.broken_output import forget, is_of_output, replace_closed_streams
 from dit_run.config.suggestions import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 from dit_run.system.background import exit_past
+from dit_run.system.limits import limit_of, require_start
 
 __all__ = ["COMMANDS", "entry", "main"]
 
@@ -40,6 +41,7 @@ _DASHED_KEY = re.compile(r"--?([A-Za-z_]\w*(?:\.[\w\[\]]+)+)(=.*)?", re.DOTALL)
 
 def entry() -> None:
     """Run the console script."""
+    replace_closed_streams()
     arguments = sys.argv[1:]
     if arguments and arguments[0] in _SHORT_LIVED:
         gc.disable()  # saves a tenth of their time, most of which is spent on imports
@@ -67,10 +69,20 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         from dit_run.registry.fault_attribution import plugin_fault
 
-        fault = plugin_fault(error) or _file_fault(error)
+        fault = _limit_fault(error) or plugin_fault(error) or _file_fault(error)
         if fault is None:
             raise
         return _report(fault, verbose=verbose)
+
+
+def _limit_fault(error: Exception) -> DitRunError | None:
+    """Return an error that comes from a limit of the system as a failure."""
+    limit = limit_of(error)
+    if limit is None:
+        return None
+    fault = DitRunError(f"{limit} (-v shows where it was reached)")
+    fault.__cause__ = error
+    return fault
 
 
 def _file_fault(error: Exception) -> DitRunError | None:
@@ -95,6 +107,8 @@ def _run(arguments: Sequence[str]) -> int:
         _overview().parse_args(rest)
         _overview().print_help()
         return 0
+    if command not in _SHORT_LIVED:
+        require_start()
     module = importlib.import_module(f"dit_run.cli.{command}")
     text = COMMANDS[command]
     parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=f"{text[0].upper()}{text[1:]}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -105,7 +105,7 @@ def join_processes(device: str) -> Processes:
     GPU tensors use NCCL, others gloo. A frozen process is noticed after :func:`timeout_seconds`. Raises InputError if
     the device does not exist.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
+    count = _world_size()
     if count == 1:
         return Processes(device=choose_device(device))
     import torch.distributed as dist
@@ -114,6 +114,29 @@ def join_processes(device: str) -> Processes:
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds()))
     return Processes(int(os.environ["RANK"]), count, chosen)
+
+
+def _world_size() -> int:
+    """Return the number of processes. Raises InputError for an environment that no launcher makes."""
+    fault = _fault_of(os.environ)
+    if fault is not None:
+        raise InputError(
+            f"{fault} in the environment. Start several processes with torchrun --nproc-per-node=N, or a single one "
+            "after: unset WORLD_SIZE RANK LOCAL_RANK"
+        )
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _fault_of(environment: Mapping[str, str]) -> str | None:
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        if not environment.get(name, "0").isdecimal():
+            return f"{name} is {environment[name]!r}, not a number,"
+    count = int(environment.get("WORLD_SIZE", "1"))
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
+    if count > 1 and missing:
+        return f"WORLD_SIZE is {count}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    rank = int(environment.get("RANK", "0"))
+    return None if rank < count else f"RANK is {rank}, but WORLD_SIZE is {count}"
 
 
 class ProcessLost(DitRunError):

@@ -23,7 +23,7 @@ import torch
 
 from dit_run.compute.parcels import pack, unpack
 from dit_run.problems import DitRunError
-from dit_run.system.limits import describe_limit, limit_of
+from dit_run.system.limits import LimitReached, describe_limit, limit_of, require_tasks
 from dit_run.system.signals import HANDLED, ignore_signals, timeout_seconds
 
 __all__ = ["WorkerFailed", "WorkerPool", "worker_context"]
@@ -34,6 +34,10 @@ Out = TypeVar("Out")
 _PRELOADED = ["dit_run.training.batches", "dit_run.data.images"]
 _ASKED_EVERY = 1.0
 """Time between two calls of ``waiting`` (seconds)."""
+
+
+_TASKS = 3
+"""Processes and threads that a worker takes for a moment (number)."""
 
 
 class WorkerFailed(DitRunError):
@@ -71,12 +75,13 @@ class WorkerPool(Generic[In, Out]):
         self._workers: list[_Worker] = []
         content = pickle.dumps(work)
         try:
+            require_tasks(_TASKS * count)
             context = worker_context()
             for _ in range(count):
                 self._workers.append(_Worker.start(context))
             for worker in self._workers:
                 worker.requests.send_bytes(content)
-        except (OSError, EOFError, RuntimeError) as error:
+        except (OSError, EOFError, RuntimeError, LimitReached) as error:
             self.close()
             raise WorkerFailed(f"no {role} can be started: {describe_limit(error)}. {advice}") from error
         except BaseException:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dit_run.config.describe import received
 from dit_run.config.environment import escape, expand
+from dit_run.config.home_folders import path_of
 from dit_run.config.keys import key_name
 from dit_run.config.merge import merge
 from dit_run.config.nodes import COMMAND_LINE, ListNode, MapNode, Scalar, Source, Span, find, value_of
@@ -73,8 +74,9 @@ class Layers:
             self.complete = False
         else:
             for base in self._extended(root):
-                shown = str(Path(name).parent / str(base.value))
-                self.add_file(shown, file.parent / str(base.value), (*chain, _real(file)), base.span.place())
+                named = path_of(str(base.value))
+                shown = str(Path(name).parent / named)
+                self.add_file(shown, file.parent / named, (*chain, _real(file)), base.span.place())
             self.roots.append(root)
         self.sources.append(source)
 

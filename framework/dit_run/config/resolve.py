@@ -11,6 +11,7 @@ from pathlib import Path
 from dit_run.config.alternatives import drop_lower_alternatives
 from dit_run.config.environment import expand
 from dit_run.config.extends import Layers, read_layers
+from dit_run.config.home_folders import path_of, with_homes
 from dit_run.config.interpolation import expand_all
 from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
@@ -86,7 +87,7 @@ def resolve(
         raise ConfigError(_in_order(problems, layers))
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
     try:
-        config = check_rules(config, Facts(total_steps=config.training.max_steps))
+        config = check_rules(with_homes(config), Facts(total_steps=config.training.max_steps))
     except ConfigError as error:
         raise ConfigError(_in_order(error.problems, layers)) from None
     return Resolution(config, root, tuple(layers.sources), known)
@@ -138,7 +139,7 @@ def _plugin_files(root: MapNode, problems: list[Problem], *, allowed: bool) -> l
             scalar = expand(item, problems, text_wanted=True)
             entry.node.items[index] = scalar
             if scalar.value:
-                path = os.path.realpath(item.span.source.directory / str(scalar.value))
+                path = os.path.realpath(item.span.source.directory / path_of(str(scalar.value)))
                 files.append((Path(path), item.span.place()))
     return files
 

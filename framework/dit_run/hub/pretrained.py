@@ -161,6 +161,11 @@ class Pretrained:
         from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
         name = hub_name(self.name)
+        if not Path(_files_folder()).is_absolute():  # huggingface_hub would make a folder called ~ here
+            raise self.error(
+                f"cannot be looked up: HOME is not set, and user {os.getuid()} has no home folder. Set HF_HOME to the "
+                f"folder of the hub's files, or {self.key} to a local folder with the weights"
+            )
         try:
             return Path(hf_hub_download(name, file, revision=self.revision, local_files_only=cached))
         except EntryNotFoundError as error:
@@ -178,6 +183,12 @@ class Pretrained:
             f"Run `hf download {name}` on a machine with a network and keep HF_HOME ({_cache_folder()}), "
             f"or set {self.key} to a local folder with the weights."
         )
+
+
+def _files_folder() -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return str(HF_HUB_CACHE)
 
 
 def _cache_folder() -> str:

@@ -22,6 +22,7 @@ from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
+from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.trained_weights import find_weights, read_prompts, read_weights
 from dit_run.settings import Config
 
@@ -74,6 +75,7 @@ class LoadedRun:
         """
         if isinstance(prompts, str):
             prompts = [prompts]
+        refuse_undecoded([*(prompts or ()), negative_prompt])
         self._refuse_untrained_guidance(guidance_scale)
         given: dict[str, Any] = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "sampler": sampler}
         options = replace(self.config.sampling, **{key: value for key, value in given.items() if value is not None})

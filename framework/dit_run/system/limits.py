@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
+import tempfile
 import threading
 
 from dit_run.problems import DitRunError
+from dit_run.system.cores import usable_cores
 
-__all__ = ["LimitReached", "describe_limit", "limit_of", "require_tasks"]
+__all__ = ["LimitReached", "describe_limit", "limit_of", "require_start", "require_tasks"]
 
 _DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}
+
+
+_OWN_THREADS = 2
+"""Threads that a command starts apart from those of libraries (number)."""
 
 
 class LimitReached(DitRunError):
@@ -43,6 +50,19 @@ def describe_limit(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _DISK:
         return f"{error}; set TMPDIR to a folder with space that can be written"
     return str(error) or type(error).__name__
+
+
+def require_start() -> None:
+    """Raise LimitReached where the system is too narrow for any work with torch, before torch is imported.
+
+    Its libraries start a thread per core and need a folder for temporary files.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        raise LimitReached(describe_limit(error)) from error
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    require_tasks((int(asked) if asked.isdecimal() else usable_cores()) + _OWN_THREADS)
 
 
 def require_tasks(count: int) -> None:
