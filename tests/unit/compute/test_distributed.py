@@ -98,3 +98,30 @@ def test_two_processes_agree(tmp_path: Path) -> None:
         True, False, {"rank": 0, "text": "ä"}, 0, "the folder is in use",
     ])  # fmt: skip
     assert [(tmp_path / rank).read_text() for rank in "01"] == [expected, expected]
+
+
+LAUNCHED = {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"RANK": None}, "WORLD_SIZE is 2, but RANK is missing in the environment"),
+        ({"RANK": None, "MASTER_ADDR": None}, "WORLD_SIZE is 2, but RANK, MASTER_ADDR are missing in the environment"),
+        ({"RANK": "2"}, "RANK is 2, but WORLD_SIZE is 2 in the environment"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE is 'two', not a number, in the environment"),
+        ({"WORLD_SIZE": "1", "RANK": "1"}, "RANK is 1, but WORLD_SIZE is 1 in the environment"),
+        ({"LOCAL_RANK": ""}, "LOCAL_RANK is '', not a number, in the environment"),
+    ],
+)
+def test_an_environment_that_no_launcher_makes_is_refused(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, str | None], told: str
+) -> None:
+    for name, value in (LAUNCHED | changes).items():
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(InputError) as refused:
+        join_processes("cpu")
+    assert str(refused.value).startswith(f"{told}. Start several processes with torchrun")
