@@ -410,7 +410,9 @@ class Metric(Protocol):
     Metrics run at the end of a run, every ``validation.metrics_every_n_steps``, and in ``dit-run eval``. ``config`` is
     the whole checked config. ``references(count) -> list[(PIL image, caption)]`` returns at most ``count`` held-out
     samples, or training samples if none are held out, for metrics that compare with them; their images are RGB squares
-    of ``data.image_size``. The factory raises InputError if the config does not fit the metric.
+    of ``data.image_size``, neither mirrored nor cropped at random. The core appends ``_train`` to the names of scores
+    that use training samples as prompts or references. The factory raises InputError if the config does not fit the
+    metric.
     """
 
     def prompts(self, count: int) -> Sequence[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from dit_run.cli.common_options import add_overrides, add_run
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.assembly.prepare import build_data
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.load_run import load_run
-    from dit_run.training.scoring import build_metrics, score
+    from dit_run.training.scoring import build_metrics, score, training_samples_notice
 
     trained = load_run(
         Path(arguments.run),
@@ -35,12 +36,16 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.run} has no metrics; add some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
+    notice = training_samples_notice(metrics, trained.config, data)
+    if notice and not arguments.quiet:
+        print(f"note: {notice}", file=sys.stderr)
     with progress_on_stderr(quiet=arguments.quiet) as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)
     if arguments.json:
-        print(json.dumps({"checkpoint": trained.checkpoint.name, **scores}))
+        weights = "ema" if trained.ema else "model"
+        print(json.dumps({"checkpoint": trained.checkpoint.name, "weights": weights, **scores}))
     else:
-        print(trained.checkpoint.name)
+        print(f"{trained.checkpoint.name}, {'averaged (EMA)' if trained.ema else 'trained'} weights")
         width = max(map(len, scores))
         for name, value in scores.items():
             print(f"{name:<{width}}  {value:.4f}")

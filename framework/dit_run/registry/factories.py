@@ -10,7 +10,7 @@ from typing import Any
 from dit_run.problems import DitRunError
 from dit_run.registry.components import Component
 
-__all__ = ["PluginFault", "call", "make", "resolve"]
+__all__ = ["PluginFault", "call", "make", "resolve", "takes"]
 
 
 class PluginFault(DitRunError):
@@ -65,6 +65,11 @@ def call(component: Component, options: Any, **runtime: Any) -> Any:
         raise PluginFault(
             f"{component.name} could not be built: {said} (a fault of the plugin; -v shows where)"
         ) from error
+
+
+def takes(component: Component, keyword: str) -> bool:
+    """Return True if the signature of the component's factory names a runtime keyword."""
+    return keyword in inspect.signature(resolve(component.factory)).parameters
 
 
 def _has(made: object, name: str) -> bool:

@@ -1,20 +1,25 @@
-"""Scoring by metrics, with their prompts and reference images."""
+"""Scoring by metrics, with their prompts and reference images.
+
+If no samples are held out, a metric that needs captions or reference images gets those of training samples. Its scores
+then end in ``_train``, because they are not comparable with those of held-out samples.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from PIL import Image
 
 from dit_run.assembly.prepare import Data
 from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Metric
-from dit_run.registry.factories import make
+from dit_run.registry.factories import make, takes
 from dit_run.reporting import Reporter
 from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, SamplingRequest
 from dit_run.settings import Config
 
-__all__ = ["build_metrics", "captions_of", "preview_prompts", "score"]
+__all__ = ["build_metrics", "captions_of", "preview_prompts", "score", "training_samples_notice"]
 
 
 def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
@@ -33,6 +38,7 @@ def score(
     metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline, reporter: Reporter
 ) -> dict[str, float]:
     """Return the scores of every metric, its type before each name: ``shapes/wholly_right``."""
+    on_train = set(_on_training_samples(metrics, config, data))
     values: dict[str, float] = {}
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
@@ -40,8 +46,29 @@ def score(
         request = SamplingRequest.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
         with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} images"):
             images = pipeline.generate(request, reporter, f"sampling for {name}")
-            values |= {f"{name}/{part}": value for part, value in metric.score(images, prompts).items()}
+            suffix = "_train" if name in on_train else ""
+            values |= {f"{name}/{part}{suffix}": value for part, value in metric.score(images, prompts).items()}
     return values
+
+
+def training_samples_notice(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data) -> str | None:
+    """Return a notice that names the metrics that use training samples, or None."""
+    names = sorted(set(_on_training_samples(metrics, config, data)))
+    if not names:
+        return None
+    return (
+        f"no samples are held out, so {' and '.join(names)} {'uses' if len(names) == 1 else 'use'} training samples; "
+        "the names of these scores end in _train, because they say nothing about new images. Lower data.train_split to "
+        "hold out some"
+    )
+
+
+def _on_training_samples(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data) -> Iterator[str]:
+    """Yield the names of the metrics whose prompts or reference images are those of training samples."""
+    components = {choice.type: choice.component for choice in config.metrics}
+    for name, metric in metrics if data.validation is None else ():
+        if takes(components[name], "references") or not metric.prompts(metric.count):
+            yield name
 
 
 def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
@@ -56,8 +83,10 @@ def captions_of(data: Data, count: int) -> tuple[str, ...]:
 
 
 def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
+    """Return samples without augmentation: neither mirrored nor cropped at random, whatever the training does."""
     samples = (data.validation or data.train).squares()
-    reading = samples.read(range(min(count, len(samples))), samples.pixels)
+    plain = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
+    reading = plain.read(range(min(count, len(samples))), plain.pixels)
     return [
         (Image.fromarray(pixels), visit.caption) for visit, pixels in zip(reading.visits, reading.values, strict=True)
     ]
