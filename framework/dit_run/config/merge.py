@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from dit_run.config.environment import expand
-from dit_run.config.nodes import Entry, MapNode, Scalar
+from dit_run.config.nodes import Entry, ListNode, MapNode, Scalar
 from dit_run.registry.kinds import Kind
 
 __all__ = ["join", "merge"]
 
+_ADDING = "plugins"
+"""Section whose list adds to that of the base."""
 _KIND_OF_SECTION = {kind.section: kind for kind in Kind if not kind.listed}
 
 
 def merge(base: MapNode, layer: MapNode) -> MapNode:
-    """Lay a layer over a base: mappings merge, other values replace, another ``type`` replaces its component."""
+    """Lay a layer over a base: mappings merge, other values replace, another ``type`` replaces its component.
+
+    ``plugins`` add to those of the base, whose sections may need them; an empty list drops them.
+    """
     return _laid(base, layer, _without_other_type)
 
 
@@ -32,11 +38,19 @@ def _laid(base: MapNode, layer: MapNode, kept: Callable[[str, MapNode, MapNode],
     for key, entry in layer.entries.items():
         below = entries.get(key)
         if below is None or not (isinstance(below.node, MapNode) and isinstance(entry.node, MapNode)):
-            entries[key] = entry
+            entries[key] = entry if below is None or key != _ADDING else _added(below, entry)
             continue
         lower = kept(key, below.node, entry.node)
         entries[key] = Entry(entry.key, entry.span, _merge_keys(lower, entry.node))
     return MapNode(layer.span, entries)
+
+
+def _added(below: Entry, entry: Entry) -> Entry:
+    """Return a list with the items of a lower one before its own; an empty one, or no list, stays as it is."""
+    lower, upper = below.node, entry.node
+    if not (isinstance(lower, ListNode) and isinstance(upper, ListNode) and upper.items):
+        return entry
+    return replace(entry, node=replace(upper, items=[*lower.items, *upper.items]))
 
 
 def _merge_keys(base: MapNode, layer: MapNode) -> MapNode:

@@ -30,8 +30,8 @@ with the origin of each value.
 
 `extends: base.yaml`, or a list of files, puts other configs below this one; paths are relative to the file with the
 `extends`. Arguments on the command line (`training.batch_size=8 optimizer.type=adamw`) follow the same rules and come
-on top. Mappings merge; lists and single values replace. Another `type` replaces the whole component, except for the
-keys that are common to its kind.
+on top. Mappings merge; lists and single values replace, except that `plugins` are added; an empty list drops those
+below. Another `type` replaces the whole component, except for the keys that are common to its kind.
 
 `${env:NAME}` and `${env:NAME:-default}` stand for an environment variable. A value without quotes that is only such a
 reference is then read like any other value without quotes, so it can become a number. `$${` is a literal `${`. Secrets

@@ -15,6 +15,7 @@ from dit_run.config.home_folders import path_of, with_homes
 from dit_run.config.interpolation import expand_all
 from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
+from dit_run.config.replaced_types import replaced_types
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
 from dit_run.config.schema_check import schema_problems
@@ -82,9 +83,10 @@ def resolve(
         problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]
     if problems:
         raise ConfigError(_in_order(problems, layers)) from cause
-    config = typed(root, known, tuple(str(file) for file, _ in files), problems)
+    config = typed(root, known, tuple(dict.fromkeys(str(file) for file, _ in files)), problems)
     if config is None:
         raise ConfigError(_in_order(problems, layers))
+    notices += replaced_types(config, known)
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
     try:
         config = check_rules(with_homes(config), Facts(total_steps=config.training.max_steps))

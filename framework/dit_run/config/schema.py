@@ -28,7 +28,8 @@ _SILENT = {"doNotSuggest": True}
 
 SECTION_TEXTS: Mapping[str, str] = {
     **{kind.section: kind.spec.text for kind in Kind},
-    "plugins": "Plugin files, relative to this file: Python modules that offer components of their own.",
+    "plugins": "Plugin files, relative to this file: Python modules that offer components of their own. They "
+    "add to those of `extends`; an empty list drops these.",
     "extends": "Config files below this one, relative to this file; the keys of this file replace theirs.",
 }
 """Description of every section that is not an options class of the core."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from distributions import plugin_text
 
 from dit_run import Config, load_config
 from dit_run.config.package_data import packaged
@@ -22,6 +23,39 @@ def test_mappings_merge_and_lists_replace(write: Callable[..., str], registry: R
     name = write("extends: base.yaml\ntraining: {seed: 2}\nsampling: {prompts: [c]}\n")
     config = load_config(name, registry=registry)
     assert (config.training.batch_size, config.training.seed, config.sampling.prompts) == (4, 2, ("c",))
+
+
+OPTIMIZER = plugin_text("lion")
+METRIC = plugin_text("lines", kind="METRIC")
+
+
+def files_of(config: Config) -> list[str]:
+    return [Path(file).name for file in config.plugins]
+
+
+def test_plugins_add_to_those_of_the_base(write: Callable[..., str], registry: Registry) -> None:
+    write(OPTIMIZER, "shared/one.py")
+    write(METRIC, "two.py")
+    write("plugins: [one.py]\noptimizer: {type: lion}\n", "shared/base.yaml")
+    name = write("extends: shared/base.yaml\nplugins: [two.py]\nmetrics: [{type: lines}]\n")
+    config = load_config(name, registry=registry)
+    assert files_of(config) == ["one.py", "two.py"]
+    assert (config.optimizer.type, config.metrics[0].type) == ("lion", "lines")
+
+
+def test_plugins_on_the_command_line_add_too(write: Callable[..., str], registry: Registry) -> None:
+    write(OPTIMIZER, "one.py")
+    write(METRIC, "two.py")
+    name = write("plugins: [one.py]\n")
+    assert files_of(load_config(name, "plugins=[two.py]", registry=registry)) == ["one.py", "two.py"]
+    both = load_config(name, "plugins=[one.py]", "plugins=[two.py]", registry=registry)
+    assert files_of(both) == ["one.py", "two.py"]
+
+
+def test_an_empty_list_drops_the_plugins_of_the_base(write: Callable[..., str], registry: Registry) -> None:
+    write(OPTIMIZER, "one.py")
+    write("plugins: [one.py]\n", "base.yaml")
+    assert files_of(load_config(write("extends: base.yaml\nplugins: []\n"), registry=registry)) == []
 
 
 def test_later_files_of_extends_lie_above_earlier_ones(write: Callable[..., str], registry: Registry) -> None:
