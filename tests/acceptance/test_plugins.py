@@ -62,6 +62,20 @@ def dit_run_components():
 '''
 
 
+TWO = (
+    MOMENTUM.partition("@hookimpl")[0].replace("def build", "def build_momentum")
+    + SQUARES.partition("@hookimpl")[0]
+    + """
+@hookimpl
+def dit_run_components():
+    return [
+        Component(Kind.OPTIMIZER, "momentum", Momentum, build_momentum),
+        Component(Kind.DATASET, "squares", Squares, build),
+    ]
+"""
+)
+
+
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder on the import path."""
@@ -233,11 +247,29 @@ def test_check_takes_values_for_options(command: Command, site: Path) -> None:
 
 def test_check_of_a_value_that_is_not_valid(command: Command, site: Path) -> None:
     result = command("plugins", "check", "lr_scheduler.cosine", "warmup_steps=-1")
-    assert (
-        "not run  lr_scheduler.cosine: options of lr_scheduler.cosine: warmup_steps: "
-        "-1 is less than the minimum of 0; to check it, give values: dit-run plugins check "
-        "lr_scheduler.cosine option=value\n"
-    ) in result.out
+    assert (result.status, result.err) == (
+        2,
+        "error: options of lr_scheduler.cosine: warmup_steps: -1 is less than the minimum of 0\n",
+    )
+
+
+def test_check_of_an_option_that_does_not_exist(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM)
+    result = command("plugins", "check", "momentum.py", "dekay=0.5")
+    assert (result.status, result.out, result.err) == (
+        2,
+        "",
+        "error: options of optimizer.momentum: there is no option 'dekay', did you mean 'decay'?\n",
+    )
+
+
+def test_check_gives_each_component_of_a_plugin_the_options_that_it_has(command: Command, site: Path) -> None:
+    Path("both.py").write_text(TWO)
+    result = command("plugins", "check", "both.py", "size=20")
+    assert result.status == 0 and "not run" not in result.out, result.words
+    result = command("plugins", "check", "both.py", "sise=20")
+    assert result.status == 2
+    assert "none of optimizer.momentum, dataset.squares has an option 'sise'; did you mean 'size'?" in result.words
 
 
 def test_check_without_a_name(command: Command, site: Path) -> None:
@@ -342,6 +374,29 @@ def test_shadowing_is_in_the_provenance(command: Command, site: Path) -> None:
     (optimizer,) = [plugin for plugin in used if plugin["section"] == "optimizer"]
     assert (optimizer["distribution"], optimizer["version"]) == ("dit-run-lion", "0.2.0")
     assert optimizer["shadows"] == ["builtin (dit-run 0.1.0)"]
+
+
+@pytest.mark.parametrize("words", [("validate",), ("train",)])
+def test_a_replaced_type_is_reported_each_time(command: Command, site: Path, words: tuple[str, ...]) -> None:
+    distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"adamw"')})
+    config = written(CONFIG)
+    for folder in ("one", "two"):
+        result = command(*words, config, "training.max_steps=1", f"training.output_dir={folder}")
+        assert result.status == 0, result.words
+        assert (
+            "optimizer.adamw is that of plugin lion (dit-run-lion 0.2.0), which replaces that of "
+            "builtin (dit-run 0.1.0)"
+        ) in result.words
+        assert "to use the other one: --no-plugin lion" in result.words
+    assert "replaces" not in command("validate", config, "--no-plugin", "lion").words
+
+
+def test_a_file_that_replaces_a_type_is_reported(command: Command, site: Path) -> None:
+    Path("momentum.py").write_text(MOMENTUM.replace('"momentum"', '"muon"'))
+    config = written("plugins: [./momentum.py]\noptimizer: {type: muon}\n" + CONFIG)
+    result = command("validate", config)
+    assert "config.yaml:2:19" in result.words and "to use the other one: take the file out of" in result.words
+    assert "replaces" not in command("validate", config, "optimizer.type=adamw").words
 
 
 def test_sampling_from_a_run_with_plugin_files_has_to_be_allowed(command: Command, site: Path) -> None:

@@ -184,3 +184,20 @@ def test_documentation_of_a_class_without_source_is_empty() -> None:
 
 def test_summary_is_the_class_docstring() -> None:
     assert summary(Sample) == "A sample.\n\nWith a second paragraph."
+
+
+def test_a_secret_has_no_default_that_could_be_written_out() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Leaking:
+        token: Annotated[str, Secret] = "hunter2"
+
+    @dataclass(frozen=True, kw_only=True)
+    class Tight:
+        one: Annotated[str | None, Secret] = None
+        two: Annotated[str, Secret] = ""
+        three: Annotated[str, Secret]
+
+    with pytest.raises(HintError, match=r"Leaking\.token is a secret, and its default would be written") as caught:
+        options_of(Leaking)
+    assert "hunter2" not in str(caught.value)
+    assert [option.name for option in options_of(Tight)] == ["one", "two", "three"]

@@ -95,7 +95,7 @@ Operational = Marker("operational")
 Adjustable = Marker("adjustable")
 """The key may change when a run continues, which reports it: the new value holds from there on."""
 Secret = Marker("secret")
-"""The value never appears in the files of a run, which have ``${env:NAME}`` instead."""
+"""The value never appears in the files of a run, which have ``${env:NAME}`` instead; no default but None or empty."""
 LocalPath = Marker("local_path")
 """A path, relative to the working directory; absolute in a run's own config."""
 HubOrPath = Marker("hub_or_path")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from dit_run.options.constraints import HintError, Limits, Marker
+from dit_run.options.constraints import HintError, Limits, Marker, Secret
 from dit_run.options.docstrings import documentation
 from dit_run.options.relations import Condition, InsteadOf
 
@@ -48,8 +48,9 @@ _SCALARS: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", st
 def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
 
-    Raises HintError if the class is not a frozen keyword-only dataclass, or a hint is not one of: ``int``, ``float``,
-    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``.
+    Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
+    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``, or
+    if a secret has a default.
     """
     return _options_of(cls)
 
@@ -71,6 +72,11 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
     where = f"{_name(cls)}.{field.name}"
     schema, markers = _schema(hint, where)
     default = field.default_factory() if callable(field.default_factory) else field.default
+    if Secret.name in markers and default is not MISSING and default:
+        raise HintError(
+            f"{where} is a secret, and its default would be written into the schema and into every run; "
+            "use the default None or no default, and let configs write ${env:NAME}"
+        )
     return Option(
         name=field.name,
         hint=hint,

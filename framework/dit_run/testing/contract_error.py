@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dit_run.config.suggestions import did_you_mean
 from dit_run.options import build, options_of, schema_of
 from dit_run.problems import InputError
 from dit_run.registry.components import Component, Kind
@@ -15,7 +16,7 @@ from dit_run.registry.factories import PluginFault, call
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.registry.registry import Registry, discover
 
-__all__ = ["Check", "ContractError", "Subject", "check_all", "neutral"]
+__all__ = ["Check", "ContractError", "Subject", "check_all", "neutral", "refuse_wrong"]
 
 
 class ContractError(AssertionError):
@@ -123,28 +124,26 @@ def options_from(component: Component, values: Mapping[str, Any]) -> Any:
 
     Raises InputError for values that are not valid.
     """
+    refuse_wrong(component, values)
+    missing = [option.name for option in options_of(component.options) if option.required and option.name not in values]
+    if missing:
+        texts = (f"{name!r} must be given, as in check_{component.kind}(..., {name}=...)" for name in missing)
+        raise InputError(f"options of {component.name}: {'; '.join(texts)}")
+    return build(component.options, _plain(values))
+
+
+def refuse_wrong(component: Component, values: Mapping[str, Any]) -> None:
+    """Raise InputError for an option that the component does not have, or a value that the option refuses."""
     import jsonschema
 
-    known, given = options_of(component.options), _plain(values)
-    schema = {
-        "type": "object",
-        "properties": schema_of(component.options),
-        "additionalProperties": False,
-        "required": [option.name for option in known if option.required],
-    }
-    errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(given), key=lambda error: str(error.path))
-    if errors:
-        raise InputError(f"options of {component.name}: {'; '.join(_text(error, component) for error in errors)}")
-    return build(component.options, given)
-
-
-def _text(error: Any, component: Component) -> str:
-    if error.validator == "required":
-        missing = next(
-            name for name in error.validator_value if name not in error.instance and repr(name) in error.message
-        )
-        return f"{missing!r} must be given, as in check_{component.kind}(..., {missing}=...)"
-    return f"{'.'.join(map(str, error.path))}: {error.message}" if error.path else str(error.message)
+    known = [option.name for option in options_of(component.options)]
+    unknown = (name for name in values if name not in known)
+    texts = [", ".join((f"there is no option {name!r}", *did_you_mean(name, known))) for name in unknown]
+    schema = {"type": "object", "properties": schema_of(component.options)}
+    errors = sorted(jsonschema.Draft7Validator(schema).iter_errors(_plain(values)), key=lambda error: str(error.path))
+    texts += [f"{'.'.join(map(str, error.path))}: {error.message}" for error in errors]
+    if texts:
+        raise InputError(f"options of {component.name}: {'; '.join(texts)}")
 
 
 def _plain(value: Any) -> Any:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dit_run.config.nodes import value_of
+from dit_run.config.suggestions import did_you_mean
 from dit_run.config.yaml_parser import parse, read_source
+from dit_run.options import options_of
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.components import Component
 from dit_run.registry.registry import Plugin, Registry
-from dit_run.testing.contract_error import Check, ContractError, Subject, check_all
+from dit_run.testing.contract_error import Check, ContractError, Subject, check_all, refuse_wrong
 from dit_run.testing.contract_table import CONTRACTS
 from dit_run.testing.option_checks import reads_every_option
 from dit_run.testing.plugin_contract import COMPONENT_CHECKS, PLUGIN_CHECKS, meant
@@ -33,14 +35,16 @@ class ContractFinding:
 def check(name: str, given: Sequence[str], registry: Registry) -> list[ContractFinding]:
     """Check all promises of the plugins and components that ``name`` means.
 
-    ``given`` has ``option=value`` arguments for the factories. Raises InputError if nothing has that name.
+    ``given`` has ``option=value`` arguments for the factories; a component gets those that it has. Raises InputError if
+    nothing has that name, if none of the components has an option, and for a value that an option refuses.
     """
-    values = _values(given)
+    values, found = _values(given), meant(name, registry)
+    _refuse_wrong(values, [component for _, components in found for component in components])
     findings: list[ContractFinding] = []
-    for plugin, components in meant(name, registry):
+    for plugin, components in found:
         findings += [_finding(f"plugin {plugin.name}", check, plugin) for check in PLUGIN_CHECKS]
         for component in components if plugin.failure is None else ():
-            findings += _component(component, values, plugin, name)
+            findings += _component(component, _own(values, component), plugin, name)
     return findings
 
 
@@ -54,6 +58,22 @@ def _values(given: Sequence[str]) -> Mapping[str, Any]:
     values = value_of(node)
     assert isinstance(values, dict)
     return values
+
+
+def _own(values: Mapping[str, Any], component: Component) -> dict[str, Any]:
+    known = {option.name for option in options_of(component.options)}
+    return {name: value for name, value in values.items() if name in known}
+
+
+def _refuse_wrong(values: Mapping[str, Any], components: Sequence[Component]) -> None:
+    """Raise InputError for a value that no component takes; plugins that did not load have no components."""
+    for component in components:
+        refuse_wrong(component, values if len(components) == 1 else _own(values, component))
+    known = [option.name for component in components for option in options_of(component.options)]
+    unknown = next((name for name in values if name not in known), None) if components else None
+    if unknown is not None:
+        names = ", ".join(component.name for component in components)
+        raise InputError("; ".join((f"none of {names} has an option {unknown!r}", *did_you_mean(unknown, known))))
 
 
 def _component(component: Component, values: Mapping[str, Any], plugin: Plugin, name: str) -> Iterator[ContractFinding]:
