@@ -512,6 +512,9 @@ class Facts:
     """Optimizer steps of the whole run. Before data is read: ``training.max_steps`` as an upper bound, or None."""
     samples: int | None = None
     """Training samples."""
+    latent_channels: int | None = None
+    latent_factor: int | None = None
+    """Side of the images divided by that of their latents."""
     cached: bool | None = None
     """True if the cache holds the output of at least one of the encoders."""
 

@@ -197,7 +197,7 @@ def test_own_images_train_at_once_whatever_their_number(
         (tmp_path / "images" / f"{index:02}.txt").write_text(f"number {index}")
     result = command(
         "configs/custom.yaml", "data.dataset_path=images", "training.output_dir=run", "data.image_size=8",
-        "vae.type=identity", "model.in_channels=3", "model.out_channels=3", "text_encoder.type=words",
+        "vae.type=identity", "text_encoder.type=words",
         "model.hidden_size=24", "model.num_layers=1", "model.num_heads=2",
         "training.compile_model=false", "training.mixed_precision=no", "sampling.num_images=1", "sampling.steps=1",
         "trackers=[]", "training.max_steps=3", "validation.num_samples=2",

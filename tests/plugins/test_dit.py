@@ -281,7 +281,8 @@ def test_a_modulation_follows_its_formula():
 
 
 def context(**options) -> RuleContext:
-    return RuleContext(SimpleNamespace(), ("model",), make_options(Dit, options), Facts(), frozenset())
+    written = frozenset(("model", name) for name in options)
+    return RuleContext(SimpleNamespace(), ("model",), make_options(Dit, options), Facts(), written)
 
 
 def test_heads_that_do_not_divide_the_width_are_named_with_it():
@@ -305,8 +306,14 @@ def test_heads_that_fit_are_no_problem(options):
 
 
 def test_channels_in_and_out_must_be_the_same():
-    (problem,) = channels_agree(context(in_channels=3))
+    (problem,) = channels_agree(context(in_channels=3, out_channels=4))
     assert problem.message.startswith("model.out_channels 4 is not model.in_channels 3")
+
+
+@pytest.mark.parametrize(("written", "other"), [("in_channels", "out_channels"), ("out_channels", "in_channels")])
+def test_channels_that_are_not_written_become_the_others(written, other):
+    (adjustment,) = channels_agree(context(**{written: 3}))
+    assert (adjustment.path, adjustment.value, adjustment.quiet) == (("model", other), 3, True)
 
 
 def test_channels_must_be_the_latents():

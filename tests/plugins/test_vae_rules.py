@@ -26,11 +26,21 @@ def problems(tmp_path: Path, vae: str, size: int = 256, **model: int) -> list[st
 
 
 def test_pixel_space_has_three_channels(tmp_path: Path) -> None:
-    assert problems(tmp_path, "{type: identity}") == [
+    assert problems(tmp_path, "{type: identity}", in_channels=4, out_channels=4) == [
         "channels-do-not-fit model.in_channels",
         "channels-do-not-fit model.out_channels",
     ]
     assert problems(tmp_path, "{type: identity}", in_channels=3, out_channels=3) == []
+
+
+def test_channels_that_are_not_written_follow_the_vae(tmp_path: Path) -> None:
+    tiny_taesd(tmp_path / "vae", latent_channels=16)
+    tiny = f"vae={{type: autoencoder_tiny, pretrained_model_name: {tmp_path / 'vae'}}}"
+    (tmp_path / "config.yaml").write_text("data: {image_size: 64}\n")
+    for argument, channels in (("vae.type=identity", 3), (tiny, 16)):
+        config = load_config(tmp_path / "config.yaml", argument)
+        assert (config.model.options.in_channels, config.model.options.out_channels) == (channels, channels)
+        assert config.notices == ()
 
 
 def test_whole_patches_fill_pixel_space(tmp_path: Path) -> None:
@@ -62,7 +72,7 @@ def test_a_local_folder_tells_its_channels_and_factor(tmp_path: Path) -> None:
     eight = {"in_channels": 8, "out_channels": 8}
     assert problems(tmp_path, vae, 24, **eight) == []
     assert problems(tmp_path, vae, 24, patch_size=4, **eight) == ["image-size-does-not-fit data.image_size"]
-    assert len(problems(tmp_path, vae, 24)) == 2
+    assert len(problems(tmp_path, vae, 24, in_channels=4, out_channels=4)) == 2
 
 
 def test_a_tiny_autoencoder_tells_too(tmp_path: Path) -> None:

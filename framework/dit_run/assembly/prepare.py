@@ -10,12 +10,12 @@ import torch
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.cache.open_cache import cacheable
-from dit_run.config.rules import check_rules, encoder_problems, latent_problems, patch_size, refuse
+from dit_run.config.rules import check_rules, encoder_problems, patch_size, refuse
 from dit_run.data.fitting import Fit, fit, is_fitted
 from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
-from dit_run.protocols import Dataset, Facts
+from dit_run.protocols import VAE, Dataset, Facts
 from dit_run.registry.factories import make
 from dit_run.settings import Config
 from dit_run.system.background import run_in_thread
@@ -47,22 +47,29 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     """
     encoders = run_in_thread(partial(build_encoders, config, device))
     data = build_data(config, layout)
-    checked = check_rules(config, _facts(data))
+    check_rules(config, _facts(data))  # before weights that may still be downloaded
     built = encoders.result()
-    refuse(checked, latent_problems(checked, factor=built.vae.factor, channels=built.vae.latent_channels))
+    checked = check_rules(config, _facts(data, built.vae))
     if is_fitted(config.data.common):
         data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
-        checked = check_rules(config, _facts(data))
+        checked = check_rules(config, _facts(data, built.vae))
     config = checked
     if built.text.trainable:
         refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
-    return check_rules(config, replace(_facts(data), cached=any(cacheable(config, built.text, built.vae)))), data, built
+    facts = replace(_facts(data, built.vae), cached=any(cacheable(config, built.text, built.vae)))
+    return check_rules(config, facts), data, built
 
 
-def _facts(data: Data) -> Facts:
-    return Facts(total_steps=data.run_length.total_steps, samples=len(data.train))
+def _facts(data: Data, vae: VAE | None = None) -> Facts:
+    """Return what the data, and the VAE once it is built, add to the config."""
+    return Facts(
+        total_steps=data.run_length.total_steps,
+        samples=len(data.train),
+        latent_channels=None if vae is None else vae.latent_channels,
+        latent_factor=None if vae is None else vae.factor,
+    )
 
 
 def build_data(config: Config, layout: Layout | None = None) -> Data:

@@ -52,7 +52,7 @@ def refuse(config: Config, problems: Iterable[Problem]) -> None:
 
 def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
-    for rule in (*CORE_RULES, keys_without_effect):
+    for rule in (*CORE_RULES, _latents_fit, keys_without_effect):
         yield from rule(context)
     for path, choice in config.choices():
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)
@@ -149,27 +149,38 @@ def encoder_problems(config: Config, section: str, *, because: str) -> Iterator[
         )
 
 
+def _latents_fit(context: RuleContext) -> Iterator[RuleResult]:
+    """Check what depends on the latents once the VAE is built."""
+    facts = context.facts
+    yield from latent_problems(context.config, factor=facts.latent_factor, channels=facts.latent_channels)
+
+
 def latent_problems(
     config: Config, *, factor: int | None = None, channels: int | None = None, vae: KeyPath = ("vae",)
-) -> Iterator[Problem]:
+) -> Iterator[RuleResult]:
     """Yield problems of an image size, patch size or channel count that does not fit the latents.
 
-    The latents have ``channels`` channels and 1/``factor`` of the image's side; None is not checked. For the rule of a
-    VAE that knows them from its options or a local config.json, and for the engine when the VAE is built.
+    The latents have ``channels`` channels and 1/``factor`` of the image's side; None is not checked. Channels of the
+    model that are not written become those of the latents. For the rule of a VAE that knows them from its options or a
+    local config.json, and for the engine when the VAE is built.
     """
     options, size = config.model.options, config.data.common.image_size
     if factor is not None:
         yield from _size_problems(config, size, factor, vae)
-    for key in ("in_channels", "out_channels"):
-        written = getattr(options, key, None)
-        if None not in (channels, written) and written != channels:
-            yield Problem(
-                "channels-do-not-fit",
-                f"model.{key} is {written}, but the latents of VAE {config.vae.type} have {channels} channels",
-                ("model", key),
-                related=((*vae, "type"),),
-                help=(f"set model.{key}: {channels}",),
-            )
+    for path in (("model", "in_channels"), ("model", "out_channels")):
+        value = getattr(options, path[1], None)
+        if None in (channels, value) or value == channels:
+            continue
+        if path not in config.written:
+            yield Adjustment(path, channels, f"the latents of VAE {config.vae.type} have {channels} channels", True)
+            continue
+        yield Problem(
+            "channels-do-not-fit",
+            f"model.{path[1]} is {value}, but the latents of VAE {config.vae.type} have {channels} channels",
+            path,
+            related=((*vae, "type"),),
+            help=(f"set model.{path[1]}: {channels}, or leave it out",),
+        )
 
 
 def patch_size(config: Config) -> int:

@@ -120,8 +120,9 @@ class Start:
         return [length.note(arguments), *said]
 
     def _with_former_length(self, config: Config) -> Config:
-        """Return the config with the defaults that the run's former length gives."""
-        return check_rules(config, Facts(total_steps=self.total_steps))
+        """Return the config with the defaults that the run's former length and its latents give."""
+        channels = self.contents.config.get("model", {}).get("in_channels")
+        return check_rules(config, Facts(total_steps=self.total_steps, latent_channels=channels))
 
     def restore(self, state: TrainState, total_steps: int) -> None:
         """Load the checkpoint. Raises InputError where it does not fit, or a fork has no steps to do."""

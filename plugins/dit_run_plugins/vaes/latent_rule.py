@@ -7,12 +7,12 @@ from typing import Any
 
 from dit_run.config.rules import latent_problems
 from dit_run.problems import Problem
-from dit_run.protocols import RuleContext
+from dit_run.protocols import Adjustment, RuleContext
 
 __all__ = ["latents_fit"]
 
 
-def latents_fit(context: RuleContext, vae_config: Mapping[str, Any], blocks_key: str) -> Iterator[Problem]:
+def latents_fit(context: RuleContext, vae_config: Mapping[str, Any], blocks_key: str) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit; values missing from the VAE's config are not checked."""
     channels, blocks = vae_config.get("latent_channels"), vae_config.get(blocks_key)
     return latent_problems(

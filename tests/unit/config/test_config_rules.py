@@ -106,6 +106,15 @@ def test_what_latents_need(load: Load, text: str, found: list[tuple[str, ...]]) 
     assert [problem.path for problem in latent_problems(load(text), factor=8, channels=4)] == found
 
 
+def test_channels_that_are_not_written_are_those_of_the_latents(load: Load) -> None:
+    config = check_rules(load("data: {image_size: 64}"), Facts(latent_channels=16, latent_factor=8))
+    assert (config.model.options.in_channels, config.notices) == (16, ())
+    assert check_rules(config).model.options.in_channels == 4
+    with pytest.raises(ConfigError) as caught:
+        check_rules(load("model: {in_channels: 3}"), Facts(latent_channels=16))
+    assert [problem.code for problem in caught.value.problems] == ["channels-do-not-fit"]
+
+
 def test_sizes_that_fit_are_named(load: Load) -> None:
     (problem,) = latent_problems(load("data: {image_size: 72}"), factor=8)
     assert problem.help == ("set data.image_size to 64 or 80",)

@@ -23,9 +23,9 @@ class Dit:
     patch_size: PositiveInt = 2
     """Side of a patch in latent pixels."""
     in_channels: PositiveInt = 4
-    """Latent channels of the input; must equal those of the VAE."""
+    """Latent channels of the input; must equal those of the VAE, which they are if the key is not written."""
     out_channels: PositiveInt = 4
-    """Latent channels of the output; must equal in_channels."""
+    """Latent channels of the output; must equal in_channels, which they are if the key is not written."""
     attention_head_dim: PositiveInt | None = None
     """Width of a head. null means hidden_size / num_heads; any other value must equal it."""
     mlp_ratio: PositiveFloat = 4.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dit_run.problems import InputError, Problem
-from dit_run.protocols import RuleContext
+from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.models.dit import Dit
 
 __all__ = ["channels_agree", "check_channels", "heads_divide"]
@@ -39,16 +39,23 @@ def _outwards(heads: int, width: int) -> tuple[range, range]:
     return range(min(heads, width), 0, -1), range(heads, width + 1) if heads <= width else range(width, width + 1)
 
 
-def channels_agree(context: RuleContext) -> Iterator[Problem]:
-    """Check that out_channels equals in_channels."""
+def channels_agree(context: RuleContext) -> Iterator[Problem | Adjustment]:
+    """Check that out_channels equals in_channels; the one that is not written becomes the other."""
     options: Dit = context.options
-    if options.in_channels != options.out_channels:
+    into, out = (*context.path, "in_channels"), (*context.path, "out_channels")
+    if options.in_channels == options.out_channels:
+        return
+    if out not in context.written:
+        yield Adjustment(out, options.in_channels, "model.in_channels is written", quiet=True)
+    elif into not in context.written:
+        yield Adjustment(into, options.out_channels, "model.out_channels is written", quiet=True)
+    else:
         yield Problem(
             code="channels-disagree",
             message=f"model.out_channels {options.out_channels} is not model.in_channels {options.in_channels}: "
             "the prediction has the shape of the latents",
-            path=(*context.path, "out_channels"),
-            related=((*context.path, "in_channels"),),
+            path=out,
+            related=(into,),
         )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from dit_run.hub import MOVED, Pretrained, local_path, on_hub
 from dit_run.options import HubOrPath, Operational, acts_if
 from dit_run.problems import Problem
-from dit_run.protocols import RuleContext
+from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.vaes.latent_rule import latents_fit
 
 __all__ = ["CONFIG_FILES", "STABLE_DIFFUSION", "AutoencoderKl", "kl_latents_fit"]
@@ -50,7 +50,7 @@ class AutoencoderKl:
     """Encode and decode image by image: less memory, slower."""
 
 
-def kl_latents_fit(context: RuleContext) -> Iterator[Problem]:
+def kl_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit a local folder's config or that of a well-known name."""
     name = context.options.pretrained_model_name
     local = local_path(name)

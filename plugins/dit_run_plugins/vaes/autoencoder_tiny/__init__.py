@@ -9,7 +9,7 @@ from typing import Annotated
 from dit_run.hub import Pretrained, on_hub
 from dit_run.options import HubOrPath, Operational, acts_if
 from dit_run.problems import Problem
-from dit_run.protocols import RuleContext
+from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.vaes.latent_rule import latents_fit
 
 __all__ = ["AutoencoderTiny", "tiny_latents_fit"]
@@ -28,7 +28,7 @@ class AutoencoderTiny:
     """Encode and decode image by image: less memory, slower."""
 
 
-def tiny_latents_fit(context: RuleContext) -> Iterator[Problem]:
+def tiny_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit a local folder's config.json."""
     weights = Pretrained(context.options.pretrained_model_name, "vae.pretrained_model_name")
     return latents_fit(context, weights.local_object("config.json") or {}, "encoder_block_out_channels")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dit_run.config.rules import latent_problems
 from dit_run.problems import Problem
-from dit_run.protocols import RuleContext
+from dit_run.protocols import Adjustment, RuleContext
 
 __all__ = ["Identity", "pixels_fit"]
 
@@ -17,6 +17,6 @@ class Identity:
     """The model works on the pixels themselves, 3 channels in [-1, 1]: suitable for small images."""
 
 
-def pixels_fit(context: RuleContext) -> Iterator[Problem]:
+def pixels_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse other than three channels, and an image size that is not a multiple of the patch size."""
     return latent_problems(context.config, channels=3, factor=1, vae=context.path)
