@@ -80,3 +80,21 @@ def test_a_prompt_that_is_not_utf8_is_refused(config: Path, train: Train, comman
     said = command("sample", "run", "--prompts", "prompts.txt")
     assert said.status == 2
     assert "prompts.txt" in said.words and "UTF-8" in said.words
+
+
+@pytest.mark.parametrize("words", [("validate",), ("train",), ("check",)])
+def test_a_missing_compiler_is_reported_before_training(
+    config: Path, command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    said = command(*words, config, "training.compile_model=true", "training.device=cpu")
+    assert said.status == 2
+    assert said.err.startswith(
+        "error[no-compiler]: training.compile_model needs a compiler, and this machine has no C++ compiler: g++, which "
+        "is not found\n"
+    )
+    assert "= help: install one (Debian, Ubuntu: apt-get install g++), or set compile_model: false" in said.err
+    assert len(said.err.splitlines()) < 10
+    assert not Path("run").exists()
+    assert command("explain", config, "training.compile_model=true").status == 0

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, read_config
 from dit_run.cli.problem_rendering import FORMATS, as_github, as_json, json_text, print_problems
+from dit_run.config.machine_rules import check_machine
 from dit_run.problems import ConfigError, InputError, Problem
 from dit_run.registry.registry import Registry
 
@@ -37,8 +38,9 @@ def _problems(
     path: str, overrides: Sequence[str], arguments: argparse.Namespace, registry: Registry
 ) -> tuple[Problem, ...]:
     try:
-        notices = read_config(path, overrides, arguments, registry).config.notices
-        return () if arguments.quiet else notices
+        config = read_config(path, overrides, arguments, registry).config
+        check_machine(config)
+        return () if arguments.quiet else config.notices
     except ConfigError as error:
         return error.problems
 

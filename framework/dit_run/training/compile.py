@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 
 import torch
 
 from dit_run.model.denoiser import Denoiser
+from dit_run.problems import DitRunError
 
-__all__ = ["compile_blocks", "restored_compiler_settings", "run_eagerly"]
+__all__ = ["CompilationFailed", "compile_blocks", "restored_compiler_settings", "run_eagerly", "translate_compilation"]
 
 _MAX_GRAPHS = 64
 """Limit of compiled graphs of a block (number): each length of captions is a shape. torch's own limit is 8."""
@@ -48,3 +50,28 @@ def run_eagerly() -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
     stance: contextlib.AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
     return stance
+
+
+class CompilationFailed(DitRunError):
+    """torch.compile, or a compiler that it started, failed."""
+
+
+@contextlib.contextmanager
+def translate_compilation() -> Iterator[None]:
+    """Translate errors of torch.compile, which hold pages of a compiler's output, into CompilationFailed."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._inductor.exc", "torch._dynamo.exc")):
+            raise
+        raise CompilationFailed(
+            f"training.compile_model: the model cannot be compiled: {_reason(error)}. Repair the compiler, or set "
+            "compile_model: false; -v shows its whole output"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that says why: the first error of a compiler, or the first line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    told = next((line for line in lines if "error:" in line.lower() or "No such file" in line), lines[0])
+    return told.strip()[:300].rstrip(".")

@@ -18,6 +18,7 @@ from dit_run.compute.devices import emulates_bfloat16
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.config.dump import run_config
+from dit_run.config.machine_rules import check_machine
 from dit_run.data.sample_index import SampleIndex
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.registry import Registry
@@ -29,6 +30,7 @@ from dit_run.settings import Config
 from dit_run.system.durable import translate_disk_failure
 from dit_run.system.signals import Interrupted, StopRequest
 from dit_run.training.batch_loading import BatchLoader
+from dit_run.training.compile import translate_compilation
 from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
 from dit_run.training.nonfinite import NonFiniteLoss
@@ -89,6 +91,7 @@ def train(
     Works in any thread; outside the main thread, signals do not stop the run. All process settings are restored.
     Raises InputError for a mistake of the user, before anything is written if it can be known then.
     """
+    check_machine(config)
     processes = join_processes(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
     try:
@@ -280,6 +283,7 @@ def _run_loop(run: RunContext, parts: RunParts, loop: Loop) -> bool:
     with (
         translate_plugin_fault(),
         translate_disk_failure(run.folder.path),
+        translate_compilation(),
         translate_out_of_memory(loop.layout.batch_size, loop.layout.accumulation),
         translate_lost_process(run.processes),
         loader.open(loop.state.step, loop.total_steps, loop.timer) as batches,

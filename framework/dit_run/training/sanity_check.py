@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dit_run.assembly.prepare import prepare
+from dit_run.config.machine_rules import check_machine
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.model.denoiser import trainable_parameters
@@ -61,6 +62,7 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
     ``sheet`` gets a grid of the images of the batch, with captions and token counts. Raises InputError for a config
     that a run refuses.
     """
+    check_machine(config)
     with process_setup(config.training, device):
         config, data, encoders = prepare(config, device=device)
         build_metrics(config, data)
