@@ -4,12 +4,12 @@
 a norm of 1 and update with a fused AdamW; in bf16 both run under autocast with fp32 weights. dit-run's step is that of
 `dit-run train`; the other is ``diffusers.PixArtTransformer2DModel`` in a hand-written loop. Each model has its own
 process, which waits during the steps of the others. The peak of matrix products is the best of squares of 1024 to 4096
-in bf16, measured before and after.
+in the precision of the steps, measured before and after.
 
-Run it alone: ``python benchmarks/step.py [--rounds 3] [--only eager] [--width 768 --layers 16 --heads 12]``. Bars:
-dit-run in bf16 is at least 1.25 times as fast as PixArt in bf16, both eager and both compiled, and at least 3.7 times
-as fast as PixArt in fp32; it reaches 68 % of the peak, in no more memory; parameters and operations of both models
-differ by at most 5 %.
+The precision is bf16, or fp32 on a processor that only emulates bf16. Run it alone: ``python benchmarks/step.py
+[--rounds 3] [--only eager] [--precision no] [--width 768 --layers 16 --heads 12]``. Bars: dit-run is at least 1.25
+times as fast as PixArt, both eager and both compiled, and in bf16 at least 3.7 times as fast as PixArt in fp32; it
+reaches 68 % of the peak, in no more memory; parameters and operations of both models differ by at most 5 %.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ import torch
 from measuring import Bar, Report, Table, child_process, finish, in_turn, parser, ratio
 from products import seconds_of_products
 
+from dit_run.compute.devices import emulates_bfloat16
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
@@ -39,9 +40,10 @@ from dit_run.training.step import EncodedBatch, Gradients, TrainingStep
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
-OURS, PEER, EXACT = "dit-run bf16", "PixArt bf16", "PixArt fp32"
+OURS, PEER, EXACT = "dit-run", "PixArt", "PixArt in fp32"
 GROUPS = {"eager": (OURS, PEER, EXACT), "compiled": (OURS, PEER)}
-"""Contestants that take turns with one another."""
+"""Contestants that take turns with one another; the last of three is left out where all compute in fp32."""
+DTYPES = {"bf16": torch.bfloat16, "no": torch.float32}
 FASTER, FASTER_THAN_EXACT, SHARE, SAME = 1.25, 3.7, 0.68, 0.05
 WARM_UP = 2
 
@@ -74,13 +76,12 @@ class Measured:
     """Operations of a step: three times those of its forward pass."""
 
 
-def make(name: str, size: Size, device: torch.device, *, compiled: bool) -> Contestant:
+def make(name: str, size: Size, device: torch.device, precision: str, *, compiled: bool) -> Contestant:
     """Build the contestant of this name."""
     torch.manual_seed(0)
-    precision = "no" if name == EXACT else "bf16"
     if name == OURS:
         return ours(size, device, precision, compiled=compiled)
-    return _peer(size, device, precision, compiled)
+    return _peer(size, device, "no" if name == EXACT else precision, compiled)
 
 
 def ours(
@@ -185,10 +186,10 @@ def _examples(device: torch.device) -> EncodedBatch:
 # ----------------------------------------------------------------------------------------------------- taking turns
 
 
-def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
+def serve(link: Connection, name: str, size: Size, precision: str, compiled: bool) -> None:
     """Run a contestant in its process: one step per message, until a message is False."""
     device = choose_device()
-    contestant = make(name, size, device, compiled=compiled)
+    contestant = make(name, size, device, precision, compiled=compiled)
     with run_eagerly(), operations() as counter, torch.no_grad():
         contestant.forward()
     meter, steps = MemoryMeter(device), 0
@@ -204,12 +205,13 @@ def serve(link: Connection, name: str, size: Size, compiled: bool) -> None:
     link.send((meter.peak, parameters, 3 * counter.get_total_flops()))
 
 
-def measure(group: str, size: Size, rounds: int) -> dict[str, Measured]:
+def measure(group: str, size: Size, precision: str, rounds: int) -> dict[str, Measured]:
     """Measure all contestants of a group, in turn."""
     with ExitStack() as processes:
         links = {
-            name: processes.enter_context(child_process(serve, name, size, group == "compiled"))
+            name: processes.enter_context(child_process(serve, name, size, precision, group == "compiled"))
             for name in GROUPS[group]
+            if name != EXACT or precision != "no"
         }
         steps: dict[str, list[float]] = {name: [] for name in links}
         in_turn({name: partial(_turn, links[name], steps[name]) for name in links}, rounds, warm_up=WARM_UP)
@@ -238,30 +240,33 @@ def main() -> int:
     """Print the table; return 1 if a bar is missed."""
     arguments = _arguments()
     size = Size(arguments.width, arguments.layers, arguments.heads)
-    peak = gemm_peak(choose_device(), torch.bfloat16)
-    measured = {group: measure(group, size, arguments.rounds) for group in arguments.only or GROUPS}
-    peak = max(peak, gemm_peak(choose_device(), torch.bfloat16))
-    products = seconds_of_products(make(OURS, size, choose_device(), compiled=False).step, choose_device())
-    return finish(report(measured, peak, products), arguments)
+    device, precision = choose_device(), arguments.precision
+    peak = gemm_peak(device, DTYPES[precision])
+    measured = {group: measure(group, size, precision, arguments.rounds) for group in arguments.only or GROUPS}
+    peak = max(peak, gemm_peak(device, DTYPES[precision]))
+    products = seconds_of_products(make(OURS, size, device, precision, compiled=False).step, device)
+    return finish(report(measured, precision, peak, products), arguments)
 
 
 def _arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=3, help="measured steps of each model")
     options.add_argument("--only", nargs="*", choices=GROUPS, help="groups to measure; the default is both")
+    usual = "no" if emulates_bfloat16(choose_device()) else "bf16"
+    options.add_argument("--precision", choices=DTYPES, default=usual, help=f"precision (default here: {usual})")
     options.add_argument("--width", type=int, default=768)
     options.add_argument("--layers", type=int, default=16)
     options.add_argument("--heads", type=int, default=12)
     return options.parse_args()
 
 
-def report(measured: Mapping[str, Mapping[str, Measured]], peak: float, products: float) -> Report:
+def report(measured: Mapping[str, Mapping[str, Measured]], precision: str, peak: float, products: float) -> Report:
     """Return tables and bars; ``peak`` is in operations per second, ``products`` in seconds."""
     found = Report("A training step of the medium model")
     rows = [_row(group, name, shown, peak) for group in measured for name, shown in measured[group].items()]
     found.tables = [Table(["step", "seconds", "share of the peak", "peak memory"], rows)]
     for group, shown in measured.items():
-        found.bars += _bars(group, shown)
+        found.bars += _bars(group, shown, "fp32" if precision == "no" else precision)
     best = max(_share(shown[OURS], peak) for shown in measured.values())
     found.bars.append(Bar("share of the peak of matrix products", best, SHARE, ""))
     ours, peer = (next(iter(measured.values()))[name] for name in (OURS, PEER))
@@ -277,16 +282,18 @@ def report(measured: Mapping[str, Mapping[str, Measured]], peak: float, products
     return found
 
 
-def _bars(group: str, shown: Mapping[str, Measured]) -> list[Bar]:
+def _bars(group: str, shown: Mapping[str, Measured], precision: str) -> list[Bar]:
     ours, peer = shown[OURS], shown[PEER]
     bars = [
-        Bar(f"time of PixArt ÷ time of dit-run, bf16, {group}", ratio(peer.seconds, ours.seconds), FASTER),
-        Bar(f"memory of dit-run ÷ memory of PixArt, bf16, {group}", ours.memory / peer.memory, 1.0, at_most=True),
+        Bar(f"time of PixArt ÷ time of dit-run, {precision}, {group}", ratio(peer.seconds, ours.seconds), FASTER),
+        Bar(
+            f"memory of dit-run ÷ memory of PixArt, {precision}, {group}", ours.memory / peer.memory, 1.0, at_most=True
+        ),
     ]
     if EXACT in shown:
         bars.append(
             Bar(
-                f"time of PixArt in fp32 ÷ time of dit-run in bf16, {group}",
+                f"time of PixArt in fp32 ÷ time of dit-run in {precision}, {group}",
                 ratio(shown[EXACT].seconds, ours.seconds),
                 FASTER_THAN_EXACT,
             )
