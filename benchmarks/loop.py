@@ -91,7 +91,7 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     import torch
 
     from dit_run.assembly.layout import Layout
-    from dit_run.assembly.parts import build_denoiser, build_scheduler
+    from dit_run.assembly.parts import build_denoiser, build_schedulers
     from dit_run.assembly.prepare import prepare
     from dit_run.registry.plugin_files import PluginFiles
     from dit_run.training.batches import Visits, batches
@@ -104,7 +104,7 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
         visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
     )
     denoiser = build_denoiser(config, encoders, device).train()
-    return denoiser, build_scheduler(config, encoders), map(BatchEncoder(encoders, device), loaded)
+    return denoiser, build_schedulers(config, encoders)((0, 0, 0)), map(BatchEncoder(encoders, device), loaded)
 
 
 def _loss(denoiser: Any, scheduler: Any, examples: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dit_run import load_config
-from dit_run.assembly.parts import Encoders, build_denoiser, build_scheduler
+from dit_run.assembly.parts import Encoders, build_denoiser, build_schedulers
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline.of(self.config, self.encoders, self.denoiser, self.scheduler, CPU)
+        return Pipeline.of(self.config, self.encoders, self.denoiser, lambda shape: self.scheduler, CPU)
 
 
 def assembled(folder: Path, *overrides: str) -> Parts:
@@ -54,7 +54,8 @@ def assembled(folder: Path, *overrides: str) -> Parts:
     generator = torch.Generator().manual_seed(0)
     for parameter in denoiser.parameters():
         _draw(parameter, generator)
-    return Parts(config, data, encoders, denoiser.eval(), build_scheduler(config, encoders))
+    shape = encoders.latent_shape(*[config.data.common.image_size] * 2)
+    return Parts(config, data, encoders, denoiser.eval(), build_schedulers(config, encoders)(shape))
 
 
 @torch.no_grad()

@@ -25,7 +25,6 @@ __all__ = [
     "build_denoiser",
     "build_encoders",
     "build_optimizer",
-    "build_scheduler",
     "build_schedulers",
 ]
 
@@ -83,17 +82,15 @@ def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> 
         return Denoiser(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
 
 
-def build_scheduler(config: Config, encoders: Encoders) -> Scheduler:
-    """Return the noise process with its samplers, for latents of ``data.image_size``."""
-    size = config.data.common.image_size
-    return _scheduler(config, encoders.latent_shape(size, size))
-
-
 def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:
-    """Return the scheduler of each latent shape: with buckets that of the shape, else one for all."""
+    """Return the noise process with its samplers for each latent shape.
+
+    With buckets it is that of the shape, else that of ``data.image_size`` for all.
+    """
     if config.data.common.buckets is not None:
         return cache(partial(_scheduler, config))
-    scheduler = build_scheduler(config, encoders)
+    size = config.data.common.image_size
+    scheduler = _scheduler(config, encoders.latent_shape(size, size))
     return lambda shape: scheduler
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from dit_run import __version__
-from dit_run.assembly.parts import build_denoiser, build_encoders, build_scheduler
+from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.config.resolve import resolve
@@ -176,7 +176,7 @@ def load_run(
         checkpoint=source,
         config=config,
         registry=resolution.registry,
-        pipeline=Pipeline.of(config, encoders, denoiser, build_scheduler(config, encoders), target),
+        pipeline=Pipeline.of(config, encoders, denoiser, build_schedulers(config, encoders), target),
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,
         global_batch=weights.global_batch,

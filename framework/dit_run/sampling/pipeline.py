@@ -14,12 +14,12 @@ from torch import Tensor
 from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
-from dit_run.model.codec import decode_latents
+from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.guidance import Guidance, guided
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Scheduler, TextStates
+from dit_run.protocols import VAE, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
 from dit_run.settings import Config, SamplingOptions
@@ -71,17 +71,17 @@ class Pipeline:
     denoiser: Denoiser
     conditions: Conditions
     vae: VAE
-    scheduler: Scheduler
+    scheduler_of: SchedulerOf
     device: torch.device
     precision: Precision
 
     @classmethod
     def of(
-        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler: Scheduler, device: torch.device
+        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler_of: SchedulerOf, device: torch.device
     ) -> Pipeline:
         """Return the pipeline of a run's parts, in the precision that the run trains in."""
         precision = Precision.of(config.training.mixed_precision, device)
-        return cls(denoiser, encoders.conditions, encoders.vae, scheduler, device, precision)
+        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, device, precision)
 
     @property
     def size_unit(self) -> int:
@@ -117,7 +117,7 @@ class Pipeline:
                 f"the image size is {request.height}x{request.width} pixels; height and width must be multiples of "
                 f"{self.size_unit} (the VAE's factor times the model's patch size)"
             )
-        names = self.scheduler.samplers
+        names = self.scheduler_of(self._latent_shape(request)).samplers
         if request.sampler is not None and request.sampler not in names:
             raise InputError(f"this run's scheduler has no sampler {request.sampler!r}; use one of {', '.join(names)}")
         if request.batch_size < 1:
@@ -134,12 +134,11 @@ class Pipeline:
     def _batch(self, request: SamplingRequest, start: int) -> list[Image.Image]:
         prompts = request.prompts[start : start + request.batch_size]
         seeds = [request.seed + start + index for index in range(len(prompts))]
-        factor = self.vae.factor
-        shape = (self.vae.latent_channels, request.height // factor, request.width // factor)
+        shape = self._latent_shape(request)
         assert request.sampler is not None
         with self.precision.autocast():
             text, empty = self._text(prompts, request)
-            latents = self.scheduler.sample(
+            latents = self.scheduler_of(shape).sample(
                 guided(self.denoiser, text, empty, request.guidance),
                 self._noise("sampling_start", 0, seeds, shape),
                 sampler=request.sampler,
@@ -147,6 +146,9 @@ class Pipeline:
                 step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
             )
         return to_images(decode_latents(self.vae, latents, self.precision.dtype))
+
+    def _latent_shape(self, request: SamplingRequest) -> tuple[int, int, int]:
+        return LatentShape.of(self.vae)(request.height, request.width)
 
     def _text(self, prompts: Sequence[str], request: SamplingRequest) -> tuple[TextStates, TextStates | None]:
         """Return the prompts' conditions and, where guidance needs them, the negative prompt's, padded alike."""

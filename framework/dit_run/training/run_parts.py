@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_scheduler, build_schedulers
+from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_schedulers
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf
+from dit_run.protocols import LearningRateFactor, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
@@ -35,8 +35,6 @@ class RunParts:
     denoiser: Denoiser
     averages: Ema[Denoiser] | None
     """Averages of the denoiser's weights; None for a config without them."""
-    scheduler: Scheduler
-    """For images of ``data.image_size``."""
     scheduler_of: SchedulerOf
     """The scheduler of each latent shape that is trained on."""
 
@@ -52,7 +50,6 @@ class RunParts:
             device=device,
             denoiser=denoiser,
             averages=averages,
-            scheduler=build_scheduler(config, encoders),
             scheduler_of=build_schedulers(config, encoders),
         )
 
@@ -64,7 +61,7 @@ class RunParts:
     def pipeline(self) -> Pipeline:
         """Pipeline of the averages where there are any, else of the live weights."""
         denoiser = self.denoiser if self.averages is None else self.averages.module
-        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler, self.device)
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.device)
 
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
         """Return the visits to some samples, by default to the training samples."""
