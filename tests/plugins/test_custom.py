@@ -67,6 +67,33 @@ def test_a_text_as_a_whole_is_one_caption(texts):
     assert contents(dataset(texts, captions="whole")) == {name: (f"this is {name}",) for name in IMAGES}
 
 
+@pytest.mark.parametrize("captions", ["lines", "whole"])
+@pytest.mark.parametrize("key", ["text", "caption", "prompt"])
+def test_a_json_file_next_to_an_image_has_its_captions_unless_a_text_has(texts, key, captions):
+    for name in ("a", "b/c"):
+        (texts / f"{name}.json").write_text(json.dumps({key: ["one", "two\nlines"], "url": "http://x"}))
+    (texts / "a.txt").unlink()
+    found = contents(dataset(texts, captions=captions))
+    assert found["a.png"] == ("one", "two\nlines")
+    assert found["b/c.jpg"][0].startswith("this is")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{}", r"a\.json: expected 'text', but found no key"),
+        ('{"text": " "}', r"a\.json: expected 'text' to be a caption or a list"),
+        ("[1]", r"a\.json: expected 'text', but found 1"),
+        ("{", r"a\.json: this file is not valid JSON"),
+    ],
+)
+def test_a_json_file_without_a_caption_is_named(texts, content, message):
+    (texts / "a.txt").unlink()
+    (texts / "a.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        dataset(texts)
+
+
 @pytest.mark.parametrize("suffix", ["jpe", "jfif", "bmp", "gif", "tif", "tiff", "avif", "heic", "jxl", "PNG", "Jpeg"])
 def test_images_of_every_readable_format_are_found(texts, suffix):
     (texts / f"more.{suffix}").touch()
@@ -267,7 +294,7 @@ def test_each_folder_may_have_an_index(root):
 
 def test_images_that_an_index_does_not_name_are_reported_in_all_folders(root):
     write_index(root, "csv", [("a.png", "x")])
-    assert left_out(dataset(root)) == {"image without a caption": (2, "b/c.jpg")}
+    assert left_out(dataset(root)) == {"image without a caption in metadata.csv": (2, "b/c.jpg")}
 
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv"])

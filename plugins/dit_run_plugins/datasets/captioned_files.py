@@ -107,7 +107,8 @@ def captioned_files(
     if missing and not (skip and len(missing) < len(captions)):
         raise InputError(_missing_text(root, missing, len(captions), source))
     tally.add("image that is missing", missing)
-    tally.add("image without a caption", [file for file in existing.images if file not in captions])
+    reason = "image without a caption" if source == root else f"image without a caption in {source.name}"
+    tally.add(reason, [file for file in existing.images if file not in captions])
     return _packed(root, {file: captions[file] for file in captions if file not in set(missing)}, tally)
 
 

@@ -12,15 +12,13 @@ from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
 from dit_run_plugins.datasets.checked_paths import existing_folder
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, find_metadata, metadata_dataset
-from dit_run_plugins.datasets.text_files import read_text
+from dit_run_plugins.datasets.sidecars import sidecar_captions
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
 
 __all__ = ["Custom", "build", "path_is_written"]
 
-_NAMED = 5
-"""Images without a caption that are listed by name (number)."""
 _OTHER_SUFFIXES = (
     *(".ppm", ".pgm", ".pnm", ".tga", ".ico", ".jp2", ".j2k", ".psd", ".xcf", ".svg", ".eps", ".exr", ".hdr", ".npy"),
     *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".rw2", ".orf", ".mp4", ".webm", ".mov", ".avi", ".mkv"),
@@ -30,7 +28,7 @@ _OTHER_SUFFIXES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Custom:
-    """Your own images, each with captions in a `.txt` file of the same name next to it, also in nested folders.
+    """Your own images, each with captions in a `.txt` or `.json` file of the same name next to it, in any folders.
 
     Or all listed in a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`),
     one for all or one in each folder. Columns may also be named `image` and `caption` or `prompt`.
@@ -39,7 +37,9 @@ class Custom:
     dataset_path: Annotated[str, LocalPath] = "./data"
     """Folder that holds the images; required."""
     captions: Literal["lines", "whole"] = "lines"
-    """Content of a `.txt` file: one caption per line, of which each visit uses one, or one caption as a whole."""
+    """Content of a `.txt` file: one caption per line, of which each visit uses one, or one caption as a whole.
+
+    A `.json` file has its caption or list of captions under `text`, `caption` or `prompt`."""
 
 
 def path_is_written(context: RuleContext) -> Iterator[Problem]:
@@ -81,7 +81,7 @@ def _sidecars(root: Path, files: Sequence[str], options: Custom, skip: bool) -> 
         tally.add(f"file of the format {suffix}, which is not read", others)
     texts = [file for file in files if file.lower().endswith(".txt") and file.rpartition(".")[0] not in stems]
     tally.add("text without an image", texts)
-    captions = _all_captions(root, images, whole=options.captions == "whole", skip=skip)
+    captions = sidecar_captions(root, images, whole=options.captions == "whole", skip=skip)
     rows = ((image, caption) for image, own in captions.items() for caption in own)
     folders = {image.rpartition("/")[0] for image in images}
     return captioned_files(root, rows, root, skip=skip, tally=tally, folders=folders)
@@ -96,37 +96,3 @@ def _files(root: Path) -> Iterator[str]:
         names = [] if real in entered else names
         entered.add(real)
         yield from (Path(folder, name).relative_to(root).as_posix() for name in names if name[0] != ".")
-
-
-def _all_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bool) -> dict[str, list[str]]:
-    """Return the captions of each image. Raises InputError naming images without one, if they are not to be skipped."""
-    captions, problems = dict[str, list[str]](), list[str]()
-    for image in images:
-        try:
-            captions[image] = _captions(root / image, whole)
-        except _NoCaption as problem:
-            problems.append(str(problem))
-    if problems and not (skip and captions):
-        count = f"; {len(problems)} of {len(images)} images have no caption" if len(problems) > 1 else ""
-        others = "".join(f"\n  {problem}" for problem in problems[1:_NAMED])
-        raise InputError(
-            f"{problems[0]}, or add one of {', '.join(METADATA_NAMES)} to data.dataset_path, or set "
-            f"data.on_bad_sample: skip to leave out such images{count}{others}"
-        )
-    return captions
-
-
-class _NoCaption(Exception):
-    """An image has no caption."""
-
-
-def _captions(image: Path, whole: bool) -> list[str]:
-    text = image.with_suffix(".txt")
-    try:
-        lines = [" ".join(line.split()) for line in read_text(text).splitlines()]
-    except FileNotFoundError as error:
-        raise _NoCaption(f"{image} has no caption: write it to {text.name} in the same folder") from error
-    captions = [line for line in lines if line]
-    if not captions:
-        raise _NoCaption(f"{text}: expected a caption, but the file is empty: write it there")
-    return [" ".join(captions)] if whole else captions

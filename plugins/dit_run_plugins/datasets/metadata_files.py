@@ -15,7 +15,7 @@ from dit_run_plugins.datasets.text_files import read_lines
 if TYPE_CHECKING:
     from dit_run_plugins.datasets.captioned_files import CaptionedFiles
 
-__all__ = ["METADATA_NAMES", "find_metadata", "metadata_dataset", "prepared_dataset", "read_json"]
+__all__ = ["METADATA_NAMES", "captions_of", "find_metadata", "metadata_dataset", "prepared_dataset", "read_json"]
 
 _IMAGE_KEYS = ("file_name", "image", "filename", "path")
 """Names of the column of images; the first that is there counts."""
@@ -142,15 +142,23 @@ def _check_count(values: Sequence[str], names: Sequence[str], where: str) -> Non
 
 def _rows(entry: Any, key: str, where: str) -> Iterator[Row]:
     names = entry if isinstance(entry, dict) else {}
-    file_key, text_key = _first(names, _IMAGE_KEYS), _first(names, _CAPTION_KEYS)
-    if file_key is None or text_key is None:
+    file_key = _first(names, _IMAGE_KEYS)
+    if file_key is None or _first(names, _CAPTION_KEYS) is None:
         raise InputError(f"{where}: expected {key!r} and 'text', but found {_keys(entry)}")
-    image, text = relative_file(entry[file_key], where), entry[text_key]
-    captions = text if isinstance(text, list) else [text]
-    if not captions or not all(isinstance(caption, str) and caption.strip() for caption in captions):
-        raise InputError(f"{where}: expected {text_key!r} to be a caption or a list of captions, not {text!r}")
-    for caption in captions:
+    image = relative_file(entry[file_key], where)
+    for caption in captions_of(entry, where):
         yield image, caption
+
+
+def captions_of(entry: Any, where: str) -> list[str]:
+    """Return the captions in a JSON object. Raises InputError, which starts with ``where``, if there are none."""
+    key = _first(entry if isinstance(entry, dict) else {}, _CAPTION_KEYS)
+    if key is None:
+        raise InputError(f"{where}: expected 'text', but found {_keys(entry)}")
+    captions = entry[key] if isinstance(entry[key], list) else [entry[key]]
+    if not captions or not all(isinstance(caption, str) and caption.strip() for caption in captions):
+        raise InputError(f"{where}: expected {key!r} to be a caption or a list of captions, not {entry[key]!r}")
+    return captions
 
 
 def _first(names: Collection[str], wanted: Sequence[str]) -> str | None:

@@ -1,0 +1,57 @@
+"""Captions in a file next to each image: a text, or a JSON object, of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dit_run.problems import InputError
+from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, captions_of, read_json
+from dit_run_plugins.datasets.text_files import read_text
+
+__all__ = ["sidecar_captions"]
+
+_NAMED = 5
+"""Images without a caption that are listed by name (number)."""
+
+
+class _NoCaption(Exception):
+    """An image has no caption."""
+
+
+def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bool) -> dict[str, list[str]]:
+    """Return the captions of each image, whose path is relative to ``root``.
+
+    ``whole`` joins the lines of a text into one caption. With ``skip`` images without a caption are left out, unless
+    none has one. Raises InputError naming them otherwise, and for a file that cannot be read.
+    """
+    captions, problems = dict[str, list[str]](), list[str]()
+    for image in images:
+        try:
+            captions[image] = _captions(root / image, whole)
+        except _NoCaption as problem:
+            problems.append(str(problem))
+    if problems and not (skip and captions):
+        count = f"; {len(problems)} of {len(images)} images have no caption" if len(problems) > 1 else ""
+        others = "".join(f"\n  {problem}" for problem in problems[1:_NAMED])
+        raise InputError(
+            f"{problems[0]}, or add one of {', '.join(METADATA_NAMES)} to data.dataset_path, or set "
+            f"data.on_bad_sample: skip to leave out such images{count}{others}"
+        )
+    return captions
+
+
+def _captions(image: Path, whole: bool) -> list[str]:
+    """Return the captions of the text, or of the JSON object where there is no text."""
+    text = image.with_suffix(".txt")
+    try:
+        lines = [" ".join(line.split()) for line in read_text(text).splitlines()]
+    except FileNotFoundError as error:
+        record = image.with_suffix(".json")
+        if record.is_file():
+            return captions_of(read_json(record), str(record))
+        raise _NoCaption(f"{image} has no caption: write it to {text.name} in the same folder") from error
+    captions = [line for line in lines if line]
+    if not captions:
+        raise _NoCaption(f"{text}: expected a caption, but the file is empty: write it there")
+    return [" ".join(captions)] if whole else captions
