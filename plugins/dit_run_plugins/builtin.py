@@ -22,6 +22,7 @@ from dit_run_plugins.optimizers.muon import Muon
 from dit_run_plugins.schedulers.ddpm import Ddpm
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.text_encoders.clip import Clip
+from dit_run_plugins.text_encoders.transformers import Transformers
 from dit_run_plugins.text_encoders.words import Words
 from dit_run_plugins.trackers.tensorboard import TensorBoard
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
@@ -41,6 +42,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
         _component(Kind.DATASET, "shapes", Shapes, ".dataset:build", ":painted_images"),
         _component(Kind.TEXT_ENCODER, "clip", Clip, ".text_encoder:build"),
+        _component(Kind.TEXT_ENCODER, "transformers", Transformers, ".text_encoder:build"),
         _component(Kind.TEXT_ENCODER, "words", Words, ".text_encoder:build", ":heads_divide"),
         _component(Kind.VAE, "autoencoder_kl", AutoencoderKl, ".vae:build", ":kl_latents_fit"),
         _component(Kind.VAE, "autoencoder_tiny", AutoencoderTiny, ".vae:build", ":tiny_latents_fit"),

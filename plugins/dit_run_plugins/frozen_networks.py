@@ -19,16 +19,16 @@ __all__ = ["LazyNetwork", "load_transformers_network"]
 class LazyNetwork(nn.Module):
     """A frozen network that is made at the first call: with a warm cache, never.
 
-    It is made on the device and in the dtype to which this module was moved, in eval mode, and draws from no generator
-    that others use. Inputs of floating point are cast to its dtype.
+    It is made on the device and in the dtype to which this module was moved, ``dtype`` at first, in eval mode, and
+    draws from no generator that others use. Inputs of floating point are cast to its dtype.
     """
 
-    def __init__(self, make: Callable[[], nn.Module]) -> None:
+    def __init__(self, make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self._make = make
         self.network: nn.Module | None = None
         self._place: Tensor
-        self.register_buffer("_place", torch.empty(0), persistent=False)
+        self.register_buffer("_place", torch.empty(0, dtype=dtype), persistent=False)
 
     @property
     def loaded(self) -> bool:

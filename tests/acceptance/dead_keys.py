@@ -38,6 +38,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.cub": ("data={type: cub, dataset_path: cub}",),
     "text_encoder.words": (),
     "text_encoder.clip": ("text_encoder={type: clip, pretrained_model_name: clip}",),
+    "text_encoder.transformers": ("text_encoder={type: transformers, pretrained_model_name: t5}",),
     "vae.identity": (),
     "vae.autoencoder_kl": (
         "vae={type: autoencoder_kl, pretrained_model_name: kl}",
@@ -104,6 +105,17 @@ CHANGES: Mapping[str, Change] = {
     "text_encoder.clip.revision": _change(
         "text_encoder.revision=other", "text_encoder.pretrained_model_name=tiny/clip"
     ),
+    "text_encoder.clip.subfolder": _change("text_encoder.subfolder=other"),
+    "text_encoder.transformers.pretrained_model_name": _change("text_encoder.pretrained_model_name=t52"),
+    "text_encoder.transformers.revision": _change(
+        "text_encoder.revision=other", "text_encoder.pretrained_model_name=tiny/t5"
+    ),
+    "text_encoder.transformers.subfolder": _change("text_encoder.subfolder=other"),
+    "text_encoder.transformers.max_length": _change("text_encoder.max_length=3"),
+    "text_encoder.transformers.layers": _change("text_encoder.layers=[-2]"),
+    "text_encoder.transformers.template": _change("text_encoder.template=a red {caption}"),
+    "text_encoder.transformers.dtype": _change("text_encoder.dtype=bf16"),
+    "text_encoder.transformers.pooling": _change("text_encoder.pooling=last"),
     "vae.autoencoder_kl.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/kl"),
     "vae.autoencoder_tiny.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/taesd"),
     "text_encoder.words.width": _change("text_encoder.width=12"),

@@ -29,6 +29,9 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "cache.dir": ("cache.mode=off", "cache.dir=kept"),
     "cache.num_workers": ("data.crop=random", "cache.num_workers=2"),
     "text_encoder.clip.revision": ("text_encoder={type: clip, pretrained_model_name: here, revision: main}",),
+    "text_encoder.transformers.revision": (
+        "text_encoder={type: transformers, pretrained_model_name: here, revision: main}",
+    ),
     "vae.autoencoder_kl.revision": ("vae={type: autoencoder_kl, pretrained_model_name: here, revision: main}",),
     "vae.autoencoder_tiny.revision": ("vae={type: autoencoder_tiny, pretrained_model_name: here, revision: main}",),
     "metric.frechet_distance.revision": (metric("frechet_distance", "here", more=", revision: main"),),

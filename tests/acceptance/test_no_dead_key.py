@@ -18,6 +18,7 @@ from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
 from dead_keys import CHANGES, ELSEWHERE, SETTINGS, Change
 from PIL import Image
 from runs import CONFIG, Run
+from text_models import tiny_text_model
 
 from dit_run import Kind
 from dit_run.cli.main import main
@@ -72,7 +73,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
         tiny_taesd(folder / f"taesd{suffix}", seed=number)
         tiny_clip_pair(folder / f"eye{suffix}", seed=number)
-    for name in ("clip", "kl", "taesd", "eye"):
+        tiny_text_model(folder / f"t5{suffix}", "t5", seed=number)
+    for name in ("clip", "t5"):
+        shutil.copytree(folder / f"{name}2", folder / name / "other")
+    for name in ("clip", "kl", "taesd", "eye", "t5"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
     _custom(folder / "mixed", 0)

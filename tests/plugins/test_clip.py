@@ -10,13 +10,14 @@ import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_tokenizer
 from safetensors.torch import load_file, save_file
-from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTokenizerFast
+from transformers import CLIPConfig, CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizerFast
 
 from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run_plugins.text_encoders.clip import Clip
 from dit_run_plugins.text_encoders.clip.text_encoder import ClipTextEncoder, build
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.folders import EncoderFolders
 
 CAPTIONS = ("a cat", "", "a red cat sat on the mat", "Ünïcode 猫!!  and\nspace's")
 
@@ -54,14 +55,14 @@ def test_a_tokenizer_json_gives_the_same_ids(folder: Path, tmp_path: Path) -> No
     vocab = json.loads((folder / "vocab.json").read_text())
     merges = [tuple(line.split()) for line in (folder / "merges.txt").read_text().splitlines()[1:]]
     CLIPTokenizerFast(vocab=vocab, merges=merges).save_pretrained(tmp_path)
-    tokenizer = ClipTokenizer(Pretrained(str(tmp_path), "key"), 77)
+    tokenizer = ClipTokenizer(EncoderFolders(Pretrained(str(tmp_path), "key")), 77)
     assert (tmp_path / "tokenizer.json").is_file()
     assert torch.equal(tokenizer(CAPTIONS).ids, opened(folder).tokenize(CAPTIONS).ids)
 
 
 def test_clips_own_vocabulary_gives_clips_own_ids(shared_data: Path, tmp_path: Path) -> None:
     size = tiny_tokenizer(tmp_path, shared_data / "weights" / "clip_tokenizer" / "bpe_simple_vocab_16e6.txt.gz")
-    tokens = ClipTokenizer(Pretrained(str(tmp_path), "key"), 77)(["a photo of a cat"])
+    tokens = ClipTokenizer(EncoderFolders(Pretrained(str(tmp_path), "key")), 77)(["a photo of a cat"])
     assert size == 49408
     assert tokens.ids[0, :8].tolist() == [49406, 320, 1125, 539, 320, 2368, 49407, 49407]
     assert tokens.mask.sum() == 7
@@ -125,6 +126,34 @@ def test_a_pipelines_text_encoder_and_tokenizer_are_found(folder: Path, tmp_path
     bare, pipeline = opened(folder), opened(tiny_pipeline(tmp_path))
     tokens = pipeline.tokenize(CAPTIONS)
     assert torch.equal(pipeline(tokens.ids, tokens.mask)[0], bare(tokens.ids, tokens.mask)[0])
+
+
+def test_the_second_encoder_of_a_pipeline_is_found(folder: Path, tmp_path: Path) -> None:
+    pipeline = tiny_pipeline(tmp_path)
+    second = tiny_clip(tmp_path / "text_encoder_2", width=16, seed=3)
+    (tmp_path / "tokenizer_2").mkdir()
+    for file in ("vocab.json", "merges.txt"):
+        (second / file).rename(tmp_path / "tokenizer_2" / file)
+    reference = CLIPTextModel.from_pretrained(second)
+    encoders = build(Clip(pretrained_model_name=str(pipeline), subfolder="text_encoder_2")), opened(second)
+    for encoder in encoders:
+        tokens = encoder.tokenize(CAPTIONS)
+        with torch.no_grad():
+            expected = reference(tokens.ids).last_hidden_state
+        assert encoder.width == 16
+        assert torch.equal(encoder(tokens.ids, tokens.mask)[0], expected)
+
+
+def test_an_encoder_with_a_projection_gives_the_states_before_it(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    model = CLIPTextModelWithProjection.from_pretrained(folder)
+    model.save_pretrained(copy)
+    encoder = opened(copy)
+    tokens = encoder.tokenize(CAPTIONS)
+    with torch.no_grad():
+        expected = model.eval()(tokens.ids).last_hidden_state
+    assert json.loads((copy / "config.json").read_text())["architectures"] == ["CLIPTextModelWithProjection"]
+    assert torch.equal(encoder(tokens.ids, tokens.mask)[0], expected)
 
 
 def test_missing_weights_are_never_made_up(folder: Path, tmp_path: Path) -> None:

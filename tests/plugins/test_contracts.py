@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
 from PIL import Image
+from text_models import tiny_text_model
 
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import resolve
@@ -60,6 +61,7 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset.cub": lambda folder: {"dataset_path": cub(folder / "cub")},
     "dataset.custom": lambda folder: {"dataset_path": captioned_folder(folder / "custom")},
     "text_encoder.clip": lambda folder: {"pretrained_model_name": tiny_clip(folder / "clip")},
+    "text_encoder.transformers": lambda folder: {"pretrained_model_name": tiny_text_model(folder / "t5", "t5")},
     "text_encoder.words": lambda folder: {"width": 16, "num_layers": 1, "num_heads": 2, "buckets": 64},
     "vae.autoencoder_kl": lambda folder: {"pretrained_model_name": tiny_autoencoder_kl(folder / "kl")},
     "vae.autoencoder_tiny": lambda folder: {"pretrained_model_name": tiny_taesd(folder / "taesd")},

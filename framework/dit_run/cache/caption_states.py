@@ -14,6 +14,7 @@ from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
 from dit_run.model.codec import device_of, encode_captions
+from dit_run.model.conditioning import BUCKET
 from dit_run.protocols import TextEncoder
 
 __all__ = ["CaptionWork"]
@@ -21,6 +22,8 @@ __all__ = ["CaptionWork"]
 _COUNTED = 10_000
 """Number of captions whose tokens are counted, spread over all; it gives the mean with an error of about 1 %."""
 _AT_A_TIME = 256
+_CHUNKS = 8
+"""Chunks of captions that are sorted by length together, so that most chunks are full."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class CaptionWork:
     @classmethod
     def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str], code: str = "") -> CaptionWork:
         """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
-        space = build.space("captions", encoder, code, {"max_length": encoder.max_length})
+        space = build.space("captions", encoder, code, {"max_length": encoder.max_length, "padding": BUCKET})
         return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)})
 
     def missing_bytes(self) -> int:
@@ -74,7 +77,7 @@ class CaptionWork:
         encoder, build = self.encoder, self.build
         if captions:
             self.space.check_writable()
-        size = encoding_chunks(device_of(encoder))[1]
+        size = _CHUNKS * encoding_chunks(device_of(encoder))[1]
         with Writer(self.space, build.stored_dtype) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]

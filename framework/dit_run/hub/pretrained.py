@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -85,6 +86,15 @@ class Pretrained:
         if found is not None and is_lfs_pointer(found):
             raise self.error(f"is incomplete: {found} is {LFS_TEXT}")
         return found
+
+    def fetch(self, *candidates: str) -> None:
+        """Download those of these files that the hub has, next to the others; without effect where it is out of reach.
+
+        For files that a library reads if they are there.
+        """
+        for each in candidates if local_path(self.name) is None else ():
+            with contextlib.suppress(InputError):
+                self._first([each], cached=True) or self._first([each], cached=False)
 
     def weight_files(self, library: Library, folders: Iterable[str] = ("",)) -> WeightFiles:
         """Return the weights of one network as ``library`` saves them, from the first of the folders that has them.

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.out_of_memory import translate_working
-from dit_run.model.conditioning import CaptionStates
-from dit_run.protocols import VAE, TextEncoder
+from dit_run.model.conditioning import CaptionStates, fitted, padded_length
+from dit_run.protocols import VAE, TextEncoder, Tokens
 
 __all__ = [
     "ENCODING_VERSION",
@@ -103,32 +103,43 @@ def encode_captions(
 ) -> list[CaptionStates]:
     """Return the states of each caption on the CPU, float32, real tokens only. Equal captions are encoded once.
 
-    Captions are padded to the encoder's maximum length, so that states do not depend on the other captions of a chunk.
-    Values are rounded to ``dtype``, that of autocast; None computes in float32.
+    A caption is encoded with others of its padded length, which follows from its own tokens: its states do not depend
+    on the other captions. Values are rounded to ``dtype``, that of autocast; None computes in float32, and so does a
+    chunk that overflows ``dtype``.
     """
-    device = device_of(encoder)
-    distinct, size = list(dict.fromkeys(captions)), encoding_chunks(device)[1]
-    states = chain.from_iterable(
-        _caption_chunk(encoder, distinct[start : start + size], device, dtype)
-        for start in range(0, len(distinct), size)
-    )
-    known = dict(zip(distinct, states, strict=True))
-    return [known[caption] for caption in captions]
+    device, distinct = device_of(encoder), list(dict.fromkeys(captions))
+    if not distinct:
+        return []
+    tokens, size = encoder.tokenize(distinct), encoding_chunks(device)[1]
+    known: dict[int, CaptionStates] = {}
+    for length, rows in _rows_by_length(tokens, encoder.max_length).items():
+        for start in range(0, len(rows), size):
+            chunk = rows[start : start + size]
+            ids, mask = (fitted(each[chunk], length).to(device) for each in (tokens.ids, tokens.mask))
+            known |= zip(chunk, _caption_chunk(encoder, ids, mask, dtype), strict=True)
+    states = dict(zip(distinct, (known[row] for row in range(len(distinct))), strict=True))
+    return [states[caption] for caption in captions]
+
+
+def _rows_by_length(tokens: Tokens, longest: int) -> dict[int, list[int]]:
+    """Return the rows of captions of the same padded length, which follows from the caption alone."""
+    rows: dict[int, list[int]] = {}
+    for row, count in enumerate(tokens.mask.sum(1).tolist()):
+        rows.setdefault(padded_length(count, longest), []).append(row)
+    return rows
 
 
 def _caption_chunk(
-    encoder: TextEncoder,
-    captions: Sequence[str],
-    device: torch.device,
-    dtype: torch.dtype | None,
+    encoder: TextEncoder, ids: Tensor, mask: Tensor, dtype: torch.dtype | None
 ) -> Iterator[CaptionStates]:
-    tokens = encoder.tokenize(captions)
-    padding = (0, encoder.max_length - tokens.ids.shape[1])
-    ids, mask = (torch.nn.functional.pad(each, padding).to(device) for each in (tokens.ids, tokens.mask))
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+    def encode(ids: Tensor) -> tuple[Tensor, Tensor]:
         states, pooled = encoder(ids, mask)
+        return torch.where(mask[..., None], states, 0.0), pooled
+
+    states, pooled = _without_overflow(encode, ids, dtype)
+    assert pooled is not None
     states, pooled = _rounded(states, dtype).cpu(), _rounded(pooled, dtype).cpu()
-    for row, length in enumerate(tokens.mask.sum(1).tolist()):
+    for row, length in enumerate(mask.sum(1).tolist()):
         yield CaptionStates(states[row, :length], pooled[row])
 
 

@@ -10,7 +10,16 @@ from torch import Tensor
 
 from dit_run.protocols import TextEncoder, TextStates
 
-__all__ = ["BUCKET", "CaptionStates", "Conditions", "FrozenCaptions", "LiveCaptions", "TextIds", "padded_length"]
+__all__ = [
+    "BUCKET",
+    "CaptionStates",
+    "Conditions",
+    "FrozenCaptions",
+    "LiveCaptions",
+    "TextIds",
+    "fitted",
+    "padded_length",
+]
 
 BUCKET = 16
 """Texts are padded to multiples of this number of tokens, so that few shapes occur."""
@@ -53,7 +62,7 @@ class LiveCaptions:
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextIds:
         tokens = self._encoder.tokenize(_dropped(captions, null))
         length = padded_length(int(tokens.mask.sum(1).max()), self._encoder.max_length)
-        return TextIds(_fit(tokens.ids, length), _fit(tokens.mask, length), torch.tensor(null, dtype=torch.bool))
+        return TextIds(fitted(tokens.ids, length), fitted(tokens.mask, length), torch.tensor(null, dtype=torch.bool))
 
 
 class CaptionLookup(Protocol):
@@ -90,7 +99,8 @@ def _dropped(captions: Sequence[str], null: Sequence[bool]) -> list[str]:
     return ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
 
 
-def _fit(values: Tensor, length: int) -> Tensor:
+def fitted(values: Tensor, length: int) -> Tensor:
+    """Return values [n, l, ...] cut or padded with zeros to ``length`` tokens."""
     if values.shape[1] >= length:
         return values[:, :length]
     return torch.nn.functional.pad(values, (0, length - values.shape[1]))

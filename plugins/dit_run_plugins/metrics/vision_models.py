@@ -15,6 +15,7 @@ from dit_run.hub import TRANSFORMERS, Pretrained
 from dit_run_plugins.frozen_networks import load_transformers_network
 from dit_run_plugins.metrics.preprocessing import Preprocessing
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.folders import EncoderFolders
 
 __all__ = ["ClipModel", "VisionModel"]
 
@@ -64,7 +65,7 @@ class ClipModel(VisionModel):
         if kind != "clip":
             raise weights.error(f"holds a model of type {kind!r}, not a CLIP with an image and a text encoder")
         text = self._config.get("text_config") or {}
-        self._tokenizer = ClipTokenizer(weights, int(text.get("max_position_embeddings", 77)))
+        self._tokenizer = ClipTokenizer(EncoderFolders(weights), int(text.get("max_position_embeddings", 77)))
 
     def cosines(self, images: Sequence[Image.Image], captions: Sequence[str]) -> Floats:
         """Return float32 [n]: the cosine similarity of each image and its caption, from -1 to 1."""

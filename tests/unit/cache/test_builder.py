@@ -137,11 +137,11 @@ def test_states_of_a_caption_do_not_depend_on_its_neighbours(text: TextEncoder) 
     assert torch.equal(alone.tokens, among.tokens) and torch.equal(alone.pooled, among.pooled)
 
 
-def test_captions_are_encoded_one_by_one_at_full_length_on_a_cpu(text: TextEncoder) -> None:
+def test_captions_are_encoded_one_by_one_at_the_length_of_their_bucket_on_a_cpu(text: TextEncoder) -> None:
     shapes: list[tuple[int, ...]] = []
     text._network.register_forward_pre_hook(lambda module, inputs: shapes.append(tuple(inputs[0].shape)))  # type: ignore[attr-defined]
-    encode_captions(text, ["a cat", "", "a cat"])
-    assert shapes == [(1, 77), (1, 77)]
+    encode_captions(text, ["a cat " * 8, "a cat", "", "a cat", "a cat " * 90])
+    assert shapes == [(1, 32), (1, 16), (1, 16), (1, 77)]
 
 
 def test_gathered_latents_come_in_the_kept_precision(tmp_path: Path, vae: VAE, folder: Folder) -> None:

@@ -15,6 +15,7 @@ from dit_run.protocols import Tokens
 from dit_run_plugins.frozen_networks import LazyNetwork, load_transformers_network
 from dit_run_plugins.text_encoders.clip import Clip
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
+from dit_run_plugins.text_encoders.folders import EncoderFolders
 
 __all__ = ["ClipTextEncoder", "build"]
 
@@ -27,9 +28,8 @@ def build(options: Clip) -> ClipTextEncoder:
 
     Raises InputError if files are missing or do not belong to a CLIP text encoder.
     """
-    return ClipTextEncoder(
-        Pretrained(options.pretrained_model_name, "text_encoder.pretrained_model_name", options.revision)
-    )
+    weights = Pretrained(options.pretrained_model_name, "text_encoder.pretrained_model_name", options.revision)
+    return ClipTextEncoder(EncoderFolders.of(weights, options.subfolder))
 
 
 class ClipTextEncoder(nn.Module):
@@ -41,14 +41,15 @@ class ClipTextEncoder(nn.Module):
 
     trainable = False
 
-    def __init__(self, weights: Pretrained) -> None:
+    def __init__(self, folders: EncoderFolders) -> None:
         super().__init__()
-        config = weights.object("config.json", "text_encoder/config.json")
+        weights = folders.weights
+        config = weights.object(*folders.encoder_files("config.json"))
         text = _text_config(weights, config)
         self.width = self.pooled_width = int(text.get("hidden_size", 512))
         self.max_length = int(text.get("max_position_embeddings", 77))
-        self._tokenizer = ClipTokenizer(weights, self.max_length)
-        self._files = weights.weight_files(TRANSFORMERS, ("", "text_encoder/"))
+        self._tokenizer = ClipTokenizer(folders, self.max_length)
+        self._files = weights.weight_files(TRANSFORMERS, folders.encoder)
         self._config = config
         self._network = LazyNetwork(partial(_load, weights, self._files))
 

@@ -10,8 +10,8 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from dit_run.digests import combined, file_digest
-from dit_run.hub import Pretrained
 from dit_run.protocols import Tokens
+from dit_run_plugins.text_encoders.folders import EncoderFolders
 
 __all__ = ["END", "START", "ClipTokenizer"]
 
@@ -25,12 +25,12 @@ class ClipTokenizer:
     Reads ``tokenizer.json``, or ``vocab.json`` and ``merges.txt``. Can be pickled.
     """
 
-    def __init__(self, weights: Pretrained, max_length: int) -> None:
-        self.max_length = max_length
-        file = weights.need(*_places("tokenizer.json"), *_places("vocab.json"))
+    def __init__(self, folders: EncoderFolders, max_length: int) -> None:
+        self.max_length, weights = max_length, folders.weights
+        file = weights.need(*folders.tokenizer_files("tokenizer.json", "vocab.json"))
         self._files = [file]
         if file.name == "vocab.json":
-            self._files.append(weights.need(*_places("merges.txt")))
+            self._files.append(weights.need(*folders.tokenizer_files("merges.txt")))
         try:
             self._tokenizer = _tokenizer(*self._files)
         except Exception as error:
@@ -54,11 +54,6 @@ class ClipTokenizer:
 
     def fingerprint(self) -> str:
         return combined([*(file_digest(file) for file in self._files), self.max_length])
-
-
-def _places(name: str) -> tuple[str, str]:
-    """Return the places of a file: next to the weights, or in a pipeline's subfolder."""
-    return name, f"tokenizer/{name}"
 
 
 def _tokenizer(file: Path, merges: Path | None = None) -> Tokenizer:

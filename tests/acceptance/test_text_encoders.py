@@ -1,0 +1,45 @@
+"""Runs with text encoders of every family: train, cache, continue and sample."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from runs import Command, Run, Train
+from text_models import FAMILIES, tiny_text_model
+
+LONG = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null")
+
+
+def encoder(folder: Path, more: str = "") -> str:
+    return f"text_encoder={{type: transformers, pretrained_model_name: {folder}{more}}}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_trains_caches_continues_and_samples(
+    family: str, train: Train, command: Command, config: Path, tmp_path: Path
+) -> None:
+    given = (*LONG, encoder(tiny_text_model(tmp_path / family, family)), "cache.dir=cache")
+    whole = train(*given, output="whole")
+    assert list((tmp_path / "cache" / "captions").glob("*/*.safetensors"))
+    uncached = train(*given, "cache.mode=off", output="uncached")
+    assert uncached.learnt() == whole.learnt()
+    half = train(*given, "training.max_steps=10", output="half")
+    assert command(config, *given, "training.output_dir=half").status == 0
+    assert Run(half.path).learnt() == whole.learnt()
+    assert command("sample", "whole", "a red circle", "--output", "new.png").status == 0
+    assert (tmp_path / "new.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_no_encoder_is_refused_before_training(command: Command, config: Path, tmp_path: Path) -> None:
+    folder = tiny_text_model(tmp_path / "t5", "t5")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    result = command(config, encoder(folder))
+    assert result.status == 2
+    assert f"text_encoder.pretrained_model_name: {folder} has no tokenizer.json" in result.words
+    assert not Path("run").exists()
+    shutil.rmtree(folder)
