@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from runs import CONFIG, Command, Result, Run, Train
 
-STOPPER = Path(__file__).with_name("stopper.py")
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
@@ -176,18 +174,6 @@ def test_it_needs_neither_data_nor_the_place_where_the_run_was(command: Command,
     result = command("sample", moved, "red 2")
     assert result.status == 0, result.words
     assert texts(moved / "samples", "run") == [str(moved)]
-
-
-def test_plugin_files_of_a_run_need_permission(command: Command, train: Train) -> None:
-    run = train(f"plugins=[{STOPPER}]", "callbacks=[{type: stopper}]", "training.max_steps=1")
-    path = run.path.rename(run.path.with_name("moved"))
-    refused = command("sample", path, "a cross")
-    assert refused.status == 2
-    assert "contains plugin files, and loading it would run their code: stopper.py; " in refused.words
-    assert "--allow-plugins" in refused.words
-    assert not (path / "samples").exists()
-    allowed = command("sample", path, "a cross", "--allow-plugins")
-    assert allowed.status == 0, allowed.words
 
 
 def test_guidance_that_was_never_trained_is_refused(command: Command, train: Train) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "add_run",
     "installed",
     "keys_and_overrides",
+    "print_notes",
     "print_notices",
     "read_config",
     "resolved",
@@ -99,6 +101,12 @@ def _plugin_records(run_dir: Path) -> Sequence[Mapping[str, Any]]:
 def print_notices(config: Config, arguments: argparse.Namespace) -> None:
     if not arguments.quiet:
         print_problems(config.notices)
+
+
+def print_notes(lines: Iterable[str], arguments: argparse.Namespace) -> None:
+    """Print notes about a result to standard error, which leaves standard output to the result."""
+    for line in () if arguments.quiet else lines:
+        print(f"note: {line}", file=sys.stderr)
 
 
 def setting(key: str, text: str) -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from dit_run.cli.common_options import add_overrides, add_run
+from dit_run.cli.common_options import add_overrides, add_run, print_notes
 from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]
@@ -22,16 +22,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from dit_run.assembly.prepare import build_data
     from dit_run.cli.progress import progress_on_stderr
-    from dit_run.sampling.load_run import load_run
+    from dit_run.sampling.load_run import open_run
+    from dit_run.sampling.run_config import SCORED
     from dit_run.training.scoring import build_metrics, score, training_samples_notice
 
-    trained = load_run(
+    trained = open_run(
         Path(arguments.run),
-        *arguments.overrides,
+        arguments.overrides,
+        SCORED,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
+    print_notes(trained.notices, arguments)
     if not trained.config.metrics:
         raise InputError(f"{arguments.run} has no metrics; add some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config)

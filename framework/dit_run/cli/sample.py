@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dit_run.cli.common_options import add_run
+from dit_run.cli.common_options import add_run, print_notes
+from dit_run.cli.sample_words import prompts_and_overrides
 from dit_run.problems import InputError
 from dit_run.settings import Config
 
@@ -18,7 +18,19 @@ __all__ = ["configure", "run"]
 def configure(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     parser.add_argument(
-        "prompts", nargs="*", default=[], metavar="PROMPT", help="text of an image (default: the prompts of the run)"
+        "words",
+        nargs="*",
+        default=[],
+        metavar="PROMPT|key=value",
+        help="text of an image (default: the prompts of the run), or a setting to replace, such as sampling.steps=20",
+    )
+    parser.add_argument(
+        "--prompt",
+        dest="texts",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a prompt, even if it has the form key=value; may be repeated",
     )
     parser.add_argument("--prompts", dest="file", metavar="FILE", help="text file with one prompt per line")
     parser.add_argument("--output", metavar="DIR", help="folder, or FILE.png for one image (default: RUN/samples)")
@@ -35,18 +47,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    prompts = _prompts(arguments)
     size = _size(arguments.size)
+    words, overrides = prompts_and_overrides(arguments.words)
+    prompts = _prompts(arguments, words)
     from dit_run.sampling.load_run import load_run
 
     opened = load_run(
         Path(arguments.run),
+        *overrides,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
-    for note in () if arguments.quiet else _without_effect(arguments, opened.config):
-        print(f"note: {note}", file=sys.stderr)
+    print_notes([*opened.notices, *_without_effect(arguments, opened.config)], arguments)
     from rich.console import Console
 
     from dit_run.cli.progress import progress_on_stderr
@@ -83,11 +96,13 @@ def _without_effect(arguments: argparse.Namespace, config: Config) -> Iterator[s
         yield "--no-ema has no effect: this run keeps no average of its weights"
 
 
-def _prompts(arguments: argparse.Namespace) -> list[str]:
+def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:
+    """Return the prompts of the command line, then those of the file. Raises InputError."""
     if arguments.num_images < 1 or arguments.batch_size < 1:
         raise InputError("--num-images and --batch-size must be at least 1")
+    given = [*words, *arguments.texts]
     if arguments.file is None:
-        return list(arguments.prompts)
+        return given
     path = Path(arguments.file)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -96,7 +111,7 @@ def _prompts(arguments: argparse.Namespace) -> list[str]:
     read = [line.strip() for line in lines if line.strip()]
     if not read:
         raise InputError(f"--prompts {path} holds no prompt; write one prompt per line")
-    return [*arguments.prompts, *read]
+    return [*given, *read]
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

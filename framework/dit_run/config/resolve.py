@@ -20,6 +20,7 @@ from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
 from dit_run.config.schema_check import schema_problems
 from dit_run.config.typed import typed
+from dit_run.config.used_sections import Used, keep_used
 from dit_run.problems import ConfigError, InputError, Place, Problem
 from dit_run.protocols import Facts
 from dit_run.registry.registry import Registry, discover
@@ -61,11 +62,12 @@ def resolve(
     registry: Registry | None = None,
     config_plugins: bool = True,
     plugin_records: PluginRecords = lambda run_dir: (),
+    used: Used | None = None,
 ) -> Resolution:
     """Load a config as :func:`load_config` does, and return its nodes, sources and registry with it.
 
     ``plugin_records`` reads the plugins that an earlier run in ``training.output_dir`` used, for the advice about a
-    type that is no longer installed.
+    type that is no longer installed. ``used`` leaves out the components that the caller does not build; None keeps all.
     """
     layers = read_layers(path, overrides)
     problems = [problem for problem in layers.problems if problem.severity == "error"]
@@ -73,6 +75,8 @@ def resolve(
     if not (layers.complete and layers.roots):
         raise ConfigError(_in_order(problems, layers))
     root = layers.merged()
+    if used is not None:
+        keep_used(root, used)
     installed = discover() if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
     known, cause = _with_files(installed, files, problems)

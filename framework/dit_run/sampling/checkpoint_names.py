@@ -6,39 +6,44 @@ from pathlib import Path
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import Checkpoints, load_state
+from dit_run.runs.checkpoint.weights import newest_weights, refuse_damage, weight_damages
 from dit_run.runs.run_folder import RunFolder
 
 __all__ = ["named_checkpoint"]
 
 
-def named_checkpoint(folder: RunFolder, checkpoints: Checkpoints, name: str) -> Path:
-    """Return the folder of a checkpoint of a run.
+def named_checkpoint(folder: RunFolder, name: str, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder of a checkpoint of a run, its weights verified, and newer damaged ones that were passed over.
 
-    ``last`` is the newest valid one, ``best`` the one with the lowest validation loss. Raises InputError where there is
-    none of this name.
+    ``last`` is the newest one with complete weights, ``best`` the one with the lowest validation loss. ``ema`` chooses
+    the weights, and no other file is read. Raises InputError where there is none of this name.
     """
+    checkpoints = Checkpoints(folder.checkpoints, folder.run_id())
     if name == "last":
-        return _newest(folder, checkpoints)
+        return _newest(folder, checkpoints, ema=ema)
     if name == "best":
-        return _best(folder, checkpoints)
-    path = checkpoints.path(int(name)) if name.isdecimal() else folder.checkpoints / name
+        path = _best(folder, checkpoints)
+    else:
+        path = checkpoints.path(int(name)) if name.isdecimal() else folder.checkpoints / name
     if not path.is_dir():
         names = ", ".join(found.name for found in checkpoints.paths()) or "none"
         raise InputError(f"{folder.path} has no checkpoint {name!r}; its checkpoints are: {names} (or: last, best)")
-    return path
+    refuse_damage(path, weight_damages(path, ema=ema))
+    return path, ()
 
 
-def _newest(folder: RunFolder, checkpoints: Checkpoints) -> Path:
-    newest = checkpoints.newest_valid().path
+def _newest(folder: RunFolder, checkpoints: Checkpoints, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
+    newest, passed_over = newest_weights(checkpoints.paths(), ema=ema)
     if newest is None:
         raise InputError(f"{folder.path} has no checkpoint yet")
-    return newest
+    return newest, passed_over
 
 
 def _best(folder: RunFolder, checkpoints: Checkpoints) -> Path:
     """Return the checkpoint whose step the status names as the best, else the one that the newest checkpoint names."""
     status = folder.read_status() or {}
-    best = status.get("best") or load_state(_newest(folder, checkpoints)).get("best") or {}
+    last = checkpoints.paths()[-1:]
+    best = status.get("best") or (load_state(last[0]).get("best") if last else None) or {}
     step = best.get("step") if isinstance(best, dict) else None
     if not isinstance(step, int):
         raise InputError(f"{folder.path} has no best checkpoint: no validation loss was measured; choose another one")

@@ -15,18 +15,18 @@ from dit_run import __version__
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
-from dit_run.config.resolve import resolve
 from dit_run.export.folder import ExportedModel, write_export
-from dit_run.problems import InputError
+from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
+from dit_run.sampling.run_config import SAMPLED, read_run_config
 from dit_run.sampling.trained_weights import find_weights, read_prompts, read_weights
 from dit_run.settings import Config
 
-__all__ = ["LoadedRun", "load_run"]
+__all__ = ["LoadedRun", "load_run", "open_run"]
 
 _DEFAULT_PROMPTS = ("a photo",)
 
@@ -50,6 +50,10 @@ class LoadedRun:
     """Training samples per step."""
     ema: bool
     """True where the weights are the averaged ones."""
+    notices: tuple[str, ...] = ()
+    """Facts about loading that the user should see, such as damaged checkpoints that were passed over."""
+    left_out: ConfigError | None = None
+    """The error because of which components that sampling does not use have their defaults in ``config``."""
 
     def sample(
         self,
@@ -101,8 +105,10 @@ class LoadedRun:
         """Write the weights, the config and a model card to a new folder that :func:`load_run` opens, and return it.
 
         The weights are the loaded ones: ``load_run(..., ema=False)`` exports the live weights. Raises InputError for a
-        folder that holds files.
+        folder that holds files, and for a run whose config could only be read in part.
         """
+        if self.left_out is not None:
+            raise InputError(f"an export needs the whole config of {self.path}; {self.left_out}") from self.left_out
         folder = Path(folder).absolute()
         model = ExportedModel(self.pipeline.denoiser.tensors(), self.step, self.global_batch, self.ema)
         write_export(folder, model, self.config, self.registry.files.files, self.prompts)
@@ -144,27 +150,36 @@ def load_run(
 ) -> LoadedRun:
     """Load a run folder, or a folder from :meth:`LoadedRun.export`, to sample from it.
 
-    Needs the folder and the weights of the frozen encoders, but no training data. ``overrides`` are
-    ``section.key=value`` on top of the run's config. ``checkpoint`` names one: ``step-00000100``, the step ``100``,
-    ``best`` (lowest validation loss) or ``last``, the newest valid one, which None loads too. ``ema`` False loads the
-    live weights in place of the averaged ones. ``allow_plugins`` allows the code of plugin files in the folder to
-    run. ``device`` replaces ``training.device``.
+    Needs the folder and the weights of the frozen encoders, but neither training data nor the plugins of what only
+    trains. ``overrides`` are ``section.key=value`` on top of the run's config, such as the new path of an encoder.
+    ``checkpoint`` names one: ``step-00000100``, the step ``100``, ``best`` (lowest validation loss) or ``last``, the
+    newest complete one, which None loads too. ``ema`` False loads the live weights in place of the averaged ones.
+    ``allow_plugins`` allows the code of plugin files in the folder to run. ``device`` replaces ``training.device``.
 
     Raises InputError for a folder that holds no run, a checkpoint that is missing or damaged, and plugin files that are
-    not allowed.
+    needed and not allowed.
     """
-    folder = RunFolder(Path(path))
-    _refuse_folder(folder, allow_plugins=allow_plugins)
-    if device is not None:
-        overrides = (*overrides, f"training.device={device}")
-    resolution = resolve(
-        folder.config,
-        overrides,
-        config_plugins=allow_plugins,
-        plugin_records=lambda run_dir: RunFolder(run_dir).plugin_records(),
+    return open_run(
+        path, overrides, SAMPLED, checkpoint=checkpoint, ema=ema, allow_plugins=allow_plugins, device=device
     )
-    config = resolution.config
-    source = find_weights(folder, checkpoint)
+
+
+def open_run(
+    path: str | Path,
+    overrides: Sequence[str],
+    used: frozenset[str],
+    *,
+    checkpoint: str | None = None,
+    ema: bool = True,
+    allow_plugins: bool = False,
+    device: str | torch.device | None = None,
+) -> LoadedRun:
+    """Load a run as :func:`load_run` does, for a caller that uses the components of the sections ``used``."""
+    folder = RunFolder(Path(path))
+    chosen = [*overrides, f"training.device={device}"] if device is not None else overrides
+    read = read_run_config(folder, chosen, used, allow_plugins=allow_plugins)
+    config = read.resolution.config
+    source, passed_over = find_weights(folder, checkpoint, ema=ema)
     target = choose_device(config.training.device)
     encoders = build_encoders(config, target)
     denoiser = build_denoiser(config, encoders, target)
@@ -175,22 +190,12 @@ def load_run(
         path=folder.path,
         checkpoint=source,
         config=config,
-        registry=resolution.registry,
+        registry=read.resolution.registry,
         pipeline=Pipeline.of(config, encoders, denoiser, build_schedulers(config, encoders), target),
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,
         global_batch=weights.global_batch,
         ema=weights.ema,
+        notices=(*read.notices, *(f"damaged checkpoint passed over: {damaged}" for damaged in passed_over)),
+        left_out=read.left_out,
     )
-
-
-def _refuse_folder(folder: RunFolder, *, allow_plugins: bool) -> None:
-    """Raise InputError for a folder that holds no run, or whose plugin files are not allowed."""
-    if not folder.config.is_file():
-        raise InputError(f"{folder.path} is not a run folder: it has no config.yaml")
-    if folder.plugins.is_dir() and not allow_plugins:
-        files = ", ".join(sorted(path.name for path in folder.plugins.iterdir()))
-        raise InputError(
-            f"{folder.path} contains plugin files, and loading it would run their code: {files}; read them in "
-            f"{folder.plugins}, then add --allow-plugins (allow_plugins=True in Python)"
-        )

@@ -6,34 +6,41 @@ from pathlib import Path
 
 from dit_run.export.folder import WEIGHTS_FILE, ExportedModel, read_export
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.store import Checkpoints, load_state, load_weights
+from dit_run.runs.checkpoint.store import load_state
+from dit_run.runs.checkpoint.weights import has_averages
+from dit_run.runs.checkpoint.weights import read_weights as read_checkpoint
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
 
 __all__ = ["find_weights", "read_prompts", "read_weights"]
 
 
-def find_weights(folder: RunFolder, checkpoint: str | None) -> Path:
-    """Return the folder of a checkpoint, the newest valid one by default, or an exported folder's weights file.
+def find_weights(folder: RunFolder, checkpoint: str | None, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
+    """Return the folder of a checkpoint, the newest one by default, or an exported folder's weights file.
 
-    For names see :func:`dit_run.sampling.checkpoint_names.named_checkpoint`. Raises InputError where there is none.
+    The weights that ``ema`` chooses are verified. The second value lists newer, damaged checkpoints that were passed
+    over. For names see :func:`dit_run.sampling.checkpoint_names.named_checkpoint`. Raises InputError where there is
+    none.
     """
     exported = folder.path / WEIGHTS_FILE
     if exported.is_file() and checkpoint is None:
-        return exported
-    return named_checkpoint(folder, Checkpoints(folder.checkpoints, folder.run_id()), checkpoint or "last")
+        return exported, ()
+    return named_checkpoint(folder, checkpoint or "last", ema=ema)
 
 
 def read_weights(source: Path, *, ema: bool) -> ExportedModel:
-    """Return the averaged weights where ``ema`` and there are any, else the live ones. Raises InputError."""
+    """Return the averaged weights where ``ema`` and there are any, else the live ones, of a verified source.
+
+    Raises InputError.
+    """
     if source.is_file():
         model = read_export(source)
         if model.ema and not ema:
             raise InputError(f"{source} holds the averaged weights only; load the run that it was exported from")
         return model
     state = load_state(source)
-    averaged = ema and (source / "ema.safetensors").exists()
-    return ExportedModel(load_weights(source, ema=ema), state["step"], state["global_batch"], averaged)
+    averaged = ema and has_averages(source)
+    return ExportedModel(read_checkpoint(source, ema=ema), state["step"], state["global_batch"], averaged)
 
 
 def read_prompts(source: Path) -> tuple[str, ...]:

@@ -15,7 +15,8 @@ from dit_run.data.sample_index import SampleIndex
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.reporting import Reporter
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, load_weights
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
+from dit_run.runs.checkpoint.weights import load_weights
 from dit_run.settings import Config
 from dit_run.training.resume_checks import changed_inputs, refuse_changed_inputs
 from dit_run.training.resume_length import NewLength

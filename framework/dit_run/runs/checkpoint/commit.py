@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from dit_run.problems import DitRunError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
 from dit_run.system.units import size_text
 
-__all__ = ["MANIFEST", "Damage", "SaveFailed", "clean", "commit", "find_damage", "remove"]
+__all__ = ["MANIFEST", "Damage", "SaveFailed", "clean", "commit", "find_damage", "has_file", "remove"]
 
 MANIFEST = "MANIFEST.json"
 _FORMAT = 1
@@ -73,20 +73,32 @@ def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> N
     shutil.rmtree(_temporary(folder, _REMOVED), ignore_errors=True)
 
 
-def find_damage(folder: Path) -> list[Damage]:
-    """Return the damages of a committed folder after reading every byte; empty if it is complete."""
+def find_damage(folder: Path, only: Collection[str] | None = None) -> list[Damage]:
+    """Return the damages of a committed folder after reading every byte; empty if it is complete.
+
+    ``only`` names the files that matter to the caller; no other one is read or missed.
+    """
     try:
         files = _read_manifest(folder)
         if files is None:
             return [Damage(MANIFEST, "does not match its own digest")]
+        if only is not None:
+            return _damages(folder, {name: files.get(name) for name in sorted(only)})
         unknown = sorted(path.name for path in folder.iterdir() if path.name not in files and path.name[0] != ".")
     except FileNotFoundError:
         return [Damage(MANIFEST, "is missing")]
     except OSError as error:
         return [Damage(MANIFEST, f"cannot be read: {_reason(error)}")]
     damages = [Damage(name, "is not in the manifest") for name in unknown if name != MANIFEST]
-    examined = (_examine(folder / name, entry) for name, entry in files.items())
-    return damages + [damage for damage in examined if damage is not None]
+    return damages + _damages(folder, files)
+
+
+def has_file(folder: Path, name: str) -> bool:
+    """Return True if a committed folder was written with this file, which may be missing now."""
+    try:
+        return name in (_read_manifest(folder) or {})
+    except OSError:
+        return False
 
 
 def remove(folder: Path) -> None:
@@ -134,6 +146,15 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return files if intact else None
+
+
+def _damages(folder: Path, files: Mapping[str, dict[str, Any] | None]) -> list[Damage]:
+    """Return the damages of files, given with their entries in the manifest, None for a file that has none."""
+    examined = (
+        Damage(name, "is not in the manifest") if entry is None else _examine(folder / name, entry)
+        for name, entry in files.items()
+    )
+    return [damage for damage in examined if damage is not None]
 
 
 def _plain_name(name: str) -> bool:

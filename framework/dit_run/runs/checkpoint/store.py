@@ -16,6 +16,7 @@ from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_damage, remove
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, tensor_bytes, write_safetensors
+from dit_run.runs.checkpoint.weights import AVERAGES, WEIGHTS, refuse_damage
 from dit_run.system.durable import sync_folder
 from dit_run.system.json_files import read_object
 
@@ -26,7 +27,6 @@ __all__ = [
     "Saved",
     "load_checkpoint",
     "load_state",
-    "load_weights",
     "needed_bytes",
 ]
 
@@ -135,9 +135,9 @@ class Checkpoints:
         return self._prune(path, limit, best_step, protect)
 
     def _write(self, folder: Path, step: int, contents: CheckpointContents) -> None:
-        write_safetensors(folder / "model.safetensors", contents.model)
+        write_safetensors(folder / WEIGHTS, contents.model)
         if contents.ema is not None:
-            write_safetensors(folder / "ema.safetensors", contents.ema)
+            write_safetensors(folder / AVERAGES, contents.ema)
         tensors, skeleton = split_state(contents.optimizer)
         write_safetensors(folder / "optimizer.safetensors", tensors, {"skeleton": skeleton})
         _write_json(folder / "state.json", {**contents.state, "step": step, "run_id": self.run_id})
@@ -174,23 +174,16 @@ class Checkpoints:
 
 def load_checkpoint(path: Path) -> CheckpointContents:
     """Return the contents of a complete checkpoint. Raises InputError with the damage."""
-    _refuse_damaged(path)
-    averaged = path / "ema.safetensors"
+    refuse_damage(path, find_damage(path))
+    averaged = path / AVERAGES
     tensors, texts = read_safetensors(path / "optimizer.safetensors")
     return CheckpointContents(
-        model=read_safetensors(path / "model.safetensors")[0],
+        model=read_safetensors(path / WEIGHTS)[0],
         optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
         state=read_object(path / "state.json"),
         config=read_object(path / "config.json"),
         ema=read_safetensors(averaged)[0] if averaged.exists() else None,
     )
-
-
-def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
-    """Return the model's tensors, or with ``ema`` their average if the checkpoint has one. Raises InputError."""
-    _refuse_damaged(path)
-    averaged = path / "ema.safetensors"
-    return read_safetensors(averaged if ema and averaged.exists() else path / "model.safetensors")[0]
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -213,12 +206,6 @@ def _superfluous(own: list[Path], limit: int, best_step: int | None, protect: Co
             break
         kept.add(_step_of(path))
     return [path for path in own if _step_of(path) not in kept]
-
-
-def _refuse_damaged(path: Path) -> None:
-    damages = find_damage(path)
-    if damages:
-        raise InputError(f"the checkpoint {path} is damaged: {'; '.join(map(str, damages))}")
 
 
 def _step_of(path: Path) -> int | None:

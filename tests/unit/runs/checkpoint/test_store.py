@@ -11,7 +11,8 @@ import torch
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST, SaveFailed
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, load_weights, needed_bytes
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, needed_bytes
+from dit_run.runs.checkpoint.weights import load_weights
 
 
 def contents(value: float = 0.0, **state: Any) -> CheckpointContents:
