@@ -118,3 +118,18 @@ def test_a_pointer_in_place_of_a_shard_is_named(tmp_path: Path) -> None:
     (sharded(tmp_path) / "model-00001-of-00002.safetensors").write_text(POINTER)
     with pytest.raises(InputError, match=r"model-00001-of-00002\.safetensors is a Git LFS pointer"):
         weights(tmp_path).weight_files(TRANSFORMERS)
+
+
+@pytest.mark.parametrize("folder", ["", "vae"])
+def test_the_cache_on_this_machine_is_searched_for_every_folder_before_the_hub_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--tiny--kl"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    file = repository / "snapshots" / ("0" * 40) / folder / "diffusion_pytorch_model.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file({"a": torch.zeros(1)}, file)
+    found = Pretrained("tiny/kl", "vae.pretrained_model_name").weight_files(DIFFUSERS, ("vae/", ""))
+    assert list(found.tensors()) == ["a"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -77,15 +78,7 @@ class Pretrained:
 
     def find(self, *candidates: str) -> Path | None:
         """Return the first of these files that exists, or None. As :meth:`need` in everything else."""
-        local = local_path(self.name)
-        if local is not None:
-            found = next((local / each for each in candidates if (local / each).is_file()), None)
-        else:
-            self._check_name()
-            found = self._first(candidates, cached=True) or self._first(candidates, cached=False)
-        if found is not None and is_lfs_pointer(found):
-            raise self.error(f"is incomplete: {found} is {LFS_TEXT}")
-        return found
+        return self._found(candidates, cached=True) or self._found(candidates, cached=False)
 
     def fetch(self, *candidates: str) -> None:
         """Download those of these files that the hub has, next to the others; without effect where it is out of reach.
@@ -103,9 +96,9 @@ class Pretrained:
         bf16, and safetensors to pickled checkpoints. Raises InputError if there are none, or if a shard that an index
         names is missing.
         """
-        names = list(weight_candidates(library))
-        for folder in folders:
-            file = self.find(*(folder + name for name in names))
+        names, folders = list(weight_candidates(library)), list(folders)
+        for cached, folder in itertools.product((True, False), folders):  # no hub is asked for what is on this machine
+            file = self._found([folder + name for name in names], cached=cached)
             if file is None:
                 continue
             if file.suffix != ".json":
@@ -160,6 +153,18 @@ class Pretrained:
             raise self.error(
                 f"has no {folder}{shard}, which {index} names; download it again, or copy the missing file into it"
             )
+        return found
+
+    def _found(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
+        """Return the first of these files in a local folder, or on a hub; ``cached``: in its cache on this machine."""
+        local = local_path(self.name)
+        if local is not None:
+            found = next((local / each for each in candidates if (local / each).is_file()), None)
+        else:
+            self._check_name()
+            found = self._first(candidates, cached=cached)
+        if found is not None and is_lfs_pointer(found):
+            raise self.error(f"is incomplete: {found} is {LFS_TEXT}")
         return found
 
     def _first(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
