@@ -263,7 +263,7 @@ def test_how_to_watch_is_said_at_the_start(command: Command, config: Path) -> No
     result = command(config, "training.max_steps=1", "trackers=[{type: tensorboard}]")
     assert result.status == 0
     said, _, rest = result.out.partition("step 1/1")
-    assert f"note: watch it with: tensorboard --logdir {Path('run').absolute() / 'tensorboard'}" in said
+    assert f"note: watch it with: tensorboard --logdir_spec run:{Path('run').absolute()}" in said
     assert rest
 
 

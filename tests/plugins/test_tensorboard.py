@@ -46,12 +46,20 @@ def test_the_command_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path)
     folder = tmp_path / "my runs"
     folder.mkdir()
     made = build(TensorBoard(), run_dir=folder, start_step=0)
-    assert shlex.split(made.command) == ["tensorboard", "--logdir", str(folder / "tensorboard")]
+    assert shlex.split(made.command) == ["tensorboard", "--logdir_spec", f"my runs:{folder}"]
     made.close()
 
 
-def test_the_command_names_the_folder(tracker, tmp_path):
-    assert tracker().command == f"tensorboard --logdir {tmp_path / 'tensorboard'}"
+def test_the_command_names_the_run_by_its_folder(tracker, tmp_path):
+    assert tracker().command == f"tensorboard --logdir_spec {tmp_path.name}:{tmp_path}"
+
+
+@pytest.mark.parametrize("name", ["a,b", "a:b"])
+def test_a_folder_that_cannot_be_named_is_shown_without_a_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    made = build(TensorBoard(), run_dir=tmp_path / name, start_step=0)
+    assert shlex.split(made.command) == ["tensorboard", "--logdir", str(tmp_path / name)]
+    made.close()
 
 
 def test_numbers_pictures_and_text_are_read_back(tracker, read):

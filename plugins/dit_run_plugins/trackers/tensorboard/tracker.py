@@ -40,7 +40,7 @@ class TensorBoardTracker:
 
     def __init__(self, folder: Path, *, start_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.command = f"tensorboard --logdir {shlex.quote(str(folder))}"
+        self.command = _command(folder.parent)
         self._start_step = start_step
         self._file = (folder / _next_name(folder)).open("xb", buffering=0)
         self._end = 0
@@ -83,6 +83,17 @@ class TensorBoardTracker:
             self._file.seek(self._end)
             raise
         self._end += len(data)
+
+
+def _command(run_dir: Path) -> str:
+    """Return the command that shows a run under the name of its folder."""
+    folder = run_dir.absolute()
+    named = not any(mark in str(folder) for mark in ",:")  # they separate names and folders
+    return (
+        f"tensorboard --logdir_spec {shlex.quote(f'{folder.name}:{folder}')}"
+        if named
+        else (f"tensorboard --logdir {shlex.quote(str(folder))}")
+    )
 
 
 def _next_name(folder: Path) -> str:
