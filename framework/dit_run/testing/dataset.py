@@ -50,7 +50,10 @@ def gives_samples(subject: Subject) -> None:
     """Check that every item is a Sample with captions and an image."""
     dataset = _make(subject)
     for index in range(min(len(dataset), _MOST_KEYS)):
-        sample = dataset[index]
+        try:
+            sample = dataset[index]
+        except IndexError as error:
+            subject.fail(f"its length is {len(dataset)}, and item {index} raises IndexError: {error}")
         subject.expect(
             isinstance(sample, Sample),
             f"item {index} is {type(sample).__name__}; return dit_run.protocols.Sample(key, captions, image)",
@@ -84,6 +87,24 @@ def names_each_sample_once(subject: Subject) -> None:
             "make keys unique, because they decide order and split",
         )
         seen[key] = index
+
+
+def keeps_its_order(subject: Subject) -> None:
+    """Check that its length and its items stay the same, in whatever order they are read."""
+    dataset = _make(subject)
+    length = len(dataset)
+    indices = range(min(length, _MOST_KEYS))
+    before = [dataset[index].key for index in indices]
+    after = [dataset[index].key for index in reversed(indices)][::-1]
+    for index, key, other in zip(indices, before, after, strict=True):
+        subject.expect(
+            key == other,
+            f"item {index} is {key!r}, and {other!r} when it is read again in another order; "
+            "let item and index belong together, the core shuffles",
+        )
+    subject.expect(
+        len(dataset) == length, f"its length is {length}, and {len(dataset)} after its items were read; fix it in build"
+    )
 
 
 def repeats_itself(subject: Subject) -> None:
@@ -169,6 +190,7 @@ CHECKS: tuple[Check, ...] = (
     gives_samples,
     names_each_sample_once,
     gives_images,
+    keeps_its_order,
     repeats_itself,
     travels_to_another_process,
     reports_what_it_leaves_out,

@@ -75,7 +75,7 @@ def scores_images(subject: Subject) -> None:
     metric = _make(subject)
     prompts = _prompts(metric)
     images = [image for image, _ in _references(len(prompts))]
-    before = [image.tobytes() for image in images]
+    before, said = [image.tobytes() for image in images], list(prompts)
     scores, again = metric.score(images, prompts), _make(subject).score(images, prompts)
     _expect_numbers(subject, scores)
     for name in scores:
@@ -84,6 +84,13 @@ def scores_images(subject: Subject) -> None:
             f"score {name!r} is {scores[name]:g} and then {again.get(name)} for the same images; use no random numbers",
         )
     subject.expect([image.tobytes() for image in images] == before, "score() changed an image; work on a copy")
+    subject.expect(list(prompts) == said, "score() changed the list of prompts; work on a copy")
+    later = metric.score(images, prompts)
+    subject.expect(
+        dict(later) == dict(scores),
+        f"a second score() returns {dict(later)}, and the first one {dict(scores)}; keep no state between calls, "
+        "because a run scores many times",
+    )
 
 
 def _expect_numbers(subject: Subject, scores: object) -> None:

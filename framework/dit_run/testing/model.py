@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dit_run.protocols import Model, TextStates
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.torch_modules import built, close, expect_tensor
+from dit_run.testing.torch_modules import built, close, expect_tensor, snapshot
 
 __all__ = ["CHECKS", "check_model"]
 
@@ -138,6 +138,56 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     )
 
 
+@torch.no_grad()
+def ignores_padding(subject: Subject) -> None:
+    """Check that more masked tokens at the end of the text do not change the prediction."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    more = torch.full((2, 3, _WIDTH), 10.0)
+    padded = text._replace(
+        tokens=torch.cat([text.tokens, more], dim=1), mask=nn.functional.pad(text.mask, (0, 3), value=False)
+    )
+    subject.expect(
+        close(model(latents, timesteps, padded), model(latents, timesteps, text)),
+        "padding changes the prediction, and its amount depends on the other captions of a batch; let text.mask, and "
+        "not the length of text.tokens, decide what attention and pooling see",
+    )
+
+
+@torch.no_grad()
+def repeats_itself_in_training(subject: Subject) -> None:
+    """Check that in train mode predictions depend on the seed of torch alone, and change no buffer."""
+    model = _awake(subject)
+    module, inputs = cast(nn.Module, model).train(), _inputs(subject, model)
+    before = snapshot(module)
+    one, again, other = (_seeded(model, inputs, seed) for seed in (1, 1, 2))
+    expect_tensor(subject, "the prediction in train mode", one, tuple(inputs[0].shape), torch.float32)
+    subject.expect(
+        torch.equal(one, again),
+        "in train mode two predictions after the same torch.manual_seed differ; "
+        "draw with torch's own generator only, because a run that continues seeds it for each step",
+    )
+    for name, value in module.state_dict().items():
+        subject.expect(
+            torch.equal(value, before[name]),
+            f"{name!r} changed in a forward pass in train mode; keep no running statistics, because they depend on "
+            "the order of micro-batches and on the number of processes",
+        )
+    if torch.equal(one, other):  # no dropout
+        latents, timesteps, text = inputs
+        alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+        subject.expect(
+            close(one[:1], alone),
+            "in train mode the prediction of a sample depends on the rest of the batch; "
+            "do not normalise over the batch",
+        )
+
+
+def _seeded(model: Model, inputs: tuple[Tensor, Tensor, TextStates], seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return model(*inputs)
+
+
 def takes_dropped_captions(subject: Subject) -> None:
     """Check that a dropped caption gives a finite prediction."""
     model = _awake(subject)
@@ -180,6 +230,8 @@ CHECKS: tuple[Check, ...] = (
     repeats_itself,
     sees_each_sample_alone,
     depends_on_all_it_gets,
+    ignores_padding,
+    repeats_itself_in_training,
     takes_dropped_captions,
     trains_every_parameter,
     is_its_state_dict,

@@ -18,6 +18,8 @@ __all__ = ["CHECKS", "check_scheduler"]
 
 _SHAPE = (4, 8, 8)
 _STEPS = 30
+_SPREAD, _SPREAD_STEPS, _SPREAD_TOLERANCE = 0.5, 60, 0.2
+"""Standard deviation of Gaussian images, steps of a sampler, and the largest relative error of what it reaches."""
 _METHODS = ("timesteps", "add_noise", "target", "weight", "to_x0", "sample")
 
 
@@ -133,6 +135,38 @@ def recovers_one_image_with_each_sampler(subject: Subject) -> None:
         )
 
 
+def keeps_the_spread_of_images(subject: Subject) -> None:
+    """Check that each sampler, with the best predictor of Gaussian images, samples images of their spread."""
+    scheduler = _make(subject)
+    for sampler in scheduler.samplers:
+        spread = _gaussian(scheduler, sampler).std().item()
+        subject.expect(
+            abs(spread / _SPREAD - 1) < _SPREAD_TOLERANCE,
+            f"sampler {sampler!r} with the best predictor of images of standard deviation {_SPREAD:g} ends with "
+            f"{spread:.3g} after {_SPREAD_STEPS} steps; its latents must have the noise level of the timestep that it "
+            "passes to the model",
+        )
+
+
+def _gaussian(scheduler: Scheduler, sampler: str, count: int = 8) -> Tensor:
+    """Sample with the predictor whose loss is least for independent Gaussian values: it knows no image."""
+    one = torch.ones(count, *_SHAPE, dtype=torch.float64)
+    zero = torch.zeros_like(one)
+
+    def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
+        alpha, sigma = scheduler.add_noise(one, zero, timesteps), scheduler.add_noise(zero, one, timesteps)
+        share = noisy / (alpha**2 * _SPREAD**2 + sigma**2).clamp(min=1e-12)
+        return scheduler.target(alpha * _SPREAD**2 * share, sigma * share, timesteps)
+
+    return scheduler.sample(
+        predict,
+        _normal(4, count),
+        sampler=sampler,
+        steps=_SPREAD_STEPS,
+        step_noise=lambda step: _normal(100 + step, count),
+    )
+
+
 def _drawn(scheduler: Scheduler, sampler: str, image: Tensor, *, steps: int) -> Tensor:
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
         one, zero = torch.ones_like(image), torch.zeros_like(image)
@@ -152,4 +186,5 @@ CHECKS: tuple[Check, ...] = (
     finds_the_image_in_its_target,
     is_a_pure_function,
     recovers_one_image_with_each_sampler,
+    keeps_the_spread_of_images,
 )

@@ -136,6 +136,20 @@ def sees_each_caption_alone(subject: Subject) -> None:
         )
 
 
+@torch.no_grad()
+def ignores_padding(subject: Subject) -> None:
+    """Check that padding up to max_length, with id 0, changes no states."""
+    encoder = _make(subject)
+    tokens = _tokens(encoder, CAPTIONS)
+    padding = (0, encoder.max_length - tokens.ids.shape[1])
+    ids, mask = (nn.functional.pad(each, padding) for each in (tokens.ids, tokens.mask))
+    (states, pooled), (padded, padded_pooled) = encoder(tokens.ids, tokens.mask), encoder(ids, mask)
+    subject.expect(
+        close(states[tokens.mask], padded[mask]) and close(pooled, padded_pooled),
+        "the states of a caption differ when it is padded to max_length; apply the mask in attention and in pooling",
+    )
+
+
 def repeats_itself(subject: Subject) -> None:
     """Check that the same caption gives the same states again."""
     encoder = _make(subject)
@@ -214,6 +228,7 @@ CHECKS: tuple[Check, ...] = (
     gives_states,
     repeats_itself,
     sees_each_caption_alone,
+    ignores_padding,
     is_frozen_or_trains,
     has_a_fingerprint,
     tokenizes_in_another_process,

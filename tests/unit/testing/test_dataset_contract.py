@@ -84,7 +84,7 @@ def test_items_that_are_no_samples(sample: Any, message: str) -> None:
 
 
 def test_one_that_grows() -> None:
-    sizes = itertools.chain([5, 5, 5, 5], itertools.repeat(4))
+    sizes = itertools.chain([5, 5, 5, 5, 5], itertools.repeat(4))
     assert fault(KIND, lambda options: SAMPLES[: next(sizes)]) == (
         "it has 5 samples, and 4 after a second build; sort file listings, and use no random numbers"
     )
@@ -146,3 +146,35 @@ def test_what_it_leaves_out_may_be_reported() -> None:
 def test_what_it_leaves_out_as_text() -> None:
     message = fault(KIND, lambda options: Reporting("two images"))
     assert message == ("its left_out is ('two images',); use a tuple of dit_run.protocols.LeftOut with counts above 0")
+
+
+class Moody:
+    """Samples in another order, or of another number, after they were read."""
+
+    def __init__(self, *, turning: bool, growing: bool = False, lying: bool = False) -> None:
+        self.turning, self.growing, self.lying = turning, growing, lying
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(SAMPLES) + (self.growing and self.reads > 0) + self.lying
+
+    def __getitem__(self, index: int) -> Sample:
+        self.reads += 1
+        turned = self.turning and self.reads > len(SAMPLES)
+        return SAMPLES[-1 - index] if turned else SAMPLES[index]
+
+
+def test_an_order_that_changes_between_passes() -> None:
+    assert "when it is read again in another order" in fault(KIND, lambda options: Moody(turning=True))
+
+
+def test_a_length_that_changes_between_calls() -> None:
+    assert fault(KIND, lambda options: Moody(turning=False, growing=True)) == (
+        "its length is 5, and 6 after its items were read; fix it in build"
+    )
+
+
+def test_a_length_that_lies() -> None:
+    assert fault(KIND, lambda options: Moody(turning=False, lying=True)) == (
+        "its length is 6, and item 5 raises IndexError: list index out of range"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -172,3 +173,59 @@ def test_weights_outside_the_state_dict() -> None:
         "a model that loaded the state_dict of another predicts something else; "
         "keep all learnt and random values in parameters and buffers"
     )
+
+
+def test_a_mean_over_padding() -> None:
+    class Averaging(Mixer):
+        def said(self, text: TextStates) -> Tensor:
+            tokens = self.words(text.tokens) * text.mask[..., None].float()
+            said: Tensor = tokens.mean(1) + self.vector(text.pooled)
+            return said
+
+    assert broken(Averaging).startswith("padding changes the prediction, and its amount depends on the other captions")
+
+
+def test_running_statistics() -> None:
+    class Normed(Mixer):
+        def __init__(self, *sizes: int) -> None:
+            super().__init__(*sizes)
+            self.norm = nn.BatchNorm2d(sizes[0])
+
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(self.norm(latents), timesteps, text)
+
+    assert broken(Normed).startswith("'norm.running_mean' changed in a forward pass in train mode")
+
+
+def test_noise_of_another_generator_in_train_mode() -> None:
+    class Dropping(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(latents * (random.random() if self.training else 1.0), timesteps, text)
+
+    assert broken(Dropping).startswith("in train mode two predictions after the same torch.manual_seed differ")
+
+
+def test_a_batch_that_mixes_in_train_mode() -> None:
+    class Mixing(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            latents = latents - latents.mean(0) if self.training else latents
+            return super().forward(latents, timesteps, text)
+
+    assert broken(Mixing).startswith("in train mode the prediction of a sample depends on the rest of the batch")
+
+
+def test_a_forward_that_fails_in_train_mode() -> None:
+    class Failing(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            prediction = super().forward(latents, timesteps, text)
+            return prediction.log() * float("nan") if self.training else prediction
+
+    assert broken(Failing) == "the prediction in train mode: some values are not finite"
+
+
+def test_dropout_keeps_the_contract() -> None:
+    class Dropping(Mixer):
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Any:
+            return super().forward(nn.functional.dropout(latents, 0.5, self.training), timesteps, text)
+
+    keep(KIND, factory(Dropping))

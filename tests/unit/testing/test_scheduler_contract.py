@@ -181,3 +181,27 @@ def test_latents_of_another_shape() -> None:
     assert broken(Flat) == (
         "sampler 'euler' returned [1, 256]; return latents with the shape of the noise, [1, 4, 8, 8]"
     )
+
+
+def test_a_sampler_that_passes_another_timestep() -> None:
+    class Hurried(Straight):
+        def sample(self, predict: Any, noise: Tensor, *, sampler: str, steps: int, step_noise: Any) -> Any:
+            times = torch.linspace(1, 0, steps + 1, dtype=noise.dtype)
+            for now, following in pairwise(times):
+                timesteps = (1000 * now**2).expand(len(noise))
+                clean = self.to_x0(predict(noise, timesteps), noise, timesteps)
+                noise = clean + following * (noise - clean) / now
+            return noise
+
+    assert broken(Hurried).startswith(
+        "sampler 'euler' with the best predictor of images of standard deviation 0.5 ends"
+    )
+
+
+def test_a_sampler_that_skips_its_steps() -> None:
+    class Jumping(Straight):
+        def sample(self, predict: Any, noise: Tensor, *, sampler: str, steps: int, step_noise: Any) -> Any:
+            timesteps = torch.full((len(noise),), 1000.0, dtype=noise.dtype)
+            return self.to_x0(predict(noise, timesteps), noise, timesteps)
+
+    assert "ends with 0" in broken(Jumping)

@@ -322,3 +322,21 @@ def test_other_tokens_in_another_process() -> None:
     assert fault(KIND, lambda options: Hashing()) == (
         "a worker process gets other tokens; do not use hash(), which differs between processes"
     )
+
+
+def test_a_mean_over_padding_of_a_fixed_length() -> None:
+    class Fixed(Letters):
+        def tokenize(self, captions: Sequence[str]) -> Any:
+            tokens = super().tokenize(captions)
+            missing = (0, max(0, 75 - tokens.ids.shape[1]))
+            return tokens._replace(
+                ids=nn.functional.pad(tokens.ids, missing), mask=nn.functional.pad(tokens.mask, missing)
+            )
+
+        def forward(self, ids: Tensor, mask: Tensor) -> Any:
+            states = self.table(ids)
+            return states, (states * mask[..., None].float()).mean(1)
+
+    assert broken(Fixed) == (
+        "the states of a caption differ when it is padded to max_length; apply the mask in attention and in pooling"
+    )

@@ -173,3 +173,31 @@ def test_a_fingerprint_that_leaves_the_weights_out() -> None:
         "two builds with different random weights give different output but the same fingerprint(), so "
         "cached results would be stale; include the weights in the digest"
     )
+
+
+def test_deviations_of_the_whole_batch() -> None:
+    class Spread(Blocks):
+        def encode(self, images: Tensor) -> Any:
+            mean, _ = super().encode(images)
+            return mean, mean.std(0, keepdim=True, correction=0).expand_as(mean)
+
+    assert broken(Spread) == (
+        "the standard deviations of an image depend on the rest of the batch; do not normalise over the batch"
+    )
+
+
+def test_a_decoder_that_looks_at_the_whole_batch() -> None:
+    class Mixed(Blocks):
+        def decode(self, latents: Tensor) -> Tensor:
+            return super().decode(latents - latents.mean(0))
+
+    assert broken(Mixed) == "the decoded image depends on the rest of the batch; do not normalise over the batch"
+
+
+def test_drawn_deviations() -> None:
+    class Drawn(Blocks):
+        def encode(self, images: Tensor) -> Any:
+            mean, _ = super().encode(images)
+            return mean, torch.rand_like(mean)
+
+    assert broken(Drawn).startswith("a second encode() returns other values")

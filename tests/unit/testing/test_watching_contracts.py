@@ -276,3 +276,23 @@ def test_a_callback_that_expects_values_that_are_not_there() -> None:
     assert fault(Kind.CALLBACK, lambda options: Eager()) == (
         "on_train_start(progress) raised KeyError: 'loss'; a run reports it as a failure"
     )
+
+
+def test_a_metric_that_remembers() -> None:
+    class Counting(Brightness):
+        calls = 0
+
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
+            self.calls += 1
+            return {"calls": float(self.calls)}
+
+    assert fault(Kind.METRIC, metric(Counting)).startswith("a second score() returns {'calls': 2.0}, and the first one")
+
+
+def test_a_metric_that_takes_prompts_away() -> None:
+    class Emptying(Brightness):
+        def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Any:
+            prompts.clear()  # type: ignore[attr-defined]
+            return {"mean": 0.0}
+
+    assert fault(Kind.METRIC, metric(Emptying)) == "score() changed the list of prompts; work on a copy"
