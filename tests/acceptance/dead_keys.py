@@ -85,7 +85,9 @@ CHANGES: Mapping[str, Change] = {
     "data.train_split": _change("data.train_split=0.5"),
     "data.random_flip": _change("data.random_flip=true"),
     "data.crop": _change("data.crop=random", *PHOTOS),
-    "data.on_bad_sample": _refused("data.on_bad_sample=error", "data={type: custom, dataset_path: broken}", _SKIP),
+    "data.on_bad_sample": _refused(
+        "data.on_bad_sample=error", "data={type: custom, dataset_path: broken, train_split: 1.0}", _SKIP
+    ),
     "data.buckets": _change("data.buckets=[16x16,16x24]", *PHOTOS),
     "data.max_crop": _change("data.max_crop=0.4", *MIXED),
     "data.upscale": _change("data.upscale=false", *MIXED),
