@@ -85,3 +85,14 @@ def test_scores_on_held_out_samples_keep_their_name(train: Train, command: Comma
     (tmp_path / "counting.py").write_text(COUNTING)
     run = train("metrics=[{type: counting}]", "plugins=[./counting.py]", "training.max_steps=1")
     assert run.values("counting/found") == [4.0] and run.values("counting/found_train") == []
+
+
+def test_a_count_beyond_the_held_out_samples_is_noted(train: Train, command: Command, tmp_path: Path) -> None:
+    (tmp_path / "counting.py").write_text(COUNTING.replace("count = 4", "count = 24"))
+    run = train("metrics=[{type: counting}]", "plugins=[./counting.py]", "training.max_steps=1")
+    noted = (
+        "note: counting scores 16 images instead of its count of 24, because only 16 samples are held out; its scores "
+        "cannot be compared with those of other counts\n"
+    )
+    assert command("eval", run.path, "--allow-plugins").err == noted
+    assert command("eval", run.path, "--allow-plugins", "--quiet").err == ""

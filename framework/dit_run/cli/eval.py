@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.load_run import open_run
     from dit_run.sampling.run_config import SCORED
-    from dit_run.training.scoring import build_metrics, score, training_samples_notice
+    from dit_run.training.scoring import build_metrics, score, scoring_notices
 
     trained = open_run(
         Path(arguments.run),
@@ -39,8 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.run} has no metrics; add some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
-    notice = training_samples_notice(metrics, trained.config, data)
-    if notice and not arguments.quiet:
+    for notice in () if arguments.quiet else scoring_notices(metrics, trained.config, data):
         print(f"note: {notice}", file=sys.stderr)
     with progress_on_stderr(quiet=arguments.quiet) as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)

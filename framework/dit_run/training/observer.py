@@ -19,7 +19,7 @@ from dit_run.sampling.image_files import grid, save_png
 from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
-from dit_run.training.scoring import build_metrics, preview_prompts, score, training_samples_notice
+from dit_run.training.scoring import build_metrics, preview_prompts, score, scoring_notices
 from dit_run.training.validation import ValidationSet
 from dit_run.training.watch_guard import WatchGuard
 
@@ -42,8 +42,7 @@ class Observer:
         """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
         config, run_dir = self.parts.config, self.folder.path
         self.metrics = build_metrics(config, self.parts.data)
-        notice = training_samples_notice(self.metrics, config, self.parts.data)
-        if notice:
+        for notice in scoring_notices(self.metrics, config, self.parts.data):
             self.reporter.notice(notice)
         for choice in config.trackers:
             tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)

@@ -19,7 +19,7 @@ from dit_run.reporting import Reporter
 from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, SamplingRequest
 from dit_run.settings import Config
 
-__all__ = ["build_metrics", "captions_of", "preview_prompts", "score", "training_samples_notice"]
+__all__ = ["build_metrics", "captions_of", "preview_prompts", "score", "scoring_notices"]
 
 
 def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
@@ -51,12 +51,22 @@ def score(
     return values
 
 
-def training_samples_notice(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data) -> str | None:
-    """Return a notice that names the metrics that use training samples, or None."""
-    names = sorted(set(_on_training_samples(metrics, config, data)))
+def scoring_notices(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data) -> Iterator[str]:
+    """Yield notices about the metrics that use training samples, and those that score fewer images than their count."""
+    yield from _training_samples_notice(sorted(set(_on_training_samples(metrics, config, data))))
+    samples, side = (data.train, "used for training") if data.validation is None else (data.validation, "held out")
+    for name, metric in metrics:
+        if len(samples) < metric.count and not metric.prompts(metric.count):
+            yield (
+                f"{name} scores {len(samples)} images instead of its count of {metric.count}, because only "
+                f"{len(samples)} samples are {side}; its scores cannot be compared with those of other counts"
+            )
+
+
+def _training_samples_notice(names: Sequence[str]) -> Iterator[str]:
     if not names:
-        return None
-    return (
+        return
+    yield (
         f"no samples are held out, so {' and '.join(names)} {'uses' if len(names) == 1 else 'use'} training samples; "
         "the names of these scores end in _train, because they say nothing about new images. Lower data.train_split to "
         "hold out some"
