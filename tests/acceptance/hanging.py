@@ -119,11 +119,17 @@ class Tracker:
     def close(self) -> None: ...
 
 
+def rate(step: int) -> float:
+    hang(f"update-{step}")
+    return 1.0
+
+
 @hookimpl
 def dit_run_components() -> list[Component]:
     return [
         Component(Kind.DATASET, "hanging", Nothing, lambda options: Images()),
         Component(Kind.VAE, "hanging", Vae, lambda options: Pixels(options)),
+        Component(Kind.LR_SCHEDULER, "hanging", Nothing, lambda options, *, total_steps: rate),
         Component(Kind.METRIC, "hanging", Nothing, lambda options: Metric()),
         Component(Kind.CALLBACK, "hanging", Nothing, lambda options: Callback()),
         Component(Kind.TRACKER, "hanging", Nothing, lambda options: Tracker()),

@@ -53,7 +53,7 @@ def entry() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 130/143 stopped."""
+    """Run one command line and return its exit status: 0 done, 1 failed, 2 bad config or input, 129/130/143 stopped."""
     verbose = not {"-v", "--verbose"}.isdisjoint(arguments)
     try:
         status = _run(arguments)

@@ -109,7 +109,9 @@ class Loop:
         state, accumulation = self.state, self.layout.accumulation
         with self.stop.interrupting(after=0.0 if self.processes.count == 1 else _SHARED_WAIT):
             micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
-        result = self.step.run(state.step, micro_batches, count=accumulation, first_index=self.layout.first_micro_batch)
+        with self._given_up_if_saved():
+            first = self.layout.first_micro_batch
+            result = self.step.run(state.step, micro_batches, count=accumulation, first_index=first)
         state.nonfinite.add(state.step + 1, result, micro_batches)
         if state.averages is not None:
             # After a skipped update, too: the weights have not changed, and asking would wait for the device.
@@ -120,6 +122,14 @@ class Loop:
         state.meters.add(result)
         self.timer.step(state.step)
         return result
+
+    def _given_up_if_saved(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context for a step that a stop gives up, where a checkpoint has all before it and no process waits.
+
+        The first step may take minutes, in which blocks are compiled.
+        """
+        alone = self.processes.count == 1 and self.saved_step == self.state.step
+        return self.stop.interrupting() if alone else contextlib.nullcontext()
 
     def _do_due_work(self, result: StepResult) -> None:
         """Do all work that is due after a step: first save, so that nothing else can lose the step."""
