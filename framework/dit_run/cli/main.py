@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ def entry() -> None:
     """Run the console script."""
     replace_closed_streams()
     arguments = sys.argv[1:]
+    if "_ARGCOMPLETE" in os.environ:
+        from dit_run.cli.completion import complete
+
+        complete(COMMANDS)
     if arguments and arguments[0] in _SHORT_LIVED:
         gc.disable()  # saves a tenth of their time, most of which is spent on imports
     try:
