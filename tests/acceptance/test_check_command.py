@@ -71,6 +71,40 @@ def test_micro_batches_that_make_no_tree_are_refused_by_every_command(
     assert re.search("elastic_exact needs a power of two of micro-batches .* use 2 or 4,", result.words)
 
 
+BROKEN_RATES = """
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Falling:
+    \"\"\"Never ready.\"\"\"
+
+def build(options, *, total_steps):
+    raise ValueError(f"no plan for {total_steps} steps")
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.LR_SCHEDULER, "falling", Falling, build)]
+"""
+
+
+@pytest.mark.parametrize("word", ["check", "train"])
+def test_a_schedule_that_cannot_be_built_fails_in_check_as_in_a_run(command: Command, config: Path, word: str) -> None:
+    Path("falling.py").write_text(BROKEN_RATES)
+    result = command(word, config, "plugins=[./falling.py]", "lr_scheduler={type: falling}")
+    assert result.status == 1
+    assert "no plan for 6 steps" in result.words
+
+
+@pytest.mark.parametrize("word", ["check", "train"])
+def test_weights_to_start_from_that_are_missing_are_refused_by_check_as_by_a_run(
+    command: Command, config: Path, word: str
+) -> None:
+    result = command(word, config, "training.init_from=nowhere")
+    assert result.status == 2
+    assert "training.init_from is nowhere, which is neither a checkpoint nor a run folder with one" in result.words
+
+
 DEAF = """
 from dataclasses import dataclass
 from dit_run import Component, Kind, hookimpl

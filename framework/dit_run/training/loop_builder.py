@@ -9,7 +9,6 @@ import torch
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.timing import gemm_peak
-from dit_run.registry.factories import make
 from dit_run.training.compile import compile_blocks
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
@@ -79,14 +78,14 @@ def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
 
 
 def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: StepTimer) -> TrainingStep:
-    training, rates = run.config.training, run.config.lr_scheduler
+    training = run.config.training
     if training.compile_model:
         compile_blocks(parts.denoiser)
     forward, gradients = distribute(
         parts.denoiser, run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
     )
     return parts.training_step(
-        learning_rate_factor=make(rates.component, rates.options, total_steps=parts.data.run_length.total_steps),
+        learning_rate_factor=parts.learning_rate_factor(),
         forward=forward,
         gradients=gradients,
         timer=timer,

@@ -23,7 +23,7 @@ from dit_run.training.resume_length import NewLength
 from dit_run.training.resume_settings import LENGTH, VALIDATION, notes, refuse_changes, refuse_other_global_batch
 from dit_run.training.state import TrainState
 
-__all__ = ["Start", "find_start", "initialise"]
+__all__ = ["Start", "find_start", "initial_checkpoint", "initialise"]
 
 
 @dataclass(frozen=True)
@@ -157,12 +157,13 @@ def find_start(
 
 def initialise(state: TrainState, source: Path) -> None:
     """Begin with the weights of another run or checkpoint (``training.init_from``), or their averages if it has any."""
-    folder = _checkpoint_in(source)
+    folder = initial_checkpoint(source)
     weights = load_weights(folder, ema=True)
     state.load_weights(weights, weights, where=str(folder))
 
 
-def _checkpoint_in(source: Path) -> Path:
+def initial_checkpoint(source: Path) -> Path:
+    """Return the checkpoint that ``training.init_from`` names. Raises InputError where there is none."""
     if (source / "MANIFEST.json").exists():
         return source
     found = sorted((source / "checkpoints").glob("step-*"))

@@ -13,6 +13,7 @@ from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import LearningRateFactor, SchedulerOf
+from dit_run.registry.factories import make
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
@@ -71,6 +72,12 @@ class RunParts:
     def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
         """Return the encoder of batches."""
         return BatchEncoder(self.encoders, self.device, timer or StepTimer())
+
+    def learning_rate_factor(self) -> LearningRateFactor:
+        """Return the factor on the peak learning rate as a function of the step."""
+        rates = self.config.lr_scheduler
+        factor: LearningRateFactor = make(rates.component, rates.options, total_steps=self.data.run_length.total_steps)
+        return factor
 
     def training_step(
         self,

@@ -19,6 +19,7 @@ from dit_run.protocols import TextStates
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch
+from dit_run.training.resume import initial_checkpoint
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics
 from dit_run.training.setup import process_setup
@@ -67,6 +68,9 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         config, data, encoders = prepare(config, device=device)
         build_metrics(config, data)
         parts = RunParts.build(config, data, encoders, device)
+        parts.learning_rate_factor()
+        if config.training.init_from is not None:
+            initial_checkpoint(Path(config.training.init_from))
         train = data.train.of_largest_size()
         batch = parts.visits(train, caption_dropout=0.0).__getitems__(range(min(batch_size, len(train))))
         check = _Check.of(parts, batch)
