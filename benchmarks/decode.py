@@ -32,7 +32,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from dit_run.data.headers import MAX_PIXELS
 from dit_run.data.images import decoder, read_image
 
 SIZE = 256
@@ -100,8 +99,8 @@ def content(path: Path) -> bytes:
 
 @cache
 def room() -> NDArray[np.uint8]:
-    """Return a buffer large enough for any image."""
-    return np.empty(3 * MAX_PIXELS, dtype=np.uint8)
+    """Return a buffer large enough for these images."""
+    return np.empty(3 * 500 * 375, dtype=np.uint8)
 
 
 def libraries(path: Path) -> object:

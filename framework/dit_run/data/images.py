@@ -185,6 +185,7 @@ def _jpeg(file: BinaryIO, image: ImageFile, size: Size, offset: float) -> Pixels
     scale, box = _scale(image, size), _box(*image.size, size, offset)
     width, height = (ceil(side / scale) for side in image.size)
     whole = _scratch.array("whole", height, width, 3)
+    file.seek(0)
     try:
         pixels = simplejpeg.decode_jpeg(file.read(), min_height=height, min_width=width, min_factor=scale, buffer=whole)
     except ValueError:

@@ -9,6 +9,8 @@ import sys
 
 import numpy as np
 import pytest
+import simplejpeg
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -57,6 +59,14 @@ def test_lossless_files_equal_pillow(tmp_path, photo, name, size):
 def test_jpeg_agrees_with_pillow(tmp_path, photo, options):
     path = saved(tmp_path, photo, "a.jpg", **options)
     assert difference(read_image(path, (32, 32)), cropped_then_bicubic(Image.open(path), 32)) < 0.05
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_plain_jpeg_is_read_by_the_fast_libraries(tmp_path, photo, mode):
+    path = saved(tmp_path, photo.convert(mode), "a.jpg")
+    square = torch.from_numpy(simplejpeg.decode_jpeg(path.read_bytes())[:, 15:75].copy()).permute(2, 0, 1)[None]
+    resized = torch.ops.aten._upsample_bicubic2d_aa(square, [32, 32], False)
+    assert np.array_equal(read_image(path, (32, 32)), resized[0].permute(1, 2, 0))
 
 
 def test_a_jpeg_read_later_leaves_an_earlier_one_as_it_was(tmp_path, photo):
