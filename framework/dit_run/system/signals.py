@@ -53,7 +53,7 @@ class StopRequest:
         self.signal: signal.Signals | None = None
         """The first signal that arrived."""
         self.save_requested = False
-        """True after SIGUSR1; whoever saves sets it to False."""
+        """True after SIGUSR1, until the caller that saves sets it to False."""
         self._relayed = "TORCHELASTIC_RUN_ID" in os.environ if relayed is None else relayed
         self._interrupted: float | None = None
         self._before: dict[signal.Signals, Any] = {}

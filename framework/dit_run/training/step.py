@@ -116,7 +116,7 @@ class TrainingStep:
         self.precision = precision
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.dtype is torch.float16)
         self.updating = False
-        """True from the begin of an update; whoever counts the step sets it to False."""
+        """True from the begin of an update, until the loop counts the step and sets it to False."""
         self._factor = learning_rate_factor
         self._peak_rates = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         self._max_grad_norm = max_grad_norm
