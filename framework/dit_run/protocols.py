@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from dit_run.system.file_ranges import FileRange
+
 if TYPE_CHECKING:
     import torch
     from PIL import Image
@@ -36,6 +38,7 @@ __all__ = [
     "Callback",
     "Dataset",
     "Facts",
+    "FileRange",
     "LearningRateFactor",
     "LeavesOut",
     "LeftOut",
@@ -71,12 +74,12 @@ class Sample:
     ``num_samples``."""
     captions: tuple[str, ...]
     """One caption or more; each visit of the sample uses one of them."""
-    image: Path | Callable[[], Image.Image]
-    """A file, or a picklable function that returns the image, of any size and mode.
+    image: Path | FileRange | Callable[[], Image.Image]
+    """A file, a part of a file, or a picklable function that returns the image, of any size and mode.
 
     The core decodes, rotates by EXIF, converts to sRGB by the embedded ICC profile, composites alpha, crops, resizes
-    and normalises the image. It calls the function, or reads the file, once per visit. A function may raise InputError
-    for a broken image; ``data.on_bad_sample`` decides what happens then."""
+    and normalises the image. It calls the function, or reads the file or its part, once per visit. A function may raise
+    InputError for a broken image; ``data.on_bad_sample`` decides what happens then."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import shutil
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _custom(folder / f"custom{suffix}", number)
         _coco(folder / f"coco{suffix}", number)
         _cub(folder / f"cub{suffix}", number)
+        _tars(folder / f"tars{suffix}", number)
         tiny_clip(folder / f"clip{suffix}", seed=number)
         tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
         tiny_taesd(folder / f"taesd{suffix}", seed=number)
@@ -109,6 +111,14 @@ def _custom(root: Path, number: int) -> None:
     for index in range(8):
         _picture(root / f"{index}.png", 10 * number + index, "RGBA")
         (root / f"{index}.txt").write_text(f"picture {index} of {number}\nnumber {index}")
+
+
+def _tars(root: Path, number: int) -> None:
+    _custom(root / "members", number)
+    (root / "members" / "0.txt").write_text("one caption\nanother caption")
+    with tarfile.open(root / "0.tar", "w") as archive:
+        for path in sorted((root / "members").iterdir()):
+            archive.add(path, path.name)
 
 
 def _coco(root: Path, number: int) -> None:

@@ -6,6 +6,7 @@ Everything is done twice: on real data where it is at hand, and everywhere on fo
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,7 @@ def trains_stops_continues_and_samples(
 
 REAL = {
     "coco": (["type=coco", "dataset_path={}/coco_subset"], 128),
+    "coco in buckets": (["type=coco", "dataset_path={}/coco_subset", "subsets=[train2017]", "buckets=auto"], 64),
     "cub": (["type=cub", "dataset_path={}/cub_subset", "num_samples=60"], 64),
     "custom": (["type=custom", "dataset_path={}/emoji", "num_samples=120", "alpha_background=gray"], 64),
 }
@@ -174,7 +176,35 @@ def made_parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return Parts(clip, tiny_taesd(tmp_path_factory.mktemp("taesd")), "autoencoder_tiny", 4)
 
 
-@pytest.mark.parametrize("make", [make_coco, make_cub, make_custom])
+def make_tars(folder: Path) -> list[str]:
+    (folder / "members").mkdir()
+    make_custom(folder / "members")
+    for number in range(2):
+        with tarfile.open(folder / f"{number}.tar", "w") as archive:
+            for path in sorted((folder / "members").iterdir())[number * 6 : number * 6 + 6]:
+                archive.add(path, path.name)
+    return ["type=webdataset", f"dataset_path={folder}/{{0..1}}.tar", "buckets=[32x32,16x32]"]
+
+
+@pytest.mark.slow
+def test_real_emoji_in_shards(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
+    for number in range(3):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
+            for row in map(json.loads, lines[number::3]):
+                file = shared_data / "emoji" / row["file_name"]
+                archive.add(file, file.name)
+                caption = tmp_path / "caption.txt"
+                caption.write_text(row["text"])
+                archive.add(caption, f"{file.stem}.txt")
+    data = ["type=webdataset", f"dataset_path={tmp_path}/*.tar", "alpha_background=gray"]
+    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
+
+
+@pytest.mark.parametrize("make", [make_coco, make_cub, make_custom, make_tars])
 def test_made_data(
     command: Command,
     tmp_path: Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,14 @@ def coco(folder: Path) -> Path:
     return folder
 
 
+def tars(folder: Path) -> Path:
+    captioned_folder(folder / "members")
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for path in sorted((folder / "members").iterdir()):
+            archive.add(path, path.name)
+    return folder
+
+
 def cub(folder: Path) -> Path:
     home, name = folder / "CUB_200_2011", "001.Black_footed_Albatross"
     captioned_folder(home / "images" / name)
@@ -57,6 +66,7 @@ def cub(folder: Path) -> Path:
 
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset.shapes": lambda folder: {"size": 40},
+    "dataset.webdataset": lambda folder: {"dataset_path": tars(folder / "tars")},
     "dataset.coco": lambda folder: {"dataset_path": coco(folder / "coco")},
     "dataset.cub": lambda folder: {"dataset_path": cub(folder / "cub")},
     "dataset.custom": lambda folder: {"dataset_path": captioned_folder(folder / "custom")},

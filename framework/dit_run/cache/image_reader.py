@@ -21,6 +21,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.kinds import DatasetCommon
+from dit_run.system.file_ranges import FileRange, file_of
 
 __all__ = ["Content", "ImageReader", "Pixels"]
 
@@ -74,11 +75,11 @@ class ImageReader:
 
         The content of a generated image is that of its pixels at ``size``, (height, width).
         """
-        paths: list[tuple[int, Path]] = []
+        paths: list[tuple[int, Path | FileRange]] = []
         generated: list[int] = []
         for index in indices:
             image = self.dataset[index].image
-            if isinstance(image, Path):
+            if isinstance(image, Path | FileRange):
                 paths.append((index, image))
             else:
                 generated.append(index)
@@ -142,8 +143,8 @@ class _DatasetImages:
         content, size = wanted
         pixels = self.read((content.index, size))
         image = self.dataset[content.index].image
-        if isinstance(image, Path):
-            return pixels if file_state(image.absolute()) == content.state else None
+        if isinstance(image, Path | FileRange):
+            return pixels if file_state(file_of(image)) == content.state else None
         if isinstance(pixels, InputError):
             return pixels
         return pixels if _generated_key(pixels) == content.key else None
@@ -167,7 +168,7 @@ def _generated_key(pixels: Pixels) -> bytes:
     return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
 
 
-def _why(index: int, path: Path, size: Size) -> tuple[int, InputError]:
+def _why(index: int, path: Path | FileRange, size: Size) -> tuple[int, InputError]:
     """Return the error of reading an image that has no digest."""
     try:
         read_image(path, size)

@@ -27,6 +27,7 @@ from dit_run.data.formats import extra_decoders
 from dit_run.data.headers import HeaderError, open_image, orientation_of
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
+from dit_run.system.file_ranges import FileRange
 
 __all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
 
@@ -41,6 +42,7 @@ _READ_AT_ONCE = 4 * 2**20
 _scratch = Scratch()
 
 Pixels = NDArray[np.uint8]
+StoredImage = Path | FileRange
 
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this number on exchange height and width."""
@@ -72,12 +74,12 @@ def decoder() -> str:
     return ", ".join(f"{name} {version}" for name, version in libraries.items())
 
 
-def image_size(image: Path | Callable[[], Image.Image]) -> Size:
+def image_size(image: StoredImage | Callable[[], Image.Image]) -> Size:
     """Return height and width of an image, after the rotation by its EXIF orientation, from its header alone.
 
     Raises InputError as :func:`read_image` does for a file that cannot be opened.
     """
-    if not isinstance(image, Path):
+    if not isinstance(image, Path | FileRange):
         return _upright_size(image())
     with _translated(image), _open(image) as file:
         return _upright_size(open_image(file))
@@ -88,7 +90,7 @@ def _upright_size(image: Image.Image) -> Size:
 
 
 def read_image(
-    image: Path | Callable[[], Image.Image], size: Size, *, background: str = "white", offset: float = 0.5
+    image: StoredImage | Callable[[], Image.Image], size: Size, *, background: str = "white", offset: float = 0.5
 ) -> Pixels:
     """Return an image as uint8 [height, width, 3], RGB, for a size (height, width).
 
@@ -100,7 +102,7 @@ def read_image(
     :data:`dit_run.data.formats.FORMATS` by content, larger than MAX_PIXELS, cut or broken. Memory grows by at most 8
     bytes per pixel of the header and 64 MiB for PNG and JPEG, 12 for progressive JPEG, 24 for other formats.
     """
-    if not isinstance(image, Path):
+    if not isinstance(image, Path | FileRange):
         return _generated(image(), size, background, offset)
     with _translated(image), _open(image) as file:
         stored = open_image(file)
@@ -113,7 +115,7 @@ def read_image(
 
 
 @contextlib.contextmanager
-def _translated(image: Path) -> Iterator[None]:
+def _translated(image: StoredImage) -> Iterator[None]:
     """Raise InputError, naming the file, for every error of reading an image."""
     try:
         yield
@@ -134,8 +136,10 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _open(path: Path) -> BinaryIO:
-    """Open a file; a file of usual size is read into memory at once."""
+def _open(path: StoredImage) -> BinaryIO:
+    """Open an image; one of usual size is read into memory at once."""
+    if isinstance(path, FileRange):
+        return BytesIO(path.read())
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise HeaderError("it is a folder" if stat.S_ISDIR(status.st_mode) else "it is not a regular file")

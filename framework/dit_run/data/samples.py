@@ -20,6 +20,7 @@ from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.kinds import DatasetCommon
+from dit_run.system.file_ranges import FileRange
 
 __all__ = [
     "MAX_BAD_SHARE",
@@ -46,7 +47,7 @@ class Visit:
     """Index of the sample in the dataset."""
     key: str
     caption: str
-    image: Path | Callable[[], Image.Image]
+    image: Path | FileRange | Callable[[], Image.Image]
     flip: bool
     offset: float
     """Place of the crop along the side that stands out, in [0, 1)."""

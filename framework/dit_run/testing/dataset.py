@@ -11,6 +11,7 @@ from dit_run.data.images import read_image
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, LeavesOut, LeftOut, Sample
 from dit_run.registry.components import Component, Kind
+from dit_run.system.file_ranges import FileRange
 from dit_run.testing.contract_error import Check, Subject, check_all
 from dit_run.testing.worker_process import OtherProcess, elsewhere
 
@@ -69,9 +70,9 @@ def gives_samples(subject: Subject) -> None:
             f"the captions of item {index} are {sample.captions!r}; use a tuple of at least one string",
         )
         subject.expect(
-            isinstance(sample.image, Path) or callable(sample.image),
+            isinstance(sample.image, Path | FileRange) or callable(sample.image),
             f"the image of item {index} is {type(sample.image).__name__}; "
-            "use the Path of a file, or a function that returns a PIL image",
+            "use the Path of a file, a FileRange, or a function that returns a PIL image",
         )
 
 

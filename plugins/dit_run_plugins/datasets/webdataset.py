@@ -1,0 +1,137 @@
+"""Tar shards in the WebDataset layout: images with captions, read in place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from dit_run.options import LocalPath
+from dit_run.problems import InputError
+from dit_run.protocols import FileRange, LeftOut, Sample
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from dit_run.data.tar_index import TarIndex
+    from dit_run.protocols import Dataset
+
+__all__ = ["WebDataset", "build"]
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebDataset:
+    """Tar archives whose members with one name are a sample: `0001.jpg` with `0001.txt` or `0001.json`, or both.
+
+    A `.json` member holds the caption under `captions` (a list), `caption`, `text` or `prompt`. Nothing is unpacked.
+    """
+
+    dataset_path: Annotated[str, LocalPath] = "./data"
+    """A folder with `.tar` files, or a pattern of their paths such as `shards/train-*.tar` or
+    `shards/train-{00000..00099}.tar`."""
+    captions: Literal["lines", "whole"] = "lines"
+    """Content of a `.txt` member: one caption per line, of which each visit uses one, or one caption as a whole."""
+
+
+@dataclass(frozen=True)
+class TarShards:
+    """A dataset of images in shards; a sample's key is the name of its shard and of the image in it."""
+
+    shards: tuple[Path, ...]
+    shard_of: NDArray[np.int32]
+    """Number of the shard of each image."""
+    index: TarIndex
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, number: int) -> Sample:
+        if not 0 <= number < len(self):
+            raise IndexError(f"sample {number} of {len(self)}")
+        index, shard = self.index, self.shards[self.shard_of[number]]
+        name, first, end = index.names[number], int(index.starts[number]), int(index.starts[number + 1])
+        image = FileRange(shard, int(index.offsets[number]), int(index.sizes[number]), name)
+        return Sample(f"{shard.name}/{name}", tuple(index.captions[place] for place in range(first, end)), image)
+
+
+def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
+    """Return the dataset of all images with captions.
+
+    Raises InputError naming shard and member if anything is missing or broken.
+    """
+    import numpy as np
+
+    from dit_run.data.tar_index import TarIndex, index_tars
+
+    shards = tuple(_shards(options.dataset_path))
+    parts = index_tars(shards, whole=options.captions == "whole")
+    index = TarIndex.joined(parts)
+    bare = index.without_caption
+    if len(bare) and (on_bad_sample == "error" or not len(index)):
+        count = f"; {len(bare):,} of {len(bare) + len(index):,} images have none" if len(bare) > 1 else ""
+        raise InputError(
+            f"{bare[0]} has no caption: add a .txt or .json member of the same name next to it, or set "
+            f"data.on_bad_sample: skip to leave out such images{count}"
+        )
+    if not len(index):
+        raise InputError(f"data.dataset_path: the {len(shards)} shards of {options.dataset_path} hold no image")
+    shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), [len(part) for part in parts])
+    return TarShards(shards, shard_of, index, tuple(_left_out(index)))
+
+
+def _left_out(index: TarIndex) -> Iterator[LeftOut]:
+    for reason, names in (
+        ("image without a caption", index.without_caption),
+        ("caption without an image", index.without_image),
+    ):
+        if len(names):
+            yield LeftOut(reason, len(names), names[0])
+
+
+def _shards(written: str) -> Iterator[Path]:
+    """Yield the files of a folder or a pattern, sorted. Raises InputError for names that exist nowhere or twice."""
+    folder = Path(written)
+    patterns = [str(folder / "*.tar")] if folder.is_dir() else list(_expand(written))
+    found = [path for pattern in patterns for path in _matching(pattern)]
+    if not found:
+        raise InputError(
+            f"data.dataset_path: no tar file is found for {written}; set it to a folder with .tar files, or to a "
+            "pattern such as shards/train-{00000..00099}.tar"
+        )
+    names = [path.name for path in found]
+    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if repeated is not None:
+        raise InputError(f"data.dataset_path: two shards are named {repeated}; the names are part of samples' keys")
+    yield from found
+
+
+def _matching(pattern: str) -> list[Path]:
+    if has_magic(pattern):
+        return sorted(Path(path) for path in glob(pattern) if Path(path).is_file())  # noqa: PTH207 (absolute patterns)
+    if not Path(pattern).is_file():
+        raise InputError(f"data.dataset_path: the shard {pattern} does not exist")
+    return [Path(pattern)]
+
+
+def _expand(written: str) -> Iterator[str]:
+    """Yield the alternatives of braces: ``{a,b}``, and numbers ``{000..099}`` with their zeros."""
+    braces = _BRACES.search(written)
+    if braces is None:
+        yield written
+        return
+    numbers = _RANGE.fullmatch(braces[1])
+    if numbers:
+        first, last = int(numbers[1]), int(numbers[2])
+        choices = [str(number).zfill(len(numbers[1])) for number in range(first, last + 1)]
+    else:
+        choices = braces[1].split(",")
+    for choice in choices:
+        yield from _expand(written[: braces.start()] + choice + written[braces.end() :])

@@ -1,0 +1,175 @@
+"""Tar shards: samples, captions, errors that name shard and member, and an index that is kept."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dit_run.data.images import read_image
+from dit_run.problems import InputError
+from dit_run.protocols import FileRange
+from dit_run_plugins.datasets.webdataset import WebDataset, build
+
+
+def png(number: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", (12, 8), (number, 0, 0)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def shard(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    """Write a tar archive."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def samples(first: int, count: int) -> list[tuple[str, bytes]]:
+    numbers = range(first, first + count)
+    return [part for n in numbers for part in ((f"{n:04d}.png", png(n)), (f"{n:04d}.txt", f"image {n}".encode()))]
+
+
+def made(path: object, **options: Any) -> Any:
+    skip = options.pop("on_bad_sample", "error")
+    return build(WebDataset(dataset_path=str(path), **options), on_bad_sample=skip)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shard(tmp_path / "a-000.tar", samples(0, 3))
+    shard(tmp_path / "a-001.tar", samples(3, 2))
+    return tmp_path
+
+
+def test_samples_are_those_of_the_shards_in_order(folder: Path) -> None:
+    dataset = made(folder)
+    assert [dataset[number].key for number in range(len(dataset))] == [
+        "a-000.tar/0000.png",
+        "a-000.tar/0001.png",
+        "a-000.tar/0002.png",
+        "a-001.tar/0003.png",
+        "a-001.tar/0004.png",
+    ]
+    assert [dataset[number].captions for number in (0, 4)] == [("image 0",), ("image 4",)]
+    for number in range(5):
+        image = dataset[number].image
+        assert isinstance(image, FileRange) and image.read() == png(number)
+        assert read_image(image, (8, 8))[0, 0].tolist() == [number, 0, 0]
+
+
+@pytest.mark.parametrize("pattern", ["a-*.tar", "a-{000..001}.tar", "a-00{0,1}.tar", "{a-000,a-001}.tar"])
+def test_shards_are_named_by_patterns(folder: Path, pattern: str) -> None:
+    assert len(made(folder / pattern)) == 5
+
+
+def test_it_travels_to_other_processes(folder: Path) -> None:
+    dataset = pickle.loads(pickle.dumps(made(folder)))
+    assert dataset[3] == made(folder)[3]
+
+
+def test_captions_come_from_text_and_metadata(tmp_path: Path) -> None:
+    members = [
+        ("a/1.x.jpg", png(1)),
+        ("a/1.txt", b"\xef\xbb\xbffirst\n\n second  line \n"),
+        ("a/2.jpg", png(2)),
+        ("a/2.json", json.dumps({"captions": ["one", " ", "two"], "caption": "no"}).encode()),
+        ("a/3.jpg", png(3)),
+        ("a/3.json", json.dumps({"prompt": "a prompt", "width": 3}).encode()),
+        ("a/3.cls", b"7"),
+        ("a/4.txt", b"before"),
+        ("a/4.webp", png(4)),
+    ]
+    lines, whole = (made(shard(tmp_path / "s.tar", members), captions=how) for how in ("lines", "whole"))
+    assert [lines[n].captions for n in range(4)] == [
+        ("first", "second line"),
+        ("one", "two"),
+        ("a prompt",),
+        ("before",),
+    ]
+    assert whole[0].captions == ("first second line",)
+
+
+def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
+    members = [*samples(0, 2), ("7.png", png(7)), ("8.txt", b"alone"), ("9.png", png(9))]
+    path = shard(tmp_path / "s.tar", members)
+    with pytest.raises(InputError, match=r"s\.tar: 7\.png has no caption: .*2 of 4 images have none"):
+        made(path)
+    rows = made(path, on_bad_sample="skip").left_out
+    counts = {row.reason: row.count for row in rows}
+    assert counts == {"image without a caption": 2, "caption without an image": 1}
+    assert rows[0].example.endswith("s.tar: 7.png")
+
+
+def test_a_shard_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    path = shard(tmp_path / "s.tar", samples(0, 20))
+    content = path.read_bytes()
+    for length in (512 * 21 + 100, 512 * 20 + 7, 512 * 20, 300):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"cannot read the shard .*s\.tar after (00\d\d\.(png|txt)|its start): "):
+            made(path)
+
+
+@pytest.mark.parametrize("content", [b"no tar", b"", b"\x1f\x8b" + bytes(600)])
+def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "s.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"s\.tar"):
+        made(tmp_path / "s.tar")
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"{", b'{"text": 3}', b'{"captions": ["a", 1]}'])
+def test_metadata_without_a_text_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
+    with pytest.raises(InputError, match=r"s\.tar: 1\.json holds no caption: "):
+        made(path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("none/*.tar", "no tar file is found"),
+        ("none.tar", "none.tar does not exist"),
+        ("a-{000..002}.tar", "a-002.tar does not exist"),
+        ("{a-000.tar,b/a-000.tar}", "two shards are named a-000.tar"),
+    ],
+)
+def test_shards_that_are_missing_or_alike_are_refused(folder: Path, pattern: str, message: str) -> None:
+    shard(folder / "b" / "a-000.tar", samples(0, 1))
+    with pytest.raises(InputError, match=message):
+        made(folder / pattern)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no tar file is found"):
+        made(tmp_path)
+
+
+def test_a_known_shard_is_not_read_again_and_a_changed_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    before = made(folder)
+    known = sorted((folder / "home").glob("dit-run/indexes/*.npz"))
+    again = made(folder)
+    assert [again[n] for n in range(5)] == [before[n] for n in range(5)]
+    assert sorted((folder / "home").glob("dit-run/indexes/*.npz")) == known and len(known) == 2
+    known[0].write_bytes(b"broken")
+    assert [made(folder)[n] for n in range(5)] == [before[n] for n in range(5)]
+    shard(folder / "a-001.tar", samples(3, 4))
+    assert len(made(folder)) == 7
+
+
+def test_long_names_are_read(tmp_path: Path) -> None:
+    name = "folder/" + "n" * 150
+    dataset = made(shard(tmp_path / "s.tar", [(f"{name}.png", png(1)), (f"{name}.txt", "Größe".encode())]))
+    assert dataset[0].key == f"s.tar/{name}.png" and dataset[0].captions == ("Größe",)
+    assert np.array_equal(read_image(dataset[0].image, (8, 12)), read_image(dataset[0].image, (8, 12)))
