@@ -93,7 +93,7 @@ def test_one_that_grows() -> None:
 def test_one_in_another_order_when_built_again() -> None:
     turns = itertools.cycle([1, -1])
     assert fault(KIND, lambda options: SAMPLES[:: next(turns)]) == (
-        "item 0 is 'key 4' with captions ('caption 4',), and after a second build 'key 0' with ('caption 0',); "
+        "item 0 is 'key 0' with captions ('caption 0',), and after a second build 'key 4' with ('caption 4',); "
         "sort file listings, and use no random numbers"
     )
 
