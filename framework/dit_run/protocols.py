@@ -374,7 +374,8 @@ class Tracker(Protocol):
     ``run_dir`` is the run folder, which exists. A run that continues after ``start_step`` optimizer steps (0 for a new
     run) gets a new tracker, which must hide what an earlier tracker wrote for later steps. Only the first process of a
     run has trackers. If a method raises OSError, because a disk is full or a service is out of reach, the run continues
-    and the method is called again before the next call.
+    and the method is called again before the next call. The contract test refuses the network, so a tracker that needs
+    a service has an option that keeps it offline.
     """
 
     command: str

@@ -506,3 +506,27 @@ def test_a_dataset_that_fails_in_a_loading_process_is_named(command: Command, si
     assert f"error: plugin {path} failed: ImportError: cannot import name 'Imago' from 'PIL'" in result.err
     assert f'  File "{path}", line 18, in __call__\n' in result.err
     assert "Traceback" not in result.err
+
+
+NOISY = """
+import ctypes, os, subprocess
+print("noise of python")
+os.write(1, b"noise of a descriptor\\n")
+subprocess.run(["echo", "noise of a child"])
+ctypes.CDLL(None).printf(b"noise of C\\n")
+"""
+
+
+@pytest.mark.parametrize("words", [("schema",), ("explain", "--format", "json"), ("validate", "--format", "json")])
+def test_what_a_plugin_prints_at_import_stays_out_of_data(site: Path, words: tuple[str, ...]) -> None:
+    Path("momentum.py").write_text(NOISY + MOMENTUM)
+    config = written("plugins: [./momentum.py]\n")
+    command = [sys.executable, "-m", "dit_run", *words[:1], config, *words[1:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    json.loads(done.stdout)
+    assert sorted(line for line in done.stderr.splitlines() if line.startswith("noise")) == [
+        "noise of C",
+        "noise of a child",
+        "noise of a descriptor",
+        "noise of python",
+    ]

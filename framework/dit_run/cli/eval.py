@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.load_run import open_run
     from dit_run.sampling.run_config import SCORED
+    from dit_run.system.output import output_to_stderr
     from dit_run.training.scoring import build_metrics, score, scoring_notices
 
     trained = open_run(
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = build_metrics(trained.config, data)
     for notice in () if arguments.quiet else scoring_notices(metrics, trained.config, data):
         print(f"note: {notice}", file=sys.stderr)
-    with progress_on_stderr(quiet=arguments.quiet) as reporter:
+    with output_to_stderr(), progress_on_stderr(quiet=arguments.quiet) as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)
     if arguments.json:
         weights = "ema" if trained.ema else "model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass
 from enum import IntEnum
@@ -14,6 +15,7 @@ from dit_run.registry.entry_points import Installed
 from dit_run.registry.loading import Failure, load_offers
 from dit_run.registry.plugin_code import source_digest
 from dit_run.registry.plugin_files import PluginFile
+from dit_run.system.output import output_to_stderr
 
 __all__ = ["BUILT_IN_DISTRIBUTION", "Origin", "Plugin", "load_file", "load_installed", "origin_of"]
 
@@ -64,8 +66,10 @@ class Plugin:
 
 def load_installed(found: Installed) -> Plugin:
     """Return an installed plugin with its components, or with its failure."""
-    components, failure = load_offers(found.load)
-    return Plugin(found.name, origin_of(found), found.source, found.distribution, found.version, components, failure)
+    origin = origin_of(found)
+    with contextlib.nullcontext() if origin is Origin.BUILT_IN else output_to_stderr():
+        components, failure = load_offers(found.load)
+    return Plugin(found.name, origin, found.source, found.distribution, found.version, components, failure)
 
 
 def origin_of(found: Installed) -> Origin:
@@ -77,7 +81,8 @@ def load_file(path: Path) -> Plugin:
     """Return the plugin in a file. Raises InputError naming the file if it fails to load."""
     file = PluginFile.read(path)
     file.refuse_taken_name()
-    components, failure = load_offers(file.load)
+    with output_to_stderr():
+        components, failure = load_offers(file.load)
     if failure:
         hints = f"{_where(file, failure)}{_hint(file, failure)}"
         error = InputError(f"the plugin file {file.path} did not load: {failure.message}{hints}")

@@ -14,7 +14,7 @@ __all__ = ["CHECKS", "check_callback"]
 
 
 def check_callback(component: Component | str | Path, **options: Any) -> None:
-    """Test a callback with these options: its methods, and that they accept every event of a run.
+    """Test a callback with these options, without network: its methods, and that they accept every event of a run.
 
     ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
     InputError as the factory does.

@@ -15,6 +15,7 @@ from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import PluginFault, call
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.registry.registry import Registry, discover
+from dit_run.testing.network_guard import no_network
 
 __all__ = ["Check", "ContractError", "Subject", "check_all", "neutral", "refuse_wrong"]
 
@@ -96,10 +97,32 @@ Check = Callable[[Subject], None]
 
 
 def check_all(subject: Subject, checks: Sequence[Check]) -> None:
-    """Raise ContractError at the first broken promise; leave the global random generators unchanged."""
+    """Raise ContractError at the first broken promise; leave the global random generators unchanged.
+
+    Trackers and callbacks get no network, so that a test posts nothing to a real service.
+    """
     for check in checks:
-        with neutral():
+        with neutral(), _offline(subject) if subject.component.kind in _POSTING else contextlib.nullcontext():
             check(subject)
+
+
+_POSTING = (Kind.TRACKER, Kind.CALLBACK)
+
+
+@contextlib.contextmanager
+def _offline(subject: Subject) -> Iterator[None]:
+    with no_network() as refused:
+        try:
+            yield
+        except Exception as error:
+            if not refused:
+                raise
+            kind = subject.component.kind
+            raise ContractError(
+                f"{subject.component.name}: it needs {refused[0]}, and a contract test uses no network; give it an "
+                f"option that keeps it offline, and test it with check_{kind}(..., option=value) or dit-run plugins "
+                f"check NAME option=value. It failed with {type(error).__name__}: {error}"
+            ) from error
 
 
 @contextlib.contextmanager

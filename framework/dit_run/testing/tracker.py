@@ -21,7 +21,7 @@ _MARK = 314159.0
 
 
 def check_tracker(component: Component | str | Path, **options: Any) -> None:
-    """Test a tracker with these options in a new run folder.
+    """Test a tracker with these options in a new run folder and without network, so that it posts nothing.
 
     ``component`` is a Component, the type of an installed one, or the path of a plugin file. Raises ContractError, and
     InputError as the factory does.
