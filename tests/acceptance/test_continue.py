@@ -138,6 +138,20 @@ def test_a_fork_under_the_same_config_is_the_run_itself(train: Train, command: C
     assert Run(Path("second")).learnt() == whole.learnt()
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_fork_follows_the_options_of_its_optimizer(
+    train: Train, command: Command, config: Path, optimizer: str
+) -> None:
+    words = (f"optimizer.type={optimizer}", "training.max_steps=2")
+    train(*words)
+    for folder, decay in ("same", 0.01), ("other", 5.0):
+        more = ("training.max_steps=4", f"optimizer.weight_decay={decay}")
+        result = command(config, words[0], *more, "--fork", folder)
+        assert result.status == 0, result.words
+    same, other = (sum(map(torch.sum, map(torch.abs, Run(Path(f)).tensors().values()))) for f in ("same", "other"))
+    assert other < 0.95 * same
+
+
 def test_a_fork_keeps_the_best_of_its_own(unfinished: Run, command: Command, config: Path) -> None:
     words = ("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
     assert command("--fork", "second", config, *words, "training.learning_rate=0.5", "training.max_steps=8").status == 0

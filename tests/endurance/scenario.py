@@ -87,7 +87,7 @@ def _bytes(path: Path) -> bytes:
 
 def _state(run: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((newest(run) / "state.json").read_bytes())
-    return {name: value for name, value in state.items() if name not in ("run_id", "processes", "identity")}
+    return {name: value for name, value in state.items() if name not in ("run_id", "processes")}
 
 
 def _samples(run: Path) -> dict[str, bytes]:

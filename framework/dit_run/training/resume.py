@@ -12,6 +12,7 @@ from dit_run.compute.random_streams import STREAMS_VERSION
 from dit_run.config.comparison import Changes, changes
 from dit_run.config.rules import check_rules
 from dit_run.data.sample_index import SampleIndex
+from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.reporting import Reporter
@@ -125,11 +126,13 @@ class Start:
         channels = self.contents.config.get("model", {}).get("in_channels")
         return check_rules(config, Facts(total_steps=self.total_steps, latent_channels=channels))
 
-    def restore(self, state: TrainState, total_steps: int) -> None:
+    def restore(self, state: TrainState, config: Config, total_steps: int) -> None:
         """Load the checkpoint. Raises InputError where it does not fit, or a fork has no steps to do."""
-        contents = self.contents
+        contents, own = self.contents, _optimizer_options(state, config) if self.forked else []
         tensors = {"model": contents.model, "ema": contents.ema, "optimizer": contents.optimizer}
         state.load_state_dict({**contents.state, **tensors}, where=str(self.path))
+        for group, values in zip(state.optimizer.param_groups, own, strict=False):
+            group.update(values)
         if self.forked or len(self.changes.without(*VALIDATION)) != len(self.changes.noted):
             state.best = {}  # losses of another config cannot be compared
         if self.forked and state.step >= total_steps:
@@ -137,6 +140,15 @@ class Start:
                 f"{self.path} is at step {state.step}, and this config's run ends after {total_steps}; raise "
                 "training.max_steps or num_epochs, or begin at step 0 from its weights with training.init_from"
             )
+
+
+def _optimizer_options(state: TrainState, config: Config) -> list[dict[str, Any]]:
+    """Return what each parameter group has of the config's options, such as ``weight_decay``.
+
+    The state of an optimizer holds them too; a fork follows its own config.
+    """
+    names = {option.name for option in options_of(config.optimizer.component.options)}
+    return [{name: value for name, value in group.items() if name in names} for group in state.optimizer.param_groups]
 
 
 def find_start(

@@ -228,7 +228,7 @@ def _start_loop(
     loop = build_loop(run, parts, layout, inputs(index, parts.encoders), _watch_record(run, start), timer)
     loop.saved_step = begun
     if start is not None:
-        start.restore(loop.state, total)
+        start.restore(loop.state, run.config, total)
     elif run.config.training.init_from is not None:
         initialise(loop.state, Path(run.config.training.init_from))
     for line in start_notices(parts, begun, layout.global_batch):
