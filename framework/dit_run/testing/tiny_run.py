@@ -45,7 +45,7 @@ class TinyRun:
     """The result of a tiny run."""
 
     errors: tuple[str, ...]
-    """Problems of the config, or the error that ended the run; empty after success."""
+    """Problems of the config, the error that ended the run, or failures of what watched it; empty after success."""
     run_dir: Path
     metrics: tuple[Mapping[str, Any], ...]
     """One mapping per logged step, with ``step``, ``loss``, ``learning_rate`` and others."""
@@ -72,13 +72,13 @@ def run_tiny(
     try:
         resolution = resolve(path, (*places, *overrides), registry=registry)
         config = resolution.config
-        _train(config, resolution.registry)
+        failures = _train(config, resolution.registry)
     except ConfigError as error:
         return TinyRun(tuple(problem.message for problem in error.problems), run_dir, (), config)
     except DitRunError as error:
         return TinyRun((str(error),), run_dir, (), config)
     lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    return TinyRun((), run_dir, tuple(json.loads(line) for line in lines), config)
+    return TinyRun(failures, run_dir, tuple(json.loads(line) for line in lines), config)
 
 
 def _write(folder: Path, yaml: str, files: Mapping[str, str | bytes]) -> Path:
@@ -94,11 +94,12 @@ def _write(folder: Path, yaml: str, files: Mapping[str, str | bytes]) -> Path:
     return folder / "run.yaml"
 
 
-def _train(config: Config, registry: Registry) -> None:
+def _train(config: Config, registry: Registry) -> tuple[str, ...]:
+    """Train, and return what failed of trackers, metrics and callbacks, which end no run."""
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
-    train(config, registry, reporter=Silent())
+    return train(config, registry, reporter=Silent()).failures
 
 
 def tiny_config(folder: Path, values: Mapping[str, Any], registry: Registry | None = None) -> Config:

@@ -98,7 +98,8 @@ def test_a_plugin_that_fails_while_it_trains_is_an_error(run_config: RunConfig) 
     path = run.run_dir.with_name("counter.py")
     (error,) = run.errors
     assert error.splitlines()[:3] == [
-        f"plugin {path} failed: AttributeError: 'Progress' object has no attribute 'steps'",
+        f"callback counter, on_step_end, failed 2 times from step 1 on: plugin {path} failed: "
+        "AttributeError: 'Progress' object has no attribute 'steps'",
         f'  File "{path}", line 17, in on_step_end',
         "    self.path.write_text(str(progress.steps))",
     ]
