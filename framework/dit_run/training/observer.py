@@ -37,6 +37,8 @@ class Observer:
     trackers: list[tuple[str, Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
     callbacks: list[tuple[str, Callback]] = field(default_factory=list)
+    _sheet: Image.Image | None = None
+    """The last grid, until the trackers have it."""
 
     def open(self, start_step: int, config_text: str) -> list[str]:
         """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
@@ -69,11 +71,13 @@ class Observer:
         self._tell(lambda tracker: tracker.log(step, values))
 
     def log_samples(self, step: int) -> None:
-        """Give the grid of a step, which was written as a file, to the trackers."""
+        """Give the grid of a step to the trackers: the sampled one, or that of an earlier process from its file."""
+        sheet, self._sheet = self._sheet, None  # a file may still wait for a disk that fails
         path = self.samples_path(step)
-        if self.trackers and path.exists():
+        if sheet is None and self.trackers and path.exists():
             with Image.open(path) as file:
                 sheet = file.convert("RGB")
+        if sheet is not None:
             self._tell(lambda tracker: tracker.image(step, "samples", sheet))
 
     def _tell(self, what: Callable[[Tracker], object]) -> None:
@@ -124,7 +128,7 @@ class Observer:
         with translate_working(
             "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
         ):
-            sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
+            self._sheet = sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
         metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
         self._images.do(partial(_save_image, self.samples_path(step), sheet, metadata))
 
