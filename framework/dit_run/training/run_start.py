@@ -1,0 +1,114 @@
+"""The start of a run: read its data, fill its cache, build its loop, and write its first record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dit_run.assembly.layout import Layout
+from dit_run.assembly.prepare import prepare
+from dit_run.cache.builder import CACHE_PATIENCE
+from dit_run.cache.open_cache import open_cache
+from dit_run.compute.devices import emulates_bfloat16
+from dit_run.config.dump import run_config
+from dit_run.data.sample_index import SampleIndex
+from dit_run.system.durable import translate_disk_failure
+from dit_run.training.loop import Loop
+from dit_run.training.loop_builder import build_loop, profile_timer
+from dit_run.training.resume import Start, initialise
+from dit_run.training.resume_checks import changed_machine, inputs, machine
+from dit_run.training.run_context import RunContext
+from dit_run.training.run_parts import RunParts
+from dit_run.training.scoring import preview_prompts
+from dit_run.training.start_notices import start_notices
+from dit_run.training.watch_record import WatchRecord
+
+__all__ = ["begin_run", "prepare_run", "report_machine", "start_loop"]
+
+
+def report_machine(run: RunContext, start: Start | None) -> None:
+    """Report a slow precision, and a machine that differs from the one that the run began on."""
+    if run.config.training.mixed_precision == "bf16" and emulates_bfloat16(run.device):
+        name, faster = ("GPU", "fp16") if run.device.type == "cuda" else ("processor", "no")
+        run.reporter.notice(f"this {name} only emulates bfloat16, slowly; training.mixed_precision={faster} is faster")
+    if start is not None:
+        for line in changed_machine(start.state["machine"], machine(torch.get_num_threads(), run.device)):
+            run.reporter.notice(line)
+
+
+def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[RunContext, RunParts, SampleIndex]:
+    """Read the data and fill the cache; return the run with adjusted defaults, its parts and the index of its samples.
+
+    Raises InputError where data, encoders or length do not continue the run that ``start`` belongs to.
+    """
+    with run.stop.interrupting():
+        config, data, encoders = prepare(run.config, device=run.device, layout=layout)
+        index = SampleIndex.of(data.train)
+    for notice in config.notices:
+        run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
+    if start is not None and not start.forked:
+        given, former = inputs(index, encoders), SampleIndex.read(run.folder.sample_index)
+        for line in start.changed_since(config, given, (former, index), data.run_length.total_steps, run.arguments):
+            run.reporter.notice(line)
+    try:
+        with run.stop.interrupting(after=CACHE_PATIENCE):
+            cached = open_cache(
+                config,
+                [data.train] if data.validation is None else [data.train, data.validation],
+                text=encoders.text,
+                vae=encoders.vae,
+                dtype=encoders.dtype,
+                reporter=run.reporter,
+                prompts=preview_prompts(config, data),
+                stopped=run.stop.requested,
+                first=run.registry.files,
+            )
+    finally:
+        run.reporter.end()
+    parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device)
+    return replace(run, config=config), parts, index
+
+
+def start_loop(
+    run: RunContext, parts: RunParts, layout: Layout, start: Start | None, index: SampleIndex, *, profile: bool
+) -> Loop:
+    """Build the loop and its state: initial, from other weights, or from a checkpoint."""
+    total, begun = parts.data.run_length.total_steps, 0 if start is None else start.step
+    timer = profile_timer(run, parts, total - begun) if profile else None
+    loop = build_loop(run, parts, layout, inputs(index, parts.encoders), _watch_record(run, start), timer)
+    loop.saved_step = begun
+    if start is not None:
+        start.restore(loop.state, run.config, total)
+    elif run.config.training.init_from is not None:
+        initialise(loop.state, Path(run.config.training.init_from))
+    for line in start_notices(parts, begun, layout.global_batch):
+        run.reporter.notice(line)
+    return loop
+
+
+def _watch_record(run: RunContext, start: Start | None) -> WatchRecord:
+    """Return the record of the run so far; that of a fork says that all work after earlier steps is done."""
+    if start is None or start.forked:
+        return WatchRecord(0 if start is None else start.step)
+    return WatchRecord.of(run.folder.read_status(), start.step)
+
+
+def begin_run(run: RunContext, loop: Loop, index: SampleIndex, origin: Mapping[str, Any] | None) -> None:
+    """Write the run's record, open the observer and save the checkpoint of a fork, in the first process.
+
+    ``origin`` names the checkpoint that a fork begins with.
+    """
+    record = loop.watching.record
+    with translate_disk_failure(run.folder.path):
+        commands = loop.watching.observer.open(record.watched, run_config(run.config))
+        run.write_record(loop.state.step, record, index.to_bytes(), origin)
+        loop.watching.begin()
+        loop.saver.warn_of_full_disk(loop.state, loop.schedule)
+        for command in commands:
+            run.reporter.notice(f"watch it with: {command}")
+        if origin is not None:
+            loop.saver.save(loop.state)
