@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dit_run.cli.common_options import add_config, resolved, setting
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
+from dit_run.runs.beginning import forked_from, holds_run, was_begun_fresh
 from dit_run.runs.run_folder import RunFolder
 from dit_run.system.signals import ended_by_interrupt
 
@@ -58,9 +59,9 @@ def _refuse_other_run(folder: RunFolder, forked: RunFolder | None) -> None:
 
     ``forked`` is the run that ``--fork`` continues from; None for ``--fresh``.
     """
-    if not folder.holds_run():
+    if not holds_run(folder):
         return
-    begun_here = folder.was_begun_fresh() if forked is None else folder.forked_from() == forked.run_id()
+    begun_here = was_begun_fresh(folder) if forked is None else forked_from(folder) == forked.run_id()
     if not begun_here:
         raise InputError(f"{folder.path} already holds a run; name a new folder after --fresh or --fork")
 

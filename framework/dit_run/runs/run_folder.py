@@ -66,26 +66,6 @@ class RunFolder:
             self._lock.unlink()
             self.path.rmdir()
 
-    def holds_run(self) -> bool:
-        """Return True if a run was begun in the folder."""
-        return self.provenance.exists() or (self.checkpoints.is_dir() and any(self.checkpoints.glob("step-*")))
-
-    def was_begun_fresh(self) -> bool:
-        """Return True if the run in the folder was begun with ``--fresh``."""
-        words = self._facts().get("arguments")
-        return isinstance(words, list) and any(str(word).partition("=")[0] == "--fresh" for word in words)
-
-    def forked_from(self) -> str | None:
-        """Return the id of the run that the run in the folder is a fork of; None for one that began at step 0."""
-        origin = self._facts().get("forked_from")
-        return origin.get("run_id") if isinstance(origin, dict) else None
-
-    def _facts(self) -> Mapping[str, Any]:
-        """Return the provenance, empty if there is none that can be read."""
-        with suppress(InputError):
-            return read_object(self.provenance)
-        return {}
-
     def run_id(self) -> str:
         """Return the id of the run, which its checkpoints carry: from its provenance, or a new one."""
         if not self.provenance.exists():
