@@ -76,6 +76,7 @@ DRAWN = "sampling.every_n_steps=3"
 _SKIP = "data.on_bad_sample=skip"
 PHOTOS = ("data={type: custom, dataset_path: custom}", DRAWN)
 MIXED = ("data={type: custom, dataset_path: mixed}",)
+TAGS = ('data.tag_separator=" "',)
 CACHED = ("text_encoder={type: clip, pretrained_model_name: clip}",)
 EVERY_EPOCH = ("training.max_steps=null", "training.num_epochs=1")
 
@@ -94,6 +95,11 @@ CHANGES: Mapping[str, Change] = {
     "data.upscale": _change("data.upscale=false", *MIXED),
     "data.min_side": _change("data.min_side=14", *MIXED),
     "data.alpha_background": _change("data.alpha_background=black", *PHOTOS),
+    "data.caption_template": _change("data.caption_template=a photo of {text}"),
+    "data.tag_separator": _change('data.tag_separator=" "', "data.shuffle_tags=true"),
+    "data.shuffle_tags": _change("data.shuffle_tags=true", *TAGS),
+    "data.tag_dropout": _change("data.tag_dropout=0.5", *TAGS),
+    "data.keep_tags": _change("data.keep_tags=1", *TAGS, "data.shuffle_tags=true"),
     "dataset.shapes.seed": _change("data.seed=1"),
     "dataset.shapes.size": _change("data.size=50"),
     "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),

@@ -91,7 +91,7 @@ def open_cache(
             for size, chosen in _indices_by_size(samples).items():
                 images[size] = stack.enter_context(examined(build, vae, reader, chosen, size, code))
         if keeps_text:
-            shown = (caption for index in indices for caption in samples[0].dataset[index].captions)
+            shown = (caption for index in indices for caption in samples[0].texts(index))
             code = code_digest(config.text_encoder.component.factory, text)
             texts = CaptionWork.of(build, text, (*prompts, *shown), code)
         build.check_room(sum(work.missing_bytes() for work in (texts, *images.values()) if work is not None))
@@ -124,15 +124,17 @@ def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
     mode = config.cache.mode
     if mode == "off":
         return False, False
+    common = config.data.common
     reasons = {
         f"text encoder {config.text_encoder.type} is trained": text.trainable,
         f"VAE {config.vae.type} needs no cache": not vae.cacheable,
-        "data.crop is random, so each visit has another crop": config.data.common.crop == "random",
+        "data.crop is random, so each visit has another crop": common.crop == "random",
+        "data.shuffle_tags or data.tag_dropout gives a caption another text in each visit": common.varies_captions,
     }
     hindrances = [reason for reason, holds in reasons.items() if holds]
     if mode == "required" and hindrances:
         raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; use cache.mode: auto")
-    return not text.trainable, vae.cacheable and config.data.common.crop == "center"
+    return not (text.trainable or common.varies_captions), vae.cacheable and common.crop == "center"
 
 
 def _made(folder: Path) -> Path:

@@ -62,6 +62,13 @@ class Streams:
         result: NDArray[np.float32] = self.normals(purpose, [position], shape)[0]
         return result
 
+    def uniform(self, purpose: str, position: int, count: int) -> NDArray[np.float32]:
+        """Return ``count`` draws in [0, 1) of a position, float32. More draws begin with the values of fewer."""
+        philox = Philox(key=self._key(purpose))
+        _seek(philox, philox.state, position)
+        result: NDArray[np.float32] = Generator(philox).random(count, dtype=np.float32)
+        return result
+
     def _key(self, purpose: str) -> NDArray[np.uint64]:
         return np.array([self.seed, keyed_hash(purpose)], dtype=np.uint64)
 

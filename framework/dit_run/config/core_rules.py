@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from dit_run.config.effects import without_effect
 from dit_run.config.keys import config_options, key_name
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
@@ -63,6 +64,32 @@ def _cached_crops_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
     )
 
 
+def _cached_captions_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
+    config, path = context.config, ("cache", "mode")
+    common = config.data.common
+    key = "shuffle_tags" if common.shuffle_tags else "tag_dropout"
+    if common.varies_captions and config.cache.mode == "auto":
+        message = f"data.{key} is set: captions are encoded in every step, and only latents are cached"
+        reason = "each visit reads another text, so its states cannot be cached"
+        yield Problem("varied-captions-not-kept", message, ("data", key), help=(reason,), severity="notice")
+    elif common.varies_captions and config.cache.mode == "required":
+        yield Problem(
+            "varied-captions-cached",
+            f"cache.mode is required, but data.{key} is set: each visit reads another text, so the states of captions "
+            "cannot be cached",
+            path,
+            related=(("data", key),),
+            help=("set cache.mode: auto, which caches latents only, or leave the tags as they are",),
+        )
+
+
+def _tags_are_kept_from_a_change(context: RuleContext) -> Iterator[RuleResult]:
+    common, path = context.config.data.common, ("data", "keep_tags")
+    if common.keep_tags and common.tag_separator is not None and not common.varies_captions and path in context.written:
+        others = (("data", "shuffle_tags"), ("data", "tag_dropout"))
+        yield without_effect(path, "data.shuffle_tags is false and data.tag_dropout is 0", *others)
+
+
 def _intervals_run_upwards(context: RuleContext) -> Iterator[RuleResult]:
     low, high = context.config.sampling.guidance_interval
     if low > high:
@@ -115,6 +142,8 @@ CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
     _cached_crops_are_fixed,
+    _cached_captions_are_fixed,
+    _tags_are_kept_from_a_change,
     _intervals_run_upwards,
     _gradients_fill_a_tree,
     _run_has_an_end,

@@ -14,6 +14,7 @@ from PIL import Image
 from dit_run.compute.random_streams import Streams
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.bucket_order import BucketOrder
+from dit_run.data.captions import plain_text, text_at
 from dit_run.data.images import read_image
 from dit_run.data.order import Order
 from dit_run.data.splits import split
@@ -47,6 +48,7 @@ class Visit:
     """Index of the sample in the dataset."""
     key: str
     caption: str
+    """The text that the model reads."""
     image: Path | FileRange | Callable[[], Image.Image]
     flip: bool
     offset: float
@@ -165,14 +167,24 @@ class Samples:
             Visit(
                 index=int(self.indices[place]),
                 key=sample.key,
-                caption=sample.captions[at],
+                caption=text_at(sample.captions[at], self.common, streams, position),
                 image=sample.image,
                 flip=bool(flip),
                 offset=float(offset),
                 size=self.size_of(place),
             )
-            for place, sample, at, flip, offset in zip(places.tolist(), samples, shown, flips, offsets, strict=True)
+            for position, place, sample, at, flip, offset in zip(
+                positions, places.tolist(), samples, shown, flips, offsets, strict=True
+            )
         ]
+
+    def texts(self, index: int) -> tuple[str, ...]:
+        """Return the texts of all captions of the dataset's sample ``index``, with all tags in their order."""
+        return tuple(plain_text(caption, self.common) for caption in self.dataset[index].captions)
+
+    def without_augmentation(self) -> Samples:
+        """Return the same samples, neither mirrored nor cropped at random nor with other tags, whatever a run does."""
+        return replace(self, common=self.common.without_augmentation())
 
     def pixels(self, visit: Visit) -> NDArray[np.uint8]:
         """Return the pixels of a visit, uint8 [height, width, 3]. Raises InputError naming file and reason."""

@@ -70,7 +70,7 @@ class EncodingTrials:
         """Return the approximate number of captions, the mean of their tokens, and the seconds of all."""
         text, train, held_out = self.encoders.text, self.data.train, self.data.validation or ()
         indices = train.indices[:COUNTED_CAPTIONS]
-        seen = [caption for index in indices for caption in self.data.dataset[int(index)].captions]
+        seen = [caption for index in indices for caption in train.texts(int(index))]
         count = round(len(dict.fromkeys(seen)) / len(indices) * (len(train) + len(held_out))) + 1
         tokens = float(text.tokenize(seen[:COUNTED_CAPTIONS]).mask.sum(1).float().mean())
         seconds = count * self._seconds_of_caption()

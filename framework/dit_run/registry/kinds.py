@@ -8,11 +8,11 @@ kind is a member of :class:`Kind` with its row, a protocol in :mod:`dit_run.prot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from dit_run.options import Operational, Option, PositiveInt, bounds, options_of
+from dit_run.options import NonNegativeInt, Operational, Option, PositiveInt, acts_unless, bounds, options_of
 
 __all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec"]
 
@@ -50,9 +50,30 @@ class DatasetCommon:
     """Square of the image that is used: its center, or a random square in each visit, whose latents are not cached."""
     alpha_background: Literal["white", "gray", "black"] = "white"
     """Background colour under transparent pixels."""
+    caption_template: Annotated[str, bounds(pattern=r"\{text\}")] = "{text}"
+    """Text that the model reads for a caption, which stands for `{text}`: `a photo of {text}`."""
+    tag_separator: Annotated[str | None, bounds(min_length=1)] = None
+    """Separator of tags, such as `", "`, for captions that are lists of tags; white space around tags does not count.
+    null: captions are sentences."""
+    shuffle_tags: Annotated[bool, acts_unless("tag_separator", None)] = False
+    """Put the tags of a caption into another order in each visit; caption states are then not cached."""
+    tag_dropout: Annotated[float, bounds(ge=0, lt=1), acts_unless("tag_separator", None)] = 0.0
+    """Share of tags that are left out in each visit, drawn tag by tag; caption states are then not cached. Of each
+    caption at least one tag stays."""
+    keep_tags: Annotated[NonNegativeInt, acts_unless("tag_separator", None)] = 0
+    """Number of tags at the start of each caption that always stay there, whatever is shuffled or left out."""
     on_bad_sample: Annotated[Literal["error", "skip"], Operational] = "error"
     """Reaction to an image that cannot be read, is missing or has no caption: stop with an error that names it, or skip
     the sample with a notice."""
+
+    @property
+    def varies_captions(self) -> bool:
+        """True if visits of one caption read different texts."""
+        return self.tag_separator is not None and (self.shuffle_tags or self.tag_dropout > 0)
+
+    def without_augmentation(self) -> DatasetCommon:
+        """Return the options with which every visit of a sample is the same, except for the choice of its caption."""
+        return replace(self, random_flip=False, crop="center", shuffle_tags=False, tag_dropout=0.0)
 
     def written_sizes(self) -> tuple[tuple[int, int], ...]:
         """Return the sizes (height, width) that ``buckets`` names, without repeats; none for ``auto`` and null."""

@@ -7,7 +7,6 @@ then end in ``_train``, because they are not comparable with those of held-out s
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 from PIL import Image
 
@@ -88,15 +87,14 @@ def preview_prompts(config: Config, data: Data) -> tuple[str, ...]:
 
 def captions_of(data: Data, count: int) -> tuple[str, ...]:
     """Return captions of held-out samples, or of training samples if none are held out."""
-    samples = (data.validation or data.train).squares()
+    samples = (data.validation or data.train).squares().without_augmentation()
     return tuple(visit.caption for visit in samples.visits(range(min(count, len(samples)))))
 
 
 def _references(data: Data, count: int) -> list[tuple[Image.Image, str]]:
     """Return samples without augmentation: neither mirrored nor cropped at random, whatever the training does."""
-    samples = (data.validation or data.train).squares()
-    plain = replace(samples, common=replace(samples.common, random_flip=False, crop="center"))
-    reading = plain.read(range(min(count, len(samples))), plain.pixels)
+    samples = (data.validation or data.train).squares().without_augmentation()
+    reading = samples.read(range(min(count, len(samples))), samples.pixels)
     return [
         (Image.fromarray(pixels), visit.caption) for visit, pixels in zip(reading.visits, reading.values, strict=True)
     ]

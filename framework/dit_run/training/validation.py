@@ -61,7 +61,7 @@ class ValidationSet:
     def of(cls, parts: RunParts, samples: Samples) -> ValidationSet:
         """Return the set that the config takes from these samples."""
         options = parts.config.validation
-        fixed = replace(samples, common=replace(samples.common, random_flip=False, crop="center"), batch_size=None)
+        fixed = replace(samples.without_augmentation(), batch_size=None)
         return cls(
             visits=parts.visits(fixed, caption_dropout=0.0),
             count=min(len(samples), options.num_samples),

@@ -138,6 +138,24 @@ def test_required_refuses_what_cannot_be_kept(config: Path, capsys: pytest.Captu
     assert "crop" in capsys.readouterr().err
 
 
+TAGGED = ('data.tag_separator=" "', "data.shuffle_tags=true")
+
+
+def test_captions_that_vary_are_not_kept_and_templates_are(config: Path, tmp_path: Path) -> None:
+    trained(config, tmp_path / "varied", *TAGGED)
+    assert not list((tmp_path / "cache" / "captions").glob("**/*.safetensors"))
+    assert list((tmp_path / "cache" / "latents").glob("**/*.safetensors"))
+    template = "data.caption_template=a photo of {text}"
+    cached = trained(config, tmp_path / "cached", template)
+    assert list((tmp_path / "cache" / "captions").glob("**/*.safetensors"))
+    assert cached == trained(config, tmp_path / "uncached", template, "cache.mode=off")
+
+
+def test_required_refuses_captions_that_vary(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", str(config), "cache.mode=required", *TAGGED]) == 2
+    assert "cache.mode is required, but data.shuffle_tags is set: each visit reads" in capsys.readouterr().err
+
+
 def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "1.png").write_bytes(b"no picture")
     skip = ("data.on_bad_sample=skip", "training.num_epochs=2")

@@ -22,6 +22,11 @@ REFUSED = {
     "data.random_flip",
     "data.crop",
     "data.alpha_background",
+    "data.caption_template",
+    "data.tag_separator",
+    "data.shuffle_tags",
+    "data.tag_dropout",
+    "data.keep_tags",
 }
 """They decide what a run learns from its first step on: a new key without a marker must be put here on purpose."""
 ADJUSTABLE = {

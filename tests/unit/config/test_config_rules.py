@@ -120,6 +120,35 @@ def test_sizes_that_fit_are_named(load: Load) -> None:
     assert problem.help == ("set data.image_size to 64 or 80",)
 
 
+def test_varied_captions_with_a_required_cache(problems: Problems) -> None:
+    (problem,) = problems('data: {tag_separator: ",", tag_dropout: 0.1}\ncache: {mode: required}\n')
+    assert (problem.code, str(problem.place)) == ("varied-captions-cached", "c.yaml:2:15")
+    assert [str(place) for place in problem.related_places] == ["c.yaml:1:41"]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("shuffle_tags: true", "data.shuffle_tags has no effect: data.tag_separator is null"),
+        (
+            'tag_separator: ",", keep_tags: 1',
+            "data.keep_tags has no effect: data.shuffle_tags is false and data.tag_dropout is 0",
+        ),
+        (
+            'tag_separator: ",", shuffle_tags: true',
+            "data.shuffle_tags is set: captions are encoded in every step, and only latents are cached",
+        ),
+    ],
+)
+def test_tags_that_change_nothing_or_more_than_expected_are_noticed(load: Load, text: str, message: str) -> None:
+    assert [notice.message for notice in load(f"data: {{{text}}}\n").notices] == [message]
+
+
+def test_a_template_needs_the_place_of_the_caption(problems: Problems) -> None:
+    (problem,) = problems("data: {caption_template: a photo}\n")
+    assert (problem.code, problem.path) == ("bad-form", ("data", "caption_template"))
+
+
 # ------------------------------------------------------------------------------------------------ rules of strangers
 
 
