@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -84,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{path}  {prompt}", markup=False)
     if images.grid is not None:
         console.print(f"grid of all images: {images.grid}", markup=False)
+    if images.notice and not arguments.quiet:
+        print(f"note: {images.notice}", file=sys.stderr)
     return 0
 
 

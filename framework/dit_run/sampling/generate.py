@@ -13,6 +13,7 @@ from PIL import Image
 
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter
+from dit_run.sampling.captions import undrawable_notice
 from dit_run.sampling.image_files import grid, save_png
 from dit_run.sampling.load_run import LoadedRun
 
@@ -30,6 +31,8 @@ class GeneratedImages:
     prompts: tuple[str, ...]
     grid: Path | None = None
     """The grid of all; None for one image that was written to a file of a given name."""
+    notice: str | None = None
+    """Characters of prompts that the grid cannot show."""
 
 
 def generate_images(
@@ -82,7 +85,7 @@ def _write(output: Path, images: Sequence[Image.Image], prompts: Sequence[str]) 
         save_png(path, image, {str(name): value for name, value in image.info.items()})
     sheet = _free_grid(output, first)
     save_png(sheet, grid(images, prompts))
-    return GeneratedImages(tuple(paths), tuple(prompts), sheet)
+    return GeneratedImages(tuple(paths), tuple(prompts), sheet, undrawable_notice(prompts))
 
 
 def _write_file(file: Path, image: Image.Image, prompts: Sequence[str]) -> GeneratedImages:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import io
 import math
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor
 
+from dit_run.sampling.captions import LINE_HEIGHT, draw_line, wrapped
 from dit_run.system.durable import write_atomic
 
 __all__ = ["grid", "save_png", "to_images"]
 
 _SMALLEST_CELL = 128
 """Pixels; images smaller than this are enlarged."""
-_MARGIN, _LINE_HEIGHT, _FONT_SIZE = 4, 13, 11
+_MARGIN = 4
 """Pixels."""
-_CHARACTER_WIDTH, _SHORTEST_LINE, _MOST_LINES = 6, 8, 4
-"""Pixels of one character of a caption, about; characters; lines."""
 
 
 def to_images(pixels: Tensor) -> list[Image.Image]:
@@ -38,26 +36,20 @@ def grid(images: Sequence[Image.Image], captions: Sequence[str] = (), *, columns
     enlarge = max(1, math.ceil(_SMALLEST_CELL / max(max(image.size) for image in images)))
     width = max(image.width for image in images) * enlarge
     height = max(image.height for image in images) * enlarge
-    texts = [_wrapped(caption, width) for caption in captions]
-    text_height = _LINE_HEIGHT * max((len(lines) for lines in texts), default=0)
+    texts = [wrapped(caption, width) for caption in captions]
+    text_height = LINE_HEIGHT * max((len(lines) for lines in texts), default=0)
     columns = columns or math.ceil(math.sqrt(len(images)))
     across, down = width + _MARGIN, height + text_height + _MARGIN
     rows = math.ceil(len(images) / columns)
     sheet = Image.new("RGB", (columns * across + _MARGIN, rows * down + _MARGIN), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=_FONT_SIZE)
+    draw = ImageDraw.Draw(sheet)
     for index, image in enumerate(images):
         left, top = _MARGIN + (index % columns) * across, _MARGIN + (index // columns) * down
         enlarged = image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, top))
-        if index < len(texts):
-            draw.multiline_text((left, top + height), "\n".join(texts[index]), fill="black", font=font, spacing=1)
+        for line, text in enumerate(texts[index] if index < len(texts) else ()):
+            draw_line(draw, (left, top + height + line * LINE_HEIGHT), text, width)
     return sheet
-
-
-def _wrapped(caption: str, width: int) -> list[str]:
-    """Return the lines of a caption below an image of ``width`` pixels."""
-    characters = max(_SHORTEST_LINE, width // _CHARACTER_WIDTH)
-    return textwrap.wrap(caption, characters, max_lines=_MOST_LINES, placeholder=" …")
 
 
 def save_png(path: Path, image: Image.Image, text: Mapping[str, str] | None = None) -> None:

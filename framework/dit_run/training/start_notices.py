@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dit_run.model.denoiser import trainable_parameters
+from dit_run.sampling.captions import undrawable_notice
 from dit_run.training.run_parts import RunParts
+from dit_run.training.scoring import preview_prompts
 
 __all__ = ["data_notices", "start_notices"]
 
@@ -23,6 +25,9 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
         f"{data.run_length.total_steps:,} steps of {global_batch}"
     )
     yield from data_notices(parts)
+    if parts.config.sampling.every_n_steps is not None:
+        notice = undrawable_notice(preview_prompts(parts.config, data))
+        yield from [notice] if notice else []
 
 
 def data_notices(parts: RunParts) -> Iterator[str]:
