@@ -105,6 +105,51 @@ def test_weights_to_start_from_that_are_missing_are_refused_by_check_as_by_a_run
     assert "training.init_from is nowhere, which is neither a checkpoint nor a run folder with one" in result.words
 
 
+def own_images(folder: Path, captions: list[str], *, plain: bool = False) -> str:
+    """Write one image with each caption, and return the overrides that read them."""
+    folder.mkdir()
+    for index, caption in enumerate(captions):
+        image = Image.new("RGB", (16, 16), "white")
+        if not plain:
+            image.paste((200, 20 * index, 0), (index, 0, index + 6, 8))
+        image.save(folder / f"{index}.png")
+        (folder / f"{index}.txt").write_text(caption, encoding="utf-8")
+    return f"data={{type: custom, dataset_path: {folder}, image_size: 16, train_split: 1.0}}"
+
+
+LONG = "word " * 80
+
+
+@pytest.mark.parametrize(
+    ("captions", "reason"),
+    [
+        (["a red bar"], "all images of the batch have the same caption"),
+        (["a red bar"] * 10, "all images of the batch have the same caption"),
+        ([f"{LONG}{index}" for index in range(3)], "the 3 captions of the batch are the same to the text encoder"),
+    ],
+)
+def test_captions_that_cannot_be_told_apart_are_not_compared(
+    command: Command, config: Path, tmp_path: Path, captions: list[str], reason: str
+) -> None:
+    result = command("check", config, own_images(tmp_path / "own", captions), "training.batch_size=1")
+    assert result.status == 0, result.words
+    assert f"captions: not compared: {reason}" in result.words
+
+
+def test_plain_images_do_not_fail_the_scale_of_latents(command: Command, config: Path, tmp_path: Path) -> None:
+    result = command("check", config, own_images(tmp_path / "own", ["white"], plain=True), "training.batch_size=1")
+    assert result.status == 0, result.words
+    assert "not judged because the images are almost plain" in result.words
+
+
+def test_characters_that_no_font_has_are_named(command: Command, config: Path, tmp_path: Path) -> None:
+    private = "\ue123"  # no font gives this code point a meaning
+    own = own_images(tmp_path / "own", [f"café {private}", "قطة"])
+    result = command("check", config, own, "training.batch_size=1")
+    assert result.status == 0, result.words
+    assert f"note: no font on this machine has these characters of the captions: {private};" in result.words
+
+
 DEAF = """
 from dataclasses import dataclass
 from dit_run import Component, Kind, hookimpl

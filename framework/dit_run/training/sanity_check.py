@@ -16,6 +16,7 @@ from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
+from dit_run.sampling.captions import undrawable_notice
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch
@@ -32,6 +33,8 @@ STEPS = 8
 """Updates on the one batch before connections are measured, because a model begins with a zero output (number)."""
 MIN_PSNR = 18.0
 """Least quality of images that a VAE encodes and decodes (dB)."""
+MIN_CONTRAST = 0.2
+"""Least standard deviation of pixels, in [-1, 1], from which the scale of latents can be judged."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class CheckReport:
     results: tuple[CheckResult, ...]
     sheet: Path
     notices: tuple[str, ...] = ()
-    """What is left out of the data, and which captions are cut."""
+    """What is left out of the data, and which captions are cut or cannot be drawn."""
 
     @property
     def passed(self) -> bool:
@@ -76,7 +79,9 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         check = _Check.of(parts, batch)
         captions = _captions(batch, check.given.text)
         save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
-        return CheckReport(tuple(check.results(_pixels(batch))), sheet, tuple(data_notices(parts)))
+        undrawable = undrawable_notice(batch.captions)
+        notices = (*data_notices(parts), *([undrawable] if undrawable else []))
+        return CheckReport(tuple(check.results(_pixels(batch))), sheet, notices)
 
 
 @dataclass(frozen=True)
@@ -90,13 +95,14 @@ class _Check:
     """All captions dropped."""
     mixed: EncodedBatch
     """Every second caption dropped."""
+    captions: tuple[str, ...]
 
     @classmethod
     def of(cls, parts: RunParts, batch: Batch) -> _Check:
         encode, count = parts.encoder(), len(batch.captions)
         empty = batch._replace(null=(True,) * count)
         mixed = batch._replace(null=tuple(index % 2 == 1 for index in range(count)))
-        return cls(parts, encode(batch), encode(empty), encode(mixed))
+        return cls(parts, encode(batch), encode(empty), encode(mixed), batch.captions)
 
     def results(self, pixels: Tensor) -> Iterator[CheckResult]:
         yield self._vae(pixels)
@@ -128,6 +134,8 @@ class _Check:
         psnr = float("inf") if error == 0 else -10 * log10(error)
         deviation = latents.std().item()
         text = f"images come back from the VAE at {psnr:.1f} dB PSNR; latents have standard deviation {deviation:.2f}"
+        if pixels.std() < MIN_CONTRAST:
+            return CheckResult("vae", psnr >= MIN_PSNR, f"{text}, not judged because the images are almost plain")
         return CheckResult("vae", psnr >= MIN_PSNR and 0.2 < deviation < 5, text)
 
     def _initial_loss(self) -> CheckResult:
@@ -144,9 +152,21 @@ class _Check:
         batch = self.given
         order = torch.arange(len(batch.latents), device=batch.latents.device).roll(1)
         moved = replace(batch, text=type(batch.text)(*(part[order] for part in batch.text)))
+        if all(torch.equal(*pair) for pair in zip(batch.text, moved.text, strict=True)):
+            return CheckResult("captions", True, self._equal_captions())
         own, other = self._loss(batch), self._loss(moved)
         text = f"after {STEPS} steps the loss is {own:.6f}, and {other:.6f} with the captions given to other images"
         return CheckResult("captions", other != own, text)
+
+    def _equal_captions(self) -> str:
+        """Return why captions given to other images cannot be told apart."""
+        distinct = len(set(self.captions))
+        if distinct == 1:
+            return "not compared: all images of the batch have the same caption"
+        return (
+            f"not compared: the {distinct} captions of the batch are the same to the text encoder, which reads "
+            f"{self.parts.encoders.text.max_length} tokens; let captions differ within these"
+        )
 
     def _empty_condition(self) -> CheckResult:
         config = self.parts.config
