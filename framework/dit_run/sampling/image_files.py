@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, PngImagePlugin
 from torch import Tensor
 
-from dit_run.sampling.captions import LINE_HEIGHT, draw_line, wrapped
+from dit_run.sampling.drawn_captions import LINE_HEIGHT, draw_line, wrapped
 from dit_run.system.durable import write_atomic
 
 __all__ = ["grid", "save_png", "to_images"]

@@ -16,7 +16,7 @@ from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import TextIds
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
-from dit_run.sampling.captions import undrawable_notice
+from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch

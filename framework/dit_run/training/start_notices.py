@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dit_run.model.denoiser import trainable_parameters
-from dit_run.sampling.captions import undrawable_notice
+from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from dit_run.sampling.captions import LINE_HEIGHT, draw_line, undrawable_notice, wrapped
+from dit_run.sampling.drawn_captions import LINE_HEIGHT, draw_line, undrawable_notice, wrapped
 from dit_run.sampling.font_files import SHIPPED, Fonts
 
 SHIPPED_ONLY = Fonts([SHIPPED])
