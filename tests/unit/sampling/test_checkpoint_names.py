@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def found(folder: RunFolder, name: str) -> str:
-    return named_checkpoint(folder, Checkpoints(folder.checkpoints, folder.run_id()), name).name
+    return named_checkpoint(folder, name, ema=False)[0].name
 
 
 @pytest.mark.parametrize(
