@@ -17,10 +17,10 @@ _VOCABULARY = 49408
 def write_vae(folder: Path) -> None:
     from diffusers import AutoencoderKL
 
-    from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION
+    from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES
 
     torch.manual_seed(0)
-    AutoencoderKL.from_config(dict(STABLE_DIFFUSION)).save_pretrained(folder)
+    AutoencoderKL.from_config(dict(FAMILIES["sd"])).save_pretrained(folder)
 
 
 def write_clip(folder: Path) -> None:

@@ -13,10 +13,13 @@ __all__ = [
     "tiny_autoencoder_kl",
     "tiny_clip",
     "tiny_clip_pair",
+    "tiny_dc_ae",
     "tiny_dinov2",
+    "tiny_flux2_vae",
     "tiny_pipeline",
     "tiny_taesd",
     "tiny_tokenizer",
+    "tiny_vq",
 ]
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -126,6 +129,62 @@ def tiny_pipeline(folder: Path, *, width: int = 32) -> Path:
     for name in ("vocab.json", "merges.txt"):
         (folder / "text_encoder" / name).rename(folder / "tokenizer" / name)
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
+    return folder
+
+
+def tiny_flux2_vae(folder: Path, *, seed: int = 0) -> Path:
+    """An AutoencoderKLFlux2 of factor 4 and 32 channels, with statistics of its latents, in ``folder``."""
+    from diffusers import AutoencoderKLFlux2
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoencoderKLFlux2(
+            block_out_channels=(8, 8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 3,
+            up_block_types=("UpDecoderBlock2D",) * 3,
+            layers_per_block=1,
+            norm_num_groups=4,
+        )
+        model.bn.running_mean.normal_()
+        model.bn.running_var.uniform_(0.5, 2.0)
+        model.save_pretrained(folder)
+    return folder
+
+
+def tiny_dc_ae(folder: Path, *, seed: int = 0) -> Path:
+    """An AutoencoderDC of factor 32 and 32 channels in ``folder``."""
+    from diffusers import AutoencoderDC
+
+    levels = 6
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        AutoencoderDC(
+            attention_head_dim=8,
+            encoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+            decoder_block_types=("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
+            encoder_block_out_channels=(8,) * (levels - 1) + (32,),
+            decoder_block_out_channels=(8,) * (levels - 1) + (32,),
+            encoder_layers_per_block=(1,) * levels,
+            decoder_layers_per_block=(1,) * levels,
+            scaling_factor=0.41407,
+        ).save_pretrained(folder)
+    return folder
+
+
+def tiny_vq(folder: Path, *, seed: int = 0) -> Path:
+    """A VQModel of factor 2 and 3 channels in ``folder``."""
+    from diffusers import VQModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        VQModel(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            norm_num_groups=4,
+            num_vq_embeddings=16,
+            scaling_factor=0.5,
+        ).save_pretrained(folder)
     return folder
 
 

@@ -26,8 +26,10 @@ from dit_run_plugins.text_encoders.clip import Clip
 from dit_run_plugins.text_encoders.transformers import Transformers
 from dit_run_plugins.text_encoders.words import Words
 from dit_run_plugins.trackers.tensorboard import TensorBoard
+from dit_run_plugins.vaes.autoencoder_dc import AutoencoderDc
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
+from dit_run_plugins.vaes.diffusers_autoencoder import DiffusersAutoencoder
 from dit_run_plugins.vaes.identity import Identity
 
 MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
@@ -46,8 +48,10 @@ def dit_run_components() -> list[Component]:
         _component(Kind.TEXT_ENCODER, "clip", Clip, ".text_encoder:build"),
         _component(Kind.TEXT_ENCODER, "transformers", Transformers, ".text_encoder:build"),
         _component(Kind.TEXT_ENCODER, "words", Words, ".text_encoder:build", ":heads_divide"),
+        _component(Kind.VAE, "autoencoder_dc", AutoencoderDc, ".vae:build", ":dc_latents_fit"),
         _component(Kind.VAE, "autoencoder_kl", AutoencoderKl, ".vae:build", ":kl_latents_fit"),
         _component(Kind.VAE, "autoencoder_tiny", AutoencoderTiny, ".vae:build", ":tiny_latents_fit"),
+        _component(Kind.VAE, "diffusers_autoencoder", DiffusersAutoencoder, ".vae:build", ":channels_fit"),
         _component(Kind.VAE, "identity", Identity, ".vae:build", ":pixels_fit"),
         _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES),
         _component(Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES),

@@ -45,6 +45,15 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "vae={type: autoencoder_kl, pretrained_model_name: kl}",
         "model={in_channels: 4, out_channels: 4, patch_size: 2}",
     ),
+    "vae.autoencoder_dc": (
+        "vae={type: autoencoder_dc, pretrained_model_name: dc}",
+        "data.image_size=32",
+        "model={in_channels: 32, out_channels: 32, patch_size: 1}",
+    ),
+    "vae.diffusers_autoencoder": (
+        "vae={type: diffusers_autoencoder, pretrained_model_name: vq}",
+        "model={in_channels: 3, out_channels: 3, patch_size: 2}",
+    ),
     "vae.autoencoder_tiny": (
         "vae={type: autoencoder_tiny, pretrained_model_name: taesd}",
         "model={in_channels: 4, out_channels: 4, patch_size: 2}",
@@ -128,6 +137,10 @@ CHANGES: Mapping[str, Change] = {
     "text_encoder.transformers.dtype": _change("text_encoder.dtype=bf16"),
     "text_encoder.transformers.pooling": _change("text_encoder.pooling=last"),
     "vae.autoencoder_kl.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/kl"),
+    "vae.autoencoder_dc.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/dc"),
+    "vae.diffusers_autoencoder.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/vq"),
+    "vae.autoencoder_dc.pretrained_model_name": _change("vae.pretrained_model_name=dc2"),
+    "vae.diffusers_autoencoder.pretrained_model_name": _change("vae.pretrained_model_name=vq2"),
     "vae.autoencoder_tiny.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/taesd"),
     "text_encoder.words.width": _change("text_encoder.width=12"),
     "text_encoder.words.num_layers": _change("text_encoder.num_layers=2"),
@@ -258,6 +271,18 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "vae.autoencoder_kl.use_slicing": (
         "less memory, the same latents and pictures",
         "tests/plugins/test_autoencoder_kl.py::test_slicing_passes_one_image_at_a_time",
+    ),
+    "vae.autoencoder_kl.family": (
+        "the scale of a single file of full size",
+        "tests/plugins/test_autoencoder_kl.py::test_a_family_that_is_named_has_its_own_scale",
+    ),
+    "vae.autoencoder_dc.use_slicing": (
+        "less memory, the same latents and pictures",
+        "tests/plugins/test_diffusers_autoencoder.py::test_slices_pass_one_image_at_a_time",
+    ),
+    "vae.diffusers_autoencoder.use_slicing": (
+        "less memory, the same latents and pictures",
+        "tests/plugins/test_diffusers_autoencoder.py::test_slices_pass_one_image_at_a_time",
     ),
     "vae.autoencoder_tiny.use_slicing": (
         "less memory, the same latents and pictures",

@@ -33,6 +33,10 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "text_encoder={type: transformers, pretrained_model_name: here, revision: main}",
     ),
     "vae.autoencoder_kl.revision": ("vae={type: autoencoder_kl, pretrained_model_name: here, revision: main}",),
+    "vae.autoencoder_dc.revision": ("vae={type: autoencoder_dc, pretrained_model_name: here, revision: main}",),
+    "vae.diffusers_autoencoder.revision": (
+        "vae={type: diffusers_autoencoder, pretrained_model_name: here, revision: main}",
+    ),
     "vae.autoencoder_tiny.revision": ("vae={type: autoencoder_tiny, pretrained_model_name: here, revision: main}",),
     "metric.frechet_distance.revision": (metric("frechet_distance", "here", more=", revision: main"),),
     "metric.kernel_distance.revision": (metric("kernel_distance", "here", more=", revision: main"),),

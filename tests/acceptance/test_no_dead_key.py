@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
 from dead_keys import CHANGES, ELSEWHERE, SETTINGS, Change
 from PIL import Image
 from runs import CONFIG, Run
@@ -74,11 +74,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_clip(folder / f"clip{suffix}", seed=number)
         tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
         tiny_taesd(folder / f"taesd{suffix}", seed=number)
+        tiny_dc_ae(folder / f"dc{suffix}", seed=number)
+        tiny_vq(folder / f"vq{suffix}", seed=number)
         tiny_clip_pair(folder / f"eye{suffix}", seed=number)
         tiny_text_model(folder / f"t5{suffix}", "t5", seed=number)
     for name in ("clip", "t5"):
         shutil.copytree(folder / f"{name}2", folder / name / "other")
-    for name in ("clip", "kl", "taesd", "eye", "t5"):
+    for name in ("clip", "kl", "taesd", "eye", "t5", "dc", "vq"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
     _custom(folder / "mixed", 0)

@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
-from builders import save_original_vae, tiny_autoencoder_kl, tiny_clip, tiny_pipeline
-from diffusers import AutoencoderKL
+from builders import save_original_vae, tiny_autoencoder_kl, tiny_clip, tiny_flux2_vae, tiny_pipeline
+from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from safetensors.torch import load_file, save_file
 
 from dit_run import hub
 from dit_run.problems import InputError
-from dit_run_plugins.vaes.autoencoder_kl import STABLE_DIFFUSION, AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_tensors
 from dit_run_plugins.vaes.autoencoder_kl.vae import KlVae, build
 
@@ -109,6 +112,99 @@ def test_a_pipelines_vae_subfolder_is_found(tmp_path: Path) -> None:
     assert torch.equal(opened(bare).encode(images())[0], opened(pipeline).encode(images())[0])
 
 
+@pytest.mark.parametrize("channels", [4, 16, 32])
+def test_latents_of_any_number_of_channels_are_those_of_diffusers(tmp_path: Path, channels: int) -> None:
+    convolutions = {"use_quant_conv": channels == 4, "use_post_quant_conv": channels == 4}
+    vae = opened(tiny_autoencoder_kl(tmp_path, latent_channels=channels, **convolutions))
+    with torch.no_grad():
+        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+    assert vae.latent_channels == channels
+    torch.testing.assert_close(vae.encode(images())[0], posterior.mean * 0.5)
+
+
+def _patches(latents: torch.Tensor) -> torch.Tensor:
+    """Latents [n, c, h, w] as patches [n, 4c, h/2, w/2], as the pipeline of Flux.2 makes them."""
+    n, c, h, w = latents.shape
+    return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
+
+
+@pytest.mark.parametrize("file", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
+def test_latents_of_flux2_are_normalised_by_the_statistics_of_its_patches(tmp_path: Path, file: str) -> None:
+    reference = AutoencoderKLFlux2.from_pretrained(tiny_flux2_vae(tmp_path))
+    if file.endswith("bin"):
+        (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
+        torch.save(reference.state_dict(), tmp_path / file)
+    vae = opened(tmp_path)
+    with torch.no_grad():
+        posterior = reference.encode(images()).latent_dist
+    mean = reference.bn.running_mean.view(1, -1, 1, 1)
+    std = torch.sqrt(reference.bn.running_var.view(1, -1, 1, 1) + reference.config.batch_norm_eps)
+    own_mean, own_std = vae.encode(images())
+    torch.testing.assert_close(_patches(own_mean), (_patches(posterior.mean) - mean) / std)
+    torch.testing.assert_close(_patches(own_std), _patches(posterior.std) / std)
+    with torch.no_grad():
+        expected = reference.decode(posterior.mean).sample.clamp(-1, 1)
+    torch.testing.assert_close(vae.decode(own_mean), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_flux2_without_its_statistics_is_refused(tmp_path: Path) -> None:
+    file = tiny_flux2_vae(tmp_path) / "diffusion_pytorch_model.safetensors"
+    save_file({name: value for name, value in load_file(file).items() if not name.startswith("bn.")}, file)
+    with pytest.raises(InputError, match=r"^vae\.pretrained_model_name: .*no statistics of 32 latent channels"):
+        opened(tmp_path)
+
+
+def _first_layer(path: Path, channels: int, *marks: str) -> Path:
+    """A file with nothing but the layer next to the latents, and tensors by which a family is recognised."""
+    names = {"first_stage_model.decoder.conv_in.weight": torch.zeros(8, channels, 3, 3)}
+    save_file(names | {f"{mark}.weight": torch.zeros(1) for mark in marks}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("channels", "marks", "scale", "shift"),
+    [
+        (4, (), 0.18215, 0.0),
+        (4, ("conditioner.embedders.0",), 0.13025, 0.0),
+        (16, ("model.diffusion_model.joint_blocks.0",), 1.5305, 0.0609),
+        (16, ("double_blocks.0",), 0.3611, 0.1159),
+    ],
+)
+def test_the_family_of_a_single_file_is_recognised(
+    tmp_path: Path, channels: int, marks: tuple[str, ...], scale: float, shift: float
+) -> None:
+    vae = opened(_first_layer(tmp_path / "model.safetensors", channels, *marks))
+    assert (vae.latent_channels, vae.factor) == (channels, 8)
+    assert (vae.scale.item(), vae.shift.item()) == (pytest.approx(scale), pytest.approx(shift))
+
+
+def test_a_family_that_is_named_has_its_own_scale(tmp_path: Path) -> None:
+    file = _first_layer(tmp_path / "ae.safetensors", 16)
+    with pytest.raises(InputError, match=r"tensors do not show the family of the autoencoder; set vae\.family"):
+        opened(file)
+    assert opened(file, family="sd3").scale.item() == pytest.approx(1.5305)
+    assert opened(file, family="flux").scale.item() == pytest.approx(0.3611)
+
+
+def test_a_single_file_of_16_channels_gives_the_latents_of_its_family(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"use_quant_conv": False, "use_post_quant_conv": False, "scaling_factor": 0.3611, "shift_factor": 0.1159}
+    folder = tiny_autoencoder_kl(tmp_path / "vae", latent_channels=16, **options)
+    monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "flux", json.loads((folder / "config.json").read_text()))
+    file = save_original_vae(
+        tmp_path / "ae.sft.safetensors", AutoencoderKL.from_pretrained(folder).state_dict(), levels=3
+    )
+    assert torch.equal(opened(file, family="flux").encode(images())[0], opened(folder).encode(images())[0])
+
+
+def test_a_git_lfs_pointer_as_a_single_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "vae.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n")
+    with pytest.raises(InputError, match=r"^vae\.pretrained_model_name: .*vae\.safetensors is a Git LFS pointer"):
+        opened(file)
+
+
 def test_slices_give_the_latents_and_images_of_one_at_a_time(tmp_path: Path) -> None:
     tiny_autoencoder_kl(tmp_path)
     sliced, whole = opened(tmp_path, use_slicing=True), opened(tmp_path)
@@ -127,11 +223,9 @@ def test_slicing_passes_one_image_at_a_time(tmp_path: Path) -> None:
 
 def test_every_weight_of_the_original_layout_finds_its_place(tmp_path: Path) -> None:
     with torch.device("meta"):
-        model = AutoencoderKL.from_config(dict(STABLE_DIFFUSION))
+        model = AutoencoderKL.from_config(dict(FAMILIES["sd"]))
     expected = {name: torch.zeros(value.shape, dtype=torch.int8) for name, value in model.state_dict().items()}
     path = save_original_vae(tmp_path / "vae.safetensors", dict(expected), levels=4)
-    from safetensors.torch import load_file
-
     original = load_file(path)
     assert "decoder.up.3.upsample.conv.weight" in original and "encoder.mid.attn_1.q.weight" in original
     current = current_tensors({f"first_stage_model.{name}": value for name, value in original.items()}, 4)
@@ -156,7 +250,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
 ) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
-    monkeypatch.setattr("dit_run_plugins.vaes.autoencoder_kl.vae.STABLE_DIFFUSION", config)
+    monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "sd", config)
     file = save_original_vae(tmp_path / name, AutoencoderKL.from_pretrained(folder).state_dict(), levels=3)
     assert torch.equal(opened(file).encode(images())[0], opened(folder).encode(images())[0])
     latents = torch.ones(1, 4, 8, 8)
@@ -166,7 +260,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
 def test_a_folder_with_nothing_but_such_a_file_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
-    monkeypatch.setattr("dit_run_plugins.vaes.autoencoder_kl.vae.STABLE_DIFFUSION", config)
+    monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "sd", config)
     (tmp_path / "original").mkdir()
     tensors = AutoencoderKL.from_pretrained(folder).state_dict()
     for kind in ("ckpt", "safetensors"):
@@ -205,7 +299,7 @@ def test_a_damaged_file_is_refused_by_key_and_name(tmp_path: Path, name: str, co
 def test_a_folder_that_lost_its_config_says_what_is_assumed(tmp_path: Path) -> None:
     folder = tiny_autoencoder_kl(tmp_path)
     (folder / "config.json").unlink()
-    with pytest.raises(InputError, match=r"safetensors \(without a config\.json; Stable Diffusion's is assumed\): "):
+    with pytest.raises(InputError, match=r"safetensors \(without a config\.json; that of the family sd is assumed\): "):
         opened(folder).encode(images())
 
 

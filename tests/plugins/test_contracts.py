@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_taesd
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
 from PIL import Image
 from text_models import tiny_text_model
 
@@ -74,6 +74,8 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "text_encoder.transformers": lambda folder: {"pretrained_model_name": tiny_text_model(folder / "t5", "t5")},
     "text_encoder.words": lambda folder: {"width": 16, "num_layers": 1, "num_heads": 2, "buckets": 64},
     "vae.autoencoder_kl": lambda folder: {"pretrained_model_name": tiny_autoencoder_kl(folder / "kl")},
+    "vae.autoencoder_dc": lambda folder: {"pretrained_model_name": tiny_dc_ae(folder / "dc")},
+    "vae.diffusers_autoencoder": lambda folder: {"pretrained_model_name": tiny_vq(folder / "vq")},
     "vae.autoencoder_tiny": lambda folder: {"pretrained_model_name": tiny_taesd(folder / "taesd")},
     "metric.clip_score": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 4},
     "metric.frechet_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},

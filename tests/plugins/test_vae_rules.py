@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from builders import tiny_autoencoder_kl, tiny_taesd
+from safetensors.torch import save_file
 
 from dit_run import load_config
 from dit_run.problems import ConfigError
@@ -60,7 +62,7 @@ def test_well_known_names_are_known_without_a_network(tmp_path: Path, name: str)
 
 
 def test_a_single_file_has_stable_diffusions_shape(tmp_path: Path) -> None:
-    (tmp_path / "vae.safetensors").touch()
+    save_file({"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "vae.safetensors")
     vae = f"{{pretrained_model_name: {tmp_path / 'vae.safetensors'}}}"
     assert problems(tmp_path, vae) == []
     assert len(problems(tmp_path, vae, in_channels=8, out_channels=8)) == 2

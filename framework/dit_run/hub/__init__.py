@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dit_run.hub.pretrained import MOVED, Pretrained, hub_name, local_path, on_hub
-from dit_run.hub.tensor_files import read_tensors
+from dit_run.hub.tensor_files import read_tensors, tensor_shapes
 from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "local_path",
     "on_hub",
     "read_tensors",
+    "tensor_shapes",
 ]

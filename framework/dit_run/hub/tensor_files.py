@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.problems import InputError
+from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["read_tensors"]
+__all__ = ["read_tensors", "tensor_shapes"]
+
+_MAX_HEADER = (1 << 27) - 1
+"""Mask of the size of a header (bytes): a damaged size never asks for more memory."""
 
 
 def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
@@ -22,9 +27,31 @@ def read_tensors(path: Path, keep: Callable[[str], bool] = lambda name: True) ->
     may be nested under ``state_dict``. Raises InputError naming the file if it is damaged, or holds more than tensors
     and plain values.
     """
+    _refuse_pointer(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path, keep)
     return {name: value for name, value in _read_pickle(path).items() if keep(name)}
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor by name; a safetensors file is not read beyond its header.
+
+    Raises InputError as :func:`read_tensors`.
+    """
+    if path.suffix != ".safetensors":
+        return {name: tuple(value.shape) for name, value in read_tensors(path).items()}
+    _refuse_pointer(path)
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little") & _MAX_HEADER))
+        return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def _refuse_pointer(path: Path) -> None:
+    if path.is_file() and is_lfs_pointer(path):
+        raise InputError(f"{path} is {LFS_TEXT}")
 
 
 def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from dit_run.hub import WeightFiles
 from dit_run.problems import InputError
 from dit_run_plugins.frozen_networks import LazyNetwork
 
-__all__ = ["LazyAutoencoder", "load_weights"]
+__all__ = ["LazyAutoencoder", "load_weights", "tiled"]
 
 
 class LazyAutoencoder(nn.Module):
@@ -34,8 +34,8 @@ class LazyAutoencoder(nn.Module):
         *,
         latent_channels: int,
         factor: int,
-        shift: Tensor = torch.tensor(0.0),  # noqa: B008 (never changed)
-        scale: Tensor = torch.tensor(1.0),  # noqa: B008
+        shift: Tensor = torch.zeros(1, 1, 1, 1),  # noqa: B008 (never changed)
+        scale: Tensor = torch.ones(1, 1, 1, 1),  # noqa: B008
         use_slicing: bool,
     ) -> None:
         """Load by ``load("encoder")`` and ``load("decoder")``; the fingerprint covers identity, files and config."""
@@ -53,7 +53,12 @@ class LazyAutoencoder(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Return images float32 [n, 3, H, W], clamped to [-1, 1]."""
         with torch.no_grad():
-            return self._sliced(self.decoder, latents / self.scale + self.shift).clamp(-1, 1)
+            unscaled = latents / tiled(self.scale, latents) + tiled(self.shift, latents)
+            return self._sliced(self.decoder, unscaled).clamp(-1, 1)
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Return the latents of the encoder, shifted and scaled."""
+        return (latents - tiled(self.shift, latents)) * tiled(self.scale, latents)
 
     def fingerprint(self) -> str:
         config = [] if self._config is None else [dict(self._config)]
@@ -72,6 +77,14 @@ class LazyAutoencoder(nn.Module):
     def _sliced(self, network: LazyNetwork, batch: Tensor) -> Tensor:
         parts: Iterable[Tensor] = torch.split(batch, 1) if self._use_slicing else (batch,)
         return torch.cat([network(part).float() for part in parts]).contiguous()
+
+
+def tiled(values: Tensor, latents: Tensor) -> Tensor:
+    """Return values [1, c or 1, p, q] for latents [n, c, h, w]: as they are, or repeated over patches of p x q."""
+    (rows, columns), (height, width) = values.shape[2:], latents.shape[2:]
+    if values.shape[2:] == (1, 1):
+        return values
+    return values.repeat(1, 1, -(-height // rows), -(-width // columns))[..., :height, :width]
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], where: str) -> nn.Module:

@@ -31,6 +31,7 @@ _RENAMES = (
     (re.compile(r"^(encoder)\.down\.(\d+)\.downsample\.conv\."), r"\1.down_blocks.\2.downsamplers.0.conv."),
     (re.compile(r"^(\w+)\.mid\.attn_1\."), r"\1.mid_block.attentions.0."),
     (re.compile(r"^(\w+)\.norm_out\."), r"\1.conv_norm_out."),
+    (re.compile(r"^(?:encoder|decoder)\.((?:post_)?quant_conv)\."), r"\1."),
 )
 _MID_BLOCK = re.compile(r"^(\w+)\.mid\.block_(\d+)\.")
 _UP_BLOCK = re.compile(r"^(decoder)\.up\.(\d+)\.(block|upsample)\.(\d+\.)?")

@@ -11,16 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path
-from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, STABLE_DIFFUSION, AutoencoderKl
+from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path, tensor_shapes
+from dit_run.problems import InputError
+from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
 from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
-from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights
+from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
 
 __all__ = ["KlVae", "build"]
 
 _VERSION = 1
 """Increased by hand when the same files give other latents."""
+FLUX2 = "AutoencoderKLFlux2"
+"""The class whose latents are normalised by running statistics instead of a factor."""
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _ORIGINAL = {
     f"stabilityai/sd-vae-ft-{name}-original": tuple(
@@ -37,7 +41,10 @@ class KlVae(LazyAutoencoder):
     def __init__(self, config: Mapping[str, Any], files: WeightFiles, *, use_slicing: bool) -> None:
         where = f"{files.key}: the config of {files.file.parent}"
         channels = latent_channels(config, where)
-        shift, scale = shift_and_scale(config, where, channels=channels, default_scale=0.18215)
+        if config.get("_class_name") == FLUX2:
+            shift, scale = _batch_statistics(config, files, channels)
+        else:
+            shift, scale = shift_and_scale(config, where, channels=channels, default_scale=0.18215)
         super().__init__(
             partial(_load_half, config, files),
             ("autoencoder_kl", _VERSION),
@@ -53,7 +60,7 @@ class KlVae(LazyAutoencoder):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.run_encoder(images).chunk(2, dim=1)
         std = torch.exp(0.5 * log_variance.clamp(-30, 20))
-        return (mean - self.shift) * self.scale, std * self.scale
+        return self.scaled(mean), std * tiled(self.scale, std)
 
 
 def build(options: AutoencoderKl) -> KlVae:
@@ -64,9 +71,10 @@ def build(options: AutoencoderKl) -> KlVae:
     weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
     single = _single_file(weights)
     if single is not None:
-        return KlVae(STABLE_DIFFUSION, WeightFiles(weights.key, single), use_slicing=options.use_slicing)
+        config = FAMILIES[options.family or _recognised(weights, single)]
+        return KlVae(config, WeightFiles(weights.key, single), use_slicing=options.use_slicing)
     config = weights.object(*CONFIG_FILES)
-    if config.get("_class_name") != "AutoencoderKL":
+    if config.get("_class_name") not in ("AutoencoderKL", FLUX2):
         raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderKL")
     return KlVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), use_slicing=options.use_slicing)
 
@@ -85,17 +93,46 @@ def _single_file(weights: Pretrained) -> Path | None:
     return files[0] if len({path.stem for path in files}) == 1 else None
 
 
+def _recognised(weights: Pretrained, file: Path) -> str:
+    """Return the family of a single file. Raises InputError if its tensors do not show it."""
+    try:
+        shapes = tensor_shapes(file)
+    except InputError as error:
+        raise InputError(f"{weights.key}: {error}") from error
+    family = family_of(shapes)
+    if family is None:
+        raise InputError(
+            f"{weights.key}: {file}: its tensors do not show the family of the autoencoder; set vae.family (SD3's and "
+            "Flux's have the same shapes), or name a folder with a config.json"
+        )
+    return family
+
+
+def _batch_statistics(config: Mapping[str, Any], files: WeightFiles, channels: int) -> tuple[Tensor, Tensor]:
+    """Return shift and scale, float32 [1, c, p, p], from the running statistics of patches of p x p latents."""
+    tensors = files.tensors(lambda name: current_name(name, _levels(config)).startswith("bn.running_"))
+    values = {current_name(name, _levels(config)): value.float() for name, value in tensors.items()}
+    rows, columns = config.get("patch_size", (2, 2))
+    shape = (1, channels, rows, columns)
+    try:
+        mean, variance = (values[f"bn.running_{name}"].view(shape) for name in ("mean", "var"))
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{files.key}: {files.file}: no statistics of {channels} latent channels: {error}") from error
+    return mean, torch.rsqrt(variance + float(config.get("batch_norm_eps", 1e-4)))
+
+
 def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.Module:
-    """Load the encoder or the decoder of diffusers' AutoencoderKL with the convolution next to the latents, if any."""
-    from diffusers import AutoencoderKL
+    """Load the encoder or the decoder of diffusers' class with the convolution next to the latents, if any."""
+    import diffusers
 
     with torch.device("meta"):  # the weights are put in place, so none are initialised
-        whole = AutoencoderKL.from_config(dict(config))
+        whole = getattr(diffusers, config["_class_name"]).from_config(dict(config))
     parts = ("encoder", "quant_conv") if half == "encoder" else ("post_quant_conv", "decoder")
     modules = {part: getattr(whole, part) for part in parts if getattr(whole, part) is not None}
     levels = _levels(config)
     tensors = files.tensors(lambda name: current_name(name, levels).split(".")[0] in modules)
-    assumed = " (without a config.json; Stable Diffusion's is assumed)" if config is STABLE_DIFFUSION else ""
+    family = next((name for name, known in FAMILIES.items() if known is config), None)
+    assumed = f" (without a config.json; that of the family {family} is assumed)" if family is not None else ""
     network = nn.Sequential(OrderedDict(modules))
     return load_weights(network, current_tensors(tensors, levels), f"{files.key}: {files.file}{assumed}")
 

@@ -27,7 +27,7 @@ class TinyVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` without a posterior."""
 
     def encode(self, images: Tensor) -> tuple[Tensor, None]:
-        return (self.run_encoder(images) - self.shift) * self.scale, None
+        return self.scaled(self.run_encoder(images)), None
 
 
 def build(options: AutoencoderTiny) -> TinyVae:
