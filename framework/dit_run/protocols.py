@@ -80,6 +80,9 @@ class Sample:
     The core decodes, rotates by EXIF, converts to sRGB by the embedded ICC profile, composites alpha, crops, resizes
     and normalises the image. It calls the function, or reads the file or its part, once per visit. A function may raise
     InputError for a broken image; ``data.on_bad_sample`` decides what happens then."""
+    weights: tuple[float, ...] = ()
+    """Weight of each caption, above 0: its share of the visits in the long run is its share of their sum. Empty: all
+    captions are used equally often."""
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,50 @@ def test_a_json_file_without_a_caption_is_named(texts, content, message):
         dataset(texts)
 
 
+def weights(data):
+    return {sample.key: sample.weights for sample in (data[index] for index in range(len(data)))}
+
+
+def test_a_json_file_next_to_an_image_may_weight_its_captions(texts):
+    (texts / "a.txt").unlink()
+    (texts / "a.json").write_text(json.dumps({"text": ["one", "two"], "weights": [3, 0.5]}))
+    (texts / "b" / "c.txt").unlink()
+    (texts / "b" / "c.json").write_text(json.dumps({"text": ["one", "two"], "weights": [2, 2]}))
+    assert weights(dataset(texts)) == {"a.png": (3.0, 0.5), "b/c.jpg": (), "b/d/e.webp": ()}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "where"),
+    [
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "text": "x"}\n{"file_name": "a.png", "text": "y", "weight": 0}',
+            ":2",
+        ),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "x", "weight": true}', ":1"),
+        ("metadata.json", '[{"image": "a.png", "text": ["x", "y"], "weights": [1, -2]}]', ": entry 0"),
+        ("metadata.csv", "file_name,text,weight\na.png,x,1\na.png,y,many\n", ":3"),
+        ("metadata.csv", "file_name,text,weight\na.png,x,\n", ":2"),
+        ("metadata.csv", "file_name,text,weight\na.png,x,inf\n", ":2"),
+    ],
+)
+def test_a_weight_that_is_not_above_0_names_its_line(root, name, content, where):
+    (root / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{name}{where}: 'weights?' must be a number above 0 for each caption, not "):
+        dataset(root)
+
+
+def test_weights_of_another_number_than_captions_are_refused(root):
+    (root / "metadata.json").write_text('[{"image": "a.png", "text": ["x", "y"], "weights": [1]}]')
+    with pytest.raises(InputError, match=r"metadata\.json: entry 0: 'weights' has 1 weights for 2 captions"):
+        dataset(root)
+
+
+def test_rows_of_an_image_have_a_weight_each(root):
+    (root / "metadata.csv").write_text("file_name,text,weight\na.png,x,1\nb/c.jpg,z,1\na.png,y,2.5\n")
+    assert weights(dataset(root)) == {"a.png": (1.0, 2.5), "b/c.jpg": ()}
+
+
 @pytest.mark.parametrize("suffix", ["jpe", "jfif", "bmp", "gif", "tif", "tiff", "avif", "heic", "jxl", "PNG", "Jpeg"])
 def test_images_of_every_readable_format_are_found(texts, suffix):
     (texts / f"more.{suffix}").touch()

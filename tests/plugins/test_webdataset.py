@@ -53,6 +53,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_json_member_may_weight_its_captions(tmp_path: Path) -> None:
+    weighted = json.dumps({"captions": ["one", " ", "two"], "weights": [2, 5, 1]}).encode()
+    shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", weighted), *samples(2, 1)])
+    dataset = made(tmp_path)
+    assert [dataset[number].weights for number in (0, 1)] == [(2.0, 1.0), ()]
+    assert made(tmp_path)[0] == dataset[0]
+
+
+@pytest.mark.parametrize("weights", ["[0, 1]", "-1", "[1]", '"x"'])
+def test_a_weight_that_is_not_above_0_names_shard_and_member(tmp_path: Path, weights: str) -> None:
+    content = f'{{"captions": ["one", "two"], "weights": {weights}}}'.encode()
+    shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
+    with pytest.raises(InputError, match=r"s\.tar: 1\.json holds no caption: 'weights' "):
+        made(tmp_path)
+
+
 def test_samples_are_those_of_the_shards_in_order(folder: Path) -> None:
     dataset = made(folder)
     assert [dataset[number].key for number in range(len(dataset))] == [

@@ -7,6 +7,7 @@ index is computed alone, in constant time and memory for every n.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,6 +94,17 @@ class Order:
         )
         turn, place = np.divmod(epoch, count)
         return permute(place, count, order_keys(self.seed, "caption", index, turn))
+
+    def weighted_caption(self, epoch: int, index: int, weights: Sequence[float]) -> int:
+        """Return which caption of a sample is used in an epoch, each as often as its weight (> 0) says.
+
+        Epochs go round a circle in steps of the golden ratio from a start of the sample's own (a Weyl sequence): in
+        every n epochs the count of a caption differs from n times its share by O(log n).
+        """
+        start = order_keys(self.seed, "weighted caption", np.array([index]))
+        turn = int((start + np.array([epoch], dtype=np.uint64) * _GOLDEN)[0]) / 2.0**64
+        ends = np.cumsum(np.asarray(weights, dtype=np.float64))
+        return min(int(np.searchsorted(ends, turn * ends[-1], side="right")), len(ends) - 1)
 
 
 @dataclass(frozen=True)

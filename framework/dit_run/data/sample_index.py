@@ -1,7 +1,7 @@
 """The index of a run's training samples: which samples and captions it has, wherever they lie.
 
-Two hashes per sample, of its key and of key with captions, are enough to name how many samples were added, removed or
-changed. The bytes of images are not part of it: the cache finds latents by them.
+Two hashes per sample, of its key and of key with captions and their weights, are enough to name how many samples were
+added, removed or changed. The bytes of images are not part of it: the cache finds latents by them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class IndexChanges:
     added: int
     removed: int
     changed: int
-    """Samples of the same key with other captions."""
+    """Samples of the same key with other captions or weights."""
 
     def __str__(self) -> str:
         parts = [(self.added, "added"), (self.removed, "removed"), (self.changed, "changed in their captions")]
@@ -54,6 +54,8 @@ class SampleIndex:
             digests += state.digest()
             for caption in sample.captions:
                 state.update(b"\0" + caption.encode("utf-8", "surrogateescape"))
+            if sample.weights:
+                state.update(b"\0" + repr(sample.weights).encode())
             digests += state.digest()
         hashes = np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2)
         return cls(hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))])

@@ -159,7 +159,10 @@ class Samples:
         """
         epochs, places = self.order.visits(positions, attempt)
         samples = [self.dataset[int(self.indices[place])] for place in places]
-        shown = self.order.captions(epochs, places, [len(sample.captions) for sample in samples])
+        shown = self.order.captions(epochs, places, [len(sample.captions) for sample in samples]).tolist()
+        for at, sample in enumerate(samples):
+            if sample.weights:
+                shown[at] = self.order.weighted_caption(int(epochs[at]), int(places[at]), sample.weights)
         streams = Streams(self.seed)
         flips = streams.uniforms("flip", positions) < (0.5 if self.common.random_flip else 0.0)
         offsets = streams.uniforms("crop", positions) if self.common.crop == "random" else [0.5] * len(positions)

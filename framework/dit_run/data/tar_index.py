@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dit_run.data.caption_weights import Caption, weighted
 from dit_run.data.formats import SUFFIXES
 from dit_run.data.texts import Texts
 from dit_run.digests import cache_home, combined, file_stat
@@ -28,7 +29,7 @@ from dit_run.system.durable import make_folder, write_atomic
 
 __all__ = ["TarIndex", "index_tars"]
 
-_VERSION = 1
+_VERSION = 2
 _CAPTION_KEYS = ("captions", "caption", "text", "prompt")
 """Keys of a sample's ``.json`` that hold its caption, or a list of them; the first that exists is used."""
 
@@ -44,6 +45,8 @@ class TarIndex:
     sizes: NDArray[np.int64]
     """Number of these bytes."""
     captions: Texts
+    weights: NDArray[np.float64]
+    """Weight of each caption."""
     starts: NDArray[np.int64]
     """Number of the first caption of each image, then the number of captions."""
     without_caption: Texts
@@ -64,6 +67,7 @@ class TarIndex:
             offsets=np.concatenate([part.offsets for part in parts]),
             sizes=np.concatenate([part.sizes for part in parts]),
             captions=Texts.joined([part.captions for part in parts]),
+            weights=np.concatenate([part.weights for part in parts]),
             starts=np.concatenate([*starts, np.array(firsts[-1:], dtype=np.int64)]),
             without_caption=Texts.joined([part.without_caption for part in parts]),
             without_image=Texts.joined([part.without_image for part in parts]),
@@ -90,7 +94,7 @@ class _Found:
     """What was found in a shard."""
 
     images: list[_Member] = field(default_factory=list)
-    captions: list[Sequence[str]] = field(default_factory=list)
+    captions: list[Sequence[Caption]] = field(default_factory=list)
     without_caption: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
 
@@ -99,7 +103,8 @@ class _Found:
             names=Texts.of(image.name for image in self.images),
             offsets=np.array([image.offset for image in self.images], dtype=np.int64),
             sizes=np.array([image.size for image in self.images], dtype=np.int64),
-            captions=Texts.of(caption for own in self.captions for caption in own),
+            captions=Texts.of(caption.text for own in self.captions for caption in own),
+            weights=np.array([caption.weight for own in self.captions for caption in own], dtype=np.float64),
             starts=np.cumsum([0, *(len(own) for own in self.captions)], dtype=np.int64),
             without_caption=Texts.of(self.without_caption),
             without_image=Texts.of(self.without_image),
@@ -155,6 +160,7 @@ def _load(file: Path) -> TarIndex | None:
                 offsets=arrays["offsets"],
                 sizes=arrays["sizes"],
                 captions=_texts(arrays, "captions"),
+                weights=arrays["weights"],
                 starts=arrays["starts"],
                 without_caption=_texts(arrays, "without_caption"),
                 without_image=_texts(arrays, "without_image"),
@@ -216,11 +222,11 @@ def _check_end(archive: tarfile.TarFile) -> None:
         raise tarfile.ReadError("the end of the archive is missing")
 
 
-def _captions(shard: Path, member: _Member, whole: bool) -> list[str]:
+def _captions(shard: Path, member: _Member, whole: bool) -> list[Caption]:
     """Return the captions in a member; none for a member of another kind."""
     try:
         if member.name.lower().endswith(".txt"):
-            return _of_text(member.content.decode("utf-8-sig"), whole)
+            return [Caption(text) for text in _of_text(member.content.decode("utf-8-sig"), whole)]
         if member.name.lower().endswith(".json"):
             return _of_json(json.loads(member.content))
     except ValueError as error:
@@ -233,7 +239,7 @@ def _of_text(text: str, whole: bool) -> list[str]:
     return [" ".join(lines)] if whole and lines else lines
 
 
-def _of_json(content: Any) -> list[str]:
+def _of_json(content: Any) -> list[Caption]:
     """Return the captions of a sample's metadata, which may have none. Raises ValueError."""
     if not isinstance(content, dict):
         raise ValueError(f"expected an object with one of the keys {', '.join(_CAPTION_KEYS)}")
@@ -241,4 +247,5 @@ def _of_json(content: Any) -> list[str]:
     captions = [value] if isinstance(value, str) else value
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise ValueError(f"expected a text or a list of texts, not {value!r}")
-    return [text for text in (" ".join(caption.split()) for caption in captions) if text]
+    joined = [Caption(" ".join(caption.text.split()), caption.weight) for caption in weighted(captions, content)]
+    return [caption for caption in joined if caption.text]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,10 @@ def gives_samples(subject: Subject) -> None:
             and bool(sample.captions)
             and all(isinstance(caption, str) for caption in sample.captions),
             f"the captions of item {index} are {sample.captions!r}; use a tuple of at least one string",
+        )
+        subject.expect(
+            len(sample.weights) in (0, len(sample.captions)) and all(0 < each < math.inf for each in sample.weights),
+            f"the weights of item {index} are {sample.weights!r}; use a number above 0 for each caption, or ()",
         )
         subject.expect(
             isinstance(sample.image, Path | FileRange) or callable(sample.image),

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dit_run.data.caption_weights import Caption, sample_weights
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Sample
 
@@ -50,6 +51,8 @@ class CaptionedFiles:
     starts: NDArray[np.int64]
     """Number of the first caption of each file, then the number of captions."""
     left_out: tuple[LeftOut, ...] = ()
+    weights: NDArray[np.float64] | None = None
+    """Weight of each caption; None: all are equal."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -58,8 +61,10 @@ class CaptionedFiles:
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
         file = self.files[index]
-        own = range(int(self.starts[index]), int(self.starts[index + 1]))
-        return Sample(file, tuple(self.captions[caption] for caption in own), self.root / file)
+        first, end = int(self.starts[index]), int(self.starts[index + 1])
+        texts = tuple(self.captions[caption] for caption in range(first, end))
+        weights = () if self.weights is None else sample_weights(self.weights[first:end].tolist())
+        return Sample(file, texts, self.root / file, weights)
 
 
 class Tally:
@@ -80,7 +85,7 @@ class Tally:
 
 def captioned_files(
     root: Path,
-    rows: Iterable[tuple[str, str]],
+    rows: Iterable[tuple[str, Caption]],
     source: Path,
     *,
     skip: bool = False,
@@ -95,10 +100,10 @@ def captioned_files(
 
     Raises InputError naming ``source`` if no caption is left or an image is missing.
     """
-    captions: dict[str, list[str]] = {}
-    for file, text in rows:
-        if caption := text.strip():
-            captions.setdefault(file, []).append(caption)
+    captions: dict[str, list[Caption]] = {}
+    for file, caption in rows:
+        if text := caption.text.strip():
+            captions.setdefault(file, []).append(Caption(text, caption.weight))
     if not captions:
         raise InputError(f"{source} has no image with a caption (data.dataset_path)")
     tally = tally or Tally()
@@ -112,14 +117,15 @@ def captioned_files(
     return _packed(root, {file: captions[file] for file in captions if file not in set(missing)}, tally)
 
 
-def _packed(root: Path, captions: Mapping[str, Sequence[str]], tally: Tally) -> CaptionedFiles:
+def _packed(root: Path, captions: Mapping[str, Sequence[Caption]], tally: Tally) -> CaptionedFiles:
     files, texts, counts = Strings("surrogateescape"), Strings("replace"), [len(own) for own in captions.values()]
     for file, own in captions.items():
         files.append(file)
-        for text in own:
-            texts.append(text)
+        for caption in own:
+            texts.append(caption.text)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return CaptionedFiles(root, files, texts, starts, tally.rows())
+    weights = np.array([caption.weight for own in captions.values() for caption in own])
+    return CaptionedFiles(root, files, texts, starts, tally.rows(), None if np.all(weights == weights[0]) else weights)
 
 
 def _missing_text(root: Path, missing: Sequence[str], count: int, source: Path) -> str:

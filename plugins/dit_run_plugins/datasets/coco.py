@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.config.effects import without_effect
+from dit_run.data.caption_weights import Caption
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
 from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
@@ -91,7 +92,7 @@ def _caption_files(root: Path) -> dict[str, Path]:
     return {file.stem.removeprefix(_PREFIX): file for file in files}
 
 
-def _rows(root: Path, files: Mapping[str, Path], tally: Tally) -> Iterator[tuple[str, str]]:
+def _rows(root: Path, files: Mapping[str, Path], tally: Tally) -> Iterator[tuple[str, Caption]]:
     for subset, file in files.items():
         if not (root / subset).is_dir():
             raise InputError(
@@ -99,7 +100,7 @@ def _rows(root: Path, files: Mapping[str, Path], tally: Tally) -> Iterator[tuple
                 "add it, or list the splits to use in data.subsets"
             )
         for name, caption in _captions(file, tally):
-            yield f"{subset}/{name}", caption
+            yield f"{subset}/{name}", Caption(caption)
 
 
 def _captions(file: Path, tally: Tally) -> Iterator[tuple[str, str]]:

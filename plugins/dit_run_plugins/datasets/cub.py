@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from dit_run.data.caption_weights import Caption
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
@@ -70,14 +71,14 @@ def _files(home: Path, subset: str) -> dict[str, str]:
     return {number: name for number, name in files.items() if sides.get(number) == wanted}
 
 
-def _captions(home: Path, files: dict[str, str], texts: Path | None) -> Iterator[tuple[str, str]]:
+def _captions(home: Path, files: dict[str, str], texts: Path | None) -> Iterator[tuple[str, Caption]]:
     labels, classes = ({}, {}) if texts else (_table(home / "image_class_labels.txt"), _table(home / "classes.txt"))
     for number, name in files.items():
         file = relative_file(name, f"{home / 'images.txt'}: image {number}")
         if texts:
-            yield from ((file, caption) for caption in _lines((texts / file).with_suffix(".txt")))
+            yield from ((file, Caption(caption)) for caption in _lines((texts / file).with_suffix(".txt")))
         elif labels.get(number) in classes:
-            yield file, class_caption(classes[labels[number]])
+            yield file, Caption(class_caption(classes[labels[number]]))
         else:
             raise InputError(f"{home / 'image_class_labels.txt'}: image {number} ({file}) has no class")
 

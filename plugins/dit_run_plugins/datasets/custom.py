@@ -32,6 +32,7 @@ class Custom:
 
     Or all listed in a `metadata.jsonl` or `metadata.csv` (`file_name`, `text`) or a `metadata.json` (`image`, `text`),
     one for all or one in each folder. Columns may also be named `image` and `caption` or `prompt`.
+    Captions with a `weight` are used as often as it says.
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
@@ -39,7 +40,8 @@ class Custom:
     captions: Literal["lines", "whole"] = "lines"
     """Content of a `.txt` file: one caption per line, of which each visit uses one, or one caption as a whole.
 
-    A `.json` file has its caption or list of captions under `text`, `caption` or `prompt`."""
+    A `.json` file has its caption or list of captions under `text`, `caption` or `prompt`, and may weight them under
+    `weights`."""
 
 
 def path_is_written(context: RuleContext) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dit_run.data.caption_weights import Caption, weighted
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.checked_paths import relative_file
 from dit_run_plugins.datasets.text_files import read_lines
@@ -22,7 +23,7 @@ _IMAGE_KEYS = ("file_name", "image", "filename", "path")
 _CAPTION_KEYS = ("text", "caption", "captions", "prompt")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 
-Row = tuple[str, str]
+Row = tuple[str, Caption]
 """A checked relative path and one caption."""
 
 
@@ -150,15 +151,21 @@ def _rows(entry: Any, key: str, where: str) -> Iterator[Row]:
         yield image, caption
 
 
-def captions_of(entry: Any, where: str) -> list[str]:
-    """Return the captions in a JSON object. Raises InputError, which starts with ``where``, if there are none."""
+def captions_of(entry: Any, where: str) -> list[Caption]:
+    """Return the captions in a JSON object, with their weights.
+
+    Raises InputError, which starts with ``where``, if there are none, and for a weight that is not above 0.
+    """
     key = _first(entry if isinstance(entry, dict) else {}, _CAPTION_KEYS)
     if key is None:
         raise InputError(f"{where}: expected 'text', but found {_keys(entry)}")
     captions = entry[key] if isinstance(entry[key], list) else [entry[key]]
     if not captions or not all(isinstance(caption, str) and caption.strip() for caption in captions):
         raise InputError(f"{where}: expected {key!r} to be a caption or a list of captions, not {entry[key]!r}")
-    return captions
+    try:
+        return weighted(captions, entry)
+    except ValueError as error:
+        raise InputError(f"{where}: {error} (data.dataset_path)") from error
 
 
 def _first(names: Collection[str], wanted: Sequence[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from dit_run.data.caption_weights import Caption
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, captions_of, read_json
 from dit_run_plugins.datasets.text_files import read_text
@@ -19,13 +20,13 @@ class _NoCaption(Exception):
     """An image has no caption."""
 
 
-def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bool) -> dict[str, list[str]]:
+def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bool) -> dict[str, list[Caption]]:
     """Return the captions of each image, whose path is relative to ``root``.
 
     ``whole`` joins the lines of a text into one caption. With ``skip`` images without a caption are left out, unless
     none has one. Raises InputError naming them otherwise, and for a file that cannot be read.
     """
-    captions, problems = dict[str, list[str]](), list[str]()
+    captions, problems = dict[str, list[Caption]](), list[str]()
     for image in images:
         try:
             captions[image] = _captions(root / image, whole)
@@ -41,7 +42,7 @@ def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bo
     return captions
 
 
-def _captions(image: Path, whole: bool) -> list[str]:
+def _captions(image: Path, whole: bool) -> list[Caption]:
     """Return the captions of the text, or of the JSON object where there is no text."""
     text = image.with_suffix(".txt")
     try:
@@ -54,4 +55,4 @@ def _captions(image: Path, whole: bool) -> list[str]:
     captions = [line for line in lines if line]
     if not captions:
         raise _NoCaption(f"{text}: expected a caption, but the file is empty: write it there")
-    return [" ".join(captions)] if whole else captions
+    return [Caption(" ".join(captions))] if whole else [Caption(caption) for caption in captions]

@@ -9,6 +9,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from dit_run.data.caption_weights import sample_weights
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange, LeftOut, Sample
@@ -30,7 +31,8 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 class WebDataset:
     """Tar archives whose members with one name are a sample: `0001.jpg` with `0001.txt` or `0001.json`, or both.
 
-    A `.json` member holds the caption under `captions` (a list), `caption`, `text` or `prompt`. Nothing is unpacked.
+    A `.json` member holds the caption under `captions` (a list), `caption`, `text` or `prompt`, and may weight
+    captions under `weights`. Nothing is unpacked.
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
@@ -59,7 +61,8 @@ class TarShards:
         index, shard = self.index, self.shards[self.shard_of[number]]
         name, first, end = index.names[number], int(index.starts[number]), int(index.starts[number + 1])
         image = FileRange(shard, int(index.offsets[number]), int(index.sizes[number]), name)
-        return Sample(f"{shard.name}/{name}", tuple(index.captions[place] for place in range(first, end)), image)
+        texts = tuple(index.captions[place] for place in range(first, end))
+        return Sample(f"{shard.name}/{name}", texts, image, sample_weights(index.weights[first:end].tolist()))
 
 
 def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:

@@ -113,3 +113,22 @@ def test_a_batch_larger_than_the_data_completes_several_epochs_in_a_step():
     plan = RunLength(size=3, global_batch=10, epochs=10)
     assert plan.total_steps == 3
     assert plan.completed_epochs(1) == 3
+
+
+@pytest.mark.parametrize("weights", [(1.0, 3.0), (5.0, 1.0, 2.0), (0.001, 0.999), (2.0,)])
+def test_weighted_captions_have_their_shares_in_every_window(weights: tuple[float, ...]) -> None:
+    order = Order(10, seed=3)
+    for index in (0, 7):
+        shown = np.array([order.weighted_caption(epoch, index, weights) for epoch in range(1200)])
+        for window in (slice(0, 200), slice(500, 700), slice(0, 1200)):
+            counts = np.bincount(shown[window], minlength=len(weights))
+            expected = len(shown[window]) * np.array(weights) / sum(weights)
+            assert np.abs(counts - expected).max() <= 4
+
+
+def test_weighted_captions_start_elsewhere_for_each_sample_and_seed() -> None:
+    def first(seed: int) -> list[int]:
+        return [Order(40, seed).weighted_caption(0, index, (1.0, 1.0)) for index in range(40)]
+
+    assert 8 < sum(first(1)) < 32
+    assert first(1) != first(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -47,6 +48,22 @@ def test_an_epoch_shows_every_sample_and_three_epochs_every_caption(folder):
     visits = train.visits(range(30))
     assert {visit.key for visit in visits[:10]} == {f"{number}.png" for number in range(10)}
     assert {visit.caption for visit in visits} == {f"{number} {place}" for number in range(10) for place in "abc"}
+
+
+class Weighted(Folder):
+    """The captions c, a and b of each picture with the weights 2, 1 and 1."""
+
+    def __getitem__(self, index):
+        return replace(super().__getitem__(index), captions=("c", "a", "b"), weights=(2.0, 1.0, 1.0))
+
+
+def test_weighted_captions_are_used_as_often_as_their_weights_say(tmp_path):
+    train, _ = choose(Weighted(tmp_path, 4), common(), seed=1)
+    visits = train.visits(range(4 * 100))
+    for key in {visit.key for visit in visits}:
+        shown = [visit.caption for visit in visits if visit.key == key]
+        assert [abs(shown.count(text) - count) <= 3 for text, count in (("c", 50), ("a", 25), ("b", 25))] == [True] * 3
+    assert visits[57] == train.visits([57])[0]
 
 
 def test_training_and_validation_share_no_sample(folder):
