@@ -66,8 +66,8 @@ class TrainingOptions:
     """Optimizer steps between two logged lines."""
     mixed_precision: Annotated[Literal["no", "fp16", "bf16"], Adjustable] = "bf16"
     """Precision of the forward and backward pass; weights, optimizer and averages stay in fp32."""
-    max_grad_norm: Annotated[PositiveFloat | None, Adjustable] = 1.0
-    """Largest norm of the gradient; a larger gradient is scaled down to it. null turns clipping off."""
+    max_grad_norm: Annotated[NonNegativeFloat | None, Adjustable] = 1.0
+    """Largest norm of the gradient; a larger gradient is scaled down to it. 0 or null turns clipping off."""
     use_ema: bool = False
     """Keep an exponential moving average (EMA) of the weights, and use it for sample images and validation."""
     ema_decay: Annotated[float, bounds(ge=0, lt=1), acts_if("use_ema", True)] = 0.9999

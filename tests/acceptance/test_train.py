@@ -292,3 +292,8 @@ def test_a_reader_that_goes_ends_no_run(config: Path) -> None:
     assert process.returncode == 0
     run = Run(Path("run"))
     assert (run.status["state"], run.checkpoints[-1]) == ("finished", "step-00000006")
+
+
+def test_a_gradient_norm_of_0_turns_clipping_off_as_null_does(train: Train) -> None:
+    zero, null = (train(f"training.max_grad_norm={value}", output=value) for value in ("0", "null"))
+    assert zero.learnt() == null.learnt()

@@ -186,6 +186,23 @@ def test_summary_is_the_class_docstring() -> None:
     assert summary(Sample) == "A sample.\n\nWith a second paragraph."
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_a_default_is_a_number_that_a_checkpoint_can_hold(value: float) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Limitless:
+        one: float = 1.0
+        limit: float = value
+
+    @dataclass(frozen=True, kw_only=True)
+    class Pair:
+        betas: tuple[float, float] = (0.9, value)
+
+    with pytest.raises(HintError, match=r"the default .* of .*Limitless\.limit cannot be written"):
+        options_of(Limitless)
+    with pytest.raises(HintError, match=r"Pair\.betas cannot be written"):
+        options_of(Pair)
+
+
 def test_a_secret_has_no_default_that_could_be_written_out() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Leaking:

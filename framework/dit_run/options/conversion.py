@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -50,7 +51,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
 
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
     ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``, or
-    if a secret has a default.
+    if a secret has a default or a default is not finite.
     """
     return _options_of(cls)
 
@@ -77,6 +78,11 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
             f"{where} is a secret, and its default would be written into the schema and into every run; "
             "use the default None or no default, and let configs write ${env:NAME}"
         )
+    if default is not MISSING and not all(map(math.isfinite, _floats(default))):
+        raise HintError(
+            f"the default {default!r} of {where} cannot be written into a config or a checkpoint; use a finite number, "
+            "or None for no limit"
+        )
     return Option(
         name=field.name,
         hint=hint,
@@ -86,6 +92,14 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
         conditions=tuple(_extras(hint, Condition)),
         instead_of=next((relation.key for relation in _extras(hint, InsteadOf)), None),
     )
+
+
+def _floats(value: object) -> Iterator[float]:
+    if isinstance(value, float):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _floats(item)
 
 
 def _extras(hint: Any, kind: type[T]) -> Iterator[T]:

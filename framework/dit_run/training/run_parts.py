@@ -98,7 +98,7 @@ class RunParts:
             optimizer=build_optimizer(self.config, self.denoiser, self.device),
             learning_rate_factor=learning_rate_factor,
             precision=self.precision,
-            max_grad_norm=self.config.training.max_grad_norm,
+            max_grad_norm=self.config.training.max_grad_norm or None,
             seed=self.config.training.seed,
             gradients=gradients or Gradients(1),
             timer=timer,
