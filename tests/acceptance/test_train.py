@@ -295,5 +295,5 @@ def test_a_reader_that_goes_ends_no_run(config: Path) -> None:
 
 
 def test_a_gradient_norm_of_0_turns_clipping_off_as_null_does(train: Train) -> None:
-    zero, null = (train(f"training.max_grad_norm={value}", output=value) for value in ("0", "null"))
+    zero, null = (train(f"training.max_grad_norm={value}", output=f"norm-{value}") for value in ("0", "null"))
     assert zero.learnt() == null.learnt()
