@@ -20,6 +20,7 @@ from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch
+from dit_run.training.latent_statistics import LatentStatistics
 from dit_run.training.resume import initial_checkpoint
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics
@@ -80,7 +81,8 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         captions = _captions(batch, check.given.text)
         save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
         undrawable = undrawable_notice(batch.captions)
-        notices = (*data_notices(parts), *([undrawable] if undrawable else []))
+        far = LatentStatistics.of(check.given.latents).warning() if encoders.vae.cacheable else None
+        notices = (*data_notices(parts), *(notice for notice in (undrawable, far) if notice))
         return CheckReport(tuple(check.results(_pixels(batch))), sheet, notices)
 
 
@@ -133,7 +135,10 @@ class _Check:
         error = (decoded - pixels).square().mean().item() / 4
         psnr = float("inf") if error == 0 else -10 * log10(error)
         deviation = latents.std().item()
-        text = f"images come back from the VAE at {psnr:.1f} dB PSNR; latents have standard deviation {deviation:.2f}"
+        text = (
+            f"images come back from the VAE at {psnr:.1f} dB PSNR; latents have standard deviation {deviation:.2f}, "
+            f"by channel {LatentStatistics.of(latents).text}"
+        )
         if pixels.std() < MIN_CONTRAST:
             return CheckResult("vae", psnr >= MIN_PSNR, f"{text}, not judged because the images are almost plain")
         return CheckResult("vae", psnr >= MIN_PSNR and 0.2 < deviation < 5, text)

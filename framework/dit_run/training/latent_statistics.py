@@ -1,0 +1,50 @@
+"""Mean and standard deviation of each channel of latents, which a model learns best when they are near 0 and 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+__all__ = ["LatentStatistics"]
+
+MAX_MEAN = 1.0
+"""Largest distance of a channel's mean from 0."""
+DEVIATIONS = (0.5, 2.0)
+"""Least and largest standard deviation of a channel."""
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation by channel, over some images."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, latents: Tensor) -> LatentStatistics:
+        """Return the statistics of latents [n, c, h, w]."""
+        channels = latents.float().transpose(0, 1).flatten(1)
+        return cls(tuple(channels.mean(1).tolist()), tuple(channels.std(1, correction=0).tolist()))
+
+    @property
+    def text(self) -> str:
+        """All channels, as ``mean -0.12 0.40, standard deviation 0.98 1.20``."""
+        mean, deviation = (" ".join(f"{value:.2f}" for value in values) for values in (self.mean, self.deviation))
+        return f"mean {mean}, standard deviation {deviation}"
+
+    def warning(self) -> str | None:
+        """Return a notice that names the channels far from mean 0 and standard deviation 1; None without any."""
+        low, high = DEVIATIONS
+        far = [
+            str(channel)
+            for channel, (mean, deviation) in enumerate(zip(self.mean, self.deviation, strict=True))
+            if abs(mean) > MAX_MEAN or not low <= deviation <= high
+        ]
+        if not far:
+            return None
+        count = f"channel {far[0]}" if len(far) == 1 else f"channels {', '.join(far)}"
+        return (
+            f"the latents of {count} are far from mean 0 and standard deviation 1 ({self.text}); "
+            "check the scale and shift in the VAE's config.json, because the noise process expects about unit variance"
+        )
