@@ -48,6 +48,16 @@ def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema")
 
 
+def test_another_size_of_micro_batches_continues_in_another_order(command: Command, words: tuple[object, ...]) -> None:
+    assert command(*words, *stopping(3)).status == 143
+    split = ("training.batch_size=2", "training.gradient_accumulation_steps=4")
+    continued = command(*words, *stopping(99), *split)
+    assert continued.status == 0, continued.words
+    assert (
+        "with data.buckets a micro-batch has one size, so samples come in another order from here on" in continued.words
+    )
+
+
 def test_the_start_tells_the_sizes_and_the_loss_by_cropping(command: Command, words: tuple[object, ...]) -> None:
     said = command(*words).words
     assert "3 sizes (height x width) crop " in said

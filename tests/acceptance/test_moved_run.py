@@ -162,7 +162,7 @@ def test_a_run_continues_in_its_folder_from_within(
 
 def test_where_a_run_goes_can_still_be_written(stopped: Run, command: Command) -> None:
     before = stopped.everything()
-    assert command("train", stopped.path, "training.output_dir=second", *STOP).status == 143
+    assert command("train", stopped.path, "training.output_dir=second").status == 143
     assert command("train", stopped.path, "--fresh", "third").status == 143
     assert [Run(Path(name)).status["step"] for name in ("second", "third")] == [2, 2]
     assert stopped.everything() == before

@@ -33,6 +33,10 @@ _SPLIT_TEXT = (
     "each step keeps its samples, captions, noise and timesteps; dropout masks and the last bits of the weights differ "
     "from those of an uninterrupted run"
 )
+_BUCKET_TEXT = (
+    "with data.buckets a micro-batch has one size, so samples come in another order from here on, and the weights are "
+    "not those of an uninterrupted run"
+)
 _VALIDATION_TEXT = "validation losses from here on cannot be compared with earlier ones, so the best one is forgotten"
 _BITS_TEXT = "the weights may differ in their last bits from those of an uninterrupted run"
 _CONSEQUENCES: Mapping[KeyPath, str] = {
@@ -86,12 +90,16 @@ def refuse_other_global_batch(
         )
 
 
-def notes(changes: Changes, step: int) -> list[str]:
-    """Return a line for each consequence of the changes, except for changes of the length."""
+def notes(changes: Changes, step: int, *, buckets: bool = False) -> list[str]:
+    """Return a line for each consequence of the changes, except for changes of the length.
+
+    ``buckets`` is True for a run with ``data.buckets``, whose order depends on the size of micro-batches.
+    """
+    consequences = {**_CONSEQUENCES, **dict.fromkeys(_SPLIT, _BUCKET_TEXT)} if buckets else _CONSEQUENCES
     default = f"the new value holds from step {step + 1} on, so the weights are not those of an uninterrupted run"
     grouped: dict[str, list[Difference]] = {}
     for change in changes.without(*LENGTH):
-        grouped.setdefault(_CONSEQUENCES.get(change.path, default), []).append(change)
+        grouped.setdefault(consequences.get(change.path, default), []).append(change)
     return [f"{', '.join(map(_text, group))}: {consequence}" for consequence, group in grouped.items()]
 
 
