@@ -33,7 +33,7 @@ from dit_run.compute.worker_pool import WorkerFailed
 from dit_run.data.images import read_image
 from dit_run.data.samples import Visit
 from dit_run.model.codec import encode_captions, encode_latents
-from dit_run.model.conditioning import FrozenCaptions
+from dit_run.model.conditioning import BUCKET, FrozenCaptions
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, Sample, TextEncoder
 from dit_run.registry.kinds import DatasetCommon
@@ -267,7 +267,7 @@ def test_what_was_made_before_a_stop_is_kept(tmp_path: Path, vae: VAE, folder: F
 def test_a_builder_that_waits_for_another_can_be_stopped(tmp_path: Path, text: TextEncoder) -> None:
     stopped: list[str] = []
     build = Build(tmp_path, None, notice=stopped.append, stopped=lambda: bool(stopped))
-    folder = build.space("captions", text, {"max_length": 77}).folder
+    folder = build.space("captions", text, "", {"max_length": 77, "padding": BUCKET}).folder
     with building(folder, lambda tries: None), pytest.raises(Stopped, match="waiting"):
         keep_captions(build, text, ["a"])
     assert stopped == ["another process builds the same part of the cache; waiting for it"]
