@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
-from dit_run.system.file_ranges import FileRange
+from dit_run.system.file_ranges import FilePart, FileRange
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ __all__ = [
     "Callback",
     "Dataset",
     "Facts",
+    "FilePart",
     "FileRange",
     "LearningRateFactor",
     "LeavesOut",
@@ -74,7 +75,7 @@ class Sample:
     ``num_samples``."""
     captions: tuple[str, ...]
     """One caption or more; each visit of the sample uses one of them."""
-    image: Path | FileRange | Callable[[], Image.Image]
+    image: Path | FilePart | Callable[[], Image.Image]
     """A file, a part of a file, or a picklable function that returns the image, of any size and mode.
 
     The core decodes, rotates by EXIF, converts to sRGB by the embedded ICC profile, composites alpha, crops, resizes

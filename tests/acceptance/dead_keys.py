@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["CHANGES", "ELSEWHERE", "SETTINGS", "Change"]
+__all__ = ["CHANGES", "ELSEWHERE", "PACKAGES", "SETTINGS", "Change"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.custom": ("data={type: custom, dataset_path: custom}",),
     "dataset.coco": ("data={type: coco, dataset_path: coco}",),
     "dataset.webdataset": ("data={type: webdataset, dataset_path: tars}",),
+    "dataset.parquet": ("data={type: parquet, dataset_path: parquet}",),
     "dataset.cub": ("data={type: cub, dataset_path: cub}",),
     "text_encoder.words": (),
     "text_encoder.clip": ("text_encoder={type: clip, pretrained_model_name: clip}",),
@@ -81,6 +82,9 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
 
+PACKAGES: Mapping[str, str] = {"dataset.parquet": "pyarrow"}
+"""The optional package that a built-in needs; without it its tests are skipped."""
+
 DRAWN = "sampling.every_n_steps=3"
 _SKIP = "data.on_bad_sample=skip"
 PHOTOS = ("data={type: custom, dataset_path: custom}", DRAWN)
@@ -114,6 +118,9 @@ CHANGES: Mapping[str, Change] = {
     "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),
     "dataset.webdataset.dataset_path": _change("data.dataset_path=tars2"),
     "dataset.webdataset.captions": _change("data.captions=whole"),
+    "dataset.parquet.dataset_path": _change("data.dataset_path=parquet2"),
+    "dataset.parquet.image_column": _change("data.image_column=other_image"),
+    "dataset.parquet.caption_columns": _change("data.caption_columns=[text,other_text]"),
     "dataset.custom.dataset_path": _change("data.dataset_path=custom2"),
     "dataset.custom.captions": _change("data.captions=whole"),
     "dataset.coco.dataset_path": _change("data.dataset_path=coco2"),

@@ -10,13 +10,15 @@ import json
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
-from dead_keys import CHANGES, ELSEWHERE, SETTINGS, Change
+from dead_keys import CHANGES, ELSEWHERE, PACKAGES, SETTINGS, Change
+from parquet_files import write_parquet
 from PIL import Image
 from runs import CONFIG, Run
 from text_models import tiny_text_model
@@ -71,6 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _coco(folder / f"coco{suffix}", number)
         _cub(folder / f"cub{suffix}", number)
         _tars(folder / f"tars{suffix}", number)
+        _parquet(folder / f"parquet{suffix}", folder / f"custom{suffix}")
         tiny_clip(folder / f"clip{suffix}", seed=number)
         tiny_autoencoder_kl(folder / f"kl{suffix}", seed=number)
         tiny_taesd(folder / f"taesd{suffix}", seed=number)
@@ -121,6 +124,15 @@ def _tars(root: Path, number: int) -> None:
     with tarfile.open(root / "0.tar", "w") as archive:
         for path in sorted((root / "members").iterdir()):
             archive.add(path, path.name)
+
+
+def _parquet(root: Path, custom: Path) -> None:
+    if find_spec("pyarrow") is None:
+        return
+    images = [path.read_bytes() for path in sorted(custom.glob("*.png"))]
+    texts = [path.read_text() for path in sorted(custom.glob("*.txt"))]
+    columns = {"image": images, "text": texts, "other_image": images[::-1], "other_text": texts[::-1]}
+    write_parquet(root / "0.parquet", columns)
 
 
 def _coco(root: Path, number: int) -> None:
@@ -210,6 +222,11 @@ def _pixels(path: Path) -> str:
         return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
+def _skip_without_package(component: str) -> None:
+    if component in PACKAGES:
+        pytest.importorskip(PACKAGES[component])
+
+
 def _given(name: str, change: Change) -> tuple[str, ...]:
     component = name.rpartition(".")[0]
     return (*SETTINGS.get(component, ()), *change.given)
@@ -218,6 +235,7 @@ def _given(name: str, change: Change) -> tuple[str, ...]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(CHANGES))
 def test_a_changed_option_changes_the_run(name: str, observed: Callable[..., dict[str, Any]], folder: Path) -> None:
+    _skip_without_package(name.rpartition(".")[0])
     change = CHANGES[name]
     if name == "training.init_from":
         observed(("training.seed=5", "training.output_dir=earlier"))
@@ -238,4 +256,5 @@ def test_the_same_run_twice_is_the_same(folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(SETTINGS))
 def test_every_built_in_trains(name: str, observed: Callable[..., dict[str, Any]]) -> None:
+    _skip_without_package(name)
     assert observed(SETTINGS[name])["status"] == 0

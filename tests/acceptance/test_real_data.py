@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
+from parquet_files import encoded, write_parquet
 from PIL import Image
 from runs import Command, Run
 
@@ -186,6 +187,50 @@ def make_tars(folder: Path) -> list[str]:
     return ["type=webdataset", f"dataset_path={folder}/{{0..1}}.tar", "buckets=[32x32,16x32]"]
 
 
+def make_parquet(folder: Path) -> list[str]:
+    pytest.importorskip("pyarrow")
+    images = [encoded(picture(index)) for index in range(6)]
+    for number in range(2):
+        own = slice(number * 3, number * 3 + 3)
+        cells = [{"bytes": image, "path": None} for image in images[own]]
+        write_parquet(folder / f"{number}.parquet", {"image": cells, "text": CAPTIONS[own]})
+    words = ["tag_separator=' '", "shuffle_tags=true", "tag_dropout=0.2"]
+    return ["type=parquet", f"dataset_path={folder}", *words]
+
+
+@pytest.mark.slow
+def test_real_emoji_in_parquet(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts
+) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.chdir(tmp_path)
+    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
+    for number in range(3):
+        rows = [json.loads(line) for line in lines[number::3]]
+        images = [(shared_data / "emoji" / row["file_name"]).read_bytes() for row in rows]
+        write_parquet(
+            tmp_path / f"{number}.parquet", {"jpg": images, "caption": [row["text"] for row in rows]}, group=16
+        )
+    data = ["type=parquet", f"dataset_path={tmp_path}/*.parquet", "alpha_background=gray"]
+    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
+
+
+def test_a_stopped_run_from_parquet_ends_like_one_that_was_not(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_parts: Parts
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "config.yaml").write_text(CONFIG.replace("STEPS", "6"))
+    data = [f"data.{value}" for value in (*make_parquet(tmp_path / "data"), "image_size=32")]
+    words = ("config.yaml", *data, *made_parts.overrides, f"training.mixed_precision={PRECISION}")
+    stop = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 3}]")
+    assert command(*words, "training.output_dir=whole").status == 0
+    for status in (143, 0):
+        result = command(*words, *stop, "training.output_dir=stopped", "training.num_workers=1")
+        assert result.status == status, result.words
+    assert Run(Path("stopped")).learnt() == Run(Path("whole")).learnt()
+
+
 @pytest.mark.slow
 def test_real_emoji_in_shards(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts
@@ -204,7 +249,7 @@ def test_real_emoji_in_shards(
     trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
 
 
-@pytest.mark.parametrize("make", [make_coco, make_cub, make_custom, make_tars])
+@pytest.mark.parametrize("make", [make_coco, make_cub, make_custom, make_tars, make_parquet])
 def test_made_data(
     command: Command,
     tmp_path: Path,

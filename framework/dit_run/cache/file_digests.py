@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from dit_run.digests import Stat
-from dit_run.system.file_ranges import FileRange, file_of
+from dit_run.system.file_ranges import FilePart, file_of
 
 __all__ = ["FileDigests", "file_state"]
 
@@ -51,14 +51,14 @@ class FileDigests:
         )
         return connection
 
-    def digests(self, images: Sequence[Path | FileRange]) -> Iterator[tuple[Stat, bytes] | OSError]:
+    def digests(self, images: Sequence[Path | FilePart]) -> Iterator[tuple[Stat, bytes] | OSError]:
         """Yield the stat and the digest of each file or part of one, or the error of reading it."""
         with ThreadPoolExecutor(_READERS) as readers:
             for start in range(0, len(images), _BATCH):
                 yield from self._batch(images[start : start + _BATCH], readers)
 
     def _batch(
-        self, images: Sequence[Path | FileRange], readers: ThreadPoolExecutor
+        self, images: Sequence[Path | FilePart], readers: ThreadPoolExecutor
     ) -> list[tuple[Stat, bytes] | OSError]:
         results = [file_state(file_of(image)) for image in images]
         paths = [_name(image) for image in images]
@@ -108,19 +108,19 @@ def file_state(path: str | Path) -> Stat | OSError:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
-def _name(image: Path | FileRange) -> str:
+def _name(image: Path | FilePart) -> str:
     """Return the text by which the digest of an image is remembered."""
     path = os.fspath(file_of(image).absolute())
-    return f"{path}@{image.offset}+{image.size}" if isinstance(image, FileRange) else path
+    return f"{path}@{image.place}" if isinstance(image, FilePart) else path
 
 
-def _digest(image: Path | FileRange) -> tuple[Stat, bytes] | OSError:
+def _digest(image: Path | FilePart) -> tuple[Stat, bytes] | OSError:
     """Return the digest, with a stat from before reading: it differs if the file changes during the read."""
     before = file_state(file_of(image))
     if isinstance(before, OSError):
         return before
     try:
-        if isinstance(image, FileRange):
+        if isinstance(image, FilePart):
             return before, hashlib.sha256(image.read()).digest()
         with open(image, "rb") as file:  # noqa: PTH123 (a quarter of the time for small files)
             return before, hashlib.file_digest(file, "sha256").digest()

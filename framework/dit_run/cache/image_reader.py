@@ -21,7 +21,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.kinds import DatasetCommon
-from dit_run.system.file_ranges import FileRange, file_of
+from dit_run.system.file_ranges import FilePart, file_of
 
 __all__ = ["Content", "ImageReader", "Pixels"]
 
@@ -75,11 +75,11 @@ class ImageReader:
 
         The content of a generated image is that of its pixels at ``size``, (height, width).
         """
-        paths: list[tuple[int, Path | FileRange]] = []
+        paths: list[tuple[int, Path | FilePart]] = []
         generated: list[int] = []
         for index in indices:
             image = self.dataset[index].image
-            if isinstance(image, Path | FileRange):
+            if isinstance(image, Path | FilePart):
                 paths.append((index, image))
             else:
                 generated.append(index)
@@ -143,7 +143,7 @@ class _DatasetImages:
         content, size = wanted
         pixels = self.read((content.index, size))
         image = self.dataset[content.index].image
-        if isinstance(image, Path | FileRange):
+        if isinstance(image, Path | FilePart):
             return pixels if file_state(file_of(image)) == content.state else None
         if isinstance(pixels, InputError):
             return pixels
@@ -168,7 +168,7 @@ def _generated_key(pixels: Pixels) -> bytes:
     return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
 
 
-def _why(index: int, path: Path | FileRange, size: Size) -> tuple[int, InputError]:
+def _why(index: int, path: Path | FilePart, size: Size) -> tuple[int, InputError]:
     """Return the error of reading an image that has no digest."""
     try:
         read_image(path, size)

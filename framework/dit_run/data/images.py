@@ -27,7 +27,7 @@ from dit_run.data.formats import extra_decoders
 from dit_run.data.headers import HeaderError, open_image, orientation_of
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
-from dit_run.system.file_ranges import FileRange
+from dit_run.system.file_ranges import FilePart
 
 __all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
 
@@ -42,7 +42,7 @@ _READ_AT_ONCE = 4 * 2**20
 _scratch = Scratch()
 
 Pixels = NDArray[np.uint8]
-StoredImage = Path | FileRange
+StoredImage = Path | FilePart
 
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this number on exchange height and width."""
@@ -79,7 +79,7 @@ def image_size(image: StoredImage | Callable[[], Image.Image]) -> Size:
 
     Raises InputError as :func:`read_image` does for a file that cannot be opened.
     """
-    if not isinstance(image, Path | FileRange):
+    if not isinstance(image, Path | FilePart):
         return _upright_size(image())
     with _translated(image), _open(image) as file:
         return _upright_size(open_image(file))
@@ -102,7 +102,7 @@ def read_image(
     :data:`dit_run.data.formats.FORMATS` by content, larger than MAX_PIXELS, cut or broken. Memory grows by at most 8
     bytes per pixel of the header and 64 MiB for PNG and JPEG, 12 for progressive JPEG, 24 for other formats.
     """
-    if not isinstance(image, Path | FileRange):
+    if not isinstance(image, Path | FilePart):
         return _generated(image(), size, background, offset)
     with _translated(image), _open(image) as file:
         stored = open_image(file)
@@ -138,7 +138,7 @@ def _reason(error: Exception) -> str:
 
 def _open(path: StoredImage) -> BinaryIO:
     """Open an image; one of usual size is read into memory at once."""
-    if isinstance(path, FileRange):
+    if isinstance(path, FilePart):
         return BytesIO(path.read())
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):

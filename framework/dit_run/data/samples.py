@@ -21,7 +21,7 @@ from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.kinds import DatasetCommon
-from dit_run.system.file_ranges import FileRange
+from dit_run.system.file_ranges import FilePart
 
 __all__ = [
     "MAX_BAD_SHARE",
@@ -49,7 +49,7 @@ class Visit:
     key: str
     caption: str
     """The text that the model reads."""
-    image: Path | FileRange | Callable[[], Image.Image]
+    image: Path | FilePart | Callable[[], Image.Image]
     flip: bool
     offset: float
     """Place of the crop along the side that stands out, in [0, 1)."""

@@ -1,16 +1,33 @@
-"""File ranges: an encoded image that is a part of a larger file, such as a member of a tar archive."""
+"""Parts of files: an encoded image in a larger file, such as a member of a tar archive or a cell of a table."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FileRange", "file_of"]
+__all__ = ["FilePart", "FileRange", "file_of"]
+
+
+class FilePart(ABC):
+    """An encoded image inside a file. Picklable, cheap to make; its text names file and part, for messages."""
+
+    path: Path
+    """The file. While its size and times stay the same, so do the bytes of the part."""
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """A text that no other part of the file has; the digest of the bytes is remembered by it."""
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Return the bytes of the encoded image. Raises OSError. Several threads may read at once."""
 
 
 @dataclass(frozen=True)
-class FileRange:
+class FileRange(FilePart):
     """``size`` bytes of a file from ``offset`` on. They are read alone: nothing is unpacked."""
 
     path: Path
@@ -21,6 +38,11 @@ class FileRange:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.name}"
+
+    @property
+    def place(self) -> str:
+        """Offset and size."""
+        return f"{self.offset}+{self.size}"
 
     def read(self) -> bytes:
         """Return the bytes. Raises OSError, also if the file is shorter."""
@@ -38,6 +60,6 @@ class FileRange:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def file_of(stored: Path | FileRange) -> Path:
+def file_of(stored: Path | FilePart) -> Path:
     """Return the file that holds an image."""
-    return stored.path if isinstance(stored, FileRange) else stored
+    return stored.path if isinstance(stored, FilePart) else stored

@@ -12,7 +12,7 @@ from dit_run.data.images import read_image
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, LeavesOut, LeftOut, Sample
 from dit_run.registry.components import Component, Kind
-from dit_run.system.file_ranges import FileRange
+from dit_run.system.file_ranges import FilePart
 from dit_run.testing.contract_error import Check, Subject, check_all
 from dit_run.testing.worker_process import OtherProcess, elsewhere
 
@@ -75,9 +75,9 @@ def gives_samples(subject: Subject) -> None:
             f"the weights of item {index} are {sample.weights!r}; use a number above 0 for each caption, or ()",
         )
         subject.expect(
-            isinstance(sample.image, Path | FileRange) or callable(sample.image),
+            isinstance(sample.image, Path | FilePart) or callable(sample.image),
             f"the image of item {index} is {type(sample.image).__name__}; "
-            "use the Path of a file, a FileRange, or a function that returns a PIL image",
+            "use the Path of a file, a FilePart, or a function that returns a PIL image",
         )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,6 +11,7 @@ from dit_run.data.caption_weights import sample_weights
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange, LeftOut, Sample
+from dit_run_plugins.datasets.shard_files import shard_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from dit_run.protocols import Dataset
 
 __all__ = ["WebDataset", "build"]
-
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,7 @@ def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
 
     from dit_run.data.tar_index import TarIndex, index_tars
 
-    shards = tuple(_shards(options.dataset_path))
+    shards = tuple(shard_files(options.dataset_path, ".tar"))
     parts = index_tars(shards, whole=options.captions == "whole")
     index = TarIndex.joined(parts)
     bare = index.without_caption
@@ -97,44 +93,3 @@ def _left_out(index: TarIndex) -> Iterator[LeftOut]:
     ):
         if len(names):
             yield LeftOut(reason, len(names), names[0])
-
-
-def _shards(written: str) -> Iterator[Path]:
-    """Yield the files of a folder or a pattern, sorted. Raises InputError for names that exist nowhere or twice."""
-    folder = Path(written)
-    patterns = [str(folder / "*.tar")] if folder.is_dir() else list(_expand(written))
-    found = [path for pattern in patterns for path in _matching(pattern)]
-    if not found:
-        raise InputError(
-            f"data.dataset_path: no tar file is found for {written}; set it to a folder with .tar files, or to a "
-            "pattern such as shards/train-{00000..00099}.tar"
-        )
-    names = [path.name for path in found]
-    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if repeated is not None:
-        raise InputError(f"data.dataset_path: two shards are named {repeated}; the names are part of samples' keys")
-    yield from found
-
-
-def _matching(pattern: str) -> list[Path]:
-    if has_magic(pattern):
-        return sorted(Path(path) for path in glob(pattern) if Path(path).is_file())  # noqa: PTH207 (absolute patterns)
-    if not Path(pattern).is_file():
-        raise InputError(f"data.dataset_path: the shard {pattern} does not exist")
-    return [Path(pattern)]
-
-
-def _expand(written: str) -> Iterator[str]:
-    """Yield the alternatives of braces: ``{a,b}``, and numbers ``{000..099}`` with their zeros."""
-    braces = _BRACES.search(written)
-    if braces is None:
-        yield written
-        return
-    numbers = _RANGE.fullmatch(braces[1])
-    if numbers:
-        first, last = int(numbers[1]), int(numbers[2])
-        choices = [str(number).zfill(len(numbers[1])) for number in range(first, last + 1)]
-    else:
-        choices = braces[1].split(",")
-    for choice in choices:
-        yield from _expand(written[: braces.start()] + choice + written[braces.end() :])

@@ -62,7 +62,7 @@ def test_an_empty_one() -> None:
         (Sample("k", "c", grey_image), "the captions of item 2 are 'c'; use a tuple of at least one string"),  # type: ignore[arg-type]
         (
             Sample("k", ("c",), "image.png"),  # type: ignore[arg-type]
-            "the image of item 2 is str; use the Path of a file, a FileRange, or a function that returns a PIL image",
+            "the image of item 2 is str; use the Path of a file, a FilePart, or a function that returns a PIL image",
         ),
         (
             Sample("k", ("c", "d"), grey_image, (1.0, 0.0)),

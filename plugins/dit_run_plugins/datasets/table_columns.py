@@ -1,0 +1,159 @@
+"""Columns of Arrow tables that hold images and captions, and the captions of all rows in a few flat arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dit_run.data.caption_weights import Caption, sample_weights, weighted
+from dit_run.data.texts import Texts
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["PackedCaptions", "TableColumns", "encoded_image"]
+
+_IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes")
+_CAPTIONS = ("text", "caption", "captions", "prompt")
+_WEIGHTS = ("weights", "weight")
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of a table that are read."""
+
+    image: str
+    captions: tuple[str, ...]
+    weights: tuple[str, ...]
+    """The column of weights; none, or one."""
+
+    @classmethod
+    def of(cls, schema: pyarrow.Schema, image: str | None, captions: Sequence[str], where: str) -> TableColumns:
+        """Return the columns that the config names or, for None and nothing, the usual one.
+
+        Raises InputError, naming ``where`` and the columns that exist, for a column that is missing or of a type that
+        holds no images or captions.
+        """
+        chosen = (image,) if image else _usual(schema, _IMAGES, "image_column", where)
+        texts = tuple(captions) or _usual(schema, _CAPTIONS, "caption_columns", where)
+        for name, key, fits, wanted in (
+            *((name, "image_column", _holds_images, "bytes, or a struct with bytes") for name in chosen),
+            *((name, "caption_columns", _holds_captions, "texts, or lists of texts") for name in texts),
+        ):
+            if name not in schema.names:
+                raise InputError(f"data.{key}: {where} has no column {name!r}; its columns are {_listed(schema)}")
+            kind = schema.field(name).type
+            if not fits(kind):
+                raise InputError(
+                    f"data.{key}: the column {name!r} of {where} holds {kind}; expected {wanted}; the columns are "
+                    f"{_listed(schema)}"
+                )
+        return cls(chosen[0], texts, tuple(name for name in _WEIGHTS if name in schema.names)[:1])
+
+    @property
+    def read_first(self) -> list[str]:
+        """All columns but that of images."""
+        return [*self.captions, *self.weights]
+
+    def captions_of(self, table: pyarrow.Table, where: str, first: int) -> Iterator[list[Caption]]:
+        """Yield the captions of each row, which may have none. ``first`` is the number of the first row.
+
+        Raises InputError naming ``where`` and the row for weights that are not above 0.
+        """
+        texts = [table.column(name).to_pylist() for name in self.captions]
+        weights = [(name, table.column(name).to_pylist()) for name in self.weights]
+        for row in range(table.num_rows):
+            own = [text for values in texts for text in _as_list(values[row])]
+            try:
+                found = weighted(own, {name: values[row] for name, values in weights})
+            except ValueError as error:
+                raise InputError(f"{where}: row {first + row}: {error}") from error
+            stripped = (Caption(" ".join(caption.text.split()), caption.weight) for caption in found)
+            yield [caption for caption in stripped if caption.text]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedCaptions:
+    """The captions of many samples."""
+
+    texts: Texts
+    weights: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    """Number of the first caption of each sample, then the number of captions."""
+
+    @classmethod
+    def of(cls, captions: Sequence[Sequence[Caption]]) -> PackedCaptions:
+        """Pack the captions of each sample."""
+        return cls(
+            Texts.of(caption.text for own in captions for caption in own),
+            np.array([caption.weight for own in captions for caption in own], dtype=np.float64),
+            np.cumsum([0, *(len(own) for own in captions)], dtype=np.int64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, number: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Return captions and weights, as a sample has them."""
+        first, end = int(self.starts[number]), int(self.starts[number + 1])
+        texts = tuple(self.texts[place] for place in range(first, end))
+        return texts, sample_weights(self.weights[first:end].tolist())
+
+
+def encoded_image(value: Any, column: str) -> bytes:
+    """Return the bytes of an image in a cell. Raises OSError for a cell without."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not data:
+        raise OSError(f"the column {column!r} holds no bytes of an image")
+    return bytes(data)
+
+
+def _as_list(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return ["" if each is None else each for each in values]
+
+
+def _usual(schema: pyarrow.Schema, names: Sequence[str], key: str, where: str) -> tuple[str, ...]:
+    found = tuple(name for name in names if name in schema.names)[:1]
+    if not found:
+        raise InputError(
+            f"{where} has none of the columns {', '.join(names)}; its columns are {_listed(schema)}; "
+            f"name one in data.{key}"
+        )
+    return found
+
+
+def _listed(schema: pyarrow.Schema) -> str:
+    return ", ".join(f"{field.name} ({_short(field.type)})" for field in schema) or "none"
+
+
+def _short(kind: pyarrow.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 40 else f"{text[:39]}…"
+
+
+def _holds_images(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _holds_bytes(kind.field(index).type)
+    return _holds_bytes(kind)
+
+
+def _holds_bytes(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _holds_captions(kind: pyarrow.DataType) -> bool:
+    from pyarrow import types
+
+    inner = kind.value_type if types.is_list(kind) or types.is_large_list(kind) else kind
+    return bool(types.is_string(inner) or types.is_large_string(inner))
