@@ -25,3 +25,12 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], *, group: in
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.table(dict(columns)), path, row_group_size=group)
     return path
+
+
+def write_dataset(folder: Path, splits: Mapping[str, Mapping[str, Sequence[Any]]]) -> Path:
+    """Write a dataset as ``save_to_disk`` of the library datasets does; images are bytes."""
+    import datasets
+
+    tables = {split: datasets.Dataset.from_dict(dict(columns)) for split, columns in splits.items()}
+    datasets.DatasetDict(tables).save_to_disk(folder)
+    return folder

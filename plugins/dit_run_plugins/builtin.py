@@ -6,6 +6,7 @@ from dit_run import Component, Kind, hookimpl
 from dit_run_plugins.datasets.coco import Coco
 from dit_run_plugins.datasets.cub import Cub
 from dit_run_plugins.datasets.custom import Custom
+from dit_run_plugins.datasets.huggingface import HuggingFace
 from dit_run_plugins.datasets.parquet import Parquet
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.datasets.webdataset import WebDataset
@@ -44,6 +45,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.DATASET, "coco", Coco, ":build", ":splits_chosen"),
         _component(Kind.DATASET, "cub", Cub, ":build"),
         _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
+        _component(Kind.DATASET, "huggingface", HuggingFace, ":build", ":hub_keys_apply"),
         _component(Kind.DATASET, "parquet", Parquet, ":build"),
         _component(Kind.DATASET, "shapes", Shapes, ".dataset:build", ":painted_images"),
         _component(Kind.DATASET, "webdataset", WebDataset, ":build"),

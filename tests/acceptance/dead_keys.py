@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.custom": ("data={type: custom, dataset_path: custom}",),
     "dataset.coco": ("data={type: coco, dataset_path: coco}",),
     "dataset.webdataset": ("data={type: webdataset, dataset_path: tars}",),
+    "dataset.huggingface": ("data={type: huggingface, dataset_path: hf}",),
     "dataset.parquet": ("data={type: parquet, dataset_path: parquet}",),
     "dataset.cub": ("data={type: cub, dataset_path: cub}",),
     "text_encoder.words": (),
@@ -82,7 +83,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
 
-PACKAGES: Mapping[str, str] = {"dataset.parquet": "pyarrow"}
+PACKAGES: Mapping[str, str] = {"dataset.parquet": "pyarrow", "dataset.huggingface": "datasets"}
 """The optional package that a built-in needs; without it its tests are skipped."""
 
 DRAWN = "sampling.every_n_steps=3"
@@ -118,6 +119,10 @@ CHANGES: Mapping[str, Change] = {
     "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),
     "dataset.webdataset.dataset_path": _change("data.dataset_path=tars2"),
     "dataset.webdataset.captions": _change("data.captions=whole"),
+    "dataset.huggingface.dataset_path": _change("data.dataset_path=hf2"),
+    "dataset.huggingface.split": _change("data.split=other"),
+    "dataset.huggingface.image_column": _change("data.image_column=other_image"),
+    "dataset.huggingface.caption_columns": _change("data.caption_columns=[text,other_text]"),
     "dataset.parquet.dataset_path": _change("data.dataset_path=parquet2"),
     "dataset.parquet.image_column": _change("data.image_column=other_image"),
     "dataset.parquet.caption_columns": _change("data.caption_columns=[text,other_text]"),
@@ -275,6 +280,14 @@ CHANGES: Mapping[str, Change] = {
 }
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "dataset.huggingface.subset": (
+        "a name on the Hub, which tests do not reach",
+        "tests/plugins/test_huggingface.py::test_a_name_is_loaded_from_the_hub",
+    ),
+    "dataset.huggingface.revision": (
+        "a name on the Hub, which tests do not reach",
+        "tests/plugins/test_huggingface.py::test_a_name_is_loaded_from_the_hub",
+    ),
     "vae.autoencoder_kl.use_slicing": (
         "less memory, the same latents and pictures",
         "tests/plugins/test_autoencoder_kl.py::test_slicing_passes_one_image_at_a_time",

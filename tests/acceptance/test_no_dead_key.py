@@ -18,7 +18,7 @@ import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
 from dead_keys import CHANGES, ELSEWHERE, PACKAGES, SETTINGS, Change
-from parquet_files import write_parquet
+from parquet_files import write_dataset, write_parquet
 from PIL import Image
 from runs import CONFIG, Run
 from text_models import tiny_text_model
@@ -133,6 +133,9 @@ def _parquet(root: Path, custom: Path) -> None:
     texts = [path.read_text() for path in sorted(custom.glob("*.txt"))]
     columns = {"image": images, "text": texts, "other_image": images[::-1], "other_text": texts[::-1]}
     write_parquet(root / "0.parquet", columns)
+    if find_spec("datasets") is not None:
+        reversed_columns = {name: values[::-1] for name, values in columns.items()}
+        write_dataset(Path(str(root).replace("parquet", "hf")), {"train": columns, "other": reversed_columns})
 
 
 def _coco(root: Path, number: int) -> None:

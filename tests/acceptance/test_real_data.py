@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
-from parquet_files import encoded, write_parquet
+from parquet_files import encoded, write_dataset, write_parquet
 from PIL import Image
 from runs import Command, Run
 
@@ -215,13 +215,24 @@ def test_real_emoji_in_parquet(
     trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
 
 
-def test_a_stopped_run_from_parquet_ends_like_one_that_was_not(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_parts: Parts
+def make_huggingface(folder: Path) -> list[str]:
+    pytest.importorskip("datasets")
+    columns = {"image": [encoded(picture(index)) for index in range(6)], "text": CAPTIONS}
+    return ["type=huggingface", f"dataset_path={write_dataset(folder / 'saved', {'train': columns})}"]
+
+
+@pytest.mark.parametrize("make", [make_parquet, make_huggingface])
+def test_a_stopped_run_from_a_table_ends_like_one_that_was_not(
+    command: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    made_parts: Parts,
+    make: Callable[[Path], list[str]],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "config.yaml").write_text(CONFIG.replace("STEPS", "6"))
-    data = [f"data.{value}" for value in (*make_parquet(tmp_path / "data"), "image_size=32")]
+    data = [f"data.{value}" for value in (*make(tmp_path / "data"), "image_size=32")]
     words = ("config.yaml", *data, *made_parts.overrides, f"training.mixed_precision={PRECISION}")
     stop = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 3}]")
     assert command(*words, "training.output_dir=whole").status == 0

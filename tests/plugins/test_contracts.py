@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
-from parquet_files import write_parquet
+from parquet_files import write_dataset, write_parquet
 from PIL import Image
 from text_models import tiny_text_model
 
@@ -62,6 +62,14 @@ def parquet(folder: Path) -> Path:
     return write_parquet(folder / "0.parquet", {"image": [path.read_bytes() for path in files], "text": texts})
 
 
+def huggingface(folder: Path) -> Path:
+    pytest.importorskip("datasets")
+    files = sorted(captioned_folder(folder / "members").glob("*.png"))
+    texts = [path.with_suffix(".txt").read_text() for path in files]
+    columns = {"image": [path.read_bytes() for path in files], "text": texts}
+    return write_dataset(folder / "saved", {"train": columns})
+
+
 def cub(folder: Path) -> Path:
     home, name = folder / "CUB_200_2011", "001.Black_footed_Albatross"
     captioned_folder(home / "images" / name)
@@ -75,6 +83,7 @@ def cub(folder: Path) -> Path:
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset.shapes": lambda folder: {"size": 40},
     "dataset.webdataset": lambda folder: {"dataset_path": tars(folder / "tars")},
+    "dataset.huggingface": lambda folder: {"dataset_path": huggingface(folder / "hf")},
     "dataset.parquet": lambda folder: {"dataset_path": parquet(folder / "parquet")},
     "dataset.coco": lambda folder: {"dataset_path": coco(folder / "coco")},
     "dataset.cub": lambda folder: {"dataset_path": cub(folder / "cub")},
