@@ -17,6 +17,9 @@ from dit_run.registry.registry import discover
 from dit_run.settings import SECTIONS
 
 WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
+    "data.keep_tags": ("data.keep_tags=1",),
+    "data.shuffle_tags": ("data.shuffle_tags=true",),
+    "data.tag_dropout": ("data.tag_dropout=0.5",),
     "training.ema_decay": ("training.use_ema=false", "training.ema_decay=0.9"),
     "training.ema_warmup": ("training.use_ema=false", "training.ema_warmup=0"),
     "training.prefetch_factor": ("training.num_workers=0", "training.prefetch_factor=8"),

@@ -162,7 +162,7 @@ time.sleep(600)
 
 def test_gc_does_not_wait_for_a_builder(tmp_path: Path, text: TextEncoder) -> None:
     build = Build(tmp_path, None)
-    with build.alone(build.space("captions", text, {})):
+    with build.alone(build.space("captions", text, "", {})):
         assert (sweep(tmp_path, unused_days=0).spaces, len(info(tmp_path))) == (0, 1)
 
 
