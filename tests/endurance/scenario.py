@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,19 @@ def stopped_after(step: int) -> list[str]:
 
 
 def differences(reference: Path, run: Path, *, ignore: Sequence[str] = ()) -> list[str]:
-    """In what a finished run folder differs from that of an uninterrupted run; empty where in nothing that counts."""
+    """In what a finished run folder differs from that of an uninterrupted run; empty where in nothing that counts.
+
+    ``ignore`` names parts of the folder, or keys of the checkpoint's state.
+    """
     found = [
         name for name in _tensor_files(reference) if _bytes(newest(reference) / name) != _bytes(newest(run) / name)
     ]
-    for name, of in (("state", _state), ("metrics", metrics), ("events", _events), ("samples", _samples)):
+    for name, of in (
+        ("state", partial(_state, ignore=ignore)),
+        ("metrics", metrics),
+        ("events", _events),
+        ("samples", _samples),
+    ):
         if name not in ignore and of(reference) != of(run):
             found.append(name)
     status = json.loads((run / "status.json").read_bytes())
@@ -85,9 +94,9 @@ def _bytes(path: Path) -> bytes:
     return path.read_bytes() if path.exists() else b""
 
 
-def _state(run: Path) -> dict[str, Any]:
+def _state(run: Path, ignore: Sequence[str] = ()) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((newest(run) / "state.json").read_bytes())
-    return {name: value for name, value in state.items() if name not in ("run_id", "processes")}
+    return {name: value for name, value in state.items() if name not in ("run_id", "processes", *ignore)}
 
 
 def _samples(run: Path) -> dict[str, bytes]:
