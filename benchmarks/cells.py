@@ -184,7 +184,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
-    from dit_run.training.batches import Visits, batches
+    from dit_run.training.batches import Loading, Visits, batches
     from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step import Gradients, TrainingStep
@@ -194,7 +194,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     config, data, encoders = prepare(resolution.config, device=device)
     visits = Visits.of(config, data.train, encoders)
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
-    loaded = batches(visits, layout, 0, 10**9, workers=0, prefetch=1, pin=False, plugins=files)
+    loaded = batches(visits, layout.micro_batches(0, 10**9), Loading(plugins=files))
     denoiser = build_denoiser(config, encoders, device).train()
     ema = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
     step = TrainingStep(

@@ -75,9 +75,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     from dit_run.assembly.parts import build_encoders
     from dit_run.assembly.prepare import prepare
     from dit_run.cache.open_cache import Cached, open_cache
-    from dit_run.compute.devices import pins_memory
     from dit_run.config.resolve import resolve
-    from dit_run.registry.plugin_files import PluginFiles
     from dit_run.reporting import Silent
     from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
@@ -97,16 +95,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     def epoch(cached: Cached, used: Any) -> None:
         encoders = replace(used, cached=cached)
         visits = Visits.of(config, data.train, encoders)
-        loaded = batches(
-            visits,
-            Layout(BATCH, 1),
-            0,
-            STEPS,
-            workers=0,
-            prefetch=1,
-            pin=pins_memory(device),
-            plugins=PluginFiles(),
-        )
+        loaded = batches(visits, Layout(BATCH, 1).micro_batches(0, STEPS))
         for examples in map(BatchEncoder(encoders, device), loaded):
             step.run(next(numbers), [examples], count=1)
 

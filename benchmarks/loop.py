@@ -93,16 +93,13 @@ def _parts(config: Config) -> tuple[Any, Any, Iterator[Any]]:
     from dit_run.assembly.layout import Layout
     from dit_run.assembly.parts import build_denoiser, build_schedulers
     from dit_run.assembly.prepare import prepare
-    from dit_run.registry.plugin_files import PluginFiles
     from dit_run.training.batches import Visits, batches
     from dit_run.training.encoding import BatchEncoder
 
     device, training = torch.device("cpu"), config.training
     config, data, encoders = prepare(config, device=device)
     visits = Visits.of(config, data.train, encoders)
-    loaded = batches(
-        visits, Layout(training.batch_size, 1), 0, 10**9, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
-    )
+    loaded = batches(visits, Layout(training.batch_size, 1).micro_batches(0, 10**9))
     denoiser = build_denoiser(config, encoders, device).train()
     return denoiser, build_schedulers(config, encoders)((0, 0, 0)), map(BatchEncoder(encoders, device), loaded)
 

@@ -12,7 +12,7 @@ from dit_run.data.samples import BadSamples
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.reporting import Reporter
 from dit_run.system.cores import usable_cores
-from dit_run.training.batches import Batch, batches
+from dit_run.training.batches import Batch, Loading, batches
 from dit_run.training.run_parts import RunParts
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer, timed
@@ -34,16 +34,13 @@ class BatchLoader:
     def open(self, first_step: int, end_step: int, timer: StepTimer) -> Iterator[Iterator[EncodedBatch]]:
         """Give the encoded micro-batches of a range of steps; afterwards no worker is left."""
         training = self.parts.config.training
-        loaded = batches(
-            self.parts.visits(),
-            self.layout,
-            first_step,
-            end_step,
+        loading = Loading(
             workers=self._workers(),
             prefetch=training.prefetch_factor,
             pin=pins_memory(self.parts.device),
             plugins=self.plugins,
         )
+        loaded = batches(self.parts.visits(), self.layout.micro_batches(first_step, end_step), loading)
         with contextlib.closing(loaded):
             yield map(self.parts.encoder(timer), self._reported(timed(loaded, timer, "data")))
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import Streams
 from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.samples import BadSample, FetchedVisits, Samples
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from dit_run.model.codec import LatentShape
     from dit_run.settings import Config
 
-__all__ = ["Batch", "Visits", "batches"]
+__all__ = ["Batch", "Loading", "Visits", "batches"]
 
 _ADVICE = (
     "The same command continues from the last checkpoint; with training.num_workers=0 batches are loaded in the "
@@ -98,31 +97,40 @@ class Visits:
         return found, self.latents.gather(found.values)
 
 
-def batches(
-    visits: Visits,
-    layout: Layout,
-    first_step: int,
-    end_step: int,
-    *,
-    workers: int,
-    prefetch: int,
-    pin: bool,
-    plugins: PluginFiles,
-) -> Generator[Batch, None, None]:
-    """Yield this process's micro-batches of a range of steps, in order, whatever the number of workers.
+@dataclass(frozen=True)
+class Loading:
+    """How batches are loaded. It changes their time of arrival alone."""
 
-    ``plugins`` are the plugin files of the run's config, which workers import as they were.
-    """
-    if workers == 0:
-        for positions in layout.micro_batches(first_step, end_step):
+    workers: int = 0
+    """Processes that load; 0: this one."""
+    prefetch: int = 1
+    """Batches that each worker loads ahead."""
+    pin: bool = False
+    """True puts batches of workers into pinned memory."""
+    plugins: PluginFiles = field(default_factory=PluginFiles)
+    """Plugin files of the run's config, which workers import as they were."""
+
+
+def batches(
+    visits: Visits, micro_batches: Iterable[Sequence[int]], loading: Loading | None = None
+) -> Generator[Batch, None, None]:
+    """Yield the micro-batches at these positions, in order, whatever the number of workers."""
+    loading = loading or Loading()
+    if loading.workers == 0:
+        for positions in micro_batches:
             yield visits.__getitems__(positions)
         return
     pool: WorkerPool[Sequence[int], Batch] = WorkerPool(
-        _WorkerVisits(plugins, visits), workers, ahead=prefetch, role="worker", advice=_ADVICE, pin=pin
+        _WorkerVisits(loading.plugins, visits),
+        loading.workers,
+        ahead=loading.prefetch,
+        role="worker",
+        advice=_ADVICE,
+        pin=loading.pin,
     )
     with pool:
-        loaded = pool.map(layout.micro_batches(first_step, end_step))
-        yield from read_ahead(loaded, pool.kill) if pin else loaded
+        loaded = pool.map(micro_batches)
+        yield from read_ahead(loaded, pool.kill) if loading.pin else loaded
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from tiny_parts import Parts
 from dit_run.assembly.layout import Layout
 from dit_run.data.samples import Visit
 from dit_run.model.codec import LatentShape
-from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.batches import Batch, Visits, batches
 
 
@@ -71,11 +70,7 @@ def test_captions_are_dropped_at_their_share(parts: Parts) -> None:
 
 def test_a_run_that_continues_gets_the_rest(parts: Parts) -> None:
     def loaded(first: int) -> list[Batch]:
-        return list(
-            batches(
-                visits(parts), Layout(3, 2), first, 4, workers=0, prefetch=1, pin=False, plugins=PluginFiles()
-            )
-        )  # fmt: skip
+        return list(batches(visits(parts), Layout(3, 2).micro_batches(first, 4)))
 
     for batch, other in zip(loaded(0)[4:], loaded(2), strict=True):
         assert same(batch, other)
