@@ -127,7 +127,11 @@ def test_what_every_component_must_be(component: Component) -> None:
 
 @pytest.mark.parametrize("component", named(COMPONENTS))
 def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> None:
-    reads_every_option(Subject.of(component.kind, component, options))
+    reads_every_option(Subject.of(component.kind, component, options), ONLY_FOR_SINGLE_FILES)
+
+
+ONLY_FOR_SINGLE_FILES = ("vae.autoencoder_kl.family",)
+"""Options that are not read for the folders of this test."""
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)

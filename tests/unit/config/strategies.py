@@ -13,7 +13,8 @@ from dit_run.registry.components import Kind
 from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 
-TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12) | st.sampled_from(
+_ANY = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12)
+TEXT = _ANY.filter(lambda text: not text.startswith("~")) | st.sampled_from(  # a path in the home of nobody is refused
     [
         "no",
         "1e-4",
