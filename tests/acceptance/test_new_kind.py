@@ -22,12 +22,21 @@ ROW = """\
         section="augmentations",
         listed=LISTED,
         common=DatasetCommon if LISTED else None,
-        protocol="dit_run.protocols:Augmentation",
+        protocol="dit_run.protocols.augmentation:Augmentation",
         runtime=("seed",),
         members=("augment",),
     ),
 """
 PROTOCOL = '''
+"""Augmentations: changes of training images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 
 class Augmentation(Protocol):
     """``build(options, *, seed: int) -> Augmentation``: changes training images."""
@@ -105,8 +114,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     kinds = core / "registry" / "kinds.py"
     insert(kinds, MEMBER, '    AUGMENTATION = "augmentation"\n')
     insert(kinds, "    Kind.CALLBACK: KindSpec(\n", ROW.replace("LISTED", str(request.param)))
-    with (core / "protocols.py").open("a") as protocols:
-        protocols.write(PROTOCOL)
+    (core / "protocols" / "augmentation.py").write_text(PROTOCOL)
     (core / "testing" / "augmentation.py").write_text(CONTRACT)
     (core / "templates" / "augmentation.py").write_text(TEMPLATE)
     path = os.pathsep.join(map(str, (folder / "framework", ROOT / "plugins")))

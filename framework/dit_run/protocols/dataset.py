@@ -1,0 +1,74 @@
+"""Datasets: sequences of samples, each an image with its captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from dit_run.system.file_ranges import FilePart, FileRange
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Dataset", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Sample"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image with all its captions. Cheap to make: the image is decoded only when a run needs it."""
+
+    key: str
+    """Name of the sample, unique in the dataset and the same on every machine: it decides order, split and
+    ``num_samples``."""
+    captions: tuple[str, ...]
+    """One caption or more; each visit of the sample uses one of them."""
+    image: Path | FilePart | Callable[[], Image.Image]
+    """A file, a part of a file, or a picklable function that returns the image, of any size and mode.
+
+    The core decodes, rotates by EXIF, converts to sRGB by the embedded ICC profile, composites alpha, crops, resizes
+    and normalises the image. It calls the function, or reads the file or its part, once per visit. A function may raise
+    InputError for a broken image; ``data.on_bad_sample`` decides what happens then."""
+    weights: tuple[float, ...] = ()
+    """Weight of each caption, above 0: its share of the visits in the long run is its share of their sum. Empty: all
+    captions are used equally often."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Images, captions or other parts of the data that a dataset does not use, for one reason."""
+
+    reason: str
+    """Noun phrase in the singular: ``image without a caption``."""
+    count: int
+    example: str
+    """One of them, such as the path of a file."""
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A dataset that reports what it left out of its samples; optional."""
+
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """Parts that were left out, one entry per reason; a run and ``dit-run check`` list it when they start."""
+        ...
+
+
+class Dataset(Protocol):
+    """``build(options, *, image_size: int, on_bad_sample: str) -> Dataset``: a sequence of samples.
+
+    ``image_size`` is the side in pixels of the square images that the run trains on. With ``on_bad_sample`` "skip", the
+    value of ``data.on_bad_sample``, a dataset leaves out an image whose file or caption is missing; with "error" the
+    factory raises InputError. It should report what it leaves out, see :class:`LeavesOut`.
+
+    A dataset is picklable, because it is sent to data-loading workers, and has the same samples in the same order every
+    time it is built. A run reads all items when it starts, because their keys decide the split, so an item must be
+    cheap. The factory raises InputError
+    for a missing path or a broken index, naming the file.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...

@@ -1,0 +1,33 @@
+"""Models: the networks that are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dit_run.protocols.text_encoder import TextStates
+
+__all__ = ["Model"]
+
+
+class Model(Protocol):
+    """``build(options, *, latent_channels, text_width, pooled_width) -> Model``: the torch module that is trained.
+
+    ``latent_channels`` is that of the VAE; ``text_width`` and ``pooled_width`` are those of the text encoder. The
+    factory creates the parameters on the CPU in float32; the core seeds torch's generator before the call and moves the
+    module afterwards. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
+    members one by one, and the linear weights in them have the role ``matrix`` for optimizers.
+    """
+
+    patch_size: int
+    """Latent rows and columns must be multiples of this number."""
+
+    def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
+        """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
+
+        ``timesteps`` is float [n] in [0, 1000]. h and w are any multiples of ``patch_size``, and the number of tokens
+        varies between calls. The prediction for a sample depends on that sample alone.
+        """
+        ...

@@ -1,0 +1,43 @@
+"""Optimizers, and the roles of the parameters that they get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["NamedParameters", "Optimizer", "ParameterRole"]
+
+NamedParameters = Sequence[tuple[str, "torch.nn.Parameter"]]
+
+ParameterRole = str
+"""``matrix`` (weight of a linear layer in a member of a ``ModuleList`` or ``Sequential``, as repeated blocks are),
+``edge`` (weight of any other linear layer or convolution: input, output, conditioning), ``embedding``, ``norm``,
+``bias`` or ``other``."""
+
+
+class Optimizer(Protocol):
+    """``build(options, *, named_parameters, roles, learning_rate, device) -> torch.optim.Optimizer``.
+
+    ``named_parameters`` is a list of (name, parameter) of all trained parameters, float32 on ``device``, a
+    torch.device. ``roles`` maps each name, also of parameters that are not trained, to its :data:`ParameterRole`;
+    weight decay belongs on ``matrix`` and ``edge`` only. ``learning_rate`` is the peak rate, a float above 0. A param
+    group may set its own ``lr`` from it: the peak of that group. Before each step the core sets ``group["lr"]`` to that
+    peak times the factor of the learning-rate scheduler, which is 0 at the start of a warm-up.
+
+    ``step()`` is called without a closure, after clipping (``training.max_grad_norm``). The ``grad`` of a parameter
+    that took no part is None. A step whose loss or gradient is not finite is skipped. The state_dict holds only tensors
+    and plain values, and training continues from it bit for bit.
+    """
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> None: ...
+
+    def zero_grad(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
