@@ -26,6 +26,7 @@ MAX_PROBLEMS = 500
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INDENTED_KEY = re.compile(r" +[^\s:]+")
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -71,9 +72,18 @@ def _syntax(error: yaml.MarkedYAMLError, source: Source) -> Problem:
     help_: tuple[str, ...] = ()
     if "\t" in place.text[: column + 1]:
         help_ = ("indent YAML with spaces, not with tabs",)
+    elif _is_misplaced_key(place.text, column, str(error.problem)):
+        help_ = ("indent the key like the ones above",)
     elif "mapping values" in str(error.problem):
         help_ = ("write one key on a line, and quotes around a text that holds ': '",)
     return Problem("syntax", f"invalid YAML: {context}{error.problem}", place=place, help=help_)
+
+
+def _is_misplaced_key(line: str, column: int, problem: str) -> bool:
+    """Return True if the first key of a line stands further right or left than the keys before it."""
+    if "mapping values" in problem:  # the place is that of the colon
+        return _INDENTED_KEY.fullmatch(line[:column]) is not None
+    return "expected key" in problem and column > 0 and not line[:column].strip()
 
 
 def _position(error: yaml.MarkedYAMLError, source: Source) -> tuple[int, int]:

@@ -21,7 +21,7 @@ _Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Fit:
-    """What fitting did to some samples."""
+    """Results of fitting: sizes, cropping and the samples left out."""
 
     counts: Mapping[Size, int]
     """Number of samples of each size that has some, from the highest to the widest."""

@@ -20,7 +20,7 @@ class Inventory:
     found: int
     used: int
     left_out: tuple[LeftOut, ...]
-    """What the dataset reports, and the samples that the run does not choose."""
+    """Parts that the dataset reports, and the samples that the run does not choose."""
 
     @classmethod
     def of(cls, dataset: Dataset, chosen: Sequence[NDArray[np.int64]], num_samples: int | None) -> Inventory:

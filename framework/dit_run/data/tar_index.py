@@ -91,7 +91,7 @@ class _Member(NamedTuple):
 
 @dataclass
 class _Found:
-    """What was found in a shard."""
+    """Contents of a shard."""
 
     images: list[_Member] = field(default_factory=list)
     captions: list[Sequence[Caption]] = field(default_factory=list)

@@ -65,6 +65,25 @@ def test_refused_at_its_place(content: str | bytes, code: str, place: str) -> No
     assert refused(content) == [(code, place)]
 
 
+INDENT = "indent the key like the ones above"
+COLON = "write one key on a line, and quotes around a text that holds ': '"
+
+
+@pytest.mark.parametrize(
+    ("content", "help_"),
+    [
+        ("a:\n  b: 1\n   c: 2\n", (INDENT,)),
+        ("a: 1\n  b:\n    c: 2\n", (INDENT,)),
+        ("a:\n    b: 1\n  c: 2\n", (INDENT,)),
+        ("a:\n  b: c: 1\n", (COLON,)),
+        ("a: b: c\n", (COLON,)),
+        ("a: [1\n", ()),
+    ],
+)
+def test_invalid_yaml_is_explained(content: str, help_: tuple[str, ...]) -> None:
+    assert [problem.help for problem in read(content)[1]] == [help_]
+
+
 def test_an_alias_is_refused_beside_its_anchor() -> None:
     assert refused("a: &x 1\nb: *x\n") == [("anchor", "c.yaml:1:4"), ("alias", "c.yaml:2:4")]
 
