@@ -47,13 +47,13 @@ def pack(value: object) -> int:
 
 
 def unpack(descriptor: int, *, pin: bool = False) -> Any:
-    """Read the value in a file that :func:`pack` returned, and close it; the tensors are views of one.
+    """Return the value in a file that :func:`pack` returned, and close it; the tensors are views of one.
 
-    ``pin`` reads into pinned memory, from which a GPU copies while it works. Raises OSError.
+    The file is mapped, not copied; ``pin`` reads it into pinned memory, from which a GPU copies while it works. Raises
+    OSError.
     """
     try:
-        content = torch.empty(os.fstat(descriptor).st_size, dtype=torch.uint8, pin_memory=pin)
-        _read(descriptor, content.numpy().data)
+        content = _pinned(descriptor) if pin else _mapped(descriptor)
     finally:
         os.close(descriptor)
     view = content.numpy().data
@@ -116,13 +116,21 @@ def _write(descriptor: int, content: bytes | memoryview, offset: int) -> None:
         rest, offset = rest[count:], offset + count
 
 
-def _read(descriptor: int, content: memoryview) -> None:
-    offset = 0
-    while offset < len(content):
-        count = os.preadv(descriptor, [content[offset:]], offset)
+def _mapped(descriptor: int) -> Tensor:
+    """Return the bytes of a file as a tensor; a page is copied only when something writes to it."""
+    # mmap.mmap would keep a second descriptor open for as long as a tensor of the parcel lives.
+    return torch.from_file(f"/dev/fd/{descriptor}", shared=False, size=os.fstat(descriptor).st_size, dtype=torch.uint8)
+
+
+def _pinned(descriptor: int) -> Tensor:
+    content = torch.empty(os.fstat(descriptor).st_size, dtype=torch.uint8, pin_memory=True)
+    rest, offset = content.numpy().data, 0
+    while rest:
+        count = os.preadv(descriptor, [rest], offset)
         if not count:
             raise OSError(f"a parcel ends after {offset} of {len(content)} bytes")
-        offset += count
+        rest, offset = rest[count:], offset + count
+    return content
 
 
 def _aligned(size: int) -> int:
