@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import pickle
-import signal
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import cycle, islice
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import recv_handle, send_handle
@@ -21,21 +18,19 @@ from typing import Any, Generic, TypeVar, cast
 
 import torch
 
+from dit_run.compute.fork_server import worker_context
 from dit_run.compute.parcels import pack, unpack
 from dit_run.problems import DitRunError
 from dit_run.system.limits import LimitReached, describe_limit, limit_of, require_tasks
-from dit_run.system.signals import HANDLED, ignore_signals, timeout_seconds
+from dit_run.system.signals import ignore_signals, timeout_seconds
 
-__all__ = ["WorkerFailed", "WorkerPool", "worker_context"]
+__all__ = ["WorkerFailed", "WorkerPool"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
-_PRELOADED = ["dit_run.training.batches", "dit_run.data.images"]
 _ASKED_EVERY = 1.0
 """Time between two calls of ``waiting`` (seconds)."""
-
-
 _TASKS = 3
 """Processes and threads that a worker takes for a moment (number)."""
 
@@ -205,46 +200,6 @@ class _Raised:
             raise DitRunError(f"a worker failed: {limit}") from self.error
         self.error.add_note(f"in a worker:\n{self.trace}")
         raise self.error
-
-
-def worker_context() -> Any:
-    """Return the context in which workers start: forked from a process that has imported all modules they need."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    _start_forkserver()
-    return context
-
-
-def _start_forkserver() -> None:
-    """Start the process that workers are forked from, with stop signals blocked in it.
-
-    A service manager sends these signals to all processes of a run; without its forkserver, a worker counts as dead.
-    Signals that arrive in this process during the start are handled after it.
-    """
-    with _safe_path():
-        resource_tracker.ensure_running()  # before the signals are blocked, because it unblocks them
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        try:
-            forkserver.ensure_running()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep Python processes that start meanwhile from importing modules of the working directory.
-
-    A ``random.py`` there would replace Python's own.
-    """
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["PYTHONSAFEPATH"]
-        else:
-            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _serve(requests: Connection, results: Connection) -> None:

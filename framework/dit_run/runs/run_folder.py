@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -16,7 +15,8 @@ from typing import Any, Literal
 
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
-from dit_run.system.durable import make_folder, sync_file, sync_folder, write_atomic
+from dit_run.runs.metrics_file import MetricsFile
+from dit_run.system.durable import make_folder, write_atomic
 from dit_run.system.json_files import read_object
 
 __all__ = ["RunFolder", "RunState", "Status", "place_of"]
@@ -35,14 +35,12 @@ class RunFolder:
         self.config = self.path / "config.yaml"
         self.provenance = self.path / "provenance.json"
         self.status = self.path / "status.json"
-        self.metrics = self.path / "metrics.jsonl"
+        self.metrics = MetricsFile(self.path / "metrics.jsonl")
         self.sample_index = self.path / "samples.npy"
         self.samples = self.path / "samples"
         self.plugins = self.path / "plugins"
         self.checkpoints = self.path / "checkpoints"
         self._lock = self.path / "lock"
-        self._unwritten = b""
-        self._end: int | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -127,54 +125,6 @@ class RunFolder:
             return read_object(self.status)
         return None
 
-    def record(self, values: Mapping[str, Any]) -> None:
-        """Append an object, which has a value ``step``, to ``metrics.jsonl``.
-
-        If the disk is full or fails, the line waits for the next call; :meth:`sync_metrics` raises the error.
-        """
-        self._unwritten += json.dumps(values).encode() + b"\n"
-        with suppress(OSError):
-            self._append()
-
-    def sync_metrics(self) -> None:
-        """Force all recorded lines to the disk; called before a checkpoint is committed. Raises OSError."""
-        if self._unwritten:
-            self._append()
-        if self.metrics.exists():
-            sync_file(self.metrics)
-            sync_folder(self.path)
-
-    def _append(self) -> None:
-        """Write the waiting lines, after removing the part of them that an earlier call wrote."""
-        descriptor = os.open(self.metrics, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            size = os.fstat(descriptor).st_size
-            self._end = size if self._end is None else self._end
-            if size != self._end:
-                os.ftruncate(descriptor, self._end)
-            written = os.write(descriptor, self._unwritten)
-            if written != len(self._unwritten):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
-        finally:
-            os.close(descriptor)
-        self._end += written
-        self._unwritten = b""
-
-    def rewind_metrics(self, step: int) -> None:
-        """Remove records after ``step`` and a line that a crash cut, before a run continues from there."""
-        if not self.metrics.exists():
-            return
-        lines = self.metrics.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if _recorded_by(line, step)]
-        if kept != lines:
-            write_atomic(self.metrics, b"".join(kept))
-
-    def recorded(self, step: int) -> dict[str, Any]:
-        """Return what was recorded of a step, the last one of a file that :meth:`rewind_metrics` has read."""
-        lines = self.metrics.read_bytes().splitlines() if self.metrics.exists() else []
-        last = json.loads(lines[-1]) if lines else {}
-        return dict(last) if last.get("step") == step else {}
-
     def keep_plugin(self, file: PluginFile) -> Path:
         """Copy a plugin file, as it was loaded, into the folder; return the path of the copy.
 
@@ -216,15 +166,6 @@ class RunFolder:
             owner = read_object(self._lock)
             return f"process {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
         return "another process"
-
-
-def _recorded_by(line: bytes, step: int) -> bool:
-    if not line.endswith(b"\n"):
-        return False
-    try:
-        return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 def _json_bytes(value: Mapping[str, Any]) -> bytes:

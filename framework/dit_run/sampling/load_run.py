@@ -97,9 +97,7 @@ class LoadedRun:
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the logged values, one dict per logged step with its ``step``; empty for an exported folder."""
-        path = RunFolder(self.path).metrics
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]  # a running process may write the last
+        return RunFolder(self.path).metrics.read()
 
     def export(self, folder: str | Path) -> Path:
         """Write the weights, the config and a model card to a new folder that :func:`load_run` opens, and return it.

@@ -66,7 +66,7 @@ class RunContext:
             self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
             self.folder.write_sample_index(sample_index)
             self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id, origin=origin)
-            self.folder.rewind_metrics(record.watched)
+            self.folder.metrics.rewind(record.watched)
             self.folder.write_status("running", step=step, record=record.to_dict())
 
     def write_status(self, state: RunState, step: int, reason: str, record: WatchRecord) -> None:

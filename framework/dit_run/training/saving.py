@@ -90,8 +90,8 @@ class Saver:
         if not self.processes.first:
             return None
         try:
-            with translate_disk_failure(self.folder.metrics):
-                self.folder.sync_metrics()
+            with translate_disk_failure(self.folder.metrics.path):
+                self.folder.metrics.sync()
             saved = self.checkpoints.save(
                 state.step, self.facts.contents(state), limit=self._limit, best_step=state.best.get("step")
             )

@@ -55,7 +55,7 @@ class Watching:
 
     def begin(self) -> None:
         """Take over what was recorded of the step from which the run continues."""
-        self._note_best(self.folder.recorded(self.state.step))
+        self._note_best(self.folder.metrics.last(self.state.step))
         self.record.best = self.state.best
 
     def run(self, values: Mapping[str, float]) -> None:
@@ -81,7 +81,7 @@ class Watching:
         """Note on disk that all that is due after the last step, which has a checkpoint, is done."""
         self.observer.flush()
         try:
-            self.folder.sync_metrics()
+            self.folder.metrics.sync()
         except OSError:
             return  # a continued run does the work again
         self.guard.write()
@@ -118,6 +118,6 @@ class Watching:
             self.observer.log_samples(step)
         if values:
             self.latest |= values
-            self.folder.record({"step": step, **values, "time": time.time()})
+            self.folder.metrics.append({"step": step, **values, "time": time.time()})
             self.observer.log(step, values)
             self.reporter.logged(step, values)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from dit_run.compute.worker_pool import WorkerFailed, WorkerPool, worker_context
+from dit_run.compute.fork_server import worker_context
+from dit_run.compute.worker_pool import WorkerFailed, WorkerPool
 from dit_run.problems import DitRunError, InputError
 
 

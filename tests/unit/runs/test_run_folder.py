@@ -107,37 +107,6 @@ def test_status_says_how_a_run_stands(folder: RunFolder) -> None:
     )  # fmt: skip
 
 
-def test_metrics_are_one_object_a_line(folder: RunFolder) -> None:
-    folder.record({"step": 1, "loss": 0.5})
-    folder.record({"step": 2, "loss": 0.25})
-    assert folder.metrics.read_text() == '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n'
-
-
-def test_rewinding_drops_later_lines_and_a_torn_one(folder: RunFolder) -> None:
-    folder.metrics.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 2')
-    folder.rewind_metrics(2)
-    assert folder.metrics.read_text() == '{"step": 1}\n{"step": 2}\n'
-
-
-def test_rewinding_what_is_right_touches_nothing(folder: RunFolder) -> None:
-    folder.metrics.write_text('{"step": 1}\n')
-    before = folder.metrics.stat()
-    folder.rewind_metrics(1)
-    assert folder.metrics.stat() == before
-
-
-def test_rewinding_to_the_start_leaves_no_line(folder: RunFolder) -> None:
-    folder.metrics.write_text('{"step": 1}\nnonsense\n')
-    folder.rewind_metrics(0)
-    assert folder.metrics.read_bytes() == b""
-
-
-def test_metrics_that_are_not_there_need_no_rewinding(folder: RunFolder) -> None:
-    folder.rewind_metrics(3)
-    folder.sync_metrics()
-    assert not folder.metrics.exists()
-
-
 def test_a_plugin_file_is_kept_as_it_was_loaded(folder: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1\n")
     loaded = PluginFile.read(tmp_path / "mine.py")
