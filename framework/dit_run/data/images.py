@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from io import BytesIO
-from math import ceil, floor
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,21 +22,19 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from dit_run.data.aspect_buckets import Size
-from dit_run.data.colours import ToSrgb, to_srgb
+from dit_run.data.colours import to_srgb
 from dit_run.data.formats import extra_decoders
 from dit_run.data.headers import HeaderError, open_image, orientation_of
+from dit_run.data.resizing import box_of, crop_and_resize, resize_pixels
 from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 from dit_run.system.file_ranges import FilePart
 
-__all__ = ["BACKGROUNDS", "PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
+__all__ = ["PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
 
 PREPROCESSING_VERSION = 3
 """Version of the preprocessing, raised by hand when the pixels of :func:`read_image` change; part of cache keys."""
-BACKGROUNDS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0)}
-"""Background colours under transparent pixels, as RGB."""
 
-_STRIP_PIXELS = 2**19
 _READ_AT_ONCE = 4 * 2**20
 
 _scratch = Scratch()
@@ -126,7 +124,7 @@ def _translated(image: StoredImage) -> Iterator[None]:
 def _generated(image: Image.Image, size: Size, background: str, offset: float) -> Pixels:
     orientation = orientation_of(image)
     size = _turned_size(size, orientation)
-    pixels = _small(image, _box(*image.size, size, offset), size, background, to_srgb(image))
+    pixels = crop_and_resize(image, box_of(*image.size, size, offset), size, background, to_srgb(image))
     return _turned(pixels, orientation)
 
 
@@ -162,7 +160,7 @@ def _scale(image: ImageFile, size: Size) -> int:
     if image.format != "JPEG":
         return 1
     height, width = size
-    left, top, right, bottom = _box(*image.size, size, 0.0)
+    left, top, right, bottom = box_of(*image.size, size, 0.0)
     fits = min((right - left) // width, (bottom - top) // height)
     return next((scale for scale in (8, 4, 2) if fits >= scale * 4), 1)
 
@@ -186,7 +184,7 @@ def _jpeg(file: BinaryIO, image: ImageFile, size: Size, offset: float) -> Pixels
     """
     import simplejpeg
 
-    scale, box = _scale(image, size), _box(*image.size, size, offset)
+    scale, box = _scale(image, size), box_of(*image.size, size, offset)
     width, height = (ceil(side / scale) for side in image.size)
     whole = _scratch.array("whole", height, width, 3)
     file.seek(0)
@@ -195,81 +193,19 @@ def _jpeg(file: BinaryIO, image: ImageFile, size: Size, offset: float) -> Pixels
     except ValueError:
         return None
     if scale > 1:
-        return _small(Image.fromarray(pixels), [edge / scale for edge in box], size)
+        return crop_and_resize(Image.fromarray(pixels), [edge / scale for edge in box], size)
     left, top, right, bottom = box
     part = _scratch.array("part", bottom - top, right - left, 3)
     part[:] = pixels[top:bottom, left:right]
-    return _resized(part, size)
-
-
-def _resized(part: Pixels, size: Size) -> Pixels:
-    """Resize with torch's antialiased bicubic kernel, directly into the result."""
-    import torch
-
-    result = np.empty((*size, 3), dtype=np.uint8)
-    source, target = (torch.from_numpy(each).permute(2, 0, 1).unsqueeze(0) for each in (part, result))
-    torch.ops.aten._upsample_bicubic2d_aa.out(source, list(size), False, out=target)
-    return result
+    return resize_pixels(part, size)
 
 
 def _by_pillow(image: ImageFile, size: Size, background: str, offset: float) -> Pixels:
     scale = _scale(image, size)
-    box = [edge / scale for edge in _box(*image.size, size, offset)]
+    box = [edge / scale for edge in box_of(*image.size, size, offset)]
     if scale > 1:
         image.draft(None, (image.width // scale, image.height // scale))  # type: ignore[arg-type]
-    return _small(image, box, size, background, to_srgb(image))
-
-
-def _box(width: int, height: int, size: Size, offset: float) -> tuple[int, int, int, int]:
-    """Return the largest part of an image with the aspect ratio of ``size``, (left, top, right, bottom)."""
-    across = min(width, max(1, round(height * size[1] / size[0])))
-    down = min(height, max(1, round(width * size[0] / size[1])))
-    left, top = (int(offset * (free + 1)) for free in (width - across, height - down))
-    return left, top, left + across, top + down
-
-
-def _small(
-    image: Image.Image, box: Sequence[float], size: Size, background: str = "white", convert: ToSrgb | None = None
-) -> Pixels:
-    """Crop to the box (left, top, right, bottom), which may cut pixels, and resize.
-
-    The image is read in strips, so that no second copy of it in its own mode is held.
-    """
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("its pixels are 32-bit numbers of an unknown range, not colours; save it with 8 or 16 bits")
-    left, top, right, bottom = floor(box[0]), floor(box[1]), ceil(box[2]), ceil(box[3])
-    part = Image.new("RGB", (right - left, bottom - top))
-    rows = max(1, _STRIP_PIXELS // part.width)
-    for above in range(top, bottom, rows):
-        strip = image.crop((left, above, right, min(above + rows, bottom)))
-        part.paste(_rgb(strip, BACKGROUNDS[background], convert), (0, above - top))
-    within = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
-    return np.array(part.resize((size[1], size[0]), Image.Resampling.BICUBIC, box=within))
-
-
-def _rgb(image: Image.Image, background: tuple[int, int, int], convert: ToSrgb | None) -> Image.Image:
-    if image.mode.startswith("I"):
-        image = _eight_bits(image)
-    if not image.has_transparency_data:
-        return _colours(image, convert)
-    image = image.convert("RGBA")
-    canvas = Image.new("RGB", image.size, background)
-    canvas.paste(_colours(image, convert), mask=image)
-    return canvas
-
-
-def _colours(image: Image.Image, convert: ToSrgb | None) -> Image.Image:
-    return image.convert("RGB") if convert is None else convert(image)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert 16-bit grey to 8-bit grey with rounding; a transparent value stays transparent."""
-    clear = image.info.pop("transparency", None)
-    values = image.convert("I")
-    grey = values.point([(value * 255 + 32767) // 65535 for value in range(65536)], "L")
-    if clear is not None:
-        grey.putalpha(values.point([0 if value == clear else 255 for value in range(65536)], "L"))
-    return grey
+    return crop_and_resize(image, box, size, background, to_srgb(image))
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
