@@ -12,12 +12,14 @@ from dit_run.options import (
     NonNegativeFloat,
     NonNegativeInt,
     Operational,
+    Option,
     PositiveFloat,
     PositiveInt,
     Probability,
     acts_if,
     acts_unless,
     bounds,
+    options_of,
     plain,
 )
 from dit_run.problems import KeyPath, Place, Problem
@@ -175,15 +177,35 @@ class Choice:
     """The component's own options."""
     common: Any = None
     """The options common to its kind; None for a kind without any."""
+    item: Any = None
+    """The options of its place in a list that another component holds; None outside of such a list."""
+    without: tuple[str, ...] = ()
+    """Common keys that it does not take in its place: their values are those of the component that holds it."""
 
     @property
     def type(self) -> str:
         return self.component.type
 
+    def held_options(self) -> Iterator[tuple[Any, Option]]:
+        """Yield the options of this component besides ``type``, each with the object that holds its value."""
+        for holder in (self.item, self.common, self.options):
+            for option in options_of(type(holder)) if holder is not None else ():
+                if option.name not in self.without:
+                    yield holder, option
+
+    def nested(self) -> Iterator[tuple[KeyPath, Choice]]:
+        """Yield the components that the options hold, with their path below this one."""
+        for option in options_of(type(self.options)):
+            if option.components is not None:
+                for index, choice in enumerate(getattr(self.options, option.name)):
+                    yield (option.name, index), choice
+
     def to_dict(self) -> dict[str, Any]:
         """Return ``type`` and all options as plain values."""
-        common = plain(self.common) if self.common is not None else {}
-        return {"type": self.type, **common, **plain(self.options)}
+        values = plain(self.item) if self.item is not None else {}
+        values |= plain(self.common) if self.common is not None else {}
+        values |= plain(self.options)
+        return {"type": self.type} | {name: value for name, value in values.items() if name not in self.without}
 
 
 T = TypeVar("T")
@@ -239,12 +261,23 @@ class Config:
         return frozenset(self.places)
 
     def choices(self) -> Iterator[tuple[KeyPath, Choice]]:
-        """Yield every chosen component with its path in the config."""
+        """Yield every chosen component with its path in the config, those inside the options of another one too."""
         for name, section in self.sections.items():
             if isinstance(section, Choice):
-                yield (name,), section
+                yield from _with_nested((name,), section)
             elif isinstance(section, tuple):
-                yield from (((name, index), choice) for index, choice in enumerate(section))
+                for index, choice in enumerate(section):
+                    yield from _with_nested((name, index), choice)
+
+    def datasets(self) -> list[tuple[KeyPath, Choice]]:
+        """Return the datasets that have samples of their own, with their paths: that of ``data``, or its parts."""
+        found = _with_nested(("data",), self.data)
+        return [(path, choice) for path, choice in found if not any(choice.nested())]
+
+    @property
+    def has_buckets(self) -> bool:
+        """True if the images of one dataset or more have several sizes."""
+        return any(choice.common.buckets is not None for _, choice in self.datasets())
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values as plain ones, secrets as they were written; ``data`` has ``type`` and ``dataset_name``."""
@@ -254,6 +287,12 @@ class Config:
         for path, reference in self.secrets.items():
             put(values, path, reference)
         return values
+
+
+def _with_nested(path: KeyPath, choice: Choice) -> Iterator[tuple[KeyPath, Choice]]:
+    yield path, choice
+    for below, nested in choice.nested():
+        yield from _with_nested((*path, *below), nested)
 
 
 def _plain(section: Any) -> Any:

@@ -7,6 +7,7 @@ from dit_run_plugins.datasets.coco import Coco
 from dit_run_plugins.datasets.cub import Cub
 from dit_run_plugins.datasets.custom import Custom
 from dit_run_plugins.datasets.huggingface import HuggingFace
+from dit_run_plugins.datasets.mixture import Mixture
 from dit_run_plugins.datasets.parquet import Parquet
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.datasets.webdataset import WebDataset
@@ -45,6 +46,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.DATASET, "coco", Coco, ":build", ":splits_chosen"),
         _component(Kind.DATASET, "cub", Cub, ":build"),
         _component(Kind.DATASET, "custom", Custom, ":build", ":path_is_written"),
+        _component(Kind.DATASET, "mixture", Mixture, ":build", ":names_differ"),
         _component(Kind.DATASET, "huggingface", HuggingFace, ":build", ":hub_keys_apply"),
         _component(Kind.DATASET, "parquet", Parquet, ":build"),
         _component(Kind.DATASET, "shapes", Shapes, ".dataset:build", ":painted_images"),

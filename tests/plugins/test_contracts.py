@@ -82,6 +82,9 @@ def cub(folder: Path) -> Path:
 
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "dataset.shapes": lambda folder: {"size": 40},
+    "dataset.mixture": lambda folder: {
+        "parts": [{"type": "custom", "dataset_path": captioned_folder(folder / "mixed")}, {"type": "shapes", "size": 9}]
+    },
     "dataset.webdataset": lambda folder: {"dataset_path": tars(folder / "tars")},
     "dataset.huggingface": lambda folder: {"dataset_path": huggingface(folder / "hf")},
     "dataset.parquet": lambda folder: {"dataset_path": parquet(folder / "parquet")},

@@ -87,7 +87,7 @@ def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:
 
     With buckets it is that of the shape, else that of ``data.image_size`` for all.
     """
-    if config.data.common.buckets is not None:
+    if config.has_buckets:
         return cache(partial(_scheduler, config))
     size = config.data.common.image_size
     scheduler = _scheduler(config, encoders.latent_shape(size, size))

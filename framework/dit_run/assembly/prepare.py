@@ -50,7 +50,7 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     check_rules(config, _facts(data))  # before weights that may still be downloaded
     built = encoders.result()
     checked = check_rules(config, _facts(data, built.vae))
-    if is_fitted(config.data.common):
+    if any(is_fitted(choice.common) for _, choice in config.datasets()):
         data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
         checked = check_rules(config, _facts(data, built.vae))
     config = checked
@@ -79,8 +79,7 @@ def build_data(config: Config, layout: Layout | None = None) -> Data:
         config.data.component, config.data.options, image_size=common.image_size, on_bad_sample=common.on_bad_sample
     )
     train, validation = choose(dataset, common, config.training.seed)
-    chosen = [part.indices for part in (train, validation) if part is not None]
-    inventory = Inventory.of(dataset, chosen, common.num_samples)
+    inventory = Inventory.of([part for part in (train, validation) if part is not None])
     return Data(dataset, train, validation, _length(config, train, layout), inventory)
 
 

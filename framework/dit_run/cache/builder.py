@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Build:
     """Called with the name of a phase, the number of finished items and their total."""
     notice: Callable[[str], None] = lambda text: None
     stopped: Callable[[], bool] = lambda: False
+    _locked: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+    """Folders of the spaces that this build has locked."""
 
     @property
     def stored_dtype(self) -> torch.dtype:
@@ -69,12 +71,22 @@ class Build:
             if hold(space.folder, partial(self._wait, "`dit-run cache gc` is running")):
                 return space
 
-    def alone(self, space: Space) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def alone(self, space: Space) -> Iterator[None]:
         """Lock the space against other builders. Raises Stopped on a request to stop while another one works.
 
-        Without locks in the file system all of them build, which is safe but slow.
+        Without locks in the file system all of them build, which is safe but slow. Two parts of a mixture may lock one
+        space together.
         """
-        return building(space.folder, partial(self._wait, "another process builds the same part of the cache"))
+        if space.folder in self._locked:
+            yield
+            return
+        with building(space.folder, partial(self._wait, "another process builds the same part of the cache")):
+            self._locked.add(space.folder)
+            try:
+                yield
+            finally:
+                self._locked.remove(space.folder)
 
     def check_room(self, wanted: int) -> None:
         """Raise InputError if the disk has less space than ``wanted`` bytes; report a large growth."""

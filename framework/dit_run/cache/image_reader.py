@@ -16,11 +16,11 @@ from dit_run.cache.file_digests import FileDigests, file_state
 from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import read_image
+from dit_run.data.parts import Parts
 from dit_run.digests import Stat
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
-from dit_run.registry.kinds import DatasetCommon
 from dit_run.system.file_ranges import FilePart, file_of
 
 __all__ = ["Content", "ImageReader", "Pixels"]
@@ -53,7 +53,8 @@ class ImageReader:
     """Read the images of a dataset in ``workers`` processes, or in this process if 0."""
 
     dataset: Dataset
-    common: DatasetCommon
+    parts: Parts
+    """The parts of the dataset, with the options of their samples."""
     workers: int = 0
     first: object = None
     """Object that is sent to each worker before the dataset; unpickling it may import what the dataset needs."""
@@ -102,7 +103,7 @@ class ImageReader:
 
     @property
     def _images(self) -> _DatasetImages:
-        return _DatasetImages(self.dataset, self.common)
+        return _DatasetImages(self.dataset, self.parts)
 
     def _map(self, work: Callable[[_DatasetImages, In], Out], items: Sequence[In]) -> Iterator[Out]:
         if self.workers == 0 or len(items) < 2:
@@ -129,13 +130,13 @@ class _DatasetImages:
     """The images of a dataset, as a worker gets them."""
 
     dataset: Dataset
-    common: DatasetCommon
+    parts: Parts
 
     def read(self, wanted: tuple[int, Size]) -> Pixels | InputError:
         index, size = wanted
         try:
-            image = self.dataset[index].image
-            return np.ascontiguousarray(read_image(image, size, background=self.common.alpha_background))
+            image, background = self.dataset[index].image, self.parts.common(index).alpha_background
+            return np.ascontiguousarray(read_image(image, size, background=background))
         except InputError as error:
             return error
 

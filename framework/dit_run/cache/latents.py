@@ -26,6 +26,7 @@ from dit_run.data.images import PREPROCESSING_VERSION, decoder
 from dit_run.model.codec import LatentShape, device_of, encode_latents
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
+from dit_run.registry.kinds import DatasetCommon
 
 __all__ = ["LatentWork", "examined"]
 
@@ -37,28 +38,29 @@ _REPORTED_AFTER = 1.0
 def examined(
     build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], size: Size, code: str = ""
 ) -> Iterator[LatentWork]:
-    """Yield the work for these samples at one size, (height, width), with mirrored images if the data has them.
+    """Yield the work for samples of one part at one size, (height, width), with mirrored images if the part has them.
 
     No other process does the same work until the context ends. ``code`` is the digest of the VAE's plugin. Raises
     InputError for an unreadable image, unless the data skips those, and Stopped.
     """
-    flips = (False, True) if reader.common.random_flip else (False,)
-    settings = _pixel_settings(reader, size)
+    common = reader.parts.common(indices[0])
+    flips = (False, True) if common.random_flip else (False,)
+    settings = _pixel_settings(common, size)
     spaces = tuple(build.space("latents", vae, code, {**settings, "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
-        work = LatentWork(build, vae, reader, size, spaces, files)
+        work = LatentWork(build, vae, reader, common, size, spaces, files)
         work.examine(indices)
         yield work
 
 
-def _pixel_settings(reader: ImageReader, size: Size) -> dict[str, Any]:
+def _pixel_settings(common: DatasetCommon, size: Size) -> dict[str, Any]:
     height, width = size
     return {
         "preprocessing": PREPROCESSING_VERSION,
         "decoder": decoder(),
         "image_size": height if height == width else [height, width],
-        "alpha_background": reader.common.alpha_background,
-        "crop": reader.common.crop,
+        "alpha_background": common.alpha_background,
+        "crop": common.crop,
     }
 
 
@@ -78,6 +80,8 @@ class LatentWork:
     build: Build
     vae: VAE
     reader: ImageReader
+    common: DatasetCommon
+    """The options of the samples."""
     size: Size
     """Height and width of the images in pixels."""
     spaces: tuple[Space, ...]
@@ -192,7 +196,7 @@ class LatentWork:
 
     def _refuse(self, index: int, error: InputError) -> None:
         """Record an unreadable image, or raise InputError if the data does not skip those."""
-        if self.reader.common.on_bad_sample == "error":
+        if self.common.on_bad_sample == "error":
             raise InputError(
                 f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error

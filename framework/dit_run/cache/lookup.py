@@ -20,7 +20,11 @@ from dit_run.model.conditioning import CaptionStates, padded_length
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import TextStates
 
-__all__ = ["CaptionCache", "LatentCache", "LatentLookup", "SizedLatentCache", "caption_key"]
+__all__ = ["CaptionCache", "Group", "GroupedLatentCache", "LatentCache", "LatentLookup", "caption_key"]
+
+
+Group = tuple[Size, int]
+"""Size of the images, (height, width), and number of their part of the dataset."""
 
 
 def caption_key(caption: str) -> bytes:
@@ -80,29 +84,35 @@ class LatentCache:
 
 
 @dataclass(frozen=True)
-class SizedLatentCache:
-    """Latents of the samples of a run with buckets: a cache for each size, (height, width). Picklable."""
+class GroupedLatentCache:
+    """Latents of the samples of a run with buckets or a mixture: a cache for each size and part. Picklable."""
 
-    by_size: Mapping[Size, LatentCache]
+    by_group: Mapping[Group, LatentCache]
 
     @property
     def indices(self) -> NDArray[np.int64]:
         """Indices of the samples in the dataset, ascending."""
-        return np.sort(np.concatenate([cache.indices for cache in self.by_size.values()]))
+        return np.sort(np.concatenate([cache.indices for cache in self.by_group.values()]))
 
     @property
     def bad(self) -> Mapping[int, str]:
         """Reason for each unreadable sample, by index."""
-        return {index: reason for cache in self.by_size.values() for index, reason in cache.bad.items()}
+        return {index: reason for cache in self.by_group.values() for index, reason in cache.bad.items()}
 
-    def find(self, visit: Visit) -> tuple[Size, tuple[int, bool]]:
+    def find(self, visit: Visit) -> tuple[Group, tuple[int, bool]]:
         """Return the argument of :meth:`gather` for a visit. Raises InputError for an unreadable sample."""
-        return visit.size, self.by_size[visit.size].find(visit)
+        group = visit.size, visit.part
+        return group, self.by_group[group].find(visit)
 
-    def gather(self, found: Sequence[tuple[Size, tuple[int, bool]]]) -> Tensor:
-        """Return :meth:`LatentCache.gather` of visits that share a size."""
-        (size,) = {size for size, _ in found}
-        return self.by_size[size].gather([place for _, place in found])
+    def gather(self, found: Sequence[tuple[Group, tuple[int, bool]]]) -> Tensor:
+        """Return :meth:`LatentCache.gather` of visits that share a size, of any parts."""
+        (_,) = {size for (size, _), _ in found}
+        rows: dict[Group, list[int]] = {}
+        for row, (group, _) in enumerate(found):
+            rows.setdefault(group, []).append(row)
+        gathered = [self.by_group[group].gather([found[row][1] for row in chosen]) for group, chosen in rows.items()]
+        order = torch.tensor([row for chosen in rows.values() for row in chosen])
+        return gathered[0] if len(gathered) == 1 else torch.cat(gathered)[torch.argsort(order)]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from dit_run.cache.builder import Build
 from dit_run.cache.caption_states import CaptionWork
 from dit_run.cache.image_reader import ImageReader
 from dit_run.cache.latents import LatentWork, examined
-from dit_run.cache.lookup import CaptionCache, LatentCache, SizedLatentCache
-from dit_run.data.aspect_buckets import Size
+from dit_run.cache.lookup import CaptionCache, Group, GroupedLatentCache, LatentCache
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.problems import InputError
@@ -33,7 +32,7 @@ __all__ = ["Cached", "cache_folder", "cacheable", "default_folder", "open_cache"
 class Cached:
     """Cached outputs of a run's encoders; None for an encoder that works in every step. Picklable."""
 
-    latents: LatentCache | SizedLatentCache | None = None
+    latents: LatentCache | GroupedLatentCache | None = None
     captions: CaptionCache | None = None
 
 
@@ -81,15 +80,15 @@ def open_cache(
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     texts: CaptionWork | None = None
-    images: dict[Size, LatentWork] = {}
+    images: dict[Group, LatentWork] = {}
     with contextlib.ExitStack() as stack:
         if keeps_latents:
             workers = config.cache.num_workers
-            reader = ImageReader(samples[0].dataset, samples[0].common, workers, first, build.check_stopped)
+            reader = ImageReader(samples[0].dataset, samples[0].parts, workers, first, build.check_stopped)
             stack.enter_context(reader)
             code = code_digest(config.vae.component.factory, vae)
-            for size, chosen in _indices_by_size(samples).items():
-                images[size] = stack.enter_context(examined(build, vae, reader, chosen, size, code))
+            for group, chosen in _indices_by_group(samples).items():
+                images[group] = stack.enter_context(examined(build, vae, reader, chosen, group[0], code))
         if keeps_text:
             shown = (caption for index in indices for caption in samples[0].texts(index))
             code = code_digest(config.text_encoder.component.factory, text)
@@ -100,23 +99,28 @@ def open_cache(
             captions = texts.keep()
             release(text)
         if keeps_latents:
-            latents = _of_sizes({size: work.keep() for size, work in images.items()})
+            latents = _of_groups({group: work.keep() for group, work in images.items()})
             release(vae)
     return Cached(latents, captions)
 
 
-def _indices_by_size(samples: Sequence[Samples]) -> dict[Size, list[int]]:
-    """Return the indices of all samples of each size, in one order for all runs: builders lock sizes in this order."""
-    found: dict[Size, set[int]] = {}
+def _indices_by_group(samples: Sequence[Samples]) -> dict[Group, list[int]]:
+    """Return the indices of all samples of each size and part.
+
+    They are in one order for all runs: builders lock the space of a size and background in this order.
+    """
+    found: dict[Group, set[int]] = {}
     for each in samples:
-        for size, indices in each.indices_by_size().items():
-            found.setdefault(size, set()).update(indices)
-    return {size: sorted(found[size]) for size in sorted(found)}
+        for group, indices in each.indices_by_size().items():
+            found.setdefault(group, set()).update(indices)
+    parts = samples[0].parts.parts
+    ordered = sorted(found, key=lambda group: (group[0], parts[group[1]].common.alpha_background, group[1]))
+    return {group: sorted(found[group]) for group in ordered}
 
 
-def _of_sizes(caches: dict[Size, LatentCache]) -> LatentCache | SizedLatentCache:
+def _of_groups(caches: dict[Group, LatentCache]) -> LatentCache | GroupedLatentCache:
     """Return the only cache of a run with squares, else all of them as one."""
-    return SizedLatentCache(caches) if len(caches) > 1 else next(iter(caches.values()))
+    return GroupedLatentCache(caches) if len(caches) > 1 else next(iter(caches.values()))
 
 
 def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
@@ -124,17 +128,19 @@ def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
     mode = config.cache.mode
     if mode == "off":
         return False, False
-    common = config.data.common
+    commons = [choice.common for _, choice in config.datasets()]
+    crops = any(common.crop == "random" for common in commons)
+    varied = any(common.varies_captions for common in commons)
     reasons = {
         f"text encoder {config.text_encoder.type} is trained": text.trainable,
         f"VAE {config.vae.type} needs no cache": not vae.cacheable,
-        "data.crop is random, so each visit has another crop": common.crop == "random",
-        "data.shuffle_tags or data.tag_dropout gives a caption another text in each visit": common.varies_captions,
+        "data.crop is random, so each visit has another crop": crops,
+        "data.shuffle_tags or data.tag_dropout gives a caption another text in each visit": varied,
     }
     hindrances = [reason for reason, holds in reasons.items() if holds]
     if mode == "required" and hindrances:
         raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; use cache.mode: auto")
-    return not (text.trainable or common.varies_captions), vae.cacheable and common.crop == "center"
+    return not (text.trainable or varied), vae.cacheable and not crops
 
 
 def _made(folder: Path) -> Path:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
-from dit_run.config.nodes import Entry, ListNode, MapNode, Node, Scalar, Source, value_of
-from dit_run.options import Option, options_of
+from dit_run.config.keys import key_name
+from dit_run.config.nodes import Entry, MapNode, Scalar, Source
+from dit_run.config.written_options import written_options
+from dit_run.options import Option
 from dit_run.problems import KeyPath, Problem
 from dit_run.registry.registry import Registry
-from dit_run.settings import SECTIONS
 
 __all__ = ["drop_lower_alternatives"]
 
@@ -22,8 +22,9 @@ def drop_lower_alternatives(
     ``sources`` are the layers, lowest first. A key that is null is not written.
     """
     ranks = {source.name: rank for rank, source in enumerate(sources)}
-    for path, section, options in _sections(root, registry):
-        for option in options:
+    for written in written_options(root, registry):
+        path, section = written.path, written.node
+        for option in written.options:
             pair = [entry for name in (option.name, option.instead_of) if (entry := _written(section, name))]
             if len(pair) < 2:
                 continue
@@ -32,26 +33,6 @@ def drop_lower_alternatives(
                 problems.append(_both(path, option, pair))
             else:
                 del section.entries[lower.key]
-
-
-def _sections(root: MapNode, registry: Registry) -> Iterator[tuple[KeyPath, MapNode, Sequence[Option]]]:
-    """Yield every written mapping of options, with the options that it may hold."""
-    for name, entry in root.entries.items():
-        if name in SECTIONS and isinstance(entry.node, MapNode):
-            yield (name,), entry.node, options_of(SECTIONS[name])
-        elif kind := KINDS_BY_SECTION.get(name):
-            for path, node in _items(name, entry.node):
-                component = registry.components(kind).get(str(value_of(node).get("type", kind.default_type)))
-                if component is not None:
-                    yield path, node, component_options(component)
-
-
-def _items(name: str, node: Node) -> Iterator[tuple[KeyPath, MapNode]]:
-    """Yield the mappings of a section that holds one component or a list of them."""
-    if isinstance(node, MapNode):
-        yield (name,), node
-    elif isinstance(node, ListNode):
-        yield from (((name, index), item) for index, item in enumerate(node.items) if isinstance(item, MapNode))
 
 
 def _written(section: MapNode, name: str | None) -> Entry | None:

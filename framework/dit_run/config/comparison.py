@@ -100,13 +100,22 @@ ABSENT = _Absent()
 """Stands for the value of a key that one side does not have."""
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: KeyPath = ()) -> list[Difference]:
-    """Return the leaves in which two nested dicts differ, such as two results of ``Config.to_dict``."""
+def differences(before: Mapping[Any, Any], after: Mapping[Any, Any], path: KeyPath = ()) -> list[Difference]:
+    """Return the leaves in which two nested dicts differ, such as two results of ``Config.to_dict``.
+
+    Two lists of as many mappings, such as components, are compared item by item.
+    """
     found: list[Difference] = []
     for key in [*before, *(key for key in after if key not in before)]:
         left, right = before.get(key, ABSENT), after.get(key, ABSENT)
         if isinstance(left, Mapping) and isinstance(right, Mapping):
             found += differences(left, right, (*path, key))
+        elif _are_components(left) and _are_components(right) and len(left) == len(right):
+            found += differences(dict(enumerate(left)), dict(enumerate(right)), (*path, key))
         elif left != right or type(left) is not type(right):
             found.append(Difference((*path, key), left, right))
     return found
+
+
+def _are_components(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(item, Mapping) for item in value)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dit_run.config.effects import without_effect
 from dit_run.config.keys import config_options, key_name
-from dit_run.problems import Problem
+from dit_run.problems import KeyPath, Problem
 from dit_run.protocols import Adjustment, RuleContext
 
 __all__ = ["CORE_RULES", "RuleResult"]
@@ -47,47 +47,61 @@ def _guidance_is_trained(context: RuleContext) -> Iterator[RuleResult]:
 
 def _cached_crops_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("cache", "mode")
-    if config.data.common.crop != "random" or config.cache.mode == "off":
+    random = [(*where, "crop") for where, data in config.datasets() if data.common.crop == "random"]
+    if not random or config.cache.mode == "off":
         return
+    name, related = _named(context, random[0])
+    reason = "a random crop gives a different image each time, so its latents cannot be cached"
     if config.cache.mode == "auto":
-        message = "data.crop is random: images are encoded in every step, and only caption states are cached"
-        reason = "a random crop gives a different image each time, so its latents cannot be cached"
-        yield Problem("random-crop-not-kept", message, ("data", "crop"), help=(reason,), severity="notice")
+        message = f"{name} is random: images are encoded in every step, and only caption states are cached"
+        yield Problem("random-crop-not-kept", message, related, help=(reason,), severity="notice")
         return
     yield Problem(
         "random-crop-cached",
-        f"cache.mode is {config.cache.mode}, but data.crop is random: "
-        "a random crop gives a different image each time, so its latents cannot be cached",
+        f"cache.mode is {config.cache.mode}, but {name} is random: {reason}",
         path,
-        related=(("data", "crop"),),
-        help=("set cache.mode: auto, which caches caption states only, or data.crop: center",),
+        related=(related,),
+        help=(f"set cache.mode: auto, which caches caption states only, or {name}: center",),
     )
 
 
 def _cached_captions_are_fixed(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("cache", "mode")
-    common = config.data.common
-    key = "shuffle_tags" if common.shuffle_tags else "tag_dropout"
-    if common.varies_captions and config.cache.mode == "auto":
-        message = f"data.{key} is set: captions are encoded in every step, and only latents are cached"
+    varied = [(where, data.common) for where, data in config.datasets() if data.common.varies_captions]
+    if not varied:
+        return
+    where, common = varied[0]
+    name, related = _named(context, (*where, "shuffle_tags" if common.shuffle_tags else "tag_dropout"))
+    if config.cache.mode == "auto":
+        message = f"{name} is set: captions are encoded in every step, and only latents are cached"
         reason = "each visit reads another text, so its states cannot be cached"
-        yield Problem("varied-captions-not-kept", message, ("data", key), help=(reason,), severity="notice")
-    elif common.varies_captions and config.cache.mode == "required":
+        yield Problem("varied-captions-not-kept", message, related, help=(reason,), severity="notice")
+    elif config.cache.mode == "required":
         yield Problem(
             "varied-captions-cached",
-            f"cache.mode is required, but data.{key} is set: each visit reads another text, so the states of captions "
+            f"cache.mode is required, but {name} is set: each visit reads another text, so the states of captions "
             "cannot be cached",
             path,
-            related=(("data", key),),
+            related=(related,),
             help=("set cache.mode: auto, which caches latents only, or leave the tags as they are",),
         )
 
 
+def _named(context: RuleContext, path: KeyPath) -> tuple[str, KeyPath]:
+    """Return name and path of the key that gives a dataset its value: its own, or that of the mixture."""
+    common: KeyPath = ("data", path[-1])
+    key = path if path in context.written or common not in context.written else common
+    return key_name(key), key
+
+
 def _tags_are_kept_from_a_change(context: RuleContext) -> Iterator[RuleResult]:
-    common, path = context.config.data.common, ("data", "keep_tags")
-    if common.keep_tags and common.tag_separator is not None and not common.varies_captions and path in context.written:
-        others = (("data", "shuffle_tags"), ("data", "tag_dropout"))
-        yield without_effect(path, "data.shuffle_tags is false and data.tag_dropout is 0", *others)
+    for where, data in context.config.datasets():
+        common, path = data.common, (*where, "keep_tags")
+        unused = common.keep_tags and common.tag_separator is not None and not common.varies_captions
+        if unused and path in context.written:
+            names = [(*where, name) for name in ("shuffle_tags", "tag_dropout")]
+            reason = f"{key_name(names[0])} is false and {key_name(names[1])} is 0"
+            yield without_effect(path, reason, *names)
 
 
 def _intervals_run_upwards(context: RuleContext) -> Iterator[RuleResult]:

@@ -49,7 +49,8 @@ def _one(kind: str, schema: Mapping[str, Any]) -> str:
 
 
 def _list(schema: Mapping[str, Any]) -> str:
-    count = f" of {schema['minItems']}" if "minItems" in schema else ""
+    least = schema.get("minItems")
+    count = "" if least is None else f" of {'' if least == schema.get('maxItems') else 'at least '}{least}"
     items = schema.get("items")
     return f"a list{count}" + (f", each {expected(items)}" if items and items.get("type") != "object" else "")
 

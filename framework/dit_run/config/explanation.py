@@ -9,9 +9,9 @@ from typing import Any
 from dit_run.config.describe import expected
 from dit_run.config.keys import TOP_LEVEL, config_options, key_name
 from dit_run.config.suggestions import did_you_mean
-from dit_run.options import MISSING, documentation, summary
+from dit_run.options import MISSING, documentation, options_of, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
-from dit_run.settings import Choice, Config
+from dit_run.settings import SECTIONS, Config
 
 __all__ = ["Explanation", "explanations"]
 
@@ -62,6 +62,7 @@ def _types(config: Config) -> Iterator[Explanation]:
 
 def _options(config: Config) -> Iterator[Explanation]:
     values = config.to_dict()
+    owners: dict[KeyPath, type] = {path: type(holder) for path, holder in _holders(config)}
     for path, option, _ in config_options(config):
         yield Explanation(
             path,
@@ -69,25 +70,25 @@ def _options(config: Config) -> Iterator[Explanation]:
             _origin(config, path),
             expected(option.schema),
             option.default,
-            documentation(_owner(config, path)).get(option.name, ""),
+            documentation(owners[path]).get(option.name, ""),
             "operational" in option.markers,
             "adjustable" in option.markers,
         )
 
 
-def _owner(config: Config, path: KeyPath) -> type:
-    """Return the options class that declares a key."""
-    holder = config.sections[str(path[0])]
-    if isinstance(holder, tuple):
-        holder = holder[int(path[1])]
-    if not isinstance(holder, Choice):
-        return type(holder)
-    return type(holder.options if hasattr(holder.options, str(path[-1])) else holder.common)
+def _holders(config: Config) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield each key with the options object that has it."""
+    for section, cls in SECTIONS.items():
+        yield from (((section, option.name), config.sections[section]) for option in options_of(cls))
+    for path, choice in config.choices():
+        yield from (((*path, option.name), holder) for holder, option in choice.held_options())
 
 
 def _origin(config: Config, path: KeyPath) -> str:
-    if path in config.places:
-        return str(config.places[path])
+    holder = (*path[:-3], path[-1])
+    for written in (path, holder) if len(path) > 3 else (path,):  # a part inherits the keys of what holds it
+        if written in config.places:
+            return str(config.places[written])
     return "rule" if path in config.adjusted else "default"
 
 

@@ -113,21 +113,25 @@ def _adjust(config: Config, adjustment: Adjustment) -> Config:
 def replace_value(config: Config, path: KeyPath, value: Any) -> Config:
     """Return the config with another value for one option."""
     section, *rest = path
-    held = config.sections[str(section)]
-    if isinstance(held, tuple):
-        index = int(rest[0])
-        held = (*held[:index], _replaced(held[index], str(rest[1]), value), *held[index + 1 :])
-    else:
-        held = _replaced(held, str(rest[0]), value)
+    held = _replaced(config.sections[str(section)], tuple(rest), value)
     return dataclasses.replace(config, sections={**config.sections, str(section): held})
 
 
-def _replaced(holder: Any, name: str, value: Any) -> Any:
-    if not isinstance(holder, Choice):
-        return dataclasses.replace(holder, **{name: value})
-    if holder.common is not None and name in {field.name for field in dataclasses.fields(holder.common)}:
-        return dataclasses.replace(holder, common=dataclasses.replace(holder.common, **{name: value}))
-    return dataclasses.replace(holder, options=dataclasses.replace(holder.options, **{name: value}))
+def _replaced(held: Any, path: KeyPath, value: Any) -> Any:
+    """Return what a path goes through, with another value at its end."""
+    if not path:
+        return value
+    step, *rest = path
+    if isinstance(held, tuple):
+        index = int(step)
+        return (*held[:index], _replaced(held[index], tuple(rest), value), *held[index + 1 :])
+    if not isinstance(held, Choice):
+        return dataclasses.replace(held, **{str(step): _replaced(getattr(held, str(step)), tuple(rest), value)})
+    for name in ("item", "common"):
+        holder = getattr(held, name)
+        if holder is not None and step in {field.name for field in dataclasses.fields(holder)}:
+            return dataclasses.replace(held, **{name: _replaced(holder, path, value)})
+    return dataclasses.replace(held, options=_replaced(held.options, path, value))
 
 
 # ---------------------------------------------------------------------------------------------- for rules of components
@@ -203,15 +207,18 @@ def _size_problems(config: Config, size: int, factor: int, vae: KeyPath) -> Iter
             related=related,
             help=_nearest_sizes(size, unit),
         )
-    for height, width in config.data.common.written_sizes():
-        if height % unit or width % unit:
-            yield Problem(
-                "image-size-does-not-fit",
-                f"the size {height}x{width} of data.buckets has a side that is not a multiple of {unit}: {because}",
-                ("data", "buckets"),
-                related=related,
-                help=(f"use multiples of {unit}, or data.buckets: auto",),
-            )
+    for where, data in config.datasets():
+        written = [key for key in ((*where, "buckets"), ("data", "buckets")) if key in config.written]
+        for height, width in data.common.written_sizes():
+            if (height % unit or width % unit) and written:
+                name = key_name(written[0])
+                yield Problem(
+                    "image-size-does-not-fit",
+                    f"the size {height}x{width} of {name} has a side that is not a multiple of {unit}: {because}",
+                    written[0],
+                    related=related,
+                    help=(f"use multiples of {unit}, or {name}: auto",),
+                )
 
 
 def _nearest_sizes(size: int, unit: int) -> tuple[str, ...]:

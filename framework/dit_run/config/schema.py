@@ -12,8 +12,8 @@ from typing import Any
 
 from dit_run.config.describe import expected
 from dit_run.config.environment import ENV_PATTERN
-from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
-from dit_run.options import options_of, schema_of, summary
+from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL, nested_components
+from dit_run.options import ComponentsOf, options_of, schema_of, summary
 from dit_run.registry.components import Component
 from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
@@ -54,7 +54,7 @@ def _section(section: str, registry: Registry, definitions: Schema, editor: bool
         cls = SECTIONS[section]
         return _documented(section, _unwrapped(summary(cls)), _closed(_options(cls, editor), cls), editor)
     kind = KINDS_BY_SECTION[section]
-    chosen = _choice(kind, registry.components(kind), definitions, editor)
+    chosen = _choice(kind, registry, definitions, editor)
     if kind.listed:
         chosen = {"type": "array", "items": chosen}
     return _documented(section, SECTION_TEXTS[section], chosen, editor)
@@ -86,16 +86,17 @@ def _options(cls: type, editor: bool) -> Schema:
 # --------------------------------------------------------------------------------------------------------- components
 
 
-def _choice(kind: Kind, components: Mapping[str, Component], definitions: Schema, editor: bool) -> Schema:
+def _choice(kind: Kind, registry: Registry, definitions: Schema, editor: bool) -> Schema:
+    components = registry.components(kind)
     for component in components.values():
-        definitions[component.name] = _branch(component, editor)
+        definitions[component.name] = _branch(component, registry, definitions, editor)
     names = ("type", *kind.spec.aliases)
     properties = {name: _type(kind, components, editor) for name in names}
     if editor:
         properties |= {name: {**properties[name], **_SILENT} for name in kind.spec.aliases}
     schema: Schema = {"type": "object", "properties": properties}
     if components:
-        schema["allOf"] = [branch for type_ in components for branch in _branches(kind, type_, names, editor)]
+        schema["allOf"] = [branch for c in components.values() for branch in _branches(c, names, editor)]
     return schema | ({} if kind.default_type else {"required": ["type"]})
 
 
@@ -110,23 +111,63 @@ def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Sche
     return schema
 
 
-def _branches(kind: Kind, type_: str, names: tuple[str, ...], editor: bool) -> list[Schema]:
+def _branches(component: Component, names: tuple[str, ...], editor: bool) -> list[Schema]:
     """Return one conditional per name of the key ``type``; that of the default type also holds without the key."""
-    then = {"$ref": f"#/definitions/{kind}.{type_}"}
-    is_type = {"const": type_, **(_SILENT if editor else {})}
-    if type_ == kind.default_type:
+    then = {"$ref": f"#/definitions/{component.name}"}
+    is_type = {"const": component.type, **(_SILENT if editor else {})}
+    if component.type == component.kind.default_type:
         return [{"if": {"properties": dict.fromkeys(names, is_type)}, "then": then}]
     return [{"if": {"properties": {name: is_type}, "required": [name]}, "then": then} for name in names]
 
 
-def _branch(component: Component, editor: bool) -> Schema:
+def _branch(component: Component, registry: Registry, definitions: Schema, editor: bool) -> Schema:
     spec = component.kind.spec
     properties: Schema = {"type": True} | {name: _SILENT if editor else True for name in spec.aliases}
     if spec.common:
         properties |= _options(spec.common, editor)
     properties |= _options(component.options, editor)
+    for option in options_of(component.options):
+        if option.components is not None:
+            items = _nested(component, option.name, option.components, registry, definitions, editor)
+            properties[option.name] = {**properties[option.name], "items": items}
     schema = _closed(properties, component.options, *([spec.common] if spec.common else []))
     return _documented(component.name, _unwrapped(summary(component.options)), schema, editor)
+
+
+def _nested(
+    holder: Component, name: str, place: ComponentsOf, registry: Registry, definitions: Schema, editor: bool
+) -> Schema:
+    """Return the schema of a component inside an option, with a closed branch for each type as in a section."""
+    kind, components = Kind(place.kind), nested_components(registry, place)
+    branches = []
+    for component in components.values():
+        key = f"{holder.name}.{name}.{component.type}"
+        common = _options(kind.spec.common, editor) if kind.spec.common else {}
+        properties: Schema = {"type": True} | _options(place.item, editor)
+        if holder.kind is kind:
+            common = {option: _inherited(schema, holder, editor) for option, schema in common.items()}
+        properties |= {option: schema for option, schema in common.items() if option not in place.without}
+        closed = _closed(properties | _options(component.options, editor), component.options, place.item)
+        definitions[key] = _documented(component.name, _unwrapped(summary(component.options)), closed, editor)
+        is_type = {"const": component.type, **(_SILENT if editor else {})}
+        branches.append(
+            {
+                "if": {"properties": {"type": is_type}, "required": ["type"]},
+                "then": {"$ref": f"#/definitions/{key}"},
+            }
+        )
+    type_ = {name: value for name, value in _type(kind, components, editor).items() if name != "default"}
+    schema: Schema = {"type": "object", "properties": {"type": type_}, "required": ["type"]}
+    return schema | ({"allOf": branches} if branches else {})
+
+
+def _inherited(schema: Schema, holder: Component, editor: bool) -> Schema:
+    """Return the schema of a common key whose default is the value of the component that holds this one."""
+    inherited = {name: value for name, value in schema.items() if name != "default"}
+    if editor:
+        text = schema["description"]
+        inherited["markdownDescription"] = f"{text}\n\nDefault: that of the {holder.kind.section}."
+    return inherited
 
 
 # ------------------------------------------------------------------------------------------------------------ editors

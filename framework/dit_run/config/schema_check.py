@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -12,6 +12,7 @@ from dit_run.config.describe import expected, received
 from dit_run.config.keys import KINDS_BY_SECTION, component_options, key_name
 from dit_run.config.nodes import COMMAND_LINE, MapNode, Node, Scalar, find, value_of
 from dit_run.config.suggestions import did_you_mean
+from dit_run.config.written_options import Written, written_options
 from dit_run.config.yaml_parser import MAX_PROBLEMS
 from dit_run.options import Option, options_of
 from dit_run.problems import KeyPath, Place, Problem
@@ -56,6 +57,7 @@ class _Checker:
         self.root = root
         self.values = values
         self.registry = registry
+        self.written = list(written_options(root, registry))
 
     def problems(self, error: jsonschema.ValidationError) -> Iterator[Problem]:
         path: KeyPath = tuple(error.absolute_path)
@@ -69,32 +71,35 @@ class _Checker:
         elif error.validator == "required":
             yield from self._missing_keys(path, schema, value)
         elif path[-1:] == ("type",) and error.validator in ("enum", "not"):
-            kind = KINDS_BY_SECTION[str(path[0])]
-            yield unknown_type(kind, str(value), self.registry, path, node.span.place())
+            yield self._unknown_type(path, str(value), error.validator_value, node)
         else:
             yield self._bad_value(path, _CODES[str(error.validator)], schema, value)
 
     def too_large(self) -> Iterator[Problem]:
         """Yield a problem for each whole number that does not fit 64 bits."""
-        for path, options in self._sections():
-            node = find(self.root, path)[1]
-            section = value_of(node) if isinstance(node, MapNode) else {}
-            for option in options:
+        for written in self.written:
+            section = value_of(written.node)
+            for option in written.options:
                 value = section.get(option.name)
                 if "number" not in option.schema["type"] and isinstance(value, int | float) and abs(value) >= _WHOLE:
                     limited = {**option.schema, "exclusiveMaximum": _WHOLE}
-                    yield self._bad_value((*path, option.name), "out-of-bounds", limited, value)
+                    yield self._bad_value((*written.path, option.name), "out-of-bounds", limited, value)
 
-    def _sections(self) -> Iterator[tuple[KeyPath, Iterable[Option]]]:
-        """Yield every written mapping of options with the options it may hold."""
-        yield from (((section,), options_of(cls)) for section, cls in SECTIONS.items() if section in self.values)
-        for kind in Kind:
-            written = self.values.get(kind.section)
-            count = len(written) if kind.listed and isinstance(written, list) else 0
-            for path in [(kind.section, index) for index in range(count)] if kind.listed else [(kind.section,)]:
-                type_ = self._type(path)
-                if type_ in self.registry.components(kind):
-                    yield path, component_options(self.registry.components(kind)[type_])
+    def _component(self, path: KeyPath) -> Written | None:
+        """Return the innermost written component that a path lies in."""
+        around = (
+            each for each in reversed(self.written) if each.kind is not None and path[: len(each.path)] == each.path
+        )
+        return next(around, None)
+
+    def _unknown_type(self, path: KeyPath, type_: str, allowed: Any, node: Node) -> Problem:
+        written = self._component(path)
+        kind = KINDS_BY_SECTION[str(path[0])] if written is None or written.kind is None else written.kind
+        if len(self.registry.rivals(kind, type_)) == 1:
+            help_ = (f"the types here are: {', '.join(allowed)}",)
+            message = f"a {kind.spec.title} '{type_}' holds others and cannot be inside of one"
+            return Problem("unknown-type", message, path, node.span.place(), help_)
+        return unknown_type(kind, type_, self.registry, path, node.span.place(), allowed)
 
     # ------------------------------------------------------------------------------------------------------- values
 
@@ -114,7 +119,7 @@ class _Checker:
         type_ = value_of(node)
         if kind is None or schema.get("type") != "object" or type_ not in self.registry.types(kind):
             return ()
-        if kind.listed:
+        if len(path) > 1:
             return (f"write {{type: {type_}}}",)
         argument = node.span.source.name == COMMAND_LINE
         return (f"write {kind.section}.type={type_}" if argument else f"write '{kind.section}: {{type: {type_}}}'",)
@@ -139,13 +144,26 @@ class _Checker:
 
     def _owners(self, path: KeyPath, key: str) -> tuple[str, ...]:
         """Return a line of help with the types or sections that have the key."""
-        if path and (kind := KINDS_BY_SECTION.get(str(path[0]))):
-            owners = [t for t, c in self.registry.components(kind).items() if _has(component_options(c), key)]
+        written = self._component(path)
+        if written is not None and written.kind is not None:
+            components = self.registry.components(written.kind)
+            if len(path) > 2 and _has(written.kind.spec.common_options(), key):
+                return (f"'{key}' is a key of {path[0]} for all of its {path[-2]}",)
+            owners = [type_ for type_, c in components.items() if _has(component_options(c), key)]
             if owners:
-                return (f"'{key}' is a key of {kind} {' and '.join(owners)}",)
-        sections = [str(where[0]) for where, options in self._sections() if len(where) == 1 and _has(options, key)]
-        sections += [name for name, cls in SECTIONS.items() if name not in self.values and _has(options_of(cls), key)]
+                return (f"'{key}' is a key of {written.kind} {' and '.join(owners)}",)
+        sections = [str(each.path[0]) for each in self.written if len(each.path) == 1 and _has(each.options, key)]
+        sections += [name for name, options in self._defaults() if _has(options, key)]
         return (f"'{key}' is a key of {' and '.join(sections)}",) if sections else ()
+
+    def _defaults(self) -> Iterator[tuple[str, Sequence[Option]]]:
+        """Yield the sections that are not written, with their options."""
+        for name, cls in SECTIONS.items():
+            if name not in self.root.entries:
+                yield name, options_of(cls)
+        for kind in Kind:
+            if kind.section not in self.root.entries and kind.default_type in self.registry.types(kind):
+                yield kind.section, component_options(self.registry.component(kind, kind.default_type))
 
     def _missing_keys(self, path: KeyPath, schema: Mapping[str, Any], value: Mapping[str, Any]) -> Iterator[Problem]:
         entry, node = find(self.root, path)
@@ -159,24 +177,28 @@ class _Checker:
 
     def _type(self, path: KeyPath) -> str | None:
         """Return the type of the component that a path lies in, as written or by default."""
+        written = self._component(path)
+        if written is not None:
+            return written.type
         kind = KINDS_BY_SECTION.get(str(path[0])) if path else None
-        if kind is None:
-            return None
-        section = self.values.get(kind.section)
-        if kind.listed and isinstance(section, list) and len(path) > 1 and isinstance(path[1], int):
-            section = section[path[1]]
-        type_ = section.get("type", kind.default_type) if isinstance(section, dict) else None
-        return type_ if isinstance(type_, str) else None
+        return kind.default_type if kind is not None and self.values.get(kind.section) == {} else None
 
 
-def unknown_type(kind: Kind, type_: str, registry: Registry, path: KeyPath, place: Place | None) -> Problem:
-    """Return the problem of a type that no plugin offers, or that two offer."""
+def unknown_type(
+    kind: Kind,
+    type_: str,
+    registry: Registry,
+    path: KeyPath,
+    place: Place | None,
+    allowed: Sequence[str] | None = None,
+) -> Problem:
+    """Return the problem of a type that no plugin offers, or that two offer; ``allowed`` are the types to propose."""
     try:
         registry.component(kind, type_)
     except UnknownType as error:
         if error.rivals:
             return Problem("ambiguous-type", str(error), path, place)
-    known = registry.types(kind)
+    known = allowed if isinstance(allowed, list) else registry.types(kind)
     help_ = [*did_you_mean(type_, known), f"the types are: {', '.join(known) or 'none'}"]
     help_ += [f"plugin {p} did not load: {p.failure.message}" for p in registry.failed if p.failure]
     return Problem("unknown-type", f"there is no {kind.spec.title} '{type_}'", path, place, tuple(help_))

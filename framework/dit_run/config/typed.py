@@ -8,7 +8,7 @@ from typing import Any
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.config.nodes import MapNode, find, value_of, walk
 from dit_run.config.schema_check import unknown_type
-from dit_run.options import build
+from dit_run.options import ComponentsOf, build, options_of
 from dit_run.problems import KeyPath, Problem
 from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry, UnknownType
@@ -44,21 +44,62 @@ def _section(name: str, values: Any, root: MapNode, registry: Registry, problems
 
 
 def _choice(
-    kind: Kind, path: KeyPath, values: Mapping[str, Any], root: MapNode, registry: Registry, problems: list[Problem]
+    kind: Kind,
+    path: KeyPath,
+    values: Mapping[str, Any],
+    root: MapNode,
+    registry: Registry,
+    problems: list[Problem],
+    within: ComponentsOf | None = None,
+    inherited: Mapping[str, Any] | None = None,
 ) -> Choice | None:
+    """Return a chosen component; ``within`` is the list of another one that holds it, if there is one.
+
+    ``inherited`` are the written common keys of the component that holds it, if that is of the same kind.
+    """
     place = find(root, path)[1].span.place()
     try:
         component = registry.component(kind, values["type"])
     except UnknownType:
         problems.append(unknown_type(kind, str(values["type"]), registry, path, place))
         return None
-    common = kind.spec.common
-    names = {option.name for option in kind.spec.common_options()}
-    own = {key: value for key, value in values.items() if key != "type" and key not in names}
-    shared = {key: value for key, value in values.items() if key in names}
+    common, item = kind.spec.common, None if within is None else within.item
+    shared = {**(inherited or {}), **_of(common, values)}
+    own = {key: value for key, value in values.items() if key != "type" and key not in {**shared, **_of(item, values)}}
+    known = len(problems)
+    for option in options_of(component.options):
+        if option.components is not None:
+            below, below_kind = option.components, Kind(option.components.kind)
+            own[option.name] = [
+                _choice(
+                    below_kind,
+                    (*path, option.name, index),
+                    each,
+                    root,
+                    registry,
+                    problems,
+                    below,
+                    shared if below_kind is kind else None,
+                )
+                for index, each in enumerate(own.get(option.name, ()))
+            ]
+    if len(problems) > known:
+        return None
     try:
-        return Choice(component, build(component.options, own), build(common, shared) if common else None)
+        return Choice(
+            component,
+            build(component.options, own),
+            build(common, shared) if common else None,
+            build(item, _of(item, values)) if item else None,
+            () if within is None else within.without,
+        )
     except Exception as error:  # noqa: BLE001 (a plugin's options may raise anything)
         message = f"{component.name} refuses its options: {error or type(error).__name__}"
         problems.append(Problem("refused-options", message, path, place))
         return None
+
+
+def _of(cls: type | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are keys of an options class."""
+    names = {option.name for option in options_of(cls)} if cls is not None else set()
+    return {key: value for key, value in values.items() if key in names}

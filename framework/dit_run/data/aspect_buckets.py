@@ -6,6 +6,7 @@ is cropped at the two sides that stand out. Sizes are (height, width) in pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
 
@@ -65,6 +66,11 @@ class Buckets:
             return cls(preset_sizes(common.image_size, unit))
         written = common.written_sizes() or ((common.image_size, common.image_size),)
         return cls(tuple(sorted(written, key=_by_aspect)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Buckets]) -> Buckets:
+        """Return all sizes of some buckets."""
+        return cls(tuple(sorted({size for part in parts for size in part.sizes}, key=_by_aspect)))
 
     def nearest(self, heights: ArrayLike, widths: ArrayLike) -> Ints:
         """Return the number of the bucket of images of these sizes, int64 [n].

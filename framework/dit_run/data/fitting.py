@@ -40,7 +40,7 @@ class Fit:
 
 
 def is_fitted(common: DatasetCommon) -> bool:
-    """Return True if the sizes of images decide what is trained on."""
+    """Return True if the sizes of images decide what is trained on, by the options of a dataset."""
     return common.buckets is not None or common.max_crop < 1 or not common.upscale or common.min_side is not None
 
 
@@ -53,33 +53,71 @@ def fit(samples: Samples, *, unit: int, batch_size: int | None) -> tuple[Samples
     Raises InputError for an image whose size cannot be read, unless the config skips those: they keep their place, so
     that they are reported when they are read; and if no sample is left.
     """
-    common = samples.common
-    buckets = Buckets.of(common, unit)
-    heights, widths = _measured(samples)
-    of_sample = buckets.nearest(heights, widths)
-    cropped = buckets.cropped(heights, widths, of_sample)
-    out = _excluded(common, np.minimum(heights, widths), cropped, buckets.enlarged(heights, widths, of_sample))
-    kept = ~np.logical_or.reduce([np.zeros(len(samples), dtype=np.bool_), *out.values()])
-    if not kept.any():
-        raise InputError(f"all {len(samples):,} samples are left out by {' and '.join(out)} (data)")
-    left_out = {reason: _keys(samples, chosen) for reason, chosen in out.items() if chosen.any()}
-    counts = np.bincount(of_sample[kept], minlength=len(buckets.sizes)).tolist()
-    by_size = {size: count for size, count in zip(buckets.sizes, counts, strict=True) if count}
+    parts = samples.part_of_sample
+    groups = [_part(samples, number, np.flatnonzero(parts == number), unit) for number in np.unique(parts).tolist()]
+    sizes = Buckets.joined([group.buckets for group in groups]).sizes
+    order = np.argsort(np.concatenate([group.places for group in groups]), kind="stable")
+    kept = np.concatenate([group.kept for group in groups])[order]
+    of_sample = np.concatenate([group.of_sample(sizes) for group in groups])[order][kept]
+    counts = np.bincount(of_sample, minlength=len(sizes)).tolist()
+    sized = any(part.common.buckets is not None for part in samples.parts.parts)
     fitted = replace(
         samples,
         indices=samples.indices[kept],
-        sizes=None if common.buckets is None else BucketedSizes(buckets.sizes, of_sample[kept]),
-        batch_size=None if common.buckets is None else batch_size,
+        sizes=BucketedSizes(sizes, of_sample) if sized else None,
+        batch_size=batch_size if sized else None,
     )
-    return fitted, Fit(by_size, float(cropped[kept].mean()), left_out)
+    left_out: dict[str, tuple[str, ...]] = {}
+    for group in groups:
+        for reason, keys in group.left_out.items():
+            left_out[reason] = left_out.get(reason, ()) + keys
+    cropped = np.concatenate([group.cropped for group in groups])[order][kept]
+    by_size = {size: count for size, count in zip(sizes, counts, strict=True) if count}
+    return fitted, Fit(by_size, float(cropped.mean()), left_out)
 
 
-def _measured(samples: Samples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+@dataclass(frozen=True)
+class _Part:
+    """The sizes of the samples of one part of the data."""
+
+    places: NDArray[np.int64]
+    """Places of the samples among those of all parts."""
+    buckets: Buckets
+    buckets_of_sample: NDArray[np.int64]
+    cropped: NDArray[np.float64]
+    kept: _Bools
+    left_out: Mapping[str, tuple[str, ...]]
+
+    def of_sample(self, sizes: tuple[Size, ...]) -> NDArray[np.int64]:
+        """Return the number of each sample's size among all sizes."""
+        return np.array([sizes.index(size) for size in self.buckets.sizes], dtype=np.int64)[self.buckets_of_sample]
+
+
+def _part(samples: Samples, number: int, places: NDArray[np.int64], unit: int) -> _Part:
+    """Return the sizes of one part's samples. Raises InputError if none is left."""
+    part = samples.parts.parts[number]
+    common, indices = part.common, samples.indices[places]
+    buckets = Buckets.of(common, unit)
+    heights, widths = _measured(samples, indices, common)
+    of_sample = buckets.nearest(heights, widths)
+    cropped = buckets.cropped(heights, widths, of_sample)
+    out = _excluded(common, np.minimum(heights, widths), cropped, buckets.enlarged(heights, widths, of_sample))
+    kept = ~np.logical_or.reduce([np.zeros(len(places), dtype=np.bool_), *out.values()])
+    if not kept.any():
+        of_part = f" of part {part.name}" if part.name else ""
+        raise InputError(f"all {len(places):,} samples{of_part} are left out by {' and '.join(out)} (data)")
+    left_out = {reason: _keys(samples, indices[chosen]) for reason, chosen in out.items() if chosen.any()}
+    return _Part(places, buckets, of_sample, cropped, kept, left_out)
+
+
+def _measured(
+    samples: Samples, indices: NDArray[np.int64], common: DatasetCommon
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return heights and widths of the images; those of a square for an unreadable one that is skipped later."""
-    square = (samples.common.image_size, samples.common.image_size)
+    square = (common.image_size, common.image_size)
     sizes: list[Size] = []
-    for found in sizes_of(samples.dataset, samples.indices.tolist()):
-        if isinstance(found, InputError) and samples.common.on_bad_sample == "error":
+    for found in sizes_of(samples.dataset, indices.tolist()):
+        if isinstance(found, InputError) and common.on_bad_sample == "error":
             raise InputError(
                 f"{found}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
             ) from found
@@ -103,5 +141,5 @@ def _excluded(
     return {reason: rule() for reason, rule in rules.items()}
 
 
-def _keys(samples: Samples, chosen: _Bools) -> tuple[str, ...]:
-    return tuple(samples.dataset[index].key for index in samples.indices[chosen].tolist())
+def _keys(samples: Samples, indices: NDArray[np.int64]) -> tuple[str, ...]:
+    return tuple(samples.dataset[index].key for index in indices.tolist())

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dit_run.protocols import Dataset, LeavesOut, LeftOut
+from dit_run.data.samples import Samples
+from dit_run.protocols import LeavesOut, LeftOut
 
 __all__ = ["Inventory"]
 
@@ -23,17 +23,20 @@ class Inventory:
     """Parts that the dataset reports, and the samples that the run does not choose."""
 
     @classmethod
-    def of(cls, dataset: Dataset, chosen: Sequence[NDArray[np.int64]], num_samples: int | None) -> Inventory:
-        """Return the inventory of a run with the samples at these indices, in one or more parts."""
+    def of(cls, chosen: Sequence[Samples]) -> Inventory:
+        """Return the inventory of a run with these samples of one dataset."""
+        dataset, parts = chosen[0].dataset, chosen[0].parts
         reported = tuple(dataset.left_out) if isinstance(dataset, LeavesOut) else ()
         unused = np.ones(len(dataset), dtype=np.bool_)
-        for part in chosen:
-            unused[part] = False
-        beyond = int(unused.sum())
-        if beyond:
-            reason = f"sample beyond data.num_samples={num_samples} (null uses all)"
-            reported += (LeftOut(reason, beyond, dataset[int(unused.argmax())].key),)
-        return cls(len(dataset), len(dataset) - beyond, reported)
+        for samples in chosen:
+            unused[samples.indices] = False
+        for number, part in enumerate(parts.parts):
+            beyond = np.flatnonzero(unused[parts.start(number) : int(parts.ends[number])])
+            if len(beyond):
+                of_part = f" of part {part.name}" if part.name else ""
+                reason = f"sample beyond data.num_samples={part.common.num_samples}{of_part} (null uses all)"
+                reported += (LeftOut(reason, len(beyond), dataset[parts.start(number) + int(beyond[0])].key),)
+        return cls(len(dataset), len(dataset) - int(unused.sum()), reported)
 
     def lines(self) -> list[str]:
         """Return a table for people with one row for each reason; empty if nothing is left out."""

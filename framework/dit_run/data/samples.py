@@ -16,7 +16,9 @@ from dit_run.data.aspect_buckets import Size
 from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.captions import plain_text, text_at
 from dit_run.data.images import read_image
+from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
+from dit_run.data.parts import Parts
 from dit_run.data.splits import split
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
@@ -55,6 +57,8 @@ class Visit:
     """Place of the crop along the side that stands out, in [0, 1)."""
     size: Size
     """Height and width of the pixels that are trained on."""
+    part: int = 0
+    """Number of the sample's part of a mixture."""
 
 
 class BadSample(NamedTuple):
@@ -100,13 +104,30 @@ class Samples:
     """None: all images become squares of ``image_size``."""
     batch_size: int | None = None
     """Number of consecutive positions that share a size; None: the order does not depend on sizes."""
+    augmented: bool = True
+    """False: visits are neither mirrored nor cropped at random, and captions keep their tags."""
+    parts: Parts = field(init=False)
+    """The parts of the dataset."""
     order: Order = field(init=False)
 
     def __post_init__(self) -> None:
-        order = Order(len(self.indices), self.seed)
-        if self.sizes is not None and self.batch_size is not None:
-            order = BucketOrder(order.size, order.seed, self.sizes.of_sample, self.batch_size)
-        object.__setattr__(self, "order", order)
+        object.__setattr__(self, "parts", Parts.of(self.dataset, self.common))
+        object.__setattr__(self, "order", self._order())
+
+    def _order(self) -> Order:
+        size, sized = len(self.indices), self.sizes if self.batch_size is not None else None
+        if self.parts.mixed:
+            weights = weights_of(part.weight for part in self.parts.parts)
+            buckets = None if sized is None else sized.of_sample
+            return MixtureOrder(size, self.seed, self.part_of_sample, weights, buckets, self.batch_size or 1)
+        if sized is not None and self.batch_size is not None:
+            return BucketOrder(size, self.seed, sized.of_sample, self.batch_size)
+        return Order(size, self.seed)
+
+    @property
+    def part_of_sample(self) -> NDArray[np.int64]:
+        """The number of the part of each sample, in the order of the samples."""
+        return self.parts.number(self.indices)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -117,14 +138,20 @@ class Samples:
             return self.common.image_size, self.common.image_size
         return self.sizes.sizes[int(self.sizes.of_sample[place])]
 
-    def indices_by_size(self) -> dict[Size, list[int]]:
-        """Return the dataset's indices of the samples of each size."""
-        if self.sizes is None:
-            return {(self.common.image_size, self.common.image_size): self.indices.tolist()}
+    def indices_by_size(self) -> dict[tuple[Size, int], list[int]]:
+        """Return the dataset's indices of the samples of each size and part (number)."""
+        parts = self.part_of_sample
+        buckets = np.zeros_like(parts) if self.sizes is None else self.sizes.of_sample
+        groups = buckets * len(self.parts.parts) + parts
+        firsts = np.unique(groups, return_index=True)[1].tolist()
         return {
-            self.sizes.sizes[bucket]: self.indices[self.sizes.of_sample == bucket].tolist()
-            for bucket in np.unique(self.sizes.of_sample).tolist()
+            (self.size_of(first), int(parts[first])): self.indices[groups == groups[first]].tolist() for first in firsts
         }
+
+    def mirrored_too(self) -> int:
+        """Return the number of the samples, each twice if its part mirrors images."""
+        counts = np.bincount(self.part_of_sample, minlength=len(self.parts.parts)).tolist()
+        return sum(count * (1 + part.common.random_flip) for count, part in zip(counts, self.parts.parts, strict=True))
 
     def squares(self) -> Samples:
         """Return the same samples as squares, in the order of a run without buckets."""
@@ -141,7 +168,7 @@ class Samples:
     def once(self, count: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the positions below ``count`` in groups of at most ``batch_size`` whose samples share a size.
 
-        For samples without ``batch_size``, whose first positions visit each sample once.
+        For samples without ``batch_size``, whose first positions visit each sample once, except for a mixture.
         """
         _, places = self.order.visits(range(count))
         groups: dict[Size, list[int]] = {}
@@ -164,34 +191,45 @@ class Samples:
             if sample.weights:
                 shown[at] = self.order.weighted_caption(int(epochs[at]), int(places[at]), sample.weights)
         streams = Streams(self.seed)
-        flips = streams.uniforms("flip", positions) < (0.5 if self.common.random_flip else 0.0)
-        offsets = streams.uniforms("crop", positions) if self.common.crop == "random" else [0.5] * len(positions)
+        flips = streams.uniforms("flip", positions)
+        crops = any(part.common.crop == "random" for part in self.parts.parts) and self.augmented
+        offsets = streams.uniforms("crop", positions) if crops else np.full(len(positions), 0.5)
+        indices = self.indices[places]
+        parts = self.parts.number(indices).tolist()
+        rules = [self._common(index) for index in indices.tolist()]
         return [
             Visit(
                 index=int(self.indices[place]),
                 key=sample.key,
-                caption=text_at(sample.captions[at], self.common, streams, position),
+                caption=text_at(sample.captions[at], common, streams, position),
                 image=sample.image,
-                flip=bool(flip),
-                offset=float(offset),
+                flip=bool(common.random_flip and flip < 0.5),
+                offset=float(offset) if common.crop == "random" else 0.5,
                 size=self.size_of(place),
+                part=part,
             )
-            for position, place, sample, at, flip, offset in zip(
-                positions, places.tolist(), samples, shown, flips, offsets, strict=True
+            for position, place, part, common, sample, at, flip, offset in zip(
+                positions, places.tolist(), parts, rules, samples, shown, flips, offsets, strict=True
             )
         ]
 
+    def _common(self, index: int) -> DatasetCommon:
+        """Return the options that hold for the dataset's sample ``index``."""
+        common = self.parts.common(index)
+        return common if self.augmented else common.without_augmentation()
+
     def texts(self, index: int) -> tuple[str, ...]:
         """Return the texts of all captions of the dataset's sample ``index``, with all tags in their order."""
-        return tuple(plain_text(caption, self.common) for caption in self.dataset[index].captions)
+        return tuple(plain_text(caption, self._common(index)) for caption in self.dataset[index].captions)
 
     def without_augmentation(self) -> Samples:
         """Return the same samples, neither mirrored nor cropped at random nor with other tags, whatever a run does."""
-        return replace(self, common=self.common.without_augmentation())
+        return replace(self, augmented=False)
 
     def pixels(self, visit: Visit) -> NDArray[np.uint8]:
         """Return the pixels of a visit, uint8 [height, width, 3]. Raises InputError naming file and reason."""
-        pixels = read_image(visit.image, visit.size, background=self.common.alpha_background, offset=visit.offset)
+        background = self._common(visit.index).alpha_background
+        pixels = read_image(visit.image, visit.size, background=background, offset=visit.offset)
         return np.ascontiguousarray(pixels[:, ::-1]) if visit.flip else pixels
 
     def read(self, positions: Sequence[int], fetch: Callable[[Visit], T]) -> FetchedVisits[T]:
@@ -215,7 +253,7 @@ class Samples:
         return FetchedVisits(visits, values, tuple(bad))
 
     def _skipped(self, visit: Visit, error: InputError) -> BadSample:
-        if self.common.on_bad_sample == "error":
+        if self._common(visit.index).on_bad_sample == "error":
             raise InputError(
                 f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error
@@ -243,14 +281,24 @@ class BadSamples:
 
 
 def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples, Samples | None]:
-    """Return the training samples, and the validation samples or None. Raises InputError for an empty dataset."""
+    """Return the training samples, and the validation samples or None. Raises InputError for an empty dataset.
+
+    Each part of a mixture is chosen from by its own options and keys, so a sample of it stays on its side in a mixture.
+    """
     if len(dataset) == 0:
         raise InputError("the dataset has no samples (data)")
-    chosen = split(
-        (dataset[index].key for index in range(len(dataset))),
-        seed=seed,
-        num_samples=common.num_samples,
-        train_split=common.train_split,
-    )
-    train = Samples(dataset, chosen.train, common, seed)
-    return train, Samples(dataset, chosen.validation, common, seed) if len(chosen.validation) else None
+    parts = Parts.of(dataset, common)
+    chosen = [
+        split(
+            (part.dataset[index].key for index in range(len(part.dataset))),
+            seed=seed,
+            num_samples=part.common.num_samples,
+            train_split=part.common.train_split,
+        )
+        for part in parts.parts
+    ]
+    starts = [parts.start(number) for number in range(len(chosen))]
+    train = np.concatenate([each.train + start for each, start in zip(chosen, starts, strict=True)])
+    held_out = np.concatenate([each.validation + start for each, start in zip(chosen, starts, strict=True)])
+    validation = Samples(dataset, held_out, common, seed) if len(held_out) else None
+    return Samples(dataset, train, common, seed), validation

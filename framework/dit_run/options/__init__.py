@@ -7,6 +7,7 @@ A hint that cannot become a config key is refused with :class:`HintError`.
 
 from __future__ import annotations
 
+from dit_run.options.components import ComponentsOf, components_of
 from dit_run.options.constraints import (
     Adjustable,
     HintError,
@@ -28,6 +29,7 @@ from dit_run.options.relations import acts_if, acts_unless, instead_of
 __all__ = [
     "MISSING",
     "Adjustable",
+    "ComponentsOf",
     "HintError",
     "HubOrPath",
     "LocalPath",
@@ -43,6 +45,7 @@ __all__ = [
     "acts_unless",
     "bounds",
     "build",
+    "components_of",
     "documentation",
     "instead_of",
     "options_of",

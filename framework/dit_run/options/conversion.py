@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
+from dit_run.options.components import ComponentsOf, HasPlainValues
 from dit_run.options.constraints import HintError, Limits, Marker, Secret
 from dit_run.options.docstrings import documentation
 from dit_run.options.relations import Condition, InsteadOf
@@ -35,6 +36,8 @@ class Option:
     """The key has an effect only if all of them hold."""
     instead_of: str | None = None
     """The key of the same mapping that this one is another form of."""
+    components: ComponentsOf | None = None
+    """The components that the option holds; None for an option of plain values."""
 
     @property
     def required(self) -> bool:
@@ -50,8 +53,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
 
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
-    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``, or
-    if a secret has a default or a default is not finite.
+    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``, a
+    list of components (:func:`dit_run.options.components_of`), or if a secret has a default or a default is not finite.
     """
     return _options_of(cls)
 
@@ -91,6 +94,7 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
         markers=markers,
         conditions=tuple(_extras(hint, Condition)),
         instead_of=next((relation.key for relation in _extras(hint, InsteadOf)), None),
+        components=next(_extras(hint, ComponentsOf), None),
     )
 
 
@@ -110,6 +114,8 @@ def _extras(hint: Any, kind: type[T]) -> Iterator[T]:
 def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
     if get_origin(hint) is Annotated:
         inner, *extras = get_args(hint)
+        if any(isinstance(extra, ComponentsOf) for extra in extras):
+            return {"type": "array", "items": {"type": "object"}, "minItems": 1}, frozenset()
         schema, markers = _schema(inner, where)
         for extra in extras:
             if isinstance(extra, Marker):
@@ -219,11 +225,13 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """Return the options as plain YAML values in the order of the fields; tuples become lists."""
+    """Return the options as plain YAML values in the order of the fields; tuples become lists, components mappings."""
     return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, HasPlainValues):
+        return value.to_dict()
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 

@@ -79,8 +79,8 @@ class EncodingTrials:
 
     def _try_vae(self) -> tuple[int, int, float, _FakeLatents]:
         """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
-        common = self.config.data.common
-        images = (len(self.data.train) + len(self.data.validation or ())) * (1 + common.random_flip)
+        used = [samples for samples in (self.data.train, self.data.validation) if samples is not None]
+        images = sum(each.mirrored_too() for each in used)
         shape = self.encoders.latent_shape(*self.data.train.of_largest_size().size_of(0))
         seconds, deviations = self._seconds_of_image()
         release(self.encoders.vae)

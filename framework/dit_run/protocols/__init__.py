@@ -17,7 +17,7 @@ model's initial weights and dropout, for which the core seeds torch's generator.
 from __future__ import annotations
 
 from dit_run.protocols.callback import EVENTS, Callback, Progress, unknown_event
-from dit_run.protocols.dataset import Dataset, FilePart, FileRange, LeavesOut, LeftOut, Sample
+from dit_run.protocols.dataset import Dataset, DatasetPart, FilePart, FileRange, LeavesOut, LeftOut, Mixed, Sample
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
@@ -34,6 +34,7 @@ __all__ = [
     "Adjustment",
     "Callback",
     "Dataset",
+    "DatasetPart",
     "Facts",
     "FilePart",
     "FileRange",
@@ -41,6 +42,7 @@ __all__ = [
     "LeavesOut",
     "LeftOut",
     "Metric",
+    "Mixed",
     "Model",
     "NamedParameters",
     "Optimizer",

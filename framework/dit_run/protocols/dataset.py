@@ -12,7 +12,9 @@ from dit_run.system.file_ranges import FilePart, FileRange
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Dataset", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Sample"]
+    from dit_run.registry.kinds import DatasetCommon
+
+__all__ = ["Dataset", "DatasetPart", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Mixed", "Sample"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,30 @@ class LeavesOut(Protocol):
     def left_out(self) -> Sequence[LeftOut]:
         """Parts that were left out, one entry per reason; a run and ``dit-run check`` list it when they start."""
         ...
+
+
+@dataclass(frozen=True)
+class DatasetPart:
+    """A dataset that is a part of a mixture."""
+
+    name: str
+    """Unique in the mixture; keys of the mixture's samples are ``name/key``."""
+    dataset: Dataset
+    weight: float
+    """Above 0: its share of the visits is its share of the sum of all weights."""
+    common: DatasetCommon
+    """The common options of its samples: captions, sizes, augmentation, ``num_samples`` and ``train_split``."""
+
+
+@runtime_checkable
+class Mixed(Protocol):
+    """A dataset that is made of others; optional. Its samples are those of the parts, one part after the other.
+
+    A run visits the parts in exact shares by their weights. Each part keeps its common options and its own split.
+    """
+
+    @property
+    def mixed_parts(self) -> Sequence[DatasetPart]: ...
 
 
 class Dataset(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from dit_run.problems import InputError
 from dit_run.registry.components import Component, Kind
 from dit_run.registry.factories import PluginFault, call
 from dit_run.registry.plugin_files import PluginFiles
-from dit_run.registry.registry import Registry, discover
+from dit_run.registry.registry import Origin, Plugin, Registry, discover
 from dit_run.testing.network_guard import no_network
 
 __all__ = ["Check", "ContractError", "Subject", "check_all", "neutral", "refuse_wrong"]
@@ -152,7 +153,22 @@ def options_from(component: Component, values: Mapping[str, Any]) -> Any:
     if missing:
         texts = (f"{name!r} must be given, as in check_{component.kind}(..., {name}=...)" for name in missing)
         raise InputError(f"options of {component.name}: {'; '.join(texts)}")
+    if any(option.components for option in options_of(component.options)):
+        return _with_components(component, _plain(values))
     return build(component.options, _plain(values))
+
+
+def _with_components(component: Component, values: Mapping[str, Any]) -> Any:
+    """Return options that hold other components, which are those of installed plugins, as a config would have them."""
+    from dit_run.testing.tiny_run import tiny_config
+
+    plugin = Plugin("checked", Origin.FILE, "checked", components=(component,))
+    chosen = {"type": component.type, **values}
+    section = {component.kind.section: [chosen] if component.kind.listed else chosen}
+    with tempfile.TemporaryDirectory() as folder:
+        config = tiny_config(Path(folder), section, Registry((*discover(third_party=False).plugins, plugin)))
+    found = config.sections[component.kind.section]
+    return (found[0] if component.kind.listed else found).options
 
 
 def refuse_wrong(component: Component, values: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dit_run.data.images import read_image
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset, LeavesOut, LeftOut, Sample
+from dit_run.protocols import Dataset, LeavesOut, LeftOut, Mixed, Sample
 from dit_run.registry.components import Component, Kind
 from dit_run.system.file_ranges import FilePart
 from dit_run.testing.contract_error import Check, Subject, check_all
@@ -157,6 +157,23 @@ def reports_what_it_leaves_out(subject: Subject) -> None:
     )
 
 
+def joins_its_parts(subject: Subject) -> None:
+    """Check the attribute ``mixed_parts``, if it has one: its samples are those of the parts, in their order."""
+    dataset = _make(subject)
+    parts = tuple(dataset.mixed_parts) if isinstance(dataset, Mixed) else ()
+    if not parts:
+        return
+    names = [part.name for part in parts]
+    subject.expect(len(set(names)) == len(names), f"the names of its parts are {names}; give each part its own")
+    subject.expect(all(0 < part.weight < math.inf for part in parts), "the weight of a part must be a number above 0")
+    counts = [len(part.dataset) for part in parts]
+    subject.expect(sum(counts) == len(dataset), f"it has {len(dataset)} samples, and its parts have {counts}")
+    keys = [f"{part.name}/{part.dataset[index].key}" for part in parts for index in range(min(len(part.dataset), 9))]
+    starts = [sum(counts[:number]) for number in range(len(counts))]
+    own = [dataset[start + index].key for start, n in zip(starts, counts, strict=True) for index in range(min(n, 9))]
+    subject.expect(own == keys, f"its keys are {own[:3]}, and not name/key of its parts, {keys[:3]}")
+
+
 def travels_to_another_process(subject: Subject) -> None:
     """Check that a worker process sees the same samples."""
     dataset = _make(subject)
@@ -200,4 +217,5 @@ CHECKS: tuple[Check, ...] = (
     repeats_itself,
     travels_to_another_process,
     reports_what_it_leaves_out,
+    joins_its_parts,
 )

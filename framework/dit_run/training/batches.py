@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dit_run.compute.random_streams import Streams
 from dit_run.compute.worker_pool import WorkerPool
-from dit_run.data.samples import BadSample, FetchedVisits, Samples
+from dit_run.data.samples import BadSample, FetchedVisits, Samples, Visit
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.read_ahead import read_ahead
@@ -50,6 +50,8 @@ class Batch(NamedTuple):
     """As in the dataset, dropped or not."""
     bad: tuple[BadSample, ...] = ()
     """Samples that could not be read and were replaced."""
+    parts: Tensor | None = None
+    """bool [p, n]: the samples of each part of a mixture; None without a mixture."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,14 @@ class Visits:
             keys=tuple(visit.key for visit in reading.visits),
             captions=tuple(visit.caption for visit in reading.visits),
             bad=reading.bad,
+            parts=self._parts(reading.visits),
         )
+
+    def _parts(self, visits: Sequence[Visit]) -> Tensor | None:
+        if not self.samples.parts.mixed:
+            return None
+        numbers = torch.tensor([visit.part for visit in visits])
+        return torch.arange(len(self.samples.parts.parts))[:, None] == numbers
 
     def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor]:
         if self.latents is None:

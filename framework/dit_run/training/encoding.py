@@ -38,6 +38,7 @@ class BatchEncoder:
                 uniform=self._move(batch.uniform),
                 text=self._text(batch),
                 keys=batch.keys,
+                parts=None if batch.parts is None else self._move(batch.parts),
             )
 
     def _text(self, batch: Batch) -> TextStates | TextIds:

@@ -31,10 +31,10 @@ class DistributedGradients(Gradients):
         )
         return context
 
-    def loss(self, losses: Sequence[Tensor]) -> Tensor:
-        total = torch.stack(list(losses)).sum()
+    def mean(self, values: Sequence[Tensor]) -> Tensor:
+        total = torch.stack(list(values)).sum(0)
         torch.distributed.all_reduce(total)
-        return total / (len(losses) * torch.distributed.get_world_size())
+        return total / (len(values) * torch.distributed.get_world_size())
 
 
 def distribute(

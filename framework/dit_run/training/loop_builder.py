@@ -99,7 +99,7 @@ def _new_state(run: RunContext, parts: RunParts, step: TrainingStep) -> TrainSta
         averages=parts.averages,
         optimizer=step.optimizer,
         scaler=step.scaler,
-        meters=Meters(run.device),
+        meters=Meters(run.device, parts.data.train.parts.names),
         nonfinite=NonFiniteGuard(
             training.max_bad_steps, step.scaler.is_enabled(), run.reporter.notice, continue_advice(training)
         ),

@@ -20,26 +20,36 @@ class Meters:
     """Loss and gradient norm summed over steps; part of a checkpoint, so that a continued run logs the same means."""
 
     device: torch.device
+    parts: tuple[str, ...] = ()
+    """Names of the parts of a mixture."""
     sums: Tensor = field(init=False)
-    """[3], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, and the number of steps."""
+    """[3 + 2p], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, the number of steps, and for each
+    of p parts the sum of the losses of its samples and their number."""
 
     latest: dict[str, float] = field(default_factory=dict)
     """The last reading, which a checkpoint keeps until it is logged."""
 
     def __post_init__(self) -> None:
-        self.sums = torch.zeros(3, dtype=summing_dtype(self.device), device=self.device)
+        self.sums = torch.zeros(3 + 2 * len(self.parts), dtype=summing_dtype(self.device), device=self.device)
 
     def add(self, result: StepResult) -> None:
         """Add one step, unless it was skipped, without waiting for the device."""
-        values = torch.stack([result.loss, result.grad_norm, torch.ones_like(result.loss)]).to(self.sums.dtype)
+        loss, parts = result.losses[:1], result.losses[1:]
+        values = torch.cat([loss, result.grad_norm[None], torch.ones_like(loss), parts]).to(self.sums.dtype)
         self.sums += torch.where(result.finite, values, torch.zeros_like(values))
 
     def read(self) -> dict[str, float]:
         """Return the means since the last reading, empty where no step counted, and start again."""
-        loss, norm, steps = self.sums.tolist()
+        loss, norm, steps, *parts = self.sums.tolist()
         self.sums.zero_()
-        self.latest = {"loss": loss / steps, "grad_norm": norm / steps} if steps else {}
+        self.latest = {"loss": loss / steps, "grad_norm": norm / steps, **self._of_parts(parts)} if steps else {}
         return self.latest
+
+    def _of_parts(self, sums: list[float]) -> dict[str, float]:
+        """Return the mean loss of each part that had samples, and the share of each part of all samples."""
+        losses, counts = sums[: len(self.parts)], sums[len(self.parts) :]
+        values = {f"loss/{name}": loss / n for name, loss, n in zip(self.parts, losses, counts, strict=True) if n}
+        return values | {f"share/{name}": n / sum(counts) for name, n in zip(self.parts, counts, strict=True)}
 
     def again(self) -> dict[str, float]:
         """Return the last reading once more, or a new one if steps were added since then."""
@@ -50,5 +60,9 @@ class Meters:
         return {"sums": self.sums.tolist(), "latest": self.latest}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.sums = torch.tensor(state["sums"], dtype=summing_dtype(self.device), device=self.device)
+        """Take over the sums; those of other parts, which a fork may have had, begin at zero."""
+        sums = torch.tensor(state["sums"], dtype=summing_dtype(self.device), device=self.device)
+        count = len(sums) if len(sums) == len(self.sums) else 3
+        self.sums.zero_()
+        self.sums[:count] = sums[:count]
         self.latest = dict(state.get("latest", {}))

@@ -110,6 +110,7 @@ class Observer:
                 if isfinite(loss.standard_error):
                     values[f"{name}/standard_error{suffix}"] = loss.standard_error
                 values |= {f"{name}/loss{suffix}_part_{index}": mean for index, mean in enumerate(loss.bins)}
+                values |= {f"{name}/loss{suffix}/{part}": mean for part, mean in loss.parts.items()}
         return values
 
     @cached_property

@@ -114,7 +114,7 @@ class Start:
         """
         lines = changed_inputs(self.state.get("inputs", {}), given, index_before=indices[0], index=indices[1])
         refuse_changed_inputs(lines, self.folder, arguments)
-        said = notes(self.changes, self.step, buckets=config.data.common.buckets is not None)
+        said = notes(self.changes, self.step, buckets=config.has_buckets)
         if total_steps == self.total_steps:
             return said
         former = self._with_former_length(config)

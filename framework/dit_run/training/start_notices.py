@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
+from dit_run.data.samples import Samples
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.training.run_parts import RunParts
@@ -32,11 +35,23 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
 
 def data_notices(parts: RunParts) -> Iterator[str]:
     """Yield what is left out of the data and why, the sizes of images, and the count of cut captions."""
+    if parts.data.train.parts.mixed:
+        yield _mixture(parts.data.train)
     if table := parts.data.inventory.lines():
         yield "\n".join(table)
     if parts.data.fitted is not None:
         yield from parts.data.fitted.lines()
     yield from _cut_captions(parts)
+
+
+def _mixture(train: Samples) -> str:
+    """Return the share of each part of a mixture, and its number of training samples."""
+    parts, total = train.parts.parts, sum(part.weight for part in train.parts.parts)
+    counts = np.bincount(train.part_of_sample, minlength=len(parts)).tolist()
+    shares = (
+        f"{part.weight / total:.1%} {part.name} of {count:,} samples" for part, count in zip(parts, counts, strict=True)
+    )
+    return f"a mixture: {', '.join(shares)}"
 
 
 def _cut_captions(parts: RunParts) -> Iterator[str]:

@@ -40,6 +40,8 @@ class EncodedBatch:
     text: TextStates | TextIds
     keys: tuple[str, ...] = ()
     """Keys of the samples, to name them in a report."""
+    parts: Tensor | None = None
+    """bool [p, n]: the samples of each of the p parts of a mixture; None without a mixture."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,12 +66,18 @@ def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedB
 class StepResult:
     """The result of one optimizer step, as tensors on the device: reading them waits for the device."""
 
-    loss: Tensor
-    """Mean over all micro-batches of all processes."""
+    losses: Tensor
+    """Means over all micro-batches of all processes: the loss and, for each part of a mixture, the sum of the losses of
+    its samples and their number, [1 + 2p]."""
     grad_norm: Tensor
     """Norm of the averaged gradient before clipping."""
     finite: Tensor
     """bool: the loss and the gradient are finite. If False, nothing was updated."""
+
+    @property
+    def loss(self) -> Tensor:
+        """Mean over all micro-batches of all processes."""
+        return self.losses[0]
 
 
 class Gradients:
@@ -86,9 +94,9 @@ class Gradients:
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
         """Make every ``parameter.grad`` the mean over all micro-batches of all processes, after the last one."""
 
-    def loss(self, losses: Sequence[Tensor]) -> Tensor:
-        """Return the mean over all micro-batches of all processes, from this one's losses: the same bits in each."""
-        return torch.stack(list(losses)).mean()
+    def mean(self, values: Sequence[Tensor]) -> Tensor:
+        """Return the mean over all micro-batches of all processes, from this one's values: the same bits in each."""
+        return torch.stack(list(values)).mean(0)
 
 
 class TrainingStep:
@@ -138,24 +146,25 @@ class TrainingStep:
             with self._gradients.micro_batch(index, last=index == count - 1):
                 with self._timer.phase("forward"):
                     scheduler = self.scheduler_of(examples.shape)
-                    loss = denoising_loss(self.forward, scheduler, examples, self.precision).mean()
+                    of_samples = denoising_loss(self.forward, scheduler, examples, self.precision)
+                    loss = of_samples.mean()
                 with self._timer.phase("backward"):
                     self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+            losses.append(_with_parts(loss.detach(), of_samples.detach(), examples.parts))
         with self._timer.phase("optimizer"):
-            return self._update(step, self._gradients.loss(losses))
+            return self._update(step, self._gradients.mean(losses))
 
-    def _update(self, step: int, loss: Tensor) -> StepResult:
+    def _update(self, step: int, losses: Tensor) -> StepResult:
         self._gradients.finish(self._parameters)
         self.scaler.unscale_(self.optimizer)
         norm = self._norm()
-        finite = torch.isfinite(norm) & torch.isfinite(loss)
+        finite = torch.isfinite(norm) & torch.isfinite(losses[0])
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
         self.updating = True
         update_where(self.optimizer, finite, self._clip_divisor(norm))
         self.scaler.update()
-        return StepResult(loss, norm, finite)
+        return StepResult(losses, norm, finite)
 
     def _norm(self) -> Tensor:
         gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
@@ -169,6 +178,13 @@ class TrainingStep:
         if self._max_grad_norm is None or (answers_at_once(norm.device) and norm <= self._max_grad_norm):
             return None
         return (norm / self._max_grad_norm).clamp(min=1.0)
+
+
+def _with_parts(loss: Tensor, of_samples: Tensor, parts: Tensor | None) -> Tensor:
+    """Return the loss of a micro-batch and, for each part, the sum of the losses of its samples and their number."""
+    if parts is None:
+        return loss[None]
+    return torch.cat([loss[None], (parts * of_samples).sum(1), parts.sum(1).to(loss.dtype)])
 
 
 def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tensor | None = None) -> None:

@@ -58,9 +58,9 @@ class TreeReducer(Gradients):
         for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
             parameter.grad = gradient if given else None
 
-    def loss(self, losses: Sequence[Tensor]) -> Tensor:
+    def mean(self, values: Sequence[Tensor]) -> Tensor:
         """Return the mean over all micro-batches, added in the same tree."""
-        nodes = list(losses)
+        nodes = list(values)
         while len(nodes) > 1:
             nodes = [left + right for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
         return self._combine(nodes)[0] / self.divisor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 import numpy as np
@@ -33,14 +33,21 @@ class ValidationLoss:
     """Standard error of the mean over samples."""
     bins: tuple[float, ...]
     """The mean of each bin, from the least noise to the most."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """The mean of each part of a mixture that has samples here."""
 
     @classmethod
-    def of(cls, losses: Tensor) -> ValidationLoss:
-        """Return the means of losses of samples at one timestep of each bin, float [samples, bins]."""
+    def of(cls, losses: Tensor, names: Sequence[str] = (), parts: Tensor | None = None) -> ValidationLoss:
+        """Return the means of losses of samples at one timestep of each bin, float [samples, bins].
+
+        ``parts``, bool [p, samples], tells the samples of the parts of a mixture with these names.
+        """
         values = losses.double()
         samples = values.mean(1)
         error = samples.std().item() / sqrt(len(samples)) if len(samples) > 1 else float("nan")
-        return cls(values.mean().item(), error, tuple(values.mean(0).tolist()))
+        of_parts = {} if parts is None else {name: samples[own] for name, own in zip(names, parts, strict=True)}
+        means = {name: own.mean().item() for name, own in of_parts.items() if len(own)}
+        return cls(values.mean().item(), error, tuple(values.mean(0).tolist()), means)
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,15 @@ class ValidationSet:
     def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, ValidationLoss]:
         """Return the loss of each denoiser on the same samples; their training modes are always restored."""
         rows: dict[str, list[Tensor]] = {name: [] for name in denoisers}
+        parts: list[Tensor] = []
         with _evaluated(denoisers.values()):
             for binned in self._batches():
+                parts += [] if binned[0].parts is None else [binned[0].parts.cpu()]
                 for name, denoiser in denoisers.items():
                     losses = [self._losses(denoiser, batch) for batch in binned]
                     rows[name].append(torch.stack(losses, dim=1).cpu())
-        return {name: ValidationLoss.of(torch.cat(losses)) for name, losses in rows.items()}
+        names, of_parts = self.visits.samples.parts.names, torch.cat(parts, dim=1) if parts else None
+        return {name: ValidationLoss.of(torch.cat(losses), names, of_parts) for name, losses in rows.items()}
 
     def _losses(self, denoiser: Denoiser, batch: EncodedBatch) -> Tensor:
         return denoising_loss(denoiser, self.scheduler_of(batch.shape), batch, self.precision)

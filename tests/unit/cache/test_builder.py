@@ -31,6 +31,7 @@ from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
 from dit_run.compute.worker_pool import WorkerFailed
 from dit_run.data.images import read_image
+from dit_run.data.parts import Parts
 from dit_run.data.samples import Visit
 from dit_run.model.codec import encode_captions, encode_latents
 from dit_run.model.conditioning import BUCKET, FrozenCaptions
@@ -69,7 +70,7 @@ def build(
 ) -> tuple[LatentCache, Encoded]:
     encoded = Encoded()
     root.mkdir(exist_ok=True)
-    with ImageReader(dataset, common, workers) as reader:
+    with ImageReader(dataset, Parts.of(dataset, common), workers) as reader:
         how = Build(root, dtype, **{"progress": encoded, **settings})
         return keep_latents(how, vae, reader, range(len(dataset))), encoded
 
@@ -216,7 +217,7 @@ def test_other_preprocessing_is_encoded_apart(tmp_path: Path, vae: VAE, folder: 
 def test_another_size_is_encoded_apart(tmp_path: Path, vae: VAE, folder: Folder, size: tuple[int, int]) -> None:
     build(tmp_path / "cache", vae, folder)
     encoded = Encoded()
-    with ImageReader(folder, COMMON) as reader:
+    with ImageReader(folder, Parts.of(folder, COMMON)) as reader:
         cache = keep_latents(Build(tmp_path / "cache", None, encoded), vae, reader, range(4), size)
     assert encoded.pictures == 4
     assert cache.shape == (4, size[0] // vae.factor, size[1] // vae.factor)
@@ -335,7 +336,9 @@ def test_frozen_reading_processes_are_not_waited_for(
     error, said = (Stopped, "stopped while waiting") if asked else (WorkerFailed, "answered for 1 seconds")
     with (
         pytest.raises(error, match=said),
-        ImageReader(Harmful(signal.SIGSTOP), COMMON, 1, waiting=how.check_stopped) as reader,
+        ImageReader(
+            Harmful(signal.SIGSTOP), Parts.of(Harmful(signal.SIGSTOP), COMMON), 1, waiting=how.check_stopped
+        ) as reader,
     ):
         keep_latents(how, vae, reader, range(4))
     assert not multiprocessing.active_children()
@@ -366,7 +369,7 @@ def test_what_captions_take_is_known_by_their_tokens(
 
 def test_what_pictures_take_is_known_before_they_are_encoded(tmp_path: Path, vae: VAE, folder: Folder) -> None:
     common = dataclasses.replace(COMMON, random_flip=True)
-    with ImageReader(folder, common) as reader:
+    with ImageReader(folder, Parts.of(folder, common)) as reader:
         with examined(Build(tmp_path, None), vae, reader, [0], (16, 16)) as work:
             work.keep()
         with examined(Build(tmp_path, None), vae, reader, range(4), (16, 16)) as work:
@@ -393,7 +396,7 @@ def test_a_skipped_picture_is_refused_at_its_visit(tmp_path: Path, vae: VAE, fol
         elif spoil == "pipe":
             os.mkfifo(path)
     common = dataclasses.replace(COMMON, on_bad_sample="skip")
-    with ImageReader(folder, common) as reader:
+    with ImageReader(folder, Parts.of(folder, common)) as reader:
         cache = keep_latents(Build(tmp_path, None), vae, reader, range(length))
     for index in (1, 2):
         with pytest.raises(InputError, match=rf"[{index}12]\.png"):

@@ -14,7 +14,7 @@ from PIL import Image
 from dit_run import load_config
 from dit_run.assembly.parts import build_encoders
 from dit_run.assembly.prepare import build_data, fit_data
-from dit_run.cache.lookup import SizedLatentCache
+from dit_run.cache.lookup import GroupedLatentCache
 from dit_run.cache.open_cache import open_cache
 from dit_run.data.images import read_image
 from dit_run.model.codec import encode_latents
@@ -56,7 +56,7 @@ def changed(tmp_path: Path, sizes: str) -> Config:
     return load_config(tmp_path / "config.yaml", f"data.buckets={sizes}")
 
 
-def opened(config: Config) -> tuple[SizedLatentCache, int, dict[str, torch.Tensor]]:
+def opened(config: Config) -> tuple[GroupedLatentCache, int, dict[str, torch.Tensor]]:
     """Return the cache, how many images were encoded, and the mean and deviation of each sample by key."""
     encoders = build_encoders(config, torch.device("cpu"))
     samples = fit_data(config, build_data(config), unit=encoders.vae.factor * 2).train
@@ -76,7 +76,7 @@ def opened(config: Config) -> tuple[SizedLatentCache, int, dict[str, torch.Tenso
 def test_each_size_has_its_latents(config: Config) -> None:
     cache, encoded, found = opened(config)
     assert encoded == 4
-    assert sorted(cache.by_size) == [(16, 16), (16, 32)]
+    assert sorted(cache.by_group) == [((16, 16), 0), ((16, 32), 0)]
     assert sorted(tuple(values.shape[2:]) for values in found.values()) == [(4, 4), (4, 4), (4, 8), (4, 8)]
     assert cache.indices.tolist() == [0, 1, 2, 3] and not cache.bad
 

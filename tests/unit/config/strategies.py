@@ -7,9 +7,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from dit_run.config.keys import component_options
-from dit_run.options import Option, options_of
-from dit_run.registry.components import Kind
+from dit_run.config.keys import component_options, nested_components
+from dit_run.options import ComponentsOf, Option, options_of
+from dit_run.registry.components import Component, Kind
 from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 
@@ -80,11 +80,19 @@ def _numbers(schema: Mapping[str, Any]) -> st.SearchStrategy[float]:
     )
 
 
-def _keys(options: tuple[Option, ...]) -> st.SearchStrategy[dict[str, Any]]:
+def _keys(options: tuple[Option, ...], registry: Registry) -> st.SearchStrategy[dict[str, Any]]:
     """Any selection of keys, in any order."""
-    strategies = {o.name: value(o.schema) for o in options if "secret" not in o.markers}
+    strategies = {o.name: _option(o, registry) for o in options if "secret" not in o.markers}
     required = {o.name: strategies.pop(o.name) for o in options if o.required}
     return st.fixed_dictionaries(required, optional=strategies).flatmap(_shuffled)
+
+
+def _option(option: Option, registry: Registry) -> st.SearchStrategy[Any]:
+    place = option.components
+    if place is None:
+        return value(option.schema)
+    inside = nested_components(registry, place).values()
+    return st.lists(st.one_of([_component(each, registry, place) for each in inside]), min_size=1, max_size=2)
 
 
 def _shuffled(values: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -93,9 +101,9 @@ def _shuffled(values: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 def configs(registry: Registry) -> st.SearchStrategy[dict[str, Any]]:
     """Configs as plain values that the schema accepts; rules may still refuse them."""
-    sections = {name: _keys(options_of(cls)) for name, cls in SECTIONS.items()}
+    sections = {name: _keys(options_of(cls), registry) for name, cls in SECTIONS.items()}
     for kind in Kind:
-        choices = [_component(component) for component in registry.components(kind).values()]
+        choices = [_component(component, registry) for component in registry.components(kind).values()]
         one = st.one_of(choices)
         sections[kind.section] = st.lists(one, max_size=2) if kind.listed else one
         if not choices:
@@ -103,5 +111,7 @@ def configs(registry: Registry) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=sections).flatmap(_shuffled)
 
 
-def _component(component: Any) -> st.SearchStrategy[dict[str, Any]]:
-    return _keys(component_options(component)).map(lambda keys: {"type": component.type, **keys})
+def _component(
+    component: Component, registry: Registry, place: ComponentsOf | None = None
+) -> st.SearchStrategy[dict[str, Any]]:
+    return _keys(component_options(component, place), registry).map(lambda keys: {"type": component.type, **keys})

@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 
 def outcome(loss: float, norm: float = 1.0, finite: bool = True) -> StepResult:
-    return StepResult(torch.tensor(loss), torch.tensor(norm), torch.tensor(finite))
+    return StepResult(torch.tensor([loss]), torch.tensor(norm), torch.tensor(finite))
 
 
 def test_a_reading_is_the_mean_since_the_last_one() -> None:

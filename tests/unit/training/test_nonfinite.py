@@ -16,7 +16,7 @@ GOOD, BAD = 1.0, float("nan")
 
 def outcome(loss: float, norm: float = 1.0) -> StepResult:
     values = torch.tensor(loss), torch.tensor(norm)
-    return StepResult(*values, values[0].isfinite() & values[1].isfinite())
+    return StepResult(values[0][None], values[1], values[0].isfinite() & values[1].isfinite())
 
 
 def batch(*keys: str) -> list[EncodedBatch]:

@@ -1,0 +1,158 @@
+"""Training on a mixture, from the command line: shares, stops, workers, processes, checks, plans and the cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import tiny_autoencoder_kl, tiny_clip
+from PIL import Image
+from runs import Command, Run
+
+STOPPER = Path(__file__).with_name("stopper.py")
+REAL = Path(
+    os.environ.get("DIT_RUN_TEST_DATA", Path(__file__).resolve().parent.parent.parent.parent / "shared" / "data")
+)
+SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16)]
+"""Widths and heights, in turn."""
+
+PARTS = """
+data:
+  type: mixture
+  train_split: 0.8
+  random_flip: true
+  parts:
+    - {type: custom, dataset_path: photos, weight: 3, name: photos, buckets: [16x16, 12x24, 24x12]}
+    - type: custom
+      dataset_path: icons
+      name: icons
+      caption_template: an icon of {text}
+      alpha_background: black
+      random_flip: false
+"""
+
+
+def write_images(folder: Path, count: int, shapes: list[tuple[int, int]]) -> None:
+    folder.mkdir()
+    for number in range(count):
+        width, height = shapes[number % len(shapes)]
+        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 4), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        (folder / f"{number}.txt").write_text(f"image {number}\nnumber {number}")
+
+
+@pytest.fixture
+def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
+    """Return the arguments of a run on two folders."""
+    write_images(tmp_path / "photos", 23, SHAPES)
+    write_images(tmp_path / "icons", 9, [(16, 16)])
+    (tmp_path / "mixture.yaml").write_text(f"extends: {config.name}{PARTS}")
+    return (tmp_path / "mixture.yaml", "training.gradient_accumulation_steps=2")
+
+
+def stopping(after: int) -> tuple[str, str]:
+    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}}}]"
+
+
+@pytest.mark.parametrize(
+    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
+)
+def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
+    command: Command, words: tuple[object, ...], workers: int
+) -> None:
+    assert command(*words, "training.output_dir=whole").status == 0
+    stopped = (*words, *stopping(4), f"training.num_workers={workers}")
+    assert command(*stopped).status == 143
+    continued = command(*stopped)
+    assert continued.status == 0, continued.words
+    whole, run = Run(Path("whole")), Run(Path("run"))
+    assert run.learnt() == whole.learnt()
+    for name in ("loss", "loss/photos", "share/icons", "validation/loss_ema", "validation/loss/icons"):
+        assert run.values(name) == whole.values(name) != []
+
+
+def test_parts_are_logged_with_their_shares(command: Command, words: tuple[object, ...]) -> None:
+    said = command(*words, "training.logging_steps=6", "data.parts=[{type: custom, dataset_path: photos, weight: 3, "
+                   "name: photos}, {type: custom, dataset_path: icons, name: icons}]")  # fmt: skip
+    assert said.status == 0, said.words
+    (values,) = (line for line in Run(Path("run")).metrics if "loss/photos" in line)
+    assert (values["share/photos"], values["share/icons"]) == (0.75, 0.25)
+    mean = 0.75 * values["loss/photos"] + 0.25 * values["loss/icons"]
+    assert mean == pytest.approx(values["loss"], rel=1e-5)
+    assert "a mixture: 75.0% photos of 16 samples, 25.0% icons of 7 samples" in said.words
+
+
+def test_a_moved_part_continues_and_another_weight_is_refused(command: Command, words: tuple[object, ...]) -> None:
+    assert command(*words, *stopping(3)).status == 143
+    Path("photos").rename("moved")
+    file = Path("mixture.yaml")
+    file.write_text(file.read_text().replace("dataset_path: photos", "dataset_path: moved"))
+    moved = command(*words, *stopping(99))
+    assert moved.status == 0, moved.words
+    file.write_text(file.read_text().replace("weight: 3", "weight: 4"))
+    said = command(*words, "training.max_steps=8")
+    assert said.status == 2 and "data.parts[0].weight: 3.0 -> 4.0" in said.words
+
+
+def test_check_plan_explain_validate_and_cache_know_mixtures(
+    command: Command, words: tuple[object, ...], tmp_path: Path
+) -> None:
+    tiny_autoencoder_kl(tmp_path / "vae")
+    latents = ("vae={type: autoencoder_kl, pretrained_model_name: vae}", "model={in_channels: 4, out_channels: 4}",
+               "model.patch_size=1", "data.image_size=16")  # fmt: skip
+    for name in ("validate", "check", "plan", "explain"):
+        said = command(name, *words, "data.train_split=1.0")
+        assert said.status == 0, (name, said.words)
+    said = command("cache", *words, *latents)
+    assert said.status == 0 and "latents of 32 samples" in said.words, said.words
+
+
+@pytest.mark.slow
+def test_it_continues_on_two_processes(words: tuple[object, ...]) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def run(*more: str) -> int:
+        line = [*launcher, *map(str, words), "training.device=cpu", *more]
+        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
+
+    assert run("training.output_dir=whole") == 0
+    assert run(*stopping(4)) != 0
+    assert run(*stopping(4)) == 0
+    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (REAL / "coco_subset").exists(), reason=f"{REAL}/coco_subset is not there")
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_photographs_and_emoji_train_30_steps_and_continue_byte_for_byte(
+    command: Command, tmp_path: Path, config: Path, workers: int
+) -> None:
+    tiny_clip(tmp_path / "clip")
+    tiny_autoencoder_kl(tmp_path / "vae")
+    (tmp_path / "real.yaml").write_text(
+        f"""
+extends: {config.name}
+data:
+  type: mixture
+  image_size: 32
+  buckets: auto
+  num_samples: 60
+  parts:
+    - {{type: coco, dataset_path: {REAL / "coco_subset"}, subsets: [train2017], weight: 2}}
+    - {{type: custom, dataset_path: {REAL / "emoji"}, name: emoji, caption_template: "an emoji: {{text}}"}}
+model: {{in_channels: 4, out_channels: 4, patch_size: 1}}
+vae: {{type: autoencoder_kl, pretrained_model_name: {tmp_path / "vae"}}}
+text_encoder: {{type: clip, pretrained_model_name: {tmp_path / "clip"}}}
+training: {{max_steps: 30, save_steps: 30, batch_size: 2, num_workers: {workers}}}
+validation: {{every_n_steps: null}}
+"""
+    )
+    assert command("real.yaml", "training.output_dir=whole").status == 0
+    assert command("real.yaml", *stopping(17)).status == 143
+    assert command("real.yaml", *stopping(17)).status == 0
+    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
