@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dit_run.data.images import read_image
+from dit_run.data.images import image_size, read_image
+from dit_run.data.shard_indices import indices_of
+from dit_run.digests import file_stat
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange
-from dit_run_plugins.datasets.webdataset import WebDataset, build
+from dit_run_plugins.datasets.webdataset import TarShard, WebDataset, build
 
 
 def png(number: int) -> bytes:
@@ -173,15 +175,64 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_known_shard_is_not_read_again_and_a_changed_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
-    before = made(folder)
-    known = sorted((folder / "home").glob("dit-run/indexes/*.npz"))
+    before = [made(folder)[n] for n in range(5)]
+    known = sorted((folder / "home").glob("dit-run/indexes/*.index"))
     again = made(folder)
-    assert [again[n] for n in range(5)] == [before[n] for n in range(5)]
-    assert sorted((folder / "home").glob("dit-run/indexes/*.npz")) == known and len(known) == 2
+    assert [again[n] for n in range(5)] == before
+    assert sorted((folder / "home").glob("dit-run/indexes/*.index")) == known and len(known) == 2
     known[0].write_bytes(b"broken")
-    assert [made(folder)[n] for n in range(5)] == [before[n] for n in range(5)]
+    assert [made(folder)[n] for n in range(5)] == before
     shard(folder / "a-001.tar", samples(3, 4))
     assert len(made(folder)) == 7
+
+
+def test_it_travels_to_other_processes_as_the_path_of_its_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    shard(folder / "b.tar", [("1.png", png(1)), ("1.txt", b"long " * 20_000)])
+    dataset = made(folder)
+    content = pickle.dumps(dataset)
+    assert len(content) < 10_000
+    assert [pickle.loads(content)[n] for n in range(6)] == [dataset[n] for n in range(6)]
+    for file in (folder / "home").glob("dit-run/indexes/*.index"):
+        file.unlink()
+    with pytest.raises(InputError, match=r"the index .* was removed or damaged while it was used; start again"):
+        pickle.loads(content)
+
+
+def test_indexing_continues_with_the_shards_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a kill: the index of a finished shard is kept although the next shard was not indexed."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    (folder / "a-001.tar").rename(folder / "whole")
+    (folder / "a-001.tar").write_bytes((folder / "whole").read_bytes()[:700])
+    with pytest.raises(InputError, match=r"a-001\.tar"):
+        made(folder)
+    (kept,) = (folder / "home").glob("dit-run/indexes/*.index")
+    before = kept.stat()
+    (folder / "whole").rename(folder / "a-001.tar")
+    assert len(made(folder)) == 5
+    assert kept.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_the_index_has_the_sizes_of_upright_images(tmp_path: Path) -> None:
+    members = []
+    for number, (suffix, options) in enumerate(
+        [("jpg", {}), ("jpg", {"exif": exif(6)}), ("jpg", {"comment": b"x" * 9000}), ("png", {}), ("webp", {})]
+    ):
+        stream = io.BytesIO()
+        Image.new("RGB", (30 + number, 20)).save(stream, "JPEG" if suffix == "jpg" else suffix, **options)
+        members += [(f"{number}.{suffix}", stream.getvalue()), (f"{number}.txt", b"a")]
+    members += [("8.jpg", b"no image"), ("8.txt", b"a")]
+    dataset = made(shard(tmp_path / "s.tar", members))
+    sizes = dataset.image_sizes(np.array([5, 1, 0, 4, 2, 3]))
+    assert sizes.tolist() == [[0, 0], [31, 20], [20, 30], [20, 34], [20, 32], [20, 33]]
+    for number, size in zip((1, 0, 4, 2, 3), sizes.tolist()[1:], strict=True):
+        assert image_size(dataset[number].image) == tuple(size)
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
 
 
 def test_long_names_are_read(tmp_path: Path) -> None:
@@ -189,3 +240,15 @@ def test_long_names_are_read(tmp_path: Path) -> None:
     dataset = made(shard(tmp_path / "s.tar", [(f"{name}.png", png(1)), (f"{name}.txt", "Größe".encode())]))
     assert dataset[0].key == f"s.tar/{name}.png" and dataset[0].captions == ("Größe",)
     assert np.array_equal(read_image(dataset[0].image, (8, 12)), read_image(dataset[0].image, (8, 12)))
+
+
+@pytest.mark.slow
+def test_several_processes_build_the_same_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    shards = [TarShard(path, file_stat(path), whole=False) for path in sorted(folder.glob("*.tar"))]
+    built = indices_of(shards, workers=2)
+    assert len(list((folder / "home").glob("dit-run/indexes/*.index"))) == 2
+    for shard, index in zip(shards, built, strict=True):
+        assert {name: each.tolist() for name, each in index.items()} == {
+            name: each.tolist() for name, each in shard.build().items()
+        }

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.data.aspect_buckets import Buckets, Size, size_name
-from dit_run.data.dimensions import sizes_of
+from dit_run.data.dimensions import known_sizes, sizes_of
 from dit_run.data.samples import BucketedSizes, Samples
 from dit_run.problems import InputError
 from dit_run.registry.kinds import DatasetCommon
@@ -115,15 +115,17 @@ def _measured(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return heights and widths of the images; those of a square for an unreadable one that is skipped later."""
     square = (common.image_size, common.image_size)
-    sizes: list[Size] = []
-    for found in sizes_of(samples.dataset, indices.tolist()):
-        if isinstance(found, InputError) and common.on_bad_sample == "error":
+    sizes = known_sizes(samples.dataset, indices)
+    unknown = np.flatnonzero(sizes[:, 0] == 0)
+    unknown = unknown[np.argsort(indices[unknown])]  # neighbours in a file are read together
+    found = sizes_of(samples.dataset, indices[unknown].tolist())
+    for place, size in zip(unknown.tolist(), found, strict=True):
+        if isinstance(size, InputError) and common.on_bad_sample == "error":
             raise InputError(
-                f"{found}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
-            ) from found
-        sizes.append(square if isinstance(found, InputError) else found)
-    heights, widths = np.array(sizes, dtype=np.int64).T
-    return heights, widths
+                f"{size}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
+            ) from size
+        sizes[place] = square if isinstance(size, InputError) else size
+    return sizes[:, 0], sizes[:, 1]
 
 
 def _excluded(

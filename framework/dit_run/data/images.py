@@ -30,7 +30,7 @@ from dit_run.data.scratch import Scratch
 from dit_run.problems import InputError
 from dit_run.system.file_ranges import FilePart
 
-__all__ = ["PREPROCESSING_VERSION", "decoder", "image_size", "read_image"]
+__all__ = ["PREPROCESSING_VERSION", "decoder", "encoded_size", "image_size", "read_image"]
 
 PREPROCESSING_VERSION = 3
 """Version of the preprocessing, raised by hand when the pixels of :func:`read_image` change; part of cache keys."""
@@ -42,6 +42,8 @@ _scratch = Scratch()
 Pixels = NDArray[np.uint8]
 StoredImage = Path | FilePart
 
+_UNREADABLE = (HeaderError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""Errors of reading an image."""
 _FIRST_SIDEWAYS = 5
 """EXIF orientations from this number on exchange height and width."""
 _TURNS: dict[int, Callable[[Pixels], Pixels]] = {
@@ -83,6 +85,14 @@ def image_size(image: StoredImage | Callable[[], Image.Image]) -> Size:
         return _upright_size(open_image(file))
 
 
+def encoded_size(data: bytes) -> Size | None:
+    """Return :func:`image_size` of an encoded image, or None if it cannot be opened."""
+    try:
+        return _upright_size(open_image(BytesIO(data)))
+    except _UNREADABLE:
+        return None
+
+
 def _upright_size(image: Image.Image) -> Size:
     return _turned_size((image.height, image.width), orientation_of(image))
 
@@ -117,7 +127,7 @@ def _translated(image: StoredImage) -> Iterator[None]:
     """Raise InputError, naming the file, for every error of reading an image."""
     try:
         yield
-    except (HeaderError, OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"cannot read the image {image}: {_reason(error)}") from error
 
 

@@ -17,7 +17,17 @@ model's initial weights and dropout, for which the core seeds torch's generator.
 from __future__ import annotations
 
 from dit_run.protocols.callback import EVENTS, Callback, Progress, unknown_event
-from dit_run.protocols.dataset import Dataset, DatasetPart, FilePart, FileRange, LeavesOut, LeftOut, Mixed, Sample
+from dit_run.protocols.dataset import (
+    Dataset,
+    DatasetPart,
+    FilePart,
+    FileRange,
+    LeavesOut,
+    LeftOut,
+    Measured,
+    Mixed,
+    Sample,
+)
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
@@ -41,6 +51,7 @@ __all__ = [
     "LearningRateFactor",
     "LeavesOut",
     "LeftOut",
+    "Measured",
     "Metric",
     "Mixed",
     "Model",

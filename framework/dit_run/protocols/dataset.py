@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from dit_run.system.file_ranges import FilePart, FileRange
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL import Image
 
     from dit_run.registry.kinds import DatasetCommon
 
-__all__ = ["Dataset", "DatasetPart", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Mixed", "Sample"]
+__all__ = ["Dataset", "DatasetPart", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Measured", "Mixed", "Sample"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,15 @@ class LeavesOut(Protocol):
     @property
     def left_out(self) -> Sequence[LeftOut]:
         """Parts that were left out, one entry per reason; a run and ``dit-run check`` list it when they start."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A dataset that knows the size of its images; optional. The headers of others are read for buckets."""
+
+    def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return height and width of the upright images of samples, int64 [n, 2]; 0 for those that are not known."""
         ...
 
 

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dit_run.data.packed_captions import PackedCaptions
     from dit_run.data.texts import Texts
     from dit_run.protocols import Dataset, RuleContext
-    from dit_run_plugins.datasets.table_columns import PackedCaptions
 
 __all__ = ["HuggingFace", "TableImage", "build", "hub_keys_apply"]
 
@@ -128,8 +128,9 @@ def build(options: HuggingFace, *, on_bad_sample: str = "error") -> Dataset:
     library = import_extra("datasets", "huggingface")
     import numpy as np
 
+    from dit_run.data.packed_captions import PackedCaptions
     from dit_run.data.texts import Texts
-    from dit_run_plugins.datasets.table_columns import PackedCaptions, TableColumns
+    from dit_run_plugins.datasets.table_columns import TableColumns
 
     loaded = _loaded(library, options)
     columns = TableColumns.of(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dit_run.data.packed_captions import PackedCaptions
     from dit_run.protocols import Dataset
-    from dit_run_plugins.datasets.table_columns import PackedCaptions
 
 __all__ = ["Parquet", "ParquetImage", "build"]
 
@@ -133,7 +133,7 @@ def build(options: Parquet, *, on_bad_sample: str = "error") -> Dataset:
     import_extra("pyarrow.parquet", "parquet")
     import numpy as np
 
-    from dit_run_plugins.datasets.table_columns import PackedCaptions
+    from dit_run.data.packed_captions import PackedCaptions
 
     files, file_of, rows, captions, bare = list[_File](), list[int](), list[int](), list[Any](), list[str]()
     for path in shard_files(options.dataset_path, ".parquet"):

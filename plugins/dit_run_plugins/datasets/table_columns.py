@@ -1,4 +1,4 @@
-"""Columns of Arrow tables that hold images and captions, and the captions of all rows in a few flat arrays."""
+"""Columns of Arrow tables that hold images and captions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dit_run.data.caption_weights import Caption, sample_weights, weighted
-from dit_run.data.texts import Texts
+from dit_run.data.caption_weights import Caption, weighted
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["PackedCaptions", "TableColumns", "encoded_image"]
+__all__ = ["TableColumns", "encoded_image"]
 
 _IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes")
 _CAPTIONS = ("text", "caption", "captions", "prompt")
@@ -75,34 +71,6 @@ class TableColumns:
                 raise InputError(f"{where}: row {first + row}: {error}") from error
             stripped = (Caption(" ".join(caption.text.split()), caption.weight) for caption in found)
             yield [caption for caption in stripped if caption.text]
-
-
-@dataclass(frozen=True, eq=False)
-class PackedCaptions:
-    """The captions of many samples."""
-
-    texts: Texts
-    weights: NDArray[np.float64]
-    starts: NDArray[np.int64]
-    """Number of the first caption of each sample, then the number of captions."""
-
-    @classmethod
-    def of(cls, captions: Sequence[Sequence[Caption]]) -> PackedCaptions:
-        """Pack the captions of each sample."""
-        return cls(
-            Texts.of(caption.text for own in captions for caption in own),
-            np.array([caption.weight for own in captions for caption in own], dtype=np.float64),
-            np.cumsum([0, *(len(own) for own in captions)], dtype=np.int64),
-        )
-
-    def __len__(self) -> int:
-        return len(self.starts) - 1
-
-    def __getitem__(self, number: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Return captions and weights, as a sample has them."""
-        first, end = int(self.starts[number]), int(self.starts[number + 1])
-        texts = tuple(self.texts[place] for place in range(first, end))
-        return texts, sample_weights(self.weights[first:end].tolist())
 
 
 def encoded_image(value: Any, column: str) -> bytes:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dit_run.data.caption_weights import sample_weights
+from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange, LeftOut, Sample
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from dit_run.data.column_files import Columns
     from dit_run.data.tar_index import TarIndex
     from dit_run.protocols import Dataset
 
@@ -39,26 +39,68 @@ class WebDataset:
 
 
 @dataclass(frozen=True)
+class TarShard:
+    """A shard that can be indexed."""
+
+    path: Path
+    state: Stat
+    whole: bool
+    """True if a `.txt` member is one caption."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of the shard."""
+        return self.state[0]
+
+    @property
+    def identity(self) -> list[Any]:
+        """Everything that decides the index."""
+        from dit_run.data.tar_index import INDEX_VERSION
+
+        return ["tar", INDEX_VERSION, str(self.path.absolute()), list(self.state), self.whole]
+
+    def build(self) -> Columns:
+        """Read the shard. Raises InputError."""
+        from dit_run.data.tar_index import index_tar
+
+        return index_tar(self.path, str(self.path), whole=self.whole).columns
+
+
+@dataclass(frozen=True)
 class TarShards:
     """A dataset of images in shards; a sample's key is the name of its shard and of the image in it."""
 
     shards: tuple[Path, ...]
-    shard_of: NDArray[np.int32]
-    """Number of the shard of each image."""
-    index: TarIndex
+    indices: tuple[TarIndex, ...]
+    """Index of each shard."""
+    starts: NDArray[np.int64]
+    """Number of the first sample of each shard, then the number of samples."""
     left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
-        return len(self.index)
+        return int(self.starts[-1])
 
     def __getitem__(self, number: int) -> Sample:
         if not 0 <= number < len(self):
             raise IndexError(f"sample {number} of {len(self)}")
-        index, shard = self.index, self.shards[self.shard_of[number]]
-        name, first, end = index.names[number], int(index.starts[number]), int(index.starts[number + 1])
-        image = FileRange(shard, int(index.offsets[number]), int(index.sizes[number]), name)
-        texts = tuple(index.captions[place] for place in range(first, end))
-        return Sample(f"{shard.name}/{name}", texts, image, sample_weights(index.weights[first:end].tolist()))
+        at = int(self.starts.searchsorted(number, side="right")) - 1
+        shard, index, place = self.shards[at], self.indices[at], number - int(self.starts[at])
+        name = index.names[place]
+        texts, weights = index.captions[place]
+        image = FileRange(shard, int(index.offsets[place]), int(index.sizes[place]), name)
+        return Sample(f"{shard.name}/{name}", texts, image, weights)
+
+    def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return height and width of the images of samples, as their headers say; 0 where those cannot be read."""
+        import numpy as np
+
+        sizes = np.empty((len(indices), 2), dtype=np.int64)
+        order = np.argsort(indices)
+        ends = indices[order].searchsorted(self.starts)
+        for at, index in enumerate(self.indices):
+            chosen = order[ends[at] : ends[at + 1]]
+            sizes[chosen] = index.dimensions[indices[chosen] - self.starts[at]]
+        return sizes
 
 
 def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
@@ -68,28 +110,30 @@ def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
     """
     import numpy as np
 
-    from dit_run.data.tar_index import TarIndex, index_tars
+    from dit_run.data.shard_indices import indices_of
+    from dit_run.data.tar_index import TarIndex
 
-    shards = tuple(shard_files(options.dataset_path, ".tar"))
-    parts = index_tars(shards, whole=options.captions == "whole")
-    index = TarIndex.joined(parts)
-    bare = index.without_caption
-    if len(bare) and (on_bad_sample == "error" or not len(index)):
-        count = f"; {len(bare):,} of {len(bare) + len(index):,} images have none" if len(bare) > 1 else ""
+    paths = tuple(shard_files(options.dataset_path, ".tar"))
+    shards = [TarShard(path, _state(path), options.captions == "whole") for path in paths]
+    indices = tuple(TarIndex(columns) for columns in indices_of(shards))
+    starts = np.cumsum([0, *(len(index) for index in indices)], dtype=np.int64)
+    bare = [name for index in indices for name in index.without_caption]
+    if bare and (on_bad_sample == "error" or not starts[-1]):
+        count = f"; {len(bare):,} of {len(bare) + starts[-1]:,} images have none" if len(bare) > 1 else ""
         raise InputError(
             f"{bare[0]} has no caption: add a .txt or .json member of the same name next to it, or set "
             f"data.on_bad_sample: skip to leave out such images{count}"
         )
-    if not len(index):
+    if not starts[-1]:
         raise InputError(f"data.dataset_path: the {len(shards)} shards of {options.dataset_path} hold no image")
-    shard_of = np.repeat(np.arange(len(shards), dtype=np.int32), [len(part) for part in parts])
-    return TarShards(shards, shard_of, index, tuple(_left_out(index)))
+    alone = [name for index in indices for name in index.without_image]
+    reasons = (("image without a caption", bare), ("caption without an image", alone))
+    left_out = tuple(LeftOut(reason, len(names), names[0]) for reason, names in reasons if names)
+    return TarShards(paths, indices, starts, left_out)
 
 
-def _left_out(index: TarIndex) -> Iterator[LeftOut]:
-    for reason, names in (
-        ("image without a caption", index.without_caption),
-        ("caption without an image", index.without_image),
-    ):
-        if len(names):
-            yield LeftOut(reason, len(names), names[0])
+def _state(shard: Path) -> Stat:
+    try:
+        return file_stat(shard)
+    except OSError as error:
+        raise InputError(f"cannot read the shard {shard}: {error.strerror}") from error
