@@ -94,7 +94,13 @@ def ours(
     sizes = [f"model.hidden_size={size.width}", f"model.num_layers={size.layers}", f"model.num_heads={size.heads}"]
     config = resolve(CONFIG, [*sizes, *changes]).config
     model = make_component(
-        config.model.component, config.model.options, latent_channels=4, text_width=TEXT_WIDTH, pooled_width=TEXT_WIDTH
+        config.model.component,
+        config.model.options,
+        latent_channels=4,
+        text_width=TEXT_WIDTH,
+        pooled_width=TEXT_WIDTH,
+        text_widths=(TEXT_WIDTH,),
+        pooled_widths=(TEXT_WIDTH,),
     )
     denoiser = Denoiser(model).to(device).train()
     if compiled:

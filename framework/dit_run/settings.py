@@ -245,7 +245,7 @@ class Config:
     vae = _Section[Choice]("vae")
     training = _Section[TrainingOptions]("training")
     scheduler = _Section[Choice]("scheduler")
-    text_encoder = _Section[Choice]("text_encoder")
+    text_encoder = _Section["Choice | tuple[Choice, ...]"]("text_encoder")
     optimizer = _Section[Choice]("optimizer")
     lr_scheduler = _Section[Choice]("lr_scheduler")
     sampling = _Section[SamplingOptions]("sampling")
@@ -254,6 +254,17 @@ class Config:
     trackers = _Section[tuple[Choice, ...]]("trackers")
     metrics = _Section[tuple[Choice, ...]]("metrics")
     callbacks = _Section[tuple[Choice, ...]]("callbacks")
+
+    def chosen(self, section: str) -> tuple[Choice, ...]:
+        """Return the components of a section that is one component or a list of them."""
+        held = self.sections[section]
+        return held if isinstance(held, tuple) else (held,)
+
+    @property
+    def drops_captions(self) -> bool:
+        """True if training drops captions for all text encoders at once, so that the model learns the empty one."""
+        each = (choice.common for choice in self.chosen("text_encoder"))
+        return self.training.caption_dropout > 0 or all(common.caption_dropout > 0 for common in each)
 
     @property
     def written(self) -> frozenset[KeyPath]:

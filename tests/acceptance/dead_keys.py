@@ -135,6 +135,7 @@ CHANGES: Mapping[str, Change] = {
     "dataset.cub.dataset_path": _change("data.dataset_path=cub2"),
     "dataset.cub.subset": _change("data.subset=train"),
     # text encoders, VAEs
+    "text_encoder.caption_dropout": _change("text_encoder.caption_dropout=0.5"),
     "text_encoder.clip.pretrained_model_name": _change("text_encoder.pretrained_model_name=clip2"),
     "text_encoder.clip.revision": _change(
         "text_encoder.revision=other", "text_encoder.pretrained_model_name=tiny/clip"

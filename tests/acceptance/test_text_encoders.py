@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from builders import tiny_clip
 from runs import Command, Run, Train
 from text_models import FAMILIES, tiny_text_model
 
@@ -31,6 +32,42 @@ def test_a_family_trains_caches_continues_and_samples(
     assert Run(half.path).learnt() == whole.learnt()
     assert command("sample", "whole", "a red circle", "--output", "new.png").status == 0
     assert (tmp_path / "new.png").stat().st_size > 0
+
+
+PIXART = "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, sample_size: 16}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", [(), (PIXART,)], ids=["dit", "pixart"])
+@pytest.mark.parametrize("trained", ["", "{type: words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}, "])
+def test_several_encoders_train_cache_continue_and_sample_together(
+    trained: str, model: tuple[str, ...], train: Train, command: Command, config: Path, tmp_path: Path
+) -> None:
+    clip, t5 = tiny_clip(tmp_path / "clip"), tiny_text_model(tmp_path / "t5", "t5")
+    frozen = f"{{type: clip, pretrained_model_name: {clip}}}, {{type: transformers, pretrained_model_name: {t5}"
+    several = f"text_encoder=[{trained}{frozen}, caption_dropout: 0.4}}]"
+    given = (*LONG, several, *model, "cache.dir=cache")
+    whole = train(*given, output="whole")
+    assert len(list((tmp_path / "cache" / "captions").iterdir())) == 2
+    uncached = train(*given, "cache.mode=off", output="uncached")
+    assert uncached.learnt() == whole.learnt()
+    half = train(*given, "training.max_steps=10", output="half")
+    assert command(config, *given, "training.output_dir=half").status == 0
+    assert Run(half.path).learnt() == whole.learnt()
+    result = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")
+    assert result.status == 0
+    assert (tmp_path / "new.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_an_error_of_one_of_several_encoders_names_it(command: Command, config: Path, tmp_path: Path) -> None:
+    t5 = tiny_text_model(tmp_path / "t5", "t5")
+    result = command(
+        config,
+        f"text_encoder=[{{type: words, width: 8}}, {{type: transformers, pretrained_model_name: {t5}, max_length: 1}}]",
+    )
+    assert result.status == 2
+    assert "text_encoder[1] (transformers): text_encoder.max_length is 1" in result.words
 
 
 @pytest.mark.slow

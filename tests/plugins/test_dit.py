@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dit_run.model.conditioning import joined
 from dit_run.options import build as make_options
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
 from dit_run_plugins.models.dit.kernels import attend_by_products
-from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
+from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
@@ -28,7 +29,7 @@ CHOICES = [
 
 def make(**options):
     torch.manual_seed(0)
-    return build(Dit(**{**SMALL, **options}), latent_channels=3, text_width=8, pooled_width=6)
+    return build(Dit(**{**SMALL, **options}), latent_channels=3, text_widths=(8,), pooled_widths=(6,))
 
 
 def awake(**options):
@@ -167,7 +168,7 @@ def test_a_gated_mlp_has_the_parameters_of_a_plain_one():
 def test_the_default_has_about_12_layers_hidden_squared_parameters():
     options = Dit()
     with torch.device("meta"):
-        model = build(options, latent_channels=4, text_width=512, pooled_width=512)
+        model = build(options, latent_channels=4, text_widths=(512,), pooled_widths=(512,))
     count = sum(parameter.numel() for parameter in model.parameters())
     assert 150e6 < count < 200e6
 
@@ -318,4 +319,32 @@ def test_channels_that_are_not_written_become_the_others(written, other):
 
 def test_channels_must_be_the_latents():
     with pytest.raises(InputError, match=r"model.in_channels is 4, but the VAE's latents have 3 channels"):
-        build(Dit(), latent_channels=3, text_width=8, pooled_width=8)
+        build(Dit(), latent_channels=3, text_widths=(8,), pooled_widths=(8,))
+
+
+def test_each_part_of_several_encoders_has_a_norm_of_its_own():
+    norm, x = make_part_norm("rmsnorm", (2, 4)), torch.tensor([[1.0, 1.0, 100.0, 100.0, 100.0, 100.0]])
+    torch.testing.assert_close(norm(x), torch.ones(1, 6))
+    assert {name: list(value.shape) for name, value in norm.named_parameters()} == {"0.weight": [2], "1.weight": [4]}
+
+
+@pytest.mark.parametrize("norm", ["rmsnorm", "layernorm"])
+def test_each_of_several_encoders_has_projections_of_its_own(norm):
+    torch.manual_seed(0)
+    options = Dit(**{**SMALL, "norm": norm})
+    both = build(options, latent_channels=3, text_widths=(8, 4), pooled_widths=(6, 2))
+    alone = build(options, latent_channels=3, text_widths=(8,), pooled_widths=(6,))
+    alone.text.projection.weight.data = both.text.projection.weight.data[:, :8]
+    alone.text.always.data = both.text.always.data
+    given = text()
+    several = joined(
+        [given, TextStates(torch.randn(2, 3, 4), torch.ones(2, 3, dtype=torch.bool), torch.randn(2, 2), given.null)]
+    )
+    tokens, mask = both.text(several)
+    torch.testing.assert_close(tokens[:, : 1 + 5], alone.text(given)[0])
+    assert mask.shape[-1] == 1 + 5 + 3
+
+
+def test_one_encoder_gives_the_weights_of_before():
+    names = set(make().state_dict())
+    assert {"text.norm.weight", "text.projection.weight", "condition.pooled_norm.weight"} <= names

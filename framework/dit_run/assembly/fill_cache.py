@@ -40,7 +40,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
                 cached = open_cache(
                     config,
                     samples,
-                    text=encoders.text,
+                    texts=encoders.texts,
                     vae=encoders.vae,
                     dtype=encoders.dtype,
                     reporter=reporter,
@@ -68,6 +68,8 @@ def _contents(cached: Cached) -> list[str]:
         bad = len(cached.latents.bad)
         skipped = f"; {bad} cannot be read" if bad else ""
         lines.append(f"latents of {len(cached.latents.indices) - bad} samples{skipped}")
-    if cached.captions is not None:
-        lines.append(f"states of {cached.captions.count} captions")
+    several = len(cached.captions) > 1
+    for place, captions in enumerate(cached.captions):
+        if captions is not None:
+            lines.append(f"states of {captions.count} captions" + (f" of text_encoder[{place}]" if several else ""))
     return lines or ["nothing to cache: the encoders of this config run in every step"]

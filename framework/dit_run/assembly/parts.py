@@ -10,12 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from dit_run.cache.lookup import CaptionCache
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
+from dit_run.config.keys import key_name
 from dit_run.model.codec import LatentShape, encode_captions
-from dit_run.model.conditioning import Conditions, FrozenCaptions, LiveCaptions
+from dit_run.model.conditioning import Conditions, EncoderCaptions, FrozenCaptions, LiveCaptions, SeveralCaptions
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
+from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
@@ -31,9 +34,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Encoders:
-    """The text encoder and the VAE of a run, on its device."""
+    """The text encoders and the VAE of a run, on its device."""
 
-    text: TextEncoder
+    texts: tuple[TextEncoder, ...]
+    """One text encoder, or several in the order of the config."""
     vae: VAE
     dtype: torch.dtype | None
     """Precision of the frozen encoders; None is float32."""
@@ -42,13 +46,16 @@ class Encoders:
 
     @cached_property
     def conditions(self) -> Conditions:
-        """Captions to conditions: token ids where the encoder trains, else states, from the cache or encoded now."""
-        if self.text.trainable:
-            return LiveCaptions(self.text)
-        if self.cached.captions is not None:
-            return self.cached.captions
-        lookup = partial(encode_captions, self.text, dtype=self.dtype)
-        return FrozenCaptions(lookup, max_length=self.text.max_length)
+        """Captions to conditions: token ids where an encoder trains, else states, from the cache or encoded now."""
+        caches = self.cached.captions or (None,) * len(self.texts)
+        each = [self._conditions_of(text, cache) for text, cache in zip(self.texts, caches, strict=True)]
+        return each[0] if len(each) == 1 else SeveralCaptions(each)
+
+    def _conditions_of(self, text: TextEncoder, cache: CaptionCache | None) -> EncoderCaptions:
+        if text.trainable:
+            return LiveCaptions(text)
+        lookup = partial(encode_captions, text, dtype=self.dtype)
+        return FrozenCaptions(lookup, max_length=text.max_length) if cache is None else cache
 
     @cached_property
     def latent_shape(self) -> LatentShape:
@@ -57,29 +64,49 @@ class Encoders:
 
 
 def build_encoders(config: Config, device: torch.device) -> Encoders:
-    """Return the text encoder and the VAE on the device, the frozen ones without gradients."""
-    text = _seeded(config, "text_encoder", config.text_encoder)
+    """Return the text encoders and the VAE on the device, the frozen ones without gradients."""
+    texts = _build_text_encoders(config)
     vae = _seeded(config, "vae", config.vae)
-    if not text.trainable:
-        text.requires_grad_(False).eval()
+    for text in texts:
+        if not text.trainable:
+            text.requires_grad_(False).eval()
     vae.requires_grad_(False).eval()
     dtype = Precision.of(config.training.mixed_precision, device).dtype
-    return Encoders(text.to(device), vae.to(device), dtype)
+    return Encoders(tuple(text.to(device) for text in texts), vae.to(device), dtype)
+
+
+def _build_text_encoders(config: Config) -> list[Any]:
+    """Return the text encoders; an error of one of several names its place in the config's list."""
+    choices = config.chosen("text_encoder")
+    if len(choices) == 1:
+        return [_seeded(config, "text_encoder", choices[0])]
+    texts = []
+    for place, choice in enumerate(choices):
+        name = key_name(("text_encoder", place))
+        try:
+            texts.append(_seeded(config, name, choice))
+        except InputError as error:
+            raise InputError(f"{name} ({choice.type}): {error}") from error
+    return texts
 
 
 def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> Denoiser:
-    """Return the model, and the text encoder where it trains, with initial weights that follow from the seed."""
-    text = encoders.text
+    """Return the model, and the text encoders that train, with initial weights that follow from the seed."""
+    texts = encoders.texts
+    widths, pooled_widths = tuple(text.width for text in texts), tuple(text.pooled_width for text in texts)
     with translate_building():
         model = _seeded(
             config,
             "model",
             config.model,
             latent_channels=encoders.vae.latent_channels,
-            text_width=text.width,
-            pooled_width=text.pooled_width,
+            text_width=sum(widths),
+            pooled_width=sum(pooled_widths),
+            text_widths=widths,
+            pooled_widths=pooled_widths,
         )
-        return Denoiser(model, text if text.trainable else None).to(device)  # type: ignore[arg-type]
+        trained: list[Any] = [text if text.trainable else None for text in texts]
+        return Denoiser(model, *trained).to(device)
 
 
 def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:

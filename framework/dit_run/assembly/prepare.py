@@ -54,11 +54,13 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
         data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
         checked = check_rules(config, _facts(data, built.vae))
     config = checked
-    if built.text.trainable:
-        refuse(config, encoder_problems(config, "text_encoder", because="it is trained"))
+    for index, text in enumerate(built.texts):
+        if text.trainable:
+            refuse(config, encoder_problems(config, "text_encoder", because="it is trained", index=index))
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
-    facts = replace(_facts(data, built.vae), cached=any(cacheable(config, built.text, built.vae)))
+    kept = cacheable(config, built.texts, built.vae)
+    facts = replace(_facts(data, built.vae), cached=kept.latents or any(kept.captions))
     return check_rules(config, facts), data, built
 
 

@@ -22,10 +22,10 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.registry.plugin_code import code_digest
 from dit_run.reporting import Reporter
-from dit_run.settings import CacheOptions, Config
+from dit_run.settings import CacheOptions, Choice, Config
 from dit_run.system.durable import make_folder
 
-__all__ = ["Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
+__all__ = ["Cacheable", "Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,17 @@ class Cached:
     """Cached outputs of a run's encoders; None for an encoder that works in every step. Picklable."""
 
     latents: LatentCache | GroupedLatentCache | None = None
-    captions: CaptionCache | None = None
+    captions: tuple[CaptionCache | None, ...] = ()
+    """One for each text encoder; empty if the states of none are cached."""
+
+
+@dataclass(frozen=True)
+class Cacheable:
+    """The outputs of a run's encoders that are cached."""
+
+    captions: tuple[bool, ...]
+    """For each text encoder, True if its states are."""
+    latents: bool
 
 
 def cache_folder(options: CacheOptions) -> Path:
@@ -56,7 +66,7 @@ def open_cache(
     config: Config,
     samples: Sequence[Samples],
     *,
-    text: TextEncoder,
+    texts: Sequence[TextEncoder],
     vae: VAE,
     dtype: torch.dtype | None,
     reporter: Reporter,
@@ -74,34 +84,52 @@ def open_cache(
     that is too small, or an encoder that cannot be cached although ``cache.mode`` is ``required``; raises
     :class:`~dit_run.cache.builder.Stopped` when ``stopped`` returns True.
     """
-    keeps_text, keeps_latents = cacheable(config, text, vae)
-    if not (keeps_text or keeps_latents):
+    keeps = cacheable(config, texts, vae)
+    if not (keeps.latents or any(keeps.captions)):
         return Cached()
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
-    texts: CaptionWork | None = None
+    states: list[CaptionWork | None] = []
     images: dict[Group, LatentWork] = {}
     with contextlib.ExitStack() as stack:
-        if keeps_latents:
+        if keeps.latents:
             workers = config.cache.num_workers
             reader = ImageReader(samples[0].dataset, samples[0].parts, workers, first, build.check_stopped)
             stack.enter_context(reader)
             code = code_digest(config.vae.component.factory, vae)
             for group, chosen in _indices_by_group(samples).items():
                 images[group] = stack.enter_context(examined(build, vae, reader, chosen, group[0], code))
-        if keeps_text:
+        if any(keeps.captions):
             shown = (caption for index in indices for caption in samples[0].texts(index))
-            code = code_digest(config.text_encoder.component.factory, text)
-            texts = CaptionWork.of(build, text, (*prompts, *shown), code)
-        build.check_room(sum(work.missing_bytes() for work in (texts, *images.values()) if work is not None))
-        captions, latents = None, None
-        if texts is not None:
-            captions = texts.keep()
-            release(text)
-        if keeps_latents:
-            latents = _of_groups({group: work.keep() for group, work in images.items()})
+            states = _caption_work(config, build, texts, keeps.captions, list(dict.fromkeys((*prompts, *shown))))
+        build.check_room(sum(work.missing_bytes() for work in (*states, *images.values()) if work is not None))
+        captions = tuple(None if work is None else _kept(work) for work in states)
+        latents = _of_groups({group: work.keep() for group, work in images.items()}) if keeps.latents else None
+        if keeps.latents:
             release(vae)
     return Cached(latents, captions)
+
+
+def _caption_work(
+    config: Config, build: Build, texts: Sequence[TextEncoder], kept: Sequence[bool], captions: Sequence[str]
+) -> list[CaptionWork | None]:
+    """Return the work of each text encoder; None for one whose states are not cached."""
+    codes = [code_digest(choice.component.factory, text) for choice, text in _with_choices(config, texts)]
+    return [
+        CaptionWork.of(build, text, captions, code) if keep else None
+        for text, code, keep in zip(texts, codes, kept, strict=True)
+    ]
+
+
+def _kept(work: CaptionWork) -> CaptionCache:
+    """Return the cache of an encoder's states, and let the encoder give back its memory."""
+    cache = work.keep()
+    release(work.encoder)
+    return cache
+
+
+def _with_choices(config: Config, texts: Sequence[TextEncoder]) -> Iterable[tuple[Choice, TextEncoder]]:
+    return zip(config.chosen("text_encoder"), texts, strict=True)
 
 
 def _indices_by_group(samples: Sequence[Samples]) -> dict[Group, list[int]]:
@@ -123,16 +151,16 @@ def _of_groups(caches: dict[Group, LatentCache]) -> LatentCache | GroupedLatentC
     return GroupedLatentCache(caches) if len(caches) > 1 else next(iter(caches.values()))
 
 
-def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
-    """Return if text states and latents are cached. Raises InputError if they are required and cannot be."""
+def cacheable(config: Config, texts: Sequence[TextEncoder], vae: VAE) -> Cacheable:
+    """Return which outputs are cached. Raises InputError if all are required and one cannot be."""
     mode = config.cache.mode
     if mode == "off":
-        return False, False
+        return Cacheable((False,) * len(texts), False)
     commons = [choice.common for _, choice in config.datasets()]
     crops = any(common.crop == "random" for common in commons)
     varied = any(common.varies_captions for common in commons)
     reasons = {
-        f"text encoder {config.text_encoder.type} is trained": text.trainable,
+        **{f"text encoder {choice.type} is trained": text.trainable for choice, text in _with_choices(config, texts)},
         f"VAE {config.vae.type} needs no cache": not vae.cacheable,
         "data.crop is random, so each visit has another crop": crops,
         "data.shuffle_tags or data.tag_dropout gives a caption another text in each visit": varied,
@@ -140,7 +168,8 @@ def cacheable(config: Config, text: TextEncoder, vae: VAE) -> tuple[bool, bool]:
     hindrances = [reason for reason, holds in reasons.items() if holds]
     if mode == "required" and hindrances:
         raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; use cache.mode: auto")
-    return not (text.trainable or varied), vae.cacheable and not crops
+    captions = tuple(not (text.trainable or varied) for text in texts)
+    return Cacheable(captions, vae.cacheable and not crops)
 
 
 def _made(folder: Path) -> Path:

@@ -105,7 +105,7 @@ def _choices(path: str | None) -> Iterator[tuple[str, list[str]]]:
     options = [(each, option) for each, option, _ in config_options(found.config) if not isinstance(each[1], int)]
     yield from ((key_name(each), _values(option)) for each, option in options)
     for section, kind in KINDS_BY_SECTION.items():
-        if not kind.listed:
+        if not (kind.listed or isinstance(found.config.sections[section], tuple)):
             yield f"{section}.type", list(found.registry.types(kind))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dit_run.config.combined_sections import unwrap_single
 from dit_run.config.describe import received
 from dit_run.config.environment import escape, expand
 from dit_run.config.home_folders import path_of
@@ -53,6 +54,9 @@ class Layers:
     """False if a layer could not be read, so that the merged config is unknown."""
 
     def merged(self) -> MapNode:
+        """Return all layers as one; in each of them a list of one component becomes that component."""
+        for layer in self.roots:
+            unwrap_single(layer)
         root = self.roots[0]
         for layer in self.roots[1:]:
             root = merge(root, layer)

@@ -59,6 +59,7 @@ def _kind(kind: Kind, components: Sequence[Component]) -> str:
     defaults = " and ".join(f"`{type_}`" for type_ in (kind.default_type, *kind.spec.default_list) if type_)
     default = f"; the default is {'a list of ' if kind.listed else ''}{defaults}" if defaults else ""
     listed = " A list of components, each with its `type`." if kind.listed else ""
+    listed = " One component, or a list of components that work together." if kind.combines else listed
     text = f"\nKind `{kind}`.{listed} Types: {names}{default}.\n"
     if kind.spec.common:
         text += f"\n### every {kind}\n\n{options_table(kind.spec.common)}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dit_run.config.alternatives import drop_lower_alternatives
+from dit_run.config.combined_sections import partial_changes
 from dit_run.config.environment import expand
 from dit_run.config.extends import Layers, read_layers
 from dit_run.config.home_folders import path_of, with_homes
@@ -75,6 +76,7 @@ def resolve(
     if not (layers.complete and layers.roots):
         raise ConfigError(_in_order(problems, layers))
     root = layers.merged()
+    problems += partial_changes(layers.roots)
     if used is not None:
         keep_used(root, used)
     installed = discover() if registry is None else registry

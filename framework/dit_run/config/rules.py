@@ -137,18 +137,21 @@ def _replaced(held: Any, path: KeyPath, value: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- for rules of components
 
 
-def encoder_problems(config: Config, section: str, *, because: str) -> Iterator[Problem]:
+def encoder_problems(config: Config, section: str, *, because: str, index: int = 0) -> Iterator[Problem]:
     """Yield a problem if ``cache.mode`` is ``required`` but the output of a section's encoder cannot be cached.
 
-    ``section`` is ``vae`` or ``text_encoder``. For the rules of such encoders, and for the engine when it builds them.
+    ``section`` is ``vae`` or ``text_encoder``, ``index`` the place of the encoder in a list of several. For the rules
+    of such encoders, and for the engine when it builds them.
     """
     if config.cache.mode == "required":
+        choices = config.chosen(section)
+        path: KeyPath = (section, index) if len(choices) > 1 else (section,)
         yield Problem(
             "not-cacheable",
-            f"cache.mode is required, but the output of {section} {config.sections[section].type} cannot be cached: "
+            f"cache.mode is required, but the output of {key_name(path)} {choices[index].type} cannot be cached: "
             f"{because}",
             ("cache", "mode"),
-            related=((section, "type"),),
+            related=((*path, "type"),),
             help=("set cache.mode: auto, which caches the other outputs",),
         )
 

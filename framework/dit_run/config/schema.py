@@ -57,6 +57,8 @@ def _section(section: str, registry: Registry, definitions: Schema, editor: bool
     chosen = _choice(kind, registry, definitions, editor)
     if kind.listed:
         chosen = {"type": "array", "items": chosen}
+    elif kind.combines:
+        chosen = {**chosen, "type": ["object", "array"], "minItems": 1, "items": chosen}
     return _documented(section, SECTION_TEXTS[section], chosen, editor)
 
 
@@ -113,11 +115,12 @@ def _type(kind: Kind, components: Mapping[str, Component], editor: bool) -> Sche
 
 def _branches(component: Component, names: tuple[str, ...], editor: bool) -> list[Schema]:
     """Return one conditional per name of the key ``type``; that of the default type also holds without the key."""
-    then = {"$ref": f"#/definitions/{component.name}"}
+    then: Schema = {"$ref": f"#/definitions/{component.name}"}
+    whole: Schema = {"type": "object"} if component.kind.combines else {}  # the other keywords hold for every list
     is_type = {"const": component.type, **(_SILENT if editor else {})}
     if component.type == component.kind.default_type:
-        return [{"if": {"properties": dict.fromkeys(names, is_type)}, "then": then}]
-    return [{"if": {"properties": {name: is_type}, "required": [name]}, "then": then} for name in names]
+        return [{"if": {**whole, "properties": dict.fromkeys(names, is_type)}, "then": then}]
+    return [{"if": {**whole, "properties": {name: is_type}, "required": [name]}, "then": then} for name in names]
 
 
 def _branch(component: Component, registry: Registry, definitions: Schema, editor: bool) -> Schema:

@@ -117,7 +117,7 @@ class _Checker:
         """Return the right form for a type that is written in place of its component: ``lr_scheduler: constant``."""
         kind = KINDS_BY_SECTION.get(str(path[0]))
         type_ = value_of(node)
-        if kind is None or schema.get("type") != "object" or type_ not in self.registry.types(kind):
+        if kind is None or "properties" not in schema or type_ not in self.registry.types(kind):
             return ()
         if len(path) > 1:
             return (f"write {{type: {type_}}}",)

@@ -34,13 +34,14 @@ def _section(name: str, values: Any, root: MapNode, registry: Registry, problems
     if name in SECTIONS:
         return build(SECTIONS[name], values or {})
     kind = KINDS_BY_SECTION[name]
-    if not kind.listed:
+    if not (kind.listed or (kind.combines and isinstance(values, list))):
         if values is None and kind.default_type is None:
             return None
         return _choice(kind, (name,), {"type": kind.default_type, **(values or {})}, root, registry, problems)
     if values is None:
         values = [{"type": t} for t in kind.spec.default_list if t in registry.types(kind)]
-    return tuple(_choice(kind, (name, index), item, root, registry, problems) for index, item in enumerate(values))
+    items = ({"type": kind.default_type, **item} for item in values)
+    return tuple(_choice(kind, (name, index), item, root, registry, problems) for index, item in enumerate(items))
 
 
 def _choice(

@@ -37,7 +37,8 @@ def written_options(root: MapNode, registry: Registry) -> Iterator[Written]:
         if name in SECTIONS and isinstance(entry.node, MapNode):
             yield Written((name,), entry.node, options_of(SECTIONS[name]))
         elif kind := KINDS_BY_SECTION.get(name):
-            items = _items((name,), entry.node) if kind.listed else [((name,), entry.node)]
+            several = kind.listed or (kind.combines and isinstance(entry.node, ListNode))
+            items = _items((name,), entry.node) if several else [((name,), entry.node)]
             for path, node in items:
                 yield from _component(path, node, kind, registry)
 

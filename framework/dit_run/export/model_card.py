@@ -57,7 +57,7 @@ _PLUGINS = """\
 def model_card(config: Config, *, name: str, tensors: Mapping[str, Tensor], step: int, ema: bool) -> str:
     """Return the text of the card; ``config`` is the exported one."""
     size, training = config.data.common.image_size, config.training
-    text = config.text_encoder.type
+    text = " and ".join(choice.type for choice in config.chosen("text_encoder"))
     trained = any(key.startswith("text_encoder.") for key in tensors)
     facts = {
         "Model": f"{config.model.type}, {sum(tensor.numel() for tensor in tensors.values()):,} weights",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,11 +15,16 @@ __all__ = [
     "BUCKET",
     "CaptionStates",
     "Conditions",
+    "EncoderCaptions",
     "FrozenCaptions",
     "LiveCaptions",
+    "SeveralCaptions",
+    "Text",
     "TextIds",
     "fitted",
+    "joined",
     "padded_length",
+    "with_tensors",
 ]
 
 BUCKET = 16
@@ -45,12 +51,63 @@ class CaptionStates(NamedTuple):
     """float [pooled_width]."""
 
 
+Text = TextStates | TextIds | tuple[TextStates | TextIds, ...]
+"""The conditions of n captions: of one encoder, or of each of several."""
+
+
+def with_tensors(text: Text, change: Callable[[Tensor], Tensor]) -> Text:
+    """Return the conditions with every tensor changed, such as moved to a device."""
+    if isinstance(text, TextStates | TextIds):
+        return type(text)(*(change(part) for part in text))
+    return tuple(type(each)(*(change(part) for part in each)) for each in text)
+
+
 class Conditions(Protocol):
     """The step from captions to conditions of the denoiser."""
 
-    def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates | TextIds:
+    def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> Text:
         """Return the conditions of n captions on the CPU; those of the empty caption where ``null``."""
         ...
+
+
+class EncoderCaptions(Protocol):
+    """Conditions of one encoder."""
+
+    def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates | TextIds: ...
+
+
+class SeveralCaptions:
+    """Conditions of several encoders, each with captions that it alone drops."""
+
+    def __init__(self, encoders: Sequence[EncoderCaptions]) -> None:
+        self._encoders = encoders
+
+    def __call__(
+        self, captions: Sequence[str], null: Sequence[bool], own: Sequence[Sequence[bool]] = ()
+    ) -> tuple[TextStates | TextIds, ...]:
+        """Return the conditions of each encoder; ``own`` marks the captions that it drops besides those of ``null``."""
+        dropped = [[a or b for a, b in zip(null, mine, strict=True)] for mine in own] or repeat(null)
+        return tuple(encode(captions, mine) for encode, mine in zip(self._encoders, dropped, strict=False))
+
+
+def joined(texts: Sequence[TextStates]) -> TextStates:
+    """Return the states of several encoders as those of one.
+
+    The tokens follow one another, and their states stand in columns of their own, with zeros elsewhere: a linear layer
+    over the sum of the widths has weights of its own for each encoder. Pooled vectors are joined. ``null`` is True
+    where all encoders dropped the caption.
+    """
+    width, before, tokens = sum(text.tokens.shape[-1] for text in texts), 0, []
+    for text in texts:
+        after = width - before - text.tokens.shape[-1]
+        tokens.append(torch.nn.functional.pad(text.tokens, (before, after)))
+        before += text.tokens.shape[-1]
+    return TextStates(
+        tokens=torch.cat(tokens, dim=1),
+        mask=torch.cat([text.mask for text in texts], dim=1),
+        pooled=torch.cat([text.pooled for text in texts], dim=1),
+        null=torch.stack([text.null for text in texts]).all(dim=0),
+    )
 
 
 class LiveCaptions:

@@ -7,34 +7,53 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from dit_run.model.conditioning import TextIds
+from dit_run.model.conditioning import Text, TextIds, joined
 from dit_run.problems import InputError
 from dit_run.protocols import ParameterRole, TextStates
 
 __all__ = ["TEXT_ENCODER_PREFIX", "Denoiser", "check_tensors", "parameter_roles", "trainable_parameters"]
 
 TEXT_ENCODER_PREFIX = "text_encoder."
+_OF_SEVERAL = "encoder"
+"""Name of one of several encoders, followed by its place in the config's list."""
 
 
 class Denoiser(nn.Module):
-    """The model and, where it trains, the text encoder: optimised, averaged, saved and wrapped as one module."""
+    """The model and the text encoders that train: optimised, averaged, saved and wrapped as one module."""
 
-    def __init__(self, model: nn.Module, text_encoder: nn.Module | None = None) -> None:
+    def __init__(self, model: nn.Module, *text_encoders: nn.Module | None) -> None:
+        """Take the model and each text encoder of the config, None for a frozen one."""
         super().__init__()
         self.model = model
-        self.text_encoder = text_encoder
+        trained = {f"{_OF_SEVERAL}{place}": each for place, each in enumerate(text_encoders) if each is not None}
+        self._single = len(text_encoders) < 2
+        self.text_encoder: nn.Module | None = None
+        if trained:
+            self.text_encoder = next(iter(trained.values())) if self._single else nn.ModuleDict(trained)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates | TextIds) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Text) -> Tensor:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
         output: Tensor = self.model(noisy, timesteps, self.condition(text))
         return output
 
-    def condition(self, text: TextStates | TextIds) -> TextStates:
-        """Return the text states for the model, encoded here where the text encoder trains."""
+    def condition(self, text: Text) -> TextStates:
+        """Return the text states for the model: encoded here if an encoder trains, joined if there are several."""
+        if isinstance(text, TextStates | TextIds):
+            return self._encoded(text, 0)
+        return joined([self._encoded(each, place) for place, each in enumerate(text)])
+
+    def trained_encoder(self, place: int) -> nn.Module | None:
+        """Return the text encoder at this place in the config's list; None for a frozen one."""
+        if self._single or self.text_encoder is None:
+            return self.text_encoder
+        return self.text_encoder._modules.get(f"{_OF_SEVERAL}{place}")
+
+    def _encoded(self, text: TextStates | TextIds, place: int) -> TextStates:
         if isinstance(text, TextStates):
             return text
-        assert self.text_encoder is not None
-        tokens, pooled = self.text_encoder(text.ids, text.mask)
+        encoder = self.trained_encoder(place)
+        assert encoder is not None
+        tokens, pooled = encoder(text.ids, text.mask)
         return TextStates(tokens, text.mask, pooled, text.null)
 
     def tensors(self) -> dict[str, Tensor]:

@@ -47,35 +47,33 @@ class EncodingTrials:
         Encoders whose output a run keeps have given back their memory afterwards.
         """
         encoders = self.encoders
-        keeps_text, keeps_latents = cacheable(self.config, encoders.text, encoders.vae)
-        if not (keeps_text or keeps_latents):
+        keeps = cacheable(self.config, encoders.texts, encoders.vae)
+        if not (keeps.latents or any(keeps.captions)):
             return encoders, CacheCost(), 0.0
         self.meter.reset()
-        captions, tokens, text_seconds = self._try_text() if keeps_text else (0, 0.0, 0.0)
-        images, image_values, image_seconds, latents = self._try_vae() if keeps_latents else (0, 0, 0.0, None)
-        size = cache_bytes(
-            encoders.dtype,
-            images=images,
-            latent_values=image_values,
-            captions=captions,
-            tokens=tokens,
-            width=encoders.text.width,
-            pooled_width=encoders.text.pooled_width,
-        )
-        states = FrozenCaptions(_FakeStates(encoders.text), max_length=encoders.text.max_length)
-        cached = _FakeCache(latents, states if keeps_text else None)
-        return replace(encoders, cached=cached), CacheCost(size, text_seconds + image_seconds), float(self.meter.peak)
+        kept = [text for text, keep in zip(encoders.texts, keeps.captions, strict=True) if keep]
+        trials = [self._try_text(text) for text in kept]
+        images, image_values, image_seconds, latents = self._try_vae() if keeps.latents else (0, 0, 0.0, None)
+        size = cache_bytes(encoders.dtype, images=images, latent_values=image_values)
+        size += sum(trial.size for trial in trials)
+        seconds = image_seconds + sum(trial.seconds for trial in trials)
+        states = tuple(_fake_states(text) if text in kept else None for text in encoders.texts)
+        cached = _FakeCache(latents, states)
+        return replace(encoders, cached=cached), CacheCost(size, seconds), float(self.meter.peak)
 
-    def _try_text(self) -> tuple[int, float, float]:
-        """Return the approximate number of captions, the mean of their tokens, and the seconds of all."""
-        text, train, held_out = self.encoders.text, self.data.train, self.data.validation or ()
+    def _try_text(self, text: TextEncoder) -> CacheCost:
+        """Return the approximate cost of the states of all captions."""
+        train, held_out = self.data.train, self.data.validation or ()
         indices = train.indices[:COUNTED_CAPTIONS]
         seen = [caption for index in indices for caption in train.texts(int(index))]
         count = round(len(dict.fromkeys(seen)) / len(indices) * (len(train) + len(held_out))) + 1
         tokens = float(text.tokenize(seen[:COUNTED_CAPTIONS]).mask.sum(1).float().mean())
-        seconds = count * self._seconds_of_caption()
+        seconds = count * self._seconds_of_caption(text)
         release(text)
-        return count, tokens, seconds
+        size = cache_bytes(
+            self.encoders.dtype, captions=count, tokens=tokens, width=text.width, pooled_width=text.pooled_width
+        )
+        return CacheCost(size, seconds)
 
     def _try_vae(self) -> tuple[int, int, float, _FakeLatents]:
         """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
@@ -87,14 +85,14 @@ class EncodingTrials:
         values = int(np.prod(shape)) if deviations else int(np.prod(shape)) // 2
         return images, values, images * seconds, _FakeLatents(shape, deviations)
 
-    def _seconds_of_caption(self) -> float:
+    def _seconds_of_caption(self, text: TextEncoder) -> float:
         device, train = device_of(self.encoders.vae), self.data.train
         size = encoding_chunks(device)[1]
         shown = (visit.caption for visit in train.visits(range(min(4 * size, len(train)))))
         captions = list(islice(dict.fromkeys(shown), size))
 
         def encode() -> None:
-            encode_captions(self.encoders.text, captions, self.encoders.dtype)
+            encode_captions(text, captions, self.encoders.dtype)
 
         return median(seconds_of(encode, device, clock=self.clock)) / len(captions)
 
@@ -117,7 +115,7 @@ class _FakeCache(Cached):
     """A cache of made-up records: neither memory nor time of a step depends on their values."""
 
     latents: Any = None
-    captions: Any = None
+    captions: Any = ()
 
 
 @dataclass(frozen=True)
@@ -140,3 +138,7 @@ class _FakeStates:
         lengths = self.encoder.tokenize(captions).mask.sum(1).tolist()
         pooled = torch.zeros(self.encoder.pooled_width)
         return [CaptionStates(torch.zeros(length, self.encoder.width), pooled) for length in lengths]
+
+
+def _fake_states(text: TextEncoder) -> FrozenCaptions:
+    return FrozenCaptions(_FakeStates(text), max_length=text.max_length)

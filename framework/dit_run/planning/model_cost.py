@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dit_run.assembly.parts import Encoders, build_denoiser, build_encoders
+from dit_run.assembly.parts import build_denoiser, build_encoders
 from dit_run.compute.timing import operations
+from dit_run.model.conditioning import joined
 from dit_run.model.denoiser import trainable_parameters
-from dit_run.protocols import TextStates
+from dit_run.protocols import TextEncoder, TextStates
 from dit_run.settings import Config
 
 __all__ = ["ModelCost", "ModelPart", "cost_of"]
@@ -24,7 +25,7 @@ class ModelPart:
     """A part that trains."""
 
     name: str
-    """``model`` or ``text_encoder``."""
+    """``model``, ``text_encoder``, or ``text_encoder[1]`` in a list of several."""
     parameters: int
     flops: int
     """Operations of one sample's forward pass: products of matrices, with a multiplication and an addition as two.
@@ -50,19 +51,25 @@ def cost_of(config: Config) -> ModelCost:
     encoders = build_encoders(config, torch.device("cpu"))
     with META:
         denoiser = build_denoiser(config, encoders, META)
-        size, length = config.data.common.image_size, encoders.text.max_length
-        shape, mask = encoders.latent_shape(size, size), torch.ones(1, length, dtype=torch.bool)
-        parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), _states(encoders, mask))]
-        if denoiser.text_encoder is not None:
-            ids = torch.empty(1, length, dtype=torch.int64)
-            parts.append(_part("text_encoder", denoiser.text_encoder, ids, mask))
-    return ModelCost(tuple(parts), shape, length)
+        size = config.data.common.image_size
+        shape, states = encoders.latent_shape(size, size), joined([_states(text) for text in encoders.texts])
+        parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), states)]
+        for place, text in enumerate(encoders.texts):
+            if (encoder := denoiser.trained_encoder(place)) is not None:
+                name = "text_encoder" if len(encoders.texts) == 1 else f"text_encoder[{place}]"
+                parts.append(_part(name, encoder, torch.empty(1, text.max_length, dtype=torch.int64), _mask(text)))
+    return ModelCost(tuple(parts), shape, states.mask.shape[1])
 
 
-def _states(encoders: Encoders, mask: Tensor) -> TextStates:
+def _states(text: TextEncoder) -> TextStates:
     """Return the states of a caption of the greatest length."""
-    tokens = torch.empty(*mask.shape, encoders.text.width)
-    return TextStates(tokens, mask, torch.empty(1, encoders.text.pooled_width), torch.empty(1, dtype=torch.bool))
+    mask = _mask(text)
+    tokens = torch.empty(*mask.shape, text.width)
+    return TextStates(tokens, mask, torch.empty(1, text.pooled_width), torch.empty(1, dtype=torch.bool))
+
+
+def _mask(text: TextEncoder) -> Tensor:
+    return torch.ones(1, text.max_length, dtype=torch.bool)
 
 
 def _part(name: str, module: nn.Module, *inputs: Tensor | TextStates) -> ModelPart:

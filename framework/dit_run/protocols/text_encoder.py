@@ -23,17 +23,25 @@ class Tokens(NamedTuple):
 
 
 class TextStates(NamedTuple):
-    """Captions as input of the model."""
+    """Captions as input of the model.
+
+    With several text encoders the tokens of the first come first, then those of the second, and so on, each with
+    padding of its own. d is the sum of the encoders' widths: the states of an encoder stand in its columns, in the
+    order of the encoders, with zeros in all others, so that a linear layer has weights of its own for each encoder. The
+    pooled vectors stand side by side.
+    """
 
     tokens: Tensor
     """float [n, l, d]."""
     mask: Tensor
-    """bool [n, l], True for real tokens. Each row has one or more, unless ``null`` is True for it."""
+    """bool [n, l], True for real tokens. Each row has one or more, unless ``null`` is True for it. With several
+    encoders False can also stand between real tokens."""
     pooled: Tensor
     """float [n, pooled_width]: one vector per caption."""
     null: Tensor
-    """bool [n], True where the caption was dropped; the states are then those of the empty caption. A model with a
-    learned null condition uses that instead; any other model can ignore this."""
+    """bool [n], True where the caption was dropped, for all encoders; the states are then those of the empty caption. A
+    caption that only some encoders drop has the states of the empty caption from these. A model with a learned null
+    condition uses that instead; any other model can ignore this."""
 
 
 class TextEncoder(Protocol):

@@ -12,9 +12,18 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from dit_run.options import NonNegativeInt, Operational, Option, PositiveInt, acts_unless, bounds, options_of
+from dit_run.options import (
+    NonNegativeInt,
+    Operational,
+    Option,
+    PositiveInt,
+    Probability,
+    acts_unless,
+    bounds,
+    options_of,
+)
 
-__all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec"]
+__all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec", "TextEncoderCommon"]
 
 
 AUTO = "auto"
@@ -83,6 +92,15 @@ class DatasetCommon:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextEncoderCommon:
+    """Options of every text encoder. They keep their values when the encoder's type changes."""
+
+    caption_dropout: Probability = 0.0
+    """Share of captions that this encoder reads as the empty caption in training, in addition to those that
+    `training.caption_dropout` drops for all encoders. With several encoders each draws its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class KindSpec:
     """A row of the table: everything that the engine knows about a kind."""
 
@@ -96,6 +114,8 @@ class KindSpec:
     """Type of a section without the key ``type``. With None a config may leave the section out and choose nothing."""
     listed: bool = False
     """True if the section is a list of components."""
+    combines: bool = False
+    """True if the section may also be a list of two components or more that work together."""
     default_list: tuple[str, ...] = ()
     """Types in a list that the config leaves out, as far as they are registered."""
     observes: bool = False
@@ -148,6 +168,11 @@ class Kind(StrEnum):
         return self.spec.listed
 
     @property
+    def combines(self) -> bool:
+        """True if the section may also be a list of components that work together."""
+        return self.spec.combines
+
+    @property
     def default_type(self) -> str | None:
         """The type of a section without the key ``type``; None for lists and for sections that may be left out."""
         return self.spec.default_type
@@ -180,8 +205,11 @@ KINDS: Mapping[Kind, KindSpec] = {
     ),
     Kind.TEXT_ENCODER: KindSpec(
         title="text encoder",
-        text="The text encoder: turns captions into the states that the model attends to.",
+        text="The text encoder: turns captions into the states that the model attends to. A list of encoders gives the "
+        "model the states of each, one after another, and their pooled vectors joined.",
         default_type="clip",
+        combines=True,
+        common=TextEncoderCommon,
         protocol="dit_run.protocols:TextEncoder",
         members=("trainable", "width", "pooled_width", "max_length", "tokenize", "__call__", *_MODULE),
     ),
@@ -197,7 +225,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         text="The model: the network that is trained.",
         default_type="dit",
         protocol="dit_run.protocols:Model",
-        runtime=("latent_channels", "text_width", "pooled_width"),
+        runtime=("latent_channels", "text_width", "pooled_width", "text_widths", "pooled_widths"),
         members=("patch_size", "__call__", *_MODULE),
     ),
     Kind.SCHEDULER: KindSpec(

@@ -15,7 +15,7 @@ from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.model.codec import LatentShape, decode_latents
-from dit_run.model.conditioning import Conditions
+from dit_run.model.conditioning import Conditions, with_tensors
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.guidance import Guidance, guided
 from dit_run.problems import InputError
@@ -161,7 +161,7 @@ class Pipeline:
 
     def _encode(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
         text = self.conditions(captions, null)
-        return self.denoiser.condition(type(text)(*(part.to(self.device) for part in text)))
+        return self.denoiser.condition(with_tensors(text, lambda part: part.to(self.device)))
 
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]

@@ -33,8 +33,15 @@ def _channels(subject: Subject) -> int:
 
 
 def _make(subject: Subject, *, seed: int = 0) -> Model:
-    runtime = {"latent_channels": _channels(subject), "text_width": _WIDTH, "pooled_width": _POOLED}
-    module = built(subject, seed=seed, **runtime)
+    module = built(
+        subject,
+        seed=seed,
+        latent_channels=_channels(subject),
+        text_width=_WIDTH,
+        pooled_width=_POOLED,
+        text_widths=(_WIDTH,),
+        pooled_widths=(_POOLED,),
+    )
     patch = subject.attribute(module, "patch_size", int, "Model")
     subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, or to 1 if any size fits")
     return cast(Model, module)
@@ -155,6 +162,21 @@ def ignores_padding(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def ignores_gaps(subject: Subject) -> None:
+    """Check that masked tokens between real ones, such as each of several encoders has, change no prediction."""
+    model = _awake(subject)
+    latents, timesteps, text = _inputs(subject, model)
+    gap = torch.full((2, 2, _WIDTH), 10.0)
+    tokens = torch.cat([text.tokens[:, :2], gap, text.tokens[:, 2:]], dim=1)
+    mask = torch.cat([text.mask[:, :2], torch.zeros(2, 2, dtype=torch.bool), text.mask[:, 2:]], dim=1)
+    subject.expect(
+        close(model(latents, timesteps, text._replace(tokens=tokens, mask=mask)), model(latents, timesteps, text)),
+        "masked tokens between real ones change the prediction, and with several text encoders each has padding of its "
+        "own; let each value of text.mask decide about its token, and count no tokens",
+    )
+
+
+@torch.no_grad()
 def repeats_itself_in_training(subject: Subject) -> None:
     """Check that in train mode predictions depend on the seed of torch alone, and change no buffer."""
     model = _awake(subject)
@@ -231,6 +253,7 @@ CHECKS: tuple[Check, ...] = (
     sees_each_sample_alone,
     depends_on_all_it_gets,
     ignores_padding,
+    ignores_gaps,
     repeats_itself_in_training,
     takes_dropped_captions,
     trains_every_parameter,

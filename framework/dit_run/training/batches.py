@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_run.compute.random_streams import Streams
@@ -44,7 +45,7 @@ class Batch(NamedTuple):
     uniform: Tensor
     """float [n] in [0, 1): decides the timestep."""
     null: tuple[bool, ...]
-    """True for each caption that is dropped."""
+    """True for each caption that is dropped for all text encoders."""
     keys: tuple[str, ...]
     captions: tuple[str, ...]
     """As in the dataset, dropped or not."""
@@ -52,6 +53,8 @@ class Batch(NamedTuple):
     """Samples that could not be read and were replaced."""
     parts: Tensor | None = None
     """bool [p, n]: the samples of each part of a mixture; None without a mixture."""
+    dropped: tuple[tuple[bool, ...], ...] = ()
+    """For each of several text encoders, True for each caption that it alone drops."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,18 @@ class Visits:
     caption_dropout: float
     latents: LatentLookup | None = None
     """None: pixels are read and encoded in the step."""
+    own_dropout: tuple[float, ...] = ()
+    """Share of captions that each text encoder alone drops."""
 
     @classmethod
     def of(
         cls, config: Config, samples: Samples, encoders: Encoders, *, caption_dropout: float | None = None
     ) -> Visits:
-        """Return the visits of a config to these samples; ``caption_dropout`` is by default the config's."""
-        training = config.training
+        """Return the visits of a config to these samples; ``caption_dropout`` replaces all that the config drops."""
+        training, choices = config.training, config.chosen("text_encoder")
+        own = tuple(choice.common.caption_dropout if caption_dropout is None else 0.0 for choice in choices)
         dropout = training.caption_dropout if caption_dropout is None else caption_dropout
-        return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents)
+        return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents, own)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """Return the micro-batch at these positions, whose samples share a size."""
@@ -80,6 +86,9 @@ class Visits:
         reading, images = self._read(positions)
         shape = self.latent_shape(*reading.visits[0].size)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
+        dropped = [self._own_dropped(streams, place, positions) for place in range(len(self.own_dropout))]
+        if len(dropped) == 1:
+            null, dropped = null | dropped[0], []
         return Batch(
             images=images,
             draw=torch.from_numpy(streams.normals("posterior", positions, shape)),
@@ -88,6 +97,7 @@ class Visits:
             null=tuple(null.tolist()),
             keys=tuple(visit.key for visit in reading.visits),
             captions=tuple(visit.caption for visit in reading.visits),
+            dropped=tuple(tuple(each.tolist()) for each in dropped),
             bad=reading.bad,
             parts=self._parts(reading.visits),
         )
@@ -97,6 +107,13 @@ class Visits:
             return None
         numbers = torch.tensor([visit.part for visit in visits])
         return torch.arange(len(self.samples.parts.parts))[:, None] == numbers
+
+    def _own_dropped(self, streams: Streams, place: int, positions: Sequence[int]) -> NDArray[np.bool_]:
+        """Return True for each caption that the text encoder at this place of the list drops by itself."""
+        share = self.own_dropout[place]
+        if share == 0:
+            return np.zeros(len(positions), dtype=np.bool_)
+        return streams.uniforms(f"text_encoder_dropout_{place}", positions) < share
 
     def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor]:
         if self.latents is None:

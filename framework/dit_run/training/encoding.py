@@ -10,8 +10,7 @@ from torch import Tensor
 from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
-from dit_run.model.conditioning import TextIds
-from dit_run.protocols import TextStates
+from dit_run.model.conditioning import SeveralCaptions, Text, with_tensors
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer
@@ -41,9 +40,13 @@ class BatchEncoder:
                 parts=None if batch.parts is None else self._move(batch.parts),
             )
 
-    def _text(self, batch: Batch) -> TextStates | TextIds:
-        text = self.encoders.conditions(batch.captions, batch.null)
-        return type(text)(*(self._move(part) for part in text))
+    def _text(self, batch: Batch) -> Text:
+        conditions = self.encoders.conditions
+        if isinstance(conditions, SeveralCaptions):
+            text: Text = conditions(batch.captions, batch.null, batch.dropped)
+        else:
+            text = conditions(batch.captions, batch.null)
+        return with_tensors(text, self._move)
 
     def _latents(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         images = self._move(batch.images)

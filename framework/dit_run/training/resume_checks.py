@@ -84,8 +84,9 @@ def inputs(index: SampleIndex, encoders: Encoders) -> dict[str, Any]:
     found: dict[str, Any] = {"samples": len(index), "index": index.digest}
     if encoders.vae.cacheable:
         found["vae"] = encoders.vae.fingerprint()
-    if not encoders.text.trainable:
-        found["text_encoder"] = encoders.text.fingerprint()
+    frozen = [text.fingerprint() for text in encoders.texts if not text.trainable]
+    if frozen:
+        found["text_encoder"] = frozen[0] if len(frozen) == 1 else frozen
     return found
 
 

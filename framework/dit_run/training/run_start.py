@@ -59,7 +59,7 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[R
             cached = open_cache(
                 config,
                 [data.train] if data.validation is None else [data.train, data.validation],
-                text=encoders.text,
+                texts=encoders.texts,
                 vae=encoders.vae,
                 dtype=encoders.dtype,
                 reporter=run.reporter,

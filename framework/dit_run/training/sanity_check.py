@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import log10
+from math import log10, prod
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from dit_run.assembly.prepare import prepare
 from dit_run.config.machine_rules import check_machine
 from dit_run.model.codec import decode_latents
-from dit_run.model.conditioning import TextIds
+from dit_run.model.conditioning import Text, TextIds, with_tensors
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
 from dit_run.sampling.drawn_captions import undrawable_notice
@@ -156,8 +156,8 @@ class _Check:
     def _caption_effect(self) -> CheckResult:
         batch = self.given
         order = torch.arange(len(batch.latents), device=batch.latents.device).roll(1)
-        moved = replace(batch, text=type(batch.text)(*(part[order] for part in batch.text)))
-        if all(torch.equal(*pair) for pair in zip(batch.text, moved.text, strict=True)):
+        moved = replace(batch, text=with_tensors(batch.text, lambda part: part[order]))
+        if all(torch.equal(*pair) for pair in zip(_tensors(batch.text), _tensors(moved.text), strict=True)):
             return CheckResult("captions", True, self._equal_captions())
         own, other = self._loss(batch), self._loss(moved)
         text = f"after {STEPS} steps the loss is {own:.6f}, and {other:.6f} with the captions given to other images"
@@ -170,12 +170,12 @@ class _Check:
             return "not compared: all images of the batch have the same caption"
         return (
             f"not compared: the {distinct} captions of the batch are the same to the text encoder, which reads "
-            f"{self.parts.encoders.text.max_length} tokens; let captions differ within these"
+            f"{max(text.max_length for text in self.parts.encoders.texts)} tokens; let captions differ within these"
         )
 
     def _empty_condition(self) -> CheckResult:
         config = self.parts.config
-        share, scale = config.training.caption_dropout, config.sampling.guidance_scale
+        share, scale = _dropped_share(config), config.sampling.guidance_scale
         own, empty = self._loss(self.given), self._loss(self.empty)
         text = (
             f"{share:.0%} of captions are dropped in training, guidance is {scale:g}; the loss is {own:.6f} with "
@@ -195,11 +195,22 @@ class _Check:
         return CheckResult("gradients", not dead, f"gradients reach {reached}{shown}")
 
 
+def _dropped_share(config: Config) -> float:
+    """Return the share of captions that training drops for all text encoders."""
+    joint, own = config.training.caption_dropout, (each.common for each in config.chosen("text_encoder"))
+    return joint + (1 - joint) * float(prod(common.caption_dropout for common in own))
+
+
 def _pixels(batch: Batch) -> Tensor:
     return batch.images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _captions(batch: Batch, text: TextStates | TextIds) -> list[str]:
+def _tensors(text: Text) -> list[Tensor]:
+    return list(text) if isinstance(text, TextStates | TextIds) else [part for each in text for part in each]
+
+
+def _captions(batch: Batch, text: Text) -> list[str]:
     """Return each caption with the number of tokens that the model sees of it."""
-    lengths = text.mask.sum(1).tolist()
+    each = (text,) if isinstance(text, TextStates | TextIds) else text
+    lengths = torch.cat([one.mask for one in each], dim=1).sum(1).tolist()
     return [f"{count} tokens: {caption}" for count, caption in zip(lengths, batch.captions, strict=True)]

@@ -55,9 +55,11 @@ def _mixture(train: Samples) -> str:
 
 
 def _cut_captions(parts: RunParts) -> Iterator[str]:
-    train, text = parts.data.train, parts.encoders.text
+    train, texts = parts.data.train, parts.encoders.texts
     visits = train.visits(range(min(len(train), _COUNTED_CAPTIONS)))
-    cut = text.tokenize([visit.caption for visit in visits]).truncated
-    if cut:
-        share = f"{cut:,} of {len(visits):,} captions ({cut / len(visits):.1%})"
-        yield f"{share} are longer than the {text.max_length} tokens of the text encoder; the rest of them is ignored"
+    for place, text in enumerate(texts):
+        cut = text.tokenize([visit.caption for visit in visits]).truncated
+        name = "the text encoder" if len(texts) == 1 else f"text_encoder[{place}]"
+        if cut:
+            share = f"{cut:,} of {len(visits):,} captions ({cut / len(visits):.1%})"
+            yield f"{share} are longer than the {text.max_length} tokens of {name}; the rest of them is ignored"

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
-from dit_run.model.conditioning import TextIds
-from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf, TextStates
+from dit_run.model.conditioning import Text
+from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf
 from dit_run.training.step_timer import StepTimer
 
 __all__ = [
@@ -37,7 +37,7 @@ class EncodedBatch:
     """float [n, c, h, w], standard normal."""
     uniform: Tensor
     """float [n] in [0, 1): decides the timestep."""
-    text: TextStates | TextIds
+    text: Text
     keys: tuple[str, ...] = ()
     """Keys of the samples, to name them in a report."""
     parts: Tensor | None = None

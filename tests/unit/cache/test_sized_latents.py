@@ -61,7 +61,7 @@ def opened(config: Config) -> tuple[GroupedLatentCache, int, dict[str, torch.Ten
     encoders = build_encoders(config, torch.device("cpu"))
     samples = fit_data(config, build_data(config), unit=encoders.vae.factor * 2).train
     counting = Counting()
-    cache = open_cache(config, [samples], text=encoders.text, vae=encoders.vae, dtype=None, reporter=counting).latents
+    cache = open_cache(config, [samples], texts=encoders.texts, vae=encoders.vae, dtype=None, reporter=counting).latents
     assert cache is not None
     visits = dataclasses.replace(samples, batch_size=None).visits(range(len(samples)))
     found = {visit.key: cache.gather([cache.find(visit)])[0] for visit in visits}

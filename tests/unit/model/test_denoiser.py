@@ -40,6 +40,16 @@ def test_tensors_have_the_models_names_and_the_encoders_prefixed() -> None:
     assert not any(name.startswith("model.") for name in names)
 
 
+def test_trained_encoders_of_several_are_named_by_their_place() -> None:
+    denoiser = Denoiser(Model(), None, Encoder(), Encoder())
+    assert {name for name in denoiser.tensors() if name.startswith("text_encoder.")} == {
+        "text_encoder.encoder1.words.weight",
+        "text_encoder.encoder2.words.weight",
+    }
+    assert denoiser.trained_encoder(0) is None
+    assert isinstance(denoiser.trained_encoder(2), Encoder)
+
+
 def test_roles_follow_the_layers() -> None:
     assert parameter_roles(Denoiser(Model(), Encoder())) == {
         "model.entry.weight": "edge",

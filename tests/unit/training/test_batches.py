@@ -53,6 +53,22 @@ def test_a_batch_is_the_same_in_another_process(parts: Parts) -> None:
     assert same(travelled.__getitems__(range(9)), visits(parts).__getitems__(range(9)))
 
 
+def test_each_of_several_encoders_draws_its_own_drops(parts: Parts) -> None:
+    plain, batch = visits(parts).__getitems__(range(64)), visits(parts, own_dropout=(0.0, 0.5, 0.5))
+    dropped = batch.__getitems__(range(64)).dropped
+    assert batch.__getitems__(range(64)).null == plain.null
+    assert dropped[0] == (False,) * 64
+    assert dropped[1] != dropped[2]
+    assert 16 < sum(dropped[1]) < 48
+
+
+def test_drops_of_the_only_encoder_add_to_those_of_all(parts: Parts) -> None:
+    plain, batch = visits(parts).__getitems__(range(64)), visits(parts, own_dropout=(0.5,)).__getitems__(range(64))
+    assert batch.dropped == ()
+    assert sum(batch.null) > sum(plain.null)
+    assert all(mine for mine, joint in zip(batch.null, plain.null, strict=True) if joint)
+
+
 def test_another_seed_shows_other_noise_timesteps_and_drops(parts: Parts) -> None:
     one, other = (visits(parts, seed=seed).__getitems__(range(16)) for seed in (5, 6))
     assert not torch.equal(one.noise, other.noise)

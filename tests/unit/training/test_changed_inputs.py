@@ -25,7 +25,7 @@ def index_of(*captions: str) -> SampleIndex:
 def given(index: SampleIndex, *, cacheable: bool = True, trainable: bool = False, vae: str = "v1") -> dict[str, Any]:
     encoders = SimpleNamespace(
         vae=SimpleNamespace(cacheable=cacheable, fingerprint=lambda: vae),
-        text=SimpleNamespace(trainable=trainable, fingerprint=lambda: "t1"),
+        texts=(SimpleNamespace(trainable=trainable, fingerprint=lambda: "t1"),),
     )
     return inputs(index, encoders)  # type: ignore[arg-type]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dit_run.protocols import TextStates
 from dit_run_plugins.models.dit import Dit
-from dit_run_plugins.models.dit.layers import make_norm
+from dit_run_plugins.models.dit.layers import make_part_norm
 from dit_run_plugins.models.dit.positions import timestep_code
 
 __all__ = ["Condition", "Text"]
@@ -19,14 +21,15 @@ CODE_WIDTH = 256
 class Condition(nn.Module):
     """Timestep and pooled caption as one vector and, for adaln_single, the shared modulations of all blocks."""
 
-    def __init__(self, options: Dit, pooled_width: int) -> None:
+    def __init__(self, options: Dit, pooled_widths: Sequence[int]) -> None:
+        """Take the width of the pooled vector of each text encoder."""
         super().__init__()
         width = options.hidden_size
         self._learned_null = options.null_condition == "learned"
         self.first = nn.Linear(CODE_WIDTH, width)
         self.second = nn.Linear(width, width)
-        self.pooled = nn.Linear(pooled_width, width) if options.pooled_text else None
-        self.pooled_norm = make_norm(options.norm, pooled_width, affine=True) if options.pooled_text else None
+        self.pooled = nn.Linear(sum(pooled_widths), width) if options.pooled_text else None
+        self.pooled_norm = make_part_norm(options.norm, pooled_widths) if options.pooled_text else None
         self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
 
     def forward(self, timesteps: Tensor, text: TextStates) -> tuple[Tensor, Tensor]:
@@ -46,15 +49,17 @@ class Condition(nn.Module):
 class Text(nn.Module):
     """Text tokens for cross-attention, after one learned token that is always visible.
 
-    A caption without tokens, or a dropped one with ``null_condition: learned``, has only that token.
+    A caption without tokens, or a dropped one with ``null_condition: learned``, has only that token. The states of
+    several encoders lie in columns of their own, so that norm and projection have weights of their own for each.
     """
 
-    def __init__(self, options: Dit, text_width: int) -> None:
+    def __init__(self, options: Dit, text_widths: Sequence[int]) -> None:
+        """Take the width of the states of each text encoder."""
         super().__init__()
         width = options.hidden_size
         self._learned_null = options.null_condition == "learned"
-        self.norm = make_norm(options.norm, text_width, affine=True)
-        self.projection = nn.Linear(text_width, width)
+        self.norm = make_part_norm(options.norm, text_widths)
+        self.projection = nn.Linear(sum(text_widths), width)
         self.always = nn.Parameter(torch.randn(1, 1, width) / width**0.5)
 
     def forward(self, text: TextStates) -> tuple[Tensor, Tensor]:

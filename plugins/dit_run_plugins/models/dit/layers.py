@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["LayerNorm", "Mlp", "RmsNorm", "SwiGlu", "make_mlp", "make_norm", "modulate"]
+__all__ = ["LayerNorm", "Mlp", "PartNorm", "RmsNorm", "SwiGlu", "make_mlp", "make_norm", "make_part_norm", "modulate"]
 
 EPSILON = 1e-6
 
@@ -19,6 +20,24 @@ def make_norm(kind: str, width: int, *, affine: bool) -> nn.Module:
     if kind == "rmsnorm":
         return RmsNorm(width, eps=EPSILON, elementwise_affine=affine)
     return LayerNorm(width, eps=EPSILON, elementwise_affine=affine, bias=False)
+
+
+def make_part_norm(kind: str, widths: Sequence[int]) -> nn.Module:
+    """Return a norm of each part of the last dimension, each with a learned scale; a plain norm for one part."""
+    norms = [make_norm(kind, width, affine=True) for width in widths]
+    return norms[0] if len(norms) == 1 else PartNorm(norms, widths)
+
+
+class PartNorm(nn.Sequential):
+    """Norms side by side: each takes its own columns of the last dimension."""
+
+    def __init__(self, norms: Sequence[nn.Module], widths: Sequence[int]) -> None:
+        super().__init__(*norms)
+        self._widths = list(widths)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = torch.split(x, self._widths, dim=-1)
+        return torch.cat([norm(part) for norm, part in zip(self, parts, strict=True)], dim=-1)
 
 
 class RmsNorm(nn.RMSNorm):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,23 +20,23 @@ from dit_run_plugins.models.dit.rules import check_channels
 __all__ = ["Network", "build"]
 
 
-def build(options: Dit, *, latent_channels: int, text_width: int, pooled_width: int) -> Network:
-    """Return the model for these latents and this text encoder. Raises InputError if the channels do not match."""
+def build(options: Dit, *, latent_channels: int, text_widths: Sequence[int], pooled_widths: Sequence[int]) -> Network:
+    """Return the model for these latents and text encoders. Raises InputError if the channels do not match."""
     check_channels(options.in_channels, latent_channels)
-    return Network(options, text_width=text_width, pooled_width=pooled_width)
+    return Network(options, text_widths=text_widths, pooled_widths=pooled_widths)
 
 
 class Network(nn.Module):
     """The diffusion transformer. Its output is zero at initialisation."""
 
-    def __init__(self, options: Dit, *, text_width: int, pooled_width: int) -> None:
+    def __init__(self, options: Dit, *, text_widths: Sequence[int], pooled_widths: Sequence[int]) -> None:
         super().__init__()
         self.options = options
         self.patch_size = options.patch_size
         width, area = options.hidden_size, options.patch_size**2
         self.input = nn.Linear(options.in_channels * area, width)
-        self.condition = Condition(options, pooled_width)
-        self.text = Text(options, text_width)
+        self.condition = Condition(options, pooled_widths)
+        self.text = Text(options, text_widths)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.num_layers))
         self.output_norm = make_norm(options.norm, width, affine=False)
         self.output_modulation = nn.Linear(width, 2 * width)

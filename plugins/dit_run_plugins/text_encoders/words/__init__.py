@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
+from dit_run.config.keys import key_name
 from dit_run.options import PositiveInt, bounds
 from dit_run.problems import Problem
 from dit_run.protocols import RuleContext
@@ -32,11 +33,11 @@ class Words:
 
 def heads_divide(context: RuleContext) -> Iterator[Problem]:
     """Refuse a num_heads that does not divide width."""
-    options: Words = context.options
+    options, name = context.options, key_name(context.path)
     if options.width % options.num_heads:
         yield Problem(
             code="heads-do-not-divide",
-            message=f"text_encoder.num_heads {options.num_heads} does not divide text_encoder.width {options.width}",
+            message=f"{name}.num_heads {options.num_heads} does not divide {name}.width {options.width}",
             path=(*context.path, "num_heads"),
             related=((*context.path, "width"),),
         )
