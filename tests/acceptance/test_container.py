@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 SCRIPT = Path(__file__).with_name("container.sh")
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart.yaml"
 WORDS = (
-    "training.num_workers=2", "training.output_dir=run", "training.max_steps=20", "training.save_steps=1000",
+    "training.num_workers=2", "training.output_dir=run", "training.max_steps=8", "training.save_steps=1000",
     "lr_scheduler.warmup=0", "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]",
-    "training.logging_steps=1", "training.batch_size=8",
+    "training.logging_steps=1", "training.batch_size=4",
 )  # fmt: skip
 LIMIT = 2_000_000_000
 """Memory of all processes together (bytes)."""
@@ -111,7 +111,7 @@ def test_the_embedded_default_trains_stops_continues_and_samples(folder: Path) -
     process = start(folder, "config.yaml", *WORDS)
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("step 5/20"):
+        if line.startswith("step 3/8"):
             break
     assert memory(process.pid) < LIMIT
     asked = time.monotonic()
@@ -121,8 +121,8 @@ def test_the_embedded_default_trains_stops_continues_and_samples(folder: Path) -
     assert time.monotonic() - asked < 10
     run = Run(folder / "run")
     assert run.status["state"] == "interrupted"
-    assert "finished after 20 steps" in finished(start(folder, "config.yaml", *WORDS))
-    assert [line["step"] for line in run.metrics] == list(range(1, 21))
+    assert "finished after 8 steps" in finished(start(folder, "config.yaml", *WORDS))
+    assert [line["step"] for line in run.metrics] == list(range(1, 9))
     finished(start(folder, "sample", "run", "a red circle", "--steps", "2"))
     assert len(list((folder / "run" / "samples").glob("*.png"))) == 2
 
