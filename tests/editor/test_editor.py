@@ -121,6 +121,16 @@ def test_after_the_type_its_own_options_are_offered(server: LanguageServer) -> N
     assert Editor(server, "data:\n  type: shapes\n  |\n").offers() == keys(Kind.DATASET, "shapes")
 
 
+def test_one_text_encoder_and_each_of_a_list_are_completed(server: LanguageServer) -> None:
+    words = keys(Kind.TEXT_ENCODER, "words")
+    assert Editor(server, "text_encoder:\n  type: words\n  |\n").offers() == words
+    assert Editor(server, "text_encoder:\n  - type: clip\n  - type: words\n    |\n").offers() == words
+    assert Editor(server, "text_encoder:\n  - type: |\n").offers() == {*discover().components(Kind.TEXT_ENCODER)}
+    assert Editor(server, "text_encoder:\n  - {type: clip}\n  - {type: words, width: 8}\n|").problems() == []
+    ((line, *_),) = Editor(server, "text_encoder:\n  - type: clip\n  - type: words\n    wdth: 8\n|").problems()
+    assert line == 4
+
+
 def test_the_old_name_of_the_dataset_counts_as_its_type(server: LanguageServer) -> None:
     offered = Editor(server, "data:\n  dataset_name: shapes\n  |\n").offers()
     assert keys(Kind.DATASET, "shapes") <= offered <= {"type", *keys(Kind.DATASET, "shapes")}
