@@ -79,7 +79,12 @@ class TrainingOptions:
     caption_dropout: Probability = 0.1
     """Share of captions replaced by the empty caption in training, which classifier-free guidance needs."""
     init_from: Annotated[str, LocalPath, Adjustable] | None = None
-    """Run folder or checkpoint whose weights this run starts from, for fine-tuning."""
+    """Weights that a new run starts from, as far as they fit: a run folder, a checkpoint, an exported folder or a file
+    of weights. Positions and patch embeddings of another size are resized. The run reports what it took, resized and
+    left out, and refuses weights of which hardly any fits."""
+    init_rename: Annotated[Mapping[str, str], Adjustable, acts_unless("init_from", None)] = field(default_factory=dict)
+    """New names of the tensors in `init_from`, as patterns of whole names in which each `*` stands for any text:
+    `{"net.*": "*"}` removes a prefix."""
     device: Annotated[str, bounds(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"), Operational] = "auto"
     """Device: `cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes a GPU if there is one."""
     num_threads: Annotated[PositiveInt | None, Operational] = None

@@ -159,13 +159,14 @@ def test_an_unknown_type(refused: Refused) -> None:
 def test_weights_of_another_shape(train: Train, refused: Refused) -> None:
     first = train(output="first")
     said = refused(f"training.init_from={first.path}", "model.hidden_size=32").words
-    assert f"the weights in {first.file('')} do not fit the model of this config: " in said
-    assert " has the shape [16, 16], and the model expects [32, 32]" in said
+    assert f"the weights in {first.file('')} (training.init_from) do not fit the model of this config: " in said
+    assert "left out because of another shape: " in said
+    assert "condition.second.weight [16, 16] -> [32, 32]" in said
 
 
 def test_a_start_that_is_no_run(refused: Refused) -> None:
     said = refused("training.init_from=nowhere").words
-    assert "training.init_from is nowhere, which is neither a checkpoint nor a run folder with one" in said
+    assert "training.init_from is nowhere, which is neither a run folder with a checkpoint, a checkpoint, an" in said
 
 
 @pytest.mark.parametrize(("kind", "section", "channels"), [("autoencoder_kl", "vae", 4), ("clip", "text_encoder", 3)])

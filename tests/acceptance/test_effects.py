@@ -22,6 +22,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "data.tag_dropout": ("data.tag_dropout=0.5",),
     "training.ema_decay": ("training.use_ema=false", "training.ema_decay=0.9"),
     "training.ema_warmup": ("training.use_ema=false", "training.ema_warmup=0"),
+    "training.init_rename": ('training.init_rename={"a.*": "*"}',),
     "training.prefetch_factor": ("training.num_workers=0", "training.prefetch_factor=8"),
     "sampling.num_images": ("sampling.prompts=[a, b]", "sampling.num_images=2"),
     "sampling.guidance_rescale": ("sampling.guidance_scale=1", "sampling.guidance_rescale=0.7"),

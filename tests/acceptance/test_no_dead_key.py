@@ -240,7 +240,7 @@ def _given(name: str, change: Change) -> tuple[str, ...]:
 def test_a_changed_option_changes_the_run(name: str, observed: Callable[..., dict[str, Any]], folder: Path) -> None:
     _skip_without_package(name.rpartition(".")[0])
     change = CHANGES[name]
-    if name == "training.init_from":
+    if name in ("training.init_from", "training.init_rename"):
         observed(("training.seed=5", "training.output_dir=earlier"))
     before = observed(_given(name, change))
     after = observed((*_given(name, change), change.argument))

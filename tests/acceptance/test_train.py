@@ -128,6 +128,18 @@ def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train)
         assert begun.values("loss") != first.values("loss")[:1]
 
 
+def test_a_larger_image_with_larger_patches_begins_with_weights_that_are_resized(
+    train: Train, command: Command, config: Path
+) -> None:
+    first = train(output="first")
+    words = (f"training.init_from={first.path}", "data.image_size=32", "model.patch_size=8", "training.output_dir=next")
+    said = command(config, *words).words
+    assert f"training.init_from {first.file('')}: 41 tensors taken, 3 resized, 0 left out" in said
+    assert "resized: input.weight [16, 48] -> [16, 192], output.weight [48, 16] -> [192, 16], output.bias" in said
+    assert Run(Path("next")).checkpoints[-1] == "step-00000006"
+    assert "tensors taken" not in command(config, *words, "training.max_steps=7").words  # a continued run has its own
+
+
 def test_validation_shows_images_as_they_are(train: Train) -> None:
     still = ("training.max_steps=1", "training.learning_rate=1.0e-30", "data.random_flip")
     straight, flipped = (train(*still[:2], f"{still[2]}={flip}", output=f"flip-{flip}") for flip in ("false", "true"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,10 @@ def schema(hint: Any) -> dict[str, Any]:
         (tuple[int, int], {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2}),
         (tuple[PositiveInt, ...] | None, {"type": ["array", "null"], "items": {"type": "integer", "minimum": 1}}),
         (PositiveInt | str, {"type": ["integer", "string"], "minimum": 1}),
+        (
+            Mapping[str, PositiveFloat],
+            {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
+        ),
     ],
 )  # fmt: skip
 def test_the_schema_of_a_hint(hint: Any, expected: dict[str, Any]) -> None:
@@ -101,6 +106,9 @@ def test_the_schema_of_a_hint(hint: Any, expected: dict[str, Any]) -> None:
         (Any, "cannot be a config key"),
         (tuple[int, str], "needs one hint for all its items"),
         (Annotated[int, "hello"], "Annotated takes bounds(...), markers and relations, not 'hello'"),
+        (Mapping[int, int], "a mapping has strings as keys and scalars as values"),
+        (Mapping[str, tuple[int, ...]], "a mapping has strings as keys and scalars as values"),
+        (Mapping[str, Mapping[str, int]], "a mapping has strings as keys and scalars as values"),
         (Literal[b"x"], "a Literal holds strings, numbers, True, False and None"),
         (Literal["a"] | int, "a Literal can be joined with None only"),
         (PositiveInt | NonNegativeFloat, "the same kind of limit"),

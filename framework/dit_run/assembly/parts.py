@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dit_run.assembly.initial_weights import initialise
 from dit_run.cache.lookup import CaptionCache
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
@@ -90,8 +92,14 @@ def _build_text_encoders(config: Config) -> list[Any]:
     return texts
 
 
-def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> Denoiser:
-    """Return the model, and the text encoders that train, with initial weights that follow from the seed."""
+def build_denoiser(
+    config: Config, encoders: Encoders, device: torch.device, *, begin: Callable[[str], None] | None = None
+) -> Denoiser:
+    """Return the model, and the text encoders that train, with initial weights that follow from the seed.
+
+    ``begin`` is for a new run, which begins with the weights of ``training.init_from``: it gets lines that say which of
+    them were taken. Without it, as for a run that has weights of its own, they are not read.
+    """
     texts = encoders.texts
     widths, pooled_widths = tuple(text.width for text in texts), tuple(text.pooled_width for text in texts)
     with translate_building():
@@ -106,7 +114,11 @@ def build_denoiser(config: Config, encoders: Encoders, device: torch.device) -> 
             pooled_widths=pooled_widths,
         )
         trained: list[Any] = [text if text.trainable else None for text in texts]
-        return Denoiser(model, *trained).to(device)
+        denoiser = Denoiser(model, *trained)
+        if begin is not None and config.training.init_from is not None:
+            for line in initialise(denoiser, config.training):
+                begin(line)
+        return denoiser.to(device)
 
 
 def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:

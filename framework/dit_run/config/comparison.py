@@ -31,13 +31,18 @@ def changes(before: Mapping[str, Any], config: Config, *, by_content: Collection
     options = {path: option for path, option, _ in config_options(config)}
     found = Changes()
     for change in differences(_deciding(before), _deciding(absolute(config).to_dict())):
-        option = options.get(change.path)
+        option = _option_at(options, change.path)
         markers = option.markers if option is not None else frozenset()
         placed = change.path[0] in by_content and markers & set(_PATHS)
         if markers & {"operational", "secret"} or placed or _is_new_default(change, option):
             continue
         (found.noted if "adjustable" in markers else found.refused).append(change)
     return found
+
+
+def _option_at(options: Mapping[KeyPath, Option], path: KeyPath) -> Option | None:
+    """Return the option at a path, or the one that holds the mapping in which the path lies."""
+    return next((options[path[:end]] for end in range(len(path), 0, -1) if path[:end] in options), None)
 
 
 def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:

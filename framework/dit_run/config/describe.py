@@ -40,6 +40,8 @@ def _one(kind: str, schema: Mapping[str, Any]) -> str:
         return _NOUNS[kind] + _limits(schema)
     if kind == "array":
         return _list(schema)
+    if kind == "object" and isinstance(schema.get("additionalProperties"), dict):
+        return f"a mapping, each value {expected(schema['additionalProperties'])}"
     if kind == "string" and schema.get("minLength"):
         least = schema["minLength"]
         return "a string that is not empty" if least == 1 else f"a string of at least {least} characters"

@@ -46,6 +46,6 @@ def _secret(node: Scalar, path: KeyPath, problems: list[Problem]) -> str:
 
 
 def _is_text(option: Option) -> bool:
-    schema = option.schema["items"] if option.schema["type"] == "array" else option.schema
+    schema = option.schema.get("items") or option.schema.get("additionalProperties") or option.schema
     kinds = schema["type"]
     return set([kinds] if isinstance(kinds, str) else kinds) <= {"string", "null"}

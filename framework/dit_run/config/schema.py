@@ -199,8 +199,9 @@ def _unwrapped(text: str) -> str:
 
 def _with_references(schema: Mapping[str, Any]) -> Schema:
     form = dict(schema)
-    if isinstance(form.get("items"), dict):
-        form["items"] = _with_references(form["items"])
+    for part in ("items", "additionalProperties"):
+        if isinstance(form.get(part), dict):
+            form[part] = _with_references(form[part])
     kinds = form["type"] if isinstance(form["type"], list) else [form["type"]]
     if "enum" in form:
         return form

@@ -53,8 +53,9 @@ def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
 
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
-    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, any of these with ``| None``, ``Annotated``, a
-    list of components (:func:`dit_run.options.components_of`), or if a secret has a default or a default is not finite.
+    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of a scalar X, any of these
+    with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a secret has a
+    default or a default is not finite.
     """
     return _options_of(cls)
 
@@ -101,8 +102,8 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
 def _floats(value: object) -> Iterator[float]:
     if isinstance(value, float):
         yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
+    elif isinstance(value, tuple | list | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _floats(item)
 
 
@@ -133,10 +134,13 @@ def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
         return _literal(get_args(hint), where), frozenset()
     if origin is tuple:
         return _tuple(get_args(hint), where)
+    if origin is Mapping:
+        return _mapping(get_args(hint), where)
     if origin in (typing.Union, types.UnionType):
         return _union(get_args(hint), where)
     raise HintError(
-        f"{where}: {hint!r} cannot be a config key; use int, float, bool, str, Literal, tuple or one of them | None"
+        f"{where}: {hint!r} cannot be a config key; use int, float, bool, str, Literal, tuple, Mapping[str, X] or "
+        "one of them | None"
     )
 
 
@@ -165,6 +169,13 @@ def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
     if any(arg != args[0] for arg in args):
         raise HintError(f"{where}: a tuple of fixed length needs one hint for all its items")
     return schema | {"minItems": len(args), "maxItems": len(args)}, markers
+
+
+def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
+    values, markers = _schema(args[1], where)
+    if args[0] is not str or {"items", "additionalProperties"} & set(values):
+        raise HintError(f"{where}: a mapping has strings as keys and scalars as values, as Mapping[str, float]")
+    return {"type": "object", "additionalProperties": values}, markers
 
 
 def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
@@ -215,6 +226,8 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
     kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     if isinstance(value, list | tuple):
         return tuple(_typed(schema["items"], item) for item in value)
+    if isinstance(value, Mapping):
+        return {key: _typed(schema["additionalProperties"], item) for key, item in value.items()}
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and "integer" in kinds and "number" not in kinds and value.is_integer():
@@ -225,13 +238,18 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def plain(options: Any) -> dict[str, Any]:
-    """Return the options as plain YAML values in the order of the fields; tuples become lists, components mappings."""
+    """Return the options as plain YAML values in the order of the fields.
+
+    Tuples become lists, mappings and components dicts.
+    """
     return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, HasPlainValues):
         return value.to_dict()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 

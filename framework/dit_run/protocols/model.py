@@ -23,6 +23,11 @@ class Model(Protocol):
     The factory creates the parameters on the CPU in float32; the core seeds torch's generator before the call and moves
     the module afterwards. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
     members one by one, and the linear weights in them have the role ``matrix`` for optimizers.
+
+    A model may have a method ``resized(name, value, options) -> Tensor | None``. It gets a tensor of another model that
+    ``training.init_from`` names, whose shape is not that of this model's tensor ``name``, and the section ``model`` of
+    the other's config, ``type`` included. It returns the tensor in the shape of its own, or None if it cannot.
+    Convolutions over patches and tables of positions are resized without it.
     """
 
     patch_size: int

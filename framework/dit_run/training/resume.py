@@ -17,14 +17,13 @@ from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
-from dit_run.runs.checkpoint.weights import load_weights
 from dit_run.settings import Config
 from dit_run.training.resume_checks import changed_inputs, refuse_changed_inputs
 from dit_run.training.resume_length import NewLength
 from dit_run.training.resume_settings import LENGTH, VALIDATION, notes, refuse_changes, refuse_other_global_batch
 from dit_run.training.state import TrainState
 
-__all__ = ["Start", "find_start", "initial_checkpoint", "initialise"]
+__all__ = ["Start", "find_start"]
 
 
 @dataclass(frozen=True)
@@ -165,20 +164,3 @@ def find_start(
     newest = processes.on_first(newest_path)
     path = Path(newest) if newest else fork_from
     return None if path is None else Start(load_checkpoint(path), path, forked=not newest)
-
-
-def initialise(state: TrainState, source: Path) -> None:
-    """Begin with the weights of another run or checkpoint (``training.init_from``), or their averages if it has any."""
-    folder = initial_checkpoint(source)
-    weights = load_weights(folder, ema=True)
-    state.load_weights(weights, weights, where=str(folder))
-
-
-def initial_checkpoint(source: Path) -> Path:
-    """Return the checkpoint that ``training.init_from`` names. Raises InputError where there is none."""
-    if (source / "MANIFEST.json").exists():
-        return source
-    found = sorted((source / "checkpoints").glob("step-*"))
-    if not found:
-        raise InputError(f"training.init_from is {source}, which is neither a checkpoint nor a run folder with one")
-    return found[-1]

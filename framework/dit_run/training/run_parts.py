@@ -40,9 +40,18 @@ class RunParts:
     """The scheduler of each latent shape that is trained on."""
 
     @classmethod
-    def build(cls, config: Config, data: Data, encoders: Encoders, device: torch.device) -> RunParts:
-        """Build the denoiser with initial weights, its averages and the scheduler."""
-        training, denoiser = config.training, build_denoiser(config, encoders, device)
+    def build(
+        cls,
+        config: Config,
+        data: Data,
+        encoders: Encoders,
+        device: torch.device,
+        *,
+        denoiser: Denoiser | None = None,
+    ) -> RunParts:
+        """Build the denoiser with initial weights, unless it is given, its averages and the scheduler."""
+        training = config.training
+        denoiser = build_denoiser(config, encoders, device) if denoiser is None else denoiser.to(device)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
         return cls(
             config=config,

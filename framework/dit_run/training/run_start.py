@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from dit_run.assembly.layout import Layout
+from dit_run.assembly.parts import build_denoiser
 from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import CACHE_PATIENCE
 from dit_run.cache.open_cache import open_cache
@@ -19,7 +19,7 @@ from dit_run.data.sample_index import SampleIndex
 from dit_run.system.durable import translate_disk_failure
 from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
-from dit_run.training.resume import Start, initialise
+from dit_run.training.resume import Start
 from dit_run.training.resume_checks import changed_machine, inputs, machine
 from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
@@ -54,6 +54,9 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[R
         given, former = inputs(index, encoders), SampleIndex.read(run.folder.sample_index)
         for line in start.changed_since(config, given, (former, index), data.run_length.total_steps, run.arguments):
             run.reporter.notice(line)
+    # On the CPU, before the cache is filled: weights or names that do not fit are refused first.
+    begin = run.reporter.notice if start is None else None
+    denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begin)
     try:
         with run.stop.interrupting(after=CACHE_PATIENCE):
             cached = open_cache(
@@ -69,22 +72,20 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[R
             )
     finally:
         run.reporter.end()
-    parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device)
+    parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device, denoiser=denoiser)
     return replace(run, config=config), parts, index
 
 
 def start_loop(
     run: RunContext, parts: RunParts, layout: Layout, start: Start | None, index: SampleIndex, *, profile: bool
 ) -> Loop:
-    """Build the loop and its state: initial, from other weights, or from a checkpoint."""
+    """Build the loop and its state: initial, or from a checkpoint."""
     total, begun = parts.data.run_length.total_steps, 0 if start is None else start.step
     timer = profile_timer(run, parts, total - begun) if profile else None
     loop = build_loop(run, parts, layout, inputs(index, parts.encoders), _watch_record(run, start), timer)
     loop.saved_step = begun
     if start is not None:
         start.restore(loop.state, run.config, total)
-    elif run.config.training.init_from is not None:
-        initialise(loop.state, Path(run.config.training.init_from))
     for line in start_notices(parts, begun, layout.global_batch):
         run.reporter.notice(line)
     return loop

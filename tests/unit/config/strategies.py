@@ -55,6 +55,8 @@ def _one(kind: str, schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
     if kind == "array":
         sizes = {"min_size": schema.get("minItems", 0), "max_size": schema.get("maxItems", 3)}
         return st.lists(value(schema["items"]), **sizes)
+    if kind == "object":
+        return st.dictionaries(TEXT.filter(bool), value(schema["additionalProperties"]), max_size=2)
     if "pattern" in schema:
         return st.from_regex(schema["pattern"].replace("$", r"\Z"))
     return TEXT.filter(lambda text: len(text) >= schema.get("minLength", 0))

@@ -38,6 +38,7 @@ ADJUSTABLE = {
     "training.mixed_precision",
     "training.max_grad_norm",
     "training.init_from",
+    "training.init_rename",
     "training.deterministic",
     "training.elastic_exact",
     "validation.num_samples",

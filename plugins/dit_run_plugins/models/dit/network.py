@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.dit.block import Block
 from dit_run_plugins.models.dit.condition import Condition, Text
 from dit_run_plugins.models.dit.layers import make_norm, modulate
+from dit_run_plugins.models.dit.patch_weights import resized_input, resized_output
 from dit_run_plugins.models.dit.positions import rotations, sincos
 from dit_run_plugins.models.dit.rules import check_channels
 
@@ -54,6 +56,14 @@ class Network(nn.Module):
             x = self._run(block, x, shared, tokens, mask, turn)
         shift, scale = self.output_modulation(vector).to(x.dtype)[:, None].chunk(2, dim=-1)
         return self._pixels(self.output(modulate(self.output_norm(x), shift, scale)), rows, columns)
+
+    def resized(self, name: str, value: Tensor, options: Mapping[str, Any]) -> Tensor | None:
+        """Return the input or output layer of a model with these options in the shape of this model's, or None."""
+        if name == "input.weight":
+            return resized_input(value, self.input.weight.detach(), options, self.options)
+        if name in ("output.weight", "output.bias"):
+            return resized_output(value, self.get_parameter(name).detach(), options, self.options)
+        return None
 
     def _run(self, block: nn.Module, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
         if self.options.gradient_checkpointing and self.training and torch.is_grad_enabled():
