@@ -247,9 +247,7 @@ CHANGES: Mapping[str, Change] = {
     "training.ema_warmup": _change("training.ema_warmup=0.1"),
     "training.caption_dropout": _change("training.caption_dropout=0.6"),
     "training.init_from": _change("training.init_from=earlier"),
-    "training.init_rename": _change(
-        'training.init_rename={"blocks.0.*": "blocks.9.*"}', "training.init_from=earlier"
-    ),
+    "training.init_rename": _change('training.init_rename={"blocks.0.*": "blocks.9.*"}', "training.init_from=earlier"),
     "training.device": _refused("training.device=cuda:99"),
     "training.num_threads": _change("training.num_threads=2"),
     "training.deterministic": _change("training.deterministic=true"),

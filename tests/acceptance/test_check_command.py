@@ -105,7 +105,10 @@ def test_weights_to_start_from_that_are_missing_are_refused_by_check_as_by_a_run
 ) -> None:
     result = command(word, config, "training.init_from=nowhere")
     assert result.status == 2
-    assert "training.init_from is nowhere, which is neither a run folder with a checkpoint, a checkpoint, an" in result.words
+    assert (
+        "training.init_from is nowhere, which is neither a run folder with a checkpoint, a checkpoint, an"
+        in result.words
+    )
 
 
 def own_images(folder: Path, captions: list[str], *, plain: bool = False) -> str:

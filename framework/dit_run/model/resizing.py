@@ -46,7 +46,7 @@ def resize_input(value: Tensor, initial: Tensor) -> Tensor:
     old, new, channels = value.shape[-1], initial.shape[-1], min(value.shape[1], initial.shape[1])
     if old != new:
         matrix = torch.linalg.pinv(_bilinear(old, new).T)
-        value = (value.double().flatten(2) @ matrix.T).unflatten(-1, (new, new))
+        value = (value.double().flatten(2) @ matrix.T).view(*value.shape[:2], new, new)
     result = torch.zeros_like(initial)
     result[:, :channels] = value[:, :channels].to(result.dtype)
     return result
@@ -60,7 +60,7 @@ def resize_output(value: Tensor, initial: Tensor) -> Tensor:
     old, new, channels = value.shape[1], initial.shape[1], min(len(value), len(initial))
     if old != new:
         patches = value.double().flatten(1, 2)
-        value = (_bilinear(old, new) @ patches).unflatten(1, (new, new))
+        value = (_bilinear(old, new) @ patches).view(len(value), new, new, -1)
     result = initial.clone()
     result[:channels] = value[:channels].to(result.dtype)
     return result

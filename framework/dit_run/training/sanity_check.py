@@ -144,7 +144,7 @@ class _Check:
         return CheckResult("vae", psnr >= MIN_PSNR and 0.2 < deviation < 5, text)
 
     def _initial_loss(self) -> CheckResult:
-        """Compare the first loss with that of a zero output, weight · mean(target²), which trained weights are below."""
+        """Compare the first loss with that of a zero output, weight · mean(target²); trained weights are below it."""
         batch, scheduler = self.given, self.parts.scheduler_of(self.given.shape)
         timesteps = scheduler.timesteps(batch.uniform)
         target = scheduler.target(batch.latents, batch.noise, timesteps)

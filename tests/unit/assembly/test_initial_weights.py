@@ -117,5 +117,5 @@ def test_hardly_any_weights_fit(begin: Begin, first: Denoiser, tmp_path: Path) -
 def test_what_holds_no_weights(begin: Begin, tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.safetensors").write_text("no weights")
-    with pytest.raises(InputError, match="training.init_from"):
+    with pytest.raises(InputError, match=r"training\.init_from"):
         begin(tmp_path / name)

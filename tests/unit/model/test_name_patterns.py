@@ -70,7 +70,7 @@ def test_renaming_takes_whole_names_only() -> None:
 def test_two_tensors_never_get_one_name() -> None:
     with pytest.raises(InputError, match=r"k: blocks\.0\.mlp\.up\.weight and blocks\.1\.mlp\.up\.weight would both be"):
         renamed(NAMES, {"blocks.*.mlp.*": "mlp"}, key="k")
-    with pytest.raises(InputError, match="would both be called output.bias"):
+    with pytest.raises(InputError, match=r"would both be called output\.bias"):
         renamed(NAMES, {"input.weight": "output.bias"}, key="k")
 
 

@@ -17,9 +17,7 @@ def test_every_tensor_is_in_the_record() -> None:
         "d.0": torch.ones(1), "d.1": torch.ones(1),
     }  # fmt: skip
     found = fit(EXPECTED, given, lambda name, value, initial: torch.full((4,), 2.0) if name == "c" else None)
-    assert found.summary == (
-        "1 tensors taken, 1 resized, 4 left out; 2 of the model begin with initial weights"
-    )
+    assert found.summary == ("1 tensors taken, 1 resized, 4 left out; 2 of the model begin with initial weights")
     assert list(found.lines()) == [
         "resized: c [2] -> [4]",
         "left out because of another shape: b.*.weight (2) [5] -> [3]",

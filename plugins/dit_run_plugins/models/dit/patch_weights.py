@@ -21,7 +21,7 @@ def resized_input(value: Tensor, initial: Tensor, options: Mapping[str, Any], ow
     patch, own_patch = _patch(options), (own.in_channels, own.patch_size, own.patch_size)
     if value.shape != (len(initial), _area(patch)):
         return None
-    return resize_input(value.unflatten(1, patch), initial.unflatten(1, own_patch)).flatten(1)
+    return resize_input(value.view(-1, *patch), initial.view(-1, *own_patch)).flatten(1)
 
 
 def resized_output(value: Tensor, initial: Tensor, options: Mapping[str, Any], own: Dit) -> Tensor | None:
