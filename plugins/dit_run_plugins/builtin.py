@@ -22,7 +22,10 @@ from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.optimizers.adamw import AdamW
+from dit_run_plugins.optimizers.adamw_8bit import AdamW8bit
 from dit_run_plugins.optimizers.muon import Muon
+from dit_run_plugins.optimizers.prodigy import Prodigy
+from dit_run_plugins.optimizers.schedule_free_adamw import ScheduleFreeAdamW
 from dit_run_plugins.schedulers.ddpm import Ddpm
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.text_encoders.clip import Clip
@@ -66,7 +69,12 @@ def dit_run_components() -> list[Component]:
         ),
         _component(Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE),
         _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
+        _component(Kind.OPTIMIZER, "adamw_8bit", AdamW8bit, ":build"),
         _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
+        _component(Kind.OPTIMIZER, "prodigy", Prodigy, ":build", ":rate_is_a_factor"),
+        _component(
+            Kind.OPTIMIZER, "schedule_free_adamw", ScheduleFreeAdamW, ":build", ":needs_no_decay", ":needs_no_average"
+        ),
         _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),

@@ -70,6 +70,9 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "scheduler.flow_matching": (),
     "optimizer.adamw": (),
     "optimizer.muon": ("optimizer.type=muon",),
+    "optimizer.adamw_8bit": ("optimizer.type=adamw_8bit",),
+    "optimizer.prodigy": ("optimizer.type=prodigy",),
+    "optimizer.schedule_free_adamw": ("optimizer.type=schedule_free_adamw",),
     "lr_scheduler.constant": (),
     "lr_scheduler.cosine": ("lr_scheduler={type: cosine, warmup_steps: 2}",),
     "lr_scheduler.linear": ("lr_scheduler={type: linear, warmup_steps: 2}",),
@@ -84,7 +87,13 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 }
 """Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
 
-PACKAGES: Mapping[str, str] = {"dataset.parquet": "pyarrow", "dataset.huggingface": "datasets"}
+PACKAGES: Mapping[str, str] = {
+    "dataset.parquet": "pyarrow",
+    "dataset.huggingface": "datasets",
+    "optimizer.adamw_8bit": "bitsandbytes",
+    "optimizer.prodigy": "prodigyopt",
+    "optimizer.schedule_free_adamw": "schedulefree",
+}
 """The optional package that a built-in needs; without it its tests are skipped."""
 
 DRAWN = "sampling.every_n_steps=3"
@@ -209,6 +218,20 @@ CHANGES: Mapping[str, Change] = {
     "optimizer.adamw.weight_decay": _change("optimizer.weight_decay=0.5"),
     "optimizer.adamw.betas": _change("optimizer.betas=[0.5, 0.9]"),
     "optimizer.adamw.eps": _change("optimizer.eps=0.1"),
+    "optimizer.adamw_8bit.weight_decay": _change("optimizer.weight_decay=0.5"),
+    "optimizer.adamw_8bit.betas": _change("optimizer.betas=[0.5, 0.9]"),
+    "optimizer.adamw_8bit.eps": _change("optimizer.eps=0.1"),
+    "optimizer.adamw_8bit.min_8bit_size": _change("optimizer.min_8bit_size=16"),
+    "optimizer.prodigy.weight_decay": _change("optimizer.weight_decay=0.5"),
+    "optimizer.prodigy.betas": _change("optimizer.betas=[0.5, 0.9]"),
+    "optimizer.prodigy.eps": _change("optimizer.eps=0.1"),
+    "optimizer.prodigy.d0": _change("optimizer.d0=1e-4"),
+    "optimizer.prodigy.d_coef": _change("optimizer.d_coef=0.5"),
+    "optimizer.prodigy.bias_correction": _change("optimizer.bias_correction=false"),
+    "optimizer.prodigy.safeguard_warmup": _change("optimizer.safeguard_warmup=false"),
+    "optimizer.schedule_free_adamw.weight_decay": _change("optimizer.weight_decay=0.5"),
+    "optimizer.schedule_free_adamw.betas": _change("optimizer.betas=[0.5, 0.9]"),
+    "optimizer.schedule_free_adamw.eps": _change("optimizer.eps=0.1"),
     "optimizer.muon.weight_decay": _change("optimizer.weight_decay=0.5"),
     "optimizer.muon.momentum": _change("optimizer.momentum=0.5"),
     "optimizer.muon.nesterov": _change("optimizer.nesterov=false"),

@@ -80,7 +80,20 @@ def cub(folder: Path) -> Path:
     return folder
 
 
+def with_package(package: str, **options: Any) -> Callable[[Path], dict[str, Any]]:
+    """Return options of a component that needs an optional package; without it the test is skipped."""
+
+    def prepare(folder: Path) -> dict[str, Any]:
+        pytest.importorskip(package)
+        return options
+
+    return prepare
+
+
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
+    "optimizer.prodigy": with_package("prodigyopt"),
+    "optimizer.schedule_free_adamw": with_package("schedulefree"),
     "dataset.shapes": lambda folder: {"size": 40},
     "dataset.mixture": lambda folder: {
         "parts": [{"type": "custom", "dataset_path": captioned_folder(folder / "mixed")}, {"type": "shapes", "size": 9}]

@@ -16,8 +16,10 @@ from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of, synchronise
 from dit_run.model.denoiser import Denoiser, trainable_parameters
 from dit_run.runs.checkpoint.store import CheckpointContents
+from dit_run.training.evaluation_weights import has_modes
 from dit_run.training.gradients import distribute
 from dit_run.training.run_parts import RunParts
+from dit_run.training.state import TRAIN_WEIGHTS
 from dit_run.training.step import EncodedBatch, TrainingStep, denoising_loss
 from dit_run.training.step_timer import Phase, StepTimer
 
@@ -126,7 +128,10 @@ class TrialRun:
         """Return the contents of a checkpoint, apart from some small values."""
         averages = self.parts.averages
         ema = None if averages is None else averages.module.tensors()
-        return CheckpointContents(self.parts.denoiser.tensors(), self.step.optimizer.state_dict(), {}, {}, ema)
+        model, optimizer = self.parts.denoiser.tensors(), dict(self.step.optimizer.state_dict())
+        if has_modes(self.step.optimizer):
+            optimizer[TRAIN_WEIGHTS] = dict(trainable_parameters(self.parts.denoiser))
+        return CheckpointContents(model, optimizer, {}, {}, ema)
 
     def gradient_bytes(self) -> float:
         """Return the size of a leaf of the tree of gradients; 0 without a tree."""

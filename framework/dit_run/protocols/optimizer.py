@@ -30,6 +30,15 @@ class Optimizer(Protocol):
     ``step()`` is called without a closure, after clipping (``training.max_grad_norm``). The ``grad`` of a parameter
     that took no part is None. A step whose loss or gradient is not finite is skipped. The state_dict holds only tensors
     and plain values, and training continues from it bit for bit.
+
+    An optimizer that evaluates a model on other weights than it trains, as schedule-free ones do, has the methods
+    ``eval()`` and ``train()``: they put the weights that are evaluated, or those that train, into the parameters, and
+    a repeated call changes nothing. Both depend on parameters and state alone, and ``eval()`` changes nothing else of
+    the state than the mode, which is in the state_dict. Gradients are taken and ``step()`` is called in training mode.
+    Validation, samples, metrics and averages get the weights that are evaluated, and ``model.safetensors`` holds them.
+    ``train()`` may round: the core keeps the weights that train and puts them back after it, bit for bit. A checkpoint
+    has them as ``train_weights`` next to the state_dict, which it takes in evaluation mode; a run continues by loading
+    that, calling ``train()`` and putting them back.
     """
 
     param_groups: list[dict[str, Any]]

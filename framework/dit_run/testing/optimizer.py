@@ -14,6 +14,7 @@ from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.registry.components import Component, Kind
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.training.evaluation_weights import EvaluationWeights, has_modes, start_training
 
 __all__ = ["CHECKS", "check_optimizer"]
 
@@ -62,6 +63,7 @@ def _make(subject: Subject, network: nn.Module, learning_rate: float = _RATE) ->
         isinstance(optimizer, torch.optim.Optimizer),
         f"the factory returned {type(optimizer).__name__}; return a torch.optim.Optimizer",
     )
+    start_training(optimizer)
     return optimizer  # type: ignore[no-any-return]
 
 
@@ -169,21 +171,51 @@ def continues_from_its_state(subject: Subject) -> None:
     """Check that saved and loaded after 3 steps, it continues bit for bit."""
     network = _network()
     optimizer = _make(subject, network)
+    evaluation = EvaluationWeights(network, optimizer)
     _train(network, optimizer, 3)
-    try:
-        tensors, skeleton = split_state(optimizer.state_dict())
-    except TypeError as error:
-        subject.fail(f"its state_dict cannot be saved: {error}")
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    copied = copy.deepcopy(network)
+    with evaluation.shown():
+        try:
+            tensors, skeleton = split_state(optimizer.state_dict())
+        except TypeError as error:
+            subject.fail(f"its state_dict cannot be saved: {error}")
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+        copied, kept = copy.deepcopy(network), evaluation.kept
     continued = _make(subject, copied)
     continued.load_state_dict(join_state(tensors, skeleton, where="a copy"))
+    EvaluationWeights(copied, continued).restore(kept)
     _train(network, optimizer, 3)
     _train(copied, continued, 3)
     for name in _different(network, copied):
         subject.fail(
             f"3 steps after a round trip of its state_dict, parameter {name!r} differs; "
             "keep everything that a step depends on in self.state or in the param groups"
+        )
+
+
+def evaluates_without_a_trace(subject: Subject) -> None:
+    """Check that an optimizer with eval() and train() continues after them as without, and that both may repeat."""
+    watched, unwatched = _network(), _network()
+    optimizers = [_make(subject, network) for network in (watched, unwatched)]
+    modes = [name for name in ("train", "eval") if callable(getattr(optimizers[0], name, None))]
+    subject.expect(
+        len(modes) != 1, f"it has {''.join(modes)}() alone; an optimizer has both train() and eval(), or neither"
+    )
+    if not has_modes(optimizers[0]):
+        return
+    evaluation = EvaluationWeights(watched, optimizers[0])
+    for _ in range(3):
+        with evaluation.shown():
+            before = copy.deepcopy(watched)
+            optimizers[0].eval()  # type: ignore[attr-defined]
+            for name in _different(watched, before):
+                subject.fail(f"a second eval() changed parameter {name!r}; let it change nothing in evaluation mode")
+        optimizers[0].train()  # type: ignore[attr-defined]
+        for network, optimizer in zip((watched, unwatched), optimizers, strict=True):
+            _train(network, optimizer, 2)
+    for name in _different(watched, unwatched):
+        subject.fail(
+            f"parameter {name!r} differs after eval() and train() between steps, with its training weights put back; "
+            "change only the parameters and the mode in eval() and train()"
         )
 
 
@@ -195,4 +227,5 @@ CHECKS: tuple[Check, ...] = (
     leaves_parameters_without_gradient,
     repeats_itself,
     continues_from_its_state,
+    evaluates_without_a_trace,
 )

@@ -115,7 +115,7 @@ class Loop:
         state.nonfinite.add(state.step + 1, result, micro_batches)
         if state.averages is not None:
             # After a skipped update, too: the weights have not changed, and asking would wait for the device.
-            with self.timer.phase("optimizer"):
+            with self.timer.phase("optimizer"), state.evaluation.shown():
                 state.averages.update(state.step)
         state.step += 1
         self.step.updating = False

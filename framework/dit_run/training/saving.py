@@ -92,9 +92,10 @@ class Saver:
         try:
             with translate_disk_failure(self.folder.metrics.path):
                 self.folder.metrics.sync()
-            saved = self.checkpoints.save(
-                state.step, self.facts.contents(state), limit=self._limit, best_step=state.best.get("step")
-            )
+            with state.evaluation.shown():
+                saved = self.checkpoints.save(
+                    state.step, self.facts.contents(state), limit=self._limit, best_step=state.best.get("step")
+                )
         except (DiskFailed, SaveFailed) as error:
             self._note_failure(error, last)
             return None

@@ -11,10 +11,14 @@ import torch
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
 from dit_run.training.ema import Ema
+from dit_run.training.evaluation_weights import EvaluationWeights
 from dit_run.training.meters import Meters
 from dit_run.training.nonfinite import NonFiniteGuard
 
-__all__ = ["TrainState"]
+__all__ = ["TRAIN_WEIGHTS", "TrainState"]
+
+TRAIN_WEIGHTS = "train_weights"
+"""Key next to the optimizer's own state: the weights that train, where the saved ones are those that are evaluated."""
 
 
 @dataclass
@@ -32,6 +36,11 @@ class TrainState:
     """Lowest validation loss of the steps that were saved, as ``loss``, and its ``step``."""
     step: int = 0
     """Optimizer steps done."""
+    evaluation: EvaluationWeights = field(init=False)
+    """Shows the weights that are evaluated and saved, for an optimizer that trains others."""
+
+    def __post_init__(self) -> None:
+        self.evaluation = EvaluationWeights(self.denoiser, self.optimizer)
 
     @property
     def denoisers(self) -> list[Denoiser]:
@@ -43,11 +52,15 @@ class TrainState:
         return all(bool(torch.isfinite(values).all()) for each in self.denoisers for values in each.tensors().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors as ``model``, ``ema`` (None without averages) and ``optimizer``, the rest as JSON values."""
+        """Return tensors as ``model``, ``ema`` (None without averages) and ``optimizer``, the rest as JSON values.
+
+        While evaluation weights are shown, ``model`` has those, and ``optimizer`` has those that train, too.
+        """
+        kept = self.evaluation.kept
         return {
             "model": self.denoiser.tensors(),
             "ema": None if self.averages is None else self.averages.module.tensors(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() | ({} if kept is None else {TRAIN_WEIGHTS: dict(kept)}),
             "meters": self.meters.state_dict(),
             "best": self.best,
             "bad_steps": self.nonfinite.in_a_row,
@@ -61,9 +74,12 @@ class TrainState:
         Raises InputError, naming ``where`` they are from, for weights or an optimizer of another shape.
         """
         self.load_weights(values["model"], values["ema"], where=where)
+        optimizer = dict(values["optimizer"])
+        kept = optimizer.pop(TRAIN_WEIGHTS, None)
         try:
-            self.optimizer.load_state_dict(values["optimizer"])
-        except (ValueError, KeyError) as error:
+            self.optimizer.load_state_dict(optimizer)
+            self.evaluation.restore(kept)
+        except (ValueError, KeyError, InputError) as error:
             raise InputError(f"the optimizer state in {where} does not fit this config's optimizer: {error}") from error
         if self.scaler.is_enabled() and values["scaler"]:  # it is empty where fp16 was not used before
             self.scaler.load_state_dict(values["scaler"])

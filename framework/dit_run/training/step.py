@@ -14,6 +14,7 @@ from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import Text
 from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf
+from dit_run.training.evaluation_weights import start_training
 from dit_run.training.step_timer import StepTimer
 
 __all__ = [
@@ -132,6 +133,7 @@ class TrainingStep:
         self._gradients = gradients
         self._timer = timer or StepTimer()
         self._parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        start_training(optimizer)
 
     def learning_rate(self, step: int) -> float:
         """Return the learning rate of update ``step`` for the first parameter group."""

@@ -67,7 +67,7 @@ class Watching:
         record.values = {**values, **record.values}
         for work in self._due(step):
             if work.name not in record.done:
-                with self.guard.long(work.name):
+                with self.state.evaluation.shown(), self.guard.long(work.name):
                     record.values |= work.do() or {}
                 record.done.append(work.name)
                 if work.name == "samples":

@@ -11,7 +11,7 @@ from dit_run.config.effects import without_effect
 from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import FilePart, LeftOut, Sample
-from dit_run_plugins.datasets.extras import import_extra
+from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
     import datasets

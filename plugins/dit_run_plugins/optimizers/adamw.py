@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import NonNegativeFloat, PositiveFloat, bounds
 from dit_run.protocols import NamedParameters, ParameterRole
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["AdamW", "build"]
-
-DECAYED = ("matrix", "edge")
-
 
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
@@ -42,21 +39,12 @@ def build(
     import torch
 
     from dit_run.compute.devices import fuses_optimizers
+    from dit_run_plugins.optimizers.decay_groups import decay_groups
 
     return torch.optim.AdamW(
-        _decay_groups(named_parameters, roles, options.weight_decay),
+        decay_groups(named_parameters, roles, options.weight_decay),
         lr=learning_rate,
         betas=options.betas,
         eps=options.eps,
         fused=fuses_optimizers(device),
     )
-
-
-def _decay_groups(
-    named_parameters: NamedParameters, roles: Mapping[str, ParameterRole], weight_decay: float
-) -> list[dict[str, Any]]:
-    """Return the param groups with and without weight decay; an empty group is left out."""
-    decayed = [parameter for name, parameter in named_parameters if roles[name] in DECAYED]
-    kept = [parameter for name, parameter in named_parameters if roles[name] not in DECAYED]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]

@@ -162,3 +162,64 @@ def test_state_that_cannot_be_saved() -> None:
         "its state_dict cannot be saved: the state holds set at state/1/seen; only tensors, numbers, strings, None, "
         "lists, tuples and dicts can be saved"
     )
+
+
+class TwoWeights(Momentum):
+    """Momentum that is evaluated on weights moved back by half of the running mean."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, lr)
+        for group in self.param_groups:
+            group["trains"] = True
+
+    def train(self) -> None:
+        self.move(to=True, by=-0.5)
+
+    def eval(self) -> None:
+        self.move(to=False, by=0.5)
+
+    @torch.no_grad()
+    def move(self, *, to: bool, by: float) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"] if group["trains"] != to else ():
+                if parameter in self.state:
+                    parameter.add_(self.memory(parameter), alpha=by)
+            group["trains"] = to
+
+
+def test_two_weights_keep_the_contract() -> None:
+    def build(options: Nothing, *, named_parameters: Any, learning_rate: float) -> torch.optim.Optimizer:
+        return TwoWeights([parameter for _, parameter in named_parameters], learning_rate)
+
+    keep(KIND, build)
+
+
+def test_one_mode_of_two() -> None:
+    class OnlyEval(Momentum):
+        def eval(self) -> None: ...
+
+    assert broken(OnlyEval) == "it has eval() alone; an optimizer has both train() and eval(), or neither"
+
+
+def test_a_second_evaluation_that_moves_weights() -> None:
+    class Moving(TwoWeights):
+        @torch.no_grad()
+        def eval(self) -> None:
+            super().eval()
+            self.param_groups[0]["params"][0].add_(1)
+
+    assert broken(Moving) == (
+        "a second eval() changed parameter 'unused'; let it change nothing in evaluation mode"
+    )
+
+
+def test_an_evaluation_that_leaves_a_trace() -> None:
+    class Forgetful(TwoWeights):
+        def eval(self) -> None:
+            super().eval()
+            self.param_groups[0]["decay"] = 0.5
+
+    assert broken(Forgetful) == (
+        "parameter 'embedding.weight' differs after eval() and train() between steps, with its training weights put "
+        "back; change only the parameters and the mode in eval() and train()"
+    )
