@@ -13,8 +13,8 @@ from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FilePart, LeftOut, Sample
-from dit_run_plugins.extras import import_extra
 from dit_run_plugins.datasets.shard_files import shard_files
+from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
     import numpy as np

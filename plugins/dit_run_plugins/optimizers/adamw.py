@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AdamW", "build"]
 
+
 @dataclass(frozen=True, kw_only=True)
 class AdamW:
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019), in one fused kernel if the device has it."""

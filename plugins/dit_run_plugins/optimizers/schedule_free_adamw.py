@@ -78,8 +78,8 @@ def needs_no_average(context: RuleContext) -> Iterator[Adjustment | Problem]:
         return
     yield Problem(
         "average-of-average",
-        "training.use_ema is true, but the weights that schedule_free_adamw evaluates are an average already; averaging "
-        "them again takes time in each step",
+        "training.use_ema is true, but the weights that schedule_free_adamw evaluates are an average already; "
+        "averaging them again takes time in each step",
         path,
         related=(context.path,),
         help=("set training.use_ema: false",),

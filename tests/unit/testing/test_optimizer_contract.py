@@ -208,9 +208,7 @@ def test_a_second_evaluation_that_moves_weights() -> None:
             super().eval()
             self.param_groups[0]["params"][0].add_(1)
 
-    assert broken(Moving) == (
-        "a second eval() changed parameter 'unused'; let it change nothing in evaluation mode"
-    )
+    assert broken(Moving) == ("a second eval() changed parameter 'unused'; let it change nothing in evaluation mode")
 
 
 def test_an_evaluation_that_leaves_a_trace() -> None:
