@@ -22,12 +22,14 @@ from dit_run.system.limits import limit_of, require_start
 __all__ = ["COMMANDS", "entry", "main"]
 
 COMMANDS = {
+    "init": "look at images with captions, and write a config that trains on them",
     "train": "train a model, or continue an unfinished run",
     "sample": "make images from prompts with a trained run",
     "eval": "score a trained run with its metrics",
     "validate": "check configs without running them",
     "explain": "show every key of a config, its value and where it is set",
     "diff": "show the keys in which two configs or runs differ",
+    "data": "show statistics of a config's data, and write a contact sheet of its problems",
     "check": "build all components, run one batch, and report whether they fit together",
     "plan": "predict memory, disk and time, and propose a batch size",
     "cache": "build, list, verify or clean the cache",

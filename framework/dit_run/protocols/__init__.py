@@ -26,6 +26,8 @@ from dit_run.protocols.dataset import (
     LeftOut,
     Measured,
     Mixed,
+    Recognised,
+    Recognises,
     Sample,
 )
 from dit_run.protocols.lr_scheduler import LearningRateFactor
@@ -60,6 +62,8 @@ __all__ = [
     "ParameterRole",
     "Predict",
     "Progress",
+    "Recognised",
+    "Recognises",
     "Rule",
     "RuleContext",
     "Sample",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from dit_run.system.file_ranges import FilePart, FileRange
 
@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
     from dit_run.registry.kinds import DatasetCommon
 
-__all__ = ["Dataset", "DatasetPart", "FilePart", "FileRange", "LeavesOut", "LeftOut", "Measured", "Mixed", "Sample"]
+__all__ = [
+    "Dataset",
+    "DatasetPart",
+    "FilePart",
+    "FileRange",
+    "LeavesOut",
+    "LeftOut",
+    "Measured",
+    "Mixed",
+    "Recognised",
+    "Recognises",
+    "Sample",
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,8 @@ class LeftOut:
     count: int
     example: str
     """One of them, such as the path of a file."""
+    images: tuple[Path | FilePart, ...] = ()
+    """Some of them that are images, to be shown by ``dit-run data``; optional."""
 
 
 @runtime_checkable
@@ -91,6 +105,30 @@ class Mixed(Protocol):
 
     @property
     def mixed_parts(self) -> Sequence[DatasetPart]: ...
+
+
+class Recognised(NamedTuple):
+    """The options with which a dataset type reads some data."""
+
+    options: Mapping[str, Any]
+    """Keys of ``data`` with their values, at least the path."""
+    reason: str
+    """Noun phrase that tells the layout: ``tar shards``."""
+    general: bool = False
+    """True for a layout that counts only where no other type recognises the data."""
+
+
+@runtime_checkable
+class Recognises(Protocol):
+    """An options class of a dataset that recognises data of its layout; optional, for ``dit-run init``."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        """Return the options for the data at a path, pattern or URL; None for another layout.
+
+        It looks at names of files and little else.
+        """
+        ...
 
 
 class Dataset(Protocol):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from heapq import nsmallest
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ __all__ = ["CaptionedFiles", "Tally", "captioned_files", "is_hidden"]
 
 _NAMED = 5
 """Missing images that are listed by name (number)."""
+_SHOWN = 16
+"""Images of each reason that can be shown (number)."""
 
 
 class Strings:
@@ -71,16 +74,17 @@ class Tally:
     """Counts of what a dataset leaves out, by reason."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[int, str]] = {}
+        self._found: dict[str, LeftOut] = {}
 
-    def add(self, reason: str, examples: Collection[str]) -> None:
-        """Count these, which may be none."""
+    def add(self, reason: str, examples: Collection[str], root: Path | None = None) -> None:
+        """Count these, which may be none; with ``root`` they are images in this folder."""
         if examples:
-            count, example = self._found.get(reason, (0, min(examples)))
-            self._found[reason] = count + len(examples), example
+            before = self._found.get(reason, LeftOut(reason, 0, min(examples)))
+            shown = () if root is None else tuple(root / name for name in nsmallest(_SHOWN, examples))
+            self._found[reason] = replace(before, count=before.count + len(examples), images=before.images + shown)
 
     def rows(self) -> tuple[LeftOut, ...]:
-        return tuple(LeftOut(reason, count, example) for reason, (count, example) in self._found.items())
+        return tuple(self._found.values())
 
 
 def captioned_files(
@@ -113,7 +117,7 @@ def captioned_files(
         raise InputError(_missing_text(root, missing, len(captions), source))
     tally.add("image that is missing", missing)
     reason = "image without a caption" if source == root else f"image without a caption in {source.name}"
-    tally.add(reason, [file for file in existing.images if file not in captions])
+    tally.add(reason, [file for file in existing.images if file not in captions], root)
     return _packed(root, {file: captions[file] for file in captions if file not in set(missing)}, tally)
 
 

@@ -13,6 +13,7 @@ from dit_run.config.effects import without_effect
 from dit_run.data.caption_weights import Caption
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
+from dit_run.protocols import Recognised
 from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
 from dit_run_plugins.datasets.metadata_files import prepared_dataset, read_json
 
@@ -34,6 +35,11 @@ class Coco:
     subsets: tuple[str, ...] = ()
     """Splits to use: names such as `train2017`, or patterns such as `train*`. An empty list uses every split that has
     captions."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        files = _caption_files(Path(place))
+        return Recognised({"dataset_path": place}, f"MS-COCO captions of {', '.join(files)}") if files else None
 
 
 def splits_chosen(context: RuleContext) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from dit_run.data.caption_weights import Caption
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
+from dit_run.protocols import Recognised
 from dit_run_plugins.datasets.checked_paths import existing_folder, relative_file
 from dit_run_plugins.datasets.metadata_files import prepared_dataset
 
@@ -31,6 +32,10 @@ class Cub:
     subset: Literal["all", "train", "test"] = "all"
     """Images to use: all, or one side of the dataset's own `train_test_split.txt`."""
 
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        return Recognised({"dataset_path": place}, "the folder of CUB-200-2011") if _homes(Path(place)) else None
+
 
 def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
     """Return a dataset of each image with its captions; a sample's key is its path in the folder ``images``.
@@ -40,15 +45,24 @@ def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
     from dit_run_plugins.datasets.captioned_files import captioned_files
 
     root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
-    bases = [root, *sorted((root / "versions").glob("*/"), reverse=True)]
-    homes = [home for base in bases for home in (base / "CUB_200_2011", base) if (home / "images.txt").is_file()]
+    homes = _homes(root)
     if not homes:
         if options.subset != "all":
             raise InputError(f"data.subset is {options.subset}, but {root} has no CUB_200_2011/train_test_split.txt")
         return prepared_dataset(root, "CUB_200_2011/images.txt", skip=skip)
     home = homes[0]
-    rows = _captions(home, _files(home, options.subset), _text_folder([*bases, home]))
+    rows = _captions(home, _files(home, options.subset), _text_folder([*_bases(root), home]))
     return captioned_files(home / "images", rows, home / "images.txt", skip=skip)
+
+
+def _bases(root: Path) -> list[Path]:
+    return [root, *sorted((root / "versions").glob("*/"), reverse=True)]
+
+
+def _homes(root: Path) -> list[Path]:
+    """Return the folders that have the list of images."""
+    homes = [home for base in _bases(root) for home in (base / "CUB_200_2011", base)]
+    return [home for home in homes if (home / "images.txt").is_file()]
 
 
 def class_caption(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from dit_run.options import LocalPath
 from dit_run.problems import InputError, Problem
+from dit_run.protocols import Recognised
 from dit_run_plugins.datasets.checked_paths import existing_folder
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, find_metadata, metadata_dataset
 from dit_run_plugins.datasets.sidecars import sidecar_captions
@@ -42,6 +43,19 @@ class Custom:
 
     A `.json` file has its caption or list of captions under `text`, `caption` or `prompt`, and may weight them under
     `weights`."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        from dit_run.data.formats import SUFFIXES
+
+        named = Path(place)
+        folder = named.parent if named.name in METADATA_NAMES and named.is_file() else named
+        if not folder.is_dir():
+            return None
+        own = next((name for name in METADATA_NAMES if (folder / name).is_file()), None)
+        found = own or next((file for file in _files(folder) if file.lower().endswith(SUFFIXES)), None)
+        reason = f"images that {own} lists" if own else "a folder of images"
+        return Recognised({"dataset_path": str(folder)}, reason, general=True) if found else None
 
 
 def path_is_written(context: RuleContext) -> Iterator[Problem]:

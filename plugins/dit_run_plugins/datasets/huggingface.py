@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dit_run.config.effects import without_effect
 from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
-from dit_run.protocols import FilePart, LeftOut, Sample
+from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
 from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["HuggingFace", "TableImage", "build", "hub_keys_apply"]
 
+_SAVED = ("dataset_dict.json", "state.json")
+"""Files of which ``save_to_disk`` writes one."""
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _ROWS = 1000
 """Rows whose captions are read at once (number)."""
 
@@ -49,6 +53,14 @@ class HuggingFace:
     caption_columns: tuple[str, ...] = ()
     """Columns of captions, each a text or a list of texts, all of which an image has. An empty list takes the first of
     `text`, `caption`, `captions` and `prompt`."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        if any((Path(place) / name).is_file() for name in _SAVED):
+            return Recognised({"dataset_path": place}, "a folder that save_to_disk wrote")
+        if _HUB_NAME.fullmatch(place) and not Path(place).exists():
+            return Recognised({"dataset_path": place}, "a name on the Hugging Face Hub", general=True)
+        return None
 
 
 @dataclass(frozen=True, eq=False)

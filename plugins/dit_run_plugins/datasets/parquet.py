@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run.protocols import FilePart, LeftOut, Sample
-from dit_run_plugins.datasets.shard_files import shard_files
+from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
+from dit_run_plugins.datasets.shard_files import holds_shards, shard_files
 from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
@@ -45,6 +45,14 @@ class Parquet:
     caption_columns: tuple[str, ...] = ()
     """Columns of captions, each a text or a list of texts, all of which an image has. An empty list takes the first of
     `text`, `caption`, `captions` and `prompt`."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        """Recognise parquet files, apart from tables that come with shards and have no images."""
+        if not holds_shards(place, ".parquet"):
+            return None
+        alone = not Path(place).is_dir()
+        return Recognised({"dataset_path": place}, "parquet files") if alone or _has_images(place, cls()) else None
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,22 @@ def build(options: Parquet, *, on_bad_sample: str = "error") -> Dataset:
         PackedCaptions.of(captions),
         (LeftOut("row without a caption", len(bare), bare[0]),) if bare else (),
     )
+
+
+def _has_images(folder: str, options: Parquet) -> bool:
+    """Return True if the first file of a folder has the columns, or if that cannot be read."""
+    from dit_run_plugins.datasets.table_columns import TableColumns
+
+    try:
+        from pyarrow.parquet import read_schema
+
+        path = next(shard_files(folder, ".parquet"))
+        TableColumns.of(read_schema(path), options.image_column, options.caption_columns, str(path))
+    except InputError:
+        return False
+    except (ImportError, OSError, ValueError):  # pyarrow's own errors are ValueErrors
+        return True
+    return True
 
 
 def _read(path: Path, options: Parquet) -> tuple[_File, list[list[Any]]]:

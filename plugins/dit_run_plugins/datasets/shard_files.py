@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dit_run.problems import InputError
 
-__all__ = ["shard_files"]
+__all__ = ["holds_shards", "shard_files"]
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
@@ -33,6 +33,12 @@ def shard_files(written: str, suffix: str) -> Iterator[Path]:
     if repeated is not None:
         raise InputError(f"data.dataset_path: two shards are named {repeated}; the names are part of samples' keys")
     yield from found
+
+
+def holds_shards(place: str, suffix: str) -> bool:
+    """Return True for a folder with files of this suffix, and for a file, a pattern or a URL that ends with it."""
+    folder = Path(place)
+    return any(folder.glob(f"*{suffix}")) if folder.is_dir() else place.endswith(suffix)
 
 
 def _matching(pattern: str) -> list[Path]:

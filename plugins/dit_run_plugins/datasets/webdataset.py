@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run.protocols import FileRange, LeftOut, Sample
-from dit_run_plugins.datasets.shard_files import shard_files
+from dit_run.protocols import FileRange, LeftOut, Recognised, Sample
+from dit_run_plugins.datasets.shard_files import holds_shards, shard_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +36,10 @@ class WebDataset:
     `shards/train-{00000..00099}.tar`."""
     captions: Literal["lines", "whole"] = "lines"
     """Content of a `.txt` member: one caption per line, of which each visit uses one, or one caption as a whole."""
+
+    @classmethod
+    def recognise(cls, place: str) -> Recognised | None:
+        return Recognised({"dataset_path": place}, "tar shards") if holds_shards(place, ".tar") else None
 
 
 @dataclass(frozen=True)
