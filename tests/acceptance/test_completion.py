@@ -42,6 +42,8 @@ def offered(tmp_path: Path) -> object:
         ("dit-run ti", ["tiny.yaml"]),
         ("dit-run train ti", ["tiny.yaml"]),
         ("dit-run no", []),
+        ("dit-run in", ["init"]),
+        ("dit-run data ti", ["tiny.yaml"]),
         ("dit-run sample out", ["outputs/"]),
         ("dit-run tiny.yaml training.ba", ["training.batch_size="]),
         ("dit-run train tiny.yaml scheduler.logit", ["scheduler.logit_mean=", "scheduler.logit_std="]),

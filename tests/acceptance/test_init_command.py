@@ -14,6 +14,8 @@ from runs import Command, Result
 
 TINY = ("model.hidden_size=16", "model.num_layers=1", "model.num_heads=2", "text_encoder.width=8")
 FAST = ("sampling.every_n_steps=null", "sampling.steps=2", "validation.num_samples=4", "training.num_workers=0")
+SMALL_BATCH = ("training.batch_size=2", "training.gradient_accumulation_steps=1")
+"""Fewer batch sizes to try."""
 SHORT = ("training.max_steps=2", "training.device=cpu", *FAST, "sampling.num_images=2")
 
 
@@ -59,9 +61,9 @@ def table(path: Path) -> Path:
     return write_parquet(path, columns, group=4)
 
 
-def trains(command: Command, place: Path) -> tuple[Result, str]:
+def trains(command: Command, place: Path, *given: str) -> tuple[Result, str]:
     """Write a config for a place, and use it as it is: validate, check, train."""
-    made = command("init", place, *TINY, *SHORT)
+    made = command("init", place, *TINY, *SHORT, *given)
     assert made.status == 0, made.words
     assert command("validate", "config.yaml").status == 0
     checked = command("check", "config.yaml")
@@ -75,17 +77,23 @@ def trains(command: Command, place: Path) -> tuple[Result, str]:
 @pytest.mark.parametrize(
     ("make", "type_"),
     [
-        (lambda: images(Path("own")), "custom # a folder of images"),
         (lambda: listed(Path("own")), "custom # images that metadata.jsonl lists"),
         (lambda: shard(Path("own.tar")), "webdataset # tar shards"),
         (lambda: table(Path("own.parquet")), "parquet # parquet files"),
     ],
-    ids=["texts", "metadata", "tar", "parquet"],
+    ids=["metadata", "tar", "parquet"],
 )
 def test_the_written_config_trains_as_it_is(command: Command, make: Callable[[], Path], type_: str) -> None:
-    made, text = trains(command, make())
+    _, text = trains(command, make(), *SMALL_BATCH)
     assert f"  type: {type_}\n" in text
+
+
+@pytest.mark.slow
+def test_each_line_has_its_reason(command: Command) -> None:
+    made, text = trains(command, images(Path("own")))
+    assert "  type: custom # a folder of images\n" in text
     assert "  buckets: auto # squares would crop " in text
+    assert "  max_steps: 2 # given on the command line\n" in text
     assert "  batch_size: " in text and "# by plan: " in text
     assert "next: dit-run data config.yaml" in made.words
 
@@ -93,7 +101,7 @@ def test_the_written_config_trains_as_it_is(command: Command, make: Callable[[],
 @pytest.mark.slow
 @pytest.mark.parametrize(("folder", "type_"), [("coco_subset", "coco"), ("cub_subset", "cub"), ("emoji", "custom")])
 def test_real_data_train_as_they_are(command: Command, shared_data: Path, folder: str, type_: str) -> None:
-    _, text = trains(command, shared_data / folder)
+    _, text = trains(command, shared_data / folder, *SMALL_BATCH)
     assert f"  type: {type_} # " in text
 
 
@@ -150,7 +158,7 @@ def test_images_that_cannot_be_used_are_left_out_with_a_reason(command: Command)
     (folder / "03.png").write_bytes(b"no image")
     (folder / "05.txt").unlink()
     Path("config.yaml").write_text("old")
-    said = command("init", folder, *TINY, *SHORT, "--force")
+    said = command("init", folder, *TINY, *SHORT, *SMALL_BATCH, "--force")
     assert said.status == 0, said.words
     text = Path("config.yaml").read_text()
     assert "  on_bad_sample: skip # leaves out 1 x image without a caption, 1 unreadable, such as 03.png\n" in text

@@ -58,11 +58,12 @@ def _summary(report: DataReport) -> Iterator[str]:
 def _histograms(report: DataReport) -> Iterator[str]:
     from dit_run.survey import histograms
 
-    images, texts = report.images, report.texts
+    images = report.images
     yield from histogram("size (side of a square of the same area, pixels)", histograms.of_sides(images.sides))
     yield from histogram("aspect (width : height)", histograms.of_aspects(images.heights, images.widths))
     yield from histogram("captions per image", histograms.of_counts(images.captions))
-    yield from histogram("tokens per caption", histograms.of_tokens(texts.tokens, texts.limit, texts.longer))
+    for texts in report.texts:
+        yield from histogram("tokens per caption", histograms.of_tokens(texts.tokens, texts.limit, texts.longer))
 
 
 def _findings(report: DataReport) -> Iterator[str]:

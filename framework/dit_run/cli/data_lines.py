@@ -34,16 +34,22 @@ def _size(size: Sequence[int]) -> str:
     return f"{size[0]}x{size[1]}"
 
 
-def caption_line(images: ImageStatistics, texts: TextStatistics) -> str:
-    """Return the number of captions and of their tokens."""
+def caption_line(images: ImageStatistics, texts: Sequence[TextStatistics]) -> str:
+    """Return the number of captions, and of their tokens for each text encoder."""
     if not len(images):
-        return f"{texts.total:,}"
+        return f"{texts[0].total:,}"
     fewest, most = int(images.captions.min()), int(images.captions.max())
     each = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return "; ".join([f"{texts[0].total:,}; {each} per image", *map(_tokens, texts)])
+
+
+def _tokens(texts: TextStatistics) -> str:
     low, high = int(texts.tokens.min()), int(texts.tokens.max())
-    text = f"{texts.total:,}; {each} per image; {low} to {high} tokens of at most {texts.limit}"
     counted = "" if len(texts.tokens) == texts.total else f" of the first {len(texts.tokens):,}"
-    return f"{text}; {texts.longer:,}{counted} are longer, and the rest of them is ignored"
+    return (
+        f"{low} to {high} tokens of at most {texts.limit}; {texts.longer:,}{counted} are longer, and the rest of them "
+        "is ignored"
+    )
 
 
 def histogram(title: str, rows: Sequence[tuple[str, int]]) -> Iterator[str]:

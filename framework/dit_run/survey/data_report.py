@@ -31,7 +31,8 @@ class DataReport:
     fit: tuple[str, ...]
     """Lines about the sizes that images are trained at; none for squares of all images."""
     images: ImageStatistics
-    texts: TextStatistics
+    texts: tuple[TextStatistics, ...]
+    """Tokens of the captions for each text encoder."""
     duplicates: list[list[int]]
     """Samples with the same content, by index in the dataset."""
     sizes: list[Size]
@@ -54,7 +55,7 @@ def report_data(config: Config) -> DataReport:
         inventory=data.inventory,
         fit=() if data.fitted is None else tuple(data.fitted.lines()),
         images=images,
-        texts=TextStatistics.of(parts, encoders.text),
+        texts=tuple(TextStatistics.of(parts, text) for text in encoders.texts),
         duplicates=duplicates(data.dataset, indices.tolist()),
         sizes=sizes,
         cropped=images.cropped_to(np.array(sizes, dtype=np.int64).reshape(-1, 2)),

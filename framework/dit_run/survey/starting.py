@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dit_run.assembly.prepare import Data, prepare
+from dit_run.assembly.prepare import prepare
 from dit_run.config.nodes import MapNode, value_of
 from dit_run.config.overrides import parse_overrides
 from dit_run.config.resolve import resolve
@@ -39,7 +39,7 @@ class Start:
     text: str
     found: FoundData
     images: ImageStatistics
-    texts: TextStatistics
+    texts: tuple[TextStatistics, ...]
     machine: Machine
     fallback: str
     """Reason why pretrained encoders are not used; empty if they are, or were not wanted."""
@@ -85,7 +85,7 @@ def start(
 
 def _planned(
     proposal: Proposal, given: Given, registry: Registry, device: torch.device, reporter: Reporter
-) -> tuple[Proposal, TextStatistics]:
+) -> tuple[Proposal, tuple[TextStatistics, ...]]:
     """Return the proposal with the split of its batch, and the tokens of its captions."""
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.yaml"
@@ -101,13 +101,10 @@ def _planned(
     return proposal.planned(plan), texts
 
 
-def _texts(config: Config, device: torch.device) -> TextStatistics:
+def _texts(config: Config, device: torch.device) -> tuple[TextStatistics, ...]:
     _, data, encoders = prepare(config, device=device)
-    return TextStatistics.of(_all(data), encoders.text)
-
-
-def _all(data: Data) -> list[Any]:
-    return [samples for samples in (data.train, data.validation) if samples is not None]
+    parts = [samples for samples in (data.train, data.validation) if samples is not None]
+    return tuple(TextStatistics.of(parts, text) for text in encoders.texts)
 
 
 def _text(proposal: Proposal, given: Given, place: str) -> str:
