@@ -118,7 +118,10 @@ def empty(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: Path("nowhere"), "nowhere does not exist; name a folder or file with images and captions, or a URL"),
+        (
+            lambda: Path("nowhere"),
+            "nowhere does not exist; name a folder or file with images and captions, or a dataset on the Hugging Face Hub",
+        ),
         (lambda: empty(Path("own")), "the folder own is empty; name the folder that holds your images and captions"),
         (lambda: images(Path("own"), 3, captions=False), "own/00.png has no caption: write it to 00.txt"),
         (lambda: unknown(Path("own.docx")), "the file own.docx has no images in a layout that dit-run knows"),
@@ -177,12 +180,12 @@ def test_data_shows_what_deserves_a_look(command: Command, config: Path) -> None
     said = command("data", config, "data={type: custom, dataset_path: own}", "data.image_size=16", "--output", "s.png")
     assert said.status == 0, said.words
     for line in (
-        "unreadable: 1 (7 images were decoded, of the others the header was read)",
+        "unreadable: 1 (the pixels of 7 images were read, and the header of all)",
         "repeated: 1 02.png, 07.png",
         "1 image without a caption, such as 03.png",
         "1 text without an image, such as lost.txt",
         "captions 13; 1 to 2 per image",
-        "1 are longer, and the rest of them is ignored",
+        "1 are longer and cut",
         "by image at most 75%",
     ):
         assert line in said.words, (line, said.out)

@@ -69,8 +69,7 @@ def _histograms(report: DataReport) -> Iterator[str]:
 def _findings(report: DataReport) -> Iterator[str]:
     images, dataset = report.images, report.samples.dataset
     yield (
-        f"unreadable: {len(images.broken):,} ({images.decoded:,} images were decoded, of the others the header "
-        "was read)"
+        f"unreadable: {len(images.broken):,} (the pixels of {images.decoded:,} images were read, and the header of all)"
     )
     yield from (f"  {key}: {reason}" for key, reason in list(images.broken.items())[:_NAMED])
     repeated = sum(len(group) - 1 for group in report.duplicates)

@@ -46,10 +46,7 @@ def caption_line(images: ImageStatistics, texts: Sequence[TextStatistics]) -> st
 def _tokens(texts: TextStatistics) -> str:
     low, high = int(texts.tokens.min()), int(texts.tokens.max())
     counted = "" if len(texts.tokens) == texts.total else f" of the first {len(texts.tokens):,}"
-    return (
-        f"{low} to {high} tokens of at most {texts.limit}; {texts.longer:,}{counted} are longer, and the rest of them "
-        "is ignored"
-    )
+    return f"{low} to {high} tokens of at most {texts.limit}; {texts.longer:,}{counted} are longer and cut"
 
 
 def histogram(title: str, rows: Sequence[tuple[str, int]]) -> Iterator[str]:

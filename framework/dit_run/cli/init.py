@@ -19,7 +19,11 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("place", metavar="DATA", help="folder, file, pattern or URL of images with captions")
+    parser.add_argument(
+        "place",
+        metavar="DATA",
+        help="images with captions: a folder, a file, a pattern, or a name on the Hugging Face Hub",
+    )
     add_overrides(parser)
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("config.yaml"), metavar="FILE", help="config (default: config.yaml)"
