@@ -120,7 +120,7 @@ def empty(path: Path) -> Path:
     [
         (
             lambda: Path("nowhere"),
-            "nowhere does not exist; name a folder or file with images and captions, or a dataset on the Hugging Face Hub",
+            "nowhere does not exist; name a folder or file with images and captions, or a dataset on the Hub",
         ),
         (lambda: empty(Path("own")), "the folder own is empty; name the folder that holds your images and captions"),
         (lambda: images(Path("own"), 3, captions=False), "own/00.png has no caption: write it to 00.txt"),

@@ -124,7 +124,7 @@ class Recognises(Protocol):
 
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:
-        """Return the options for the data at a path, in files of a pattern, or a name on the Hub; None for another layout.
+        """Return the options for a path, a pattern of files, or a name on the Hub; None for another layout.
 
         It looks at names of files and little else.
         """

@@ -35,9 +35,9 @@ class FoundData:
 
 
 def find_data(place: str, registry: Registry, given: Mapping[str, Any] | None = None) -> FoundData:
-    """Return the data at a path, in files of a pattern, or a name on the Hub. ``given`` has keys of ``data`` that the user chose, perhaps ``type``.
+    """Return the data of a path, a pattern of files, or a name on the Hub.
 
-    Raises InputError for a place that no type recognises, that several do, or whose data cannot be read.
+    ``given`` has keys of ``data`` that the user chose, perhaps ``type``. Raises InputError for a place that no type recognises, that several do, or whose data cannot be read.
     """
     given = dict(given or {})
     _check_place(place)
@@ -83,7 +83,7 @@ def _recognised(place: str, registry: Registry, type_: str | None) -> tuple[str,
 def _unknown(place: str, registry: Registry) -> str:
     path = Path(place)
     if not path.exists() and "://" not in place and not any(mark in place for mark in "*?[{"):
-        return f"{place} does not exist; name a folder or file with images and captions, or a dataset on the Hugging Face Hub"
+        return f"{place} does not exist; name a folder or file with images and captions, or a dataset on the Hub"
     what = "folder" if path.is_dir() else "file"
     types = ", ".join(
         name for name, each in registry.components(Kind.DATASET).items() if isinstance(each.options, Recognises)
