@@ -37,7 +37,9 @@ class FoundData:
 def find_data(place: str, registry: Registry, given: Mapping[str, Any] | None = None) -> FoundData:
     """Return the data of a path, a pattern of files, or a name on the Hub.
 
-    ``given`` has keys of ``data`` that the user chose, perhaps ``type``. Raises InputError for a place that no type recognises, that several do, or whose data cannot be read.
+    ``given`` has keys of ``data`` that the user chose, perhaps ``type``.
+
+    Raises InputError for a place that no type recognises, that several do, or whose data cannot be read.
     """
     given = dict(given or {})
     _check_place(place)
