@@ -110,6 +110,10 @@ class TrainingOptions:
     continues to its end and reports the failures; then it ends with status 0 (`report`) or 1 (`fail`)."""
 
 
+ScalarValue = Annotated[str, bounds(pattern=r"^[^=\s]+=[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$")]
+"""A name and its number: ``aesthetic_score=6.5``."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """Sampling: images made during training, and the defaults of `dit-run sample`."""
@@ -135,6 +139,13 @@ class SamplingOptions:
     """Part of the way from clean image (0) to noise (1) in which guidance is applied."""
     seed: Annotated[NonNegativeInt, Operational] = 0
     """Seed of the noise; image i uses seed + i."""
+    scalars: Annotated[tuple[ScalarValue, ...], Operational] = ()
+    """Values of the numbers that the model takes (`model.scalars`), such as `[aesthetic_score=6.5]`. Others have the
+    mean of the training samples; those of images are the ones of a whole image of the sampled size."""
+
+    def scalar_values(self) -> dict[str, float]:
+        """Return the written values of scalars by name."""
+        return {name: float(value) for name, _, value in (text.rpartition("=") for text in self.scalars)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,6 +281,12 @@ class Config:
         """True if training drops captions for all text encoders at once, so that the model learns the empty one."""
         each = (choice.common for choice in self.chosen("text_encoder"))
         return self.training.caption_dropout > 0 or all(common.caption_dropout > 0 for common in each)
+
+    @property
+    def scalar_names(self) -> tuple[str, ...]:
+        """Names of the numbers of each sample that the model takes; none for most models."""
+        names: tuple[str, ...] = getattr(self.model.options, "scalars", ())
+        return names
 
     @property
     def written(self) -> frozenset[KeyPath]:

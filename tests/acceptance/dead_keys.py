@@ -175,6 +175,7 @@ CHANGES: Mapping[str, Change] = {
     "vae.autoencoder_tiny.pretrained_model_name": _change("vae.pretrained_model_name=taesd2"),
     # models
     "model.dit.hidden_size": _change("model.hidden_size=24"),
+    "model.dit.scalars": _change("model.scalars=[crop_top]"),
     "model.dit.num_layers": _change("model.num_layers=2"),
     "model.dit.num_heads": _change("model.num_heads=1"),
     "model.dit.patch_size": _change("model.patch_size=2"),
@@ -285,6 +286,7 @@ CHANGES: Mapping[str, Change] = {
     "sampling.guidance_rescale": _change("sampling.guidance_rescale=1.0", DRAWN),
     "sampling.guidance_interval": _change("sampling.guidance_interval=[0.0, 0.4]", DRAWN),
     "sampling.seed": _change("sampling.seed=1", DRAWN),
+    "sampling.scalars": _change("sampling.scalars=[crop_top=90]", DRAWN, "model.scalars=[crop_top]"),
     "validation.every_n_steps": _change("validation.every_n_steps=2"),
     "validation.num_samples": _change("validation.num_samples=3"),
     "validation.timestep_bins": _change("validation.timestep_bins=2"),

@@ -63,7 +63,7 @@ def test_data_in_another_place_are_the_same(stopped: Run, whole: Run, command: C
     [
         ("rm 3.png 3.txt", "there were 6 training samples, and there are 5 (1 removed)"),
         ("cp 0.png 7.png; cp 0.txt 7.txt", "there were 6 training samples, and there are 7 (1 added)"),
-        ("echo new > 2.txt; echo new > 4.txt", "and there are 6 (2 changed in their captions)"),
+        ("echo new > 2.txt; echo new > 4.txt", "and there are 6 (2 changed in their captions or numbers)"),
         ("mv 1.png 8.png; mv 1.txt 8.txt", "and there are 6 (1 added, 1 removed)"),
     ],
 )

@@ -133,6 +133,58 @@ def test_weights_of_another_number_than_captions_are_refused(root):
         dataset(root)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (
+            "metadata.jsonl",
+            '{"file_name": "a.png", "text": "x", "score": 2, "size": 1.5}\n{"file_name": "b/c.jpg", "text": "y"}',
+        ),
+        ("metadata.csv", "file_name,text,size,score\na.png,x,1.5,2\nb/c.jpg,y,,\n"),
+        (
+            "metadata.json",
+            '[{"image": "a.png", "text": "x", "size": "1.5", "score": 2}, {"image": "b/c.jpg", "text": "y"}]',
+        ),
+    ],
+)
+def test_columns_of_numbers_become_the_scalars_that_are_asked_for(root, name, content):
+    (root / name).write_text(content)
+    data = build(Custom(dataset_path=str(root)), scalars=("score", "size"))
+    assert {sample.key: sample.scalars for sample in data} == {"a.png": {"score": 2.0, "size": 1.5}, "b/c.jpg": {}}
+    assert all(sample.scalars == {} for sample in dataset(root))
+
+
+def test_rows_of_an_image_complete_each_other_and_do_not_contradict(root):
+    lines = "file_name,text,score,size\na.png,x,,1\na.png,y,2,\nb/c.jpg,z,,\n"
+    (root / "metadata.csv").write_text(lines)
+    assert build(Custom(dataset_path=str(root)), scalars=("score", "size"))[0].scalars == {"score": 2.0, "size": 1.0}
+    (root / "metadata.csv").write_text(f"{lines}a.png,w,3,1\n")
+    with pytest.raises(
+        InputError, match=r"metadata\.csv:5: 'score' is 3, but an earlier entry of the same image has 2"
+    ):
+        build(Custom(dataset_path=str(root)), scalars=("score", "size"))
+
+
+def test_a_json_file_next_to_an_image_has_its_scalars_even_next_to_a_text(texts):
+    (texts / "a.json").write_text('{"score": 0.5}')
+    (texts / "b" / "c.txt").unlink()
+    (texts / "b" / "c.json").write_text('{"text": "x", "score": 2}')
+    data = build(Custom(dataset_path=str(texts)), scalars=("score",))
+    assert [sample.scalars for sample in data] == [{"score": 0.5}, {"score": 2.0}, {}]
+    (texts / "a.json").write_text("[0.5]")
+    with pytest.raises(InputError, match=r"a\.json: expected an object with the keys score \(model\.scalars\)"):
+        build(Custom(dataset_path=str(texts)), scalars=("score",))
+
+
+@pytest.mark.parametrize("value", ['"good"', "true", "[1]", "1e999", "1e39", "1" + "0" * 400])
+def test_a_scalar_that_is_no_number_names_its_line(root, value):
+    (root / "metadata.jsonl").write_text(f'{{"file_name": "a.png", "text": "x", "score": {value}}}')
+    with pytest.raises(
+        InputError, match=r"metadata\.jsonl:1: 'score' must be a number, because model\.scalars names it"
+    ):
+        build(Custom(dataset_path=str(root)), scalars=("score",))
+
+
 def test_rows_of_an_image_have_a_weight_each(root):
     (root / "metadata.csv").write_text("file_name,text,weight\na.png,x,1\nb/c.jpg,z,1\na.png,y,2.5\n")
     assert weights(dataset(root)) == {"a.png": (1.0, 2.5), "b/c.jpg": ()}

@@ -11,6 +11,7 @@ from dit_run.model.conditioning import joined
 from dit_run.options import build as make_options
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
+from dit_run.testing import check_model
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
 from dit_run_plugins.models.dit.kernels import attend_by_products
@@ -348,3 +349,13 @@ def test_each_of_several_encoders_has_projections_of_its_own(norm):
 def test_one_encoder_gives_the_weights_of_before():
     names = set(make().state_dict())
     assert {"text.norm.weight", "text.projection.weight", "condition.pooled_norm.weight"} <= names
+
+
+@pytest.mark.parametrize("modulation", ["adaln_single", "adaln_zero"])
+def test_scalars_keep_the_contract_and_begin_without_effect(modulation):
+    check_model("dit", scalars=("score", "original_width"), modulation=modulation, **SMALL)
+    plain, with_scalars = make(), make(scalars=("score",))
+    assert plain.scalars == () and with_scalars.scalars == ("score",)
+    new = set(with_scalars.state_dict()) - set(plain.state_dict())
+    assert new == {f"condition.scalars.{layer}.{kind}" for layer in ("first", "last") for kind in ("weight", "bias")}
+    assert not with_scalars.condition.scalars(torch.tensor([[3.0], [4.0]])).any()

@@ -82,3 +82,10 @@ def test_without_its_package_the_extra_is_named(folder: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InputError, match=r"needs the package datasets, .*: pip install 'dit-run\[huggingface\]'"):
         made(folder)
+
+
+def test_columns_of_numbers_become_the_scalars_that_are_asked_for(tmp_path: Path) -> None:
+    columns = {"image": [image(0), image(1)], "text": ["a", "b"], "score": [1.5, None]}
+    saved = write_dataset(tmp_path / "scored", {"train": columns})
+    dataset = build(HuggingFace(dataset_path=str(saved)), scalars=("score",))
+    assert [dataset[number].scalars for number in range(2)] == [{"score": 1.5}, {}]

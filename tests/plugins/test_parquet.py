@@ -98,6 +98,16 @@ def test_a_column_of_weights_weights_the_captions(tmp_path: Path) -> None:
         made(tmp_path)
 
 
+def test_columns_of_numbers_become_the_scalars_that_are_asked_for(tmp_path: Path) -> None:
+    columns = {"image": [image(1)] * 3, "text": ["a", "b", "c"], "score": [1.5, None, 2.0], "width": [640, 320, 1]}
+    write_parquet(tmp_path / "a.parquet", columns)
+    dataset = build(Parquet(dataset_path=str(tmp_path)), scalars=("score", "width", "absent"))
+    found = [dataset[number].scalars for number in range(3)]
+    assert found == [{"score": 1.5, "width": 640.0}, {"width": 320.0}, {"score": 2.0, "width": 1.0}]
+    with pytest.raises(InputError, match=r"a\.parquet: row 0: 'text' must be a number"):
+        build(Parquet(dataset_path=str(tmp_path)), scalars=("text",))
+
+
 def test_rows_without_a_caption_are_named_or_left_out(tmp_path: Path) -> None:
     path = write_parquet(
         tmp_path / "a.parquet", {"jpg": [image(n) for n in range(4)], "caption": ["a", None, " ", "d"]}

@@ -63,6 +63,32 @@ def test_a_json_member_may_weight_its_captions(tmp_path: Path) -> None:
     assert made(tmp_path)[0] == dataset[0]
 
 
+def scored(path: Path, **scalars: Any) -> Any:
+    return build(WebDataset(dataset_path=str(path)), scalars=tuple(scalars))
+
+
+def test_numbers_in_json_members_become_the_scalars_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    numbers = [("0000.json", b'{"score": 1.5, "width": 640}'), ("0000.more.json", b'{"score": null, "height": "480"}')]
+    shard(tmp_path / "s.tar", [*samples(0, 1), *numbers, *samples(1, 1)])
+    for _ in range(2):  # read, then kept
+        for dataset in (built := scored(tmp_path, score=1, height=1), pickle.loads(pickle.dumps(built))):
+            assert [dataset[number].scalars for number in (0, 1)] == [{"score": 1.5, "height": 480.0}, {}]
+        assert scored(tmp_path, width=1)[0].scalars == {"width": 640.0}
+        assert made(tmp_path)[0].scalars == {}
+
+
+def test_a_scalar_that_is_no_number_or_differs_names_shard_and_member(tmp_path: Path) -> None:
+    members = [*samples(0, 1), ("0000.json", b'{"score": 1, "licence": "free"}'), ("0000.b.json", b'{"score": 2}')]
+    shard(tmp_path / "s.tar", members)
+    with pytest.raises(InputError, match=r"s\.tar: 0000\.json: 'licence' must be a number.*, not 'free'"):
+        scored(tmp_path, licence=1)
+    with pytest.raises(InputError, match=r"s\.tar: 0000\.b\.json: 'score' is 2, but an earlier entry .* has 1"):
+        scored(tmp_path, score=1)
+
+
 @pytest.mark.parametrize("weights", ["[0, 1]", "-1", "[1]", '"x"'])
 def test_a_weight_that_is_not_above_0_names_shard_and_member(tmp_path: Path, weights: str) -> None:
     content = f'{{"captions": ["one", "two"], "weights": {weights}}}'.encode()

@@ -22,7 +22,7 @@ from dit_run.model.conditioning import Conditions, EncoderCaptions, FrozenCaptio
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
-from dit_run.registry.factories import make
+from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
 __all__ = [
@@ -113,6 +113,11 @@ def build_denoiser(
             text_widths=widths,
             pooled_widths=pooled_widths,
         )
+        if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
+            raise PluginFault(
+                f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "
+                f"{config.scalar_names}; they must be the same (a fault of the plugin)"
+            )
         trained: list[Any] = [text if text.trainable else None for text in texts]
         denoiser = Denoiser(model, *trained)
         if begin is not None and config.training.init_from is not None:

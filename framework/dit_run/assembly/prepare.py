@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 
+import numpy as np
 import torch
 
 from dit_run.assembly.layout import Layout
@@ -15,6 +17,7 @@ from dit_run.data.fitting import Fit, fit, is_fitted
 from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
+from dit_run.data.scalars import Scalars
 from dit_run.protocols import VAE, Dataset, Facts
 from dit_run.registry.factories import make
 from dit_run.settings import Config
@@ -35,6 +38,8 @@ class Data:
     """What was found, and what was left out before images were given their sizes."""
     fitted: Fit | None = None
     """Sizes of the training images and what was left out; None for squares of all images."""
+    scalar_means: Mapping[str, float] = field(default_factory=dict)
+    """Mean over the training samples of each number from the data that the model takes."""
 
 
 def prepare(config: Config, *, device: torch.device, layout: Layout | None = None) -> tuple[Config, Data, Encoders]:
@@ -54,6 +59,8 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
         data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
         checked = check_rules(config, _facts(data, built.vae))
     config = checked
+    if names := config.scalar_names:
+        data = with_scalars(data, names)
     for index, text in enumerate(built.texts):
         if text.trainable:
             refuse(config, encoder_problems(config, "text_encoder", because="it is trained", index=index))
@@ -78,7 +85,11 @@ def build_data(config: Config, layout: Layout | None = None) -> Data:
     """Return the dataset, its split and the length of a run over it, before images are given their sizes."""
     common = config.data.common
     dataset = make(
-        config.data.component, config.data.options, image_size=common.image_size, on_bad_sample=common.on_bad_sample
+        config.data.component,
+        config.data.options,
+        image_size=common.image_size,
+        on_bad_sample=common.on_bad_sample,
+        scalars=config.scalar_names,
     )
     train, validation = choose(dataset, common, config.training.seed)
     inventory = Inventory.of([part for part in (train, validation) if part is not None])
@@ -93,6 +104,15 @@ def fit_data(config: Config, data: Data, *, unit: int, layout: Layout | None = N
     train, fitted = fit(data.train, unit=unit, batch_size=config.training.batch_size)
     validation = None if data.validation is None else fit(data.validation, unit=unit, batch_size=None)[0]
     return replace(data, train=train, validation=validation, run_length=_length(config, train, layout), fitted=fitted)
+
+
+def with_scalars(data: Data, names: tuple[str, ...]) -> Data:
+    """Return the data with the numbers that the model takes. Raises InputError where samples lack one."""
+    parts = [part for part in (data.train, data.validation) if part is not None]
+    scalars = Scalars.of(names, data.dataset, np.concatenate([part.indices for part in parts]))
+    validation = None if data.validation is None else replace(data.validation, scalars=scalars)
+    means = scalars.means(data.dataset, data.train.indices)
+    return replace(data, train=replace(data.train, scalars=scalars), validation=validation, scalar_means=means)
 
 
 def _length(config: Config, train: Samples, layout: Layout | None) -> RunLength:

@@ -43,12 +43,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="image i depends on S + i only (default: the run's)")
     parser.add_argument("--size", metavar="HxW", help="height and width in pixels (default: the training size)")
     parser.add_argument("--negative-prompt", default="", metavar="T", help="text that guidance moves away from")
+    parser.add_argument(
+        "--scalar",
+        dest="scalars",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a number that the model takes, such as aesthetic_score=6.5; may be repeated (default: the run's)",
+    )
     parser.add_argument("--num-images", type=int, default=1, metavar="K", help="images per prompt (default: 1)")
     parser.add_argument("--batch-size", type=int, default=16, metavar="B", help="images at a time (default: 16)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    size = _size(arguments.size)
+    size, scalars = _size(arguments.size), _scalars(arguments.scalars)
     words, overrides = prompts_and_overrides(arguments.words)
     prompts = _prompts(arguments, words)
     from dit_run.sampling.load_run import load_run
@@ -77,6 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
             seed=arguments.seed,
             size=size,
             negative_prompt=arguments.negative_prompt,
+            scalars=scalars,
             batch_size=arguments.batch_size,
             reporter=reporter,
         )
@@ -115,6 +124,25 @@ def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:
     if not read:
         raise InputError(f"--prompts {path} holds no prompt; write one prompt per line")
     return [*given, *read]
+
+
+def _scalars(texts: Sequence[str]) -> dict[str, float]:
+    values = dict[str, float]()
+    for name, value in map(_scalar, texts):
+        if name in values:
+            raise InputError(f"--scalar gives {name} twice: {values[name]:g} and {value:g}; remove one of the two")
+        values[name] = value
+    return values
+
+
+def _scalar(text: str) -> tuple[str, float]:
+    name, equals, value = text.rpartition("=")
+    try:
+        if name and equals:
+            return name, float(value)
+    except ValueError:
+        pass
+    raise InputError(f"--scalar takes a name and a number, such as aesthetic_score=6.5, not {text!r}")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

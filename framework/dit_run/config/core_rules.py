@@ -152,6 +152,29 @@ def _one_form_counts(context: RuleContext) -> Iterator[RuleResult]:
                 yield Adjustment(other, None, f"{key_name(path)} is written instead", quiet=True)
 
 
+def _sampled_scalars_are_taken(context: RuleContext) -> Iterator[RuleResult]:
+    taken = context.config.scalar_names
+    for name in context.config.sampling.scalar_values():
+        if name not in taken:
+            yield Problem(
+                "unknown-scalar",
+                f"sampling.scalars gives {name!r}, which model {context.config.model.type} does not take",
+                ("sampling", "scalars"),
+                related=(("model", "scalars"),),
+                help=(f"the model takes: {', '.join(taken) or 'none'}",),
+            )
+
+
+def _scalars_are_named_once(context: RuleContext) -> Iterator[RuleResult]:
+    sampled = (text.rpartition("=")[0] for text in context.config.sampling.scalars)
+    for section, names in (("model", context.config.scalar_names), ("sampling", tuple(sampled))):
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            path = (section, "scalars")
+            yield Problem(
+                "named-twice", f"{key_name(path)} names {name!r} twice", path, help=("remove one of the two",)
+            )
+
+
 CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
@@ -162,4 +185,6 @@ CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _gradients_fill_a_tree,
     _run_has_an_end,
     _one_form_counts,
+    _sampled_scalars_are_taken,
+    _scalars_are_named_once,
 )

@@ -1,7 +1,7 @@
 """The index of a run's training samples: which samples and captions it has, wherever they lie.
 
-Two hashes per sample, of its key and of key with captions and their weights, are enough to name how many samples were
-added, removed or changed. The bytes of images are not part of it: the cache finds latents by them.
+Two hashes per sample, of its key and of key with captions, their weights and scalars, are enough to name how many
+samples were added, removed or changed. The bytes of images are not part of it: the cache finds latents by them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ class IndexChanges:
     added: int
     removed: int
     changed: int
-    """Samples of the same key with other captions or weights."""
+    """Samples of the same key with other captions, weights or scalars."""
 
     def __str__(self) -> str:
-        parts = [(self.added, "added"), (self.removed, "removed"), (self.changed, "changed in their captions")]
+        changed = "changed in their captions or numbers"
+        parts = [(self.added, "added"), (self.removed, "removed"), (self.changed, changed)]
         return ", ".join(f"{count:,} {what}" for count, what in parts if count)
 
 
@@ -56,6 +57,8 @@ class SampleIndex:
                 state.update(b"\0" + caption.encode("utf-8", "surrogateescape"))
             if sample.weights:
                 state.update(b"\0" + repr(sample.weights).encode())
+            if sample.scalars:
+                state.update(b"\0" + repr(sorted(sample.scalars.items())).encode())
             digests += state.digest()
         hashes = np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2)
         return cls(hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))])

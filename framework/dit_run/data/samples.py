@@ -19,9 +19,10 @@ from dit_run.data.images import read_image
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
 from dit_run.data.parts import Parts
+from dit_run.data.scalars import Scalars
 from dit_run.data.splits import split
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset
+from dit_run.protocols import Dataset, Sample
 from dit_run.registry.kinds import DatasetCommon
 from dit_run.system.file_ranges import FilePart
 
@@ -59,6 +60,8 @@ class Visit:
     """Height and width of the pixels that are trained on."""
     part: int = 0
     """Number of the sample's part of a mixture."""
+    scalars: tuple[float, ...] = ()
+    """The numbers that the model takes."""
 
 
 class BadSample(NamedTuple):
@@ -106,6 +109,8 @@ class Samples:
     """Number of consecutive positions that share a size; None: the order does not depend on sizes."""
     augmented: bool = True
     """False: visits are neither mirrored nor cropped at random, and captions keep their tags."""
+    scalars: Scalars = field(default_factory=lambda: Scalars(()))
+    """The numbers that the model takes."""
     parts: Parts = field(init=False)
     """The parts of the dataset."""
     order: Order = field(init=False)
@@ -197,7 +202,7 @@ class Samples:
         indices = self.indices[places]
         parts = self.parts.number(indices).tolist()
         rules = [self._common(index) for index in indices.tolist()]
-        return [
+        visits = [
             Visit(
                 index=int(self.indices[place]),
                 key=sample.key,
@@ -212,6 +217,13 @@ class Samples:
                 positions, places.tolist(), parts, rules, samples, shown, flips, offsets, strict=True
             )
         ]
+        if not self.scalars.names:
+            return visits
+        return [self._with_scalars(*each) for each in zip(visits, samples, strict=True)]
+
+    def _with_scalars(self, visit: Visit, sample: Sample) -> Visit:
+        values = self.scalars.values(sample, visit.index, visit.size, visit.offset, visit.flip)
+        return replace(visit, scalars=values)
 
     def _common(self, index: int) -> DatasetCommon:
         """Return the options that hold for the dataset's sample ``index``."""

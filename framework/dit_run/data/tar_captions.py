@@ -1,13 +1,15 @@
-"""Captions in the members of a tar shard: the lines of a ``.txt``, or keys of a ``.json``."""
+"""Captions and numbers in members of a tar shard: the lines of a ``.txt``, or keys of a ``.json``."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from dit_run.data.caption_weights import Caption, weighted
+from dit_run.data.scalar_columns import scalars_in
 
-__all__ = ["CAPTION_SUFFIXES", "captions_in"]
+__all__ = ["CAPTION_SUFFIXES", "captions_in", "scalars_of_json"]
 
 CAPTION_SUFFIXES = (".txt", ".json")
 _CAPTION_KEYS = ("captions", "caption", "text", "prompt")
@@ -22,6 +24,11 @@ def captions_in(name: str, content: bytes, *, whole: bool) -> list[Caption]:
     if name.lower().endswith(".json"):
         return _of_json(json.loads(content))
     return [Caption(text) for text in _of_text(content.decode("utf-8-sig"), whole)]
+
+
+def scalars_of_json(content: bytes, names: Sequence[str], where: str) -> tuple[float, ...]:
+    """Return the numbers of these names in a ``.json`` member. Raises InputError, which starts with ``where``."""
+    return scalars_in(json.loads(content), names, where)
 
 
 def _of_text(text: str, whole: bool) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -24,7 +24,8 @@ from dit_run.data.column_files import Columns
 from dit_run.data.dimensions import UNKNOWN, size_in
 from dit_run.data.formats import SUFFIXES
 from dit_run.data.packed_captions import PackedCaptions
-from dit_run.data.tar_captions import CAPTION_SUFFIXES, captions_in
+from dit_run.data.scalar_columns import ScalarTable, completed, no_scalars
+from dit_run.data.tar_captions import CAPTION_SUFFIXES, captions_in, scalars_of_json
 from dit_run.data.tar_members import DamagedTar, Member, TarMembers
 from dit_run.data.texts import Texts
 from dit_run.problems import InputError
@@ -42,8 +43,10 @@ _MOST_MEASURED = 64 * 2**20
 class TarIndex:
     """The images of a shard that have captions, in their order in the shard. Picklable, cheap where it is kept."""
 
-    def __init__(self, columns: Columns) -> None:
+    def __init__(self, columns: Columns, scalars: Sequence[str] = ()) -> None:
         self.columns: Columns = columns
+        self.scalars: ScalarTable | None = _scalar_table(columns, tuple(scalars))
+        """Numbers of each image that were read."""
         self.names: Texts = _texts(columns, "names")
         """Name of each image in its shard."""
         self.offsets: NDArray[np.int64] = columns["offsets"]
@@ -61,8 +64,8 @@ class TarIndex:
     def __len__(self) -> int:
         return len(self.offsets)
 
-    def __reduce__(self) -> tuple[Any, tuple[Columns]]:
-        return TarIndex, (self.columns,)
+    def __reduce__(self) -> tuple[Any, tuple[Columns, tuple[str, ...]]]:
+        return TarIndex, (self.columns, () if self.scalars is None else self.scalars.names)
 
     @property
     def dimensions(self) -> NDArray[np.int32]:
@@ -79,6 +82,7 @@ class _Found:
     sizes: array[int] = field(default_factory=lambda: array("q"))
     dimensions: array[int] = field(default_factory=lambda: array("i"))
     captions: list[list[Caption]] = field(default_factory=list)
+    scalars: array[float] = field(default_factory=lambda: array("d"))
     without_caption: list[str] = field(default_factory=list)
     without_image: list[str] = field(default_factory=list)
 
@@ -93,24 +97,26 @@ class _Found:
                 **_packed("captions", captions.texts),
                 "weights": captions.weights,
                 "starts": captions.starts,
+                "scalars": np.array(self.scalars, dtype=np.float64),
                 **_packed("without_caption", Texts.of(self.without_caption)),
                 **_packed("without_image", Texts.of(self.without_image)),
             }
         )
 
 
-def index_tar(shard: Path, name: str, *, whole: bool) -> TarIndex:
+def index_tar(shard: Path, name: str, *, whole: bool, scalars: Sequence[str] = ()) -> TarIndex:
     """Read a shard and return its index; ``name`` names it in messages.
 
-    ``whole`` takes a ``.txt`` member as one caption; else each of its lines is one. Raises InputError, naming shard and
-    member, for a shard that is missing, no tar archive or cut short, and for a caption that is no text.
+    ``whole`` takes a ``.txt`` member as one caption; else each of its lines is one. ``scalars`` are names of numbers
+    that are read from ``.json`` members. Raises InputError, naming shard and member, for a shard that is missing, no
+    tar archive or cut short, for a caption that is no text, and for a scalar that is no number.
     """
     last, descriptor = "its start", -1
     try:
         descriptor = os.open(shard, os.O_RDONLY | os.O_CLOEXEC)
         members = TarMembers(descriptor, os.fstat(descriptor).st_size)
         try:
-            return TarIndex(_found(members, name, whole).columns())
+            return TarIndex(_found(members, name, whole, tuple(scalars)).columns(), scalars)
         finally:
             last = members.last
             os.close(descriptor)
@@ -120,15 +126,16 @@ def index_tar(shard: Path, name: str, *, whole: bool) -> TarIndex:
         ) from error
 
 
-def _found(members: TarMembers, shard: str, whole: bool) -> _Found:
+def _found(members: TarMembers, shard: str, whole: bool, scalars: tuple[str, ...]) -> _Found:
     found = _Found()
-    for stem, (image, dimensions, captions) in _samples(members, shard, whole):
+    for stem, (image, dimensions, captions, numbers) in _samples(members, shard, whole, scalars):
         if image is not None and captions:
             found.names.append(image.name)
             found.offsets.append(image.offset)
             found.sizes.append(image.size)
             found.dimensions.extend(dimensions)
             found.captions.append(captions)
+            found.scalars.extend(numbers)
         elif image is not None:
             found.without_caption.append(f"{shard}: {image.name}")
         elif captions:
@@ -136,22 +143,26 @@ def _found(members: TarMembers, shard: str, whole: bool) -> _Found:
     return found
 
 
-_Sample = tuple[Member | None, tuple[int, int], list[Caption]]
+_Sample = tuple[Member | None, tuple[int, int], list[Caption], tuple[float, ...]]
 
 
-def _samples(members: TarMembers, shard: str, whole: bool) -> Iterator[tuple[str, _Sample]]:
-    """Yield the stem, and the first image with its dimensions and all captions, of members that belong together."""
+def _samples(members: TarMembers, shard: str, whole: bool, scalars: tuple[str, ...]) -> Iterator[tuple[str, _Sample]]:
+    """Yield the stem, and the first image with its dimensions, all captions and scalars, of members of one sample."""
     for stem, group in groupby(members, key=_stem):
-        image, dimensions, captions = None, UNKNOWN, list[Caption]()
+        image, dimensions, captions, numbers = None, UNKNOWN, list[Caption](), no_scalars(scalars)
         for member in group:
             kind = member.name.lower()
             if _is_hidden(member.name):
                 continue
             if kind.endswith(CAPTION_SUFFIXES):
                 captions += _captions(members, shard, member, whole)
+                if scalars and kind.endswith(".json"):
+                    content = members.read(member.offset, member.size)
+                    where = f"{shard}: {member.name}"
+                    numbers = completed(numbers, scalars_of_json(content, scalars, where), scalars, where)
             elif image is None and kind.endswith(SUFFIXES):
                 image, dimensions = member, _dimensions(members, member)
-        yield stem, (image, dimensions, captions)
+        yield stem, (image, dimensions, captions, numbers)
 
 
 def _captions(members: TarMembers, shard: str, member: Member, whole: bool) -> list[Caption]:
@@ -179,6 +190,10 @@ def _is_hidden(name: str) -> bool:
 
 def _texts(columns: Columns, name: str) -> Texts:
     return Texts(columns[f"{name}.content"], columns[f"{name}.ends"])
+
+
+def _scalar_table(columns: Columns, names: tuple[str, ...]) -> ScalarTable | None:
+    return ScalarTable(names, columns["scalars"].reshape(-1, len(names))) if names else None
 
 
 def _packed(name: str, texts: Texts) -> dict[str, NDArray[Any]]:

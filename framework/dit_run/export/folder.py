@@ -35,12 +35,18 @@ class ExportedModel:
 
 
 def write_export(
-    folder: Path, model: ExportedModel, config: Config, plugin_files: Sequence[PluginFile], prompts: Sequence[str]
+    folder: Path,
+    model: ExportedModel,
+    config: Config,
+    plugin_files: Sequence[PluginFile],
+    prompts: Sequence[str],
+    *,
+    scalars: Mapping[str, float],
 ) -> None:
     """Write ``model.safetensors``, ``config.yaml``, ``README.md`` and the plugin files to a new or empty folder.
 
-    ``prompts`` become the config's own. Raises InputError for a folder that holds files, DitRunError where the disk
-    fails.
+    ``prompts`` and ``scalars`` become the config's own. Raises InputError for a folder that holds files, DitRunError
+    where the disk fails.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; export to another folder")
@@ -48,7 +54,7 @@ def write_export(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in plugin_files]
-        portable = _portable(config, plugins, prompts)
+        portable = _portable(config, plugins, prompts, scalars)
         write_safetensors(folder / WEIGHTS_FILE, model.tensors, _metadata(model))
         card = model_card(portable, name=target.path.name, tensors=model.tensors, step=model.step, ema=model.ema)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -73,7 +79,7 @@ def _metadata(model: ExportedModel) -> dict[str, str]:
     return {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step), "weights": weights}
 
 
-def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str]) -> Config:
+def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str], scalars: Mapping[str, float]) -> Config:
     """Return the config without the paths and the device of its run."""
     defaults = TrainingOptions()
     training = dataclasses.replace(
@@ -82,7 +88,11 @@ def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str]) ->
     sections = {
         **config.sections,
         "training": training,
-        "sampling": dataclasses.replace(config.sampling, prompts=tuple(prompts)),
+        "sampling": dataclasses.replace(
+            config.sampling,
+            prompts=tuple(prompts),
+            scalars=tuple(f"{name}={value!r}" for name, value in scalars.items()),
+        ),
         "cache": dataclasses.replace(config.cache, dir=CacheOptions().dir),
     }
     return dataclasses.replace(config, sections=sections, plugins=tuple(plugins))

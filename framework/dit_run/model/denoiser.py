@@ -31,9 +31,19 @@ class Denoiser(nn.Module):
         if trained:
             self.text_encoder = next(iter(trained.values())) if self._single else nn.ModuleDict(trained)
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: Text) -> Tensor:
-        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n]."""
-        output: Tensor = self.model(noisy, timesteps, self.condition(text))
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """Names of the numbers of each sample that the model takes."""
+        names: tuple[str, ...] = getattr(self.model, "scalars", ())
+        return names
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Text, scalars: Tensor | None = None) -> Tensor:
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n].
+
+        ``scalars``, float [n, k], are the numbers that the model takes; those of one row are those of all n.
+        """
+        numbers = () if scalars is None else (scalars.expand(len(noisy), -1),)
+        output: Tensor = self.model(noisy, timesteps, self.condition(text), *numbers)
         return output
 
     def condition(self, text: Text) -> TextStates:

@@ -53,7 +53,8 @@ def cost_of(config: Config) -> ModelCost:
         denoiser = build_denoiser(config, encoders, META)
         size = config.data.common.image_size
         shape, states = encoders.latent_shape(size, size), joined([_states(text) for text in encoders.texts])
-        parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), states)]
+        numbers = [torch.empty(1, len(denoiser.scalars))] if denoiser.scalars else []
+        parts = [_part("model", denoiser.model, torch.empty(1, *shape), torch.empty(1), states, *numbers)]
         for place, text in enumerate(encoders.texts):
             if (encoder := denoiser.trained_encoder(place)) is not None:
                 name = "text_encoder" if len(encoders.texts) == 1 else f"text_encoder[{place}]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -49,6 +49,8 @@ class Sample:
     weights: tuple[float, ...] = ()
     """Weight of each caption, above 0: its share of the visits in the long run is its share of their sum. Empty: all
     captions are used equally often."""
+    scalars: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Finite numbers by name, such as a score. Every sample of a run needs those that its model takes."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +134,12 @@ class Recognises(Protocol):
 
 
 class Dataset(Protocol):
-    """``build(options, *, image_size: int, on_bad_sample: str) -> Dataset``: a sequence of samples.
+    """``build(options, *, image_size: int, on_bad_sample: str, scalars: tuple[str, ...]) -> Dataset``: samples.
 
     ``image_size`` is the side in pixels of the square images that the run trains on. With ``on_bad_sample`` "skip", the
     value of ``data.on_bad_sample``, a dataset leaves out an image whose file or caption is missing; with "error" the
-    factory raises InputError. It should report what it leaves out, see :class:`LeavesOut`.
+    factory raises InputError. It should report what it leaves out, see :class:`LeavesOut`. ``scalars`` are the names of
+    the numbers that the run's model takes: a dataset that reads tables gives each sample those that it has.
 
     A dataset is picklable, because it is sent to data-loading workers, and has the same samples in the same order every
     time it is built. A run reads all items when it starts, because their keys decide the split, so an item must be

@@ -33,6 +33,11 @@ class Model(Protocol):
     patch_size: int
     """Latent rows and columns must be multiples of this number."""
 
+    # A model may take named numbers of each sample, such as a score or the original size of the image. Its options then
+    # have the key ``scalars``, a tuple of names, and the module has the attribute ``scalars`` with the same names. If
+    # there are any, it is called with a fourth argument, float [n, k], their values in this order. The names in
+    # ``dit_run.data.scalars.OF_IMAGES`` need no data. Other models need not have the attribute.
+
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
 

@@ -200,7 +200,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         aliases=("dataset_name",),
         common=DatasetCommon,
         protocol="dit_run.protocols:Dataset",
-        runtime=("image_size", "on_bad_sample"),
+        runtime=("image_size", "on_bad_sample", "scalars"),
         members=("__len__", "__getitem__"),
     ),
     Kind.TEXT_ENCODER: KindSpec(

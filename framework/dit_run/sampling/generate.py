@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,7 @@ def generate_images(
     seed: int | None = None,
     size: tuple[int, int] | None = None,
     negative_prompt: str = "",
+    scalars: Mapping[str, float] | None = None,
     batch_size: int = 16,
     reporter: Reporter | None = None,
 ) -> GeneratedImages:
@@ -67,6 +68,7 @@ def generate_images(
         seed=seed,
         size=size,
         negative_prompt=negative_prompt,
+        scalars=scalars,
         batch_size=batch_size,
         reporter=reporter,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.run_config import SAMPLED, read_run_config
-from dit_run.sampling.trained_weights import find_weights, read_prompts, read_weights
+from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars, read_weights
 from dit_run.settings import Config
 
 __all__ = ["LoadedRun", "load_run", "open_run"]
@@ -65,15 +65,17 @@ class LoadedRun:
         sampler: str | None = None,
         size: tuple[int, int] | None = None,
         negative_prompt: str = "",
+        scalars: Mapping[str, float] | None = None,
         batch_size: int = PREVIEW_BATCH,
         reporter: Reporter | None = None,
     ) -> list[Image.Image]:
         """Return one RGB image per prompt, in order.
 
         ``prompts`` None samples the run's own prompts. ``size`` is (height, width) in pixels, the training size by
-        default. The other settings come from the config's ``sampling`` section where they are None. Image i depends on
-        its prompt and on seed + i, not on the images next to it. Its ``info`` holds prompt, seed and all settings as
-        texts, the same that a saved PNG carries.
+        default. ``scalars`` are values of numbers that the model takes, such as ``{"aesthetic_score": 6.5}``; the
+        others have those of ``sampling.scalars``, or the mean of the training data. The other settings come from the
+        config's ``sampling`` section where they are None. Image i depends on its prompt and on seed + i, not on the
+        images next to it. Its ``info`` holds prompt, seed and all settings as texts, the same that a saved PNG carries.
 
         Raises InputError for a value that does not fit the run, before anything is sampled.
         """
@@ -88,7 +90,8 @@ class LoadedRun:
             options, self.prompts if prompts is None else prompts, image_size=side, batch_size=batch_size
         )
         height, width = size or (side, side)
-        request = self.pipeline.checked(replace(request, height=height, width=width, negative_prompt=negative_prompt))
+        request = replace(request, height=height, width=width, negative_prompt=negative_prompt, scalars=scalars or {})
+        request = self.pipeline.checked(request)
         with translate_sampling(min(batch_size, len(request.prompts))):
             images = self.pipeline.generate(request, reporter or Silent())
         for index, image in enumerate(images):
@@ -109,7 +112,7 @@ class LoadedRun:
             raise InputError(f"an export needs the whole config of {self.path}; {self.left_out}") from self.left_out
         folder = Path(folder).absolute()
         model = ExportedModel(self.pipeline.denoiser.tensors(), self.step, self.global_batch, self.ema)
-        write_export(folder, model, self.config, self.registry.files.files, self.prompts)
+        write_export(folder, model, self.config, self.registry.files.files, self.prompts, scalars=self.pipeline.scalars)
         return folder
 
     def _refuse_untrained_guidance(self, scale: float | None) -> None:
@@ -131,11 +134,17 @@ class LoadedRun:
             "guidance_rescale": f"{guidance.rescale:g}",
             "guidance_interval": " ".join(f"{end:g}" for end in guidance.interval),
             "size": f"{request.height}x{request.width}",
+            **({"scalars": _scalars_text(request.scalars)} if request.scalars else {}),
             "run": str(self.path),
             "checkpoint": self.checkpoint.name,
             "ema": json.dumps(self.ema),
             "version": f"dit-run {__version__}",
         }
+
+
+def _scalars_text(scalars: Mapping[str, float]) -> str:
+    """Return scalars as text: ``aesthetic_score=6.5 crop_top=0``."""
+    return " ".join(f"{name}={value:g}" for name, value in scalars.items())
 
 
 def load_run(
@@ -189,7 +198,9 @@ def open_run(
         checkpoint=source,
         config=config,
         registry=read.resolution.registry,
-        pipeline=Pipeline.of(config, encoders, denoiser, build_schedulers(config, encoders), target),
+        pipeline=Pipeline.of(
+            config, encoders, denoiser, build_schedulers(config, encoders), target, read_scalars(source)
+        ),
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,
         global_batch=weights.global_batch,

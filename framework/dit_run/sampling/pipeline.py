@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import Tensor
 from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
+from dit_run.data.scalar_columns import is_scalar
+from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, with_tensors
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import Guidance, guided
+from dit_run.model.guidance import Forward, Guidance, guided
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
@@ -46,6 +49,8 @@ class SamplingRequest:
     """All noise of image i depends on seed + i alone."""
     negative_prompt: str = ""
     batch_size: int = PREVIEW_BATCH
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    """Values of numbers that the model takes, in place of those of the pipeline."""
 
     @classmethod
     def of(
@@ -74,14 +79,26 @@ class Pipeline:
     scheduler_of: SchedulerOf
     device: torch.device
     precision: Precision
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    """Values of numbers that the model takes, by name."""
 
     @classmethod
     def of(
-        cls, config: Config, encoders: Encoders, denoiser: Denoiser, scheduler_of: SchedulerOf, device: torch.device
+        cls,
+        config: Config,
+        encoders: Encoders,
+        denoiser: Denoiser,
+        scheduler_of: SchedulerOf,
+        device: torch.device,
+        scalar_means: Mapping[str, float] | None = None,
     ) -> Pipeline:
-        """Return the pipeline of a run's parts, in the precision that the run trains in."""
+        """Return the pipeline of a run's parts, in the precision that the run trains in.
+
+        ``scalar_means`` are those of the training data, for the numbers that ``sampling.scalars`` does not give.
+        """
         precision = Precision.of(config.training.mixed_precision, device)
-        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, device, precision)
+        scalars = {**(scalar_means or {}), **config.sampling.scalar_values()}
+        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, device, precision, scalars)
 
     @property
     def size_unit(self) -> int:
@@ -128,7 +145,21 @@ class Pipeline:
             raise InputError(f"the sampling seed must be a number from 0 to nearly {MAX_SEED}, not {request.seed}")
         if not 0 <= request.guidance.scale < inf:
             raise InputError(f"the guidance scale must be a number of at least 0, not {request.guidance.scale:g}")
-        return replace(request, sampler=request.sampler or names[0])
+        return replace(request, sampler=request.sampler or names[0], scalars=self._checked_scalars(request))
+
+    def _checked_scalars(self, request: SamplingRequest) -> dict[str, float]:
+        """Return the value of each number that the model takes. Raises InputError for unknown and missing ones."""
+        taken = self.denoiser.scalars
+        for name in request.scalars:
+            if name not in taken:
+                raise InputError(f"this run's model takes no scalar {name!r}; it takes {', '.join(taken) or 'none'}")
+        known = {**of_whole_image((request.height, request.width)), **self.scalars, **request.scalars}
+        for name in taken:
+            if name not in known:
+                raise InputError(f"this run's model takes the scalar {name!r}, and no value is known; give one")
+            if not is_scalar(known[name]):
+                raise InputError(f"the scalar {name!r} must be a finite number in float32, not {known[name]}")
+        return {name: float(known[name]) for name in taken}
 
     @torch.no_grad()
     def _batch(self, request: SamplingRequest, start: int) -> list[Image.Image]:
@@ -139,13 +170,20 @@ class Pipeline:
         with self.precision.autocast():
             text, empty = self._text(prompts, request)
             latents = self.scheduler_of(shape).sample(
-                guided(self.denoiser, text, empty, request.guidance),
+                guided(self._forward(request), text, empty, request.guidance),
                 self._noise("sampling_start", 0, seeds, shape),
                 sampler=request.sampler,
                 steps=request.steps,
                 step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
             )
         return to_images(decode_latents(self.vae, latents, self.precision.dtype))
+
+    def _forward(self, request: SamplingRequest) -> Forward:
+        """Return the denoiser with the numbers of the request, which all of its images share."""
+        if not request.scalars:
+            return self.denoiser
+        numbers = torch.tensor([[request.scalars[name] for name in self.denoiser.scalars]], device=self.device)
+        return partial(self.denoiser, scalars=numbers)
 
     def _latent_shape(self, request: SamplingRequest) -> tuple[int, int, int]:
         return LatentShape.of(self.vae)(request.height, request.width)

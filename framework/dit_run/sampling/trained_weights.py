@@ -12,7 +12,7 @@ from dit_run.runs.checkpoint.weights import read_weights as read_checkpoint
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
 
-__all__ = ["find_weights", "read_prompts", "read_weights"]
+__all__ = ["find_weights", "read_prompts", "read_scalars", "read_weights"]
 
 
 def find_weights(folder: RunFolder, checkpoint: str | None, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
@@ -46,3 +46,8 @@ def read_weights(source: Path, *, ema: bool) -> ExportedModel:
 def read_prompts(source: Path) -> tuple[str, ...]:
     """Return the prompts of the run's previews that a checkpoint keeps; an exported config has its own."""
     return () if source.is_file() else tuple(load_state(source).get("prompts", ()))
+
+
+def read_scalars(source: Path) -> dict[str, float]:
+    """Return the means of the training data's scalars that a checkpoint keeps; an exported config has its own."""
+    return {} if source.is_file() else dict(load_state(source).get("scalars", {}))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.data.images import read_image
+from dit_run.data.scalar_columns import is_scalar
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, LeavesOut, LeftOut, Mixed, Sample
 from dit_run.registry.components import Component, Kind
@@ -32,7 +33,7 @@ def check_dataset(component: Component | str | Path, **options: Any) -> None:
 
 
 def _make(subject: Subject) -> Dataset:
-    dataset = subject.make(image_size=_SIZE, on_bad_sample="error")
+    dataset = subject.make(image_size=_SIZE, on_bad_sample="error", scalars=())
     for method in ("__len__", "__getitem__"):
         subject.expect(
             hasattr(type(dataset), method),
@@ -74,6 +75,11 @@ def gives_samples(subject: Subject) -> None:
             len(sample.weights) in (0, len(sample.captions)) and all(0 < each < math.inf for each in sample.weights),
             f"the weights of item {index} are {sample.weights!r}; use a number above 0 for each caption, or ()",
         )
+        for name, value in sample.scalars.items():
+            subject.expect(
+                isinstance(value, int | float) and is_scalar(value),
+                f"the scalar {name!r} of item {index} is {value!r}; use a finite number, or leave it out",
+            )
         subject.expect(
             isinstance(sample.image, Path | FilePart) or callable(sample.image),
             f"the image of item {index} is {type(sample.image).__name__}; "

@@ -72,6 +72,18 @@ def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor,
     return latents, torch.tensor([300.0, 700.0]), text
 
 
+def _predict(
+    model: Model, latents: Tensor, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None
+) -> Tensor:
+    """Return the prediction, as a run calls the model: with the numbers that it takes, if it takes some."""
+    count = len(getattr(model, "scalars", ()))
+    if not count:
+        return model(latents, timesteps, text)
+    numbers = torch.arange(1.0, 1.0 + count).expand(len(latents), -1) if scalars is None else scalars
+    prediction: Tensor = cast(nn.Module, model)(latents, timesteps, text, numbers)
+    return prediction
+
+
 def begins_as_the_seed_says(subject: Subject) -> None:
     """Check that its parameters are float32 on the CPU and depend on the seed of torch alone."""
     one, other = (cast(nn.Module, _make(subject, seed=3)) for _ in range(2))
@@ -95,7 +107,11 @@ def predicts(subject: Subject) -> None:
         for noisy in (latents, latents.transpose(2, 3).contiguous(), latents.repeat(1, 1, 1, 2)):
             shape = tuple(noisy.shape)
             expect_tensor(
-                subject, f"the prediction for {list(shape)}", model(noisy, timesteps, text), shape, torch.float32
+                subject,
+                f"the prediction for {list(shape)}",
+                _predict(model, noisy, timesteps, text),
+                shape,
+                torch.float32,
             )
 
 
@@ -105,7 +121,7 @@ def repeats_itself(subject: Subject) -> None:
     model = _awake(subject)
     inputs = _inputs(subject, model)
     subject.expect(
-        torch.equal(model(*inputs), model(*inputs)),
+        torch.equal(_predict(model, *inputs), _predict(model, *inputs)),
         "a second call in eval mode gives another prediction; use no random numbers, and nn.Dropout for dropout",
     )
 
@@ -115,8 +131,8 @@ def sees_each_sample_alone(subject: Subject) -> None:
     """Check that the prediction of a sample does not depend on the rest of its batch."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
-    both = model(latents, timesteps, text)
-    alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+    both = _predict(model, latents, timesteps, text)
+    alone = _predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
     subject.expect(
         close(both[:1], alone),
         "the prediction of a sample depends on the rest of the batch; do not normalise over the batch",
@@ -128,7 +144,7 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     """Check that latents, timesteps and text change the prediction, and masked text does not."""
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
-    before = model(latents, timesteps, text)
+    before = _predict(model, latents, timesteps, text)
     changed = {
         "latents": (latents + 1, timesteps, text),
         "timesteps": (latents, timesteps / 2, text),
@@ -136,11 +152,12 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     }
     for name, inputs in changed.items():
         subject.expect(
-            not torch.equal(model(*inputs), before), f"other {name} give the same prediction; use {name} in forward()"
+            not torch.equal(_predict(model, *inputs), before),
+            f"other {name} give the same prediction; use {name} in forward()",
         )
     padded = text.tokens.masked_fill(~text.mask[..., None], 100.0)
     subject.expect(
-        close(model(latents, timesteps, text._replace(tokens=padded)), before),
+        close(_predict(model, latents, timesteps, text._replace(tokens=padded)), before),
         "masked token states change the prediction; apply text.mask in attention and pooling",
     )
 
@@ -155,7 +172,7 @@ def ignores_padding(subject: Subject) -> None:
         tokens=torch.cat([text.tokens, more], dim=1), mask=nn.functional.pad(text.mask, (0, 3), value=False)
     )
     subject.expect(
-        close(model(latents, timesteps, padded), model(latents, timesteps, text)),
+        close(_predict(model, latents, timesteps, padded), _predict(model, latents, timesteps, text)),
         "padding changes the prediction, and its amount depends on the other captions of a batch; let text.mask, and "
         "not the length of text.tokens, decide what attention and pooling see",
     )
@@ -170,7 +187,10 @@ def ignores_gaps(subject: Subject) -> None:
     tokens = torch.cat([text.tokens[:, :2], gap, text.tokens[:, 2:]], dim=1)
     mask = torch.cat([text.mask[:, :2], torch.zeros(2, 2, dtype=torch.bool), text.mask[:, 2:]], dim=1)
     subject.expect(
-        close(model(latents, timesteps, text._replace(tokens=tokens, mask=mask)), model(latents, timesteps, text)),
+        close(
+            _predict(model, latents, timesteps, text._replace(tokens=tokens, mask=mask)),
+            _predict(model, latents, timesteps, text),
+        ),
         "masked tokens between real ones change the prediction, and with several text encoders each has padding of its "
         "own; let each value of text.mask decide about its token, and count no tokens",
     )
@@ -197,7 +217,7 @@ def repeats_itself_in_training(subject: Subject) -> None:
         )
     if torch.equal(one, other):  # no dropout
         latents, timesteps, text = inputs
-        alone = model(latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+        alone = _predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
         subject.expect(
             close(one[:1], alone),
             "in train mode the prediction of a sample depends on the rest of the batch; "
@@ -207,7 +227,24 @@ def repeats_itself_in_training(subject: Subject) -> None:
 
 def _seeded(model: Model, inputs: tuple[Tensor, Tensor, TextStates], seed: int) -> Tensor:
     torch.manual_seed(seed)
-    return model(*inputs)
+    return _predict(model, *inputs)
+
+
+@torch.no_grad()
+def uses_the_scalars_of_its_options(subject: Subject) -> None:
+    """Check that it takes the numbers that its option ``scalars`` names, if it has that option, and uses each."""
+    names, model = tuple(getattr(subject.options, "scalars", ())), _awake(subject)
+    own = tuple(getattr(model, "scalars", ()))
+    subject.expect(own == names, f"Model.scalars is {own}, and its option scalars is {names}; let them be the same")
+    inputs = _inputs(subject, model)
+    numbers = torch.arange(1.0, 1.0 + len(names)).expand(2, -1)
+    for place, name in enumerate(names):
+        other = numbers.clone()
+        other[:, place] += 1
+        subject.expect(
+            not torch.equal(_predict(model, *inputs, numbers), _predict(model, *inputs, other)),
+            f"another value of the scalar {name!r} gives the same prediction; use each in forward()",
+        )
 
 
 def takes_dropped_captions(subject: Subject) -> None:
@@ -216,7 +253,7 @@ def takes_dropped_captions(subject: Subject) -> None:
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
     with torch.no_grad():
-        prediction = model(latents, timesteps, null)
+        prediction = _predict(model, latents, timesteps, null)
     expect_tensor(subject, "the prediction for a dropped caption", prediction, tuple(latents.shape), torch.float32)
 
 
@@ -225,7 +262,7 @@ def trains_every_parameter(subject: Subject) -> None:
     model = _awake(subject)
     latents, timesteps, text = _inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
-    model(latents, timesteps, null).square().mean().backward()  # type: ignore[no-untyped-call]
+    _predict(model, latents, timesteps, null).square().mean().backward()  # type: ignore[no-untyped-call]
     for name, parameter in cast(nn.Module, model).named_parameters():
         subject.expect(
             not parameter.requires_grad or parameter.grad is not None,
@@ -240,7 +277,7 @@ def is_its_state_dict(subject: Subject) -> None:
     inputs = _inputs(subject, model)
     cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())
     subject.expect(
-        torch.equal(model(*inputs), cast(Model, cast(nn.Module, other).eval())(*inputs)),
+        torch.equal(_predict(model, *inputs), _predict(cast(Model, cast(nn.Module, other).eval()), *inputs)),
         "a model that loaded the state_dict of another predicts something else; "
         "keep all learnt and random values in parameters and buffers",
     )
@@ -258,4 +295,5 @@ CHECKS: tuple[Check, ...] = (
     takes_dropped_captions,
     trains_every_parameter,
     is_its_state_dict,
+    uses_the_scalars_of_its_options,
 )

@@ -53,6 +53,8 @@ class Batch(NamedTuple):
     """Samples that could not be read and were replaced."""
     parts: Tensor | None = None
     """bool [p, n]: the samples of each part of a mixture; None without a mixture."""
+    scalars: Tensor | None = None
+    """float [n, k]: the numbers that the model takes; None if it takes none."""
     dropped: tuple[tuple[bool, ...], ...] = ()
     """For each of several text encoders, True for each caption that it alone drops."""
 
@@ -100,6 +102,7 @@ class Visits:
             dropped=tuple(tuple(each.tolist()) for each in dropped),
             bad=reading.bad,
             parts=self._parts(reading.visits),
+            scalars=torch.tensor([visit.scalars for visit in reading.visits]) if self.samples.scalars.names else None,
         )
 
     def _parts(self, visits: Sequence[Visit]) -> Tensor | None:

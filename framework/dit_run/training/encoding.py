@@ -38,6 +38,7 @@ class BatchEncoder:
                 text=self._text(batch),
                 keys=batch.keys,
                 parts=None if batch.parts is None else self._move(batch.parts),
+                scalars=None if batch.scalars is None else self._move(batch.scalars),
             )
 
     def _text(self, batch: Batch) -> Text:

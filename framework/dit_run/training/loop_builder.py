@@ -52,6 +52,7 @@ def build_loop(
         plugins=run.deciding_plugins(),
         inputs=inputs,
         prompts=observer.prompts,
+        scalar_means=parts.data.scalar_means,
     )
     return Loop(
         state=state,

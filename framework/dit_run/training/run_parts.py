@@ -71,7 +71,8 @@ class RunParts:
     def pipeline(self) -> Pipeline:
         """Pipeline of the averages where there are any, else of the live weights."""
         denoiser = self.denoiser if self.averages is None else self.averages.module
-        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.device)
+        means = self.data.scalar_means
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.device, means)
 
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
         """Return the visits to some samples, by default to the training samples."""

@@ -44,6 +44,8 @@ class RunFacts:
     """See :func:`dit_run.training.resume_checks.inputs`."""
     prompts: tuple[str, ...]
     """Prompts of the previews."""
+    scalar_means: Mapping[str, float]
+    """Mean of each number from the data that the model takes, with which images are sampled."""
 
     def contents(self, state: TrainState) -> CheckpointContents:
         """Return the contents of a checkpoint of this state."""
@@ -67,6 +69,7 @@ class RunFacts:
             "batch_size": self.layout.batch_size,
             "streams_version": STREAMS_VERSION,
             "prompts": list(self.prompts),
+            "scalars": dict(self.scalar_means),
         }
 
 

@@ -43,6 +43,8 @@ class EncodedBatch:
     """Keys of the samples, to name them in a report."""
     parts: Tensor | None = None
     """bool [p, n]: the samples of each of the p parts of a mixture; None without a mixture."""
+    scalars: Tensor | None = None
+    """float [n, k]: the numbers of each sample that the model takes; None if it takes none."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -56,8 +58,9 @@ def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedB
     timesteps = scheduler.timesteps(examples.uniform)
     noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
     target = scheduler.target(examples.latents, examples.noise, timesteps)
+    numbers = () if examples.scalars is None else (examples.scalars,)
     with precision.autocast():
-        output = denoiser(noisy, timesteps, examples.text)
+        output = denoiser(noisy, timesteps, examples.text, *numbers)
     error = (output.float() - target.float()).square().flatten(1).mean(1)
     weighted: Tensor = error * scheduler.weight(timesteps)
     return weighted

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.data.caption_weights import Caption, sample_weights
+from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Sample
 
@@ -56,6 +57,8 @@ class CaptionedFiles:
     left_out: tuple[LeftOut, ...] = ()
     weights: NDArray[np.float64] | None = None
     """Weight of each caption; None: all are equal."""
+    scalars: ScalarTable | None = None
+    """Numbers of each file; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -67,7 +70,8 @@ class CaptionedFiles:
         first, end = int(self.starts[index]), int(self.starts[index + 1])
         texts = tuple(self.captions[caption] for caption in range(first, end))
         weights = () if self.weights is None else sample_weights(self.weights[first:end].tolist())
-        return Sample(file, texts, self.root / file, weights)
+        scalars = {} if self.scalars is None else self.scalars[index]
+        return Sample(file, texts, self.root / file, weights, scalars)
 
 
 class Tally:
@@ -95,12 +99,14 @@ def captioned_files(
     skip: bool = False,
     tally: Tally | None = None,
     folders: Collection[str] = (),
+    scalars: ScalarColumns | None = None,
 ) -> CaptionedFiles:
     """Return the dataset of ``rows``: checked paths relative to ``root``, each with one caption.
 
     Samples keep the order in which their files first appear. Captions lose surrounding white space; empty ones are
     left out. Images in the folders of the samples, and in further ``folders``, that have no row are left out, too, and
     counted in the dataset's ``left_out`` with what ``tally`` has. With ``skip`` missing images are left out.
+    ``scalars`` are filled while ``rows`` are read.
 
     Raises InputError naming ``source`` if no caption is left or an image is missing.
     """
@@ -118,10 +124,13 @@ def captioned_files(
     tally.add("image that is missing", missing)
     reason = "image without a caption" if source == root else f"image without a caption in {source.name}"
     tally.add(reason, [file for file in existing.images if file not in captions], root)
-    return _packed(root, {file: captions[file] for file in captions if file not in set(missing)}, tally)
+    kept = {file: captions[file] for file in captions if file not in set(missing)}
+    return _packed(root, kept, tally, None if scalars is None else scalars.table(kept))
 
 
-def _packed(root: Path, captions: Mapping[str, Sequence[Caption]], tally: Tally) -> CaptionedFiles:
+def _packed(
+    root: Path, captions: Mapping[str, Sequence[Caption]], tally: Tally, scalars: ScalarTable | None
+) -> CaptionedFiles:
     files, texts, counts = Strings("surrogateescape"), Strings("replace"), [len(own) for own in captions.values()]
     for file, own in captions.items():
         files.append(file)
@@ -129,7 +138,8 @@ def _packed(root: Path, captions: Mapping[str, Sequence[Caption]], tally: Tally)
             texts.append(caption.text)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     weights = np.array([caption.weight for own in captions.values() for caption in own])
-    return CaptionedFiles(root, files, texts, starts, tally.rows(), None if np.all(weights == weights[0]) else weights)
+    unequal = None if np.all(weights == weights[0]) else weights
+    return CaptionedFiles(root, files, texts, starts, tally.rows(), unequal, scalars)
 
 
 def _missing_text(root: Path, missing: Sequence[str], count: int, source: Path) -> str:

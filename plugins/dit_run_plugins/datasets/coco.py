@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,7 +58,7 @@ def splits_chosen(context: RuleContext) -> Iterator[Problem]:
         yield without_effect(path, f"{context.options.dataset_path} is a prepared folder, without splits")
 
 
-def build(options: Coco, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: Coco, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return a dataset of each captioned image with all its captions.
 
     Raises InputError naming the file if anything is missing or broken.
@@ -68,7 +68,9 @@ def build(options: Coco, *, on_bad_sample: str = "error") -> Dataset:
     root, skip = existing_folder(options.dataset_path), on_bad_sample == "skip"
     files = _chosen_files(root, options.subsets)
     if not files:
-        return prepared_dataset(root, f"annotations/{_PREFIX}*.json next to the image folders", skip=skip)
+        return prepared_dataset(
+            root, f"annotations/{_PREFIX}*.json next to the image folders", skip=skip, scalars=scalars
+        )
     tally = Tally()
     return captioned_files(root, _rows(root, files, tally), root / "annotations", skip=skip, tally=tally)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -37,7 +37,7 @@ class Cub:
         return Recognised({"dataset_path": place}, "the folder of CUB-200-2011") if _homes(Path(place)) else None
 
 
-def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: Cub, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return a dataset of each image with its captions; a sample's key is its path in the folder ``images``.
 
     Raises InputError naming the file if anything is missing or broken.
@@ -49,7 +49,7 @@ def build(options: Cub, *, on_bad_sample: str = "error") -> Dataset:
     if not homes:
         if options.subset != "all":
             raise InputError(f"data.subset is {options.subset}, but {root} has no CUB_200_2011/train_test_split.txt")
-        return prepared_dataset(root, "CUB_200_2011/images.txt", skip=skip)
+        return prepared_dataset(root, "CUB_200_2011/images.txt", skip=skip, scalars=scalars)
     home = homes[0]
     rows = _captions(home, _files(home, options.subset), _text_folder([*_bases(root), home]))
     return captioned_files(home / "images", rows, home / "images.txt", skip=skip)

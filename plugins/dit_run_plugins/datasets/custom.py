@@ -13,7 +13,7 @@ from dit_run.problems import InputError, Problem
 from dit_run.protocols import Recognised
 from dit_run_plugins.datasets.checked_paths import existing_folder
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, find_metadata, metadata_dataset
-from dit_run_plugins.datasets.sidecars import sidecar_captions
+from dit_run_plugins.datasets.sidecars import sidecar_captions, sidecar_scalars
 
 if TYPE_CHECKING:
     from dit_run.protocols import Dataset, RuleContext
@@ -42,7 +42,7 @@ class Custom:
     """Content of a `.txt` file: one caption per line, of which each visit uses one, or one caption as a whole.
 
     A `.json` file has its caption or list of captions under `text`, `caption` or `prompt`, and may weight them under
-    `weights`."""
+    `weights`. Next to a `.txt` file only its numbers are read, those that `model.scalars` names."""
 
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:
@@ -66,7 +66,7 @@ def path_is_written(context: RuleContext) -> Iterator[Problem]:
         yield Problem("missing-key", "data: type custom needs dataset_path", path, help=(help_text,))
 
 
-def build(options: Custom, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: Custom, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return a dataset of each image with its captions.
 
     Raises InputError naming the file if anything is missing or broken.
@@ -76,13 +76,13 @@ def build(options: Custom, *, on_bad_sample: str = "error") -> Dataset:
     folders = sorted({file.rpartition("/")[0] for file in files})
     metadata = find_metadata(root, folders)
     return (
-        metadata_dataset(root, metadata, skip=skip, folders=folders)
+        metadata_dataset(root, metadata, skip=skip, folders=folders, scalars=scalars)
         if metadata
-        else _sidecars(root, files, options, skip)
+        else _sidecars(root, files, options, skip, scalars)
     )
 
 
-def _sidecars(root: Path, files: Sequence[str], options: Custom, skip: bool) -> Dataset:
+def _sidecars(root: Path, files: Sequence[str], options: Custom, skip: bool, scalars: Sequence[str]) -> Dataset:
     """Return the dataset of images with a text file of the same name next to each."""
     from dit_run.data.formats import SUFFIXES
     from dit_run_plugins.datasets.captioned_files import Tally, captioned_files
@@ -100,7 +100,8 @@ def _sidecars(root: Path, files: Sequence[str], options: Custom, skip: bool) -> 
     captions = sidecar_captions(root, images, whole=options.captions == "whole", skip=skip)
     rows = ((image, caption) for image, own in captions.items() for caption in own)
     folders = {image.rpartition("/")[0] for image in images}
-    return captioned_files(root, rows, root, skip=skip, tally=tally, folders=folders)
+    columns = sidecar_scalars(root, captions, scalars)
+    return captioned_files(root, rows, root, skip=skip, tally=tally, folders=folders, scalars=columns)
 
 
 def _files(root: Path) -> Iterator[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.config.effects import without_effect
+from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
 from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
@@ -110,6 +111,7 @@ class TableRows:
     """Path of the image of each sample that is stored in a file of its own; empty for others."""
     captions: PackedCaptions
     left_out: tuple[LeftOut, ...] = ()
+    scalars: ScalarTable | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -120,7 +122,8 @@ class TableRows:
         row, file = int(self.rows[number]), self.files[number]
         texts, weights = self.captions[number]
         image = Path(file) if file else TableImage(self.path, self.table, self.fingerprint, self.column, row)
-        return Sample(str(row), texts, image, weights)
+        scalars = {} if self.scalars is None else self.scalars[number]
+        return Sample(str(row), texts, image, weights, scalars)
 
 
 def hub_keys_apply(context: RuleContext) -> Iterator[Problem]:
@@ -132,7 +135,7 @@ def hub_keys_apply(context: RuleContext) -> Iterator[Problem]:
                 yield without_effect(path, f"{context.options.dataset_path} is a folder")
 
 
-def build(options: HuggingFace, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: HuggingFace, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return the dataset of all rows with captions.
 
     Raises InputError for a dataset that cannot be loaded, for other columns, and for a row without a caption.
@@ -142,15 +145,20 @@ def build(options: HuggingFace, *, on_bad_sample: str = "error") -> Dataset:
 
     from dit_run.data.packed_captions import PackedCaptions
     from dit_run.data.texts import Texts
-    from dit_run_plugins.datasets.table_columns import TableColumns
+    from dit_run_plugins.datasets.table_columns import TableColumns, row_name
 
     loaded = _loaded(library, options)
     columns = TableColumns.of(
-        loaded.features.arrow_schema, options.image_column, options.caption_columns, options.dataset_path
+        loaded.features.arrow_schema,
+        options.image_column,
+        options.caption_columns,
+        options.dataset_path,
+        scalars=scalars,
     )
+    numbers = ScalarColumns(scalars)
     table = loaded.with_format("arrow")
     rows, bare, captions, files = list[int](), list[int](), list[Any](), list[str]()
-    for row, (found, file) in enumerate(_rows(table, columns, options.dataset_path)):
+    for row, (found, file) in enumerate(_rows(table, columns, options.dataset_path, numbers)):
         if found:
             rows.append(row)
             captions.append(found)
@@ -167,6 +175,7 @@ def build(options: HuggingFace, *, on_bad_sample: str = "error") -> Dataset:
         Texts.of(files),
         PackedCaptions.of(captions),
         (LeftOut("row without a caption", len(bare), f"row {bare[0]}"),) if bare else (),
+        numbers.table(row_name(options.dataset_path, row) for row in rows),
     )
 
 
@@ -197,12 +206,12 @@ def _first_file(loaded: Any, path: str) -> Path:
     return Path(loaded.cache_files[0]["filename"])
 
 
-def _rows(table: Any, columns: Any, where: str) -> Iterator[tuple[list[Any], str]]:
+def _rows(table: Any, columns: Any, where: str, numbers: ScalarColumns) -> Iterator[tuple[list[Any], str]]:
     """Yield the captions of each row, and the path of its image if the table has only that."""
     texts = table.select_columns(columns.read_first)
     images = table.select_columns([columns.image])
     for first in range(0, len(table), _ROWS):
-        captions = columns.captions_of(texts[first : first + _ROWS], where, first)
+        captions = columns.captions_of(texts[first : first + _ROWS], where, first, numbers)
         yield from zip(captions, _paths(images[first : first + _ROWS].column(columns.image)), strict=True)
 
 

@@ -6,9 +6,10 @@ import csv
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dit_run.data.caption_weights import Caption, weighted
+from dit_run.data.scalar_columns import ScalarColumns
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.checked_paths import relative_file
 from dit_run_plugins.datasets.text_files import read_lines
@@ -27,25 +28,40 @@ Row = tuple[str, Caption]
 """A checked relative path and one caption."""
 
 
-def metadata_dataset(root: Path, files: Sequence[Path], *, skip: bool, folders: Collection[str] = ()) -> CaptionedFiles:
+class Entry(NamedTuple):
+    """An entry of a metadata file, not checked yet."""
+
+    values: Any
+    image_key: str
+    """The usual name of the column of images."""
+    where: str
+
+
+def metadata_dataset(
+    root: Path, files: Sequence[Path], *, skip: bool, folders: Collection[str] = (), scalars: Sequence[str] = ()
+) -> CaptionedFiles:
     """Return the dataset of the images that metadata files in ``root`` or in folders in it name.
 
-    ``folders`` are all folders in ``root``, where further images are looked for.
+    ``folders`` are all folders in ``root``, where further images are looked for; ``scalars`` are the columns of numbers
+    that samples have.
     """
     from dit_run_plugins.datasets.captioned_files import captioned_files
 
-    source = files[0] if len(files) == 1 else root
-    return captioned_files(root, _all_rows(root, files), source, skip=skip, folders=folders)
+    source, columns = files[0] if len(files) == 1 else root, ScalarColumns(scalars)
+    return captioned_files(root, _all_rows(root, files, columns), source, skip=skip, folders=folders, scalars=columns)
 
 
-def _all_rows(root: Path, files: Sequence[Path]) -> Iterator[Row]:
+def _all_rows(root: Path, files: Sequence[Path], scalars: ScalarColumns) -> Iterator[Row]:
     for file in files:
         folder = file.parent.relative_to(root)
-        for image, caption in _READERS[file.name](file):
-            yield (folder / image).as_posix(), caption
+        for entry in _READERS[file.name](file):
+            for name, caption in _rows(entry):
+                image = (folder / name).as_posix()
+                scalars.add(image, entry.values, entry.where)
+                yield image, caption
 
 
-def prepared_dataset(root: Path, original: str, *, skip: bool) -> CaptionedFiles:
+def prepared_dataset(root: Path, original: str, *, skip: bool, scalars: Sequence[str] = ()) -> CaptionedFiles:
     """Return the dataset of ``root/metadata.json``, a layout that every file dataset accepts.
 
     Raises InputError if the file is missing, naming the dataset's ``original`` layout, too.
@@ -53,7 +69,7 @@ def prepared_dataset(root: Path, original: str, *, skip: bool) -> CaptionedFiles
     file = root / "metadata.json"
     if not file.is_file():
         raise InputError(f"data.dataset_path: {root} has neither {original} nor metadata.json")
-    return metadata_dataset(root, [file], skip=skip)
+    return metadata_dataset(root, [file], skip=skip, scalars=scalars)
 
 
 def find_metadata(root: Path, folders: Iterable[str]) -> list[Path]:
@@ -84,15 +100,15 @@ def read_json(file: Path, object_hook: Callable[[dict[str, Any]], Any] | None = 
         raise InputError(f"{file}: {error.strerror} (data.dataset_path)") from error
 
 
-def _json_rows(file: Path) -> Iterator[Row]:
+def _json_entries(file: Path) -> Iterator[Entry]:
     entries = read_json(file)
     if not isinstance(entries, list):
         raise InputError(f'{file}: expected a list of {{"image": …, "text": …}} (data.dataset_path)')
     for number, entry in enumerate(entries):
-        yield from _rows(entry, "image", f"{file}: entry {number}")
+        yield Entry(entry, "image", f"{file}: entry {number}")
 
 
-def _jsonl_rows(file: Path) -> Iterator[Row]:
+def _jsonl_entries(file: Path) -> Iterator[Entry]:
     for number, line in read_lines(file):
         if line.strip():
             where = f"{file}:{number}"
@@ -100,10 +116,10 @@ def _jsonl_rows(file: Path) -> Iterator[Row]:
                 entry = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{where}: this line is not valid JSON: {error}") from error
-            yield from _rows(entry, "file_name", where)
+            yield Entry(entry, "file_name", where)
 
 
-def _csv_rows(file: Path) -> Iterator[Row]:
+def _csv_entries(file: Path) -> Iterator[Entry]:
     rows = csv.reader((line for _, line in read_lines(file, newline="")), strict=True)
     try:
         names = [name.strip() for name in next(rows, [])]
@@ -113,7 +129,7 @@ def _csv_rows(file: Path) -> Iterator[Row]:
             if values:
                 where = f"{file}:{rows.line_num}"
                 _check_count(values, names, where)
-                yield from _rows(dict(zip(names, values, strict=True)), "file_name", where)
+                yield Entry(dict(zip(names, values, strict=True)), "file_name", where)
     except csv.Error as error:
         raise InputError(f"{file}:{rows.line_num}: this line is not valid CSV: {error}") from error
 
@@ -141,13 +157,13 @@ def _check_count(values: Sequence[str], names: Sequence[str], where: str) -> Non
     raise InputError(f"{text} (data.dataset_path)")
 
 
-def _rows(entry: Any, key: str, where: str) -> Iterator[Row]:
-    names = entry if isinstance(entry, dict) else {}
+def _rows(entry: Entry) -> Iterator[Row]:
+    names = entry.values if isinstance(entry.values, dict) else {}
     file_key = _first(names, _IMAGE_KEYS)
     if file_key is None or _first(names, _CAPTION_KEYS) is None:
-        raise InputError(f"{where}: expected {key!r} and 'text', but found {_keys(entry)}")
-    image = relative_file(entry[file_key], where)
-    for caption in captions_of(entry, where):
+        raise InputError(f"{entry.where}: expected {entry.image_key!r} and 'text', but found {_keys(entry.values)}")
+    image = relative_file(names[file_key], entry.where)
+    for caption in captions_of(names, entry.where):
         yield image, caption
 
 
@@ -177,9 +193,9 @@ def _keys(entry: Any) -> str:
     return ", ".join(map(repr, entry)) or "no key" if named else repr(entry)[:80]
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    "metadata.json": _json_rows,
-    "metadata.jsonl": _jsonl_rows,
-    "metadata.csv": _csv_rows,
+_READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
+    "metadata.json": _json_entries,
+    "metadata.jsonl": _jsonl_entries,
+    "metadata.csv": _csv_entries,
 }
 METADATA_NAMES = tuple(_READERS)

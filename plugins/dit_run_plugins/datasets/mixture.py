@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated
@@ -97,25 +97,31 @@ class MixtureDataset:
         return replace(sample, key=f"{part.name}/{sample.key}")
 
 
-def build(options: Mixture) -> Dataset:
+def build(options: Mixture, *, scalars: Sequence[str] = ()) -> Dataset:
     """Return the samples of all parts, with the name of the part before each key.
 
     Raises InputError as the dataset of a part does.
     """
     from dit_run.protocols import DatasetPart
 
-    parts = tuple(DatasetPart(part_name(part), _dataset(part), part.item.weight, part.common) for part in options.parts)
+    parts = tuple(
+        DatasetPart(part_name(part), _dataset(part, scalars), part.item.weight, part.common) for part in options.parts
+    )
     return MixtureDataset(parts, tuple(accumulate(len(part.dataset) for part in parts)))
 
 
-def _dataset(part: Choice) -> Dataset:
+def _dataset(part: Choice, scalars: Sequence[str]) -> Dataset:
     from dit_run.problems import InputError
     from dit_run.registry.factories import make
 
     common = part.common
     try:
         dataset: Dataset = make(
-            part.component, part.options, image_size=common.image_size, on_bad_sample=common.on_bad_sample
+            part.component,
+            part.options,
+            image_size=common.image_size,
+            on_bad_sample=common.on_bad_sample,
+            scalars=scalars,
         )
     except InputError as error:
         raise InputError(f"part {part_name(part)} of the mixture: {error}") from error

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
 from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
@@ -110,6 +111,7 @@ class ParquetRows:
     """Number of its row in the file."""
     captions: PackedCaptions
     left_out: tuple[LeftOut, ...] = ()
+    scalars: ScalarTable | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -121,7 +123,8 @@ class ParquetRows:
         group = int(file.starts.searchsorted(row, side="right")) - 1
         image = ParquetImage(file.path, file.image_column, group, row, int(file.starts[group]))
         texts, weights = self.captions[number]
-        return Sample(f"{file.path.name}/{row}", texts, image, weights)
+        scalars = {} if self.scalars is None else self.scalars[number]
+        return Sample(f"{file.path.name}/{row}", texts, image, weights, scalars)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +135,7 @@ class _File:
     """Number of the first row of each row group."""
 
 
-def build(options: Parquet, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: Parquet, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return the dataset of all rows with captions.
 
     Raises InputError naming the file for one that is no parquet file or has other columns, and naming the row if it has
@@ -142,10 +145,12 @@ def build(options: Parquet, *, on_bad_sample: str = "error") -> Dataset:
     import numpy as np
 
     from dit_run.data.packed_captions import PackedCaptions
+    from dit_run_plugins.datasets.table_columns import row_name
 
+    numbers = ScalarColumns(scalars)
     files, file_of, rows, captions, bare = list[_File](), list[int](), list[int](), list[Any](), list[str]()
     for path in shard_files(options.dataset_path, ".parquet"):
-        file, own = _read(path, options)
+        file, own = _read(path, options, numbers)
         for row, found in enumerate(own):
             if found:
                 file_of.append(len(files))
@@ -161,6 +166,7 @@ def build(options: Parquet, *, on_bad_sample: str = "error") -> Dataset:
         np.array(rows, dtype=np.int64),
         PackedCaptions.of(captions),
         (LeftOut("row without a caption", len(bare), bare[0]),) if bare else (),
+        numbers.table(row_name(str(files[at].path), row) for at, row in zip(file_of, rows, strict=True)),
     )
 
 
@@ -180,7 +186,7 @@ def _has_images(folder: str, options: Parquet) -> bool:
     return True
 
 
-def _read(path: Path, options: Parquet) -> tuple[_File, list[list[Any]]]:
+def _read(path: Path, options: Parquet, numbers: ScalarColumns) -> tuple[_File, list[list[Any]]]:
     """Return where a file has its images, and the captions of each row."""
     import numpy as np
     import pyarrow
@@ -190,12 +196,15 @@ def _read(path: Path, options: Parquet) -> tuple[_File, list[list[Any]]]:
 
     try:
         with ParquetFile(path) as file:
-            columns = TableColumns.of(file.schema_arrow, options.image_column, options.caption_columns, str(path))
+            columns = TableColumns.of(
+                file.schema_arrow, options.image_column, options.caption_columns, str(path), scalars=numbers.names
+            )
             counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
             starts = np.cumsum([0, *counts], dtype=np.int64)[:-1]
             captions = list[list[Any]]()
             for group, first in enumerate(starts.tolist()):
-                captions += columns.captions_of(file.read_row_group(group, columns.read_first), str(path), first)
+                table = file.read_row_group(group, columns.read_first)
+                captions += columns.captions_of(table, str(path), first, numbers)
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(
             f"cannot read {path}: {error}; it is damaged, cut short or no parquet file (data.dataset_path)"

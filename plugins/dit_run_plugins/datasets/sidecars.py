@@ -1,16 +1,17 @@
-"""Captions in a file next to each image: a text, or a JSON object, of the same name."""
+"""Captions and numbers in a file next to each image: a text, or a JSON object, of the same name."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dit_run.data.caption_weights import Caption
+from dit_run.data.scalar_columns import ScalarColumns
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.metadata_files import METADATA_NAMES, captions_of, read_json
 from dit_run_plugins.datasets.text_files import read_text
 
-__all__ = ["sidecar_captions"]
+__all__ = ["sidecar_captions", "sidecar_scalars"]
 
 _NAMED = 5
 """Images without a caption that are listed by name (number)."""
@@ -40,6 +41,19 @@ def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bo
             f"data.on_bad_sample: skip to leave out such images{count}{others}"
         )
     return captions
+
+
+def sidecar_scalars(root: Path, images: Iterable[str], names: Sequence[str]) -> ScalarColumns:
+    """Return the numbers of these names in the JSON object of each image that has one.
+
+    Raises InputError for a file that cannot be read, and for a value that is no number.
+    """
+    columns = ScalarColumns(names)
+    for image in images if names else ():
+        record = (root / image).with_suffix(".json")
+        if record.is_file():
+            columns.add(image, read_json(record), str(record))
+    return columns
 
 
 def _captions(image: Path, whole: bool) -> list[Caption]:

@@ -12,7 +12,9 @@ from dit_run.problems import InputError
 if TYPE_CHECKING:
     import pyarrow
 
-__all__ = ["TableColumns", "encoded_image"]
+    from dit_run.data.scalar_columns import ScalarColumns
+
+__all__ = ["TableColumns", "encoded_image", "row_name"]
 
 _IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes")
 _CAPTIONS = ("text", "caption", "captions", "prompt")
@@ -27,10 +29,22 @@ class TableColumns:
     captions: tuple[str, ...]
     weights: tuple[str, ...]
     """The column of weights; none, or one."""
+    scalars: tuple[str, ...] = ()
+    """Columns of numbers that the model takes."""
 
     @classmethod
-    def of(cls, schema: pyarrow.Schema, image: str | None, captions: Sequence[str], where: str) -> TableColumns:
+    def of(
+        cls,
+        schema: pyarrow.Schema,
+        image: str | None,
+        captions: Sequence[str],
+        where: str,
+        *,
+        scalars: Sequence[str] = (),
+    ) -> TableColumns:
         """Return the columns that the config names or, for None and nothing, the usual one.
+
+        ``scalars`` are names of numbers that the model takes, of which the table may have some.
 
         Raises InputError, naming ``where`` and the columns that exist, for a column that is missing or of a type that
         holds no images or captions.
@@ -49,28 +63,41 @@ class TableColumns:
                     f"data.{key}: the column {name!r} of {where} holds {kind}; expected {wanted}; the columns are "
                     f"{_listed(schema)}"
                 )
-        return cls(chosen[0], texts, tuple(name for name in _WEIGHTS if name in schema.names)[:1])
+        weights = tuple(name for name in _WEIGHTS if name in schema.names)[:1]
+        return cls(chosen[0], texts, weights, tuple(name for name in scalars if name in schema.names))
 
     @property
     def read_first(self) -> list[str]:
         """All columns but that of images."""
-        return [*self.captions, *self.weights]
+        return [*dict.fromkeys((*self.captions, *self.weights, *self.scalars))]
 
-    def captions_of(self, table: pyarrow.Table, where: str, first: int) -> Iterator[list[Caption]]:
+    def captions_of(
+        self, table: pyarrow.Table, where: str, first: int, numbers: ScalarColumns | None = None
+    ) -> Iterator[list[Caption]]:
         """Yield the captions of each row, which may have none. ``first`` is the number of the first row.
 
-        Raises InputError naming ``where`` and the row for weights that are not above 0.
+        The scalars of each row are added to ``numbers``, by :func:`row_name`. Raises InputError naming ``where`` and
+        the row for weights that are not above 0, and for scalars that are no numbers.
         """
         texts = [table.column(name).to_pylist() for name in self.captions]
         weights = [(name, table.column(name).to_pylist()) for name in self.weights]
+        scalars = [(name, table.column(name).to_pylist()) for name in self.scalars]
         for row in range(table.num_rows):
+            if numbers is not None and scalars:
+                values_of_row = {name: values[row] for name, values in scalars}
+                numbers.add(row_name(where, first + row), values_of_row, row_name(where, first + row))
             own = [text for values in texts for text in _as_list(values[row])]
             try:
                 found = weighted(own, {name: values[row] for name, values in weights})
             except ValueError as error:
-                raise InputError(f"{where}: row {first + row}: {error}") from error
+                raise InputError(f"{row_name(where, first + row)}: {error}") from error
             stripped = (Caption(" ".join(caption.text.split()), caption.weight) for caption in found)
             yield [caption for caption in stripped if caption.text]
+
+
+def row_name(where: str, row: int) -> str:
+    """Return the name of a row in messages."""
+    return f"{where}: row {row}"
 
 
 def encoded_image(value: Any, column: str) -> bytes:

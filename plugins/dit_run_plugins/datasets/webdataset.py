@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -28,7 +29,7 @@ class WebDataset:
     """Tar archives whose members with one name are a sample: `0001.jpg` with `0001.txt` or `0001.json`, or both.
 
     A `.json` member holds the caption under `captions` (a list), `caption`, `text` or `prompt`, and may weight
-    captions under `weights`. Nothing is unpacked.
+    captions under `weights`; numbers that `model.scalars` names are read from it, too. Nothing is unpacked.
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
@@ -50,6 +51,8 @@ class TarShard:
     state: Stat
     whole: bool
     """True if a `.txt` member is one caption."""
+    scalars: tuple[str, ...] = ()
+    """Names of the numbers that are read from `.json` members."""
 
     @property
     def bytes(self) -> int:
@@ -61,13 +64,13 @@ class TarShard:
         """Everything that decides the index."""
         from dit_run.data.tar_index import INDEX_VERSION
 
-        return ["tar", INDEX_VERSION, str(self.path.absolute()), list(self.state), self.whole]
+        return ["tar", INDEX_VERSION, str(self.path.absolute()), list(self.state), self.whole, *self.scalars]
 
     def build(self) -> Columns:
         """Read the shard. Raises InputError."""
         from dit_run.data.tar_index import index_tar
 
-        return index_tar(self.path, str(self.path), whole=self.whole).columns
+        return index_tar(self.path, str(self.path), whole=self.whole, scalars=self.scalars).columns
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ class TarShards:
         name = index.names[place]
         texts, weights = index.captions[place]
         image = FileRange(shard, int(index.offsets[place]), int(index.sizes[place]), name)
-        return Sample(f"{shard.name}/{name}", texts, image, weights)
+        scalars = {} if index.scalars is None else index.scalars[place]
+        return Sample(f"{shard.name}/{name}", texts, image, weights, scalars)
 
     def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return height and width of the images of samples, as their headers say; 0 where those cannot be read."""
@@ -107,7 +111,7 @@ class TarShards:
         return sizes
 
 
-def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
+def build(options: WebDataset, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
     """Return the dataset of all images with captions.
 
     Raises InputError naming shard and member if anything is missing or broken.
@@ -118,8 +122,8 @@ def build(options: WebDataset, *, on_bad_sample: str = "error") -> Dataset:
     from dit_run.data.tar_index import TarIndex
 
     paths = tuple(shard_files(options.dataset_path, ".tar"))
-    shards = [TarShard(path, _state(path), options.captions == "whole") for path in paths]
-    indices = tuple(TarIndex(columns) for columns in indices_of(shards))
+    shards = [TarShard(path, _state(path), options.captions == "whole", tuple(scalars)) for path in paths]
+    indices = tuple(TarIndex(columns, scalars) for columns in indices_of(shards))
     starts = np.cumsum([0, *(len(index) for index in indices)], dtype=np.int64)
     bare = [name for index in indices for name in index.without_caption]
     if bare and (on_bad_sample == "error" or not starts[-1]):

@@ -32,9 +32,13 @@ def test_the_order_of_a_dataset_is_not_part_of_it() -> None:
     [
         (BEFORE | {"d": ("five",)}, IndexChanges(1, 0, 0), "1 added"),
         ({"a": ("one", "two")}, IndexChanges(0, 2, 0), "2 removed"),
-        (BEFORE | {"a": ("two", "one"), "b": ("3",)}, IndexChanges(0, 0, 2), "2 changed in their captions"),
-        (BEFORE | {"a": ("one two",)}, IndexChanges(0, 0, 1), "1 changed in their captions"),
-        ({"d": ("one",), "c": ("x",)}, IndexChanges(1, 2, 1), "1 added, 2 removed, 1 changed in their captions"),
+        (BEFORE | {"a": ("two", "one"), "b": ("3",)}, IndexChanges(0, 0, 2), "2 changed in their captions or numbers"),
+        (BEFORE | {"a": ("one two",)}, IndexChanges(0, 0, 1), "1 changed in their captions or numbers"),
+        (
+            {"d": ("one",), "c": ("x",)},
+            IndexChanges(1, 2, 1),
+            "1 added, 2 removed, 1 changed in their captions or numbers",
+        ),
     ],
 )
 def test_numbers_of_changes(now: dict[str, tuple[str, ...]], changes: IndexChanges, text: str) -> None:

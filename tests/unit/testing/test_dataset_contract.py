@@ -69,6 +69,10 @@ def test_an_empty_one() -> None:
             "the weights of item 2 are (1.0, 0.0); use a number above 0 for each caption, or ()",
         ),
         (
+            Sample("k", ("c",), grey_image, scalars={"score": float("nan")}),
+            "the scalar 'score' of item 2 is nan; use a finite number, or leave it out",
+        ),
+        (
             Sample("key 0", ("c",), partial(grey_image, 1)),
             "items 0 and 2 have the key 'key 0'; make keys unique, because they decide order and split",
         ),

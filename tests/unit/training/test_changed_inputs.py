@@ -47,7 +47,7 @@ def test_a_checkpoint_without_inputs_is_believed() -> None:
 def test_changes_are_counted() -> None:
     assert lines(index_of("a")) == ["data: there were 2 training samples, and there are 1 (1 removed)"]
     assert lines(index_of("b", "b"), vae="v2") == [
-        "data: there were 2 training samples, and there are 2 (1 changed in their captions)",
+        "data: there were 2 training samples, and there are 2 (1 changed in their captions or numbers)",
         "vae: the weights of the VAE are not those that the run was begun with",
     ]
 

@@ -47,6 +47,9 @@ class Dit:
     """
     pooled_text: bool = True
     """Add the pooled vector of the caption to the timestep's, so that it reaches every patch directly."""
+    scalars: tuple[Annotated[str, bounds(pattern=r"^[^=\s]+$")], ...] = ()
+    """Named numbers of each sample that the model is conditioned on: columns of the data's table such as
+    `aesthetic_score`, or `original_height`, `original_width`, `crop_top` and `crop_left`, which every image has."""
     null_condition: Annotated[Literal["learned", "encoded"], acts_unless("training.caption_dropout", 0.0)] = "learned"
     """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
     gradient_checkpointing: Annotated[bool, Operational] = False

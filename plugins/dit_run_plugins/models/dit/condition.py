@@ -30,9 +30,10 @@ class Condition(nn.Module):
         self.second = nn.Linear(width, width)
         self.pooled = nn.Linear(sum(pooled_widths), width) if options.pooled_text else None
         self.pooled_norm = make_part_norm(options.norm, pooled_widths) if options.pooled_text else None
+        self.scalars = ScalarEmbedding(len(options.scalars), width) if options.scalars else None
         self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
 
-    def forward(self, timesteps: Tensor, text: TextStates) -> tuple[Tensor, Tensor]:
+    def forward(self, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the vector [n, d] and the blocks' input: [n, 6, d] for adaln_single, the vector for adaln_zero."""
         code = timestep_code(timesteps, CODE_WIDTH).to(self.first.weight.dtype)
         vector = self.second(F.silu(self.first(code)))
@@ -40,10 +41,27 @@ class Condition(nn.Module):
             pooled = self.pooled(self.pooled_norm(text.pooled.to(code.dtype)))
             # A dropped caption adds nothing: the timestep's own path is its learned null.
             vector = vector + (pooled * ~text.null[:, None] if self._learned_null else pooled)
+        if self.scalars is not None and scalars is not None:
+            vector = vector + self.scalars(scalars)
         vector = F.silu(vector)
         if self.shared is None:
             return vector, vector
         return vector, self.shared(vector).unflatten(-1, (6, -1))
+
+
+class ScalarEmbedding(nn.Module):
+    """Named numbers as one vector, each by a sinusoidal code as a timestep's (Podell et al. 2023); zero at first."""
+
+    def __init__(self, count: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(count * CODE_WIDTH, width)
+        self.last = nn.Linear(width, width)
+
+    def forward(self, scalars: Tensor) -> Tensor:
+        """Return the vector [n, d] for numbers [n, k]."""
+        codes = timestep_code(scalars.flatten(), CODE_WIDTH).view(len(scalars), -1)
+        vector: Tensor = self.last(F.silu(self.first(codes.to(self.first.weight.dtype))))
+        return vector
 
 
 class Text(nn.Module):

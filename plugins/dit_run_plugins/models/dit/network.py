@@ -35,6 +35,7 @@ class Network(nn.Module):
         super().__init__()
         self.options = options
         self.patch_size = options.patch_size
+        self.scalars = options.scalars
         width, area = options.hidden_size, options.patch_size**2
         self.input = nn.Linear(options.in_channels * area, width)
         self.condition = Condition(options, pooled_widths)
@@ -45,11 +46,14 @@ class Network(nn.Module):
         self.output = nn.Linear(width, options.out_channels * area)
         self._initialise()
 
-    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None) -> Tensor:
+        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000].
+
+        ``scalars``, float [n, k], are the values of ``options.scalars``.
+        """
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self._positioned(self.input(self._patches(latents)), rows, columns)
-        vector, shared = self.condition(timesteps, text)
+        vector, shared = self.condition(timesteps, text, scalars)
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
         for block in self.blocks:
@@ -100,6 +104,8 @@ class Network(nn.Module):
                     nn.init.zeros_(layer.bias)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output_modulation.weight)
+        if self.condition.scalars is not None:
+            nn.init.zeros_(self.condition.scalars.last.weight)
         for block in self.blocks:
             if isinstance(block.modulation, nn.Linear):
                 nn.init.zeros_(block.modulation.weight)
