@@ -32,6 +32,7 @@ def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     return (config, "data={type: custom, dataset_path: images}", NAMES)
 
 
+@pytest.mark.slow
 def test_a_run_with_scalars_continues_byte_for_byte_and_other_scores_are_refused(
     command: Command, words: tuple[object, ...]
 ) -> None:
@@ -109,6 +110,7 @@ def test_scalars_that_data_lack_or_that_are_no_numbers_are_named(command: Comman
     assert said.status == 2 and "'score' must be a number, because model.scalars names it, not 'good'" in said.words
 
 
+@pytest.mark.slow
 def test_check_plan_and_a_mixture_take_scalars(command: Command, words: tuple[object, ...]) -> None:
     mixed = "data={type: mixture, parts: [{type: custom, dataset_path: images}, {type: shapes, size: 30}]}"
     said = command(*words, mixed)

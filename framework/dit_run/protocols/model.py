@@ -13,12 +13,13 @@ __all__ = ["Model"]
 
 
 class Model(Protocol):
-    """``build(options, *, latent_channels, text_width, pooled_width) -> Model``: the torch module that is trained.
+    """``build(options, *, latent_channels, text_width, pooled_width, text_widths, pooled_widths) -> Model``: a module.
 
-    ``latent_channels`` is that of the VAE; ``text_width`` and ``pooled_width`` are those of the text encoder. With
-    several text encoders they are the sums of the encoders' widths, and :class:`TextStates` says how the states stand
-    in these. A factory that treats the encoders apart asks for ``text_widths`` and ``pooled_widths`` instead, tuples
-    with the width of each encoder in the order of the config, of length 1 for one encoder.
+    It is the torch module that is trained. ``latent_channels`` is that of the VAE; ``text_width`` and ``pooled_width``
+    are those of the text encoder. With several text encoders they are the sums of the encoders' widths, and
+    :class:`TextStates` says how the states stand in these. A factory that treats the encoders apart asks for
+    ``text_widths`` and ``pooled_widths`` instead, tuples with the width of each encoder in the order of the config, of
+    length 1 for one encoder.
 
     The factory creates the parameters on the CPU in float32; the core seeds torch's generator before the call and moves
     the module afterwards. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its

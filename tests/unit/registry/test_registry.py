@@ -174,7 +174,7 @@ def test_options_with_an_unknown_hint(site: Path) -> None:
     text = GOOD.replace("decay: PositiveFloat = 0.1", "decay: complex = 0.1")
     assert fault(site, {"broken_plugin.py": text}) == (
         "dit_run_components() raised HintError: broken_plugin.Lion.decay: <class 'complex'> cannot be a config key; "
-        "use int, float, bool, str, Literal, tuple or one of them | None"
+        "use int, float, bool, str, Literal, tuple, Mapping[str, X] or one of them | None"
     )
 
 
