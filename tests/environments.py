@@ -10,6 +10,8 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 __all__ = ["ROOT", "Environment", "build_wheel"]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +30,7 @@ class Environment:
         """With pip; what it does not have is found in the environment that runs the tests, editable installs aside."""
         venv.create(folder, with_pip=True)
         environment = cls(folder)
-        paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+        paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(pytest.__file__).parents[1])}
         (environment.site / "outer.pth").write_text("".join(f"{path}\n" for path in sorted(paths)))
         return environment
 

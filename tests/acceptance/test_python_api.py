@@ -285,20 +285,26 @@ def test_metrics_are_one_dict_per_logged_step(trained: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("ema", [True, False])
 def test_an_exported_folder_gives_the_same_images(trained: Path, tmp_path: Path, ema: bool) -> None:
     run = dit_run.load_run(trained, ema=ema)
-    folder = run.export(tmp_path / "exported")
-    assert {path.name for path in folder.iterdir()} == {"README.md", "config.yaml", "model.safetensors"}
+    folder = run.export(tmp_path / "exported", format="safetensors")
+    assert {path.name for path in folder.iterdir()} == {"README.md", "config.yaml", "curves.svg", "single.safetensors"}
     opened = dit_run.load_run(folder)
     assert (opened.step, opened.global_batch, opened.ema, opened.prompts) == (6, 4, ema, run.prompts)
     assert opened.metrics() == []
     assert [image.tobytes() for image in opened.sample(PROMPTS)] == [image.tobytes() for image in run.sample(PROMPTS)]
     again = dit_run.load_run(folder).export(tmp_path / "again")
-    assert (again / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert (again / "single.safetensors").read_bytes() == (folder / "single.safetensors").read_bytes()
     assert (again / "config.yaml").read_bytes() == (folder / "config.yaml").read_bytes()
+
+
+def test_a_folder_of_an_earlier_version_is_opened(trained: Path, tmp_path: Path) -> None:
+    folder = dit_run.load_run(trained).export(tmp_path / "exported", format="safetensors")
+    (folder / "single.safetensors").rename(folder / "model.safetensors")
+    assert dit_run.load_run(folder).step == 6
 
 
 def test_live_and_averaged_exports_differ(trained: Path, tmp_path: Path) -> None:
     averaged, live = (dit_run.load_run(trained, ema=ema).export(tmp_path / str(ema)) for ema in (True, False))
-    assert (averaged / "model.safetensors").read_bytes() != (live / "model.safetensors").read_bytes()
+    assert (averaged / "single.safetensors").read_bytes() != (live / "single.safetensors").read_bytes()
     with pytest.raises(dit_run.InputError, match="holds the averaged weights only"):
         dit_run.load_run(averaged, ema=False)
 
@@ -315,7 +321,9 @@ def test_the_model_card_says_how_to_sample(trained: Path, command: Command, tmp_
     folder = dit_run.load_run(trained).export(tmp_path / "exported")
     card = (folder / "README.md").read_text()
     assert "| Training steps | 6 |" in card and "| Weights | exponential moving average |" in card
-    block = card.partition("```python\n")[2].partition("```")[0].replace("FOLDER", str(folder))
+    block = (
+        card.partition("With dit-run")[2].partition("```python\n")[2].partition("```")[0].replace("FOLDER", str(folder))
+    )
     exec(block.replace("image.png", str(tmp_path / "image.png")), {})
     assert np.asarray(Image.open(tmp_path / "image.png")).shape == (16, 16, 3)
     result = command("sample", folder, "a cross")

@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from dit_run.export.folder import WEIGHTS_FILE
 from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained, read_tensors
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.name_patterns import renamed
@@ -107,6 +108,8 @@ def _of_file(path: Path) -> _Source:
 
 def _of_folder(path: Path) -> _Source:
     """Read an exported folder, or one that the libraries transformers and diffusers save."""
+    if (path / WEIGHTS_FILE).is_file():
+        return _Source(path, read_tensors(path / WEIGHTS_FILE), _model_section(path / "config.yaml"))
     folders = ("", "transformer/")
     for library in (TRANSFORMERS, DIFFUSERS) if path.is_dir() else ():
         if any(True for folder in folders for _ in (path / folder).glob(f"{library.safetensors}.*")):

@@ -12,14 +12,13 @@ import torch
 from torch import nn
 
 from dit_run.assembly.initial_weights import initialise
-from dit_run.cache.lookup import CaptionCache
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
 from dit_run.config.keys import key_name
-from dit_run.model.codec import LatentShape, encode_captions
-from dit_run.model.conditioning import Conditions, EncoderCaptions, FrozenCaptions, LiveCaptions, SeveralCaptions
-from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
+from dit_run.model.codec import LatentShape, caption_conditions
+from dit_run.model.conditioning import Conditions, SeveralCaptions
+from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, trainable_parameters
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
@@ -50,14 +49,11 @@ class Encoders:
     def conditions(self) -> Conditions:
         """Captions to conditions: token ids where an encoder trains, else states, from the cache or encoded now."""
         caches = self.cached.captions or (None,) * len(self.texts)
-        each = [self._conditions_of(text, cache) for text, cache in zip(self.texts, caches, strict=True)]
+        each = [
+            caption_conditions(text, self.dtype) if text.trainable or cache is None else cache
+            for text, cache in zip(self.texts, caches, strict=True)
+        ]
         return each[0] if len(each) == 1 else SeveralCaptions(each)
-
-    def _conditions_of(self, text: TextEncoder, cache: CaptionCache | None) -> EncoderCaptions:
-        if text.trainable:
-            return LiveCaptions(text)
-        lookup = partial(encode_captions, text, dtype=self.dtype)
-        return FrozenCaptions(lookup, max_length=text.max_length) if cache is None else cache
 
     @cached_property
     def latent_shape(self) -> LatentShape:
@@ -101,18 +97,8 @@ def build_denoiser(
     them were taken. Without it, as for a run that has weights of its own, they are not read.
     """
     texts = encoders.texts
-    widths, pooled_widths = tuple(text.width for text in texts), tuple(text.pooled_width for text in texts)
     with translate_building():
-        model = _seeded(
-            config,
-            "model",
-            config.model,
-            latent_channels=encoders.vae.latent_channels,
-            text_width=sum(widths),
-            pooled_width=sum(pooled_widths),
-            text_widths=widths,
-            pooled_widths=pooled_widths,
-        )
+        model = _seeded(config, "model", config.model, **model_keywords(texts, encoders.vae))
         if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
             raise PluginFault(
                 f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "

@@ -2,69 +2,104 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from dit_run.config.dump import dump
-from dit_run.export.model_card import model_card
+from dit_run.export.curves import curves
+from dit_run.export.diffusers_folder import write_pipeline
+from dit_run.export.export_options import ExportOptions
+from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
 from dit_run.problems import DitRunError, InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import CacheOptions, Config, TrainingOptions
 
-__all__ = ["WEIGHTS_FILE", "ExportedModel", "read_export", "write_export"]
+__all__ = ["OLD_WEIGHTS_FILE", "WEIGHTS_FILE", "ExportSource", "ExportedModel", "read_export", "write_export"]
 
-WEIGHTS_FILE = "model.safetensors"
+WEIGHTS_FILE, OLD_WEIGHTS_FILE = "single.safetensors", "model.safetensors"
+"""File of all trained weights, and its name in exports of earlier versions."""
 
 
 @dataclass(frozen=True)
-class ExportedModel:
-    """Trained weights, and how they were trained."""
+class ExportSource:
+    """Files and facts of the run that is exported."""
 
-    tensors: Mapping[str, Tensor]
-    step: int
-    global_batch: int
-    """Samples per step."""
-    ema: bool
-    """True for the averaged weights, False for the live ones."""
+    plugin_files: Sequence[PluginFile] = ()
+    prompts: Sequence[str] = ()
+    scalars: Mapping[str, float] = field(default_factory=dict)
+    """Values of numbers that the model takes."""
+    metrics: Sequence[Mapping[str, Any]] = ()
+    """The lines of its metrics file."""
+    samples: Path | None = None
+    """Its newest grid of samples."""
 
 
 def write_export(
-    folder: Path,
-    model: ExportedModel,
-    config: Config,
-    plugin_files: Sequence[PluginFile],
-    prompts: Sequence[str],
-    *,
-    scalars: Mapping[str, float],
+    folder: Path, model: ExportedModel, config: Config, source: ExportSource, options: ExportOptions
 ) -> None:
-    """Write ``model.safetensors``, ``config.yaml``, ``README.md`` and the plugin files to a new or empty folder.
+    """Write ``single.safetensors``, ``config.yaml``, ``README.md`` and the plugin files to a new or empty folder.
 
-    ``prompts`` and ``scalars`` become the config's own. Raises InputError for a folder that holds files, DitRunError
-    where the disk fails.
+    With format ``diffusers`` there are the components of a pipeline too. The prompts and scalars of ``source`` become
+    the config's own. Raises InputError for a folder that holds files and for code that programs without dit-run cannot
+    run, DitRunError where the disk fails; then nothing stays in the folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; export to another folder")
-    target = RunFolder(folder)
+    with _whole_or_nothing(folder):
+        tensors = _converted(model.tensors, options.dtype)
+        target = RunFolder(folder)
+        plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in source.plugin_files]
+        portable = _portable(config, plugins, source)
+        if options.format == "diffusers":
+            write_pipeline(folder, portable, tensors, frozen=options.frozen)
+        text = dump(portable)
+        write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
+        drawing = curves(source.metrics)
+        if drawing is not None:
+            (folder / CURVES).write_text(drawing, encoding="utf-8")
+        if source.samples is not None:
+            shutil.copyfile(source.samples, folder / SAMPLES)
+        card = model_card(portable, dataclasses.replace(model, tensors=tensors), folder, options)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        target.write_config(text)
+
+
+@contextlib.contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Make the folder, and empty it again if the context fails."""
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in plugin_files]
-        portable = _portable(config, plugins, prompts, scalars)
-        write_safetensors(folder / WEIGHTS_FILE, model.tensors, _metadata(model))
-        card = model_card(portable, name=target.path.name, tensors=model.tensors, step=model.step, ema=model.ema)
-        (folder / "README.md").write_text(card, encoding="utf-8")
-        target.write_config(dump(portable))
-    except OSError as error:
-        raise DitRunError(f"the export to {folder} failed: {error.filename or folder}: {error.strerror}") from error
+        yield
+    except BaseException as error:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if not existed:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if isinstance(error, OSError):
+            place = error.filename or folder
+            raise DitRunError(f"the export to {folder} failed: {place}: {error.strerror}") from error
+        raise
+
+
+def _converted(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
+    target = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    return {name: value.to(target) if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def read_export(path: Path) -> ExportedModel:
-    """Return the model in an exported folder's ``model.safetensors``. Raises InputError."""
+    """Return the model in an exported folder's file of weights. Raises InputError."""
     tensors, facts = read_safetensors(path)
     try:
         return ExportedModel(tensors, int(facts["step"]), int(facts["global_batch"]), facts["weights"] == "ema")
@@ -79,7 +114,7 @@ def _metadata(model: ExportedModel) -> dict[str, str]:
     return {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step), "weights": weights}
 
 
-def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str], scalars: Mapping[str, float]) -> Config:
+def _portable(config: Config, plugins: Sequence[str], source: ExportSource) -> Config:
     """Return the config without the paths and the device of its run."""
     defaults = TrainingOptions()
     training = dataclasses.replace(
@@ -90,8 +125,8 @@ def _portable(config: Config, plugins: Sequence[str], prompts: Sequence[str], sc
         "training": training,
         "sampling": dataclasses.replace(
             config.sampling,
-            prompts=tuple(prompts),
-            scalars=tuple(f"{name}={value!r}" for name, value in scalars.items()),
+            prompts=tuple(source.prompts),
+            scalars=tuple(f"{name}={value!r}" for name, value in source.scalars.items()),
         ),
         "cache": dataclasses.replace(config.cache, dir=CacheOptions().dir),
     }

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from string import Template
 
 from torch import Tensor
 
+from dit_run.export.export_options import ExportOptions
+from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
+from dit_run.options import HubOrPath, options_of
 from dit_run.settings import Config
 
-__all__ = ["model_card"]
+__all__ = ["CURVES", "SAMPLES", "ExportedModel", "model_card"]
+
+CURVES, SAMPLES = "curves.svg", "samples.png"
+"""Files with the losses over the steps, and with the last samples of the run."""
 
 _CARD = Template("""\
 ---
-library_name: dit-run
+# The licence of the weights is yours to name, for example: license: apache-2.0
+license: unknown
+library_name: $library
 pipeline_tag: text-to-image
+tags:
+- dit-run
+- text-to-image
 ---
 
 # $name
 
 A text-to-image Diffusion Transformer, trained with dit-run.
-
+$images
 | | |
 |---|---|
 $facts
 
 ## Sampling
-
-Install dit-run and replace `FOLDER` by the path of this folder.
+$diffusers
+With dit-run installed (replace `FOLDER` by the path of this folder):
 
 ```python
 import dit_run
@@ -45,38 +58,98 @@ dit-run sample FOLDER $word$command_flag
 
 ## Files
 
-- `model.safetensors`: the trained weights.
+- `single.safetensors`: the trained weights, with the step and the config in its metadata.
 - `config.yaml`: the complete config of the training run. `dit-run config.yaml` trains again on the same data.
-$plugins""")
+$files
+## Licence
 
-_PLUGINS = """\
-- `plugins/`: Python files that the model needs. Loading the model runs their code, so read them first.
+$licence""")
+
+_DIFFUSERS = """
+With torch, diffusers and transformers, without dit-run. Loading runs the Python files of this folder, so read them
+first (`trust_remote_code`):
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("FOLDER", trust_remote_code=True)
+pipeline([{prompt}], seed={seed}).images[0].save("image.png")
+```
+
+The images are those of `dit-run sample` with the same seed and settings.
 """
+_FILES = {
+    "model_index.json": "`model_index.json` and the folders next to it: the pipeline for diffusers.",
+    CURVES: f"`{CURVES}`: the losses over the steps.",
+    SAMPLES: f"`{SAMPLES}`: the last samples of the run.",
+    "plugins": "`plugins/`: Python files that the model needs. Loading the model runs their code, so read them first.",
+}
 
 
-def model_card(config: Config, *, name: str, tensors: Mapping[str, Tensor], step: int, ema: bool) -> str:
-    """Return the text of the card; ``config`` is the exported one."""
-    size, training = config.data.common.image_size, config.training
-    text = " and ".join(choice.type for choice in config.chosen("text_encoder"))
-    trained = any(key.startswith("text_encoder.") for key in tensors)
-    facts = {
-        "Model": f"{config.model.type}, {sum(tensor.numel() for tensor in tensors.values()):,} weights",
+@dataclass(frozen=True)
+class ExportedModel:
+    """Trained weights, and how they were trained."""
+
+    tensors: Mapping[str, Tensor]
+    step: int
+    global_batch: int
+    """Samples per step."""
+    ema: bool
+    """True for the averaged weights, False for the live ones."""
+
+
+def model_card(config: Config, model: ExportedModel, folder: Path, options: ExportOptions) -> str:
+    """Return the text of the card; ``config`` is the exported one, and ``folder`` has all other files."""
+    prompt = config.sampling.prompts[0]
+    quoted = json.dumps(prompt, ensure_ascii=False)
+    for_diffusers = options.format == "diffusers"
+    return _CARD.substitute(
+        library="diffusers" if for_diffusers else "dit-run",
+        name=folder.name,
+        images="".join(f"\n![{name}]({name})\n" for name in (SAMPLES, CURVES) if (folder / name).exists()),
+        facts="\n".join(f"| {label} | {value} |" for label, value in _facts(config, model, options).items()),
+        diffusers=_DIFFUSERS.format(prompt=quoted, seed=config.sampling.seed) if for_diffusers else "",
+        prompt=quoted,
+        word=shlex.quote(prompt),
+        python_flag=", allow_plugins=True" if config.plugins else "",
+        command_flag=" --allow-plugins" if config.plugins else "",
+        files="".join(f"- {text}\n" for name, text in _FILES.items() if (folder / name).exists()),
+        licence=_licence(config),
+    )
+
+
+def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict[str, str]:
+    size, names = config.data.common.image_size, [choice.type for choice in config.chosen("text_encoder")]
+    trained = any(key.startswith(TEXT_ENCODER_PREFIX) for key in model.tensors)
+    text = ", ".join(names)
+    return {
+        "Model": f"{config.model.type}, {sum(tensor.numel() for tensor in model.tensors.values()):,} weights",
         "Training data": config.data.type,
         "Image size": f"{size}x{size} pixels",
         "Text encoder": f"{text}, trained with the model" if trained else text,
         "VAE": config.vae.type,
         "Scheduler": config.scheduler.type,
-        "Training steps": f"{step:,}",
-        "Weights": "exponential moving average" if ema else "of the last step",
-        "Seed": str(training.seed),
+        "Training steps": f"{model.step:,}",
+        "Samples per step": f"{model.global_batch:,}",
+        "Weights": "exponential moving average" if model.ema else "of the last step",
+        "Precision": options.dtype,
+        "Seed": str(config.training.seed),
     }
-    prompt = config.sampling.prompts[0]
-    return _CARD.substitute(
-        name=name,
-        facts="\n".join(f"| {label} | {value} |" for label, value in facts.items()),
-        prompt=json.dumps(prompt, ensure_ascii=False),
-        word=shlex.quote(prompt),
-        python_flag=", allow_plugins=True" if config.plugins else "",
-        command_flag=" --allow-plugins" if config.plugins else "",
-        plugins=_PLUGINS if config.plugins else "",
-    )
+
+
+def _licence(config: Config) -> str:
+    text = "The licence of the trained weights is not known to dit-run: name it at the top of this card.\n"
+    names = list(dict.fromkeys(_pretrained(config)))
+    if not names:
+        return text
+    listed = "".join(f"- {name}\n" for name in names)
+    return f"{text}\nThe frozen parts are those of others, and their licences hold for them:\n\n{listed}"
+
+
+def _pretrained(config: Config) -> Iterator[str]:
+    """Yield the names of the pretrained parts; of a local one only that of its folder."""
+    for choice in (*config.chosen("text_encoder"), config.vae):
+        for option in options_of(type(choice.options)):
+            value = getattr(choice.options, option.name)
+            if HubOrPath.name in option.markers and isinstance(value, str):
+                yield f"{choice.component.kind} {choice.type}: {Path(value).name if Path(value).exists() else value}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dit_run.hub.pretrained import MOVED, Pretrained, hub_name, local_path, on_hub
+from dit_run.hub.pretrained import MOVED, Pretrained, RecordedFile, hub_name, local_path, on_hub, recorded_files
 from dit_run.hub.tensor_files import read_tensors, tensor_shapes
 from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
 
@@ -12,10 +12,12 @@ __all__ = [
     "TRANSFORMERS",
     "Library",
     "Pretrained",
+    "RecordedFile",
     "WeightFiles",
     "hub_name",
     "local_path",
     "on_hub",
     "read_tensors",
+    "recorded_files",
     "tensor_shapes",
 ]

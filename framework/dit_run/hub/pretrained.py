@@ -10,11 +10,12 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dit_run.hub.tensor_files import read_tensors
 from dit_run.hub.weight_files import Library, WeightFiles, weight_candidates
@@ -25,10 +26,35 @@ from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOVED", "Pretrained", "hub_name", "local_path", "on_hub"]
+__all__ = ["MOVED", "Pretrained", "RecordedFile", "hub_name", "local_path", "on_hub", "recorded_files"]
 
 MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
 """Names that left the hub, and where the same weights are now."""
+
+
+class RecordedFile(NamedTuple):
+    """A file of pretrained weights that was looked up."""
+
+    name: str
+    """The repository or folder."""
+    file: str
+    """The file in it."""
+    path: Path
+
+
+_RECORDS: ContextVar[list[RecordedFile] | None] = ContextVar("recorded files", default=None)
+
+
+@contextlib.contextmanager
+def recorded_files() -> Iterator[list[RecordedFile]]:
+    """Collect the files of pretrained weights that are found inside the context: what a copy of the weights needs."""
+    records: list[RecordedFile] = []
+    token = _RECORDS.set(records)
+    try:
+        yield records
+    finally:
+        _RECORDS.reset(token)
+
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -85,9 +111,9 @@ class Pretrained:
 
         For files that a library reads if they are there.
         """
-        for each in candidates if local_path(self.name) is None else ():
+        for each in candidates:
             with contextlib.suppress(InputError):
-                self._first([each], cached=True) or self._first([each], cached=False)
+                self.find(each)
 
     def weight_files(self, library: Library, folders: Iterable[str] = ("",)) -> WeightFiles:
         """Return the weights of one network as ``library`` saves them, from the first of the folders that has them.
@@ -158,18 +184,19 @@ class Pretrained:
     def _found(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
         """Return the first of these files in a local folder, or on a hub; ``cached``: in its cache on this machine."""
         local = local_path(self.name)
+        paths: Iterator[tuple[str, Path | None]]
         if local is not None:
-            found = next((local / each for each in candidates if (local / each).is_file()), None)
+            paths = ((each, local / each) for each in candidates if (local / each).is_file())
         else:
             self._check_name()
-            found = self._first(candidates, cached=cached)
+            paths = ((each, self._download(each, cached=cached)) for each in candidates)
+        file, found = next(((file, path) for file, path in paths if path is not None), ("", None))
         if found is not None and is_lfs_pointer(found):
             raise self.error(f"is incomplete: {found} is {LFS_TEXT}")
+        records = _RECORDS.get()
+        if found is not None and records is not None:
+            records.append(RecordedFile(self.name, file, found))
         return found
-
-    def _first(self, candidates: Sequence[str], *, cached: bool) -> Path | None:
-        paths = (self._download(file, cached=cached) for file in candidates)
-        return next((path for path in paths if path is not None), None)
 
     def _download(self, file: str, *, cached: bool) -> Path | None:
         from huggingface_hub import hf_hub_download

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -12,12 +13,20 @@ from torch import Tensor
 
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.out_of_memory import translate_working
-from dit_run.model.conditioning import CaptionStates, fitted, padded_length
+from dit_run.model.conditioning import (
+    CaptionStates,
+    EncoderCaptions,
+    FrozenCaptions,
+    LiveCaptions,
+    fitted,
+    padded_length,
+)
 from dit_run.protocols import VAE, TextEncoder, Tokens
 
 __all__ = [
     "ENCODING_VERSION",
     "LatentShape",
+    "caption_conditions",
     "decode_latents",
     "device_of",
     "encode_captions",
@@ -119,6 +128,13 @@ def encode_captions(
             known |= zip(chunk, _caption_chunk(encoder, ids, mask, dtype), strict=True)
     states = dict(zip(distinct, (known[row] for row in range(len(distinct))), strict=True))
     return [states[caption] for caption in captions]
+
+
+def caption_conditions(encoder: TextEncoder, dtype: torch.dtype | None) -> EncoderCaptions:
+    """Return the step from captions to conditions: token ids for an encoder that trains, else states encoded now."""
+    if encoder.trainable:
+        return LiveCaptions(encoder)
+    return FrozenCaptions(partial(encode_captions, encoder, dtype=dtype), max_length=encoder.max_length)
 
 
 def _rows_by_length(tokens: Tokens, longest: int) -> dict[int, list[int]]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dit_run.model.conditioning import Text, TextIds, joined
 from dit_run.problems import InputError
-from dit_run.protocols import ParameterRole, TextStates
+from dit_run.protocols import VAE, ParameterRole, TextEncoder, TextStates
 
-__all__ = ["TEXT_ENCODER_PREFIX", "Denoiser", "check_tensors", "parameter_roles", "trainable_parameters"]
+__all__ = [
+    "TEXT_ENCODER_PREFIX",
+    "Denoiser",
+    "check_tensors",
+    "encoder_prefix",
+    "model_keywords",
+    "parameter_roles",
+    "trainable_parameters",
+]
 
 TEXT_ENCODER_PREFIX = "text_encoder."
 _OF_SEVERAL = "encoder"
@@ -83,6 +92,23 @@ class Denoiser(nn.Module):
         with torch.no_grad():
             for name, value in expected.items():
                 value.copy_(tensors[name])
+
+
+def encoder_prefix(place: int, count: int) -> str:
+    """Return the prefix in :meth:`Denoiser.tensors` of the text encoder at this place of ``count`` encoders."""
+    return TEXT_ENCODER_PREFIX if count == 1 else f"{TEXT_ENCODER_PREFIX}{_OF_SEVERAL}{place}."
+
+
+def model_keywords(texts: Sequence[TextEncoder], vae: VAE) -> dict[str, Any]:
+    """Return the runtime keywords of a model's factory, which describe the latents and the text states."""
+    widths, pooled_widths = tuple(text.width for text in texts), tuple(text.pooled_width for text in texts)
+    return {
+        "latent_channels": vae.latent_channels,
+        "text_width": sum(widths),
+        "pooled_width": sum(pooled_widths),
+        "text_widths": widths,
+        "pooled_widths": pooled_widths,
+    }
 
 
 def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:

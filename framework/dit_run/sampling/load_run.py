@@ -15,7 +15,8 @@ from dit_run import __version__
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
-from dit_run.export.folder import ExportedModel, write_export
+from dit_run.export.export_options import ExportOptions
+from dit_run.export.folder import ExportedModel, ExportSource, write_export
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
@@ -102,17 +103,34 @@ class LoadedRun:
         """Return the logged values, one dict per logged step with its ``step``; empty for an exported folder."""
         return RunFolder(self.path).metrics.read()
 
-    def export(self, folder: str | Path) -> Path:
+    def export(
+        self, folder: str | Path, *, format: str = "diffusers", dtype: str = "fp32", frozen: bool = True
+    ) -> Path:
         """Write the weights, the config and a model card to a new folder that :func:`load_run` opens, and return it.
 
-        The weights are the loaded ones: ``load_run(..., ema=False)`` exports the live weights. Raises InputError for a
-        folder that holds files, and for a run whose config could only be read in part.
+        The weights are the loaded ones: ``load_run(..., ema=False)`` exports the live weights. With format
+        ``diffusers``, ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)`` loads the folder in a
+        program without dit-run; ``safetensors`` writes one file of weights. ``dtype`` of the weights is ``fp32``,
+        ``fp16`` or ``bf16``. ``frozen`` False leaves out the pretrained files of frozen parts, which are then loaded by
+        their names on a hub.
+
+        Raises InputError for a folder that holds files, for a run whose config could only be read in part, and for a
+        component whose code needs packages that programs with diffusers do not have.
         """
+        options = ExportOptions(format, dtype, frozen)
         if self.left_out is not None:
             raise InputError(f"an export needs the whole config of {self.path}; {self.left_out}") from self.left_out
         folder = Path(folder).absolute()
         model = ExportedModel(self.pipeline.denoiser.tensors(), self.step, self.global_batch, self.ema)
-        write_export(folder, model, self.config, self.registry.files.files, self.prompts, scalars=self.pipeline.scalars)
+        grids = sorted((self.path / "samples").glob("step-*.png"))
+        source = ExportSource(
+            plugin_files=self.registry.files.files,
+            prompts=self.prompts,
+            scalars=self.pipeline.scalars,
+            metrics=self.metrics(),
+            samples=grids[-1] if grids else None,
+        )
+        write_export(folder, model, self.config, source, options)
         return folder
 
     def _refuse_untrained_guidance(self, scale: float | None) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import inf
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from dit_run.assembly.parts import Encoders
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.data.scalar_columns import is_scalar
@@ -25,7 +25,10 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
-from dit_run.settings import Config, SamplingOptions
+
+if TYPE_CHECKING:  # an export carries this module without the config and the encoders
+    from dit_run.assembly.parts import Encoders
+    from dit_run.settings import Config, SamplingOptions
 
 __all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "SamplingRequest"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dit_run.export.folder import WEIGHTS_FILE, ExportedModel, read_export
+from dit_run.export.folder import OLD_WEIGHTS_FILE, WEIGHTS_FILE, ExportedModel, read_export
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import load_state
 from dit_run.runs.checkpoint.weights import has_averages
@@ -22,8 +22,9 @@ def find_weights(folder: RunFolder, checkpoint: str | None, *, ema: bool) -> tup
     over. For names see :func:`dit_run.sampling.checkpoint_names.named_checkpoint`. Raises InputError where there is
     none.
     """
-    exported = folder.path / WEIGHTS_FILE
-    if exported.is_file() and checkpoint is None:
+    files = (folder.path / name for name in (WEIGHTS_FILE, OLD_WEIGHTS_FILE))
+    exported = next((path for path in files if path.is_file()), None)
+    if exported is not None and checkpoint is None:
         return exported, ()
     return named_checkpoint(folder, checkpoint or "last", ema=ema)
 

@@ -1,0 +1,49 @@
+"""``dit-run export``: write a trained model for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dit_run.cli.common_options import add_overrides, add_run, print_notes
+from dit_run.export.export_options import DTYPES, FORMATS
+
+__all__ = ["configure", "run"]
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    add_run(parser)
+    parser.add_argument("folder", metavar="FOLDER", help="new or empty folder")
+    add_overrides(parser)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="diffusers: DiffusionPipeline.from_pretrained loads the folder without dit-run; "
+        "safetensors: one file of weights (default: diffusers)",
+    )
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="precision of the weights (default: fp32)")
+    parser.add_argument(
+        "--no-frozen",
+        action="store_true",
+        help="leave out the pretrained files of frozen parts; they are then loaded by their names on the hub",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from dit_run.sampling.load_run import load_run
+
+    opened = load_run(
+        Path(arguments.run),
+        *arguments.overrides,
+        checkpoint=arguments.checkpoint,
+        ema=not arguments.no_ema,
+        allow_plugins=arguments.allow_plugins,
+    )
+    print_notes(opened.notices, arguments)
+    folder = opened.export(
+        Path(arguments.folder), format=arguments.format, dtype=arguments.dtype, frozen=not arguments.no_frozen
+    )
+    weights = "the averaged weights" if opened.ema else "the weights"
+    print(f"{folder}  {weights} of step {opened.step}")
+    return 0

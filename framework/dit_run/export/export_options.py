@@ -1,0 +1,29 @@
+"""Choices of an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dit_run.problems import InputError
+
+__all__ = ["DTYPES", "FORMATS", "ExportOptions"]
+
+FORMATS = ("diffusers", "safetensors")
+"""A pipeline for programs with diffusers, or one file of weights for programs with code of their own."""
+DTYPES = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The choices of one export. Raises InputError for a value that there is not."""
+
+    format: str = "diffusers"
+    dtype: str = "fp32"
+    """Precision of the trained weights."""
+    frozen: bool = True
+    """True copies the pretrained files of frozen parts, False leaves them under their names on a hub."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("format", self.format, FORMATS), ("dtype", self.dtype, DTYPES)):
+            if value not in known:
+                raise InputError(f"the {name} of an export is one of {', '.join(known)}, not {value!r}")
