@@ -19,6 +19,7 @@ from dit_run_plugins.metrics.clip_score import ClipScore
 from dit_run_plugins.metrics.frechet_distance import FrechetDistance
 from dit_run_plugins.metrics.kernel_distance import KernelDistance
 from dit_run_plugins.metrics.shapes import ShapesScore
+from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.optimizers.adamw import AdamW
@@ -62,8 +63,11 @@ def dit_run_components() -> list[Component]:
         _component(Kind.VAE, "autoencoder_tiny", AutoencoderTiny, ".vae:build", ":tiny_latents_fit"),
         _component(Kind.VAE, "diffusers_autoencoder", DiffusersAutoencoder, ".vae:build", ":channels_fit"),
         _component(Kind.VAE, "identity", Identity, ".vae:build", ":pixels_fit"),
+        _component(Kind.MODEL, "diffusers_transformer", DiffusersTransformer, ".network:build", ".rules:class_fits"),
         _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES),
-        _component(Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES),
+        _component(
+            Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES, ".rules:folder_fits", ".rules:micro_conditions_fit"
+        ),
         _component(
             Kind.SCHEDULER, "ddpm", Ddpm, ".diffusion_process:build", SAMPLER_RULE, ":combinations_fit", ":steps_fit"
         ),

@@ -21,7 +21,7 @@ SMALL = Pixart(hidden_size=32, num_layers=2, num_heads=4, in_channels=3, out_cha
 
 def make(options: Pixart = SMALL, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return build(options, latent_channels=3, text_width=12).eval()
+    return build(options, latent_channels=3, latent_factor=8, text_width=12).eval()
 
 
 def text(length: int = 5, count: int = 2) -> TextStates:
@@ -113,4 +113,4 @@ def test_a_copy_is_independent() -> None:
 
 def test_channels_that_are_not_those_of_the_latents_are_refused() -> None:
     with pytest.raises(InputError, match="in_channels is 3, but the VAE's latents have 4 channels"):
-        build(SMALL, latent_channels=4, text_width=12)
+        build(SMALL, latent_channels=4, latent_factor=8, text_width=12)

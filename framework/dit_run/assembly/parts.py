@@ -93,12 +93,14 @@ def build_denoiser(
 ) -> Denoiser:
     """Return the model, and the text encoders that train, with initial weights that follow from the seed.
 
-    ``begin`` is for a new run, which begins with the weights of ``training.init_from``: it gets lines that say which of
-    them were taken. Without it, as for a run that has weights of its own, they are not read.
+    ``begin`` is for a new run, which begins with pretrained weights of the model and those of ``training.init_from``:
+    it gets lines that say which of them were taken. Without it, as for a run that has weights of its own, they are not
+    read.
     """
     texts = encoders.texts
     with translate_building():
-        model = _seeded(config, "model", config.model, **model_keywords(texts, encoders.vae))
+        keywords = {**model_keywords(texts, encoders.vae), "initial": begin is not None}
+        model = _seeded(config, "model", config.model, **keywords)
         if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
             raise PluginFault(
                 f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "
@@ -106,6 +108,8 @@ def build_denoiser(
             )
         trained: list[Any] = [text if text.trainable else None for text in texts]
         denoiser = Denoiser(model, *trained)
+        for line in getattr(model, "notices", ()) if begin is not None else ():
+            begin(line)
         if begin is not None and config.training.init_from is not None:
             for line in initialise(denoiser, config.training):
                 begin(line)

@@ -78,6 +78,7 @@ def _facts(data: Data, vae: VAE | None = None) -> Facts:
         samples=len(data.train),
         latent_channels=None if vae is None else vae.latent_channels,
         latent_factor=None if vae is None else vae.factor,
+        downloads=True,
     )
 
 

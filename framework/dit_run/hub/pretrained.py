@@ -157,6 +157,16 @@ class Pretrained:
                 continue
         return None
 
+    def cached_object(self, *candidates: str) -> dict[str, Any] | None:
+        """Return the content of the first of these JSON files in a hub's cache on this machine, or None.
+
+        For rules, which ask no hub.
+        """
+        with contextlib.suppress(InputError):
+            path = self._found(candidates, cached=True)
+            return None if path is None else read_object(path)
+        return None
+
     def tensors(self, file: Path, keep: Callable[[str], bool] = lambda name: True) -> dict[str, Tensor]:
         """Return the tensors of one of its files. As :func:`read_tensors`, with the config key in the error."""
         try:

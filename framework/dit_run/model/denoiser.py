@@ -100,14 +100,19 @@ def encoder_prefix(place: int, count: int) -> str:
 
 
 def model_keywords(texts: Sequence[TextEncoder], vae: VAE) -> dict[str, Any]:
-    """Return the runtime keywords of a model's factory, which describe the latents and the text states."""
+    """Return the runtime keywords of a model's factory, which describe the latents and the text states.
+
+    ``initial`` is False: weights of a checkpoint follow.
+    """
     widths, pooled_widths = tuple(text.width for text in texts), tuple(text.pooled_width for text in texts)
     return {
         "latent_channels": vae.latent_channels,
+        "latent_factor": vae.factor,
         "text_width": sum(widths),
         "pooled_width": sum(pooled_widths),
         "text_widths": widths,
         "pooled_widths": pooled_widths,
+        "initial": False,
     }
 
 

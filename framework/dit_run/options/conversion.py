@@ -53,8 +53,8 @@ def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
 
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
-    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of a scalar X, any of these
-    with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a secret has a
+    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of scalars or lists X, any of
+    these with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a secret has a
     default or a default is not finite.
     """
     return _options_of(cls)
@@ -173,8 +173,8 @@ def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
 
 def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
     values, markers = _schema(args[1], where)
-    if args[0] is not str or {"items", "additionalProperties"} & set(values):
-        raise HintError(f"{where}: a mapping has strings as keys and scalars as values, as Mapping[str, float]")
+    if args[0] is not str or "additionalProperties" in values:
+        raise HintError(f"{where}: a mapping has strings as keys and no mappings as values, as Mapping[str, float]")
     return {"type": "object", "additionalProperties": values}, markers
 
 
@@ -232,7 +232,7 @@ def _typed(schema: Mapping[str, Any], value: Any) -> Any:
         return value
     if isinstance(value, float) and "integer" in kinds and "number" not in kinds and value.is_integer():
         return int(value)
-    if isinstance(value, int) and "number" in kinds:
+    if isinstance(value, int) and "number" in kinds and "integer" not in kinds:
         return float(value)
     return value
 

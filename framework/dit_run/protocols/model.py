@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from dit_run.protocols.text_encoder import TextStates
 
@@ -13,16 +13,19 @@ __all__ = ["Model"]
 
 
 class Model(Protocol):
-    """``build(options, *, latent_channels, text_width, pooled_width, text_widths, pooled_widths) -> Model``: a module.
+    """``build(options, *, latent_channels, text_width, pooled_width, …) -> Model``: the torch module that is trained.
 
-    It is the torch module that is trained. ``latent_channels`` is that of the VAE; ``text_width`` and ``pooled_width``
-    are those of the text encoder. With several text encoders they are the sums of the encoders' widths, and
-    :class:`TextStates` says how the states stand in these. A factory that treats the encoders apart asks for
-    ``text_widths`` and ``pooled_widths`` instead, tuples with the width of each encoder in the order of the config, of
-    length 1 for one encoder.
+    ``latent_channels`` and ``latent_factor`` are those of the VAE; ``text_width`` and ``pooled_width`` are those of the
+    text encoder. With several text encoders they are the sums of the encoders' widths, and :class:`TextStates` says how
+    the states stand in these. A factory that treats the encoders apart asks for ``text_widths`` and ``pooled_widths``
+    instead, tuples with the width of each encoder in the order of the config, of length 1 for one encoder.
+
+    ``initial`` is True where the first weights of a new run are made. A factory reads pretrained weights only then:
+    in all other cases the weights of a checkpoint follow, or weights are only counted.
 
     The factory creates the parameters on the CPU in float32; the core seeds torch's generator before the call and moves
-    the module afterwards. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
+    the module afterwards. It is also called with the meta device as torch's default: weights then have shapes, and no
+    values. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
     members one by one, and the linear weights in them have the role ``matrix`` for optimizers.
 
     A model may have a method ``resized(name, value, options) -> Tensor | None``. It gets a tensor of another model that
@@ -33,6 +36,11 @@ class Model(Protocol):
 
     patch_size: int
     """Latent rows and columns must be multiples of this number."""
+    notices: tuple[str, ...]
+    """Optional: facts that a new run shows at its start, such as the pretrained weights that were loaded."""
+    diffusers_module: nn.Module
+    """Optional: the module of diffusers that the model calls, for programs that use the weights without dit-run. Its
+    ``config`` and its ``state_dict`` make a folder that diffusers loads."""
 
     # A model may take named numbers of each sample, such as a score or the original size of the image. Its options then
     # have the key ``scalars``, a tuple of names, and the module has the attribute ``scalars`` with the same names. If

@@ -26,6 +26,8 @@ class Facts:
     """Side of the images divided by that of their latents."""
     cached: bool | None = None
     """True if the cache holds the output of at least one of the encoders."""
+    downloads: bool = False
+    """True where a rule may read files from a hub: in a run, a check and a plan, but not when a config is validated."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,6 @@ class RuleContext:
 
 
 class Rule(Protocol):
-    """A cross-field check: returns problems and adjustments, imports nothing heavy and reads no data."""
+    """A cross-field check: returns problems and adjustments, imports nothing heavy and reads no data, only small files."""
 
     def __call__(self, context: RuleContext) -> Iterable[Problem | Adjustment]: ...

@@ -225,7 +225,15 @@ KINDS: Mapping[Kind, KindSpec] = {
         text="The model: the network that is trained.",
         default_type="dit",
         protocol="dit_run.protocols:Model",
-        runtime=("latent_channels", "text_width", "pooled_width", "text_widths", "pooled_widths"),
+        runtime=(
+            "latent_channels",
+            "latent_factor",
+            "text_width",
+            "pooled_width",
+            "text_widths",
+            "pooled_widths",
+            "initial",
+        ),
         members=("patch_size", "__call__", *_MODULE),
     ),
     Kind.SCHEDULER: KindSpec(

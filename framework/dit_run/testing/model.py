@@ -37,10 +37,12 @@ def _make(subject: Subject, *, seed: int = 0) -> Model:
         subject,
         seed=seed,
         latent_channels=_channels(subject),
+        latent_factor=8,
         text_width=_WIDTH,
         pooled_width=_POOLED,
         text_widths=(_WIDTH,),
         pooled_widths=(_POOLED,),
+        initial=True,
     )
     patch = subject.attribute(module, "patch_size", int, "Model")
     subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, or to 1 if any size fits")

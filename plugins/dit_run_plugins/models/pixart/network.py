@@ -2,52 +2,76 @@
 
 from __future__ import annotations
 
-from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
-from torch import Tensor, nn
+from typing import Any
 
-from dit_run.protocols import TextStates
+from dit_run.hub import DIFFUSERS
+from dit_run_plugins.models.diffusers_transformer.folder import FOLDERS, KEY, pretrained, read_config
+from dit_run_plugins.models.diffusers_transformer.network import DiffusersNetwork, Widths, make_module
+from dit_run_plugins.models.diffusers_transformer.weights import load_weights
 from dit_run_plugins.models.dit.rules import check_channels
 from dit_run_plugins.models.pixart import Pixart
+from dit_run_plugins.models.pixart.rules import CLASS, options_in
 
-__all__ = ["Network", "build"]
+__all__ = ["build"]
 
-
-def build(options: Pixart, *, latent_channels: int, text_width: int) -> Network:
-    """Return the model for these latents and this text encoder. Raises InputError if the channels do not match."""
-    check_channels(options.in_channels, latent_channels)
-    return Network(options, text_width=text_width)
+_FREE = {"dropout", "interpolation_scale", "out_channels", "use_additional_conditions", "num_embeds_ada_norm"}
+"""Keys of a config.json that may differ from the network's, because the options stand for them."""
 
 
-class Network(nn.Module):
-    """A PixArtTransformer2DModel that takes token states and their mask; a dropped caption is the encoded empty one."""
+def build(
+    options: Pixart, *, latent_channels: int, latent_factor: int, text_width: int, initial: bool = True
+) -> DiffusersNetwork:
+    """Return the model for these latents and this text encoder, with pretrained or new weights.
 
-    def __init__(self, options: Pixart, *, text_width: int) -> None:
-        super().__init__()
-        self.patch_size = options.patch_size
-        self.transformer = PixArtTransformer2DModel(
-            num_attention_heads=options.num_heads,
-            attention_head_dim=options.hidden_size // options.num_heads,
-            in_channels=options.in_channels,
-            out_channels=options.out_channels,
-            num_layers=options.num_layers,
-            dropout=options.dropout,
-            cross_attention_dim=options.hidden_size,
-            sample_size=options.sample_size,
-            patch_size=options.patch_size,
-            interpolation_scale=1,
-            use_additional_conditions=False,
-            caption_channels=text_width,
-        )
-        if options.gradient_checkpointing:
-            self.transformer.enable_gradient_checkpointing()
+    Raises InputError for channels, text widths or weights that do not fit.
+    """
+    load = initial and options.pretrained_model_name is not None
+    if not load:
+        check_channels(options.in_channels, latent_channels)
+    module = make_module(CLASS, _config(options, text_width), "model", initialise=initial and not load)
+    notices = (_load(module, options, latent_channels, text_width),) if load else ()
+    return DiffusersNetwork(
+        module,
+        class_name=CLASS,
+        latent_channels=latent_channels,
+        latent_factor=latent_factor,
+        gradient_checkpointing=options.gradient_checkpointing,
+        notices=notices,
+    )
 
-    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
-        output: Tensor = self.transformer(
-            latents,
-            encoder_hidden_states=text.tokens,
-            timestep=timesteps,
-            encoder_attention_mask=text.mask,
-            return_dict=False,
-        )[0]
-        return output
+
+def _config(options: Pixart, text_width: int) -> dict[str, Any]:
+    """Return the arguments of diffusers' class."""
+    return {
+        "num_attention_heads": options.num_heads,
+        "attention_head_dim": options.hidden_size // options.num_heads,
+        "in_channels": options.in_channels,
+        "out_channels": options.out_channels * (2 if options.learned_sigma else 1),
+        "num_layers": options.num_layers,
+        "dropout": options.dropout,
+        "cross_attention_dim": options.hidden_size,
+        "sample_size": options.sample_size,
+        "patch_size": options.patch_size,
+        "interpolation_scale": options.interpolation_scale,
+        "use_additional_conditions": options.micro_conditions,
+        "caption_channels": text_width,
+    }
+
+
+def _load(module: Any, options: Pixart, latent_channels: int, text_width: int) -> str:
+    """Load the pretrained weights and return a notice. Raises InputError if the folder is of another architecture."""
+    assert options.pretrained_model_name is not None
+    weights = pretrained(options.pretrained_model_name, options.revision)
+    found = read_config(weights, download=True)
+    assert found is not None
+    Widths(latent_channels=latent_channels, text_width=text_width, pooled_width=0).check(CLASS, found.values, KEY)
+    for key, value in options_in(found).items():
+        if getattr(options, key) != value:
+            raise weights.error(f"has a config.json with {key} {value}, but model.{key} is {getattr(options, key)}")
+    for key, value in module.config.items():
+        if key not in _FREE and not key.startswith("_") and found.values.get(key, value) not in (None, value):
+            raise weights.error(
+                f"has a config.json with {key} {found.values[key]}, and pixart has {value}; use model.type "
+                "diffusers_transformer, which takes every config"
+            )
+    return load_weights(module, weights, weights.weight_files(DIFFUSERS, FOLDERS))

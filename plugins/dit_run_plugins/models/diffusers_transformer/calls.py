@@ -1,0 +1,157 @@
+"""Calls: the arguments of each class of diffusers, made from those of dit-run.
+
+Scales of time, directions and layouts are those of the class's pipeline. Timesteps here are in [0, 1000], 1000 is noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.problems import InputError
+from dit_run.protocols import TextStates
+
+__all__ = ["CALLS", "Inputs"]
+
+_STEPS = 1000.0
+"""Timestep of pure noise."""
+
+
+class Inputs(NamedTuple):
+    """What a model of dit-run is called with, and what it is built for."""
+
+    latents: Tensor
+    timesteps: Tensor
+    text: TextStates
+    factor: int
+    """Pixels per latent position."""
+    text_length: int | None
+    """Tokens that a class without a mask reads."""
+
+
+Call = Callable[[nn.Module, Inputs], Tensor]
+
+
+def _aura_flow(module: nn.Module, given: Inputs) -> Tensor:
+    return _output(
+        module,
+        hidden_states=given.latents,
+        encoder_hidden_states=_filled(given),
+        timestep=given.timesteps / _STEPS,
+    )
+
+
+def _dit(module: nn.Module, given: Inputs) -> Tensor:
+    height, width = given.latents.shape[2:]
+    if height != width:
+        raise InputError(
+            f"DiTTransformer2DModel makes square images only, not latents of {height}x{width}; leave data.buckets out, "
+            "and sample squares"
+        )
+    classes = given.text.pooled.shape[1]
+    labels = torch.where(given.text.null, classes, given.text.pooled.argmax(1))
+    return _output(module, hidden_states=given.latents, timestep=given.timesteps, class_labels=labels)
+
+
+def _lumina2(module: nn.Module, given: Inputs) -> Tensor:
+    return _output(
+        module,
+        hidden_states=given.latents,
+        timestep=1 - given.timesteps / _STEPS,
+        encoder_hidden_states=given.text.tokens,
+        encoder_attention_mask=_counted(given.text.mask),
+    )
+
+
+def _pixart(module: nn.Module, given: Inputs) -> Tensor:
+    return _output(
+        module,
+        hidden_states=given.latents,
+        encoder_hidden_states=given.text.tokens,
+        encoder_attention_mask=given.text.mask,
+        timestep=given.timesteps,
+        added_cond_kwargs=_micro_conditions(given) if module.use_additional_conditions else None,
+    )
+
+
+def _sana(module: nn.Module, given: Inputs) -> Tensor:
+    return _output(
+        module,
+        hidden_states=given.latents,
+        encoder_hidden_states=given.text.tokens,
+        encoder_attention_mask=given.text.mask,
+        timestep=given.timesteps * module.config.timestep_scale,  # type: ignore[union-attr]
+    )
+
+
+def _sd3(module: nn.Module, given: Inputs) -> Tensor:
+    return _output(
+        module,
+        hidden_states=given.latents,
+        encoder_hidden_states=_filled(given),
+        pooled_projections=given.text.pooled,
+        timestep=given.timesteps,
+    )
+
+
+def _z_image(module: nn.Module, given: Inputs) -> Tensor:
+    tokens, mask = given.text.tokens, _counted(given.text.mask)
+    lengths = mask.sum(1).tolist()
+    output = module(
+        [latents[:, None] for latents in given.latents],
+        1 - given.timesteps / _STEPS,
+        [states[:length] for states, length in zip(tokens, lengths, strict=True)],
+        patch_size=module.all_patch_size[0],  # type: ignore[index]
+        f_patch_size=module.all_f_patch_size[0],  # type: ignore[index]
+        return_dict=False,
+    )[0]
+    return torch.stack(list(output)).squeeze(2)
+
+
+CALLS: Mapping[str, Call] = {
+    "AuraFlowTransformer2DModel": _aura_flow,
+    "DiTTransformer2DModel": _dit,
+    "Lumina2Transformer2DModel": _lumina2,
+    "PixArtTransformer2DModel": _pixart,
+    "SD3Transformer2DModel": _sd3,
+    "SanaTransformer2DModel": _sana,
+    "ZImageTransformer2DModel": _z_image,
+}
+"""The call of each class, which returns its output as the class gives it."""
+
+
+def _output(module: nn.Module, **arguments: Any) -> Tensor:
+    output: Tensor = module(**arguments, return_dict=False)[0]
+    return output
+
+
+def _micro_conditions(given: Inputs) -> dict[str, Tensor]:
+    """Return the size of the images in pixels, float [n, 2], and height / width, float [n, 1] (Chen et al. 2024)."""
+    count, _, height, width = given.latents.shape
+    place = given.latents.device
+    size = torch.tensor([float(height * given.factor), float(width * given.factor)], device=place)
+    ratio = torch.tensor([height / width], device=place)
+    return {"resolution": size.repeat(count, 1), "aspect_ratio": ratio.repeat(count, 1)}
+
+
+def _filled(given: Inputs) -> Tensor:
+    """Return token states with zeros in place of padding, filled to the length that the class always reads.
+
+    Raises InputError for more tokens than that.
+    """
+    tokens, length = given.text.tokens, given.text_length or given.text.tokens.shape[1]
+    if tokens.shape[1] > length:
+        raise InputError(
+            f"a caption has up to {tokens.shape[1]} tokens, but the model reads {length}; set text_encoder.max_length "
+            "to that number, or model.text_length to a larger one"
+        )
+    masked = tokens.masked_fill(~given.text.mask[..., None], 0.0)
+    return nn.functional.pad(masked, (0, 0, 0, length - tokens.shape[1]))
+
+
+def _counted(mask: Tensor) -> Tensor:
+    """Return a mask whose tokens can be counted: on the meta device, which has no values, all of them are real."""
+    return torch.ones(mask.shape, dtype=torch.bool, device="cpu") if mask.is_meta else mask
