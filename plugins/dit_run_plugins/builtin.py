@@ -66,7 +66,13 @@ def dit_run_components() -> list[Component]:
         _component(Kind.MODEL, "diffusers_transformer", DiffusersTransformer, ".network:build", ".rules:class_fits"),
         _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES),
         _component(
-            Kind.MODEL, "pixart", Pixart, ".network:build", *MODEL_RULES, ".rules:folder_fits", ".rules:micro_conditions_fit"
+            Kind.MODEL,
+            "pixart",
+            Pixart,
+            ".network:build",
+            *MODEL_RULES,
+            ".rules:folder_fits",
+            ".rules:micro_conditions_fit",
         ),
         _component(
             Kind.SCHEDULER, "ddpm", Ddpm, ".diffusion_process:build", SAMPLER_RULE, ":combinations_fit", ":steps_fit"

@@ -108,12 +108,16 @@ def build_denoiser(
             )
         trained: list[Any] = [text if text.trainable else None for text in texts]
         denoiser = Denoiser(model, *trained)
-        for line in getattr(model, "notices", ()) if begin is not None else ():
-            begin(line)
-        if begin is not None and config.training.init_from is not None:
-            for line in initialise(denoiser, config.training):
+        if begin is not None:
+            for line in _first_weights(config, denoiser):
                 begin(line)
         return denoiser.to(device)
+
+
+def _first_weights(config: Config, denoiser: Denoiser) -> list[str]:
+    """Load the weights of ``training.init_from``; return lines about these and the model's pretrained ones."""
+    lines = list(getattr(denoiser.model, "notices", ()))
+    return lines if config.training.init_from is None else [*lines, *initialise(denoiser, config.training)]
 
 
 def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:

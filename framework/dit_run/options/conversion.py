@@ -53,9 +53,9 @@ def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
 
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
-    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of scalars or lists X, any of
-    these with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a secret has a
-    default or a default is not finite.
+    ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of scalars or lists X, any
+    of these with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a
+    secret has a default or a default is not finite.
     """
     return _options_of(cls)
 
@@ -174,7 +174,9 @@ def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
 def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
     values, markers = _schema(args[1], where)
     if args[0] is not str or "additionalProperties" in values:
-        raise HintError(f"{where}: a mapping has strings as keys and no mappings as values, as Mapping[str, float]")
+        raise HintError(
+            f"{where}: a mapping has strings as keys and scalars or lists as values, as Mapping[str, float]"
+        )
     return {"type": "object", "additionalProperties": values}, markers
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from dit_run.protocols.text_encoder import TextStates
 
@@ -28,6 +28,10 @@ class Model(Protocol):
     values. Put repeated blocks into a ``torch.nn.ModuleList``: ``training.compile_model`` compiles its
     members one by one, and the linear weights in them have the role ``matrix`` for optimizers.
 
+    A model may have an attribute ``notices``, a tuple of lines that a new run shows at its start, such as the name of
+    its pretrained weights. A model that calls a network of diffusers may have an attribute ``diffusers_module``, that
+    network: its ``config`` and its ``state_dict`` make a folder that diffusers loads.
+
     A model may have a method ``resized(name, value, options) -> Tensor | None``. It gets a tensor of another model that
     ``training.init_from`` names, whose shape is not that of this model's tensor ``name``, and the section ``model`` of
     the other's config, ``type`` included. It returns the tensor in the shape of its own, or None if it cannot.
@@ -36,11 +40,6 @@ class Model(Protocol):
 
     patch_size: int
     """Latent rows and columns must be multiples of this number."""
-    notices: tuple[str, ...]
-    """Optional: facts that a new run shows at its start, such as the pretrained weights that were loaded."""
-    diffusers_module: nn.Module
-    """Optional: the module of diffusers that the model calls, for programs that use the weights without dit-run. Its
-    ``config`` and its ``state_dict`` make a folder that diffusers loads."""
 
     # A model may take named numbers of each sample, such as a score or the original size of the image. Its options then
     # have the key ``scalars``, a tuple of names, and the module has the attribute ``scalars`` with the same names. If

@@ -56,6 +56,6 @@ class RuleContext:
 
 
 class Rule(Protocol):
-    """A cross-field check: returns problems and adjustments, imports nothing heavy and reads no data, only small files."""
+    """A cross-field check: returns problems and adjustments, imports nothing heavy, reads small files at most."""
 
     def __call__(self, context: RuleContext) -> Iterable[Problem | Adjustment]: ...

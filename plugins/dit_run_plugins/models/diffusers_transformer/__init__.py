@@ -12,10 +12,13 @@ from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
 
 __all__ = ["DiffusersTransformer"]
 
+Scalar = int | float | bool | str
+Argument = Scalar | tuple[Scalar, ...] | None
+
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusersTransformer:
-    """An image transformer of diffusers: AuraFlow, DiT, Lumina2, PixArt, SD3, Sana or Z-Image."""
+    """An image transformer of diffusers: AuraFlow, Lumina2, PixArt, SD3, Sana or Z-Image."""
 
     pretrained_model_name: Annotated[str | None, HubOrPath] = None
     """Hub name or local folder whose weights the model begins with: a transformer in diffusers' layout, or a pipeline
@@ -24,7 +27,7 @@ class DiffusersTransformer:
     """Branch, tag or commit on the hub; null uses the newest."""
     class_name: str | None = None
     """Class of diffusers, such as `SanaTransformer2DModel`. Pretrained weights name it themselves."""
-    config: Mapping[str, object] = field(default_factory=dict)
+    config: Mapping[str, Argument] = field(default_factory=dict)
     """Arguments of the class, such as `num_layers`; the others have the defaults of the class. Latent channels and text
     widths are those of the encoders if they are not written. Pretrained weights have a config of their own."""
     text_length: PositiveInt | None = None

@@ -1,6 +1,7 @@
 """Calls: the arguments of each class of diffusers, made from those of dit-run.
 
-Scales of time, directions and layouts are those of the class's pipeline. Timesteps here are in [0, 1000], 1000 is noise.
+Scales of time, directions and layouts are those of the class's pipeline. Timesteps of dit-run are in [0, 1000], where
+1000 is noise.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _STEPS = 1000.0
 
 
 class Inputs(NamedTuple):
-    """What a model of dit-run is called with, and what it is built for."""
+    """Arguments of a model of dit-run, and numbers of its config."""
 
     latents: Tensor
     timesteps: Tensor
@@ -32,10 +33,10 @@ class Inputs(NamedTuple):
     """Tokens that a class without a mask reads."""
 
 
-Call = Callable[[nn.Module, Inputs], Tensor]
+Call = Callable[[Any, Inputs], Tensor]
 
 
-def _aura_flow(module: nn.Module, given: Inputs) -> Tensor:
+def _aura_flow(module: Any, given: Inputs) -> Tensor:
     return _output(
         module,
         hidden_states=given.latents,
@@ -44,29 +45,18 @@ def _aura_flow(module: nn.Module, given: Inputs) -> Tensor:
     )
 
 
-def _dit(module: nn.Module, given: Inputs) -> Tensor:
-    height, width = given.latents.shape[2:]
-    if height != width:
-        raise InputError(
-            f"DiTTransformer2DModel makes square images only, not latents of {height}x{width}; leave data.buckets out, "
-            "and sample squares"
-        )
-    classes = given.text.pooled.shape[1]
-    labels = torch.where(given.text.null, classes, given.text.pooled.argmax(1))
-    return _output(module, hidden_states=given.latents, timestep=given.timesteps, class_labels=labels)
-
-
-def _lumina2(module: nn.Module, given: Inputs) -> Tensor:
+def _lumina2(module: Any, given: Inputs) -> Tensor:
+    tokens, mask = _compact(given.text)
     return _output(
         module,
         hidden_states=given.latents,
         timestep=1 - given.timesteps / _STEPS,
-        encoder_hidden_states=given.text.tokens,
-        encoder_attention_mask=_counted(given.text.mask),
+        encoder_hidden_states=tokens,
+        encoder_attention_mask=mask,
     )
 
 
-def _pixart(module: nn.Module, given: Inputs) -> Tensor:
+def _pixart(module: Any, given: Inputs) -> Tensor:
     return _output(
         module,
         hidden_states=given.latents,
@@ -77,17 +67,17 @@ def _pixart(module: nn.Module, given: Inputs) -> Tensor:
     )
 
 
-def _sana(module: nn.Module, given: Inputs) -> Tensor:
+def _sana(module: Any, given: Inputs) -> Tensor:
     return _output(
         module,
         hidden_states=given.latents,
         encoder_hidden_states=given.text.tokens,
         encoder_attention_mask=given.text.mask,
-        timestep=given.timesteps * module.config.timestep_scale,  # type: ignore[union-attr]
+        timestep=given.timesteps * module.config.timestep_scale,
     )
 
 
-def _sd3(module: nn.Module, given: Inputs) -> Tensor:
+def _sd3(module: Any, given: Inputs) -> Tensor:
     return _output(
         module,
         hidden_states=given.latents,
@@ -97,15 +87,15 @@ def _sd3(module: nn.Module, given: Inputs) -> Tensor:
     )
 
 
-def _z_image(module: nn.Module, given: Inputs) -> Tensor:
-    tokens, mask = given.text.tokens, _counted(given.text.mask)
+def _z_image(module: Any, given: Inputs) -> Tensor:
+    tokens, mask = _compact(given.text)
     lengths = mask.sum(1).tolist()
     output = module(
         [latents[:, None] for latents in given.latents],
-        1 - given.timesteps / _STEPS,
+        (_STEPS - given.timesteps) / _STEPS,
         [states[:length] for states, length in zip(tokens, lengths, strict=True)],
-        patch_size=module.all_patch_size[0],  # type: ignore[index]
-        f_patch_size=module.all_f_patch_size[0],  # type: ignore[index]
+        patch_size=module.all_patch_size[0],
+        f_patch_size=module.all_f_patch_size[0],
         return_dict=False,
     )[0]
     return torch.stack(list(output)).squeeze(2)
@@ -113,7 +103,6 @@ def _z_image(module: nn.Module, given: Inputs) -> Tensor:
 
 CALLS: Mapping[str, Call] = {
     "AuraFlowTransformer2DModel": _aura_flow,
-    "DiTTransformer2DModel": _dit,
     "Lumina2Transformer2DModel": _lumina2,
     "PixArtTransformer2DModel": _pixart,
     "SD3Transformer2DModel": _sd3,
@@ -123,7 +112,7 @@ CALLS: Mapping[str, Call] = {
 """The call of each class, which returns its output as the class gives it."""
 
 
-def _output(module: nn.Module, **arguments: Any) -> Tensor:
+def _output(module: Any, **arguments: Any) -> Tensor:
     output: Tensor = module(**arguments, return_dict=False)[0]
     return output
 
@@ -152,6 +141,20 @@ def _filled(given: Inputs) -> Tensor:
     return nn.functional.pad(masked, (0, 0, 0, length - tokens.shape[1]))
 
 
-def _counted(mask: Tensor) -> Tensor:
-    """Return a mask whose tokens can be counted: on the meta device, which has no values, all of them are real."""
-    return torch.ones(mask.shape, dtype=torch.bool, device="cpu") if mask.is_meta else mask
+def _compact(text: TextStates) -> tuple[Tensor, Tensor]:
+    """Return token states and mask with the real tokens first, as classes expect that only count them.
+
+    With several encoders there is padding between tokens.
+    """
+    if text.mask.is_meta:
+        return text.tokens, text.mask.as_subclass(_AllReal)
+    order = torch.argsort(~text.mask, dim=1, stable=True)
+    return text.tokens.take_along_dim(order[..., None], 1), text.mask.take_along_dim(order, 1)
+
+
+class _AllReal(Tensor):
+    """A mask on the meta device, which has no values: all its tokens are real, so that they can be counted."""
+
+    def sum(self, dim: int) -> Tensor:  # type: ignore[override]
+        count, length = self.shape
+        return torch.full((count,), length, device="cpu")

@@ -39,7 +39,6 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     "AuraFlowTransformer2DModel": Family("velocity", text_key="joint_attention_dim", text_length=256),
-    "DiTTransformer2DModel": Family("epsilon", pooled_key="num_embeds_ada_norm"),
     "Lumina2Transformer2DModel": Family("velocity", text_key="cap_feat_dim", reversed=True),
     "PixArtTransformer2DModel": Family("epsilon", text_key="caption_channels"),
     "SD3Transformer2DModel": Family(

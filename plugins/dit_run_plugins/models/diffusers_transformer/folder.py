@@ -11,7 +11,16 @@ from dit_run.problems import InputError, KeyPath, Problem
 from dit_run.protocols import RuleContext
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
 
-__all__ = ["FOLDERS", "KEY", "TransformerConfig", "folder_problem", "pretrained", "read_config", "unknown_class", "weight_problems"]
+__all__ = [
+    "FOLDERS",
+    "KEY",
+    "TransformerConfig",
+    "folder_problem",
+    "pretrained",
+    "read_config",
+    "unknown_class",
+    "weight_problems",
+]
 
 KEY = "model.pretrained_model_name"
 FOLDERS = ("transformer/", "")
@@ -56,7 +65,10 @@ def read_config(weights: Pretrained, *, download: bool) -> TransformerConfig | N
 
 def unknown_class(name: str | None) -> str:
     """Return the text about a class that no run can train."""
-    return f"{name} is none of the image transformers that can be trained: {', '.join(FAMILIES)}"
+    why = (
+        "takes numbers of classes, not texts" if name == "DiTTransformer2DModel" else "is no image transformer of text"
+    )
+    return f"{name} {why}, or is not supported; the classes that can be trained are {', '.join(FAMILIES)}"
 
 
 def weight_problems(context: RuleContext, weights: Pretrained) -> Iterator[Problem]:

@@ -19,13 +19,14 @@ from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
 from dit_run_plugins.models.diffusers_transformer.folder import (
     FOLDERS,
     KEY,
+    TransformerConfig,
     pretrained,
     read_config,
     unknown_class,
 )
 from dit_run_plugins.models.diffusers_transformer.weights import load_weights
 
-__all__ = ["DiffusersNetwork", "Widths", "build", "make_module"]
+__all__ = ["DiffusersNetwork", "Widths", "build", "check_arguments", "make_module"]
 
 
 class DiffusersNetwork(nn.Module):
@@ -125,31 +126,30 @@ def build(
     Raises InputError for a class, a config or weights that do not fit the encoders or each other.
     """
     widths = Widths(latent_channels=latent_channels, text_width=text_width, pooled_width=pooled_width)
-    name, config, where = options.class_name, options.config, "model.config"
-    weights = None
-    if options.pretrained_model_name is not None:
-        weights, where = pretrained(options.pretrained_model_name, options.revision), KEY
-    if weights is not None and (name is None or initial):
-        found = read_config(weights, download=True)
-        assert found is not None
-        name, config = found.class_name, found.values
-    if name not in FAMILIES:
-        raise InputError(f"{where}: {unknown_class(name)}")
+    weights = (
+        None if options.pretrained_model_name is None else pretrained(options.pretrained_model_name, options.revision)
+    )
+    load = weights if initial else None
+    if weights is not None and (load or options.class_name is None):
+        found, where = read_config(weights, download=True), KEY
+    else:
+        found, where = TransformerConfig(str(options.class_name), options.config), "model.config"
+    assert found is not None
+    if found.class_name not in FAMILIES:
+        raise InputError(f"{where}: {unknown_class(found.class_name)}")
+    config = widths.filled(found.class_name, found.values) if weights is None else found.values
     if weights is None:
-        config = _checked(name, widths.filled(name, config))
-    module = make_module(name, config, where, initialise=initial and weights is None)
-    widths.check(name, module.config, where)  # type: ignore[arg-type]
-    loaded = ()
-    if weights is not None and initial:
-        loaded = (load_weights(module, weights, weights.weight_files(DIFFUSERS, FOLDERS)),)
+        check_arguments(found.class_name, config)
+    module = make_module(found.class_name, config, where, initialise=load is None)
+    widths.check(found.class_name, module.config, where)  # type: ignore[arg-type]
     return DiffusersNetwork(
         module,
-        class_name=name,
+        class_name=found.class_name,
         latent_channels=latent_channels,
         latent_factor=latent_factor,
         text_length=options.text_length,
         gradient_checkpointing=options.gradient_checkpointing,
-        notices=loaded,
+        notices=() if load is None else (load_weights(module, load, load.weight_files(DIFFUSERS, FOLDERS)),),
     )
 
 
@@ -166,21 +166,14 @@ def make_module(class_name: str, config: Mapping[str, Any], where: str, *, initi
         with contextlib.nullcontext() if initialise else no_init_weights():
             module: nn.Module = getattr(diffusers, class_name).from_config(dict(config))
     except Exception as error:  # a class may raise anything for values that do not fit together
-        raise InputError(f"{where}: no {class_name} can be made of this config: {error or type(error).__name__}") from error
-    if class_name == "DiTTransformer2DModel":
-        _keep_every_class(module)
+        raise InputError(
+            f"{where}: no {class_name} can be made of this config: {error or type(error).__name__}"
+        ) from error
     return module.train()
 
 
-def _keep_every_class(module: nn.Module) -> None:
-    """Let captions alone be dropped, by training.caption_dropout; the class drops its own labels in each block."""
-    for layer in module.modules():
-        if type(layer).__name__ == "LabelEmbedding":
-            layer.dropout_prob = 0.0
-
-
-def _checked(class_name: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the config. Raises InputError for an argument that the class does not have, which it would ignore."""
+def check_arguments(class_name: str, config: Mapping[str, Any]) -> None:
+    """Raise InputError for an argument that the class does not have, which it would ignore."""
     import diffusers
 
     known = list(inspect.signature(getattr(diffusers, class_name).__init__).parameters)[1:]
@@ -189,4 +182,3 @@ def _checked(class_name: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(known)}"
             raise InputError(f"model.config: {class_name} has no argument {key}{hint}")
-    return config
