@@ -73,7 +73,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 def tiny_transformer(
     folder: Path, class_name: str, *, seed: int = 0, saving: Mapping[str, Any] | None = None, **more: Any
 ) -> Path:
-    """A transformer of this class in ``folder``; ``more`` are arguments of the class, ``saving`` of its save_pretrained."""
+    """A transformer of this class in ``folder``; ``more`` are its arguments, ``saving`` those of save_pretrained."""
     import diffusers
 
     with torch.random.fork_rng(devices=[]):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from image_transformers import CONFIGS, tiny_transformer
+from image_transformers import CONFIGS
 from torch import Tensor
 
 from dit_run.protocols import TextStates

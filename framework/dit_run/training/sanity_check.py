@@ -77,7 +77,7 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         parts.learning_rate_factor()
         train = data.train.of_largest_size()
         batch = parts.visits(train, caption_dropout=0.0).__getitems__(range(min(batch_size, len(train))))
-        check = _Check.of(parts, batch)
+        check = _Check.of(parts, batch, pretrained=bool(begun))
         captions = _captions(batch, check.given.text)
         save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
         undrawable = undrawable_notice(batch.captions)
@@ -98,13 +98,15 @@ class _Check:
     mixed: EncodedBatch
     """Every second caption dropped."""
     captions: tuple[str, ...]
+    pretrained: bool
+    """Whether the model begins with weights from elsewhere."""
 
     @classmethod
-    def of(cls, parts: RunParts, batch: Batch) -> _Check:
+    def of(cls, parts: RunParts, batch: Batch, *, pretrained: bool) -> _Check:
         encode, count = parts.encoder(), len(batch.captions)
         empty = batch._replace(null=(True,) * count)
         mixed = batch._replace(null=tuple(index % 2 == 1 for index in range(count)))
-        return cls(parts, encode(batch), encode(empty), encode(mixed), batch.captions)
+        return cls(parts, encode(batch), encode(empty), encode(mixed), batch.captions, pretrained)
 
     def results(self, pixels: Tensor) -> Iterator[CheckResult]:
         yield self._vae(pixels)
@@ -151,8 +153,7 @@ class _Check:
         implied = (target.square().flatten(1).mean(1) * scheduler.weight(timesteps)).mean().item()
         measured = self._loss(batch)
         text = f"the loss at initialisation is {measured:.4f}; an output of zero implies {implied:.4f}"
-        begun = self.parts.config.training.init_from is not None
-        return CheckResult("initial loss", (0 if begun else 0.8) * implied <= measured <= 1.2 * implied, text)
+        return CheckResult("initial loss", (0 if self.pretrained else 0.8) * implied <= measured <= 1.2 * implied, text)
 
     def _caption_effect(self) -> CheckResult:
         batch = self.given

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dit_run.problems import InputError
 from dit_run.protocols import TextStates
 
 __all__ = ["CALLS", "Inputs"]
@@ -127,18 +126,10 @@ def _micro_conditions(given: Inputs) -> dict[str, Tensor]:
 
 
 def _filled(given: Inputs) -> Tensor:
-    """Return token states with zeros in place of padding, filled to the length that the class always reads.
-
-    Raises InputError for more tokens than that.
-    """
-    tokens, length = given.text.tokens, given.text_length or given.text.tokens.shape[1]
-    if tokens.shape[1] > length:
-        raise InputError(
-            f"a caption has up to {tokens.shape[1]} tokens, but the model reads {length}; set text_encoder.max_length "
-            "to that number, or model.text_length to a larger one"
-        )
-    masked = tokens.masked_fill(~given.text.mask[..., None], 0.0)
-    return nn.functional.pad(masked, (0, 0, 0, length - tokens.shape[1]))
+    """Return token states with zeros in place of padding, filled to the length that the class always reads."""
+    assert given.text_length is not None
+    masked = given.text.tokens.masked_fill(~given.text.mask[..., None], 0.0)
+    return nn.functional.pad(masked, (0, 0, 0, given.text_length - masked.shape[1]))
 
 
 def _compact(text: TextStates) -> tuple[Tensor, Tensor]:

@@ -65,10 +65,10 @@ def read_config(weights: Pretrained, *, download: bool) -> TransformerConfig | N
 
 def unknown_class(name: str | None) -> str:
     """Return the text about a class that no run can train."""
-    why = (
-        "takes numbers of classes, not texts" if name == "DiTTransformer2DModel" else "is no image transformer of text"
-    )
-    return f"{name} {why}, or is not supported; the classes that can be trained are {', '.join(FAMILIES)}"
+    classes = ", ".join(FAMILIES)
+    if name == "DiTTransformer2DModel":
+        return f"{name} takes numbers of classes, not texts; use model.type dit, or one of {classes}"
+    return f"{name} is none of the image transformers that can be trained: {classes}"
 
 
 def weight_problems(context: RuleContext, weights: Pretrained) -> Iterator[Problem]:

@@ -56,6 +56,8 @@ class DiffusersNetwork(nn.Module):
         self._call, self._sign = CALLS[class_name], -1 if family.reversed else 1
         self._channels, self._factor = latent_channels, latent_factor
         self._text_length = text_length or family.text_length
+        self._largest_side = family.largest_side(transformer.config)  # type: ignore[arg-type]
+        self._text_limit = family.text_limit(transformer.config, text_length)  # type: ignore[arg-type]
         if gradient_checkpointing:
             transformer.enable_gradient_checkpointing()  # type: ignore[operator]
 
@@ -66,8 +68,22 @@ class DiffusersNetwork(nn.Module):
 
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
+        self._check(latents, text)
         output = self._call(self.transformer, Inputs(latents, timesteps, text, self._factor, self._text_length))
         return self._sign * output[:, : self._channels]
+
+    def _check(self, latents: Tensor, text: TextStates) -> None:
+        """Raise InputError for sizes without positions, which some classes would read at wrong places."""
+        side, tokens = max(latents.shape[2:]), text.tokens.shape[1]
+        if self._largest_side is not None and side > self._largest_side:
+            raise InputError(
+                f"an image has {side} latent positions along a side, and the model positions for {self._largest_side}"
+            )
+        if self._text_limit is not None and tokens > self._text_limit:
+            raise InputError(
+                f"captions have up to {tokens} tokens, and the model reads {self._text_limit}; set "
+                f"text_encoder.max_length: {self._text_limit}"
+            )
 
 
 class Widths:

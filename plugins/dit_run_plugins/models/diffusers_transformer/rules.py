@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from dit_run.hub import Pretrained
+from dit_run.hub import Pretrained, local_path
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES, Family
@@ -18,7 +18,7 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     weight_problems,
 )
 
-__all__ = ["class_fits", "config_of", "scheduler_fits"]
+__all__ = ["all_written", "class_fits", "config_of", "scheduler_fits"]
 
 _SCHEDULER_FILES = ("scheduler/scheduler_config.json",)
 _OF_SCHEDULER: Mapping[str, tuple[str, ...]] = {
@@ -33,13 +33,15 @@ def class_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
     options, path = context.options, context.path
     if options.pretrained_model_name is None:
         yield from _class_problems(context, options.class_name)
+        yield from _limit_problems(context, TransformerConfig(str(options.class_name), options.config))
         yield from scheduler_fits(context, options.class_name)
         return
     weights = pretrained(options.pretrained_model_name, options.revision)
     try:
         found = config_of(context, weights)
     except InputError as error:
-        yield folder_problem(path, error)
+        if not all_written(context, ("class_name", "config")):
+            yield folder_problem(path, error)
         return
     if found is None:
         return
@@ -48,12 +50,53 @@ def class_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
         return
     yield from _agrees(context, found)
     yield from weight_problems(context, weights)
+    yield from _limit_problems(context, found)
     yield from scheduler_fits(context, found.class_name, weights)
 
 
 def config_of(context: RuleContext, weights: Pretrained) -> TransformerConfig | None:
     """Return the config of pretrained weights; None where only a download shows it, and the rule may not download."""
     return read_config(weights, download=context.facts.downloads)
+
+
+def all_written(context: RuleContext, keys: Iterable[str]) -> bool:
+    """Return True for the config of a run that began, which needs its pretrained folder no more."""
+    gone = local_path(context.options.pretrained_model_name) is None
+    return gone and all((*context.path, key) in context.written for key in keys)
+
+
+def _limit_problems(context: RuleContext, found: TransformerConfig) -> Iterator[Problem]:
+    """Refuse sizes and texts that the config has no positions for."""
+    family, options = FAMILIES.get(found.class_name), context.options
+    if family is None:
+        return
+    yield from _text_problems(context, found.class_name, family.text_limit(found.values, options.text_length))
+    if options.text_length is not None and family.text_length is None:
+        message = f"model.text_length has no effect: {found.class_name} has a mask of text tokens"
+        yield Problem("no-effect", message, (*context.path, "text_length"), help=("leave text_length out",))
+    largest, factor = family.largest_side(found.values), context.facts.latent_factor
+    if largest is None or factor is None:
+        return
+    sizes = [(size, size) for size in (context.config.data.common.image_size,)]
+    sizes += [each for _, data in context.config.datasets() for each in data.common.written_sizes()]
+    if (side := max(map(max, sizes))) > largest * factor:
+        message = f"an image has a side of {side} pixels, but {found.class_name} has positions for {largest * factor}"
+        yield Problem("image-size-does-not-fit", message, ("data", "image_size"), related=((*context.path, "type"),))
+
+
+def _text_problems(context: RuleContext, class_name: str, limit: int | None) -> Iterator[Problem]:
+    """Refuse text encoders whose options allow more tokens than the model reads."""
+    lengths = [getattr(choice.options, "max_length", None) for choice in context.config.chosen("text_encoder")]
+    tokens = sum(length or 0 for length in lengths)
+    if limit is not None and tokens > limit:
+        key = "text_encoder.max_length" if len(lengths) == 1 else "the sum of all text_encoder[].max_length"
+        yield Problem(
+            "text-does-not-fit",
+            f"{key} is {tokens}, but {class_name} reads {limit} tokens",
+            ("text_encoder",),
+            related=((*context.path, "type"),),
+            help=(f"set max_length to {limit} at most",),
+        )
 
 
 def _class_problems(context: RuleContext, name: str | None) -> Iterator[Problem]:

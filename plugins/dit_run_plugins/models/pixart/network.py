@@ -28,7 +28,7 @@ def build(
     load = initial and options.pretrained_model_name is not None
     if not load:
         check_channels(options.in_channels, latent_channels)
-    module = make_module(CLASS, _config(options, text_width), "model", initialise=not load)
+    module = make_module(CLASS, _config(options, text_width), KEY if load else "model", initialise=not load)
     notices = (_load(module, options, latent_channels, text_width),) if load else ()
     return DiffusersNetwork(
         module,

@@ -13,12 +13,25 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     pretrained,
     weight_problems,
 )
-from dit_run_plugins.models.diffusers_transformer.rules import config_of, scheduler_fits
+from dit_run_plugins.models.diffusers_transformer.rules import all_written, config_of, scheduler_fits
 from dit_run_plugins.models.pixart import Pixart
 
 __all__ = ["CLASS", "folder_fits", "micro_conditions_fit", "options_in"]
 
 CLASS = "PixArtTransformer2DModel"
+_ARCHITECTURE = (
+    "hidden_size",
+    "num_layers",
+    "num_heads",
+    "patch_size",
+    "in_channels",
+    "out_channels",
+    "sample_size",
+    "interpolation_scale",
+    "micro_conditions",
+    "learned_sigma",
+)
+"""Options that a config.json decides."""
 
 
 def micro_conditions_fit(context: RuleContext) -> Iterator[Problem]:
@@ -45,7 +58,8 @@ def folder_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
         found = config_of(context, weights)
         theirs = {} if found is None else options_in(found)
     except InputError as error:
-        yield folder_problem(context.path, error)
+        if not all_written(context, _ARCHITECTURE):
+            yield folder_problem(context.path, error)
         return
     if found is None:
         return
@@ -63,11 +77,12 @@ def options_in(found: TransformerConfig) -> dict[str, Any]:
     config = found.values
     try:
         size, into = int(config.get("sample_size", 128)), int(config.get("in_channels", 4))
+        heads = int(config.get("num_attention_heads", 16))
         return {
-            "hidden_size": config.get("num_attention_heads", 16) * config.get("attention_head_dim", 72),
-            "num_layers": config.get("num_layers", 28),
-            "num_heads": config.get("num_attention_heads", 16),
-            "patch_size": config.get("patch_size", 2),
+            "hidden_size": heads * int(config.get("attention_head_dim", 72)),
+            "num_layers": int(config.get("num_layers", 28)),
+            "num_heads": heads,
+            "patch_size": int(config.get("patch_size", 2)),
             "in_channels": into,
             "out_channels": into,
             "sample_size": size,
