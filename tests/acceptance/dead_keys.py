@@ -62,6 +62,10 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
         "model={in_channels: 4, out_channels: 4, patch_size: 2}",
     ),
     "model.dit": (),
+    "model.diffusers_transformer": (
+        "model={type: diffusers_transformer, class_name: SanaTransformer2DModel, config: {num_layers: 1, "
+        "num_attention_heads: 2, attention_head_dim: 8, cross_attention_dim: 16, sample_size: 8, patch_size: 2}}",
+    ),
     "model.pixart": (
         "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, in_channels: 3, "
         "out_channels: 3, dropout: 0.1, sample_size: 16}",
@@ -191,6 +195,16 @@ CHANGES: Mapping[str, Change] = {
     "model.dit.modulation": _change("model.modulation=adaln_zero"),
     "model.dit.pooled_text": _change("model.pooled_text=false"),
     "model.dit.null_condition": _change("model.null_condition=encoded", "training.caption_dropout=0.5"),
+    "model.diffusers_transformer.class_name": _change("model.class_name=PixArtTransformer2DModel"),
+    "model.diffusers_transformer.config": _change("model.config.num_layers=2"),
+    "model.diffusers_transformer.text_length": _refused("model.text_length=100"),
+    "model.pixart.pretrained_model_name": _change("model.pretrained_model_name=px", "scheduler={type: ddpm}"),
+    "model.pixart.revision": _change(
+        "model.revision=other", "model.pretrained_model_name=tiny/px", "scheduler={type: ddpm}"
+    ),
+    "model.pixart.interpolation_scale": _change("model.interpolation_scale=2"),
+    "model.pixart.micro_conditions": _change("model.micro_conditions=true", "model.hidden_size=24"),
+    "model.pixart.learned_sigma": _change("model.learned_sigma=true"),
     "model.pixart.hidden_size": _change("model.hidden_size=24"),
     "model.pixart.num_layers": _change("model.num_layers=2"),
     "model.pixart.num_heads": _change("model.num_heads=1"),
@@ -340,6 +354,18 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "model.dit.gradient_checkpointing": (
         "less memory, the same gradients",
         "tests/plugins/test_dit.py::test_gradient_checkpointing_changes_no_gradient",
+    ),
+    "model.diffusers_transformer.pretrained_model_name": (
+        "it has a config of its own, so that no key of the tiny run may be written",
+        "tests/plugins/test_pretrained_transformers.py::test_a_model_begins_with_the_weights_of_a_folder",
+    ),
+    "model.diffusers_transformer.revision": (
+        "as for its name",
+        "tests/plugins/test_pretrained_transformers.py::test_weights_come_from_a_revision_on_a_hub",
+    ),
+    "model.diffusers_transformer.gradient_checkpointing": (
+        "less memory, the same gradients",
+        "tests/plugins/test_diffusers_transformer.py::test_gradient_checkpointing_gives_the_same_gradients",
     ),
     "model.pixart.gradient_checkpointing": (
         "less memory, the same gradients",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -45,6 +46,14 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "metric.frechet_distance.revision": (metric("frechet_distance", "here", more=", revision: main"),),
     "metric.kernel_distance.revision": (metric("kernel_distance", "here", more=", revision: main"),),
     "metric.clip_score.revision": (metric("clip_score", "here", more=", revision: main"),),
+    "model.diffusers_transformer.revision": (
+        "model={type: diffusers_transformer, pretrained_model_name: px, revision: main}",
+        "scheduler={type: ddpm}",
+    ),
+    "model.pixart.revision": (
+        "model={type: pixart, pretrained_model_name: px, revision: main}",
+        "scheduler={type: ddpm}",
+    ),
     "model.dit.null_condition": (
         "training.caption_dropout=0",
         "sampling.guidance_scale=1",
@@ -67,6 +76,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("tiny.yaml").write_text(CONFIG)
     Path("here").mkdir()
+    Path("px").mkdir()
+    shape = {"num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1, "in_channels": 3}
+    shape |= {"out_channels": 3, "sample_size": 16, "patch_size": 4}
+    Path("px/config.json").write_text(json.dumps({"_class_name": "PixArtTransformer2DModel", **shape}))
+    Path("px/diffusion_pytorch_model.safetensors").touch()  # rules look for the file alone
 
 
 def every_option() -> Iterator[tuple[str, Option]]:

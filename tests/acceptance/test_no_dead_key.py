@@ -18,6 +18,7 @@ import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
 from dead_keys import CHANGES, ELSEWHERE, PACKAGES, SETTINGS, Change
+from image_transformers import tiny_transformer
 from parquet_files import write_dataset, write_parquet
 from PIL import Image
 from runs import CONFIG, Run
@@ -81,9 +82,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_vq(folder / f"vq{suffix}", seed=number)
         tiny_clip_pair(folder / f"eye{suffix}", seed=number)
         tiny_text_model(folder / f"t5{suffix}", "t5", seed=number)
+        _pixart(folder / f"px{suffix}", number)
     for name in ("clip", "t5"):
         shutil.copytree(folder / f"{name}2", folder / name / "other")
-    for name in ("clip", "kl", "taesd", "eye", "t5", "dc", "vq"):
+    for name in ("clip", "kl", "taesd", "eye", "t5", "dc", "vq", "px"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
     _custom(folder / "mixed", 0)
@@ -91,6 +93,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "mixed" / "8.txt").write_text("a narrow image")
     (folder / "broken" / "3.png").write_bytes(b"no picture")
     return folder
+
+
+def _pixart(folder: Path, seed: int) -> None:
+    """What the options of the tiny pixart make, too."""
+    shape = {"patch_size": 4, "in_channels": 3, "out_channels": 3, "caption_channels": 8, "sample_size": 16}
+    tiny_transformer(folder, "PixArtTransformer2DModel", seed=seed, **shape)
 
 
 def _hub_cache(folder: Path, name: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
+from image_transformers import CONFIGS
 from parquet_files import write_dataset, write_parquet
 from PIL import Image
 from text_models import tiny_text_model
@@ -115,6 +116,10 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "metric.frechet_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "metric.kernel_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "model.dit": lambda folder: SMALL,
+    "model.diffusers_transformer": lambda folder: {
+        "class_name": "PixArtTransformer2DModel",
+        "config": CONFIGS["PixArtTransformer2DModel"],
+    },
     "model.pixart": lambda folder: SMALL,
 }
 """What a component is tested with where its defaults need a download or much time."""
@@ -143,11 +148,11 @@ def test_what_every_component_must_be(component: Component) -> None:
 
 @pytest.mark.parametrize("component", named(COMPONENTS))
 def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> None:
-    reads_every_option(Subject.of(component.kind, component, options), ONLY_FOR_SINGLE_FILES)
+    reads_every_option(Subject.of(component.kind, component, options), CONDITIONAL)
 
 
-ONLY_FOR_SINGLE_FILES = ("vae.autoencoder_kl.family",)
-"""Options that are not read for the folders of this test."""
+CONDITIONAL = ("vae.autoencoder_kl.family", "model.diffusers_transformer.revision", "model.pixart.revision")
+"""Options that are read for single files, and for pretrained models, alone."""
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)

@@ -92,6 +92,16 @@ def schema(hint: Any) -> dict[str, Any]:
             Mapping[str, PositiveFloat],
             {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
         ),
+        (
+            Mapping[str, int | float | tuple[int | float, ...] | None],
+            {
+                "type": "object",
+                "additionalProperties": {
+                    "type": ["integer", "number", "array", "null"],
+                    "items": {"type": ["integer", "number"]},
+                },
+            },
+        ),
     ],
 )  # fmt: skip
 def test_the_schema_of_a_hint(hint: Any, expected: dict[str, Any]) -> None:
@@ -158,6 +168,16 @@ def test_values_become_what_the_hints_say() -> None:
     assert repr((made.rate, made.size, made.betas, made.names, made.limit, made.word)) == (
         "(1.0, 16, (0.0, 0.5), ('a',), 500, 3)"
     )
+
+
+def test_numbers_of_either_kind_stay_as_they_are() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Arguments:
+        config: Mapping[str, int | float | tuple[int | float, ...]]
+
+    made = build(Arguments, {"config": {"a": 2, "b": 2.0, "c": [1, 1.5]}})
+    assert repr(made.config) == "{'a': 2, 'b': 2.0, 'c': (1, 1.5)}"
+    assert plain(made) == {"config": {"a": 2, "b": 2.0, "c": [1, 1.5]}}
 
 
 def test_unknown_and_missing_values_are_errors() -> None:

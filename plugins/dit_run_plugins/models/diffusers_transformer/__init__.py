@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from dit_run.hub import on_hub
 from dit_run.options import HubOrPath, Operational, PositiveInt, acts_if
+from dit_run.problems import InputError
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
 
 __all__ = ["DiffusersTransformer"]
@@ -40,4 +42,7 @@ class DiffusersTransformer:
     def patch_size(self) -> int:
         """The side of a patch in latent positions, which decides the sizes of images."""
         family = FAMILIES.get(self.class_name or "")
-        return 1 if family is None else family.patch_size(self.config)
+        if family is not None:
+            with contextlib.suppress(InputError):  # the network refuses it
+                return family.patch_size(self.config)
+        return 1

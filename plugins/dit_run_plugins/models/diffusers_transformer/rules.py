@@ -70,11 +70,16 @@ def _limit_problems(context: RuleContext, found: TransformerConfig) -> Iterator[
     family, options = FAMILIES.get(found.class_name), context.options
     if family is None:
         return
-    yield from _text_problems(context, found.class_name, family.text_limit(found.values, options.text_length))
+    try:
+        limit, largest = family.text_limit(found.values, options.text_length), family.largest_side(found.values)
+    except InputError as error:
+        yield Problem("config-does-not-fit", str(error), (*context.path, "config"))
+        return
+    yield from _text_problems(context, found.class_name, limit)
     if options.text_length is not None and family.text_length is None:
         message = f"model.text_length has no effect: {found.class_name} has a mask of text tokens"
         yield Problem("no-effect", message, (*context.path, "text_length"), help=("leave text_length out",))
-    largest, factor = family.largest_side(found.values), context.facts.latent_factor
+    factor = context.facts.latent_factor
     if largest is None or factor is None:
         return
     sizes = [(size, size) for size in (context.config.data.common.image_size,)]
