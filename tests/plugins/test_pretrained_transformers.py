@@ -303,7 +303,7 @@ def test_sizes_and_texts_without_positions_are_refused(name: str) -> None:
 
 def test_unknown_arguments_are_refused_with_the_nearest_name() -> None:
     options = DiffusersTransformer(class_name=PIXART, config={"num_layer": 1})
-    with pytest.raises(InputError, match="PixArt.* has no argument num_layer; did you mean num_layers"):
+    with pytest.raises(InputError, match=r"PixArt.* has no argument num_layer; did you mean num_layers"):
         build(options, **RUNTIME, pooled_width=8)
 
 
