@@ -13,12 +13,13 @@ __all__ = ["Model"]
 
 
 class Model(Protocol):
-    """``build(options, *, latent_channels, text_width, pooled_width, …) -> Model``: the torch module that is trained.
+    """``build(options, *, latent_channels, latent_factor, text_width, pooled_width, text_widths, pooled_widths, initial)``.
 
-    ``latent_channels`` and ``latent_factor`` are those of the VAE; ``text_width`` and ``pooled_width`` are those of the
-    text encoder. With several text encoders they are the sums of the encoders' widths, and :class:`TextStates` says how
-    the states stand in these. A factory that treats the encoders apart asks for ``text_widths`` and ``pooled_widths``
-    instead, tuples with the width of each encoder in the order of the config, of length 1 for one encoder.
+    The factory returns the torch module that is trained. ``latent_channels`` and ``latent_factor`` are those of the
+    VAE; ``text_width`` and ``pooled_width`` are those of the text encoder. With several text encoders they are the
+    sums of the encoders' widths, and :class:`TextStates` says how the states stand in these. A factory that treats
+    the encoders apart asks for ``text_widths`` and ``pooled_widths`` instead, tuples with the width of each encoder
+    in the order of the config, of length 1 for one encoder.
 
     ``initial`` is True where the first weights of a new run are made. A factory reads pretrained weights only then:
     in all other cases the weights of a checkpoint follow, or weights are only counted.
@@ -36,7 +37,7 @@ class Model(Protocol):
     ``training.init_from`` names, whose shape is not that of this model's tensor ``name``, and the section ``model`` of
     the other's config, ``type`` included. It returns the tensor in the shape of its own, or None if it cannot.
     Convolutions over patches and tables of positions are resized without it.
-    """
+    """  # noqa: E501 (the signature is one line)
 
     patch_size: int
     """Latent rows and columns must be multiples of this number."""
