@@ -25,7 +25,7 @@ from dit_run.cache.builder import cache_bytes
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 
 BATCH = 96
 SHAPE = (4, 32, 32)

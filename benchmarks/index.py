@@ -64,7 +64,7 @@ def make(root: Path, captions: int) -> None:
 def measure(root: Path) -> dict[str, float]:
     """Index, split and order the samples; run in its own process, so that peak memory is its own."""
     from dit_run.data.samples import choose
-    from dit_run.registry.kinds import DatasetCommon
+    from dit_run.registry.kind_options import DatasetCommon
     from dit_run_plugins.datasets.coco import Coco, build
 
     start = time.perf_counter()

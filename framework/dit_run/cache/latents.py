@@ -26,7 +26,7 @@ from dit_run.data.images import PREPROCESSING_VERSION, decoder
 from dit_run.model.codec import LatentShape, device_of, encode_latents
 from dit_run.problems import InputError
 from dit_run.protocols import VAE
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["LatentWork", "examined"]
 

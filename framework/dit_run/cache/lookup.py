@@ -15,7 +15,7 @@ from torch import Tensor
 from dit_run.cache.records import Places, Records
 from dit_run.cache.shards import BITS, Bits, bits_of
 from dit_run.data.aspect_buckets import Size
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 from dit_run.model.conditioning import CaptionStates, padded_length
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import TextStates

@@ -13,7 +13,7 @@ from math import lcm
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.registry.kinds import AUTO, DatasetCommon
+from dit_run.registry.kind_options import AUTO, DatasetCommon
 
 __all__ = ["Buckets", "Size", "preset_sizes", "size_name"]
 

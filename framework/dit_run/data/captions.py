@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dit_run.compute.random_streams import Streams
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["plain_text", "text_at"]
 

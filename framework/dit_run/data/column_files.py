@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.problems import InputError
-from dit_run.system.durable import sync_folder
+from dit_run.system.durable import replacing
 
 __all__ = ["Columns"]
 
@@ -49,20 +49,11 @@ class Columns(Mapping[str, NDArray[Any]]):
             end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
         head = json.dumps([end, placed]).encode()
         start = _MAGIC + len(head).to_bytes(8, "little") + head
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            with partial.open("wb") as file:
-                file.write(start.ljust(_start(len(head)), b"\0"))
-                for array in self.values():
-                    file.write(np.ascontiguousarray(array).data)
-                    file.write(bytes(-array.nbytes % _ALIGNMENT))
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+        with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.partial")) as file:
+            file.write(start.ljust(_start(len(head)), b"\0"))
+            for array in self.values():
+                file.write(np.ascontiguousarray(array).data)
+                file.write(bytes(-array.nbytes % _ALIGNMENT))
         return Columns.read(path) or self
 
     @classmethod

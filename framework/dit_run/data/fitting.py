@@ -12,7 +12,7 @@ from dit_run.data.aspect_buckets import Buckets, Size, size_name
 from dit_run.data.dimensions import known_sizes, sizes_of
 from dit_run.data.samples import BucketedSizes, Samples
 from dit_run.problems import InputError
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["Fit", "fit", "is_fitted"]
 

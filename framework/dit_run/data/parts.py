@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dit_run.protocols import Dataset, DatasetPart, Mixed
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["Parts"]
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from dit_run.compute.random_streams import Streams
 from dit_run.data.aspect_buckets import Size
+from dit_run.data.bad_samples import BadSample
 from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.captions import plain_text, text_at
 from dit_run.data.images import read_image
@@ -21,64 +20,14 @@ from dit_run.data.order import Order
 from dit_run.data.parts import Parts
 from dit_run.data.scalars import Scalars
 from dit_run.data.splits import split
+from dit_run.data.visits import FetchedVisits, Visit
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
-from dit_run.registry.kinds import DatasetCommon
-from dit_run.system.file_ranges import FilePart
+from dit_run.registry.kind_options import DatasetCommon
 
-__all__ = [
-    "MAX_BAD_SHARE",
-    "BadSample",
-    "BadSamples",
-    "BucketedSizes",
-    "FetchedVisits",
-    "Samples",
-    "Visit",
-    "choose",
-]
-
-MAX_BAD_SHARE = 0.05
-"""Largest share of samples that may be skipped."""
+__all__ = ["BucketedSizes", "Samples", "choose"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Visit:
-    """The sample, caption and augmentation at one position."""
-
-    index: int
-    """Index of the sample in the dataset."""
-    key: str
-    caption: str
-    """The text that the model reads."""
-    image: Path | FilePart | Callable[[], Image.Image]
-    flip: bool
-    offset: float
-    """Place of the crop along the side that stands out, in [0, 1)."""
-    size: Size
-    """Height and width of the pixels that are trained on."""
-    part: int = 0
-    """Number of the sample's part of a mixture."""
-    scalars: tuple[float, ...] = ()
-    """The numbers that the model takes."""
-
-
-class BadSample(NamedTuple):
-    """A skipped sample and the reason."""
-
-    key: str
-    reason: str
-
-
-class FetchedVisits(NamedTuple, Generic[T]):
-    """Visits at some positions with their values; bad samples are replaced."""
-
-    visits: list[Visit]
-    values: list[T]
-    """The fetched value of each visit."""
-    bad: tuple[BadSample, ...]
-    """The samples that were skipped."""
 
 
 @dataclass(frozen=True)
@@ -270,26 +219,6 @@ class Samples:
                 f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error
         return BadSample(visit.key, str(error))
-
-
-class BadSamples:
-    """The distinct samples that were skipped. One may always be bad; beyond that MAX_BAD_SHARE is the limit."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.reasons: dict[str, str] = {}
-        """Reason for each skipped sample, by key."""
-
-    def add(self, bad: Iterable[BadSample]) -> tuple[BadSample, ...]:
-        """Add samples and return the new ones. Raises InputError if there are too many."""
-        new = tuple(sample for sample in dict(bad).items() if sample[0] not in self.reasons)
-        self.reasons.update(new)
-        if len(self.reasons) > max(1, MAX_BAD_SHARE * self.total):
-            raise InputError(
-                f"{len(self.reasons)} of {self.total} samples cannot be read, more than {MAX_BAD_SHARE:.0%}: "
-                + "; ".join(list(self.reasons.values())[:5])
-            )
-        return tuple(BadSample(*sample) for sample in new)
 
 
 def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples, Samples | None]:

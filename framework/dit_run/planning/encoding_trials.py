@@ -18,7 +18,7 @@ from dit_run.cache.open_cache import Cached, cacheable, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 from dit_run.model.codec import device_of, encode_captions, encode_latents
 from dit_run.model.conditioning import CaptionStates, FrozenCaptions
 from dit_run.planning.measurements import CacheCost

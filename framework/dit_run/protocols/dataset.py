@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from dit_run.registry.kinds import DatasetCommon
+    from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = [
     "Dataset",

@@ -8,96 +8,16 @@ kind is a member of :class:`Kind` with its row, a protocol in :mod:`dit_run.prot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
 
 from dit_run.options import (
-    NonNegativeInt,
-    Operational,
     Option,
-    PositiveInt,
-    Probability,
-    acts_unless,
-    bounds,
     options_of,
 )
+from dit_run.registry.kind_options import DatasetCommon, TextEncoderCommon
 
-__all__ = ["AUTO", "KINDS", "DatasetCommon", "Kind", "KindSpec", "TextEncoderCommon"]
-
-
-AUTO = "auto"
-"""Value of ``data.buckets`` for the preset list of sizes."""
-BucketName = Annotated[str, bounds(pattern="^(auto|[1-9][0-9]*x[1-9][0-9]*)$")]
-BucketSize = Annotated[str, bounds(pattern="^[1-9][0-9]*x[1-9][0-9]*$")]
-"""A height and a width in pixels: ``208x304``."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetCommon:
-    """Options of every dataset. They keep their values when the dataset's type changes."""
-
-    image_size: Annotated[int, bounds(ge=8, multiple_of=8)] = 256
-    """Side of the square training images in pixels, a multiple of 8. `buckets: auto` gives sizes of the same area."""
-    buckets: BucketName | tuple[BucketSize, ...] | None = None
-    """Sizes of the training images, to crop less of images that are no squares: `auto`, which are sizes of about
-    image_size² pixels from 1:2 to 2:1, or a list of height x width such as `[256x256, 208x304]`. An image takes the
-    size with the nearest aspect ratio, is resized to cover it and cropped. null trains on squares."""
-    max_crop: Annotated[float, bounds(gt=0, le=1)] = 1.0
-    """Largest share of an image's area that may be cropped; images beyond it are left out and counted."""
-    upscale: bool = True
-    """Enlarge images that are smaller than their training size; false leaves them out and counts them."""
-    min_side: PositiveInt | None = None
-    """Images whose shorter side has fewer pixels are left out and counted."""
-    num_samples: PositiveInt | None = 5000
-    """Number of samples used, chosen by a hash of their keys and the seed; null uses all."""
-    train_split: Annotated[float, bounds(gt=0, le=1)] = 0.9
-    """Share of the samples used for training; the rest is held out for validation. 1.0 uses all."""
-    random_flip: bool = False
-    """Mirror the image left to right in half of the visits. Off by default, because captions say left and right."""
-    crop: Literal["center", "random"] = "center"
-    """Square of the image that is used: its center, or a random square in each visit, whose latents are not cached."""
-    alpha_background: Literal["white", "gray", "black"] = "white"
-    """Background colour under transparent pixels."""
-    caption_template: Annotated[str, bounds(pattern=r"\{text\}")] = "{text}"
-    """Text that the model reads for a caption, which stands for `{text}`: `a photo of {text}`."""
-    tag_separator: Annotated[str | None, bounds(min_length=1)] = None
-    """Separator of tags, such as `", "`, for captions that are lists of tags; white space around tags does not count.
-    null: captions are sentences."""
-    shuffle_tags: Annotated[bool, acts_unless("tag_separator", None)] = False
-    """Put the tags of a caption into another order in each visit; caption states are then not cached."""
-    tag_dropout: Annotated[float, bounds(ge=0, lt=1), acts_unless("tag_separator", None)] = 0.0
-    """Share of tags that are left out in each visit, drawn tag by tag; caption states are then not cached. Of each
-    caption at least one tag stays."""
-    keep_tags: Annotated[NonNegativeInt, acts_unless("tag_separator", None)] = 0
-    """Number of tags at the start of each caption that always stay there, whatever is shuffled or left out."""
-    on_bad_sample: Annotated[Literal["error", "skip"], Operational] = "error"
-    """Reaction to an image that cannot be read, is missing or has no caption: stop with an error that names it, or skip
-    the sample with a notice."""
-
-    @property
-    def varies_captions(self) -> bool:
-        """True if visits of one caption read different texts."""
-        return self.tag_separator is not None and (self.shuffle_tags or self.tag_dropout > 0)
-
-    def without_augmentation(self) -> DatasetCommon:
-        """Return the options with which every visit of a sample is the same, except for the choice of its caption."""
-        return replace(self, random_flip=False, crop="center", shuffle_tags=False, tag_dropout=0.0)
-
-    def written_sizes(self) -> tuple[tuple[int, int], ...]:
-        """Return the sizes (height, width) that ``buckets`` names, without repeats; none for ``auto`` and null."""
-        names = (self.buckets,) if isinstance(self.buckets, str) else self.buckets or ()
-        pairs = (name.split("x") for name in dict.fromkeys(names) if name != AUTO)
-        return tuple((int(height), int(width)) for height, width in pairs)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextEncoderCommon:
-    """Options of every text encoder. They keep their values when the encoder's type changes."""
-
-    caption_dropout: Probability = 0.0
-    """Share of captions that this encoder reads as the empty caption in training, in addition to those that
-    `training.caption_dropout` drops for all encoders. With several encoders each draws its own."""
+__all__ = ["KINDS", "Kind", "KindSpec"]
 
 
 @dataclass(frozen=True, kw_only=True)

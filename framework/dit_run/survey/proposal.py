@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dit_run.data.aspect_buckets import Buckets
-from dit_run.registry.kinds import AUTO, DatasetCommon
+from dit_run.registry.kind_options import AUTO, DatasetCommon
 from dit_run.survey.machine import Machine
 from dit_run.survey.recognition import FoundData
 from dit_run.survey.statistics import ImageStatistics

@@ -11,7 +11,8 @@ from dit_run.options import build, options_of
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Recognised, Recognises
 from dit_run.registry.factories import make
-from dit_run.registry.kinds import DatasetCommon, Kind
+from dit_run.registry.kind_options import DatasetCommon
+from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
 
 __all__ = ["FoundData", "find_data"]

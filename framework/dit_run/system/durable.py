@@ -7,10 +7,19 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from dit_run.problems import DitRunError
 
-__all__ = ["DiskFailed", "make_folder", "sync_file", "sync_folder", "translate_disk_failure", "write_atomic"]
+__all__ = [
+    "DiskFailed",
+    "make_folder",
+    "replacing",
+    "sync_file",
+    "sync_folder",
+    "translate_disk_failure",
+    "write_atomic",
+]
 
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG}
 
@@ -38,10 +47,19 @@ def write_atomic(path: Path, data: bytes) -> None:
 
     Allows one writer at a time. Raises OSError; then the old file is unchanged and no temporary file is left.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, partial: Path) -> Iterator[BinaryIO]:
+    """Yield the new file ``partial``, which replaces ``path`` at the end of the context, as :func:`write_atomic` does.
+
+    Writers that may write at the same time need different ``partial``.
+    """
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

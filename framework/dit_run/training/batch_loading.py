@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.devices import pins_memory
-from dit_run.data.samples import BadSamples
+from dit_run.data.bad_samples import BadSamples
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.reporting import Reporter
 from dit_run.system.cores import usable_cores

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from dit_run.compute.random_streams import Streams
 from dit_run.compute.worker_pool import WorkerPool
-from dit_run.data.samples import BadSample, FetchedVisits, Samples, Visit
+from dit_run.data.bad_samples import BadSample
+from dit_run.data.samples import Samples
+from dit_run.data.visits import FetchedVisits, Visit
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.training.read_ahead import read_ahead

@@ -17,7 +17,7 @@ from dit_run.cache.image_reader import ImageReader
 from dit_run.cache.latents import examined
 from dit_run.cache.lookup import CaptionCache, LatentCache
 from dit_run.protocols import VAE, Sample, TextEncoder
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["COMMON", "Folder", "Harmful", "keep_captions", "keep_latents", "paint"]
 

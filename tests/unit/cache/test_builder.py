@@ -32,12 +32,12 @@ from dit_run.cache.shards import Shard
 from dit_run.compute.worker_pool import WorkerFailed
 from dit_run.data.images import read_image
 from dit_run.data.parts import Parts
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 from dit_run.model.codec import encode_captions, encode_latents
 from dit_run.model.conditioning import BUCKET, FrozenCaptions
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, Sample, TextEncoder
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dit_run.options import options_of
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 from dit_run.settings import SECTIONS
 
 REFUSED = {

@@ -16,7 +16,7 @@ from dit_run.config.comparison import ABSENT, Changes, Difference, absolute, cha
 from dit_run.config.dump import dump, run_config, to_yaml
 from dit_run.config.schema import compose
 from dit_run.options import options_of
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 from dit_run.registry.registry import Registry
 from dit_run.settings import SECTIONS
 

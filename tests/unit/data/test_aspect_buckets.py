@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.data.aspect_buckets import Buckets, preset_sizes
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 SIDES = st.integers(1, 5000)
 

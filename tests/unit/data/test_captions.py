@@ -8,7 +8,7 @@ import pytest
 
 from dit_run.compute.random_streams import Streams
 from dit_run.data.captions import plain_text, text_at
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 TAGS = "red, bird , on a branch,,winter"
 

@@ -14,7 +14,7 @@ from PIL import Image
 from dit_run.data.dimensions import UNKNOWN, known_sizes, size_in
 from dit_run.data.jpeg_size import jpeg_size
 from dit_run.protocols import DatasetPart, Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dit_run.data.fitting import Fit, fit, is_fitted
 from dit_run.data.samples import Samples, choose
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 SHAPES = [(40, 40), (40, 40), (20, 40), (40, 20), (9, 30), (80, 80)]
 """Heights and widths."""

@@ -10,7 +10,7 @@ import numpy as np
 from dit_run.data.inventory import Inventory
 from dit_run.data.samples import Samples
 from dit_run.protocols import LeftOut, Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 SAMPLES = [Sample(f"{index}.png", ("x",), Path(f"{index}.png")) for index in range(1200)]
 

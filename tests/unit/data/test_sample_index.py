@@ -10,7 +10,7 @@ import pytest
 from dit_run.data.sample_index import IndexChanges, SampleIndex
 from dit_run.data.samples import Samples
 from dit_run.protocols import Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 
 def index_of(captions: dict[str, tuple[str, ...]]) -> SampleIndex:

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dit_run.data.samples import MAX_BAD_SHARE, BadSample, BadSamples, choose
+from dit_run.data.bad_samples import MAX_BAD_SHARE, BadSample, BadSamples
+from dit_run.data.samples import choose
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 
 def common(**changes):

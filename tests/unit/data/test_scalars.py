@@ -13,7 +13,7 @@ from dit_run.data.samples import Samples
 from dit_run.data.scalars import Scalars, of_crop, of_whole_image
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 
 
 def wide(folder: Path, count: int = 4, **scalars: float) -> list[Sample]:

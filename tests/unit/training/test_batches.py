@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_parts import Parts
 
 from dit_run.assembly.layout import Layout
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 from dit_run.model.codec import LatentShape
 from dit_run.training.batches import Batch, Visits, batches
 

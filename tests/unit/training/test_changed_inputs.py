@@ -13,7 +13,7 @@ from dit_run.data.sample_index import SampleIndex
 from dit_run.data.samples import Samples
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
-from dit_run.registry.kinds import DatasetCommon
+from dit_run.registry.kind_options import DatasetCommon
 from dit_run.training.resume_checks import changed_inputs, inputs, refuse_changed_inputs
 
 

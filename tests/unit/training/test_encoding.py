@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from tiny_parts import CPU, Parts
 
-from dit_run.data.samples import Visit
+from dit_run.data.visits import Visit
 from dit_run.model.codec import LatentShape
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
