@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")  # a busy machine breaks no property
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Tests run side by side, and torch is imported after this."""

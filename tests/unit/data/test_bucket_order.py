@@ -13,7 +13,7 @@ from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.bucket_order import TURN, BucketOrder
 
 COUNTS = st.lists(st.integers(0, 60), min_size=1, max_size=6).filter(any)
-few = settings(deadline=None, max_examples=25)
+few = settings(max_examples=25)
 SEEDS = st.integers(0, MAX_SEED)
 BATCHES = st.integers(1, 9)
 

@@ -120,7 +120,7 @@ def test_a_flipped_byte_elsewhere_gives_pixels_or_an_input_error(kind, read):
             continue
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\x10\0\0\0WEBPVP8 "]), st.binary(max_size=80))
 @example(b"\xff\xd8\xff", b"\xc2\x00\x08\x08\x00\x01\x00\x01\x00")
 @example(b"\xff\xd8\xff", b"\xc0\x00\x00")

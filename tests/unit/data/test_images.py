@@ -356,7 +356,7 @@ def test_a_link_to_a_file_is_followed(tmp_path, photo):
     assert np.array_equal(read_image(tmp_path / "link.png", (20, 20)), read_image(target, (20, 20)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([3, 4]))),
     st.integers(1, 24),

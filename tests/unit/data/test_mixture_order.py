@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 
-few = settings(deadline=None, max_examples=25)
+few = settings(max_examples=25)
 SEEDS = st.integers(0, MAX_SEED)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dit_run.data.shares import Shares
 
-few = settings(deadline=None, max_examples=40)
+few = settings(max_examples=40)
 WEIGHTS = st.lists(st.fractions(Fraction(1, 500), 500, max_denominator=500), min_size=1, max_size=7)
 THOUSANDTHS = st.lists(st.integers(1, 300), min_size=1, max_size=6).filter(lambda parts: sum(parts) < 1000)
 
