@@ -179,3 +179,8 @@ def test_the_config_of_a_run_has_no_keys_without_effect() -> None:
         run_config(load_config("tiny.yaml", "sampling.guidance_scale=1", "training.use_ema=false"))
     )
     assert load_config("run.yaml").notices == ()
+
+
+def test_a_revision_of_no_pretrained_weights_is_reported() -> None:
+    found = said(load_config("tiny.yaml", "model={type: pixart, revision: main}"))
+    assert found == {"revision": "model.revision has no effect: model.pretrained_model_name is null"}

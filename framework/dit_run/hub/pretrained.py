@@ -65,9 +65,9 @@ def local_path(name: str) -> Path | None:
     return Path(path) if os.path.exists(path) else None  # noqa: PTH110 (pathlib raises for a name too long)
 
 
-def on_hub(name: str) -> bool:
-    """Return True for a name that is looked up on a hub, because there is no such local path."""
-    return local_path(name) is None
+def on_hub(name: str | None) -> bool:
+    """Return True for a name that is looked up on a hub, because there is no such local path; False for no name."""
+    return name is not None and local_path(name) is None
 
 
 @functools.cache
