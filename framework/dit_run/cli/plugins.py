@@ -191,6 +191,8 @@ def _sample(option: Option) -> object:
     """Return the default, or a value of the right type for a required key."""
     if not option.required:
         return option.default
+    if option.components is not None:
+        return [{"type": Kind(option.components.kind).default_type}]
     kinds = option.schema["type"]
     if "enum" in option.schema:
         return option.schema["enum"][0]
