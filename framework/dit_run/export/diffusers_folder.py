@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dit_run.export.component_code import CodeFile, component_code, pipeline_code
 from dit_run.export.frozen_files import FrozenFiles
+from dit_run.export.frozen_places import FrozenPlaces
 from dit_run.model.codec import LatentShape
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, encoder_prefix, model_keywords
 from dit_run.options import plain
@@ -33,8 +34,8 @@ _PREFIX = "network."
 """Where the classes of :mod:`dit_run.remote.parts` keep the run's own module."""
 
 
-def write_pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], *, frozen: bool) -> None:
-    """Write ``model_index.json`` and a folder per component.
+def write_pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], *, frozen: bool) -> FrozenPlaces:
+    """Write ``model_index.json`` and a folder per component; return the places of copied files.
 
     ``frozen`` copies the pretrained files of frozen parts; otherwise they are loaded by their names. Raises InputError
     for a component whose code needs what other programs lack.
@@ -49,14 +50,18 @@ def write_pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], 
     texts = [FrozenFiles(section, choice) for section, choice in zip(sections, choices, strict=True)]
     vae = FrozenFiles("vae", config.vae)
     parts = {"transformer": _model(folder / "transformer", config, tensors, [text.part for text in texts], vae.part)}
+    places: dict[str, list[Mapping[str, str]]] = {"text_encoder": [], "vae": []}
     for place, (section, text) in enumerate(zip(sections, texts, strict=True)):
-        parts[section] = _frozen_part(folder / section, text, "ExportedTextEncoder", copied=frozen)
+        parts[section], copies = _frozen_part(folder / section, text, "ExportedTextEncoder", copied=frozen)
+        places["text_encoder"].append(copies)
         _write_weights(folder / section / _TRAINED, tensors, encoder_prefix(place, len(texts)))
-    parts["vae"] = _frozen_part(folder / "vae", vae, "ExportedVae", copied=frozen)
+    parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=frozen)
+    places["vae"].append(copies)
     parts["scheduler"] = _scheduler(folder / "scheduler", config, LatentShape.of(vae.part))
     pipeline = pipeline_code()
     _write_code(folder, pipeline)
     _write_json(folder / "model_index.json", _index(config, pipeline, parts))
+    return places
 
 
 def _place(section: str, place: int) -> str:
@@ -86,12 +91,13 @@ def _model(folder: Path, config: Config, tensors: Mapping[str, Tensor], texts: S
     return code
 
 
-def _frozen_part(folder: Path, files: FrozenFiles, base: str, *, copied: bool) -> CodeFile:
+def _frozen_part(folder: Path, files: FrozenFiles, base: str, *, copied: bool) -> tuple[CodeFile, Mapping[str, str]]:
+    """Write a frozen part; return its code, and the places of its copied files in the exported folder."""
     places = files.copy(folder) if copied else files.by_name()
     choice = replace(files.choice, options=replace(files.choice.options, **places))
     code = component_code(choice, base, {"pretrained": dict(places)})
     _write_part(folder, code, "config.json", {})
-    return code
+    return code, {option: f"{folder.name}/{place}" for option, place in places.items()}
 
 
 def _scheduler(folder: Path, config: Config, latent_shape: LatentShape) -> CodeFile:

@@ -17,6 +17,7 @@ from dit_run.config.dump import dump
 from dit_run.export.curves import curves
 from dit_run.export.diffusers_folder import write_pipeline
 from dit_run.export.export_options import ExportOptions
+from dit_run.export.frozen_places import write_places
 from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
 from dit_run.problems import DitRunError, InputError
 from dit_run.registry.plugin_files import PluginFile
@@ -61,7 +62,7 @@ def write_export(
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in source.plugin_files]
         portable = _portable(config, plugins, source)
         if options.format == "diffusers":
-            write_pipeline(folder, portable, tensors, frozen=options.frozen)
+            write_places(folder, write_pipeline(folder, portable, tensors, frozen=options.frozen))
         text = dump(portable)
         write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
         drawing = curves(source.metrics)

@@ -12,6 +12,7 @@ from string import Template
 from torch import Tensor
 
 from dit_run.export.export_options import ExportOptions
+from dit_run.export.frozen_places import PLACES
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
 from dit_run.settings import Config
@@ -80,6 +81,7 @@ The images are those of `dit-run sample` with the same seed and settings.
 """
 _FILES = {
     "model_index.json": "`model_index.json` and the folders next to it: the pipeline for diffusers.",
+    PLACES: f"`{PLACES}`: where the copies of frozen parts are, for `dit-run sample`.",
     CURVES: f"`{CURVES}`: the losses over the steps.",
     SAMPLES: f"`{SAMPLES}`: the last samples of the run.",
     "plugins": "`plugins/`: Python files that the model needs. Loading the model runs their code, so read them first.",

@@ -8,6 +8,7 @@ from functools import partial
 
 from dit_run.config.resolve import Resolution, resolve
 from dit_run.config.used_sections import Used, unused_keys
+from dit_run.export.frozen_places import frozen_overrides
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Origin
 from dit_run.runs.run_folder import RunFolder
@@ -37,6 +38,7 @@ def read_run_config(
 ) -> RunConfig:
     """Read the ``config.yaml`` of a run folder or an exported folder, with ``section.key=value`` on top.
 
+    The frozen parts of an exported folder are its own copies, unless the overrides name others.
     Plugin files run only if they are allowed, and are asked for only if a used component is from one. Raises InputError
     for a folder that holds no run and for plugin files that are not allowed.
     """
@@ -49,7 +51,7 @@ def read_run_config(
     read = partial(
         resolve,
         folder.config,
-        overrides,
+        [*frozen_overrides(folder.path, folder.config), *overrides],
         config_plugins=allow_plugins,
         plugin_records=lambda run_dir: RunFolder(run_dir).plugin_records(),
     )
