@@ -85,6 +85,12 @@ class TrainingOptions:
     init_rename: Annotated[Mapping[str, str], Adjustable, acts_unless("init_from", None)] = field(default_factory=dict)
     """New names of the tensors in `init_from`, as patterns of whole names in which each `*` stands for any text:
     `{"net.*": "*"}` removes a prefix."""
+    freeze: tuple[str, ...] = ()
+    """Patterns of parameters that are not trained and keep their first values: `blocks.0` names all of a block,
+    `blocks.*.mlp` a part of each, `text_encoder` that of a trained encoder. Each `*` stands for any text."""
+    learning_rate_factors: Mapping[str, PositiveFloat] = field(default_factory=dict)
+    """Factors on the learning rate of the parameters that a pattern names, such as `{"blocks.*.mlp": 0.1}`; those of
+    several patterns multiply."""
     device: Annotated[str, bounds(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$"), Operational] = "auto"
     """Device: `cpu`, `mps`, `cuda` or `cuda:1`; `auto` takes a GPU if there is one."""
     num_threads: Annotated[PositiveInt | None, Operational] = None

@@ -286,6 +286,8 @@ CHANGES: Mapping[str, Change] = {
     "training.caption_dropout": _change("training.caption_dropout=0.6"),
     "training.init_from": _change("training.init_from=earlier"),
     "training.init_rename": _change('training.init_rename={"blocks.0.*": "blocks.9.*"}', "training.init_from=earlier"),
+    "training.freeze": _change("training.freeze=[blocks.0]"),
+    "training.learning_rate_factors": _change("training.learning_rate_factors={blocks.0: 0.1}"),
     "training.device": _refused("training.device=cuda:99"),
     "training.num_threads": _change("training.num_threads=2"),
     "training.deterministic": _change("training.deterministic=true"),

@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from dit_run.assembly.initial_weights import initialise
+from dit_run.assembly.rate_groups import RateGroups
+from dit_run.assembly.trained_parameters import by_factor, freeze
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
@@ -108,6 +110,8 @@ def build_denoiser(
             )
         trained: list[Any] = [text if text.trainable else None for text in texts]
         denoiser = Denoiser(model, *trained)
+        freeze(denoiser, config.training.freeze)
+        by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)  # refuses its patterns early
         if begin is not None:
             for line in _first_weights(config, denoiser):
                 begin(line)
@@ -138,15 +142,23 @@ def _scheduler(config: Config, shape: tuple[int, int, int]) -> Scheduler:
 
 
 def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer over all trainable parameters, at the peak learning rates."""
-    optimizer: torch.optim.Optimizer = make(
-        config.optimizer.component,
-        config.optimizer.options,
-        named_parameters=trainable_parameters(denoiser),
-        roles=parameter_roles(denoiser),
-        learning_rate=config.training.learning_rate,
-        device=device,
-    )
+    """Return the optimizer over all trainable parameters, at the peak learning rates.
+
+    Raises InputError for a factor on the learning rate of no parameter.
+    """
+    groups = by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)
+    optimizers: dict[float, torch.optim.Optimizer] = {
+        factor: make(
+            config.optimizer.component,
+            config.optimizer.options,
+            named_parameters=parameters,
+            roles=parameter_roles(denoiser),
+            learning_rate=factor * config.training.learning_rate,
+            device=device,
+        )
+        for factor, parameters in groups.items()
+    }
+    optimizer = RateGroups(optimizers) if len(optimizers) > 1 else next(iter(optimizers.values()))
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return optimizer

@@ -16,6 +16,7 @@ __all__ = [
     "TEXT_ENCODER_PREFIX",
     "Denoiser",
     "check_tensors",
+    "checkpoint_name",
     "encoder_prefix",
     "model_keywords",
     "parameter_roles",
@@ -92,6 +93,11 @@ class Denoiser(nn.Module):
         with torch.no_grad():
             for name, value in expected.items():
                 value.copy_(tensors[name])
+
+
+def checkpoint_name(parameter: str) -> str:
+    """Return the name in checkpoints of a parameter of a denoiser, under which patterns of a config find it."""
+    return parameter.removeprefix("model.")
 
 
 def encoder_prefix(place: int, count: int) -> str:

@@ -39,14 +39,16 @@ def chosen_names(patterns: Iterable[str], names: Collection[str], *, key: str, n
     return chosen
 
 
-def factors_of(factors: Mapping[str, float], names: Collection[str], *, key: str) -> dict[str, float]:
+def factors_of(
+    factors: Mapping[str, float], names: Collection[str], *, key: str, noun: str = "tensor"
+) -> dict[str, float]:
     """Return the product of the factors of all patterns that mean a name, 1 for a name without any.
 
     Raises InputError as :func:`chosen_names`.
     """
     product = dict.fromkeys(names, 1.0)
     for pattern, factor in factors.items():
-        for name in chosen_names([pattern], names, key=key):
+        for name in chosen_names([pattern], names, key=key, noun=noun):
             product[name] *= factor
     return product
 

@@ -27,6 +27,9 @@ class Optimizer(Protocol):
     group may set its own ``lr`` from it: the peak of that group. Before each step the core sets ``group["lr"]`` to that
     peak times the factor of the learning-rate scheduler, which is 0 at the start of a warm-up.
 
+    With ``training.learning_rate_factors`` the factory is called once for each factor, with the parameters of that
+    factor and the peak rate times it: each of these optimizers has a state of its own.
+
     ``step()`` is called without a closure, after clipping (``training.max_grad_norm``). The ``grad`` of a parameter
     that took no part is None. A step whose loss or gradient is not finite is skipped. The state_dict holds only tensors
     and plain values, and training continues from it bit for bit.

@@ -24,8 +24,9 @@ def decay_at(step: int, *, decay: float, power: float) -> float:
 class Ema(Generic[M]):
     """A second instance of a module whose parameters are fp32 averages of the first's.
 
-    The live module is only read. The averages are ordinary weights of :attr:`module`, under the same names, and are
-    saved, loaded and evaluated as such. Build it before the live module is compiled or wrapped.
+    The live module is only read; frozen weights, which are their own average, belong to both. The averages are ordinary
+    weights of :attr:`module`, under the same names, and are saved, loaded and evaluated as such. Build it before the
+    live module is compiled or wrapped.
     """
 
     module: M
@@ -35,13 +36,16 @@ class Ema(Generic[M]):
         self._live = live
         self._decay = decay
         self._power = power
-        self.module = copy.deepcopy(live).float().eval().requires_grad_(False)
+        frozen = {id(weight): weight for weight in live.parameters() if not weight.requires_grad}
+        self.module = copy.deepcopy(live, dict(frozen)).float().eval().requires_grad_(False)
+        pairs = zip(live.parameters(), self.module.parameters(), strict=True)
+        self._pairs = [(weight, average) for weight, average in pairs if id(weight) not in frozen]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Add the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
-        averages: list[Tensor] = list(self.module.parameters())
-        weights = [weight.to(average.dtype) for weight, average in zip(self._live.parameters(), averages, strict=True)]
+        averages: list[Tensor] = [average for _, average in self._pairs]
+        weights = [weight.to(average.dtype) for weight, average in self._pairs]
         torch._foreach_lerp_(averages, weights, 1 - decay_at(step, decay=self._decay, power=self._power))
         for average, buffer in zip(self.module.buffers(), self._live.buffers(), strict=True):
             average.copy_(buffer)

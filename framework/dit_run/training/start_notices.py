@@ -20,11 +20,14 @@ _COUNTED_CAPTIONS = 1000
 
 def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str]:
     """Yield what is trained, on which data and for how long, where the run continues, and the count of cut captions."""
-    data, parameters = parts.data, sum(parameter.numel() for _, parameter in trainable_parameters(parts.denoiser))
+    data, parameters = parts.data, parts.denoiser.parameters()
+    trained = sum(parameter.numel() for _, parameter in trainable_parameters(parts.denoiser))
+    held = sum(parameter.numel() for parameter in parameters)
+    share = f"{trained:,} parameters" if trained == held else f"{trained:,} of {held:,} parameters train"
     held_out = f", {len(data.validation):,} held out" if data.validation is not None else ""
     continues = f"continues after step {step:,}: " if step else ""
     yield (
-        f"{continues}{parameters:,} parameters on {parts.device}; {len(data.train):,} samples{held_out}; "
+        f"{continues}{share} on {parts.device}; {len(data.train):,} samples{held_out}; "
         f"{data.run_length.total_steps:,} steps of {global_batch}"
     )
     yield from data_notices(parts)

@@ -12,6 +12,8 @@ REFUSED = {
     "training.ema_decay",
     "training.ema_warmup",
     "training.caption_dropout",
+    "training.freeze",
+    "training.learning_rate_factors",
     "data.image_size",
     "data.buckets",
     "data.max_crop",
