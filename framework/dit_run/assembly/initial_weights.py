@@ -15,8 +15,8 @@ from dit_run.export.folder import WEIGHTS_FILE
 from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained, read_tensors
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.name_patterns import renamed
-from dit_run.model.resizing import resize_known
 from dit_run.model.tensor_fitting import Fitting, added_prefix, fit
+from dit_run.model.tensor_resizing import resize_known
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST
 from dit_run.runs.checkpoint.weights import load_weights, newest_weights

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from dit_run.cache.file_digests import FileDigests, file_state
 from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.aspect_buckets import Size
+from dit_run.data.dataset_parts import Parts
 from dit_run.data.images import read_image
-from dit_run.data.parts import Parts
 from dit_run.digests import Stat
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset

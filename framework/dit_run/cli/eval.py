@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.assembly.prepare import build_data
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.sampling.load_run import open_run
-    from dit_run.sampling.run_config import SCORED
+    from dit_run.sampling.trained_config import SCORED
     from dit_run.system.output import output_to_stderr
     from dit_run.training.scoring import build_metrics, score, scoring_notices
 

@@ -13,7 +13,7 @@ from dit_run.problems import InputError
 from dit_run.system.units import size_text
 
 if TYPE_CHECKING:
-    from dit_run.survey.starting import Start
+    from dit_run.survey.starting import ProposedConfig
 
 __all__ = ["configure", "run"]
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(begun: Start) -> Iterator[str]:
+def _facts(begun: ProposedConfig) -> Iterator[str]:
     from dit_run.cli.data_lines import caption_line, image_line
 
     yield f"data     {begun.found.type}: {begun.found.reason}"

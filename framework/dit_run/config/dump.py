@@ -10,7 +10,7 @@ import yaml
 
 from dit_run.config.comparison import absolute
 from dit_run.config.environment import escape
-from dit_run.config.scalars import NotFinite, read_scalar
+from dit_run.config.yaml_scalars import NotFinite, read_scalar
 from dit_run.settings import Config, put
 
 __all__ = ["dump", "escaped", "run_config", "to_yaml"]

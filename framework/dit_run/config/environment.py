@@ -6,8 +6,8 @@ import os
 import re
 
 from dit_run.config.nodes import Scalar
-from dit_run.config.scalars import NotFinite, read_scalar
 from dit_run.config.yaml_parser import MAX_PROBLEMS
+from dit_run.config.yaml_scalars import NotFinite, read_scalar
 from dit_run.problems import Place, Problem
 
 __all__ = ["ENV_PATTERN", "escape", "expand", "uses_environment"]

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from dit_run.config.nodes import Entry, ListNode, MapNode, Node, Scalar, Source, Span
-from dit_run.config.scalars import NotFinite, read_scalar
+from dit_run.config.yaml_scalars import NotFinite, read_scalar
 from dit_run.problems import Place, Problem
 
 __all__ = ["MAX_BYTES", "MAX_LEVELS", "MAX_NODES", "MAX_PROBLEMS", "parse", "read_source"]

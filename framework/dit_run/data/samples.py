@@ -14,10 +14,10 @@ from dit_run.data.aspect_buckets import Size
 from dit_run.data.bad_samples import BadSample
 from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.captions import plain_text, text_at
+from dit_run.data.dataset_parts import Parts
 from dit_run.data.images import read_image
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
-from dit_run.data.parts import Parts
 from dit_run.data.scalars import Scalars
 from dit_run.data.splits import split
 from dit_run.data.visits import FetchedVisits, Visit

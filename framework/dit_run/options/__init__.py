@@ -7,7 +7,7 @@ A hint that cannot become a config key is refused with :class:`HintError`.
 
 from __future__ import annotations
 
-from dit_run.options.components import ComponentsOf, components_of
+from dit_run.options.component_lists import ComponentsOf, components_of
 from dit_run.options.constraints import (
     Adjustable,
     HintError,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from dit_run.options.components import ComponentsOf, HasPlainValues
+from dit_run.options.component_lists import ComponentsOf, HasPlainValues
 from dit_run.options.constraints import HintError, Limits, Marker, Secret
 from dit_run.options.docstrings import documentation
 from dit_run.options.relations import Condition, InsteadOf

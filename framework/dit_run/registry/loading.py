@@ -17,13 +17,13 @@ from dit_run.problems import InputError
 from dit_run.registry import hookspecs
 from dit_run.registry.components import Component
 
-__all__ = ["Failure", "load_offers", "missing"]
+__all__ = ["LoadFailure", "load_offers", "missing"]
 
 _HOOK = hookspecs.dit_run_components.__name__
 
 
 @dataclass(frozen=True)
-class Failure:
+class LoadFailure:
     """The reason why a plugin did not load."""
 
     message: str
@@ -36,7 +36,7 @@ class _Refused(Exception):
     """A plugin that does not do what the hook asks for."""
 
 
-def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Failure | None]:
+def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], LoadFailure | None]:
     """Return the components of the plugin that ``load`` imports, or no components and the failure.
 
     Every exception of the plugin is caught, and its output goes to stderr.
@@ -50,7 +50,7 @@ def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], Fail
         cause = error.__cause__ or error
         frames = traceback.extract_tb(cause.__traceback__)
         places = tuple((frame.filename, frame.lineno or 0, frame.line or "") for frame in frames)
-        return (), Failure(str(error), "".join(traceback.format_exception(cause)), places)
+        return (), LoadFailure(str(error), "".join(traceback.format_exception(cause)), places)
 
 
 def _imported(load: Callable[[], object]) -> object:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dit_run.problems import InputError
 from dit_run.registry.components import Component
 from dit_run.registry.entry_points import Installed
-from dit_run.registry.loading import Failure, load_offers
+from dit_run.registry.loading import LoadFailure, load_offers
 from dit_run.registry.plugin_code import source_digest
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.system.output import output_to_stderr
@@ -45,7 +45,7 @@ class Plugin:
     distribution: str = ""
     version: str = ""
     components: tuple[Component, ...] = ()
-    failure: Failure | None = None
+    failure: LoadFailure | None = None
     file: PluginFile | None = None
     """Set for a plugin in one file."""
 
@@ -91,13 +91,13 @@ def load_file(path: Path) -> Plugin:
     return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
 
 
-def _where(file: PluginFile, failure: Failure) -> str:
+def _where(file: PluginFile, failure: LoadFailure) -> str:
     """Return the line of the file that failed; the text of a syntax error already has it."""
     lines = [f" (line {line}: {code})" for path, line, code in failure.places if path == str(file.path)]
     return lines[-1] if lines else ""
 
 
-def _hint(file: PluginFile, failure: Failure) -> str:
+def _hint(file: PluginFile, failure: LoadFailure) -> str:
     """Return a hint if the file imports a file next to it, which a plugin file cannot do."""
     neighbours = [path for path in file.path.parent.glob("*.py") if path != file.path]
     named = [path.name for path in neighbours if f"No module named {path.stem!r}" in failure.message]

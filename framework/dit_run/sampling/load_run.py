@@ -23,7 +23,7 @@ from dit_run.reporting import Reporter, Silent
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
-from dit_run.sampling.run_config import SAMPLED, read_run_config
+from dit_run.sampling.trained_config import SAMPLED, read_run_config
 from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars, read_weights
 from dit_run.settings import Config
 

@@ -27,13 +27,13 @@ from dit_run.survey.starter_config import config_text, with_given
 from dit_run.survey.statistics import ImageStatistics, TextStatistics
 from dit_run.system.units import size_text
 
-__all__ = ["Start", "given_values", "start"]
+__all__ = ["ProposedConfig", "given_values", "start"]
 
 Given = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Start:
+class ProposedConfig:
     """A written config, and the facts behind it."""
 
     text: str
@@ -59,7 +59,7 @@ def given_values(arguments: Sequence[str]) -> Given:
 
 def start(
     place: str, given: Given, *, name: str, registry: Registry, device: torch.device, reporter: Reporter
-) -> Start:
+) -> ProposedConfig:
     """Return the config for the data at a place. ``name`` is that of the config, from which its run folder follows.
 
     Raises InputError for data that no dataset type reads.
@@ -80,7 +80,7 @@ def start(
             raise
         proposal, fallback = replace(proposal, pretrained=False), str(error)
         planned, texts = _planned(proposal, given, registry, device, reporter)
-    return Start(_text(planned, given, place), found, images, texts, machine, fallback)
+    return ProposedConfig(_text(planned, given, place), found, images, texts, machine, fallback)
 
 
 def _planned(

@@ -29,7 +29,7 @@ Mode = Literal["counting", "measuring", "tracing"]
 
 
 @dataclass
-class _Taken:
+class _TimeTaken:
     """Time and operations of some steps."""
 
     steps: int = 0
@@ -40,7 +40,7 @@ class _Taken:
     """Including the time between steps, once it is known (seconds)."""
     phases: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
 
-    def add(self, other: _Taken) -> None:
+    def add(self, other: _TimeTaken) -> None:
         self.steps += other.steps
         self.flops += other.flops
         self.own += other.own
@@ -68,8 +68,8 @@ class Profile(StepTimer):
         self._seen, self._done, self._graphs = 0, 0, 0
         self._began: float | None = None
         self._left_out = 0.0
-        self._step, self._warming, self._warm = _Taken(), _Taken(), _Taken()
-        self._all_warming, self._all_warm = _Taken(), _Taken()
+        self._step, self._warming, self._warm = _TimeTaken(), _TimeTaken(), _TimeTaken()
+        self._all_warming, self._all_warm = _TimeTaken(), _TimeTaken()
         self._flops = 0
         self._counting = contextlib.ExitStack()
         self._profiler: profile | None = None
@@ -122,7 +122,7 @@ class Profile(StepTimer):
         elif self._seen == self._before_trace + TRACED_STEPS:
             self._write_trace()
         self._left_out += time.perf_counter() - began
-        self._began, self._step = None, _Taken()
+        self._began, self._step = None, _TimeTaken()
         self._mode = "measuring" if self._profiler is None else "tracing"
 
     def _take(self, seconds: float) -> None:
@@ -154,7 +154,7 @@ class Profile(StepTimer):
             self._all_warm.add(warm)
         elif warming.steps:
             self._all_warming.add(warming)
-        self._left_out, self._warming, self._warm = 0.0, _Taken(), _Taken()
+        self._left_out, self._warming, self._warm = 0.0, _TimeTaken(), _TimeTaken()
         shown = warm if warm.steps else warming
         return _shares(shown, self._peak) if shown.steps else {}
 
@@ -185,7 +185,7 @@ def _compiled_graphs() -> int:
     return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
 
 
-def _shares(taken: _Taken, peak: float) -> dict[str, float]:
+def _shares(taken: _TimeTaken, peak: float) -> dict[str, float]:
     seconds = max(taken.seconds, 1e-9)
     shares = {f"profile/{name}": taken.phases[name] / seconds for name in PHASES}
     shares["profile/other"] = max(0.0, 1 - sum(shares.values()))

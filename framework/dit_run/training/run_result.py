@@ -11,7 +11,7 @@ from dit_run.compute.distributed import translate_lost_process
 from dit_run.runs.checkpoint.commit import clean
 from dit_run.training.loop import Loop
 from dit_run.training.run_context import RunContext
-from dit_run.training.watch_record import Failure, WatchRecord
+from dit_run.training.watch_record import WatchFailure, WatchRecord
 
 __all__ = ["RunResult", "end_run", "finished_result", "is_finished"]
 
@@ -58,7 +58,7 @@ def finished_result(run: RunContext, step: int) -> RunResult:
     )
 
 
-def _status_of_end(run: RunContext, failures: Sequence[Failure]) -> int:
+def _status_of_end(run: RunContext, failures: Sequence[WatchFailure]) -> int:
     """Return the exit status of a run that reached its end."""
     return 1 if failures and run.config.training.on_watch_error == "fail" else 0
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Failure", "WatchRecord"]
+__all__ = ["WatchFailure", "WatchRecord"]
 
 
 @dataclass
-class Failure:
+class WatchFailure:
     """A failure of work that only watches; equal ones are counted."""
 
     work: str
@@ -37,7 +37,7 @@ class WatchRecord:
     """Names of the work that is done after the next step."""
     values: dict[str, float] = field(default_factory=dict)
     """Values of the next step that are not logged yet."""
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[WatchFailure] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     """The saved step with the lowest validation loss so far: see :attr:`dit_run.training.state.TrainState.best`."""
 
@@ -63,13 +63,13 @@ class WatchRecord:
         """Note that all that was due after ``step`` is done."""
         self.watched, self.done, self.values = step, [], {}
 
-    def add_failure(self, work: str, error: str, step: int) -> Failure | None:
+    def add_failure(self, work: str, error: str, step: int) -> WatchFailure | None:
         """Count a failure and return it; return None where the same work has failed in the same way before."""
         for known in self.failures:
             if (known.work, known.error) == (work, error):
                 known.last_step, known.times = step, known.times + 1
                 return None
-        self.failures.append(Failure(work, error, step, step))
+        self.failures.append(WatchFailure(work, error, step, step))
         return self.failures[-1]
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,6 +81,6 @@ class WatchRecord:
         return {"watched": self.watched, **best, **unfinished, **failures}
 
 
-def _failures(status: Mapping[str, Any]) -> Iterator[Failure]:
+def _failures(status: Mapping[str, Any]) -> Iterator[WatchFailure]:
     for values in status.get("failures", ()):
-        yield Failure(**values)
+        yield WatchFailure(**values)

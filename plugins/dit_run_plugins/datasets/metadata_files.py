@@ -28,7 +28,7 @@ Row = tuple[str, Caption]
 """A checked relative path and one caption."""
 
 
-class Entry(NamedTuple):
+class MetadataEntry(NamedTuple):
     """An entry of a metadata file, not checked yet."""
 
     values: Any
@@ -100,15 +100,15 @@ def read_json(file: Path, object_hook: Callable[[dict[str, Any]], Any] | None = 
         raise InputError(f"{file}: {error.strerror} (data.dataset_path)") from error
 
 
-def _json_entries(file: Path) -> Iterator[Entry]:
+def _json_entries(file: Path) -> Iterator[MetadataEntry]:
     entries = read_json(file)
     if not isinstance(entries, list):
         raise InputError(f'{file}: expected a list of {{"image": …, "text": …}} (data.dataset_path)')
     for number, entry in enumerate(entries):
-        yield Entry(entry, "image", f"{file}: entry {number}")
+        yield MetadataEntry(entry, "image", f"{file}: entry {number}")
 
 
-def _jsonl_entries(file: Path) -> Iterator[Entry]:
+def _jsonl_entries(file: Path) -> Iterator[MetadataEntry]:
     for number, line in read_lines(file):
         if line.strip():
             where = f"{file}:{number}"
@@ -116,10 +116,10 @@ def _jsonl_entries(file: Path) -> Iterator[Entry]:
                 entry = json.loads(line)
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{where}: this line is not valid JSON: {error}") from error
-            yield Entry(entry, "file_name", where)
+            yield MetadataEntry(entry, "file_name", where)
 
 
-def _csv_entries(file: Path) -> Iterator[Entry]:
+def _csv_entries(file: Path) -> Iterator[MetadataEntry]:
     rows = csv.reader((line for _, line in read_lines(file, newline="")), strict=True)
     try:
         names = [name.strip() for name in next(rows, [])]
@@ -129,7 +129,7 @@ def _csv_entries(file: Path) -> Iterator[Entry]:
             if values:
                 where = f"{file}:{rows.line_num}"
                 _check_count(values, names, where)
-                yield Entry(dict(zip(names, values, strict=True)), "file_name", where)
+                yield MetadataEntry(dict(zip(names, values, strict=True)), "file_name", where)
     except csv.Error as error:
         raise InputError(f"{file}:{rows.line_num}: this line is not valid CSV: {error}") from error
 
@@ -157,7 +157,7 @@ def _check_count(values: Sequence[str], names: Sequence[str], where: str) -> Non
     raise InputError(f"{text} (data.dataset_path)")
 
 
-def _rows(entry: Entry) -> Iterator[Row]:
+def _rows(entry: MetadataEntry) -> Iterator[Row]:
     names = entry.values if isinstance(entry.values, dict) else {}
     file_key = _first(names, _IMAGE_KEYS)
     if file_key is None or _first(names, _CAPTION_KEYS) is None:
@@ -193,7 +193,7 @@ def _keys(entry: Any) -> str:
     return ", ".join(map(repr, entry)) or "no key" if named else repr(entry)[:80]
 
 
-_READERS: dict[str, Callable[[Path], Iterator[Entry]]] = {
+_READERS: dict[str, Callable[[Path], Iterator[MetadataEntry]]] = {
     "metadata.json": _json_entries,
     "metadata.jsonl": _jsonl_entries,
     "metadata.csv": _csv_entries,

@@ -30,8 +30,8 @@ from dit_run.cache.maintenance import sweep
 from dit_run.cache.records import DamagedRecord
 from dit_run.cache.shards import Shard
 from dit_run.compute.worker_pool import WorkerFailed
+from dit_run.data.dataset_parts import Parts
 from dit_run.data.images import read_image
-from dit_run.data.parts import Parts
 from dit_run.data.visits import Visit
 from dit_run.model.codec import encode_captions, encode_latents
 from dit_run.model.conditioning import BUCKET, FrozenCaptions

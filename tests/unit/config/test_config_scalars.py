@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_run.config.scalars import NotFinite, read_scalar
+from dit_run.config.yaml_scalars import NotFinite, read_scalar
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from small_registry import COMPONENTS, plugin
 from dit_run.config.resolve import resolve
 from dit_run.problems import ConfigError, Problem
 from dit_run.registry.components import Kind
-from dit_run.registry.loading import Failure
+from dit_run.registry.loading import LoadFailure
 from dit_run.registry.registry import Origin, Plugin, Registry
 
 Problems = Callable[..., list[Problem]]
@@ -110,7 +110,7 @@ def test_all_problems_at_once_in_the_order_of_their_places(brief: Callable[..., 
 
 
 def test_an_unknown_type_names_the_plugins_that_failed(write: Callable[..., str]) -> None:
-    failed = Plugin("extra", Origin.INSTALLED, "extra", "extra", "0.1", failure=Failure("ImportError: no extra"))
+    failed = Plugin("extra", Origin.INSTALLED, "extra", "extra", "0.1", failure=LoadFailure("ImportError: no extra"))
     registry = Registry((plugin("small", *COMPONENTS), failed))
     with pytest.raises(ConfigError) as caught:
         resolve(write("optimizer: {type: sgd}"), registry=registry)

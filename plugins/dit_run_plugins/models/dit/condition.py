@@ -13,12 +13,12 @@ from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.dit.layers import make_part_norm
 from dit_run_plugins.models.dit.positions import timestep_code
 
-__all__ = ["Condition", "Text"]
+__all__ = ["ConditionEmbedder", "Text"]
 
 CODE_WIDTH = 256
 
 
-class Condition(nn.Module):
+class ConditionEmbedder(nn.Module):
     """Timestep and pooled caption as one vector and, for adaln_single, the shared modulations of all blocks."""
 
     def __init__(self, options: Dit, pooled_widths: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from dit_run.protocols import TextStates
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.dit.block import Block
-from dit_run_plugins.models.dit.condition import Condition, Text
+from dit_run_plugins.models.dit.condition import ConditionEmbedder, Text
 from dit_run_plugins.models.dit.layers import make_norm, modulate
 from dit_run_plugins.models.dit.patch_weights import resized_input, resized_output
 from dit_run_plugins.models.dit.positions import rotations, sincos
@@ -38,7 +38,7 @@ class Network(nn.Module):
         self.scalars = options.scalars
         width, area = options.hidden_size, options.patch_size**2
         self.input = nn.Linear(options.in_channels * area, width)
-        self.condition = Condition(options, pooled_widths)
+        self.condition = ConditionEmbedder(options, pooled_widths)
         self.text = Text(options, text_widths)
         self.blocks = nn.ModuleList(Block(options) for _ in range(options.num_layers))
         self.output_norm = make_norm(options.norm, width, affine=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dit_run.model.resizing import resize_input, resize_output
+from dit_run.model.tensor_resizing import resize_input, resize_output
 from dit_run_plugins.models.dit import Dit
 
 __all__ = ["resized_input", "resized_output"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dit_run.model.resizing import resize_input, resize_known, resize_output, resize_positions
+from dit_run.model.tensor_resizing import resize_input, resize_known, resize_output, resize_positions
 
 
 def drawn(*shape: int) -> torch.Tensor:
