@@ -1,4 +1,4 @@
-"""Runs as tests see them: a tiny config, what a command answered, and a run folder, read."""
+"""Runs as tests see them: a tiny config, what a command answered, a run folder, read, and how a run is stopped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "Command", "Result", "Run", "Train", "advised"]
+__all__ = ["CONFIG", "STOPPER", "Command", "Result", "Run", "Train", "advised", "stopping"]
+
+STOPPER = Path(__file__).parent / "acceptance" / "stopper.py"
 
 CONFIG = """
 data: {type: shapes, image_size: 16, size: 60, num_samples: null, train_split: 0.8}
@@ -101,3 +103,8 @@ class Run:
         """Every file with its time and content, but for the lock."""
         files = sorted(path for path in self.path.rglob("*") if path.is_file() and path.name != "lock")
         return {str(path.relative_to(self.path)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def stopping(after: int, signal: str = "SIGTERM") -> tuple[str, str]:
+    """Arguments with which a run sends itself a signal after a step; 0 sends none."""
+    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}, signal: {signal}}}]"

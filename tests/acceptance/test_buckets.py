@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
+from image_folders import write_images
 from PIL import Image
-from runs import Command, Run
+from runs import Command, Run, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
 SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16), (40, 20)]
 """Widths and heights, in turn."""
 
@@ -17,19 +16,9 @@ SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16), (40, 20)]
 @pytest.fixture
 def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     """Return the arguments of a run on images of many shapes."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for number in range(23):
-        width, height = SHAPES[number % len(SHAPES)]
-        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"image {number}")
-    sizes = "data.buckets=[16x16,12x24,24x12]"
-    return (config, f"data={{type: custom, dataset_path: {folder}}}", sizes, "training.gradient_accumulation_steps=2")
-
-
-def stopping(after: int) -> tuple[str, str]:
-    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}}}]"
+    write_images(tmp_path / "images", 23, SHAPES)
+    data, sizes = f"data={{type: custom, dataset_path: {tmp_path}/images}}", "data.buckets=[16x16,12x24,24x12]"
+    return (config, data, sizes, "training.gradient_accumulation_steps=2")
 
 
 @pytest.mark.parametrize(
@@ -77,10 +66,17 @@ def test_what_is_no_size_is_refused(command: Command, words: tuple[object, ...],
     assert "data.buckets" in said.words
 
 
-def test_check_and_plan_take_buckets(command: Command, words: tuple[object, ...]) -> None:
+def test_check_shows_images_of_every_size_with_what_is_cropped(command: Command, words: tuple[object, ...]) -> None:
     checked = command("check", *words, "data.train_split=1.0")
     assert checked.status == 0, checked.words
-    assert Path("run/check.png").exists() or "png" in checked.words
+    with Image.open("check.png") as sheet:
+        lines = sheet.text["captions"].splitlines()  # type: ignore[attr-defined]
+    shown = [line.partition(" cropped")[0] for line in lines]
+    assert [text.partition(",")[0] for text in shown] == ["24x12"] * 5 + ["16x16"] * 5 + ["12x24"] * 5
+    assert set(shown) == {"24x12, 0%", "16x16, 0%", "12x24, 0%", "12x24, 25%"}
+
+
+def test_plan_takes_buckets(command: Command, words: tuple[object, ...]) -> None:
     planned = command("plan", *words)
     assert planned.status == 0, planned.words
 

@@ -8,10 +8,9 @@ from textwrap import dedent
 
 import pytest
 from PIL import Image
-from runs import Command, Run, Train, advised
+from runs import STOPPER, Command, Run, Train, advised, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
-STOP = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4}]")
+STOP = stopping(4)
 FAILING = dedent(
     '''
     """A plugin file: pixels as latents, of batches that fit; `limit` and `bad` are files in the working directory."""
@@ -213,7 +212,7 @@ def test_the_advice_against_a_broken_image(command: Command, config: Path) -> No
         Image.new("RGB", (16, 16), (30 * index, 0, 0)).save(f"images/{index}.png")
         Path(f"images/{index}.txt").write_text(f"colour {index}")
     words = (config, "data={type: custom, dataset_path: images, image_size: 16, train_split: 1.0}")
-    assert command(*words, f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 1}]").status == 143
+    assert command(*words, *stopping(1)).status == 143
     Path("images/3.png").write_bytes(b"no image")
     failed = command(*words)
     assert failed.status == 2
@@ -287,7 +286,7 @@ def test_a_schedule_that_depends_on_the_length_is_forked(train: Train, command: 
 
 def test_a_schedule_before_its_decay_is_extended(train: Train, command: Command, config: Path) -> None:
     whole = train(STABLE, "training.max_steps=10", output="whole")
-    assert command(config, STABLE, f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 3}]").status == 143
+    assert command(config, STABLE, *stopping(3)).status == 143
     result = command(config, STABLE, "training.max_steps=10")
     assert result.status == 0, result.words
     assert Run(Path("run")).learnt() == whole.learnt()
@@ -310,7 +309,7 @@ def test_the_advice_for_another_config_is_a_command(unfinished: Run, command: Co
 
 
 def test_the_advice_for_a_fork_names_the_fork(unfinished: Run, command: Command, config: Path) -> None:
-    stop = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 5}]")
+    stop = stopping(5)
     assert command(config, *stop, "--fork", "second").status == 143
     result = command(config, "--fork", "second", "training.caption_dropout=0.3")
     folder = Path("second").absolute()

@@ -204,5 +204,7 @@ def test_the_sheet_shows_captions_with_the_number_of_their_tokens(command: Comma
         lines = sheet.text["captions"].splitlines()  # type: ignore[attr-defined]
     assert len(lines) == 16
     for line in lines:
-        count, _, caption = line.partition(" tokens: ")
+        image, _, text = line.partition(" cropped, ")
+        count, _, caption = text.partition(" tokens: ")
+        assert image == "16x16, 0%"
         assert int(count) == len(caption.split()) + 1  # the words and their start marker

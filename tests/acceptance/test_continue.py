@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Command, Run, Train
+from runs import Command, Run, Train, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
 LIVELY = (
     "training.gradient_accumulation_steps=2",
     "training.batch_size=2",
@@ -18,10 +17,6 @@ LIVELY = (
     "data.crop=random",
     "training.logging_steps=3",
 )
-
-
-def stopping(after: int, signal: str = "SIGTERM") -> tuple[str, str]:
-    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}, signal: {signal}}}]"
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -7,18 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
-from PIL import Image
-from runs import Command, Run
+from image_folders import write_images
+from runs import Command, Run, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
-REAL = Path(
-    os.environ.get("DIT_RUN_TEST_DATA", Path(__file__).resolve().parent.parent.parent.parent / "shared" / "data")
-)
 SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16)]
 """Widths and heights, in turn."""
+TWO_CAPTIONS = "image {}\nnumber {}"
 
 PARTS = """
 data:
@@ -36,26 +32,13 @@ data:
 """
 
 
-def write_images(folder: Path, count: int, shapes: list[tuple[int, int]]) -> None:
-    folder.mkdir()
-    for number in range(count):
-        width, height = shapes[number % len(shapes)]
-        pixels = np.random.default_rng(number).integers(0, 255, (height, width, 4), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-        (folder / f"{number}.txt").write_text(f"image {number}\nnumber {number}")
-
-
 @pytest.fixture
 def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     """Return the arguments of a run on two folders."""
-    write_images(tmp_path / "photos", 23, SHAPES)
-    write_images(tmp_path / "icons", 9, [(16, 16)])
+    write_images(tmp_path / "photos", 23, SHAPES, TWO_CAPTIONS, channels=4)
+    write_images(tmp_path / "icons", 9, [(16, 16)], TWO_CAPTIONS, channels=4)
     (tmp_path / "mixture.yaml").write_text(f"extends: {config.name}{PARTS}")
     return (tmp_path / "mixture.yaml", "training.gradient_accumulation_steps=2")
-
-
-def stopping(after: int) -> tuple[str, str]:
-    return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}}}]"
 
 
 @pytest.mark.parametrize(
@@ -127,10 +110,9 @@ def test_it_continues_on_two_processes(words: tuple[object, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (REAL / "coco_subset").exists(), reason=f"{REAL}/coco_subset is not there")
 @pytest.mark.parametrize("workers", [0, 1, 4])
 def test_photographs_and_emoji_train_30_steps_and_continue_byte_for_byte(
-    command: Command, tmp_path: Path, config: Path, workers: int
+    command: Command, tmp_path: Path, config: Path, shared_data: Path, workers: int
 ) -> None:
     tiny_clip(tmp_path / "clip")
     tiny_autoencoder_kl(tmp_path / "vae")
@@ -143,8 +125,8 @@ data:
   buckets: auto
   num_samples: 60
   parts:
-    - {{type: coco, dataset_path: {REAL / "coco_subset"}, subsets: [train2017], weight: 2}}
-    - {{type: custom, dataset_path: {REAL / "emoji"}, name: emoji, caption_template: "an emoji: {{text}}"}}
+    - {{type: coco, dataset_path: {shared_data / "coco_subset"}, subsets: [train2017], weight: 2}}
+    - {{type: custom, dataset_path: {shared_data / "emoji"}, name: emoji, caption_template: "an emoji: {{text}}"}}
 model: {{in_channels: 4, out_channels: 4, patch_size: 1}}
 vae: {{type: autoencoder_kl, pretrained_model_name: {tmp_path / "vae"}}}
 text_encoder: {{type: clip, pretrained_model_name: {tmp_path / "clip"}}}

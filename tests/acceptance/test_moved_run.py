@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from builders import tiny_clip
 from PIL import Image
-from runs import Command, Run, Train, advised
+from runs import Command, Run, Train, advised, stopping
 
 from dit_run.runs.run_folder import RunFolder
 
-STOPPER = Path(__file__).with_name("stopper.py")
-STOP = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 2}]")
+STOP = stopping(2)
 
 
 def images(folder: Path, count: int = 6) -> Path:

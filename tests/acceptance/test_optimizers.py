@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import Command, Run, Train
+from runs import Command, Run, Train, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
-STOPPED = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4, signal: SIGTERM}]")
+STOPPED = stopping(4)
 OPTIMIZERS = {
     "schedulefree": ("optimizer.type=schedule_free_adamw",),
     "prodigyopt": ("optimizer.type=prodigy", "training.learning_rate=1.0"),

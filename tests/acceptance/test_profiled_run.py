@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from runs import Command, Run, Train
-
-STOPPER = Path(__file__).with_name("stopper.py")
+from runs import Command, Run, Train, stopping
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +59,7 @@ def test_saving_is_not_what_bounds_a_run(command: Command, config: Path) -> None
 
 
 def test_a_stopped_run_is_profiled(command: Command, config: Path) -> None:
-    words = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4}]", "training.max_steps=100")
+    words = (*stopping(4), "training.max_steps=100")
     result = command(config, "--profile", *words)
     assert result.status == 143
     assert "no trace: it begins after 5 steps, and there were 4" in result.words

@@ -17,12 +17,11 @@ import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
 from parquet_files import encoded, write_dataset, write_parquet
 from PIL import Image
-from runs import Command, Run
+from runs import STOPPER, Command, Run, stopping
 
 from dit_run.compute.devices import emulates_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-STOPPER = Path(__file__).with_name("stopper.py")
 
 CONFIG = """
 model: {hidden_size: 32, num_layers: 2, num_heads: 2, patch_size: 2}
@@ -234,7 +233,7 @@ def test_a_stopped_run_from_a_table_ends_like_one_that_was_not(
     (tmp_path / "config.yaml").write_text(CONFIG.replace("STEPS", "6"))
     data = [f"data.{value}" for value in (*make(tmp_path / "data"), "image_size=32")]
     words = ("config.yaml", *data, *made_parts.overrides, f"training.mixed_precision={PRECISION}")
-    stop = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 3}]")
+    stop = stopping(3)
     assert command(*words, "training.output_dir=whole").status == 0
     for status in (143, 0):
         result = command(*words, *stop, "training.output_dir=stopped", "training.num_workers=1")
@@ -317,7 +316,7 @@ def test_the_reference_config_trains(
     tiny_clip(tmp_path / "openai" / "clip-vit-base-patch32", width=512, layers=1)
     result = command(
         reference, "training.batch_size=1", "model.num_layers=1", "data.image_size=64", "training.logging_steps=1",
-        f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 3}]",
+        *stopping(3),
     )  # fmt: skip
     assert result.status == 143, result.words
     run = Run(tmp_path / "outputs")

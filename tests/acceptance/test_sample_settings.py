@@ -15,8 +15,6 @@ from runs import CONFIG, Command, Run, Train
 from dit_run import __version__
 from dit_run.runs.checkpoint import commit
 
-STOPPER = Path(__file__).with_name("stopper.py")
-
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:

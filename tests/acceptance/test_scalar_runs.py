@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from runs import Command, Run
+from runs import Command, Run, stopping
 
 import dit_run
 
-STOPPER = Path(__file__).with_name("stopper.py")
 NAMES = "model.scalars=[score, original_width, crop_left]"
 
 
@@ -37,7 +36,7 @@ def test_a_run_with_scalars_continues_byte_for_byte_and_other_scores_are_refused
     command: Command, words: tuple[object, ...]
 ) -> None:
     assert command(*words, "training.output_dir=whole").status == 0
-    stopped = (*words, f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4}]")
+    stopped = (*words, *stopping(4))
     assert command(*stopped).status == 143
     metadata = Path("images/metadata.jsonl")
     before = metadata.read_text()

@@ -13,7 +13,7 @@ from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders
 from dit_run.cache.open_cache import cacheable
 from dit_run.config.rules import check_rules, encoder_problems, patch_size, refuse
-from dit_run.data.fitting import Fit, fit, is_fitted
+from dit_run.data.fitting import Fit, fit, fit_held_out, is_fitted
 from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
@@ -37,7 +37,7 @@ class Data:
     inventory: Inventory
     """What was found, and what was left out before images were given their sizes."""
     fitted: Fit | None = None
-    """Sizes of the training images and what was left out; None for squares of all images."""
+    """Sizes of the training images, and what of all images was left out; None for squares of all images."""
     scalar_means: Mapping[str, float] = field(default_factory=dict)
     """Mean over the training samples of each number from the data that the model takes."""
 
@@ -103,7 +103,10 @@ def fit_data(config: Config, data: Data, *, unit: int, layout: Layout | None = N
     ``unit`` is the VAE's factor times the model's patch size, of which sizes are multiples.
     """
     train, fitted = fit(data.train, unit=unit, batch_size=config.training.batch_size)
-    validation = None if data.validation is None else fit(data.validation, unit=unit, batch_size=None)[0]
+    validation = None
+    if data.validation is not None:
+        validation, held_out = fit_held_out(data.validation, unit=unit)
+        fitted = fitted.with_left_out(held_out)
     return replace(data, train=train, validation=validation, run_length=_length(config, train, layout), fitted=fitted)
 
 

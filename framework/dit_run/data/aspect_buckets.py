@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import lcm
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dit_run.registry.kind_options import AUTO, DatasetCommon
 
-__all__ = ["Buckets", "Size", "preset_sizes", "size_name"]
+__all__ = ["BucketedSizes", "Buckets", "Size", "preset_sizes", "size_name"]
 
 Size = tuple[int, int]
 Ints = NDArray[np.int64]
@@ -103,3 +104,16 @@ class Buckets:
         sizes = np.asarray(self.sizes, dtype=np.float64)[np.asarray(buckets, dtype=np.int64)]
         own = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
         return own, sizes[:, 1] / sizes[:, 0]
+
+
+@dataclass(frozen=True)
+class BucketedSizes:
+    """The sizes of a run with buckets, and which of them each sample has."""
+
+    sizes: tuple[Size, ...]
+    of_sample: NDArray[np.int64]
+    """Number of the size of each sample, in the order of the samples."""
+
+    def __getitem__(self, chosen: NDArray[Any]) -> BucketedSizes:
+        """Return the sizes of some of the samples, chosen by numpy's rules for an index."""
+        return BucketedSizes(self.sizes, self.of_sample[chosen])

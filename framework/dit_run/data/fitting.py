@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_run.data.aspect_buckets import Buckets, Size, size_name
+from dit_run.data.aspect_buckets import BucketedSizes, Buckets, Size, size_name
 from dit_run.data.dimensions import known_sizes, sizes_of
-from dit_run.data.samples import BucketedSizes, Samples
+from dit_run.data.samples import Samples
 from dit_run.problems import InputError
+from dit_run.protocols import LeftOut
 from dit_run.registry.kind_options import DatasetCommon
 
-__all__ = ["Fit", "fit", "is_fitted"]
+__all__ = ["Fit", "fit", "fit_held_out", "is_fitted"]
 
 _Bools = NDArray[np.bool_]
 
@@ -27,16 +28,23 @@ class Fit:
     """Number of samples of each size that has some, from the highest to the widest."""
     cropped: float
     """Mean share of an image's area that is cropped, of the samples that are used."""
-    left_out: Mapping[str, tuple[str, ...]]
-    """Keys of the samples that were left out, by reason."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Samples that were left out."""
 
     def lines(self) -> list[str]:
         """Return the result as lines for people."""
         sizes = ", ".join(f"{size_name(size)}: {count:,}" for size, count in self.counts.items())
-        lines = [f"{len(self.counts)} sizes (height x width) crop {self.cropped:.1%} of the pixels; samples by {sizes}"]
-        for reason, keys in self.left_out.items():
-            lines.append(f"{len(keys):,} samples are left out: {reason}, such as {keys[0]}")
+        number = f"{len(self.counts)} sizes" if len(self.counts) > 1 else "1 size"
+        crop = "crop" if len(self.counts) > 1 else "crops"
+        lines = [f"{number} (height x width) {crop} {self.cropped:.1%} of the pixels; samples by {sizes}"]
+        for row in self.left_out:
+            many = "samples are" if row.count > 1 else "sample is"
+            lines.append(f"{row.count:,} {many} left out: {row.reason}, such as {row.example}")
         return lines
+
+    def with_left_out(self, other: Fit) -> Fit:
+        """Return the same results with the samples that were left out elsewhere, too."""
+        return replace(self, left_out=_by_reason((*self.left_out, *other.left_out)))
 
 
 def is_fitted(common: DatasetCommon) -> bool:
@@ -51,10 +59,23 @@ def fit(samples: Samples, *, unit: int, batch_size: int | None) -> tuple[Samples
     size, or None for an order that does not depend on sizes.
 
     Raises InputError for an image whose size cannot be read, unless the config skips those: they keep their place, so
-    that they are reported when they are read; and if no sample is left.
+    that they are reported when they are read; and if no sample of a part of the data is left.
     """
-    parts = samples.part_of_sample
-    groups = [_part(samples, number, np.flatnonzero(parts == number), unit) for number in np.unique(parts).tolist()]
+    groups = _parts(samples, unit)
+    for group in groups:
+        group.refuse_empty()
+    return _joined(samples, groups, batch_size)
+
+
+def fit_held_out(samples: Samples, *, unit: int) -> tuple[Samples | None, Fit]:
+    """Do the same with samples that are held out, of which none may be left."""
+    groups = _parts(samples, unit)
+    if any(group.kept.any() for group in groups):
+        return _joined(samples, groups, None)
+    return None, Fit({}, 0.0, _left_out_of(groups))
+
+
+def _joined(samples: Samples, groups: Sequence[_Part], batch_size: int | None) -> tuple[Samples, Fit]:
     sizes = Buckets.joined([group.buckets for group in groups]).sizes
     order = np.argsort(np.concatenate([group.places for group in groups]), kind="stable")
     kept = np.concatenate([group.kept for group in groups])[order]
@@ -67,34 +88,57 @@ def fit(samples: Samples, *, unit: int, batch_size: int | None) -> tuple[Samples
         sizes=BucketedSizes(sizes, of_sample) if sized else None,
         batch_size=batch_size if sized else None,
     )
-    left_out: dict[str, tuple[str, ...]] = {}
-    for group in groups:
-        for reason, keys in group.left_out.items():
-            left_out[reason] = left_out.get(reason, ()) + keys
     cropped = np.concatenate([group.cropped for group in groups])[order][kept]
     by_size = {size: count for size, count in zip(sizes, counts, strict=True) if count}
-    return fitted, Fit(by_size, float(cropped.mean()), left_out)
+    return fitted, Fit(by_size, float(cropped.mean()), _left_out_of(groups))
+
+
+def _left_out_of(groups: Sequence[_Part]) -> tuple[LeftOut, ...]:
+    return _by_reason([row for group in groups for row in group.left_out])
+
+
+def _by_reason(rows: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Return one row for each reason."""
+    found: dict[str, LeftOut] = {}
+    for row in rows:
+        before = found.get(row.reason)
+        found[row.reason] = row if before is None else replace(before, count=before.count + row.count)
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)
 class _Part:
     """The sizes of the samples of one part of the data."""
 
+    name: str
+    """Empty for data that are no mixture."""
     places: NDArray[np.int64]
     """Places of the samples among those of all parts."""
     buckets: Buckets
     buckets_of_sample: NDArray[np.int64]
     cropped: NDArray[np.float64]
     kept: _Bools
-    left_out: Mapping[str, tuple[str, ...]]
+    left_out: tuple[LeftOut, ...]
 
     def of_sample(self, sizes: tuple[Size, ...]) -> NDArray[np.int64]:
         """Return the number of each sample's size among all sizes."""
         return np.array([sizes.index(size) for size in self.buckets.sizes], dtype=np.int64)[self.buckets_of_sample]
 
+    def refuse_empty(self) -> None:
+        """Raise InputError if no sample is left."""
+        if not self.kept.any():
+            of_part = f" of part {self.name}" if self.name else ""
+            reasons = " and ".join(row.reason for row in self.left_out)
+            raise InputError(f"all {len(self.places):,} samples{of_part} are left out: {reasons}")
+
+
+def _parts(samples: Samples, unit: int) -> list[_Part]:
+    parts = samples.part_of_sample
+    return [_part(samples, number, np.flatnonzero(parts == number), unit) for number in np.unique(parts).tolist()]
+
 
 def _part(samples: Samples, number: int, places: NDArray[np.int64], unit: int) -> _Part:
-    """Return the sizes of one part's samples. Raises InputError if none is left."""
+    """Return the sizes of one part's samples."""
     part = samples.parts.parts[number]
     common, indices = part.common, samples.indices[places]
     buckets = Buckets.of(common, unit)
@@ -103,11 +147,12 @@ def _part(samples: Samples, number: int, places: NDArray[np.int64], unit: int) -
     cropped = buckets.cropped(heights, widths, of_sample)
     out = _excluded(common, np.minimum(heights, widths), cropped, buckets.enlarged(heights, widths, of_sample))
     kept = ~np.logical_or.reduce([np.zeros(len(places), dtype=np.bool_), *out.values()])
-    if not kept.any():
-        of_part = f" of part {part.name}" if part.name else ""
-        raise InputError(f"all {len(places):,} samples{of_part} are left out by {' and '.join(out)} (data)")
-    left_out = {reason: _keys(samples, indices[chosen]) for reason, chosen in out.items() if chosen.any()}
-    return _Part(places, buckets, of_sample, cropped, kept, left_out)
+    left_out = tuple(
+        LeftOut(reason, int(chosen.sum()), samples.dataset[int(indices[chosen.argmax()])].key)
+        for reason, chosen in out.items()
+        if chosen.any()
+    )
+    return _Part(part.name, places, buckets, of_sample, cropped, kept, left_out)
 
 
 def _measured(
@@ -141,7 +186,3 @@ def _excluded(
     if common.max_crop < 1:
         rules[f"more than {common.max_crop:.0%} would be cropped (data.max_crop)"] = lambda: cropped > common.max_crop
     return {reason: rule() for reason, rule in rules.items()}
-
-
-def _keys(samples: Samples, indices: NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(samples.dataset[index].key for index in indices.tolist())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.compute.random_streams import Streams
-from dit_run.data.aspect_buckets import Size
+from dit_run.data.aspect_buckets import BucketedSizes, Size
 from dit_run.data.bad_samples import BadSample
 from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.captions import plain_text, text_at
@@ -25,22 +25,9 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Sample
 from dit_run.registry.kind_options import DatasetCommon
 
-__all__ = ["BucketedSizes", "Samples", "choose"]
+__all__ = ["Samples", "choose"]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class BucketedSizes:
-    """The sizes of a run with buckets, and which of them each sample has."""
-
-    sizes: tuple[Size, ...]
-    of_sample: NDArray[np.int64]
-    """Number of the size of each sample, in the order of the samples."""
-
-    def __getitem__(self, chosen: NDArray[Any]) -> BucketedSizes:
-        """Return the sizes of some of the samples, chosen by numpy's rules for an index."""
-        return BucketedSizes(self.sizes, self.of_sample[chosen])
 
 
 @dataclass(frozen=True)
@@ -116,8 +103,16 @@ class Samples:
         if self.sizes is None:
             return self
         area = np.array([height * width for height, width in self.sizes.sizes])[self.sizes.of_sample]
-        chosen = self.sizes.of_sample == self.sizes.of_sample[int(np.argmax(area))]
-        return replace(self, indices=self.indices[chosen], sizes=self.sizes[chosen], batch_size=None)
+        return self._of_size(self.sizes, int(self.sizes.of_sample[int(np.argmax(area))]))
+
+    def by_size(self) -> list[Samples]:
+        """Return the samples of each size that has some, from the highest to the widest size."""
+        sizes = self.sizes
+        return [self] if sizes is None else [self._of_size(sizes, size) for size in np.unique(sizes.of_sample).tolist()]
+
+    def _of_size(self, sizes: BucketedSizes, number: int) -> Samples:
+        chosen = sizes.of_sample == number
+        return replace(self, indices=self.indices[chosen], sizes=sizes[chosen], batch_size=None)
 
     def once(self, count: int, batch_size: int) -> Iterator[list[int]]:
         """Yield the positions below ``count`` in groups of at most ``batch_size`` whose samples share a size.

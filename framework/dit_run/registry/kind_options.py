@@ -39,7 +39,8 @@ class DatasetCommon:
     random_flip: bool = False
     """Mirror the image left to right in half of the visits. Off by default, because captions say left and right."""
     crop: Literal["center", "random"] = "center"
-    """Square of the image that is used: its center, or a random square in each visit, whose latents are not cached."""
+    """Part of the image that is used where its shape is not that of its training size: the middle, or a random part in
+    each visit, whose latents are not cached."""
     alpha_background: Literal["white", "gray", "black"] = "white"
     """Background colour under transparent pixels."""
     caption_template: Annotated[str, bounds(pattern=r"\{text\}")] = "{text}"

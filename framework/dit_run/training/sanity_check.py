@@ -18,9 +18,9 @@ from dit_run.model.conditioning import Text, TextIds, with_tensors
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextStates
 from dit_run.sampling.drawn_captions import undrawable_notice
-from dit_run.sampling.image_files import grid, save_png, to_images
 from dit_run.settings import Config
 from dit_run.training.batches import Batch
+from dit_run.training.contact_sheet import write_sheet
 from dit_run.training.latent_statistics import LatentStatistics
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics
@@ -64,8 +64,8 @@ class CheckReport:
 def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_size: int = 16) -> CheckReport:
     """Build all parts, train on one batch for a few steps, and report which parts are connected.
 
-    ``sheet`` gets a grid of the images of the batch, with captions and token counts. Raises InputError for a config
-    that a run refuses.
+    The batch has the largest size. ``sheet`` gets a grid of images of all sizes. Raises InputError for a config that a
+    run refuses.
     """
     check_machine(config)
     with process_setup(config.training, device):
@@ -78,8 +78,7 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         train = data.train.of_largest_size()
         batch = parts.visits(train, caption_dropout=0.0).__getitems__(range(min(batch_size, len(train))))
         check = _Check.of(parts, batch, pretrained=bool(begun))
-        captions = _captions(batch, check.given.text)
-        save_png(sheet, grid(to_images(_pixels(batch)), captions), {"captions": "\n".join(captions)})
+        write_sheet(sheet, data.train, encoders, batch_size)
         undrawable = undrawable_notice(batch.captions)
         far = LatentStatistics.of(check.given.latents).warning() if encoders.vae.cacheable else None
         notices = (*begun, *data_notices(parts), *(notice for notice in (undrawable, far) if notice))
@@ -209,10 +208,3 @@ def _pixels(batch: Batch) -> Tensor:
 
 def _tensors(text: Text) -> list[Tensor]:
     return list(text) if isinstance(text, TextStates | TextIds) else [part for each in text for part in each]
-
-
-def _captions(batch: Batch, text: Text) -> list[str]:
-    """Return each caption with the number of tokens that the model sees of it."""
-    each = (text,) if isinstance(text, TextStates | TextIds) else text
-    lengths = torch.cat([one.mask for one in each], dim=1).sum(1).tolist()
-    return [f"{count} tokens: {caption}" for count, caption in zip(lengths, batch.captions, strict=True)]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from dit_run.data.fitting import Fit, fit, is_fitted
+from dit_run.data.fitting import Fit, fit, fit_held_out, is_fitted
 from dit_run.data.samples import Samples, choose
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
@@ -80,15 +80,29 @@ def test_squares_can_leave_images_out_too(
     tmp_path: Path, options: dict[str, Any], reason: str, left_out: set[str]
 ) -> None:
     samples, done = fitted(tmp_path, **options)
-    assert {key: set(keys) for key, keys in done.left_out.items()} == {reason: left_out}
+    (row,) = done.left_out
+    assert (row.reason, row.count, row.example in left_out) == (reason, len(left_out), True)
     assert set(sizes(samples)) == {f"{number}.png" for number in range(6)} - left_out
     assert set(sizes(samples).values()) == {(16, 16)}
-    assert f"{len(left_out)} samples are left out: {reason}, such as" in done.lines()[-1]
+    counted = "1 sample is" if len(left_out) == 1 else f"{len(left_out)} samples are"
+    assert f"{counted} left out: {reason}, such as" in done.lines()[-1]
 
 
 def test_leaving_all_out_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"all 6 samples are left out by a side has fewer than 90 pixels"):
+    with pytest.raises(InputError, match=r"all 6 samples are left out: a side has fewer than 90 pixels"):
         fitted(tmp_path, min_side=90)
+
+
+def test_samples_that_are_held_out_may_all_be_left_out(tmp_path: Path) -> None:
+    def held_out(least: int) -> tuple[Samples | None, Fit]:
+        common = DatasetCommon(image_size=16, num_samples=None, train_split=1.0, min_side=least)
+        return fit_held_out(choose(Folder(tmp_path), common, seed=1)[0], unit=4)
+
+    (some, few_out), (none, all_out) = held_out(50), held_out(90)
+    assert some is not None and sizes(some) == {"5.png": (16, 16)}
+    assert none is None
+    assert [row.count for row in few_out.left_out] == [5]
+    assert [row.count for row in few_out.with_left_out(few_out).with_left_out(all_out).left_out] == [10, 6]
 
 
 def test_an_unreadable_image_is_an_error_or_keeps_its_place(tmp_path: Path) -> None:
