@@ -179,6 +179,12 @@ class CacheOptions:
     """Folder of the cache; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run` if that variable is not set."""
     num_workers: Annotated[NonNegativeInt, Operational, acts_unless("mode", "off"), acts_if("data.crop", "center")] = 0
     """Processes that read and decode images to fill the cache; 0 does it in the training process."""
+    text_dtype: Literal["fp32", "bf16", "fp16", "fp8"] | None = None
+    """Precision of the states of frozen text encoders, in the cache and without one: fp8 takes half the space of bf16
+    and keeps 4 significant bits of each number. null takes that of `training.mixed_precision`."""
+    max_tokens: PositiveInt | None = None
+    """Number of tokens of a caption whose states the model reads, in the cache and without one; the encoder still reads
+    the whole caption. null keeps all tokens, up to the encoder's `max_length`."""
 
 
 SECTIONS: Mapping[str, type] = {

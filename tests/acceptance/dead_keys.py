@@ -322,6 +322,8 @@ CHANGES: Mapping[str, Change] = {
     # the cache
     "cache.mode": _change("cache.mode=off", *CACHED),
     "cache.dir": _change("cache.dir=kept", *CACHED),
+    "cache.text_dtype": _change("cache.text_dtype=fp8", *CACHED),
+    "cache.max_tokens": _change("cache.max_tokens=2", *CACHED),
 }
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {

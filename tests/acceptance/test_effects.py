@@ -172,6 +172,16 @@ def test_a_cache_that_stays_empty_is_reported() -> None:
     assert said(check_rules(config, Facts(cached=True))) == {}
 
 
+def test_a_format_of_states_that_no_encoder_keeps_is_reported() -> None:
+    config = load_config("tiny.yaml", "cache.text_dtype=fp8", "cache.max_tokens=4", "cache.mode=off")
+    assert said(config) == {}
+    assert said(check_rules(config, Facts(frozen_text=False))) == {
+        name: f"cache.{name} has no effect: no text encoder of this config is frozen"
+        for name in ("text_dtype", "max_tokens")
+    }
+    assert said(check_rules(config, Facts(frozen_text=True))) == {}
+
+
 def test_the_config_of_a_run_has_no_keys_without_effect() -> None:
     from dit_run.config.dump import run_config
 

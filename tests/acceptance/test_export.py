@@ -41,6 +41,7 @@ def latents(folder: Path) -> tuple[str, ...]:
 
 _CHANNELS = ("model.in_channels=4", "model.out_channels=4", "model.patch_size=1")
 _PIXART = "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, sample_size: 16}"
+_SMALL_STATES = ("cache.text_dtype=fp8", "cache.max_tokens=3")
 _PLUGIN = """
 from dataclasses import dataclass
 import torch
@@ -105,7 +106,9 @@ CASES = {
     "pixels": Case(settings={"seed": 3}),
     "settings": Case(settings=_SETTINGS | {"batch_size": 2}),
     "latents": Case(both),
-    "several": Case(lambda folder: (f"text_encoder=[{WORDS}, {clip(folder)}, {t5(folder)}]", *latents(folder))),
+    "several": Case(
+        lambda folder: (f"text_encoder=[{WORDS}, {clip(folder)}, {t5(folder)}]", *latents(folder), *_SMALL_STATES)
+    ),
     "pixart": Case(lambda folder: (f"text_encoder={t5(folder)}", _PIXART), {"seed": 5}),
     "mixed precision": Case(lambda folder: ("training.mixed_precision=bf16",)),
     "scalars": Case(lambda folder: ("model.scalars=[original_height, crop_top]",), {"scalars": {"crop_top": 8.0}}),

@@ -60,6 +60,21 @@ def test_several_encoders_train_cache_continue_and_sample_together(
 
 
 @pytest.mark.slow
+def test_the_format_of_states_is_the_same_with_and_without_a_cache(
+    train: Train, command: Command, config: Path, tmp_path: Path
+) -> None:
+    clip, t5 = tiny_clip(tmp_path / "clip"), tiny_text_model(tmp_path / "t5", "t5")
+    texts = f"{{type: clip, pretrained_model_name: {clip}}}, {{type: transformers, pretrained_model_name: {t5}}}"
+    given = (f"text_encoder=[{texts}]", "cache.text_dtype=fp8", "cache.max_tokens=3", "validation.every_n_steps=null")
+    small = train(*given, "cache.dir=cache", output="small")
+    uncached = train(*given, "cache.mode=off", output="uncached")
+    whole = train(given[0], given[3], "cache.mode=off", output="whole")
+    assert small.learnt() == uncached.learnt()
+    assert small.learnt() != whole.learnt()
+    assert command("sample", "small", "a red circle", "--output", "new.png").status == 0
+
+
+@pytest.mark.slow
 def test_an_error_of_one_of_several_encoders_names_it(command: Command, config: Path, tmp_path: Path) -> None:
     t5 = tiny_text_model(tmp_path / "t5", "t5")
     result = command(

@@ -21,6 +21,7 @@ from dit_run.config.keys import key_name
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
 from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, trainable_parameters
+from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
@@ -44,6 +45,8 @@ class Encoders:
     vae: VAE
     dtype: torch.dtype | None
     """Precision of the frozen encoders; None is float32."""
+    state_format: StateFormat = field(default_factory=StateFormat)
+    """Precision and number of tokens of the states of frozen text encoders."""
     cached: Cached = field(default_factory=Cached)
     """Their outputs that the cache holds."""
 
@@ -52,7 +55,7 @@ class Encoders:
         """Captions to conditions: token ids where an encoder trains, else states, from the cache or encoded now."""
         caches = self.cached.captions or (None,) * len(self.texts)
         each = [
-            caption_conditions(text, self.dtype) if text.trainable or cache is None else cache
+            caption_conditions(text, self.dtype, self.state_format) if text.trainable or cache is None else cache
             for text, cache in zip(self.texts, caches, strict=True)
         ]
         return each[0] if len(each) == 1 else SeveralCaptions(each)
@@ -72,7 +75,8 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
             text.requires_grad_(False).eval()
     vae.requires_grad_(False).eval()
     dtype = Precision.of(config.training.mixed_precision, device).dtype
-    return Encoders(tuple(text.to(device) for text in texts), vae.to(device), dtype)
+    form = StateFormat.named(config.cache.text_dtype, config.cache.max_tokens)
+    return Encoders(tuple(text.to(device) for text in texts), vae.to(device), dtype, form)
 
 
 def _build_text_encoders(config: Config) -> list[Any]:

@@ -67,7 +67,8 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     if not built.vae.cacheable:
         refuse(config, encoder_problems(config, "vae", because="encoding costs nothing"))
     kept = cacheable(config, built.texts, built.vae)
-    facts = replace(_facts(data, built.vae), cached=kept.latents or any(kept.captions))
+    frozen_text = not all(text.trainable for text in built.texts)
+    facts = replace(_facts(data, built.vae), cached=kept.latents or any(kept.captions), frozen_text=frozen_text)
     return check_rules(config, facts), data, built
 
 

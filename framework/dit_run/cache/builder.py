@@ -88,16 +88,23 @@ class Build:
             finally:
                 self._locked.remove(space.folder)
 
-    def check_room(self, wanted: int) -> None:
-        """Raise InputError if the disk has less space than ``wanted`` bytes; report a large growth."""
-        free = shutil.disk_usage(self.root).free
+    def check_room(self, *, latents: int, states: int) -> None:
+        """Raise InputError if the disk has less space than latents and caption states take (bytes).
+
+        Reports a large growth.
+        """
+        free, wanted = shutil.disk_usage(self.root).free, latents + states
+        parts = f" (latents {size_text(latents)}, text states {size_text(states)})" if latents and states else ""
         if wanted * 1.05 > free:
+            smaller = ", cache.text_dtype: fp8 or cache.max_tokens" if states > latents else ""
             raise InputError(
-                f"the cache needs {size_text(wanted)} more and {self.root} has {size_text(free)} free; "
-                "set cache.dir to a larger disk, cache.mode: off, or remove old parts with `dit-run cache gc`"
+                f"the cache needs {size_text(wanted)}{parts} more and {self.root} has {size_text(free)} free; set "
+                f"cache.dir to a larger disk, cache.mode: off{smaller}, or remove old parts with `dit-run cache gc`"
             )
         if wanted >= _LARGE:
-            self.notice(f"the cache in {self.root} grows by about {size_text(wanted)}; {size_text(free)} are free")
+            self.notice(
+                f"the cache in {self.root} grows by about {size_text(wanted)}{parts}; {size_text(free)} are free"
+            )
 
     def done(self, phase: str, done: int, total: int) -> None:
         """Report progress. Raises Stopped on a request to stop."""

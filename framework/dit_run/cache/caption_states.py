@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-
-import torch
+from typing import Any
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
@@ -15,9 +14,10 @@ from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
 from dit_run.model.codec import device_of, encode_captions
 from dit_run.model.conditioning import BUCKET
+from dit_run.model.state_format import StateFormat
 from dit_run.protocols import TextEncoder
 
-__all__ = ["CaptionWork"]
+__all__ = ["CaptionWork", "kept_tokens", "state_bytes"]
 
 _COUNTED = 10_000
 """Number of captions whose tokens are counted, spread over all; it gives the mean with an error of about 1 %."""
@@ -35,20 +35,27 @@ class CaptionWork:
     space: Space
     wanted: dict[bytes, str]
     """Distinct captions, by key."""
+    form: StateFormat
+    """Precision and number of tokens of the stored states."""
 
     @classmethod
-    def of(cls, build: Build, encoder: TextEncoder, captions: Iterable[str], code: str = "") -> CaptionWork:
+    def of(
+        cls,
+        build: Build,
+        encoder: TextEncoder,
+        captions: Iterable[str],
+        code: str = "",
+        form: StateFormat = StateFormat(),  # noqa: B008 (never changed)
+    ) -> CaptionWork:
         """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
-        space = build.space("captions", encoder, code, {"max_length": encoder.max_length, "padding": BUCKET})
-        return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)})
+        form = form.computed_in(build.dtype)
+        space = build.space("captions", encoder, code, _settings(build, encoder, form))
+        return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)}, form)
 
     def missing_bytes(self) -> int:
         """Return the size of the missing states (bytes)."""
         captions = self._missing()
-        tokens, widths = self._mean_tokens(captions), (self.encoder.width, self.encoder.pooled_width)
-        return cache_bytes(
-            self.build.dtype, captions=len(captions), tokens=tokens, width=widths[0], pooled_width=widths[1]
-        )
+        return state_bytes(self.encoder, self.form, captions=len(captions), tokens=self._mean_tokens(captions))
 
     def keep(self) -> CaptionCache:
         """Encode the missing captions and return the cache. Raises Stopped."""
@@ -59,8 +66,8 @@ class CaptionWork:
             self.encoder.width,
             self.encoder.pooled_width,
             self.encoder.max_length,
-            self.build.stored_dtype,
-            partial(encode_captions, self.encoder, dtype=self.build.dtype),
+            self.form,
+            partial(encode_captions, self.encoder, dtype=self.build.dtype, form=self.form),
             len(self.wanted),
         )
 
@@ -71,16 +78,38 @@ class CaptionWork:
     def _mean_tokens(self, captions: Sequence[str]) -> float:
         shown = captions[:: max(1, len(captions) // _COUNTED)]
         chunks = (shown[start : start + _AT_A_TIME] for start in range(0, len(shown), _AT_A_TIME))
-        return sum(int(self.encoder.tokenize(chunk).mask.sum()) for chunk in chunks) / max(1, len(shown))
+        return sum(kept_tokens(self.encoder, self.form, chunk) for chunk in chunks) / max(1, len(shown))
 
     def _encode(self, captions: Sequence[str]) -> None:
-        encoder, build = self.encoder, self.build
+        encoder, build, form = self.encoder, self.build, self.form
         if captions:
             self.space.check_writable()
         size = _CHUNKS * encoding_chunks(device_of(encoder))[1]
-        with Writer(self.space, build.stored_dtype) as writer:
+        with Writer(self.space, form.stored(build.dtype)) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]
-                for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype), strict=True):
-                    writer.add(caption_key(caption), torch.cat([states.tokens.flatten(), states.pooled]))
+                for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype, form), strict=True):
+                    writer.add(caption_key(caption), form.record(states))
                 build.done("encoding captions", start + len(chunk), len(captions))
+
+
+def state_bytes(encoder: TextEncoder, form: StateFormat, *, captions: int, tokens: float) -> int:
+    """Return the size of the states of captions in a cache (bytes); ``tokens`` is the mean number that have states."""
+    width, pooled_width = form.packed_width(encoder.width), form.packed_width(encoder.pooled_width)
+    return cache_bytes(form.dtype, captions=captions, tokens=tokens, width=width, pooled_width=pooled_width)
+
+
+def kept_tokens(encoder: TextEncoder, form: StateFormat, captions: Sequence[str]) -> int:
+    """Return the number of tokens of all these captions that have states."""
+    return int(encoder.tokenize(captions).mask.sum(1).clamp(max=form.longest(encoder.max_length)).sum())
+
+
+def _settings(build: Build, encoder: TextEncoder, form: StateFormat) -> dict[str, Any]:
+    """Return the settings of a space, those of a format only where it differs from that of computation."""
+    stored, longest = form.stored(build.dtype), form.longest(encoder.max_length)
+    return {
+        "max_length": encoder.max_length,
+        "padding": BUCKET,
+        **({"stored": str(stored).removeprefix("torch.")} if stored != build.stored_dtype else {}),
+        **({"max_tokens": longest} if longest != encoder.max_length else {}),
+    }

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_run.cache.records import Places, Records
-from dit_run.cache.shards import BITS, Bits, bits_of
+from dit_run.cache.shards import Bits, bits_of
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.visits import Visit
 from dit_run.model.conditioning import CaptionStates, padded_length
+from dit_run.model.state_format import StateFormat
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import TextStates
 
@@ -128,8 +129,8 @@ class CaptionCache:
     pooled_width: int
     max_length: int
     """Largest number of tokens of a caption."""
-    dtype: torch.dtype
-    """Dtype of stored values."""
+    form: StateFormat
+    """Format of stored values."""
     live: Callable[[Sequence[str]], list[CaptionStates]] | None = None
     """Encodes captions that are not cached, such as new prompts."""
     count: int = 0
@@ -146,19 +147,25 @@ class CaptionCache:
         wanted = ["" if drop else caption for caption, drop in zip(captions, null, strict=True)]
         places = self.records.find([caption_key(caption) for caption in wanted]).tolist()
         found = [self._record(place, caption) for place, caption in zip(places, wanted, strict=True)]
-        lengths = [(values.size - self.pooled_width) // self.width for values in found]
-        length = padded_length(max(lengths), self.max_length)
-        tokens = np.zeros((len(found), length * self.width), dtype=BITS[self.dtype])
-        pooled = np.empty((len(found), self.pooled_width), dtype=BITS[self.dtype])
+        width, last = self.form.packed_width(self.width), self.form.packed_width(self.pooled_width)
+        lengths = [(values.size - last) // width for values in found]
+        length = padded_length(max(lengths), self.form.longest(self.max_length))
+        tokens = np.zeros((len(found), length * width), dtype=found[0].dtype)
+        pooled = np.empty((len(found), last), dtype=found[0].dtype)
         for row, values in enumerate(found):
-            tokens[row, : values.size - self.pooled_width] = values[: -self.pooled_width]
-            pooled[row] = values[-self.pooled_width :]
+            tokens[row, : values.size - last] = values[:-last]
+            pooled[row] = values[-last:]
         return TextStates(
-            tokens=torch.from_numpy(tokens).view(self.dtype).view(len(found), length, self.width).float(),
+            tokens=self._values(tokens, width),
             mask=torch.arange(length) < torch.tensor(lengths)[:, None],
-            pooled=torch.from_numpy(pooled).view(self.dtype).float(),
+            pooled=self._values(pooled, last)[:, 0],
             null=torch.tensor(null, dtype=torch.bool),
         )
+
+    def _values(self, bits: Bits, width: int) -> Tensor:
+        """Return the numbers of stored vectors [n, values of one or more]."""
+        values = torch.from_numpy(bits).view(self.form.stored(None))
+        return self.form.unpacked(values.view(len(bits), -1, width))
 
     def _record(self, place: int, caption: str) -> Bits:
         if place >= 0:
@@ -166,4 +173,4 @@ class CaptionCache:
         if self.live is None:
             raise DitRunError(f"the caption {caption!r} is not in the cache: captions changed during the run")
         (states,) = self.live([caption])
-        return bits_of(torch.cat([states.tokens.flatten(), states.pooled]), self.dtype)
+        return bits_of(self.form.record(states), self.form.stored(None))

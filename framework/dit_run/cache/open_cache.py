@@ -18,6 +18,7 @@ from dit_run.cache.latents import LatentWork, examined
 from dit_run.cache.lookup import CaptionCache, Group, GroupedLatentCache, LatentCache
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
+from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, TextEncoder
 from dit_run.registry.plugin_code import code_digest
@@ -102,7 +103,10 @@ def open_cache(
         if any(keeps.captions):
             shown = (caption for index in indices for caption in samples[0].texts(index))
             states = _caption_work(config, build, texts, keeps.captions, list(dict.fromkeys((*prompts, *shown))))
-        build.check_room(sum(work.missing_bytes() for work in (*states, *images.values()) if work is not None))
+        build.check_room(
+            latents=sum(work.missing_bytes() for work in images.values()),
+            states=sum(work.missing_bytes() for work in states if work is not None),
+        )
         captions = tuple(None if work is None else _kept(work) for work in states)
         latents = _of_groups({group: work.keep() for group, work in images.items()}) if keeps.latents else None
         if keeps.latents:
@@ -115,8 +119,9 @@ def _caption_work(
 ) -> list[CaptionWork | None]:
     """Return the work of each text encoder; None for one whose states are not cached."""
     codes = [code_digest(choice.component.factory, text) for choice, text in _with_choices(config, texts)]
+    form = StateFormat.named(config.cache.text_dtype, config.cache.max_tokens)
     return [
-        CaptionWork.of(build, text, captions, code) if keep else None
+        CaptionWork.of(build, text, captions, code, form) if keep else None
         for text, code, keep in zip(texts, codes, kept, strict=True)
     ]
 

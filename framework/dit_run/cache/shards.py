@@ -2,7 +2,7 @@
 
 A shard is a safetensors file. ``values`` holds the records one after another, ``starts`` the start of each (and the end
 of the last), ``keys`` their 32-byte keys, and ``sums`` a 64-bit XXH3 over key and values of each. Values are float32,
-or the bits of float16 and bfloat16.
+or the bits of float16, bfloat16 and float8_e4m3fn.
 """
 
 from __future__ import annotations
@@ -26,9 +26,16 @@ __all__ = ["BITS", "FORMAT", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits
 FORMAT = 2
 """Version of the format, raised by hand when the content of a shard changes; part of the name of a space."""
 KEY_BYTES = 32
-BITS: dict[torch.dtype, Any] = {torch.float32: np.float32, torch.float16: np.int16, torch.bfloat16: np.int16}
+_INTEGERS = {torch.float16: torch.int16, torch.bfloat16: torch.int16, torch.float8_e4m3fn: torch.uint8}
+"""Dtypes that have the bits of dtypes which numpy lacks, or which it does not compare bit by bit."""
+BITS: dict[torch.dtype, Any] = {
+    torch.float32: np.float32,
+    torch.float16: np.int16,
+    torch.bfloat16: np.int16,
+    torch.float8_e4m3fn: np.uint8,
+}
 """Dtypes in which numpy holds values of these dtypes, as they are or as bits."""
-_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn}
 _MAX_HEADER = 1 << 20
 
 Bits = NDArray[Any]
@@ -41,7 +48,7 @@ class DamagedShard(Exception):
 def bits_of(values: torch.Tensor, dtype: torch.dtype) -> Bits:
     """Return values rounded to ``dtype``, flat, as numpy holds them."""
     flat = values.detach().cpu().to(dtype).contiguous().view(-1)
-    bits: Bits = flat.numpy() if dtype is torch.float32 else flat.view(torch.int16).numpy()
+    bits: Bits = flat.view(_INTEGERS.get(dtype, dtype)).numpy()
     return bits
 
 

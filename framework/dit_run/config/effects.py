@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dit_run.config.describe import received
@@ -64,11 +64,19 @@ def _limits_not_reached(context: RuleContext) -> Iterator[Problem]:
 
 
 def _unused_cache(context: RuleContext) -> Iterator[Problem]:
-    """Report the written options of a cache that stays empty; needs the encoders."""
+    """Report the written options of a cache that stays empty, and those of states of no encoder; needs the encoders."""
     if context.facts.cached is False and context.config.cache.mode == "auto":
-        for path in (("cache", "dir"), ("cache", "num_workers")):
-            if path in context.written:
-                yield without_effect(path, "no output of the encoders of this config is cached")
+        yield from _unused(context, ("dir", "num_workers"), "no output of the encoders of this config is cached")
+    if context.facts.frozen_text is False:
+        yield from _unused(context, ("text_dtype", "max_tokens"), "no text encoder of this config is frozen")
+
+
+def _unused(context: RuleContext, names: Sequence[str], reason: str) -> Iterator[Problem]:
+    """Report which of these options of the cache are written."""
+    cache = context.config.cache
+    for name in names:
+        if ("cache", name) in context.written and getattr(cache, name) is not None:
+            yield without_effect(("cache", name), reason)
 
 
 def _text(value: Any) -> str:

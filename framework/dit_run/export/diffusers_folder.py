@@ -77,6 +77,8 @@ def _index(config: Config, pipeline: CodeFile, parts: Mapping[str, CodeFile]) ->
         **{name: [code.stem, code.class_name] for name, code in sorted(parts.items())},
         "image_size": config.data.common.image_size,
         "mixed_precision": config.training.mixed_precision,
+        "text_dtype": config.cache.text_dtype,
+        "max_tokens": config.cache.max_tokens,
         "sampling": {name: sampling[name] for name in _SAMPLING},
         "scalars": config.sampling.scalar_values(),
     }

@@ -21,6 +21,7 @@ from dit_run.model.conditioning import (
     fitted,
     padded_length,
 )
+from dit_run.model.state_format import StateFormat
 from dit_run.protocols import VAE, TextEncoder, Tokens
 
 __all__ = [
@@ -109,14 +110,16 @@ def encode_captions(
     encoder: TextEncoder,
     captions: Sequence[str],
     dtype: torch.dtype | None = None,
+    form: StateFormat = StateFormat(),  # noqa: B008 (never changed)
 ) -> list[CaptionStates]:
     """Return the states of each caption on the CPU, float32, real tokens only. Equal captions are encoded once.
 
     A caption is encoded with others of its padded length, which follows from its own tokens: its states do not depend
-    on the other captions. Values are rounded to ``dtype``, that of autocast; None computes in float32, and so does a
-    chunk that overflows ``dtype``.
+    on the other captions. ``dtype`` is that of autocast; None computes in float32, and so does a chunk that overflows
+    ``dtype``. States have the tokens of ``form`` and are rounded to its dtype, by default that of autocast. Raises
+    InputError for states that are too large for it.
     """
-    device, distinct = device_of(encoder), list(dict.fromkeys(captions))
+    device, distinct, form = device_of(encoder), list(dict.fromkeys(captions)), form.computed_in(dtype)
     if not distinct:
         return []
     tokens, size = encoder.tokenize(distinct), encoding_chunks(device)[1]
@@ -125,16 +128,17 @@ def encode_captions(
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
             ids, mask = (fitted(each[chunk], length).to(device) for each in (tokens.ids, tokens.mask))
-            known |= zip(chunk, _caption_chunk(encoder, ids, mask, dtype), strict=True)
+            known |= zip(chunk, map(form.applied, _caption_chunk(encoder, ids, mask, dtype)), strict=True)
     states = dict(zip(distinct, (known[row] for row in range(len(distinct))), strict=True))
     return [states[caption] for caption in captions]
 
 
-def caption_conditions(encoder: TextEncoder, dtype: torch.dtype | None) -> EncoderCaptions:
+def caption_conditions(encoder: TextEncoder, dtype: torch.dtype | None, form: StateFormat) -> EncoderCaptions:
     """Return the step from captions to conditions: token ids for an encoder that trains, else states encoded now."""
     if encoder.trainable:
         return LiveCaptions(encoder)
-    return FrozenCaptions(partial(encode_captions, encoder, dtype=dtype), max_length=encoder.max_length)
+    encode = partial(encode_captions, encoder, dtype=dtype, form=form)
+    return FrozenCaptions(encode, max_length=form.longest(encoder.max_length))
 
 
 def _rows_by_length(tokens: Tokens, longest: int) -> dict[int, list[int]]:
@@ -154,7 +158,7 @@ def _caption_chunk(
 
     states, pooled = _without_overflow(encode, ids, dtype)
     assert pooled is not None
-    states, pooled = _rounded(states, dtype).cpu(), _rounded(pooled, dtype).cpu()
+    states, pooled = states.float().cpu(), pooled.float().cpu()
     for row, length in enumerate(mask.sum(1).tolist()):
         yield CaptionStates(states[row, :length], pooled[row])
 

@@ -14,6 +14,7 @@ import torch
 from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data
 from dit_run.cache.builder import cache_bytes
+from dit_run.cache.caption_states import kept_tokens, state_bytes
 from dit_run.cache.open_cache import Cached, cacheable, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
@@ -57,7 +58,10 @@ class EncodingTrials:
         size = cache_bytes(encoders.dtype, images=images, latent_values=image_values)
         size += sum(trial.size for trial in trials)
         seconds = image_seconds + sum(trial.seconds for trial in trials)
-        states = tuple(_fake_states(text) if text in kept else None for text in encoders.texts)
+        longest = encoders.state_format.longest
+        states = tuple(
+            _fake_states(text, longest(text.max_length)) if text in kept else None for text in encoders.texts
+        )
         cached = _FakeCache(latents, states)
         return replace(encoders, cached=cached), CacheCost(size, seconds), float(self.meter.peak)
 
@@ -67,13 +71,11 @@ class EncodingTrials:
         indices = train.indices[:COUNTED_CAPTIONS]
         seen = [caption for index in indices for caption in train.texts(int(index))]
         count = round(len(dict.fromkeys(seen)) / len(indices) * (len(train) + len(held_out))) + 1
-        tokens = float(text.tokenize(seen[:COUNTED_CAPTIONS]).mask.sum(1).float().mean())
+        form, shown = self.encoders.state_format.computed_in(self.encoders.dtype), seen[:COUNTED_CAPTIONS]
         seconds = count * self._seconds_of_caption(text)
         release(text)
-        size = cache_bytes(
-            self.encoders.dtype, captions=count, tokens=tokens, width=text.width, pooled_width=text.pooled_width
-        )
-        return CacheCost(size, seconds)
+        tokens = kept_tokens(text, form, shown) / len(shown)
+        return CacheCost(state_bytes(text, form, captions=count, tokens=tokens), seconds)
 
     def _try_vae(self) -> tuple[int, int, float, _FakeLatents]:
         """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
@@ -92,7 +94,7 @@ class EncodingTrials:
         captions = list(islice(dict.fromkeys(shown), size))
 
         def encode() -> None:
-            encode_captions(text, captions, self.encoders.dtype)
+            encode_captions(text, captions, self.encoders.dtype, self.encoders.state_format)
 
         return median(seconds_of(encode, device, clock=self.clock)) / len(captions)
 
@@ -133,12 +135,13 @@ class _FakeLatents:
 @dataclass(frozen=True)
 class _FakeStates:
     encoder: TextEncoder
+    longest: int
 
     def __call__(self, captions: Sequence[str]) -> list[CaptionStates]:
-        lengths = self.encoder.tokenize(captions).mask.sum(1).tolist()
+        lengths = self.encoder.tokenize(captions).mask.sum(1).clamp(max=self.longest).tolist()
         pooled = torch.zeros(self.encoder.pooled_width)
         return [CaptionStates(torch.zeros(length, self.encoder.width), pooled) for length in lengths]
 
 
-def _fake_states(text: TextEncoder) -> FrozenCaptions:
-    return FrozenCaptions(_FakeStates(text), max_length=text.max_length)
+def _fake_states(text: TextEncoder, longest: int) -> FrozenCaptions:
+    return FrozenCaptions(_FakeStates(text, longest), max_length=longest)

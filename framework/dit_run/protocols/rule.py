@@ -26,6 +26,8 @@ class Facts:
     """Side of the images divided by that of their latents."""
     cached: bool | None = None
     """True if the cache holds the output of at least one of the encoders."""
+    frozen_text: bool | None = None
+    """True if at least one of the text encoders is frozen."""
     downloads: bool = False
     """True where a rule may read files from a hub: in a run, a check and a plan, but not when a config is validated."""
 

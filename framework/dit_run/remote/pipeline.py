@@ -14,6 +14,7 @@ from dit_run.model.codec import caption_conditions
 from dit_run.model.conditioning import SeveralCaptions
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.guidance import Guidance
+from dit_run.model.state_format import StateFormat
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 
 __all__ = ["DitRunPipeline"]
@@ -42,8 +43,13 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
         image_size: int = 256,
         sampling: dict[str, Any] | None = None,
         scalars: dict[str, float] | None = None,
+        text_dtype: str | None = None,
+        max_tokens: int | None = None,
     ) -> None:
-        """Keep the parts; ``sampling`` and ``scalars`` hold the settings that a call does not give."""
+        """Keep the parts and the format of text states.
+
+        ``sampling`` and ``scalars`` hold the settings that a call does not give.
+        """
         super().__init__()
         self.register_modules(
             transformer=transformer,
@@ -55,7 +61,12 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
             scheduler=scheduler,
         )
         self.register_to_config(
-            mixed_precision=mixed_precision, image_size=image_size, sampling=sampling, scalars=scalars or {}
+            mixed_precision=mixed_precision,
+            image_size=image_size,
+            sampling=sampling,
+            scalars=scalars or {},
+            text_dtype=text_dtype,
+            max_tokens=max_tokens,
         )
 
     @torch.no_grad()
@@ -122,7 +133,8 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
             precision = Precision(device.type, dtype)
         held = (self.text_encoder, self.text_encoder_2, self.text_encoder_3, self.text_encoder_4)
         texts = [text for text in held if text is not None]
-        conditions = [caption_conditions(text, precision.dtype) for text in texts]
+        form = StateFormat.named(self.config.text_dtype, self.config.max_tokens)
+        conditions = [caption_conditions(text, precision.dtype, form) for text in texts]
         return Pipeline(
             denoiser=Denoiser(self.transformer, *(text if text.trainable else None for text in texts)),
             conditions=conditions[0] if len(texts) == 1 else SeveralCaptions(conditions),

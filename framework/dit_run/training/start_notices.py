@@ -61,8 +61,18 @@ def _cut_captions(parts: RunParts) -> Iterator[str]:
     train, texts = parts.data.train, parts.encoders.texts
     visits = train.visits(range(min(len(train), _COUNTED_CAPTIONS)))
     for place, text in enumerate(texts):
-        cut = text.tokenize([visit.caption for visit in visits]).truncated
+        tokens = text.tokenize([visit.caption for visit in visits])
         name = "the text encoder" if len(texts) == 1 else f"text_encoder[{place}]"
-        if cut:
-            share = f"{cut:,} of {len(visits):,} captions ({cut / len(visits):.1%})"
+        if tokens.truncated:
+            share = _share(tokens.truncated, len(visits))
             yield f"{share} are longer than the {text.max_length} tokens of {name}; the rest of them is ignored"
+        longest = text.max_length if text.trainable else parts.encoders.state_format.longest(text.max_length)
+        if long := int((tokens.mask.sum(1) > longest).sum()):
+            yield (
+                f"{_share(long, len(visits))} have more than the {longest} tokens of cache.max_tokens in {name}; the "
+                "model does not read the states of the rest"
+            )
+
+
+def _share(part: int, count: int) -> str:
+    return f"{part:,} of {count:,} captions ({part / count:.1%})"

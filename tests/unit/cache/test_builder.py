@@ -33,10 +33,11 @@ from dit_run.compute.worker_pool import WorkerFailed
 from dit_run.data.dataset_parts import Parts
 from dit_run.data.images import read_image
 from dit_run.data.visits import Visit
-from dit_run.model.codec import encode_captions, encode_latents
+from dit_run.model.codec import caption_conditions, encode_captions, encode_latents
 from dit_run.model.conditioning import BUCKET, FrozenCaptions
+from dit_run.model.state_format import StateFormat
 from dit_run.problems import DitRunError, InputError
-from dit_run.protocols import VAE, Sample, TextEncoder
+from dit_run.protocols import VAE, Sample, TextEncoder, TextStates
 from dit_run.registry.kind_options import DatasetCommon
 
 
@@ -124,6 +125,45 @@ def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
     kept = cache(captions, null)
     made = FrozenCaptions(partial(encode_captions, text, dtype=dtype), max_length=77)(captions, null)
     assert all(torch.equal(one, other) for one, other in zip(kept, made, strict=True))
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16", "fp16", "fp8"])
+@pytest.mark.parametrize("most", [None, 3, 20])
+def test_states_in_another_format_are_those_of_an_uncached_run_too(
+    tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None, name: str, most: int | None
+) -> None:
+    captions, null, form = (
+        ["a red cat", "", "a cat sat", "x " * 100],
+        [False, True, False, False],
+        StateFormat.named(name, most),
+    )
+    cache = CaptionWork.of(Build(tmp_path, dtype), text, captions[:3], form=form).keep()
+    kept = cache(captions, null)
+    made = caption_conditions(text, dtype, form)(captions, null)
+    assert isinstance(made, TextStates)
+    assert all(torch.equal(one, other) for one, other in zip(kept, made, strict=True))
+    exact = caption_conditions(text, dtype, StateFormat.named("fp32", most))(captions, null)
+    assert isinstance(exact, TextStates)
+    errors = (kept.tokens - exact.tokens).abs().amax(-1) / exact.tokens.abs().amax(-1).clamp(min=1e-9)
+    assert float(errors.max()) <= {"fp32": 0.0, "bf16": 2**-8, "fp16": 2**-11, "fp8": 2**-4}[name]
+    assert kept.mask.sum(1).tolist() == [min(length, most or 77) for length in (5, 2, 6, 77)]
+
+
+def test_the_format_of_states_decides_their_space_only_where_it_changes_them(tmp_path: Path, text: TextEncoder) -> None:
+    def space(form: StateFormat, dtype: torch.dtype | None = torch.bfloat16) -> str:
+        return CaptionWork.of(Build(tmp_path, dtype), text, [], form=form).space.folder.name
+
+    assert space(StateFormat()) == space(StateFormat.named("bf16", 77)) == space(StateFormat.named(None, 200))
+    forms = [("bf16", None), ("fp32", None), ("fp16", None), ("fp8", None), ("fp8", 8), ("fp8", 9)]
+    names = {space(StateFormat.named(*form)) for form in forms} | {space(StateFormat.named("bf16", None), None)}
+    assert len(names) == len(forms) + 1
+
+
+def test_the_space_of_a_default_format_is_that_of_caches_before_there_were_formats(
+    tmp_path: Path, text: TextEncoder
+) -> None:
+    settings = CaptionWork.of(Build(tmp_path, torch.bfloat16), text, []).space.describe()
+    assert sorted(settings) == ["device", "encoder", "encoding", "kind", "max_length", "padding", "precision"]
 
 
 def test_only_real_tokens_are_kept(tmp_path: Path, text: TextEncoder) -> None:
@@ -347,20 +387,37 @@ def test_frozen_reading_processes_are_not_waited_for(
 def test_a_large_cache_is_told_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(5 * 10**9))
     told: list[str] = []
-    for wanted in (10**7, 2 * 10**9):
-        Build(tmp_path, None, notice=told.append).check_room(wanted)
-    assert told == [f"the cache in {tmp_path} grows by about 2.00 GB; 5.00 GB are free"]
+    build = Build(tmp_path, None, notice=told.append)
+    for latents, states in ((10**7, 0), (2 * 10**9, 0), (5 * 10**8, 10**9)):
+        build.check_room(latents=latents, states=states)
+    assert told == [
+        f"the cache in {tmp_path} grows by about 2.00 GB; 5.00 GB are free",
+        f"the cache in {tmp_path} grows by about 1.50 GB (latents 500 MB, text states 1.00 GB); 5.00 GB are free",
+    ]
+    with pytest.raises(InputError, match=r"cache\.mode: off, cache.text_dtype: fp8 or cache.max_tokens, or remove old"):
+        build.check_room(latents=10**9, states=9 * 10**9)
 
 
 class Usage(NamedTuple):
     free: int
 
 
+FORMATS = [
+    StateFormat(),
+    StateFormat.named("fp32", None),
+    StateFormat.named("bf16", 3),
+    StateFormat.named("fp16", None),
+    StateFormat.named("fp8", None),
+    StateFormat.named("fp8", 3),
+]
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=repr)
 def test_what_captions_take_is_known_by_their_tokens(
-    tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None
+    tmp_path: Path, text: TextEncoder, dtype: torch.dtype | None, form: StateFormat
 ) -> None:
     captions = [f"a cat {number} " + "on a mat " * number for number in range(8)]
-    work = CaptionWork.of(Build(tmp_path, dtype), text, captions)
+    work = CaptionWork.of(Build(tmp_path, dtype), text, captions, form=form)
     lacking = work.missing_bytes()
     (shard,) = (Shard(path) for path in work.keep().records.space.shards())
     assert sum(shard.values(row).nbytes for row in range(len(shard))) == lacking

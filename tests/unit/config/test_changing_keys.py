@@ -14,6 +14,8 @@ REFUSED = {
     "training.caption_dropout",
     "training.freeze",
     "training.learning_rate_factors",
+    "cache.text_dtype",
+    "cache.max_tokens",
     "data.image_size",
     "data.buckets",
     "data.max_crop",
