@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dit_run.python_api import train
     from dit_run.registry.components import Component, Kind
     from dit_run.registry.hookspecs import hookimpl
+    from dit_run.runs.reading.listing import load_runs
     from dit_run.sampling.load_run import LoadedRun, load_run
     from dit_run.settings import Config
     from dit_run.training.run import RunResult
@@ -33,6 +34,7 @@ __all__ = [
     "hookimpl",
     "load_config",
     "load_run",
+    "load_runs",
     "train",
 ]
 
@@ -48,6 +50,7 @@ _MODULES = {
     "hookimpl": "dit_run.registry.hookspecs",
     "load_config": "dit_run.config.resolve",
     "load_run": "dit_run.sampling.load_run",
+    "load_runs": "dit_run.runs.reading.listing",
     "train": "dit_run.python_api",
 }
 """The module that defines each public name."""

@@ -25,6 +25,7 @@ COMMANDS = {
     "init": "look at images with captions, and write a config that trains on them",
     "train": "train a model, or continue an unfinished run",
     "sample": "make images from prompts with a trained run",
+    "view": "show runs in the browser: curves, samples, configs",
     "export": "write a trained model for other programs",
     "eval": "score a trained run with its metrics",
     "validate": "check configs without running them",

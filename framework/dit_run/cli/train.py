@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,7 @@ def _summarise(outcome: RunResult, reporter: Reporter) -> None:
     _report_failures(outcome, reporter)
     if outcome.image is not None:
         reporter.notice(f"newest image: {outcome.image}")
+    reporter.notice(f"look at it in a browser: dit-run view {shlex.quote(str(outcome.path))}")
 
 
 def _report_failures(outcome: RunResult, reporter: Reporter) -> None:

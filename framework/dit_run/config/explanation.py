@@ -13,7 +13,7 @@ from dit_run.options import MISSING, documentation, options_of, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
 from dit_run.settings import SECTIONS, Config
 
-__all__ = ["Explanation", "explanations"]
+__all__ = ["Explanation", "explanations", "origins"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def explanations(config: Config, key: str | None = None) -> list[Explanation]:
         names = [key_name(item.path) for item in found] + list(TOP_LEVEL)
         raise ConfigError([Problem("unknown-key", f"the config has no key '{key}'", help=did_you_mean(key, names))])
     return chosen
+
+
+def origins(config: Config) -> dict[str, str]:
+    """Return the origin of each key that does not have its default value by itself."""
+    return {key_name(item.path): item.origin for item in explanations(config) if item.origin != "default"}
 
 
 def _types(config: Config) -> Iterator[Explanation]:

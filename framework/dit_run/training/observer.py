@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -130,7 +131,7 @@ class Observer:
             "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
         ):
             self._sheet = sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
-        metadata = {"prompts": "\n".join(self.prompts), "step": str(step)}
+        metadata = {"prompts": "\n".join(self.prompts), "prompt_list": json.dumps(self.prompts), "step": str(step)}
         self._images.do(partial(_save_image, self.samples_path(step), sheet, metadata))
 
     def score(self, index: int) -> dict[str, float]:

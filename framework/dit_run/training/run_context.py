@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 
+from dit_run.compute.devices import graphics_card
 from dit_run.compute.distributed import Processes
 from dit_run.config.dump import run_config
+from dit_run.config.explanation import origins
 from dit_run.config.keys import key_name
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
@@ -88,7 +90,9 @@ class RunContext:
 
     def _provenance(self) -> dict[str, Any]:
         used = [self._plugin_record(path, choice) for path, choice in self.config.choices()]
-        return collect(self.arguments, used, threads=torch.get_num_threads(), processes=self.processes.count)
+        values = collect(self.arguments, used, threads=torch.get_num_threads(), processes=self.processes.count)
+        values["machine"] |= graphics_card(self.device)
+        return {**values, "origins": origins(self.config)}
 
     def _plugin_record(self, path: tuple[str | int, ...], choice: Choice) -> dict[str, Any]:
         return {"section": key_name(path), **self.registry.record(choice.component.kind, choice.type)}
