@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained, WeightFiles
+from dit_run.hub import Pretrained, WeightFiles, quiet_transformers
 
 __all__ = ["LazyNetwork", "load_transformers_network"]
 
@@ -60,7 +59,7 @@ def load_transformers_network(
     """
     file = files.file
     try:
-        with torch.random.fork_rng(devices=[]), _quiet():
+        with torch.random.fork_rng(devices=[]), quiet_transformers():
             model, report = cls.from_pretrained(
                 file.parent,
                 local_files_only=True,
@@ -76,19 +75,3 @@ def load_transformers_network(
         raise weights.error(f"does not have all weights of {noun}: {names} missing from {file}")
     network: nn.Module = model
     return network.requires_grad_(False).eval()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide transformers' progress bars, and its notes on weights in a file that the model does not use."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

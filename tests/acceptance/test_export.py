@@ -177,6 +177,7 @@ def test_an_exported_folder_gives_the_same_images_without_dit_run(
 def test_the_command_writes_the_formats(run_folder: Path, command: Command, tmp_path: Path) -> None:
     result = command("export", run_folder, tmp_path / "whole")
     assert result.status == 0, result.words
+    assert "the folder holds code (trust_remote_code), because no pipeline of diffusers has the model dit" in result.err
     assert result.out == f"{tmp_path / 'whole'} the averaged weights of step 6\n".replace(" the", "  the", 1)
     files = {"README.md", "config.yaml", "curves.svg", "single.safetensors"}
     parts = {"model_index.json", "transformer", "text_encoder", "vae", "scheduler"}

@@ -205,3 +205,29 @@ def test_steps_beyond_the_timesteps_are_refused_when_written_and_lowered_when_no
     assert isinstance(lowered, Adjustment)
     assert (lowered.path, lowered.value) == (("sampling", "steps"), 20)
     assert list(steps_fit(context(options, Sampling("dpm-solver++")))) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ diffusers
+
+
+def sampled(scheduler: Any, noise: torch.Tensor, steps: int, **given: Any) -> torch.Tensor:
+    """Sample with a scheduler of diffusers and a model whose output depends on latents and timestep."""
+    scheduler.set_timesteps(**(given or {"num_inference_steps": steps}))
+    latents = noise
+    for timestep in scheduler.timesteps:
+        latents = scheduler.step(output(latents, timestep.float()), timestep, latents, return_dict=False)[0]
+    return latents
+
+
+def output(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+    return torch.sin(noisy) + timesteps.reshape(-1, 1, 1, 1) / 1000
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30, 64])
+@pytest.mark.parametrize(("schedule", "prediction"), [("scaled_linear", "epsilon"), ("linear", "v_prediction")])
+def test_the_scheduler_of_diffusers_takes_the_steps_of_ddim(steps: int, schedule: str, prediction: str) -> None:
+    pytest.importorskip("diffusers")
+    process = build(Ddpm(beta_schedule=schedule, prediction_type=prediction))  # type: ignore[arg-type]
+    noise = latents()[1]
+    ours = process.sample(output, noise, sampler="ddim", steps=steps, step_noise=lambda step: noise)
+    torch.testing.assert_close(sampled(process.to_diffusers("ddim"), noise, steps), ours, atol=2e-3, rtol=1e-3)

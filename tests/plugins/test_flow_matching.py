@@ -126,6 +126,22 @@ def test_the_error_on_a_gaussian_falls_with_the_order_of_the_sampler(prediction,
     assert order - 0.25 < slope < order + 0.6
 
 
+@pytest.mark.parametrize("steps", [1, 7, 30])
+def test_the_scheduler_of_diffusers_takes_the_steps_of_euler(steps: int) -> None:
+    pytest.importorskip("diffusers")
+    flow, latents = make(shift=1.73), draw(3)
+    scheduler = flow.to_diffusers("euler")
+
+    def predict(noisy: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
+        return torch.sin(noisy) + timesteps.view(-1, 1, 1, 1) / 1000
+
+    ours = flow.sample(predict, latents, sampler="euler", steps=steps, step_noise=no_noise)
+    scheduler.set_timesteps(sigmas=[1 - i / steps for i in range(steps)])
+    for timestep in scheduler.timesteps:
+        latents = scheduler.step(predict(latents, timestep), timestep, latents, return_dict=False)[0]
+    torch.testing.assert_close(latents, ours, atol=1e-4, rtol=1e-4)
+
+
 def test_a_sampler_of_another_family_is_refused():
     with pytest.raises(InputError, match="flow_matching has no sampler 'ddpm': choose one of euler, heun, dpm-solver"):
         make().sample(lambda x, t: x, draw(0), sampler="ddpm", steps=2, step_noise=no_noise)

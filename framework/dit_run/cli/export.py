@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dit_run.cli.common_options import add_overrides, add_run, print_notes
 from dit_run.export.export_options import DTYPES, FORMATS
+from dit_run.reporting import Silent
 
 __all__ = ["configure", "run"]
 
@@ -19,7 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default=FORMATS[0],
-        help="diffusers: DiffusionPipeline.from_pretrained loads the folder without dit-run; "
+        help="diffusers: DiffusionPipeline.from_pretrained loads the folder without dit-run, as a class of diffusers "
+        "where all parts fit one; "
         "safetensors: one file of weights (default: diffusers)",
     )
     parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="precision of the weights (default: fp32)")
@@ -28,6 +30,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out the pretrained files of frozen parts; they are then loaded by their names on the hub",
     )
+
+
+class _Notices(Silent):
+    """A reporter that keeps the notices."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.texts.append(text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -41,9 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
         allow_plugins=arguments.allow_plugins,
     )
     print_notes(opened.notices, arguments)
+    reporter = _Notices()
     folder = opened.export(
-        Path(arguments.folder), format=arguments.format, dtype=arguments.dtype, frozen=not arguments.no_frozen
+        Path(arguments.folder),
+        format=arguments.format,
+        dtype=arguments.dtype,
+        frozen=not arguments.no_frozen,
+        reporter=reporter,
     )
+    print_notes(reporter.texts, arguments)
     weights = "the averaged weights" if opened.ema else "the weights"
     print(f"{folder}  {weights} of step {opened.step}")
     return 0

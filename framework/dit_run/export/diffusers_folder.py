@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from dit_run.export.component_code import CodeFile, component_code, pipeline_code
-from dit_run.export.frozen_files import FrozenFiles
+from dit_run.export.frozen_files import FrozenFiles, FrozenParts
 from dit_run.export.frozen_places import FrozenPlaces
 from dit_run.model.codec import LatentShape
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, encoder_prefix, model_keywords
@@ -34,39 +34,33 @@ _PREFIX = "network."
 """Where the classes of :mod:`dit_run.remote.parts` keep the run's own module."""
 
 
-def write_pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], *, frozen: bool) -> FrozenPlaces:
+def write_pipeline(
+    folder: Path, config: Config, tensors: Mapping[str, Tensor], frozen: FrozenParts, *, copied: bool
+) -> FrozenPlaces:
     """Write ``model_index.json`` and a folder per component; return the places of copied files.
 
-    ``frozen`` copies the pretrained files of frozen parts; otherwise they are loaded by their names. Raises InputError
+    ``copied`` copies the pretrained files of frozen parts; otherwise they are loaded by their names. Raises InputError
     for a component whose code needs what other programs lack.
     """
-    choices = config.chosen("text_encoder")
-    if len(choices) > MOST_ENCODERS:
+    texts, vae = frozen.texts, frozen.vae
+    if len(texts) > MOST_ENCODERS:
         raise InputError(
-            f"a pipeline of diffusers has at most {MOST_ENCODERS} text encoders, and this run has {len(choices)}; with "
+            f"a pipeline of diffusers has at most {MOST_ENCODERS} text encoders, and this run has {len(texts)}; with "
             "format safetensors the export holds the weights alone"
         )
-    sections = [_place("text_encoder", place) for place in range(len(choices))]
-    texts = [FrozenFiles(section, choice) for section, choice in zip(sections, choices, strict=True)]
-    vae = FrozenFiles("vae", config.vae)
     parts = {"transformer": _model(folder / "transformer", config, tensors, [text.part for text in texts], vae.part)}
-    places: dict[str, list[Mapping[str, str]]] = {"text_encoder": [], "vae": []}
-    for place, (section, text) in enumerate(zip(sections, texts, strict=True)):
-        parts[section], copies = _frozen_part(folder / section, text, "ExportedTextEncoder", copied=frozen)
+    places: dict[str, list[Mapping[str, str | None]]] = {"text_encoder": [], "vae": []}
+    for place, text in enumerate(texts):
+        parts[text.section], copies = _frozen_part(folder / text.section, text, "ExportedTextEncoder", copied=copied)
         places["text_encoder"].append(copies)
-        _write_weights(folder / section / _TRAINED, tensors, encoder_prefix(place, len(texts)))
-    parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=frozen)
+        _write_weights(folder / text.section / _TRAINED, tensors, encoder_prefix(place, len(texts)))
+    parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=copied)
     places["vae"].append(copies)
     parts["scheduler"] = _scheduler(folder / "scheduler", config, LatentShape.of(vae.part))
     pipeline = pipeline_code()
     _write_code(folder, pipeline)
     _write_json(folder / "model_index.json", _index(config, pipeline, parts))
     return places
-
-
-def _place(section: str, place: int) -> str:
-    """Return the folder of one of several components, as diffusers counts them."""
-    return section if place == 0 else f"{section}_{place + 1}"
 
 
 def _index(config: Config, pipeline: CodeFile, parts: Mapping[str, CodeFile]) -> dict[str, Any]:
@@ -93,7 +87,9 @@ def _model(folder: Path, config: Config, tensors: Mapping[str, Tensor], texts: S
     return code
 
 
-def _frozen_part(folder: Path, files: FrozenFiles, base: str, *, copied: bool) -> tuple[CodeFile, Mapping[str, str]]:
+def _frozen_part(
+    folder: Path, files: FrozenFiles, base: str, *, copied: bool
+) -> tuple[CodeFile, Mapping[str, str | None]]:
     """Write a frozen part; return its code, and the places of its copied files in the exported folder."""
     places = files.copy(folder) if copied else files.by_name()
     choice = replace(files.choice, options=replace(files.choice.options, **places))

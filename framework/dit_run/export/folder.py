@@ -17,8 +17,11 @@ from dit_run.config.dump import dump
 from dit_run.export.curves import curves
 from dit_run.export.diffusers_folder import write_pipeline
 from dit_run.export.export_options import ExportOptions
+from dit_run.export.frozen_files import FrozenParts
 from dit_run.export.frozen_places import write_places
 from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
+from dit_run.export.pipeline_use import PipelineUse
+from dit_run.export.stock_folder import StockExport
 from dit_run.problems import DitRunError, InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
@@ -47,12 +50,12 @@ class ExportSource:
 
 def write_export(
     folder: Path, model: ExportedModel, config: Config, source: ExportSource, options: ExportOptions
-) -> None:
+) -> PipelineUse | None:
     """Write ``single.safetensors``, ``config.yaml``, ``README.md`` and the plugin files to a new or empty folder.
 
-    With format ``diffusers`` there are the components of a pipeline too. The prompts and scalars of ``source`` become
-    the config's own. Raises InputError for a folder that holds files and for code that programs without dit-run cannot
-    run, DitRunError where the disk fails; then nothing stays in the folder.
+    With format ``diffusers`` there are the components of a pipeline too, whose use is returned. The prompts and scalars
+    of ``source`` become the config's own. Raises InputError for a folder that holds files and for code that programs
+    without dit-run cannot run, DitRunError where the disk fails; then nothing stays in the folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; export to another folder")
@@ -61,8 +64,7 @@ def write_export(
         target = RunFolder(folder)
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in source.plugin_files]
         portable = _portable(config, plugins, source)
-        if options.format == "diffusers":
-            write_places(folder, write_pipeline(folder, portable, tensors, frozen=options.frozen))
+        use = _pipeline(folder, portable, tensors, options) if options.format == "diffusers" else None
         text = dump(portable)
         write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
         drawing = curves(source.metrics)
@@ -70,9 +72,23 @@ def write_export(
             (folder / CURVES).write_text(drawing, encoding="utf-8")
         if source.samples is not None:
             shutil.copyfile(source.samples, folder / SAMPLES)
-        card = model_card(portable, dataclasses.replace(model, tensors=tensors), folder, options)
+        card = model_card(portable, dataclasses.replace(model, tensors=tensors), folder, options, use)
         (folder / "README.md").write_text(card, encoding="utf-8")
         target.write_config(text)
+    return use
+
+
+def _pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], options: ExportOptions) -> PipelineUse:
+    """Write a pipeline of diffusers' own classes where all parts fit one, else a pipeline with code."""
+    parts = FrozenParts.of(config)
+    try:
+        if not options.frozen:
+            raise InputError("a pipeline without code holds its frozen parts, and these are left out")
+        use = StockExport(config, tensors, parts).write(folder)
+    except InputError as error:
+        use = PipelineUse(write_pipeline(folder, config, tensors, parts, copied=options.frozen), reason=str(error))
+    write_places(folder, use.places)
+    return use
 
 
 @contextlib.contextmanager

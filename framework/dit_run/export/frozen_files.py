@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ from dit_run.hub import RecordedFile, local_path, recorded_files
 from dit_run.options import HubOrPath, LocalPath, options_of
 from dit_run.problems import InputError
 from dit_run.registry.factories import make
-from dit_run.settings import Choice
+from dit_run.settings import Choice, Config
 
-__all__ = ["FrozenFiles"]
+__all__ = ["FrozenFiles", "FrozenParts", "component_folder"]
 
 _FOLDER = "pretrained"
 """Subfolder of a component for its pretrained files, whose names would mean something else to diffusers above it."""
@@ -23,7 +24,7 @@ class FrozenFiles:
     """The pretrained files of a text encoder or a VAE."""
 
     def __init__(self, section: str, choice: Choice) -> None:
-        """Build the part, which finds its files, and keep which files these are."""
+        """Build the part, which finds its files, and keep which files these are; ``section`` names its folder."""
         self.choice = choice
         with recorded_files() as self._records:
             self.part: Any = make(choice.component, choice.options)
@@ -31,7 +32,12 @@ class FrozenFiles:
         names = [option.name for option in options_of(type(choice.options)) if option.markers & markers]
         values = ((name, getattr(choice.options, name)) for name in names)
         self._named: dict[str, str] = {name: value for name, value in values if isinstance(value, str)}
-        self._section = section
+        self.section = section
+
+    @property
+    def names(self) -> Mapping[str, str]:
+        """The name of the files that each option names."""
+        return self._named
 
     def copy(self, folder: Path) -> Mapping[str, str]:
         """Copy the files into the folder of the component; return the place of each option's files in it."""
@@ -42,7 +48,7 @@ class FrozenFiles:
         for option, name in self._named.items():
             if local_path(name) is not None:
                 raise InputError(
-                    f"{self._section}.{option} is the local path {name}, which means nothing in another place; export "
+                    f"{self.section}.{option} is the local path {name}, which means nothing in another place; export "
                     "the frozen parts with the model"
                 )
         return {}
@@ -68,6 +74,26 @@ class FrozenFiles:
             return records, "."
         above = [record for record in self._records if path.is_relative_to(record.name)]
         return above, str(path.relative_to(above[0].name)) if above else "."
+
+
+@dataclass(frozen=True)
+class FrozenParts:
+    """The text encoders, also those that train, and the VAE."""
+
+    texts: Sequence[FrozenFiles]
+    vae: FrozenFiles
+
+    @classmethod
+    def of(cls, config: Config) -> FrozenParts:
+        """Build the parts of a config."""
+        choices = enumerate(config.chosen("text_encoder"))
+        texts = [FrozenFiles(component_folder("text_encoder", place), choice) for place, choice in choices]
+        return cls(texts, FrozenFiles("vae", config.vae))
+
+
+def component_folder(section: str, place: int) -> str:
+    """Return the folder of one of several components, as diffusers counts them."""
+    return section if place == 0 else f"{section}_{place + 1}"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -16,8 +16,9 @@ __all__ = ["PLACES", "FrozenPlaces", "frozen_overrides", "write_places"]
 
 PLACES = "frozen.json"
 """File of an exported folder that names them."""
-FrozenPlaces = Mapping[str, Sequence[Mapping[str, str]]]
-"""The place of each option's files, relative to the exported folder, for each component of a section."""
+FrozenPlaces = Mapping[str, Sequence[Mapping[str, str | None]]]
+"""The place of each option's files, relative to the exported folder, or None for an option that a copy does not need;
+for each component of a section."""
 
 
 def write_places(folder: Path, places: FrozenPlaces) -> None:
@@ -51,11 +52,11 @@ def frozen_overrides(folder: Path, config: Path) -> list[str]:
         ) from error
 
 
-def _placed(section: Any, components: Sequence[Mapping[str, str]], folder: Path) -> Any:
+def _placed(section: Any, components: Sequence[Mapping[str, str | None]], folder: Path) -> Any:
     """Return a section, one component or a list of them, with the places as absolute paths."""
     if not isinstance(section, list):
         return _placed([section], components, folder)[0]
     return [
-        {**each, **{option: str(folder / place) for option, place in places.items()}}
+        {**each, **{option: place and str(folder / place) for option, place in places.items()}}
         for each, places in zip(section, components, strict=True)
     ]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dit_run.export.export_options import ExportOptions
 from dit_run.export.frozen_places import PLACES
+from dit_run.export.pipeline_use import PipelineUse, usage
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
 from dit_run.settings import Config
@@ -42,8 +43,10 @@ $images
 $facts
 
 ## Sampling
+
+Replace `FOLDER` by the path of this folder.
 $diffusers
-With dit-run installed (replace `FOLDER` by the path of this folder):
+With dit-run installed:
 
 ```python
 import dit_run
@@ -66,19 +69,6 @@ $files
 
 $licence""")
 
-_DIFFUSERS = """
-With torch, diffusers and transformers, without dit-run. Loading runs the Python files of this folder, so read them
-first (`trust_remote_code`):
-
-```python
-from diffusers import DiffusionPipeline
-
-pipeline = DiffusionPipeline.from_pretrained("FOLDER", trust_remote_code=True)
-pipeline([{prompt}], seed={seed}).images[0].save("image.png")
-```
-
-The images are those of `dit-run sample` with the same seed and settings.
-"""
 _FILES = {
     "model_index.json": "`model_index.json` and the folders next to it: the pipeline for diffusers.",
     PLACES: f"`{PLACES}`: where the copies of frozen parts are, for `dit-run sample`.",
@@ -100,17 +90,21 @@ class ExportedModel:
     """True for the averaged weights, False for the live ones."""
 
 
-def model_card(config: Config, model: ExportedModel, folder: Path, options: ExportOptions) -> str:
-    """Return the text of the card; ``config`` is the exported one, and ``folder`` has all other files."""
+def model_card(
+    config: Config, model: ExportedModel, folder: Path, options: ExportOptions, use: PipelineUse | None
+) -> str:
+    """Return the text of the card; ``config`` is the exported one, and ``folder`` has all other files.
+
+    ``use`` is that of its pipeline, None without one.
+    """
     prompt = config.sampling.prompts[0]
     quoted = json.dumps(prompt, ensure_ascii=False)
-    for_diffusers = options.format == "diffusers"
     return _CARD.substitute(
-        library="diffusers" if for_diffusers else "dit-run",
+        library="dit-run" if use is None else "diffusers",
         name=folder.name,
         images="".join(f"\n![{name}]({name})\n" for name in (SAMPLES, CURVES) if (folder / name).exists()),
         facts="\n".join(f"| {label} | {value} |" for label, value in _facts(config, model, options).items()),
-        diffusers=_DIFFUSERS.format(prompt=quoted, seed=config.sampling.seed) if for_diffusers else "",
+        diffusers="" if use is None else usage(use, prompt, config.sampling.seed),
         prompt=quoted,
         word=shlex.quote(prompt),
         python_flag=", allow_plugins=True" if config.plugins else "",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dit_run.hub.pretrained import MOVED, Pretrained, RecordedFile, hub_name, local_path, on_hub, recorded_files
+from dit_run.hub.quiet import quiet_transformers
 from dit_run.hub.tensor_files import read_tensors, tensor_shapes
 from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
 
@@ -17,6 +18,7 @@ __all__ = [
     "hub_name",
     "local_path",
     "on_hub",
+    "quiet_transformers",
     "read_tensors",
     "recorded_files",
     "tensor_shapes",

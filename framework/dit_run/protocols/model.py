@@ -31,7 +31,8 @@ class Model(Protocol):
 
     A model may have an attribute ``notices``, a tuple of lines that a new run shows at its start, such as the name of
     its pretrained weights. A model that calls a network of diffusers may have an attribute ``diffusers_module``, that
-    network: its ``config`` and its ``state_dict`` make a folder that diffusers loads.
+    network: its ``config`` and its ``state_dict`` make a folder that diffusers loads. If that network reads a fixed
+    number of text tokens, the model has it as an attribute ``text_length``.
 
     A model may have a method ``resized(name, value, options) -> Tensor | None``. It gets a tensor of another model that
     ``training.init_from`` names, whose shape is not that of this model's tensor ``name``, and the section ``model`` of

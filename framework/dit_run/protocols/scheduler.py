@@ -28,6 +28,11 @@ class Scheduler(Protocol):
     their arguments, and coefficients take device and dtype of the arguments. Timesteps are float [n] on the model's
     scale of [0, 1000]; latents, noise, x_t, targets and model outputs are [n, c, h, w]. The training loss of a sample
     is ``weight(t) * mean((model(x_t, t) - target)²)``.
+
+    A process may have a method ``to_diffusers(sampler)``, which returns the scheduler of diffusers with the same steps
+    as this sampler: for any number n of them, or for the ``sigmas`` 1, 1 - 1/n, … 1/n where its ``set_timesteps``
+    takes sigmas. It raises InputError with the reason where diffusers has none. An export then can use a pipeline of
+    diffusers itself.
     """
 
     prediction_type: str

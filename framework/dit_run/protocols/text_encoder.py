@@ -52,6 +52,10 @@ class TextEncoder(Protocol):
 
     A frozen encoder may load its weights at the first call, and have a method ``release()`` that frees their memory
     until the next call: with a complete cache it is never called.
+
+    An encoder whose token states are the last ones of a model of transformers may have a method ``to_transformers()``,
+    which returns that model and its tokenizer. It raises InputError with the reason where its options make other
+    states. An export then can use a pipeline of diffusers itself.
     """
 
     trainable: bool

@@ -18,6 +18,9 @@ class VAE(Protocol):
 
     A VAE may load the weights of each half at its first use, and have a method ``release()`` that frees their memory
     until the next use: with a complete cache ``encode`` is never called, and ``decode`` only when an image is sampled.
+
+    A VAE that is a class of diffusers may have a method ``to_diffusers()``, which returns that module with its weights.
+    An export then can use a pipeline of diffusers itself.
     """
 
     latent_channels: int

@@ -104,15 +104,22 @@ class LoadedRun:
         return RunFolder(self.path).metrics.read()
 
     def export(
-        self, folder: str | Path, *, format: str = "diffusers", dtype: str = "fp32", frozen: bool = True
+        self,
+        folder: str | Path,
+        *,
+        format: str = "diffusers",
+        dtype: str = "fp32",
+        frozen: bool = True,
+        reporter: Reporter | None = None,
     ) -> Path:
         """Write the weights, the config and a model card to a new folder that :func:`load_run` opens, and return it.
 
         The weights are the loaded ones: ``load_run(..., ema=False)`` exports the live weights. With format
         ``diffusers``, ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)`` loads the folder in a
-        program without dit-run; ``safetensors`` writes one file of weights. ``dtype`` of the weights is ``fp32``,
-        ``fp16`` or ``bf16``. ``frozen`` False leaves out the pretrained files of frozen parts, which are then loaded by
-        their names on a hub.
+        program without dit-run. The pipeline is a class of diffusers itself, without code in the folder, where all
+        parts fit one; ``reporter`` gets a notice that says which, or why not. ``safetensors`` writes one file of
+        weights. ``dtype`` of the weights is ``fp32``, ``fp16`` or ``bf16``. ``frozen`` False leaves out the pretrained
+        files of frozen parts, which are then loaded by their names on a hub.
 
         Raises InputError for a folder that holds files, for a run whose config could only be read in part, and for a
         component whose code needs packages that programs with diffusers do not have.
@@ -130,7 +137,9 @@ class LoadedRun:
             metrics=self.metrics(),
             samples=grids[-1] if grids else None,
         )
-        write_export(folder, model, self.config, source, options)
+        use = write_export(folder, model, self.config, source, options)
+        if reporter is not None and use is not None:
+            reporter.notice(str(use))
         return folder
 
     def _refuse_untrained_guidance(self, scale: float | None) -> None:

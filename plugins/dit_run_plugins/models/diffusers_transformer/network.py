@@ -55,7 +55,7 @@ class DiffusersNetwork(nn.Module):
         self.notices = notices
         self._call, self._sign = CALLS[class_name], -1 if family.reversed else 1
         self._channels, self._factor = latent_channels, latent_factor
-        self._text_length = text_length or family.text_length
+        self.text_length = (text_length or family.text_length) if family.text_length is not None else None
         self._largest_side = family.largest_side(transformer.config)  # type: ignore[arg-type]
         self._text_limit = family.text_limit(transformer.config, text_length)  # type: ignore[arg-type]
         if gradient_checkpointing:
@@ -69,7 +69,7 @@ class DiffusersNetwork(nn.Module):
     def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
         self._check(latents, text)
-        output = self._call(self.transformer, Inputs(latents, timesteps, text, self._factor, self._text_length))
+        output = self._call(self.transformer, Inputs(latents, timesteps, text, self._factor, self.text_length))
         return self._sign * output[:, : self._channels]
 
     def _check(self, latents: Tensor, text: TextStates) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,30 +25,31 @@ WHOLE = 1e-3
 
 def build(options: Ddpm) -> DiffusionProcess:
     """Return the objective and samplers of these options."""
-    products = alphas_cumprod(
-        options.beta_schedule,
-        start=options.beta_start,
-        end=options.beta_end,
-        count=options.num_train_timesteps,
-        zero_terminal_snr=options.zero_terminal_snr,
-    )
-    return DiffusionProcess(products, prediction_type=options.prediction_type, min_snr_gamma=options.min_snr_gamma)
+    return DiffusionProcess(options)
 
 
 class DiffusionProcess:
     """Objective and samplers of one noise schedule; see :class:`dit_run.protocols.Scheduler`.
 
-    ``alphas_cumprod`` is alpha_t², float64 [T], falling. Formulae: Ho et al. 2020 (process, epsilon), Salimans and Ho
-    2022 (v_prediction), Hang et al. 2023 (min-SNR weights).
+    Formulae: Ho et al. 2020 (process, epsilon), Salimans and Ho 2022 (v_prediction), Hang et al. 2023 (min-SNR
+    weights).
     """
 
     samplers = Ddpm.samplers
 
-    def __init__(self, alphas_cumprod: Tensor, *, prediction_type: str, min_snr_gamma: float | None = None) -> None:
-        self.prediction_type = prediction_type
-        self.min_snr_gamma = min_snr_gamma
-        self.count = len(alphas_cumprod)
-        self._scales = torch.stack([alphas_cumprod.sqrt(), (1 - alphas_cumprod).sqrt()])
+    def __init__(self, options: Ddpm) -> None:
+        self.prediction_type = options.prediction_type
+        self.min_snr_gamma = options.min_snr_gamma
+        self.count = options.num_train_timesteps
+        self._options = options
+        products = alphas_cumprod(
+            options.beta_schedule,
+            start=options.beta_start,
+            end=options.beta_end,
+            count=options.num_train_timesteps,
+            zero_terminal_snr=options.zero_terminal_snr,
+        )
+        self._scales = torch.stack([products.sqrt(), (1 - products).sqrt()])
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     def timesteps(self, uniform: Tensor) -> Tensor:
@@ -119,6 +121,28 @@ class DiffusionProcess:
             raise InputError(f"scheduler ddpm has no sampler {sampler!r}: choose one of {', '.join(self.samplers)}")
         path = self._strided(steps, sampler) if sampler in STRIDED else self._smooth(steps, sampler)
         return run_sampler(sampler, predict, self._invert, noise, path, step_noise)
+
+    def to_diffusers(self, sampler: str) -> Any:
+        """Return a DPMSolverMultistepScheduler of first order, which is DDIM for any number of steps.
+
+        Raises InputError for a sampler or a scale of timesteps that no scheduler of diffusers has.
+        """
+        if sampler != "ddim":
+            raise InputError(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of ddim")
+        if self.count != MODEL_SCALE:
+            raise InputError(f"scheduler.num_train_timesteps is {self.count}, and the pipelines of diffusers take 1000")
+        from diffusers import DPMSolverMultistepScheduler
+
+        options = self._options
+        return DPMSolverMultistepScheduler(
+            beta_start=options.beta_start,
+            beta_end=options.beta_end,
+            beta_schedule=options.beta_schedule,
+            prediction_type=options.prediction_type,
+            rescale_betas_zero_snr=options.zero_terminal_snr,
+            solver_order=1,
+            timestep_spacing="trailing",
+        )
 
     def _strided(self, steps: int, sampler: str) -> SamplingPath:
         """Return whole timesteps at equal distances down from the last ("trailing", Lin et al. 2023)."""

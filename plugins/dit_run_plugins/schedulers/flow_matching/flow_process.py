@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -78,6 +79,18 @@ class FlowProcess:
         t = [self._shift * u / (1 + (self._shift - 1) * u) for u in spacing(sampler, steps)]
         path = SamplingPath([SCALE * value for value in t[:-1]], [1 - value for value in t], t)
         return run_sampler(sampler, predict, self._invert, noise, path, step_noise)
+
+    def to_diffusers(self, sampler: str) -> Any:
+        """Return a FlowMatchEulerDiscreteScheduler. Raises InputError for another sampler or prediction type."""
+        if sampler != "euler":
+            raise InputError(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of euler")
+        if self.prediction_type != "velocity":
+            raise InputError(
+                f"scheduler.prediction_type is {self.prediction_type}, and the pipelines of diffusers take a velocity"
+            )
+        from diffusers import FlowMatchEulerDiscreteScheduler
+
+        return FlowMatchEulerDiscreteScheduler(shift=self._shift)
 
     def _invert(self, output: Tensor, noisy: Tensor, alpha: float, sigma: float) -> Tensor:
         return output if self.prediction_type == "sample" else noisy - sigma * output

@@ -65,7 +65,7 @@ def _is_text_encoding(config: Any) -> bool:
     return type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING
 
 
-def load_network(weights: Pretrained, files: WeightFiles, layers: Sequence[int], dtype: torch.dtype) -> nn.Module:
+def load_network(weights: Pretrained, files: WeightFiles, layers: Sequence[int], dtype: torch.dtype) -> TextNetwork:
     """Return the encoder in a folder, an encoder-decoder's encoder or the language half of a model with images.
 
     Raises InputError for weights that are damaged, incomplete or of another shape.

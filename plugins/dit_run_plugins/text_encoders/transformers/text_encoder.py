@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,20 @@ class TransformersTextEncoder(nn.Module):
         self.width = shape.width * len(_checked_layers(options, shape))
         self.pooled_width = shape.own_pooled_width if options.pooling == "model" else self.width
         dtype = DTYPES[options.dtype]
-        self._network = LazyNetwork(partial(load_network, folders.weights, self._files, options.layers, dtype), dtype)
+        self._load = partial(load_network, folders.weights, self._files, options.layers, dtype)
+        self._network = LazyNetwork(self._load, dtype)
+
+    def to_transformers(self) -> tuple[nn.Module, Any]:
+        """Return the model and the tokenizer of transformers. Raises InputError if they give other states than these.
+
+        The model is loaded anew, in the precision of ``dtype``.
+        """
+        if self._options.template is not None:
+            raise InputError("text_encoder.template cuts states that the pipelines of diffusers keep")
+        if any(layer % (self._shape.layers + 1) != self._shape.layers for layer in self._options.layers):
+            raise InputError("text_encoder.layers are not only the last one, which the pipelines of diffusers take")
+        tokenizer = self._tokenizer.to_transformers()
+        return self._load().model, tokenizer
 
     def tokenize(self, captions: Sequence[str]) -> Tokens:
         return self._tokenizer(captions, self.max_length)

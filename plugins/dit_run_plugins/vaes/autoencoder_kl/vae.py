@@ -56,6 +56,14 @@ class KlVae(LazyAutoencoder):
             scale=scale,
             use_slicing=use_slicing,
         )
+        self._class_name = str(config.get("_class_name"))
+        self._whole = partial(_load_whole, config, files)
+
+    def to_diffusers(self) -> nn.Module:
+        """Return the module of diffusers. Raises InputError for a class whose latents are not only scaled."""
+        if self._class_name == FLUX2:
+            raise InputError(f"vae {self._class_name} normalises latents by running statistics")
+        return self._whole()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.run_encoder(images).chunk(2, dim=1)
@@ -123,10 +131,7 @@ def _batch_statistics(config: Mapping[str, Any], files: WeightFiles, channels: i
 
 def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.Module:
     """Load the encoder or the decoder of diffusers' class with the convolution next to the latents, if any."""
-    import diffusers
-
-    with torch.device("meta"):  # the weights are put in place, so none are initialised
-        whole = getattr(diffusers, config["_class_name"]).from_config(dict(config))
+    whole = _empty(config)
     parts = ("encoder", "quant_conv") if half == "encoder" else ("post_quant_conv", "decoder")
     modules = {part: getattr(whole, part) for part in parts if getattr(whole, part) is not None}
     levels = _levels(config)
@@ -135,6 +140,22 @@ def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.M
     assumed = f" (without a config.json; that of the family {family} is assumed)" if family is not None else ""
     network = nn.Sequential(OrderedDict(modules))
     return load_weights(network, current_tensors(tensors, levels), f"{files.key}: {files.file}{assumed}")
+
+
+def _load_whole(config: Mapping[str, Any], files: WeightFiles) -> nn.Module:
+    """Load both halves into diffusers' class, in the layout in which files have weights."""
+    halves = (_load_half(config, files, half).state_dict() for half in ("encoder", "decoder"))
+    tensors = {name: value for half in halves for name, value in half.items()}
+    module = load_weights(_empty(config), tensors, f"{files.key}: {files.file}")
+    return module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
+
+
+def _empty(config: Mapping[str, Any]) -> Any:
+    """Return the module of a config on the meta device: its weights are put in place, so none are initialised."""
+    import diffusers
+
+    with torch.device("meta"):
+        return getattr(diffusers, config["_class_name"]).from_config(dict(config))
 
 
 def _levels(config: Mapping[str, Any]) -> int:

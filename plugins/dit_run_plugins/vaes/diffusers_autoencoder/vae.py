@@ -41,6 +41,11 @@ class DiffusersVae(LazyAutoencoder):
             scale=scale,
             use_slicing=use_slicing,
         )
+        self._whole = partial(_load_whole, config, files)
+
+    def to_diffusers(self) -> nn.Module:
+        """Return the module of diffusers."""
+        return self._whole().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload, no-any-return]
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         encoded = self.run_encoder(images)
@@ -132,13 +137,17 @@ def _latents_of(config: Mapping[str, Any], files: WeightFiles) -> tuple[int, int
     return channels, _SIDE // height, has_posterior
 
 
-def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.Module:
-    """Load the model, and drop the half that is not used."""
+def _load_whole(config: Mapping[str, Any], files: WeightFiles) -> nn.Module:
     with torch.device("meta"):  # the weights are put in place, so none are initialised
         model = _model(config, files.key)
     if any(name not in model.state_dict() for name, _ in model.named_buffers()):
         model = _model(config, files.key)  # values that are computed, not stored
-    load_weights(model, files.tensors(), f"{files.key}: {files.file}")
+    return load_weights(model, files.tensors(), f"{files.key}: {files.file}")
+
+
+def _load_half(config: Mapping[str, Any], files: WeightFiles, half: str) -> nn.Module:
+    """Load the model, and drop the half that is not used."""
+    model = _load_whole(config, files)
     other = "decoder" if half == "encoder" else "encoder"
     if isinstance(getattr(model, other, None), nn.Module):
         setattr(model, other, None)

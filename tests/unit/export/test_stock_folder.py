@@ -1,0 +1,152 @@
+"""Runs whose parts fit no pipeline of diffusers: each with its reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_flux2_vae
+from image_transformers import CONFIGS
+from runs import CONFIG
+from text_models import tiny_text_model
+
+import dit_run
+from dit_run.export.frozen_files import FrozenParts
+from dit_run.export.stock_folder import StockExport
+from dit_run.model.denoiser import model_keywords
+from dit_run.problems import InputError
+from dit_run.registry.factories import make
+
+T5 = "{type: transformers, pretrained_model_name: t5, max_length: 20"
+GIVEN = (
+    f"text_encoder={T5}}}",
+    "vae={type: autoencoder_kl, pretrained_model_name: kl}",
+    "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 1, sample_size: 4}",
+    "scheduler={type: ddpm}",
+)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pretrained parts and a config."""
+    folder = tmp_path_factory.mktemp("parts")
+    for family in ("t5", "umt5", "bert", "gemma"):
+        tiny_text_model(folder / family, family)
+    tiny_clip(folder / "clip")
+    tiny_autoencoder_kl(folder / "kl")
+    tiny_autoencoder_kl(folder / "shifted", shift_factor=0.1)
+    tiny_flux2_vae(folder / "flux2")
+    (folder / "tiny.yaml").write_text(CONFIG)
+    return folder
+
+
+Export = Callable[..., StockExport]
+
+
+@pytest.fixture
+def export(parts: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """Make the export of a config with new weights."""
+    monkeypatch.chdir(parts)
+
+    def prepared(*words: str) -> StockExport:
+        config = dit_run.load_config("tiny.yaml", *GIVEN, *words)
+        frozen = FrozenParts.of(config)
+        keywords = model_keywords([text.part for text in frozen.texts], frozen.vae.part)
+        model = make(config.model.component, config.model.options, **keywords)
+        return StockExport(config, model.state_dict(), frozen)
+
+    return prepared
+
+
+def of_class(name: str, **more: Any) -> str:
+    values = {"type": "diffusers_transformer", "class_name": name, "config": CONFIGS[name], **more}
+    return f"model={json.dumps(values)}"
+
+
+FLOW, AURA = "scheduler={type: flow_matching}", "AuraFlowTransformer2DModel"
+REASONS = {
+    "no pipeline of diffusers has the model dit": [
+        "model={type: dit, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 1}",
+        "model.in_channels=4",
+        "model.out_channels=4",
+    ],
+    "no pipeline of diffusers has the text_encoder clip": ["text_encoder={type: clip, pretrained_model_name: clip}"],
+    "no pipeline of diffusers has the vae identity": [
+        "vae={type: identity}",
+        "model.in_channels=3",
+        "model.out_channels=3",
+    ],
+    "the pipelines of diffusers do not take these text encoders together": [f"text_encoder=[{T5}}}, {T5}}}]"],
+    "the text_encoder is a BertModel, and PixArtSigmaPipeline takes a T5EncoderModel": [
+        "text_encoder={type: transformers, pretrained_model_name: bert}"
+    ],
+    "text_encoder.layers are not only the last one": [f"text_encoder={T5}, layers: [1]}}"],
+    "text_encoder.template cuts states": [f"text_encoder={T5}, template: 'a {{caption}}'}}"],
+    "PixArtSigmaPipeline does not apply the shift_factor of the VAE": ["vae.pretrained_model_name=shifted"],
+    "AutoencoderKLFlux2 normalises latents by running statistics": [
+        "vae.pretrained_model_name=flux2",
+        "model.in_channels=32",
+        "model.out_channels=32",
+    ],
+    "the scheduler is a FlowMatchEulerDiscreteScheduler, and PixArtSigmaPipeline takes a DPMSolverMultistep": [FLOW],
+    "no scheduler of diffusers has the steps of sampler heun, only those of ddim": ["sampling.sampler=heun"],
+    "scheduler.num_train_timesteps is 500, and the pipelines of diffusers take 1000": [
+        "scheduler.num_train_timesteps=500"
+    ],
+    "the pipelines of diffusers have no sampling.guidance_rescale and no sampling.guidance_interval like that": [
+        "sampling.guidance_rescale=0.5",
+        "sampling.guidance_interval=[0.1, 1]",
+    ],
+    "PixArtAlphaPipeline has micro-conditions only with model.sample_size 128, not 4": [
+        "model.hidden_size=24",
+        "model.micro_conditions=true",
+    ],
+    "StableDiffusion3Pipeline takes CLIP's states": [of_class("SD3Transformer2DModel"), FLOW],
+    "Lumina2Pipeline keeps the states": [of_class("Lumina2Transformer2DModel"), FLOW],
+    "ZImagePipeline keeps the states": [of_class("ZImageTransformer2DModel"), FLOW],
+    "text_encoder.max_length is 20 and the model reads 256 tokens (model.text_length), but AuraFlowPipeline": [
+        of_class(AURA),
+        FLOW,
+    ],
+    "no scheduler of diffusers has the steps of sampler heun, only those of euler": [
+        of_class(AURA, text_length=20),
+        FLOW,
+        "sampling.sampler=heun",
+    ],
+    "scheduler.prediction_type is sample, and the pipelines of diffusers take a velocity": [
+        of_class(AURA, text_length=20),
+        "scheduler={type: flow_matching, prediction_type: sample}",
+    ],
+    "the scheduler depends on the size of an image (scheduler.shift)": [
+        of_class(AURA, text_length=20, config={**CONFIGS[AURA], "pos_embed_max_size": 1024}),
+        "scheduler={type: flow_matching, shift: null}",
+        "data.image_size=96",
+        "data.buckets=[96x96, 64x128]",
+    ],
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_parts_that_do_not_fit_are_named(reason: str, export: Export) -> None:
+    with pytest.raises(InputError) as caught:
+        export(*REASONS[reason])
+    assert reason in str(caught.value)
+
+
+def test_a_subfolder_is_not_looked_for_in_the_copy(export: Export, parts: Path, tmp_path: Path) -> None:
+    (parts / "pipeline").mkdir()
+    (parts / "pipeline" / "text_encoder_2").symlink_to(parts / "t5")
+    (parts / "pipeline" / "tokenizer_2").symlink_to(parts / "t5")
+    use = export(f"text_encoder={T5.replace('t5', 'pipeline')}, subfolder: text_encoder_2}}").write(tmp_path / "out")
+    assert use.places["text_encoder"] == [{"subfolder": None, "pretrained_model_name": "text_encoder"}]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model_index.json",
+        "scheduler",
+        "text_encoder",
+        "tokenizer",
+        "transformer",
+        "vae",
+    }
