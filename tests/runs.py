@@ -33,7 +33,7 @@ training:
   ema_decay: 0.5
   num_workers: 0
   num_threads: 1
-validation: {every_n_steps: 3, num_samples: 4}
+validation: {every_n_steps: 3, num_samples: 4, timestep_bins: 1}
 sampling: {every_n_steps: null, num_images: 3, steps: 2, guidance_scale: 2.0}
 trackers: []
 """

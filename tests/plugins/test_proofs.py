@@ -146,7 +146,7 @@ def test_the_error_of_a_deterministic_sampler_falls_with_its_order(scheduler: Sc
 @pytest.mark.slow
 @pytest.mark.parametrize(("scheduler", "sampler"), STOCHASTIC)
 def test_a_stochastic_sampler_gives_mean_and_covariance(scheduler: Scheduler, sampler: str) -> None:
-    count = 10_000
+    count = 2_500
     found = scheduler.sample(
         Gaussian(scheduler),
         normal(count, 1, 1, 2, seed=1),
