@@ -61,8 +61,8 @@ def _here(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) 
         return main(_words(workshop, path, stop, values))
 
 
-PAIRWISE = ((1, 0, 1, 3), (1, 1, 2, 8), (1, 0, 4, 8), (2, 1, 1, 8), (2, 0, 2, 3), (2, 1, 4, 3))
-"""Processes, workers, accumulation and stopping step: every two values of different columns stand together."""
+PAIRWISE = ((1, 0, 1, 3), (1, 1, 2, 8), (1, 0, 4, 8), (2, 1, 1, 8), (2, 0, 2, 3), (2, 1, 4, 3), (4, 0, 1, 3))
+"""Processes, workers, accumulation and stopping step: every two values stand together, and once four processes."""
 
 
 def processes(workshop: Workshop) -> Iterator[Case]:

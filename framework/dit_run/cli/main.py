@@ -53,6 +53,10 @@ def entry() -> None:
         from dit_run.cli.completion import complete
 
         complete(COMMANDS)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        # Each process would print torch's advice against the search for unused parameters, which keeps the gradients'
+        # order. Torch reads this when it is imported.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if arguments and arguments[0] in _SHORT_LIVED:
         gc.disable()  # saves a tenth of their time, most of which is spent on imports
     leaving = _Leaving()

@@ -49,9 +49,20 @@ def distribute(
         return denoiser, TreeReducer(parameters, accumulation * processes.count, processes)
     if processes.count == 1:
         return denoiser, Gradients(accumulation)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # not every torch that we allow has the replacement of broadcast_buffers
-        wrapped = DistributedDataParallel(denoiser, gradient_as_bucket_view=True, broadcast_buffers=False)
+    wrapped = _replicated(denoiser)
     return wrapped, DistributedGradients(wrapped, accumulation)
+
+
+def _replicated(denoiser: Denoiser) -> DistributedDataParallel:
+    """Wrap the denoiser so that every step, of a new or of a continued run, adds gradients in the same buckets.
+
+    Without a search for unused parameters, DistributedDataParallel makes new buckets after the first backward pass of
+    a process. A continued run would then add its first gradients in another order than an uninterrupted one. The
+    search also allows parameters that take no part in a step, as one process does.
+    """
+    with warnings.catch_warnings():
+        # Not every torch that we allow has the replacement of broadcast_buffers.
+        warnings.simplefilter("ignore", FutureWarning)
+        return DistributedDataParallel(
+            denoiser, gradient_as_bucket_view=True, broadcast_buffers=False, find_unused_parameters=True
+        )
