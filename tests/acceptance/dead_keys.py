@@ -229,6 +229,9 @@ CHANGES: Mapping[str, Change] = {
     "scheduler.flow_matching.logit_mean": _change("scheduler.logit_mean=1.0"),
     "scheduler.flow_matching.logit_std": _change("scheduler.logit_std=0.5"),
     "scheduler.flow_matching.shift": _change("scheduler.shift=3.0"),
+    "scheduler.flow_matching.shift_by": _change(
+        "scheduler.shift_by=values", "scheduler.shift=null", "data.image_size=64"
+    ),
     # optimizers, learning rates
     "optimizer.adamw.weight_decay": _change("optimizer.weight_decay=0.5"),
     "optimizer.adamw.betas": _change("optimizer.betas=[0.5, 0.9]"),

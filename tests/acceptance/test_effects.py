@@ -62,6 +62,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "scheduler.ddpm.beta_start": ("scheduler={type: ddpm, beta_schedule: squaredcos_cap_v2, beta_start: 0.001}",),
     "scheduler.ddpm.beta_end": ("scheduler={type: ddpm, beta_schedule: squaredcos_cap_v2, beta_end: 0.01}",),
     "scheduler.flow_matching.logit_mean": ("scheduler={timestep_sampling: uniform, logit_mean: 1.0}",),
+    "scheduler.flow_matching.shift_by": ("scheduler={shift: 2.0, shift_by: values}",),
     "scheduler.flow_matching.logit_std": ("scheduler={timestep_sampling: uniform, logit_std: 2.0}",),
     "optimizer.muon.nesterov": ("optimizer={type: muon, momentum: 0, nesterov: true}",),
     "lr_scheduler.warmup_stable_decay.decay_shape": (

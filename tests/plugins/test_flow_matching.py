@@ -77,10 +77,23 @@ def test_shift_moves_timesteps_towards_noise():
     assert make(timestep_sampling="uniform", shift=3.0).timesteps(torch.tensor([0.5])).tolist() == [750]
 
 
-@pytest.mark.parametrize(("shape", "shift"), [((4, 32, 32), 1), ((4, 64, 64), 2), ((3, 32, 32), 1), ((16, 64, 64), 4)])
-def test_shift_by_resolution_is_the_root_of_the_number_of_values(shape, shift):
-    assert resolution_shift(shape) == shift
-    t = build(FlowMatching(shift=None, timestep_sampling="uniform"), latent_shape=shape).timesteps
+@pytest.mark.parametrize(
+    ("shape", "by", "shift"),
+    [
+        ((4, 32, 32), "pixels", 1),
+        ((4, 64, 64), "pixels", 2),
+        ((4, 64, 64), "values", 2),
+        ((16, 128, 128), "pixels", 4),
+        ((16, 128, 128), "values", 8),
+        ((32, 32, 32), "pixels", 1),
+        ((32, 32, 32), "values", 8**0.5),
+        ((3, 16, 16), "pixels", 1),
+        ((3, 16, 16), "values", 1),
+    ],
+)
+def test_shift_by_resolution_is_the_root_of_the_size(shape, by, shift):
+    assert resolution_shift(shape, by) == pytest.approx(shift)
+    t = build(FlowMatching(shift=None, shift_by=by, timestep_sampling="uniform"), latent_shape=shape).timesteps
     assert t(torch.tensor([0.5])).item() == pytest.approx(1000 * shift / (1 + shift))
 
 

@@ -144,6 +144,8 @@ class Loop:
         step, since = self._counted_from
         now = time.monotonic()
         self._counted_from = (self.state.step, now)
+        if self.state.scaler.is_enabled():
+            self.state.nonfinite.check_scale(self.state.step, self.state.scaler.get_scale())
         return {
             **self._logged_values(self.state.meters.read),
             "images_per_second": (self.state.step - step) * self.layout.global_batch / max(now - since, 1e-9),

@@ -98,3 +98,26 @@ def test_a_fused_update_is_that_of_the_optimizer_alone() -> None:
     update_where(optimizers[0], torch.tensor(True))
     optimizers[1].step()
     assert torch.equal(one, other)
+
+
+def test_fifty_steps_without_an_update_are_too_many() -> None:
+    found, _ = faults(0, scaled=True)
+    for step in range(1, 50):
+        found.add(step, outcome(GOOD, norm=BAD), batch("a"))
+    with pytest.raises(NonFiniteLoss, match="step 50: no update in 50 steps, because no loss scale makes"):
+        found.add(50, outcome(GOOD, norm=BAD), batch("a"))
+
+
+def test_an_update_begins_the_count_of_steps_without_one_again() -> None:
+    found, said = faults(0, scaled=True)
+    for step in range(1, 99):
+        found.add(step, outcome(GOOD, norm=GOOD if step == 49 else BAD), batch("a"))
+    assert not said
+
+
+def test_a_loss_scale_below_one_for_fifty_steps_ends_the_run() -> None:
+    found, _ = faults(0, scaled=True)
+    for step, scale in ((10, 0.5), (50, 2.0), (60, 0.5), (109, 0.25)):
+        found.check_scale(step, scale)
+    with pytest.raises(NonFiniteLoss, match="step 110: the loss scale has been below 1 since step 60. Continue"):
+        found.check_scale(110, 0.5)

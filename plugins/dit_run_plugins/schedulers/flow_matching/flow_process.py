@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,17 +23,20 @@ LEAST_T = 0.05
 
 def build(options: FlowMatching, *, latent_shape: tuple[int, int, int]) -> FlowProcess:
     """Return the objective and samplers of these options for latents (c, h, w)."""
-    shift = options.shift if options.shift is not None else resolution_shift(latent_shape)
+    shift = options.shift if options.shift is not None else resolution_shift(latent_shape, options.shift_by)
     return FlowProcess(options, shift=shift)
 
 
-def resolution_shift(latent_shape: tuple[int, int, int]) -> float:
-    """Return sqrt(m / n) for m latent values and a base of n = 32 · 32 · 4, at least 1 (Esser et al. 2024, eq. 23).
+def resolution_shift(latent_shape: tuple[int, int, int], by: Literal["pixels", "values"]) -> float:
+    """Return sqrt(m / n) for latents of size m and a base of size n, that of 4 × 32 × 32; at least 1.
 
-    More values tell more about the latents at the same t, so more noise is needed for the same uncertainty.
+    Larger latents tell more about the image at the same t, so more noise is needed for the same uncertainty. Their size
+    is the number of pixels (Esser et al. 2024, equation 23) or of all values (Zheng et al. 2025, "Diffusion Transformers
+    with Representation Autoencoders"). With 4 channels both are the same.
     """
     channels, height, width = latent_shape
-    return max(1.0, sqrt(channels * height * width / (4 * 32 * 32)))
+    size = height * width if by == "pixels" else channels * height * width / 4
+    return max(1.0, sqrt(size / (32 * 32)))
 
 
 class FlowProcess:
