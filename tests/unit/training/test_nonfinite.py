@@ -119,5 +119,5 @@ def test_a_loss_scale_below_one_for_fifty_steps_ends_the_run() -> None:
     found, _ = faults(0, scaled=True)
     for step, scale in ((10, 0.5), (50, 2.0), (60, 0.5), (109, 0.25)):
         found.check_scale(step, scale)
-    with pytest.raises(NonFiniteLoss, match="step 110: the loss scale has been below 1 since step 60. Continue"):
+    with pytest.raises(NonFiniteLoss, match=r"step 110: the loss scale has been below 1 since step 60\. Continue"):
         found.check_scale(110, 0.5)

@@ -29,5 +29,5 @@ class FlowMatching:
     """Shift of timesteps towards noise, in training and in sampling: t becomes shift t / (1 + (shift - 1) t). 1 shifts
     nothing; null computes it from the size of the latents."""
     shift_by: Annotated[Literal["pixels", "values"], acts_if("shift", None)] = "pixels"
-    """Size of latents c × h × w that gives the shift: `pixels` sqrt(h w / 32²), as Stable Diffusion 3 does (Esser et al.
-    2024, equation 23), or `values` sqrt(c h w / (4 · 32²)), which counts channels too (Zheng et al. 2025)."""
+    """Size of latents c × h × w that gives the shift: `pixels` sqrt(h w / 32²), as Stable Diffusion 3 does (Esser et
+    al. 2024, equation 23), or `values` sqrt(c h w / (4 · 32²)), which counts channels too (Zheng et al. 2025)."""

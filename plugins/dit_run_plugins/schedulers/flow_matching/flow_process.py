@@ -30,9 +30,9 @@ def build(options: FlowMatching, *, latent_shape: tuple[int, int, int]) -> FlowP
 def resolution_shift(latent_shape: tuple[int, int, int], by: Literal["pixels", "values"]) -> float:
     """Return sqrt(m / n) for latents of size m and a base of size n, that of 4 × 32 × 32; at least 1.
 
-    Larger latents tell more about the image at the same t, so more noise is needed for the same uncertainty. Their size
-    is the number of pixels (Esser et al. 2024, equation 23) or of all values (Zheng et al. 2025, "Diffusion Transformers
-    with Representation Autoencoders"). With 4 channels both are the same.
+    Larger latents tell more about the image at the same t, so more noise is needed for the same uncertainty. Their
+    size is the number of pixels (Esser et al. 2024, equation 23) or of all values (Zheng et al. 2025, "Diffusion
+    Transformers with Representation Autoencoders"). With 4 channels both are the same.
     """
     channels, height, width = latent_shape
     size = height * width if by == "pixels" else channels * height * width / 4
