@@ -12,11 +12,10 @@ from dit_run.cli.main import main
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What frozen encoders make is kept apart from the user's."""
+def _quiet_diffusers() -> Iterator[None]:
+    """The handler of diffusers keeps the stream of the test that imported it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("DIFFUSERS_VERBOSITY", "error")  # its handler keeps the stream of the test that imported it
+        patch.setenv("DIFFUSERS_VERBOSITY", "error")
         yield
 
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_run.cache.file_digests import FileDigests, file_state
+from dit_run.cache.file_digests import FileDigests
 from dit_run.compute.worker_pool import WorkerPool
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.dataset_parts import Parts
@@ -22,6 +22,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.system.file_ranges import FilePart, file_of
+from dit_run.system.file_values import file_state
 
 __all__ = ["Content", "ImageReader", "Pixels"]
 

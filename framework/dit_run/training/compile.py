@@ -5,16 +5,27 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from math import ceil, prod
 
 import torch
 
+from dit_run.assembly.parts import Encoders
+from dit_run.data.samples import Samples
+from dit_run.model.conditioning import BUCKET
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import DitRunError
 
-__all__ = ["CompilationFailed", "compile_blocks", "restored_compiler_settings", "run_eagerly", "translate_compilation"]
+__all__ = [
+    "CompilationFailed",
+    "compile_blocks",
+    "count_shapes",
+    "restored_compiler_settings",
+    "run_eagerly",
+    "translate_compilation",
+]
 
-_MAX_GRAPHS = 64
-"""Limit of compiled graphs of a block (number): each length of captions is a shape. torch's own limit is 8."""
+_LEAST_GRAPHS = 64
+"""Least limit of compiled graphs of a block (number); torch's own limit is 8."""
 
 
 def restored_compiler_settings() -> contextlib.AbstractContextManager[object]:
@@ -22,26 +33,37 @@ def restored_compiler_settings() -> contextlib.AbstractContextManager[object]:
     import torch._dynamo.config as dynamo
 
     context: contextlib.AbstractContextManager[object] = dynamo.patch(
-        optimize_ddp=dynamo.optimize_ddp, recompile_limit=dynamo.recompile_limit
+        optimize_ddp=dynamo.optimize_ddp,
+        recompile_limit=dynamo.recompile_limit,
+        accumulated_recompile_limit=dynamo.accumulated_recompile_limit,
     )
     return context
 
 
-def compile_blocks(denoiser: Denoiser) -> None:
+def count_shapes(samples: Samples, encoders: Encoders) -> int:
+    """Return how many shapes micro-batches may have: sizes of images times padded lengths of captions."""
+    sizes = 1 if samples.sizes is None else len(samples.sizes.sizes)
+    return sizes * prod(ceil(text.max_length / BUCKET) for text in encoders.texts)
+
+
+def compile_blocks(denoiser: Denoiser, shapes: int = 1, *, backend: str = "inductor") -> None:
     """Compile each repeated block in place, at first use; names of parameters, and so checkpoints, do not change.
 
-    Shapes are static, so each length of captions gets a graph of its own; equal blocks share their graphs, and torch
-    keeps the compiled code on the disk for the next run. A model without a list of blocks is compiled whole.
+    Shapes are static, so each of the ``shapes`` of micro-batches gets a graph of its own; equal blocks share their
+    graphs, and torch keeps the compiled code on the disk for the next run. A model without a list of blocks is compiled
+    whole.
     """
-    import torch._dynamo.config
+    import torch._dynamo.config as dynamo
 
-    torch._dynamo.config.optimize_ddp = False  # It would split blocks, which are small enough.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _MAX_GRAPHS)
+    dynamo.optimize_ddp = False  # It would split blocks, which are small enough.
+    # Beyond these limits torch runs the block uncompiled.
+    dynamo.recompile_limit = max(dynamo.recompile_limit, _LEAST_GRAPHS, 2 * shapes)
+    dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, dynamo.recompile_limit)
     lists = [module for module in denoiser.model.modules() if isinstance(module, torch.nn.ModuleList)]
     for block in (block for blocks in lists for block in blocks):
-        block.compile(dynamic=False)
+        block.compile(dynamic=False, backend=backend)
     if not lists:
-        denoiser.model.compile(dynamic=False)
+        denoiser.model.compile(dynamic=False, backend=backend)
 
 
 def run_eagerly() -> contextlib.AbstractContextManager[object]:

@@ -9,7 +9,7 @@ import torch
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.timing import gemm_peak
-from dit_run.training.compile import compile_blocks
+from dit_run.training.compile import compile_blocks, count_shapes
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
@@ -81,7 +81,7 @@ def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
 def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: StepTimer) -> TrainingStep:
     training = run.config.training
     if training.compile_model:
-        compile_blocks(parts.denoiser)
+        compile_blocks(parts.denoiser, count_shapes(parts.data.train, parts.encoders))
     forward, gradients = distribute(
         parts.denoiser, run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
     )

@@ -108,15 +108,15 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
     with process_setup(run.config.training, run.device, threads=start.threads if start is not None else None):
         report_machine(run, start)
         try:
-            run, parts, index = prepare_run(run, layout, start)
+            prepared = prepare_run(run, layout, start)
         except (Stopped, Interrupted) as stopped:
             run.reporter.notice(f"{str(stopped) or 'stopped before the first step'}; the same command continues")
             return RunResult(run.folder.path, 0, exit_status=run.stop.exit_status, stopped=True)
-        loop = start_loop(run, parts, layout, start, index, profile=profile)
+        loop = start_loop(prepared, layout, start, profile=profile)
         origin = start.origin if start is not None and start.forked else None
         del start  # Its tensors would take memory as long as the run.
-        run.processes.on_first(lambda: begin_run(run, loop, index, origin))
-        return _train(run, parts, loop)
+        run.processes.on_first(lambda: begin_run(prepared, loop, origin))
+        return _train(prepared.run, prepared.parts, loop)
 
 
 def _train(run: RunContext, parts: RunParts, loop: Loop) -> RunResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,7 +27,20 @@ from dit_run.training.scoring import preview_prompts
 from dit_run.training.start_notices import start_notices
 from dit_run.training.watch_record import WatchRecord
 
-__all__ = ["begin_run", "prepare_run", "report_machine", "start_loop"]
+__all__ = ["Prepared", "begin_run", "prepare_run", "report_machine", "start_loop"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose data are read and whose cache is filled."""
+
+    run: RunContext
+    """With adjusted defaults."""
+    parts: RunParts
+    index: SampleIndex
+    """The index of the training samples."""
+    inputs: Mapping[str, Any]
+    """Data and encoders as plain values: see :func:`~dit_run.training.resume_checks.inputs`."""
 
 
 def report_machine(run: RunContext, start: Start | None) -> None:
@@ -40,18 +53,19 @@ def report_machine(run: RunContext, start: Start | None) -> None:
             run.reporter.notice(line)
 
 
-def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[RunContext, RunParts, SampleIndex]:
-    """Read the data and fill the cache; return the run with adjusted defaults, its parts and the index of its samples.
+def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepared:
+    """Read the data and fill the cache.
 
     Raises InputError where data, encoders or length do not continue the run that ``start`` belongs to.
     """
     with run.stop.interrupting():
         config, data, encoders = prepare(run.config, device=run.device, layout=layout)
         index = SampleIndex.of(data.train)
+        given = inputs(index, encoders)
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
     if start is not None and not start.forked:
-        given, former = inputs(index, encoders), SampleIndex.read(run.folder.sample_index)
+        former = SampleIndex.read(run.folder.sample_index)
         for line in start.changed_since(config, given, (former, index), data.run_length.total_steps, run.arguments):
             run.reporter.notice(line)
     # On the CPU, before the cache is filled: weights or names that do not fit are refused first.
@@ -73,16 +87,15 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> tuple[R
     finally:
         run.reporter.end()
     parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device, denoiser=denoiser)
-    return replace(run, config=config), parts, index
+    return Prepared(replace(run, config=config), parts, index, given)
 
 
-def start_loop(
-    run: RunContext, parts: RunParts, layout: Layout, start: Start | None, index: SampleIndex, *, profile: bool
-) -> Loop:
+def start_loop(prepared: Prepared, layout: Layout, start: Start | None, *, profile: bool) -> Loop:
     """Build the loop and its state: initial, or from a checkpoint."""
+    run, parts = prepared.run, prepared.parts
     total, begun = parts.data.run_length.total_steps, 0 if start is None else start.step
     timer = profile_timer(run, parts, total - begun) if profile else None
-    loop = build_loop(run, parts, layout, inputs(index, parts.encoders), _watch_record(run, start), timer)
+    loop = build_loop(run, parts, layout, prepared.inputs, _watch_record(run, start), timer)
     loop.saved_step = begun
     if start is not None:
         start.restore(loop.state, run.config, total)
@@ -98,15 +111,15 @@ def _watch_record(run: RunContext, start: Start | None) -> WatchRecord:
     return WatchRecord.of(run.folder.read_status(), start.step)
 
 
-def begin_run(run: RunContext, loop: Loop, index: SampleIndex, origin: Mapping[str, Any] | None) -> None:
+def begin_run(prepared: Prepared, loop: Loop, origin: Mapping[str, Any] | None) -> None:
     """Write the run's record, open the observer and save the checkpoint of a fork, in the first process.
 
     ``origin`` names the checkpoint that a fork begins with.
     """
-    record = loop.watching.record
+    run, record = prepared.run, loop.watching.record
     with translate_disk_failure(run.folder.path):
         commands = loop.watching.observer.open(record.watched, run_config(run.config))
-        run.write_record(loop.state.step, record, index.to_bytes(), origin)
+        run.write_record(loop.state.step, record, prepared.index.to_bytes(), origin)
         loop.watching.begin()
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)
         for command in commands:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from dit_run.data.dimensions import UNKNOWN, known_sizes, size_in
+from dit_run.data.dimensions import UNKNOWN, known_sizes, size_in, sizes_of
 from dit_run.data.jpeg_size import jpeg_size
+from dit_run.problems import InputError
 from dit_run.protocols import DatasetPart, Sample
 from dit_run.registry.kind_options import DatasetCommon
 
@@ -84,3 +87,49 @@ def test_what_is_no_image_has_no_size(content: bytes) -> None:
 def test_other_formats_are_read_whole() -> None:
     content = encoded("PNG")
     assert size_in(content[:100], lambda: content) == (40, 60)
+
+
+@dataclass(frozen=True)
+class Files(Plain):
+    root: Path
+
+    def __getitem__(self, index: int) -> Sample:
+        return Sample(str(index), ("a",), self.root / f"{index}.jpg")
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Files:
+    """Three images of which the second is broken, some time after they were written, and no kept sizes."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number, content in enumerate((encoded(), b"no image", encoded(exif=turned()))):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+    later = time.time_ns() + 10**10
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    return Files(3, tmp_path)
+
+
+def database(files: Files) -> sqlite3.Connection:
+    return sqlite3.connect(files.root / "cache" / "dit-run" / "indexes" / "image_sizes.sqlite", isolation_level=None)
+
+
+def readable(files: Files) -> list[object]:
+    return ["broken" if isinstance(size, InputError) else size for size in sizes_of(files, range(len(files)))]
+
+
+def test_sizes_of_files_are_kept_and_not_read_again(files: Files) -> None:
+    assert readable(files) == [(40, 60), "broken", (60, 40)]
+    assert database(files).execute("SELECT count(*) FROM files").fetchone() == (2,)
+    database(files).execute("UPDATE files SET height_width = ?", (bytes([7, 0, 0, 0, 9, 0, 0, 0]),))
+    assert readable(files) == [(7, 9), "broken", (7, 9)]
+
+
+def test_the_size_of_a_changed_file_is_read_again(files: Files) -> None:
+    readable(files)
+    for name in ("0.jpg", "1.jpg"):
+        Image.new("L", (5, 3)).save(files.root / name)
+    assert readable(files) == [(3, 5), (3, 5), (60, 40)]
+
+
+def test_sizes_are_found_where_nothing_can_be_kept(files: Files) -> None:
+    (files.root / "cache").write_text("this is no folder")
+    assert readable(files) == [(40, 60), "broken", (60, 40)]
