@@ -175,8 +175,9 @@ class CacheOptions:
     mode: Annotated[Literal["auto", "required", "off"], Adjustable] = "auto"
     """`auto` caches the outputs of frozen encoders; `required` refuses a run with an encoder whose output cannot be
     cached; `off` encodes in every step."""
-    dir: Annotated[str | None, bounds(min_length=1), LocalPath, Operational, acts_unless("mode", "off")] = None
-    """Folder of the cache; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run` if that variable is not set."""
+    dir: Annotated[str | None, bounds(min_length=1), LocalPath, Operational] = None
+    """Folder of the cache, and of copies of remote shards; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`
+    if that variable is not set."""
     num_workers: Annotated[NonNegativeInt, Operational, acts_unless("mode", "off"), acts_if("data.crop", "center")] = 0
     """Processes that read and decode images to fill the cache; 0 does it in the training process."""
     text_dtype: Literal["fp32", "bf16", "fp16", "fp8"] | None = None
@@ -185,6 +186,9 @@ class CacheOptions:
     max_tokens: PositiveInt | None = None
     """Number of tokens of a caption whose states the model reads, in the cache and without one; the encoder still reads
     the whole caption. null keeps all tokens, up to the encoder's `max_length`."""
+    shards_gb: Annotated[PositiveFloat, Operational] = 50.0
+    """Largest total size of the local copies of remote shards (GB, 10⁹ bytes), of which the longest unused are removed
+    first. It acts for a `data.dataset_path` that is a URL."""
 
 
 SECTIONS: Mapping[str, type] = {

@@ -123,6 +123,7 @@ CHANGES: Mapping[str, Change] = {
     "data.upscale": _change("data.upscale=false", *MIXED),
     "data.min_side": _change("data.min_side=14", *MIXED),
     "data.alpha_background": _change("data.alpha_background=black", *PHOTOS),
+    "data.shuffle_window": _change("data.shuffle_window=1", "data={type: webdataset, dataset_path: tars}"),
     "data.caption_template": _change("data.caption_template=a photo of {text}"),
     "data.tag_separator": _change('data.tag_separator=" "', "data.shuffle_tags=true"),
     "data.shuffle_tags": _change("data.shuffle_tags=true", *TAGS),
@@ -405,6 +406,10 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
     "training.on_watch_error": (
         "nothing fails in a healthy run",
         "tests/acceptance/test_watching.py::test_a_failure_decides_the_exit_status_only_if_asked",
+    ),
+    "cache.shards_gb": (
+        "remote shards, of which copies are kept",
+        "tests/unit/data/test_shard_cache.py::test_the_copies_unused_for_longest_are_removed",
     ),
     "cache.num_workers": (
         "any number of reading processes builds the same cache",

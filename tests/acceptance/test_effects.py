@@ -31,7 +31,6 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "validation.num_samples": ("validation.every_n_steps=null", "validation.num_samples=3"),
     "validation.timestep_bins": ("validation.every_n_steps=null", "validation.timestep_bins=3"),
     "validation.metrics_every_n_steps": ("metrics=[]", "validation.metrics_every_n_steps=3"),
-    "cache.dir": ("cache.mode=off", "cache.dir=kept"),
     "cache.num_workers": ("data.crop=random", "cache.num_workers=2"),
     "text_encoder.clip.revision": ("text_encoder={type: clip, pretrained_model_name: here, revision: main}",),
     "text_encoder.transformers.revision": (
@@ -123,6 +122,18 @@ def test_the_reason_is_the_other_key() -> None:
     ]
     (notice,) = load_config("tiny.yaml", "metrics=[]", "validation.metrics_every_n_steps=3").notices
     assert notice.message == "validation.metrics_every_n_steps has no effect: metrics is an empty list"
+
+
+def test_keys_of_copies_of_remote_shards_act_for_urls_alone() -> None:
+    written = ("cache.mode=off", "cache.dir=kept", "cache.shards_gb=2")
+    assert said(load_config("tiny.yaml", *written)) == {
+        "dir": "cache.dir has no effect: cache.mode is off",
+        "shards_gb": "cache.shards_gb has no effect: no data.dataset_path is a URL",
+    }
+    remote = "data={type: webdataset, dataset_path: 'https://host/{0..9}.tar'}"
+    assert said(load_config("tiny.yaml", *written, remote)) == {}
+    part = "data={type: mixture, parts: [{type: webdataset, dataset_path: 's3://bucket/a.tar'}]}"
+    assert said(load_config("tiny.yaml", *written, part)) == {}
 
 
 def test_defaults_are_not_reported() -> None:

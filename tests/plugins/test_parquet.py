@@ -188,6 +188,29 @@ def test_an_empty_cell_is_a_bad_image(tmp_path: Path) -> None:
             read_image(dataset[number].image, (8, 8))
 
 
+def test_a_known_file_is_not_read_again_and_a_changed_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
+    before = contents(made(folder))
+    known = sorted((folder / "home").glob("dit-run/indexes/*.index"))
+    times = [path.stat().st_mtime_ns for path in known]
+    assert contents(pickle.loads(pickle.dumps(made(folder)))) == before
+    assert [path.stat().st_mtime_ns for path in known] == times and len(known) == 2
+    write_parquet(folder / "b.parquet", {"jpg": [image(1)], "caption": ["new"]})
+    assert list(contents(made(folder)).values())[5:] == [("new",)]
+
+
+def test_sizes_of_upright_images_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    images = [encoded(Image.new("RGB", (30 + n, 20)), form) for n, form in enumerate(["JPEG", "PNG", "WEBP"])]
+    write_parquet(tmp_path / "a.parquet", {"jpg": [*images, None, b"none"], "caption": ["a", "", "b", "c", "d"]})
+    write_parquet(tmp_path / "b.parquet", {"jpg": [image(1)], "caption": ["e"]})
+    for _ in range(2):
+        dataset = made(tmp_path, on_bad_sample="skip")
+        assert dataset.image_sizes(np.array([4, 1, 0, 3, 2])).tolist() == [[8, 12], [20, 32], [20, 30], [0, 0], [0, 0]]
+        assert len(list((tmp_path / "home").glob("dit-run/indexes/*.index"))) == 4
+    assert made(tmp_path / "b.parquet").image_sizes(np.array([0])).tolist() == [[8, 12]]
+
+
 def test_no_file_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no parquet file is found for .*; set it to a folder with \.parquet files"):
         made(tmp_path)

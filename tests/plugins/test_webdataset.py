@@ -15,9 +15,9 @@ from PIL import Image
 
 from dit_run.data.images import image_size, read_image
 from dit_run.data.shard_indices import indices_of
-from dit_run.digests import file_stat
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange
+from dit_run_plugins.datasets.shard_files import shards_of
 from dit_run_plugins.datasets.webdataset import TarShard, WebDataset, build
 
 
@@ -271,7 +271,7 @@ def test_long_names_are_read(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_several_processes_build_the_same_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
-    shards = [TarShard(path, file_stat(path), whole=False) for path in sorted(folder.glob("*.tar"))]
+    shards = [TarShard(source, whole=False) for source in shards_of(str(folder), ".tar", None)]
     built = indices_of(shards, workers=2)
     assert len(list((folder / "home").glob("dit-run/indexes/*.index"))) == 2
     for shard, index in zip(shards, built, strict=True):

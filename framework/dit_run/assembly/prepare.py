@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength
 from dit_run.data.samples import Samples, choose
 from dit_run.data.scalars import Scalars
+from dit_run.data.shard_cache import ShardCache
+from dit_run.digests import cache_home
 from dit_run.protocols import VAE, Dataset, Facts
 from dit_run.registry.factories import make
 from dit_run.settings import Config
@@ -92,10 +95,17 @@ def build_data(config: Config, layout: Layout | None = None) -> Data:
         image_size=common.image_size,
         on_bad_sample=common.on_bad_sample,
         scalars=config.scalar_names,
+        shard_cache=shard_cache(config),
     )
     train, validation = choose(dataset, common, config.training.seed)
     inventory = Inventory.of([part for part in (train, validation) if part is not None])
     return Data(dataset, train, validation, _length(config, train, layout), inventory)
+
+
+def shard_cache(config: Config) -> ShardCache | None:
+    """Return the cache of remote shards in the config's cache folder; None where no folder is known."""
+    folder = Path(config.cache.dir) if config.cache.dir is not None else cache_home()
+    return None if folder is None else ShardCache.of(folder, round(config.cache.shards_gb * 1e9))
 
 
 def fit_data(config: Config, data: Data, *, unit: int, layout: Layout | None = None) -> Data:

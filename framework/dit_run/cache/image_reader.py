@@ -21,8 +21,7 @@ from dit_run.digests import Stat
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset
 from dit_run.registry.fault_attribution import translate_plugin_fault
-from dit_run.system.file_ranges import FilePart, file_of
-from dit_run.system.file_values import file_state
+from dit_run.system.file_ranges import FilePart, state_of
 
 __all__ = ["Content", "ImageReader", "Pixels"]
 
@@ -146,7 +145,7 @@ class _DatasetImages:
         pixels = self.read((content.index, size))
         image = self.dataset[content.index].image
         if isinstance(image, Path | FilePart):
-            return pixels if file_state(file_of(image)) == content.state else None
+            return pixels if state_of(image) == content.state else None
         if isinstance(pixels, InputError):
             return pixels
         return pixels if _generated_key(pixels) == content.key else None

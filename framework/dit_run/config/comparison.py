@@ -14,6 +14,7 @@ from dit_run.options import Option
 from dit_run.problems import KeyPath
 from dit_run.registry.kinds import Kind
 from dit_run.settings import Config
+from dit_run.system.urls import is_url
 
 __all__ = ["ABSENT", "Changes", "Difference", "absolute", "changes", "changing_keys", "differences"]
 
@@ -64,9 +65,12 @@ def changing_keys(config: Config) -> frozenset[KeyPath]:
 
 
 def absolute(config: Config) -> Config:
-    """Return the config with absolute local paths; a value that may be a hub name changes only if the path exists."""
+    """Return the config with absolute local paths; a value that may be a hub name changes only if the path exists.
+
+    URLs stay as they are.
+    """
     for path, option, value in list(config_options(config)):
-        if isinstance(value, str) and option.markers & set(_PATHS):
+        if isinstance(value, str) and option.markers & set(_PATHS) and not is_url(value):
             expanded = os.path.expanduser(value)  # noqa: PTH111 (pathlib raises for an unknown user)
             if "local_path" in option.markers or os.path.lexists(expanded):
                 config = replace_value(config, path, str(Path(expanded).absolute()))

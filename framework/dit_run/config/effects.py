@@ -7,10 +7,11 @@ from typing import Any
 
 from dit_run.config.describe import received
 from dit_run.config.keys import config_options, key_name
-from dit_run.options import Option
+from dit_run.options import LocalPath, Option
 from dit_run.problems import KeyPath, Problem
 from dit_run.protocols import RuleContext
 from dit_run.settings import Config
+from dit_run.system.urls import is_url
 
 __all__ = ["WITHOUT_EFFECT", "keys_without_effect", "without_effect", "writes_every_key"]
 
@@ -27,6 +28,7 @@ def keys_without_effect(context: RuleContext) -> Iterator[Problem]:
             yield from _unmet(context.config, values, path, option)
     yield from _limits_not_reached(context)
     yield from _unused_cache(context)
+    yield from _unused_shards(context)
 
 
 def writes_every_key(config: Config) -> bool:
@@ -66,7 +68,8 @@ def _limits_not_reached(context: RuleContext) -> Iterator[Problem]:
 def _unused_cache(context: RuleContext) -> Iterator[Problem]:
     """Report the written options of a cache that stays empty, and those of states of no encoder; needs the encoders."""
     if context.facts.cached is False and context.config.cache.mode == "auto":
-        yield from _unused(context, ("dir", "num_workers"), "no output of the encoders of this config is cached")
+        names = ("num_workers",) if _reads_urls(context.config) else ("dir", "num_workers")
+        yield from _unused(context, names, "no output of the encoders of this config is cached")
     if context.facts.frozen_text is False:
         yield from _unused(context, ("text_dtype", "max_tokens"), "no text encoder of this config is frozen")
 
@@ -77,6 +80,22 @@ def _unused(context: RuleContext, names: Sequence[str], reason: str) -> Iterator
     for name in names:
         if ("cache", name) in context.written and getattr(cache, name) is not None:
             yield without_effect(("cache", name), reason)
+
+
+def _unused_shards(context: RuleContext) -> Iterator[Problem]:
+    """Report the written options of the cache of remote shards where no data are remote."""
+    if not _reads_urls(context.config):
+        yield from _unused(context, ("shards_gb",), "no data.dataset_path is a URL")
+        if context.config.cache.mode == "off":
+            yield from _unused(context, ("dir",), "cache.mode is off")
+
+
+def _reads_urls(config: Config) -> bool:
+    """Return True if a dataset of the config reads files by URL."""
+    return any(
+        path[0] == "data" and LocalPath.name in option.markers and isinstance(value, str) and is_url(value)
+        for path, option, value in config_options(config)
+    )
 
 
 def _text(value: Any) -> str:

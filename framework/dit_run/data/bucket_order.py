@@ -4,7 +4,8 @@ Each bucket is an endless row of permutations of its samples, laid end to end, a
 ``batch_size`` places of one row. Micro-batches are counted in turns of about :data:`TURN`: after t turns, bucket b with
 n_b of n samples has had exactly floor(t · TURN · n_b / n) micro-batches. So every place of a row is taken once, no
 bucket is more than one micro-batch away from its share at the end of a turn, and the counts follow from t alone. Inside
-a turn, a keyed permutation mixes the buckets; each bucket takes its blocks one after the other.
+a turn, a keyed permutation mixes the buckets; each bucket takes its blocks one after the other. All rows advance at the
+same share of their epochs, so with windows of shards (:mod:`dit_run.data.shard_windows`) they read the same shards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.data.order import Order, order_keys, permute
+from dit_run.data.order import Order
+from dit_run.data.permutation import order_keys, permute
+from dit_run.data.shard_windows import Row
 
 __all__ = ["TURN", "BucketOrder"]
 
@@ -35,12 +38,15 @@ class BucketOrder(Order):
     """Positions per micro-batch."""
     _members: tuple[Ints, ...] = field(init=False, repr=False)
     """The samples of each bucket that has some."""
+    _rows: tuple[Row, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         counts = np.bincount(self.buckets)
         members = np.split(np.argsort(self.buckets, kind="stable"), np.cumsum(counts)[:-1])
-        object.__setattr__(self, "_members", tuple(each for each in members if len(each)))
+        members = [each for each in members if len(each)]
+        object.__setattr__(self, "_members", tuple(members))
+        object.__setattr__(self, "_rows", tuple(self.row(each, bucket) for bucket, each in enumerate(members)))
 
     def visits(self, positions: ArrayLike, attempt: int = 0) -> tuple[Ints, Ints]:
         """Return epochs of their buckets and sample indices, each int64 [n], of positions >= 0.
@@ -55,9 +61,8 @@ class BucketOrder(Order):
             bucket, block = self.block(batch)
             members = self._members[bucket]
             epoch, place = np.divmod(block * self.batch_size + within[chosen], len(members))
-            keys = order_keys(self.seed, "order", np.full_like(epoch, bucket), epoch)
             epochs[chosen] = epoch
-            indices[chosen] = members[permute((place + attempt) % len(members), len(members), keys)]
+            indices[chosen] = members[self._rows[bucket].at(epoch, (place + attempt) % len(members))]
         return epochs, indices
 
     def block(self, batch: int) -> tuple[int, int]:

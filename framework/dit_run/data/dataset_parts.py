@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.protocols import Dataset, DatasetPart, Mixed
+from dit_run.data.shard_windows import ShardWindows
+from dit_run.protocols import Dataset, DatasetPart, Mixed, Sharded
 from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["Parts"]
@@ -44,6 +45,15 @@ class Parts:
     def common(self, index: int) -> DatasetCommon:
         """Return the common options of the dataset's sample ``index``."""
         return self.parts[0 if len(self.parts) == 1 else int(self.number(index))].common
+
+    def shard_windows(self) -> tuple[ShardWindows | None, ...]:
+        """Return the windows of shards in which each part is read; None for a part that is read as a whole."""
+        return tuple(self._windows(number, part) for number, part in enumerate(self.parts))
+
+    def _windows(self, number: int, part: DatasetPart) -> ShardWindows | None:
+        if part.common.shuffle_window is None or not isinstance(part.dataset, Sharded):
+            return None
+        return ShardWindows(part.common.shuffle_window, part.dataset.shard_starts + self.start(number))
 
     def start(self, number: int) -> int:
         """Return the index of the first sample of a part."""

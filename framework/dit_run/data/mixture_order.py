@@ -15,7 +15,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.data.order import Order, order_keys, permute
+from dit_run.data.order import Order
+from dit_run.data.shard_windows import Row
 from dit_run.data.shares import Shares
 
 __all__ = ["MixtureOrder", "weights_of"]
@@ -24,14 +25,20 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Row:
+class _Choice:
+    """The samples of one size and part."""
+
+    members: Ints
+    row: Row
+
+
+@dataclass(frozen=True)
+class _OfSize:
     """The samples of one size, by part."""
 
     shares: Shares
-    numbers: tuple[int, ...]
-    """Number of each choice of the shares among all parts of all sizes."""
-    members: tuple[Ints, ...]
-    """The samples of each choice."""
+    choices: tuple[_Choice, ...]
+    """The choices of the shares."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,16 @@ class MixtureOrder(Order):
     """Number of the bucket of each sample, int64 [size]; None: micro-batches do not depend on sizes."""
     batch_size: int = 1
     """Positions per micro-batch, which share a bucket."""
-    _rows: tuple[_Row, ...] = field(init=False, repr=False)
+    _of_sizes: tuple[_OfSize, ...] = field(init=False, repr=False)
     _sizes: Shares = field(init=False, repr=False)
-    """Shares of the rows."""
+    """Shares of the sizes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         counts = np.bincount(self.parts, minlength=len(self.weights)).tolist()
         of_sample = [weight / count if count else None for weight, count in zip(self.weights, counts, strict=True)]
         buckets = np.zeros_like(self.parts) if self.buckets is None else self.buckets
-        rows, shares = [], []
+        of_sizes, shares = [], []
         for bucket in np.unique(buckets).tolist():
             here = np.flatnonzero(buckets == bucket)
             present = np.unique(self.parts[here]).tolist()
@@ -63,10 +70,13 @@ class MixtureOrder(Order):
             weights = tuple(
                 len(each) * (of_sample[part] or Fraction(0)) for part, each in zip(present, members, strict=True)
             )
-            numbers = tuple(bucket * len(self.weights) + part for part in present)
-            rows.append(_Row(Shares(weights), numbers, members))
+            choices = tuple(
+                _Choice(each, self.row(each, bucket * len(self.weights) + part, part=part))
+                for part, each in zip(present, members, strict=True)
+            )
+            of_sizes.append(_OfSize(Shares(weights), choices))
             shares.append(sum(weights, Fraction(0)))
-        object.__setattr__(self, "_rows", tuple(rows))
+        object.__setattr__(self, "_of_sizes", tuple(of_sizes))
         object.__setattr__(self, "_sizes", Shares(tuple(shares)))
 
     def visits(self, positions: ArrayLike, attempt: int = 0) -> tuple[Ints, Ints]:
@@ -75,23 +85,25 @@ class MixtureOrder(Order):
         ``attempt`` k gives the replacement after k unreadable samples in a row: the sample k places later in the same
         epoch of the same part and size.
         """
-        found = [self._place(position, attempt) for position in np.atleast_1d(np.asarray(positions)).tolist()]
-        numbers, epochs, places, lengths = np.array([each[1:] for each in found], dtype=np.int64).reshape(-1, 4).T
-        permuted = permute(places, lengths, order_keys(self.seed, "order", numbers, epochs)).tolist()
-        indices = [members[place] for (members, *_), place in zip(found, permuted, strict=True)]
-        return epochs, np.array(indices, dtype=np.int64)
+        found = [self._place(position) for position in np.atleast_1d(np.asarray(positions)).tolist()]
+        epochs, indices = np.empty(len(found), dtype=np.int64), np.empty(len(found), dtype=np.int64)
+        for size, number in set(each[:2] for each in found):
+            choice = self._of_sizes[size].choices[number]
+            chosen = np.array([place for place, each in enumerate(found) if each[:2] == (size, number)])
+            visits = np.array([found[place][2] for place in chosen.tolist()], dtype=np.int64)
+            epoch, place = np.divmod(visits, len(choice.members))
+            epochs[chosen] = epoch
+            indices[chosen] = choice.members[choice.row.at(epoch, (place + attempt) % len(choice.members))]
+        return epochs, indices
 
-    def _place(self, position: int, attempt: int) -> tuple[Ints, int, int, int, int]:
-        """Return members, number, epoch, place before the permutation, and length of the row of a position."""
-        row, turn = self._rows[0], position
-        if len(self._rows) > 1:
+    def _place(self, position: int) -> tuple[int, int, int]:
+        """Return the size and the choice that a position takes, and how many positions have taken both before."""
+        size, turn = 0, position
+        if len(self._of_sizes) > 1:
             batch, within = divmod(position, self.batch_size)
             size, block = self._sizes.at(batch)
-            row, turn = self._rows[size], block * self.batch_size + within
-        choice, visit = row.shares.at(turn)
-        members = row.members[choice]
-        epoch, place = divmod(visit, len(members))
-        return members, row.numbers[choice], epoch, (place + attempt) % len(members), len(members)
+            turn = block * self.batch_size + within
+        return size, *self._of_sizes[size].shares.at(turn)
 
 
 def weights_of(weights: Iterable[float]) -> tuple[Fraction, ...]:

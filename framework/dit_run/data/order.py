@@ -1,70 +1,25 @@
 """Data order: which sample and caption belong to a position, and the length of a run in steps.
 
-Position p = step × global batch + j. Epochs are permutations of all samples, one after the other. A permutation is a
-Feistel network (Luby and Rackoff, 1988) on a × a with a = ceil(sqrt(n)), repeated until the value is in [0, n): any
-index is computed alone, in constant time and memory for every n.
+Position p = step × global batch + j. Epochs are permutations of all samples, one after the other, of which any place is
+computed alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dit_run.compute.random_streams import MAX_SEED, keyed_hash
+from dit_run.compute.random_streams import MAX_SEED
+from dit_run.data.permutation import GOLDEN, order_keys, permute
+from dit_run.data.shard_windows import Row, SampleShards
 
-__all__ = ["Order", "RunLength", "order_keys", "permute"]
+__all__ = ["Order", "RunLength"]
 
 Ints = NDArray[np.int64]
-Words = NDArray[np.uint64]
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_TURNS = np.arange(1, 9, dtype=np.uint64) * _GOLDEN
-
-
-def permute(index: ArrayLike, size: ArrayLike, key: ArrayLike) -> Ints:
-    """Apply the permutation of [0, size) with the given ``key`` (uint64) to ``index``; the three arguments broadcast.
-
-    Raises ValueError for an index outside [0, size).
-    """
-    indices, sizes, keys = np.broadcast_arrays(
-        np.asarray(index, dtype=np.int64), np.asarray(size, dtype=np.int64), np.asarray(key, dtype=np.uint64)
-    )
-    if np.any((indices < 0) | (indices >= sizes)):
-        raise ValueError("an index lies outside [0, size)")
-    limit, result = sizes.astype(np.uint64).ravel(), indices.astype(np.uint64).ravel()
-    walking = np.arange(result.size)
-    side = np.ceil(np.sqrt(limit.astype(np.float64))).astype(np.uint64)
-    words = keys.ravel()
-    while walking.size:
-        result[walking] = _feistel(result[walking], side[walking], words[walking])
-        walking = walking[result[walking] >= limit[walking]]
-    return result.astype(np.int64).reshape(indices.shape)
-
-
-def _feistel(value: Words, side: Words, key: Words) -> Words:
-    left, right = value // side, value % side
-    for turn in _TURNS:
-        mixed = _mix(right + _mix(key + turn))
-        left, right = right, (left + mixed % side) % side
-    return left * side + right
-
-
-def _mix(words: Words) -> Words:
-    """Apply the finalizer of SplitMix64 (Steele, Lea and Flood, 2014) to an array; products wrap silently."""
-    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return words ^ (words >> np.uint64(31))
-
-
-def order_keys(seed: int, purpose: str, *numbers: Ints) -> Words:
-    """Return one key word, uint64 [n], for each row of numbers >= 0."""
-    key = np.array([keyed_hash(f"{purpose}:{seed}")], dtype=np.uint64)
-    for number in numbers:
-        key = _mix(key + (number.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-    return key
 
 
 @dataclass(frozen=True)
@@ -73,6 +28,8 @@ class Order:
 
     size: int
     seed: int
+    shards: SampleShards | None = field(default=None, kw_only=True, repr=False)
+    """Where the samples lie, for an order in windows of shards."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 <= self.seed <= MAX_SEED:
@@ -85,7 +42,21 @@ class Order:
         epoch, where the start follows the end.
         """
         epoch, place = np.divmod(np.atleast_1d(np.asarray(positions, dtype=np.int64)), self.size)
-        return epoch, permute((place + attempt) % self.size, self.size, order_keys(self.seed, "order", epoch))
+        return epoch, self._whole.at(epoch, (place + attempt) % self.size)
+
+    @cached_property
+    def _whole(self) -> Row:
+        """The row of all samples."""
+        return self.row(None)
+
+    def row(self, members: Ints | None, *numbers: int, part: int = 0) -> Row:
+        """Return the row of some samples of a part, all if None; ``numbers`` tell it from other rows."""
+        size = self.size if members is None else len(members)
+        windows = None if self.shards is None else self.shards.windows[part]
+        if self.shards is None or windows is None:
+            return Row(size, self.seed, numbers)
+        indices = self.shards.indices if members is None else self.shards.indices[members]
+        return Row(size, self.seed, numbers, windows.shards, windows.counts(indices))
 
     def captions(self, epochs: ArrayLike, indices: ArrayLike, counts: ArrayLike) -> Ints:
         """Return which of the ``counts`` captions of a sample is used in an epoch: all are used before one repeats."""
@@ -102,7 +73,7 @@ class Order:
         every n epochs the count of a caption differs from n times its share by O(log n).
         """
         start = order_keys(self.seed, "weighted caption", np.array([index]))
-        turn = int((start + np.array([epoch], dtype=np.uint64) * _GOLDEN)[0]) / 2.0**64
+        turn = int((start + np.array([epoch], dtype=np.uint64) * GOLDEN)[0]) / 2.0**64
         ends = np.cumsum(np.asarray(weights, dtype=np.float64))
         return min(int(np.searchsorted(ends, turn * ends[-1], side="right")), len(ends) - 1)
 

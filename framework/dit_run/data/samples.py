@@ -19,10 +19,11 @@ from dit_run.data.images import read_image
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
 from dit_run.data.scalars import Scalars
+from dit_run.data.shard_windows import SampleShards
 from dit_run.data.splits import split
 from dit_run.data.visits import FetchedVisits, Visit
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset, Sample
+from dit_run.protocols import Dataset, DatasetPart, Sample, Sharded
 from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["Samples", "choose"]
@@ -45,6 +46,8 @@ class Samples:
     """Number of consecutive positions that share a size; None: the order does not depend on sizes."""
     augmented: bool = True
     """False: visits are neither mirrored nor cropped at random, and captions keep their tags."""
+    windowed: bool = False
+    """True: parts with ``shuffle_window`` are read in windows of shards; their indices are ascending."""
     scalars: Scalars = field(default_factory=lambda: Scalars(()))
     """The numbers that the model takes."""
     parts: Parts = field(init=False)
@@ -59,11 +62,18 @@ class Samples:
         size, sized = len(self.indices), self.sizes if self.batch_size is not None else None
         if self.parts.mixed:
             weights = weights_of(part.weight for part in self.parts.parts)
-            buckets = None if sized is None else sized.of_sample
-            return MixtureOrder(size, self.seed, self.part_of_sample, weights, buckets, self.batch_size or 1)
+            buckets, batch_size = None if sized is None else sized.of_sample, self.batch_size or 1
+            numbers = self.part_of_sample
+            return MixtureOrder(size, self.seed, numbers, weights, buckets, batch_size, shards=self._shards())
         if sized is not None and self.batch_size is not None:
-            return BucketOrder(size, self.seed, sized.of_sample, self.batch_size)
-        return Order(size, self.seed)
+            return BucketOrder(size, self.seed, sized.of_sample, self.batch_size, shards=self._shards())
+        return Order(size, self.seed, shards=self._shards())
+
+    def _shards(self) -> SampleShards | None:
+        """Return where the samples lie if they are read in windows of shards."""
+        if not self.windowed:
+            return None
+        return SampleShards(self.indices, self.parts.shard_windows())
 
     @property
     def part_of_sample(self) -> NDArray[np.int64]:
@@ -224,6 +234,8 @@ def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples,
     if len(dataset) == 0:
         raise InputError("the dataset has no samples (data)")
     parts = Parts.of(dataset, common)
+    for part in parts.parts:
+        _check_window(part)
     chosen = [
         split(
             (part.dataset[index].key for index in range(len(part.dataset))),
@@ -234,7 +246,22 @@ def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples,
         for part in parts.parts
     ]
     starts = [parts.start(number) for number in range(len(chosen))]
-    train = np.concatenate([each.train + start for each, start in zip(chosen, starts, strict=True)])
+    trained = [
+        each.train if part.common.shuffle_window is None else np.sort(each.train)
+        for each, part in zip(chosen, parts.parts, strict=True)
+    ]
+    train = np.concatenate([each + start for each, start in zip(trained, starts, strict=True)])
     held_out = np.concatenate([each.validation + start for each, start in zip(chosen, starts, strict=True)])
     validation = Samples(dataset, held_out, common, seed) if len(held_out) else None
-    return Samples(dataset, train, common, seed), validation
+    windowed = any(part.common.shuffle_window is not None for part in parts.parts)
+    return Samples(dataset, train, common, seed, windowed=windowed), validation
+
+
+def _check_window(part: DatasetPart) -> None:
+    """Raise InputError for windows of shards of a dataset without shards."""
+    if part.common.shuffle_window is not None and not isinstance(part.dataset, Sharded):
+        of_part = f" of part {part.name}" if part.name else ""
+        raise InputError(
+            f"data.shuffle_window is {part.common.shuffle_window}, but the samples{of_part} do not lie in shards; "
+            "set it to null, with which all samples are shuffled among themselves"
+        )

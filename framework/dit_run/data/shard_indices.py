@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,21 @@ __all__ = ["IndexedShard", "indices_of"]
 _PARALLEL_BYTES = 2**30
 """Bytes of shards without an index from which on processes are worth their start."""
 
+_DOWNLOADS = 4
+"""Remote shards that one process downloads at the same time (number)."""
+
 
 class IndexedShard(Protocol):
     """A shard whose index can be built. Picklable."""
 
     @property
     def bytes(self) -> int:
-        """Size of the shard."""
+        """Bytes that are read to build the index."""
+        ...
+
+    @property
+    def is_local(self) -> bool:
+        """False for a shard that is downloaded first."""
         ...
 
     @property
@@ -69,8 +78,11 @@ def _mapped(build: _Builder, shards: Sequence[IndexedShard], workers: int | None
     if workers is None:
         workers = usable_cores() if sum(shard.bytes for shard in shards) > _PARALLEL_BYTES else 1
     workers = min(workers, len(shards))
-    if workers < 2:
+    if workers < 2 and all(shard.is_local for shard in shards):
         return [build(shard) for shard in shards]
+    if workers < 2:
+        with ThreadPoolExecutor(_DOWNLOADS) as threads:
+            return list(threads.map(build, shards))
     from dit_run.compute.worker_pool import WorkerPool
 
     advice = "The same command continues with the remaining shards"

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,18 +46,18 @@ class TarIndex:
         self.columns: Columns = columns
         self.scalars: ScalarTable | None = _scalar_table(columns, tuple(scalars))
         """Numbers of each image that were read."""
-        self.names: Texts = _texts(columns, "names")
+        self.names: Texts = Texts.stored(columns, "names")
         """Name of each image in its shard."""
         self.offsets: NDArray[np.int64] = columns["offsets"]
         """Place of the bytes of each image in its shard."""
         self.sizes: NDArray[np.int64] = columns["sizes"]
         """Number of these bytes."""
         self.captions: PackedCaptions = PackedCaptions(
-            _texts(columns, "captions"), columns["weights"], columns["starts"]
+            Texts.stored(columns, "captions"), columns["weights"], columns["starts"]
         )
-        self.without_caption: Texts = _texts(columns, "without_caption")
+        self.without_caption: Texts = Texts.stored(columns, "without_caption")
         """Names of images without a caption."""
-        self.without_image: Texts = _texts(columns, "without_image")
+        self.without_image: Texts = Texts.stored(columns, "without_image")
         """Names of captions without an image."""
 
     def __len__(self) -> int:
@@ -90,36 +89,35 @@ class _Found:
         captions = PackedCaptions.of(self.captions)
         return Columns(
             {
-                **_packed("names", Texts.of(self.names)),
+                **Texts.of(self.names).packed("names"),
                 "offsets": np.array(self.offsets, dtype=np.int64),
                 "sizes": np.array(self.sizes, dtype=np.int64),
                 "dimensions": np.array(self.dimensions, dtype=np.int32),
-                **_packed("captions", captions.texts),
+                **captions.texts.packed("captions"),
                 "weights": captions.weights,
                 "starts": captions.starts,
                 "scalars": np.array(self.scalars, dtype=np.float64),
-                **_packed("without_caption", Texts.of(self.without_caption)),
-                **_packed("without_image", Texts.of(self.without_image)),
+                **Texts.of(self.without_caption).packed("without_caption"),
+                **Texts.of(self.without_image).packed("without_image"),
             }
         )
 
 
-def index_tar(shard: Path, name: str, *, whole: bool, scalars: Sequence[str] = ()) -> TarIndex:
+def index_tar(open_shard: Callable[[], BinaryIO], name: str, *, whole: bool, scalars: Sequence[str] = ()) -> TarIndex:
     """Read a shard and return its index; ``name`` names it in messages.
 
     ``whole`` takes a ``.txt`` member as one caption; else each of its lines is one. ``scalars`` are names of numbers
     that are read from ``.json`` members. Raises InputError, naming shard and member, for a shard that is missing, no
     tar archive or cut short, for a caption that is no text, and for a scalar that is no number.
     """
-    last, descriptor = "its start", -1
+    last = "its start"
     try:
-        descriptor = os.open(shard, os.O_RDONLY | os.O_CLOEXEC)
-        members = TarMembers(descriptor, os.fstat(descriptor).st_size)
-        try:
-            return TarIndex(_found(members, name, whole, tuple(scalars)).columns(), scalars)
-        finally:
-            last = members.last
-            os.close(descriptor)
+        with open_shard() as file:
+            members = TarMembers(file.fileno(), os.fstat(file.fileno()).st_size)
+            try:
+                return TarIndex(_found(members, name, whole, tuple(scalars)).columns(), scalars)
+            finally:
+                last = members.last
     except (DamagedTar, OSError) as error:
         raise InputError(
             f"cannot read the shard {name} after {last}: {error}; it is damaged, cut short or no plain tar archive"
@@ -188,13 +186,5 @@ def _is_hidden(name: str) -> bool:
     return name.rpartition("/")[2].startswith(".")
 
 
-def _texts(columns: Columns, name: str) -> Texts:
-    return Texts(columns[f"{name}.content"], columns[f"{name}.ends"])
-
-
 def _scalar_table(columns: Columns, names: tuple[str, ...]) -> ScalarTable | None:
     return ScalarTable(names, columns["scalars"].reshape(-1, len(names))) if names else None
-
-
-def _packed(name: str, texts: Texts) -> dict[str, NDArray[Any]]:
-    return {f"{name}.content": texts.content, f"{name}.ends": texts.ends}

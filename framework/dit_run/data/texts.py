@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,15 @@ class Texts:
         encoded = [string.encode("utf-8", "surrogateescape") for string in strings]
         ends = np.cumsum([len(part) for part in encoded], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), ends)
+
+    @classmethod
+    def stored(cls, columns: Mapping[str, NDArray[Any]], name: str) -> Texts:
+        """Return the strings that :meth:`packed` stored under a name."""
+        return cls(columns[f"{name}.content"], columns[f"{name}.ends"])
+
+    def packed(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays, to be stored under a name."""
+        return {f"{name}.content": self.content, f"{name}.ends": self.ends}
 
     @classmethod
     def joined(cls, parts: Sequence[Texts]) -> Texts:

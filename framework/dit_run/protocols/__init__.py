@@ -29,6 +29,7 @@ from dit_run.protocols.dataset import (
     Recognised,
     Recognises,
     Sample,
+    Sharded,
 )
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
@@ -69,6 +70,7 @@ __all__ = [
     "Sample",
     "Scheduler",
     "SchedulerOf",
+    "Sharded",
     "StepNoise",
     "TextEncoder",
     "TextStates",

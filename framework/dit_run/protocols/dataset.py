@@ -28,6 +28,7 @@ __all__ = [
     "Recognised",
     "Recognises",
     "Sample",
+    "Sharded",
 ]
 
 
@@ -85,6 +86,16 @@ class Measured(Protocol):
         ...
 
 
+@runtime_checkable
+class Sharded(Protocol):
+    """A dataset whose samples lie in files, one file after the other; optional. ``data.shuffle_window`` needs it."""
+
+    @property
+    def shard_starts(self) -> NDArray[np.int64]:
+        """Index of the first sample of each shard, then the number of samples."""
+        ...
+
+
 @dataclass(frozen=True)
 class DatasetPart:
     """A dataset that is a part of a mixture."""
@@ -134,12 +145,13 @@ class Recognises(Protocol):
 
 
 class Dataset(Protocol):
-    """``build(options, *, image_size: int, on_bad_sample: str, scalars: tuple[str, ...]) -> Dataset``: samples.
+    """``build(options, *, image_size, on_bad_sample, scalars, shard_cache) -> Dataset``: samples.
 
-    ``image_size`` is the side in pixels of the square images that the run trains on. With ``on_bad_sample`` "skip", the
-    value of ``data.on_bad_sample``, a dataset leaves out an image whose file or caption is missing; with "error" the
-    factory raises InputError. It should report what it leaves out, see :class:`LeavesOut`. ``scalars`` are the names of
-    the numbers that the run's model takes: a dataset that reads tables gives each sample those that it has.
+    ``image_size`` (int) is the side in pixels of the square images that the run trains on. With ``on_bad_sample``
+    "skip", the value of ``data.on_bad_sample``, a dataset leaves out an image whose file or caption is missing; with
+    "error" the factory raises InputError. It should report what it leaves out, see :class:`LeavesOut`. ``scalars`` are
+    the names of the numbers that the run's model takes: a dataset that reads tables gives each sample those it has.
+    ``shard_cache`` (:class:`dit_run.data.shard_cache.ShardCache`) holds local copies of remote files.
 
     A dataset is picklable, because it is sent to data-loading workers, and has the same samples in the same order every
     time it is built. A run reads all items when it starts, because their keys decide the split, so an item must be

@@ -55,6 +55,9 @@ class DatasetCommon:
     caption at least one tag stays."""
     keep_tags: Annotated[NonNegativeInt, acts_unless("tag_separator", None)] = 0
     """Number of tags at the start of each caption that always stay there, whatever is shuffled or left out."""
+    shuffle_window: PositiveInt | None = None
+    """Number of shards whose samples are shuffled among themselves, for tar shards and parquet files: each epoch takes
+    all shards in another order, this many at a time, so that few shards are read at once. null shuffles all samples."""
     on_bad_sample: Annotated[Literal["error", "skip"], Operational] = "error"
     """Reaction to an image that cannot be read, is missing or has no caption: stop with an error that names it, or skip
     the sample with a notice."""

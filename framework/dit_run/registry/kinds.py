@@ -120,7 +120,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         aliases=("dataset_name",),
         common=DatasetCommon,
         protocol="dit_run.protocols:Dataset",
-        runtime=("image_size", "on_bad_sample", "scalars"),
+        runtime=("image_size", "on_bad_sample", "scalars", "shard_cache"),
         members=("__len__", "__getitem__"),
     ),
     Kind.TEXT_ENCODER: KindSpec(

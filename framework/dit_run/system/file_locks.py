@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["locked"]
+__all__ = ["is_locked", "locked"]
 
 
 @contextlib.contextmanager
@@ -23,3 +23,16 @@ def locked(path: Path) -> Iterator[None]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Return True if another holder has the lock of a file, or if that cannot be known."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return True
+    return False

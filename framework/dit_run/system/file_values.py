@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +14,9 @@ from types import TracebackType
 from typing import Self
 
 from dit_run.digests import Stat
-from dit_run.system.file_ranges import FilePart, file_of
+from dit_run.system.file_ranges import FilePart, state_of
 
-__all__ = ["FileValues", "Stored", "file_state"]
+__all__ = ["FileValues", "Stored"]
 
 _SETTLED_NS = 2_000_000_000
 _READERS = 8
@@ -77,7 +76,7 @@ class FileValues:
         read: Callable[[Stored], tuple[Stat, bytes] | OSError],
         readers: ThreadPoolExecutor,
     ) -> list[tuple[Stat, bytes] | OSError]:
-        results = [file_state(file_of(image)) for image in images]
+        results = [state_of(image) for image in images]
         paths = [_name(image) for image in images]
         known = self._recall(paths)
         wanted = [
@@ -120,26 +119,16 @@ class FileValues:
             self._connection.execute("COMMIT")
 
 
-def file_state(path: str | Path) -> Stat | OSError:
-    """Return the stat of a regular file, or an error: reading any other file might not end."""
-    try:
-        status = Path(path).stat()
-    except OSError as error:
-        return error
-    if not stat.S_ISREG(status.st_mode):
-        return OSError(f"{path} is not a regular file")
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
-
-
 def _name(image: Stored) -> str:
     """Return the text by which the value of an image is remembered."""
-    path = os.fspath(file_of(image).absolute())
-    return f"{path}@{image.place}" if isinstance(image, FilePart) else path
+    if isinstance(image, FilePart):
+        return f"{image.path.absolute()}@{image.place}"
+    return os.fspath(image.absolute())
 
 
 def _read(read: Callable[[Stored], bytes], image: Stored) -> tuple[Stat, bytes] | OSError:
     """Return the value, with a stat from before reading: it differs if the file changes during the read."""
-    before = file_state(file_of(image))
+    before = state_of(image)
     if isinstance(before, OSError):
         return before
     try:

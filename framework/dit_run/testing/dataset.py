@@ -33,7 +33,7 @@ def check_dataset(component: Component | str | Path, **options: Any) -> None:
 
 
 def _make(subject: Subject) -> Dataset:
-    dataset = subject.make(image_size=_SIZE, on_bad_sample="error", scalars=())
+    dataset = subject.make(image_size=_SIZE, on_bad_sample="error", scalars=(), shard_cache=None)
     for method in ("__len__", "__getitem__"):
         subject.expect(
             hasattr(type(dataset), method),

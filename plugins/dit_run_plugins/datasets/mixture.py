@@ -13,6 +13,7 @@ from dit_run.problems import Problem
 from dit_run.settings import Choice
 
 if TYPE_CHECKING:
+    from dit_run.data.shard_cache import ShardCache
     from dit_run.protocols import Dataset, DatasetPart, LeftOut, RuleContext, Sample
 
 __all__ = ["Mixture", "MixtureDataset", "PartOptions", "build", "names_differ"]
@@ -97,7 +98,7 @@ class MixtureDataset:
         return replace(sample, key=f"{part.name}/{sample.key}")
 
 
-def build(options: Mixture, *, scalars: Sequence[str] = ()) -> Dataset:
+def build(options: Mixture, *, scalars: Sequence[str] = (), shard_cache: ShardCache | None = None) -> Dataset:
     """Return the samples of all parts, with the name of the part before each key.
 
     Raises InputError as the dataset of a part does.
@@ -105,12 +106,13 @@ def build(options: Mixture, *, scalars: Sequence[str] = ()) -> Dataset:
     from dit_run.protocols import DatasetPart
 
     parts = tuple(
-        DatasetPart(part_name(part), _dataset(part, scalars), part.item.weight, part.common) for part in options.parts
+        DatasetPart(part_name(part), _dataset(part, scalars, shard_cache), part.item.weight, part.common)
+        for part in options.parts
     )
     return MixtureDataset(parts, tuple(accumulate(len(part.dataset) for part in parts)))
 
 
-def _dataset(part: Choice, scalars: Sequence[str]) -> Dataset:
+def _dataset(part: Choice, scalars: Sequence[str], shard_cache: ShardCache | None) -> Dataset:
     from dit_run.problems import InputError
     from dit_run.registry.factories import make
 
@@ -122,6 +124,7 @@ def _dataset(part: Choice, scalars: Sequence[str]) -> Dataset:
             image_size=common.image_size,
             on_bad_sample=common.on_bad_sample,
             scalars=scalars,
+            shard_cache=shard_cache,
         )
     except InputError as error:
         raise InputError(f"part {part_name(part)} of the mixture: {error}") from error

@@ -9,20 +9,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
-from dit_run.digests import Stat, file_stat
+from dit_run.digests import Stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
-from dit_run_plugins.datasets.shard_files import holds_shards, shard_files
+from dit_run_plugins.datasets.shard_files import holds_shards, shard_files, shards_of
+from dit_run_plugins.datasets.sharded_samples import ShardedSamples, starts_of
 from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from dit_run.data.packed_captions import PackedCaptions
+    from dit_run.data.shard_cache import ShardCache
+    from dit_run.data.shard_sources import ShardSource
     from dit_run.protocols import Dataset
+    from dit_run_plugins.datasets.parquet_index import ParquetIndex
 
 __all__ = ["Parquet", "ParquetImage", "build"]
 
@@ -40,7 +42,8 @@ class Parquet:
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """A file, a folder with `.parquet` files, or a pattern of their paths such as `data/train-*.parquet`."""
+    """A file, a folder with `.parquet` files, a pattern of their paths such as `data/train-*.parquet`, or URLs such as
+    `hf://datasets/NAME/data/*.parquet`, which need `pip install 'dit-run[remote]'`."""
     image_column: str | None = None
     """Column of images; null takes the first of `image`, `jpg`, `jpeg`, `png`, `webp`, `img` and `image_bytes`."""
     caption_columns: tuple[str, ...] = ()
@@ -60,7 +63,7 @@ class Parquet:
 class ParquetImage(FilePart):
     """An encoded image in a row of a parquet file."""
 
-    path: Path
+    shard: ShardSource
     column: str
     group: int
     """Number of its row group."""
@@ -70,12 +73,21 @@ class ParquetImage(FilePart):
     """Number of the first row of its group."""
 
     def __str__(self) -> str:
-        return f"{self.path}: row {self.row}"
+        return f"{self.shard}: row {self.row}"
+
+    @property
+    def path(self) -> Path:  # type: ignore[override]
+        """The file, or the local copy of a remote one."""
+        return self.shard.path
 
     @property
     def place(self) -> str:
         """Column and row."""
         return f"{self.column}:{self.row}"
+
+    def state(self) -> Stat:
+        """Return numbers that stay the same while the content of the file does. Raises OSError."""
+        return self.shard.state()
 
     def read(self) -> bytes:
         """Return the bytes of the image. Raises OSError for a damaged file, and for an empty cell."""
@@ -85,89 +97,82 @@ class ParquetImage(FilePart):
 
         try:
             with _reading:  # one thread reads the group, the others find it
-                images = _group(self.path, file_stat(self.path), self.column, self.group)
+                images = _group(self.shard, self.shard.state(), self.column, self.group)
             return encoded_image(images[self.row - self.first].as_py(), self.column)
         except (pyarrow.ArrowException, IndexError, KeyError) as error:
             raise OSError(f"the parquet file is damaged or has changed: {error}") from error
 
 
 @lru_cache(maxsize=_GROUPS)
-def _group(path: Path, state: Stat, column: str, group: int) -> Any:
+def _group(shard: ShardSource, state: Stat, column: str, group: int) -> Any:
     """Return the images of a row group; ``state`` makes sure that a changed file is read again."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(path) as file:
+    with shard.opened() as opened, ParquetFile(opened) as file:
         return file.read_row_group(group, columns=[column], use_threads=False).column(column)
 
 
-@dataclass(frozen=True)
-class ParquetRows:
+@dataclass(frozen=True, eq=False)
+class ParquetRows(ShardedSamples):
     """A dataset of the rows that have captions; a sample's key is the name of its file and the number of its row."""
 
-    files: tuple[_File, ...]
-    file_of: NDArray[np.int32]
-    """Number of the file of each sample."""
-    rows: NDArray[np.int64]
-    """Number of its row in the file."""
-    captions: PackedCaptions
-    left_out: tuple[LeftOut, ...] = ()
-    scalars: ScalarTable | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
+    indices: tuple[ParquetIndex, ...]
+    """Index of each file."""
 
     def __getitem__(self, number: int) -> Sample:
-        if not 0 <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
-        file, row = self.files[self.file_of[number]], int(self.rows[number])
-        group = int(file.starts.searchsorted(row, side="right")) - 1
-        image = ParquetImage(file.path, file.image_column, group, row, int(file.starts[group]))
-        texts, weights = self.captions[number]
-        scalars = {} if self.scalars is None else self.scalars[number]
-        return Sample(f"{file.path.name}/{row}", texts, image, weights, scalars)
+        at, place = self.placed(number)
+        shard, index = self.shards[at], self.indices[at]
+        row = int(index.rows[place])
+        group = int(index.groups.searchsorted(row, side="right")) - 1
+        image = ParquetImage(shard, index.image_column, group, row, int(index.groups[group]))
+        texts, weights = index.captions[place]
+        scalars = {} if index.scalars is None else index.scalars[place]
+        return Sample(f"{shard.name}/{row}", texts, image, weights, scalars)
+
+    def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return height and width of the images of samples, as their headers say; 0 where those cannot be read."""
+        import numpy as np
+
+        from dit_run.data.shard_indices import indices_of
+        from dit_run_plugins.datasets.parquet_index import ParquetSizes
+
+        groups = list(self.grouped(indices))
+        files = [ParquetSizes(self.shards[at], self.indices[at].image_column) for at, *_ in groups]
+        sizes = np.empty((len(indices), 2), dtype=np.int64)
+        for (at, chosen, places), found in zip(groups, indices_of(files), strict=True):
+            sizes[chosen] = found["sizes"].reshape(-1, 2)[self.indices[at].rows[places]]
+        return sizes
 
 
-@dataclass(frozen=True, eq=False)
-class _File:
-    path: Path
-    image_column: str
-    starts: NDArray[np.int64]
-    """Number of the first row of each row group."""
-
-
-def build(options: Parquet, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
+def build(
+    options: Parquet,
+    *,
+    on_bad_sample: str = "error",
+    scalars: Sequence[str] = (),
+    shard_cache: ShardCache | None = None,
+) -> Dataset:
     """Return the dataset of all rows with captions.
 
     Raises InputError naming the file for one that is no parquet file or has other columns, and naming the row if it has
     no caption.
     """
     import_extra("pyarrow.parquet", "parquet")
-    import numpy as np
 
-    from dit_run.data.packed_captions import PackedCaptions
-    from dit_run_plugins.datasets.table_columns import row_name
+    from dit_run.data.shard_indices import indices_of
+    from dit_run_plugins.datasets.parquet_index import ParquetIndex, ParquetShard
 
-    numbers = ScalarColumns(scalars)
-    files, file_of, rows, captions, bare = list[_File](), list[int](), list[int](), list[Any](), list[str]()
-    for path in shard_files(options.dataset_path, ".parquet"):
-        file, own = _read(path, options, numbers)
-        for row, found in enumerate(own):
-            if found:
-                file_of.append(len(files))
-                rows.append(row)
-                captions.append(found)
-            else:
-                bare.append(f"{path}: row {row}")
-        files.append(file)
-    _check(options, len(rows), bare, skip=on_bad_sample == "skip")
-    return ParquetRows(
-        tuple(files),
-        np.array(file_of, dtype=np.int32),
-        np.array(rows, dtype=np.int64),
-        PackedCaptions.of(captions),
-        (LeftOut("row without a caption", len(bare), bare[0]),) if bare else (),
-        numbers.table(row_name(str(files[at].path), row) for at, row in zip(file_of, rows, strict=True)),
+    sources = shards_of(options.dataset_path, ".parquet", shard_cache)
+    names = tuple(scalars)
+    files = [ParquetShard(source, options.image_column, options.caption_columns, names) for source in sources]
+    indices = tuple(ParquetIndex(columns, names) for columns in indices_of(files))
+    starts = starts_of(indices)
+    count = sum(len(index.bare) for index in indices)
+    bare = next(
+        (f"{at}: row {index.bare[0]}" for at, index in zip(sources, indices, strict=True) if len(index.bare)), ""
     )
+    _check(options, int(starts[-1]), bare, count, skip=on_bad_sample == "skip")
+    left_out = (LeftOut("row without a caption", count, bare),) if count else ()
+    return ParquetRows(sources, starts, left_out, indices)
 
 
 def _has_images(folder: str, options: Parquet) -> bool:
@@ -186,37 +191,12 @@ def _has_images(folder: str, options: Parquet) -> bool:
     return True
 
 
-def _read(path: Path, options: Parquet, numbers: ScalarColumns) -> tuple[_File, list[list[Any]]]:
-    """Return where a file has its images, and the captions of each row."""
-    import numpy as np
-    import pyarrow
-    from pyarrow.parquet import ParquetFile
-
-    from dit_run_plugins.datasets.table_columns import TableColumns
-
-    try:
-        with ParquetFile(path) as file:
-            columns = TableColumns.of(
-                file.schema_arrow, options.image_column, options.caption_columns, str(path), scalars=numbers.names
-            )
-            counts = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-            starts = np.cumsum([0, *counts], dtype=np.int64)[:-1]
-            captions = list[list[Any]]()
-            for group, first in enumerate(starts.tolist()):
-                table = file.read_row_group(group, columns.read_first)
-                captions += columns.captions_of(table, str(path), first, numbers)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise InputError(
-            f"cannot read {path}: {error}; it is damaged, cut short or no parquet file (data.dataset_path)"
-        ) from error
-    return _File(path, columns.image, starts), captions
-
-
-def _check(options: Parquet, count: int, bare: Sequence[str], *, skip: bool) -> None:
+def _check(options: Parquet, count: int, bare: str, bare_count: int, *, skip: bool) -> None:
+    """Raise InputError without a row, and for rows without a caption, of which ``bare`` is the first."""
     if not count and not bare:
         raise InputError(f"data.dataset_path: the parquet files of {options.dataset_path} have no row")
     if bare and not (skip and count):
-        others = f"; {len(bare):,} of {count + len(bare):,} rows have none" if len(bare) > 1 else ""
+        others = f"; {bare_count:,} of {count + bare_count:,} rows have none" if bare_count > 1 else ""
         raise InputError(
-            f"{bare[0]} has no caption: write one there, or set data.on_bad_sample: skip to leave out such rows{others}"
+            f"{bare} has no caption: write one there, or set data.on_bad_sample: skip to leave out such rows{others}"
         )

@@ -1,38 +1,76 @@
-"""Shards: the files that a folder, or a pattern of paths with braces, names."""
+"""Shards: the files that a folder, or a pattern of paths or URLs with braces, names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
+from dit_run.data.downloads import matching, remote_files
+from dit_run.data.shard_cache import ShardCache
+from dit_run.data.shard_sources import LocalShard, RemoteShard, ShardSource
+from dit_run.digests import Stat, file_stat
 from dit_run.problems import InputError
+from dit_run.system.urls import is_url
 
-__all__ = ["holds_shards", "shard_files"]
+__all__ = ["holds_shards", "shard_files", "shards_of"]
 
+_FILE = "file://"
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def shard_files(written: str, suffix: str) -> Iterator[Path]:
-    """Yield the files of a folder or a pattern (``data.dataset_path``), sorted.
+def shards_of(written: str, suffix: str, cache: ShardCache | None) -> tuple[ShardSource, ...]:
+    """Return the shards of a folder, a pattern or URLs (``data.dataset_path``), sorted by pattern and name.
 
-    Raises InputError for names that exist nowhere or twice.
+    ``cache`` holds copies of remote ones; None takes the default cache. Raises InputError for shards that are missing,
+    for two of one name, and RemoteFailed for a server that does not answer.
     """
+    local = written.removeprefix(_FILE)
+    shards: tuple[ShardSource, ...]
+    if is_url(local):
+        urls = [url for pattern in _url_patterns(written, suffix) for url in matching(pattern)]
+        _check_found(urls, written, suffix)
+        cache = cache or ShardCache.of(None)
+        shards = tuple(RemoteShard(remote, cache) for remote in remote_files(urls))
+    else:
+        shards = tuple(LocalShard(path, _status(path)) for path in shard_files(local, suffix))
+    names = [shard.name for shard in shards]
+    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
+    if repeated is not None:
+        raise InputError(f"data.dataset_path: two shards are named {repeated}; the names are part of samples' keys")
+    return shards
+
+
+def shard_files(written: str, suffix: str) -> Iterator[Path]:
+    """Yield the files of a local folder or pattern, sorted. Raises InputError for names that do not exist."""
     folder = Path(written)
     patterns = [str(folder / f"*{suffix}")] if folder.is_dir() else list(_expand(written))
     found = [path for pattern in patterns for path in _matching(pattern)]
+    _check_found(found, written, suffix)
+    yield from found
+
+
+def _check_found(found: Sequence[object], written: str, suffix: str) -> None:
     if not found:
         raise InputError(
             f"data.dataset_path: no {suffix[1:]} file is found for {written}; set it to a folder with {suffix} files, "
             f"or to a pattern such as shards/train-{{00000..00099}}{suffix}"
         )
-    names = [path.name for path in found]
-    repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
-    if repeated is not None:
-        raise InputError(f"data.dataset_path: two shards are named {repeated}; the names are part of samples' keys")
-    yield from found
+
+
+def _url_patterns(written: str, suffix: str) -> list[str]:
+    """Return the alternatives of a URL; one that does not end as shards do is a folder of shards."""
+    urls = list(_expand(written))
+    return [url if url.partition("?")[0].endswith(suffix) else f"{url.rstrip('/')}/*{suffix}" for url in urls]
+
+
+def _status(shard: Path) -> Stat:
+    try:
+        return file_stat(shard)
+    except OSError as error:
+        raise InputError(f"cannot read the shard {shard}: {error.strerror}") from error
 
 
 def holds_shards(place: str, suffix: str) -> bool:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dit_run.digests import Stat, file_stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
-from dit_run.protocols import FileRange, LeftOut, Recognised, Sample
-from dit_run_plugins.datasets.shard_files import holds_shards, shard_files
+from dit_run.protocols import LeftOut, Recognised, Sample
+from dit_run_plugins.datasets.shard_files import holds_shards, shards_of
+from dit_run_plugins.datasets.sharded_samples import ShardedSamples, starts_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from dit_run.data.column_files import Columns
+    from dit_run.data.shard_cache import ShardCache
+    from dit_run.data.shard_sources import ShardSource
     from dit_run.data.tar_index import TarIndex
     from dit_run.protocols import Dataset
 
@@ -33,8 +34,9 @@ class WebDataset:
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """A folder with `.tar` files, or a pattern of their paths such as `shards/train-*.tar` or
-    `shards/train-{00000..00099}.tar`."""
+    """A folder with `.tar` files, a pattern of their paths such as `shards/train-*.tar` or
+    `shards/train-{00000..00099}.tar`, or URLs such as `https://host/{000..099}.tar` or `s3://bucket/folder`, which need
+    `pip install 'dit-run[remote]'`."""
     captions: Literal["lines", "whole"] = "lines"
     """Content of a `.txt` member: one caption per line, of which each visit uses one, or one caption as a whole."""
 
@@ -47,8 +49,7 @@ class WebDataset:
 class TarShard:
     """A shard that can be indexed."""
 
-    path: Path
-    state: Stat
+    source: ShardSource
     whole: bool
     """True if a `.txt` member is one caption."""
     scalars: tuple[str, ...] = ()
@@ -57,44 +58,40 @@ class TarShard:
     @property
     def bytes(self) -> int:
         """Size of the shard."""
-        return self.state[0]
+        return self.source.bytes
+
+    @property
+    def is_local(self) -> bool:
+        """False for a shard that is downloaded first."""
+        return self.source.is_local
 
     @property
     def identity(self) -> list[Any]:
         """Everything that decides the index."""
         from dit_run.data.tar_index import INDEX_VERSION
 
-        return ["tar", INDEX_VERSION, str(self.path.absolute()), list(self.state), self.whole, *self.scalars]
+        return ["tar", INDEX_VERSION, *self.source.identity, self.whole, *self.scalars]
 
     def build(self) -> Columns:
         """Read the shard. Raises InputError."""
         from dit_run.data.tar_index import index_tar
 
-        return index_tar(self.path, str(self.path), whole=self.whole, scalars=self.scalars).columns
+        return index_tar(self.source.opened, str(self.source), whole=self.whole, scalars=self.scalars).columns
 
 
-@dataclass(frozen=True)
-class TarShards:
+@dataclass(frozen=True, eq=False)
+class TarShards(ShardedSamples):
     """A dataset of images in shards; a sample's key is the name of its shard and of the image in it."""
 
-    shards: tuple[Path, ...]
     indices: tuple[TarIndex, ...]
     """Index of each shard."""
-    starts: NDArray[np.int64]
-    """Number of the first sample of each shard, then the number of samples."""
-    left_out: tuple[LeftOut, ...] = ()
-
-    def __len__(self) -> int:
-        return int(self.starts[-1])
 
     def __getitem__(self, number: int) -> Sample:
-        if not 0 <= number < len(self):
-            raise IndexError(f"sample {number} of {len(self)}")
-        at = int(self.starts.searchsorted(number, side="right")) - 1
-        shard, index, place = self.shards[at], self.indices[at], number - int(self.starts[at])
+        at, place = self.placed(number)
+        shard, index = self.shards[at], self.indices[at]
         name = index.names[place]
         texts, weights = index.captions[place]
-        image = FileRange(shard, int(index.offsets[place]), int(index.sizes[place]), name)
+        image = shard.part(int(index.offsets[place]), int(index.sizes[place]), name)
         scalars = {} if index.scalars is None else index.scalars[place]
         return Sample(f"{shard.name}/{name}", texts, image, weights, scalars)
 
@@ -103,28 +100,29 @@ class TarShards:
         import numpy as np
 
         sizes = np.empty((len(indices), 2), dtype=np.int64)
-        order = np.argsort(indices)
-        ends = indices[order].searchsorted(self.starts)
-        for at, index in enumerate(self.indices):
-            chosen = order[ends[at] : ends[at + 1]]
-            sizes[chosen] = index.dimensions[indices[chosen] - self.starts[at]]
+        for at, chosen, places in self.grouped(indices):
+            sizes[chosen] = self.indices[at].dimensions[places]
         return sizes
 
 
-def build(options: WebDataset, *, on_bad_sample: str = "error", scalars: Sequence[str] = ()) -> Dataset:
+def build(
+    options: WebDataset,
+    *,
+    on_bad_sample: str = "error",
+    scalars: Sequence[str] = (),
+    shard_cache: ShardCache | None = None,
+) -> Dataset:
     """Return the dataset of all images with captions.
 
     Raises InputError naming shard and member if anything is missing or broken.
     """
-    import numpy as np
-
     from dit_run.data.shard_indices import indices_of
     from dit_run.data.tar_index import TarIndex
 
-    paths = tuple(shard_files(options.dataset_path, ".tar"))
-    shards = [TarShard(path, _state(path), options.captions == "whole", tuple(scalars)) for path in paths]
+    sources = shards_of(options.dataset_path, ".tar", shard_cache)
+    shards = [TarShard(source, options.captions == "whole", tuple(scalars)) for source in sources]
     indices = tuple(TarIndex(columns, scalars) for columns in indices_of(shards))
-    starts = np.cumsum([0, *(len(index) for index in indices)], dtype=np.int64)
+    starts = starts_of(indices)
     bare = [name for index in indices for name in index.without_caption]
     if bare and (on_bad_sample == "error" or not starts[-1]):
         count = f"; {len(bare):,} of {len(bare) + starts[-1]:,} images have none" if len(bare) > 1 else ""
@@ -137,11 +135,4 @@ def build(options: WebDataset, *, on_bad_sample: str = "error", scalars: Sequenc
     alone = [name for index in indices for name in index.without_image]
     reasons = (("image without a caption", bare), ("caption without an image", alone))
     left_out = tuple(LeftOut(reason, len(names), names[0]) for reason, names in reasons if names)
-    return TarShards(paths, indices, starts, left_out)
-
-
-def _state(shard: Path) -> Stat:
-    try:
-        return file_stat(shard)
-    except OSError as error:
-        raise InputError(f"cannot read the shard {shard}: {error.strerror}") from error
+    return TarShards(sources, starts, left_out, indices)

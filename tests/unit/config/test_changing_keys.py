@@ -31,6 +31,7 @@ REFUSED = {
     "data.shuffle_tags",
     "data.tag_dropout",
     "data.keep_tags",
+    "data.shuffle_window",
 }
 """They decide what a run learns from its first step on: a new key without a marker must be put here on purpose."""
 ADJUSTABLE = {

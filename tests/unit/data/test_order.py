@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.compute.random_streams import MAX_SEED
-from dit_run.data.order import Order, RunLength, permute
+from dit_run.data.order import Order, RunLength
+from dit_run.data.permutation import permute
 
 SIZES = st.integers(1, 300)
 SEEDS = st.integers(0, MAX_SEED)

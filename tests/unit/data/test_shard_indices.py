@@ -25,6 +25,10 @@ class Shard:
         return 10
 
     @property
+    def is_local(self) -> bool:
+        return self.name != "remote"
+
+    @property
     def identity(self) -> list[str]:
         return ["test", self.name]
 
@@ -50,6 +54,10 @@ def test_each_shard_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for _ in range(2):
         assert names([last, first, second]) == ["last", "first", "second"]
     assert sorted(notes.read_text().split()) == ["first", "last", "second"]
+
+
+def test_remote_shards_are_built_side_by_side(tmp_path: Path) -> None:
+    assert names([Shard("first", tmp_path / "notes"), Shard("remote", tmp_path / "notes")]) == ["first", "remote"]
 
 
 def test_without_a_cache_each_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

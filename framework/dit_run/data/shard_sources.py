@@ -1,0 +1,141 @@
+"""Shard sources: where a shard lies, on a local disk or on a server, behind one interface."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dit_run.data.downloads import RemoteFile
+from dit_run.data.shard_cache import ShardCache
+from dit_run.digests import Stat
+from dit_run.system.file_ranges import FilePart, FileRange, file_state, read_range
+
+__all__ = ["LocalShard", "RemoteRange", "RemoteShard", "ShardSource"]
+
+
+@dataclass(frozen=True)
+class LocalShard:
+    """A shard on a local disk."""
+
+    path: Path
+    status: Stat
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def is_local(self) -> bool:
+        """True for a file that is read where it lies."""
+        return True
+
+    @property
+    def name(self) -> str:
+        """Name of the file, which is part of samples' keys."""
+        return self.path.name
+
+    @property
+    def bytes(self) -> int:
+        """Size."""
+        return self.status[0]
+
+    @property
+    def identity(self) -> list[Any]:
+        """Plain values that name the file and its state."""
+        return [str(self.path.absolute()), list(self.status)]
+
+    def state(self) -> Stat:
+        """Return numbers that stay the same while the content does. Raises OSError."""
+        return file_state(self.path)
+
+    def opened(self) -> BinaryIO:
+        """Open the file. Raises OSError."""
+        return self.path.open("rb", buffering=0)
+
+    def part(self, offset: int, size: int, name: str) -> FilePart:
+        """Return a range of the file."""
+        return FileRange(self.path, offset, size, name)
+
+
+@dataclass(frozen=True)
+class RemoteShard:
+    """A shard on a server, which is read through a local copy."""
+
+    remote: RemoteFile
+    cache: ShardCache
+
+    def __str__(self) -> str:
+        return self.remote.url
+
+    @property
+    def is_local(self) -> bool:
+        """True for a file that is read where it lies."""
+        return False
+
+    @property
+    def name(self) -> str:
+        """Name of the file, which is part of samples' keys."""
+        return self.remote.url.partition("?")[0].rpartition("/")[2]
+
+    @property
+    def bytes(self) -> int:
+        """Size."""
+        return self.remote.bytes
+
+    @property
+    def path(self) -> Path:
+        """Path of the local copy when there is one."""
+        return self.cache.path(self.remote)
+
+    @property
+    def identity(self) -> list[Any]:
+        """Plain values that name the file and its state."""
+        return [self.remote.url, self.remote.bytes, self.remote.version]
+
+    def state(self) -> Stat:
+        """Return numbers that stay the same while the content does."""
+        return self.remote.bytes, 0, 0, int(self.remote.digest[:15], 16)
+
+    def opened(self) -> BinaryIO:
+        """Open the local copy, which is downloaded if it is missing. Raises RemoteFailed and InputError."""
+        return self.cache.opened(self.remote)
+
+    def part(self, offset: int, size: int, name: str) -> FilePart:
+        """Return a range of the file."""
+        return RemoteRange(self, offset, size, name)
+
+
+ShardSource = LocalShard | RemoteShard
+
+
+@dataclass(frozen=True)
+class RemoteRange(FilePart):
+    """``size`` bytes of a remote shard from ``offset`` on."""
+
+    shard: RemoteShard
+    offset: int
+    size: int
+    name: str
+    """Name of the part, for messages."""
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.name}"
+
+    @property
+    def path(self) -> Path:  # type: ignore[override]
+        """Path of the local copy of the shard."""
+        return self.shard.path
+
+    @property
+    def place(self) -> str:
+        """Offset and size."""
+        return f"{self.offset}+{self.size}"
+
+    def state(self) -> Stat:
+        """Return numbers that stay the same while the content of the shard does."""
+        return self.shard.state()
+
+    def read(self) -> bytes:
+        """Return the bytes. Raises OSError, and RemoteFailed where the shard cannot be downloaded."""
+        with self.shard.opened() as file:
+            return read_range(file.fileno(), self.offset, self.size)
