@@ -30,6 +30,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out the pretrained files of frozen parts; they are then loaded by their names on the hub",
     )
+    parser.add_argument(
+        "--push",
+        metavar="NAME",
+        help="upload the folder to the repository NAME or OWNER/NAME on the hub too, a private one",
+    )
+    parser.add_argument("--public", action="store_true", help="with --push: upload to a public repository")
 
 
 class _Notices(Silent):
@@ -59,6 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         dtype=arguments.dtype,
         frozen=not arguments.no_frozen,
+        push=arguments.push,
+        public=arguments.public,
         reporter=reporter,
     )
     print_notes(reporter.texts, arguments)
