@@ -10,9 +10,12 @@ from torch import nn
 
 from dit_run.compute.devices import emulates_bfloat16
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
-from dit_run_plugins.optimizers import muon
+from dit_run.training.step import update_where
+from dit_run_plugins.optimizers import adamw, muon
+from dit_run_plugins.optimizers.composite import CompositeOptimizer
 from dit_run_plugins.optimizers.muon import Muon
 from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
+from dit_run_plugins.optimizers.muon_grouped import GroupedMuon
 
 
 class Net(nn.Module):
@@ -144,3 +147,75 @@ def test_the_learning_rate_of_its_groups_is_what_moves(net):
 def test_a_network_without_blocks_is_left_to_adamw():
     net = nn.Linear(3, 3)
     assert [group["lr"] for group in make(net).param_groups] == [0.01, 0.01]
+
+
+SHARED = {"lr": 0.01, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+
+
+def matrices() -> list[nn.Parameter]:
+    torch.manual_seed(0)
+    return [nn.Parameter(torch.randn(shape)) for shape in [(8, 16), (16, 8), (8, 16), (4, 4), (16, 8)]]
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_equal_shapes_together_are_updated_as_each_alone(nesterov):
+    grouped, alone = matrices(), matrices()
+    optimizers = (
+        GroupedMuon(grouped, dtype=torch.float32, nesterov=nesterov, **SHARED),
+        MuonFp32(alone, nesterov=nesterov, **SHARED),
+    )
+    for _ in range(3):
+        for one, other in zip(grouped, alone, strict=True):
+            one.grad = torch.randn(one.shape)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(grouped, alone, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    assert states[0]["param_groups"] == states[1]["param_groups"]
+    assert {frozenset(state) for each in states for state in each["state"].values()} == {frozenset({"momentum_buffer"})}
+
+
+def on_device(parameters: list[nn.Parameter], bias: nn.Parameter) -> CompositeOptimizer:
+    """Muon and AdamW as they are built for a GPU."""
+    inner = adamw.build(
+        adamw.AdamW(),
+        named_parameters=[("bias", bias)],
+        roles={"bias": "bias"},
+        learning_rate=0.01,
+        device=torch.device("cpu"),
+    )
+    return CompositeOptimizer([GroupedMuon(parameters, dtype=torch.float32, **SHARED), inner], on_device=True)
+
+
+def test_an_update_that_is_not_finite_changes_nothing_and_is_decided_on_the_device():
+    parameters, bias = matrices(), nn.Parameter(torch.ones(3))
+    optimizer = on_device(parameters, bias)
+    everything = [*parameters, bias]
+    for parameter in everything:
+        parameter.grad = torch.randn(parameter.shape)
+    update_where(optimizer, torch.tensor(True), torch.tensor(2.0))
+    before = copy.deepcopy((everything, optimizer.state_dict()["state"]))
+    for parameter in everything:
+        parameter.grad = torch.full_like(parameter, float("nan"))
+    update_where(optimizer, torch.tensor(False), torch.tensor(float("nan")))
+    assert all(torch.equal(one, other) for one, other in zip(everything, before[0], strict=True))
+    after = optimizer.state_dict()["state"]
+    assert all(
+        torch.equal(value, after[number][name]) for number, each in before[1].items() for name, value in each.items()
+    )
+    assert not hasattr(optimizer, "found_inf")
+
+
+def test_gradients_are_divided_before_the_update():
+    updated = []
+    for divisor in (1.0, 4.0):
+        parameters, bias = matrices(), nn.Parameter(torch.ones(3))
+        torch.manual_seed(1)
+        for parameter in (*parameters, bias):
+            parameter.grad = divisor * torch.randn(parameter.shape)
+        update_where(on_device(parameters, bias), torch.tensor(True), torch.tensor(divisor))
+        updated.append([*parameters, bias])
+    for one, other in zip(*updated, strict=True):
+        torch.testing.assert_close(one, other)

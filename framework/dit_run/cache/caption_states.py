@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
+
+import torch
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
@@ -13,7 +14,7 @@ from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
 from dit_run.model.codec import device_of, encode_captions
-from dit_run.model.conditioning import BUCKET
+from dit_run.model.conditioning import BUCKET, CaptionStates
 from dit_run.model.state_format import StateFormat
 from dit_run.protocols import TextEncoder
 
@@ -67,9 +68,12 @@ class CaptionWork:
             self.encoder.pooled_width,
             self.encoder.max_length,
             self.form,
-            partial(encode_captions, self.encoder, dtype=self.build.dtype, form=self.form),
+            self._states,
             len(self.wanted),
         )
+
+    def _states(self, captions: Sequence[str]) -> list[CaptionStates]:
+        return encode_captions(self.encoder, captions, self.build.dtype, self.form, to=torch.device("cpu"))
 
     def _missing(self) -> list[str]:
         places = Records.open(self.space).find(list(self.wanted))
@@ -88,7 +92,7 @@ class CaptionWork:
         with Writer(self.space, form.stored(build.dtype)) as writer:
             for start in range(0, len(captions), size):
                 chunk = captions[start : start + size]
-                for caption, states in zip(chunk, encode_captions(encoder, chunk, build.dtype, form), strict=True):
+                for caption, states in zip(chunk, self._states(chunk), strict=True):
                     writer.add(caption_key(caption), form.record(states))
                 build.done("encoding captions", start + len(chunk), len(captions))
 

@@ -20,7 +20,7 @@ from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import Records
 from dit_run.cache.space import Space, Writer
-from dit_run.compute.devices import encoding_chunks
+from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
 from dit_run.model.codec import LatentShape, device_of, encode_latents
@@ -189,7 +189,7 @@ class LatentWork:
         device, rest = device_of(self.vae), iter(todo)
         size = encoding_chunks(device)[0]
         while chunk := list(islice(rest, size)):
-            images = torch.from_numpy(np.stack([image.pixels for image in chunk])).to(device)
+            images = move(torch.from_numpy(np.stack([image.pixels for image in chunk])), device)
             mean, spread = encode_latents(self.vae, images, self.build.dtype)
             both = mean[:, None] if spread is None else torch.stack([mean, spread], dim=1)
             yield from zip(chunk, both.cpu(), strict=True)

@@ -120,7 +120,7 @@ class GroupedLatentCache:
 class CaptionCache:
     """States of captions.
 
-    Implements :class:`dit_run.model.conditioning.Conditions` with the same numbers as
+    Implements :class:`dit_run.model.conditioning.Conditions` on the CPU, with the same numbers as
     :class:`~dit_run.model.conditioning.FrozenCaptions`. Picklable; ``live`` stays in the process that created it.
     """
 
@@ -140,7 +140,7 @@ class CaptionCache:
         return {**self.__dict__, "live": None}
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
-        """Return states of captions, of the empty one where ``null``; float32, padded to a bucket.
+        """Return states of captions, of the empty one where ``null``, in the stored dtype and padded to a bucket.
 
         Raises DamagedRecord.
         """
@@ -163,9 +163,9 @@ class CaptionCache:
         )
 
     def _values(self, bits: Bits, width: int) -> Tensor:
-        """Return the numbers of stored vectors [n, values of one or more]."""
-        values = torch.from_numpy(bits).view(self.form.stored(None))
-        return self.form.unpacked(values.view(len(bits), -1, width))
+        """Return the numbers of stored vectors [n, values of one or more], in their dtype unless they have scales."""
+        values = torch.from_numpy(bits).view(self.form.stored(None)).view(len(bits), -1, width)
+        return self.form.unpacked(values) if self.form.scaled else values
 
     def _record(self, place: int, caption: str) -> Bits:
         if place >= 0:

@@ -91,11 +91,11 @@ def seed_generators(device: torch.device, seed: int) -> None:
 
 
 def move(values: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor of the host to the device without waiting for the work of the device.
+    """Return a tensor on the device, copied from the host without waiting for the work of the device.
 
     A copy from memory that is not pinned would wait.
     """
-    if pins_memory(device) and not values.is_pinned():
+    if values.device.type == "cpu" and pins_memory(device) and not values.is_pinned():
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.compute.devices import encoding_chunks
+from dit_run.compute.devices import encoding_chunks, move
 from dit_run.compute.out_of_memory import translate_working
 from dit_run.model.conditioning import (
     CaptionStates,
@@ -22,7 +22,7 @@ from dit_run.model.conditioning import (
     padded_length,
 )
 from dit_run.model.state_format import StateFormat
-from dit_run.protocols import VAE, TextEncoder, Tokens
+from dit_run.protocols import VAE, TextEncoder
 
 __all__ = [
     "ENCODING_VERSION",
@@ -91,18 +91,31 @@ def decode_latents(vae: VAE, latents: Tensor, dtype: torch.dtype | None = None) 
 def _in_chunks(compute: Callable[[Tensor], _Outputs], values: Tensor, dtype: torch.dtype | None) -> _Outputs:
     """Return the outputs for all chunks of the values, joined."""
     chunks = torch.split(values, encoding_chunks(values.device)[0])
-    first, second = zip(*(_without_overflow(compute, chunk, dtype) for chunk in chunks), strict=True)
+    first, second = zip(*_without_overflow(compute, [(chunk,) for chunk in chunks], dtype), strict=True)
     return torch.cat(first), None if second[0] is None else torch.cat(second)
 
 
-def _without_overflow(compute: Callable[[Tensor], _Outputs], chunk: Tensor, dtype: torch.dtype | None) -> _Outputs:
-    """Return the outputs of autocast to ``dtype``, or those of float32 where some of them are not finite."""
-    with torch.autocast(chunk.device.type, dtype=dtype, enabled=dtype is not None):
-        outputs = compute(chunk)
-    if dtype is None or all(bool(output.isfinite().all()) for output in outputs if output is not None):
+def _without_overflow(
+    compute: Callable[..., _Outputs], chunks: Sequence[tuple[Tensor, ...]], dtype: torch.dtype | None
+) -> list[_Outputs]:
+    """Return the outputs of autocast to ``dtype`` for each chunk's arguments; those of float32 where it overflows.
+
+    bfloat16 has the range of float32, so only float16 overflows. The host reads once whether any chunk did, since each
+    reading waits for the device.
+    """
+    device = chunks[0][0].device.type
+    with torch.autocast(device, dtype=dtype, enabled=dtype is not None):
+        outputs = [compute(*chunk) for chunk in chunks]
+    if dtype is not torch.float16:
         return outputs
-    with torch.autocast(chunk.device.type, enabled=False):
-        return compute(chunk)
+    finite = torch.stack([_finite(each) for each in outputs]).tolist()
+    with torch.autocast(device, enabled=False):
+        return [each if whole else compute(*chunk) for each, chunk, whole in zip(outputs, chunks, finite, strict=True)]
+
+
+def _finite(outputs: _Outputs) -> Tensor:
+    """Return a bool of the device: True where all values are finite."""
+    return torch.stack([output.isfinite().all() for output in outputs if output is not None]).all()
 
 
 @torch.no_grad()
@@ -111,8 +124,12 @@ def encode_captions(
     captions: Sequence[str],
     dtype: torch.dtype | None = None,
     form: StateFormat = StateFormat(),  # noqa: B008 (never changed)
+    *,
+    to: torch.device | None = None,
 ) -> list[CaptionStates]:
-    """Return the states of each caption on the CPU, float32, real tokens only. Equal captions are encoded once.
+    """Return the states of each caption, float32, real tokens only. Equal captions are encoded once.
+
+    They are on the encoder's device, where the host does not wait for them, or on that of ``to``.
 
     A caption is encoded with others of its padded length, which follows from its own tokens: its states do not depend
     on the other captions. ``dtype`` is that of autocast; None computes in float32, and so does a chunk that overflows
@@ -123,14 +140,18 @@ def encode_captions(
     if not distinct:
         return []
     tokens, size = encoder.tokenize(distinct), encoding_chunks(device)[1]
-    known: dict[int, CaptionStates] = {}
-    for length, rows in _rows_by_length(tokens, encoder.max_length).items():
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            ids, mask = (fitted(each[chunk], length).to(device) for each in (tokens.ids, tokens.mask))
-            known |= zip(chunk, map(form.applied, _caption_chunk(encoder, ids, mask, dtype)), strict=True)
-    states = dict(zip(distinct, (known[row] for row in range(len(distinct))), strict=True))
-    return [states[caption] for caption in captions]
+    lengths, given = tokens.mask.sum(1).tolist(), dict[int, CaptionStates]()
+    rows = list(_equally_long(lengths, encoder.max_length, size))
+    chunks = [
+        tuple(move(fitted(each[chunk], length), device) for each in (tokens.ids, tokens.mask)) for length, chunk in rows
+    ]
+    encoded = _without_overflow(partial(_caption_chunk, encoder), chunks, dtype)
+    for (_, chunk), (states, pooled) in zip(rows, encoded, strict=True):
+        assert pooled is not None
+        states, pooled = states.float().to(to or device), pooled.float().to(to or device)
+        given |= {row: CaptionStates(states[place, : lengths[row]], pooled[place]) for place, row in enumerate(chunk)}
+    by_caption = dict(zip(distinct, form.applied([given[row] for row in range(len(distinct))]), strict=True))
+    return [by_caption[caption] for caption in captions]
 
 
 def caption_conditions(encoder: TextEncoder, dtype: torch.dtype | None, form: StateFormat) -> EncoderCaptions:
@@ -141,26 +162,19 @@ def caption_conditions(encoder: TextEncoder, dtype: torch.dtype | None, form: St
     return FrozenCaptions(encode, max_length=form.longest(encoder.max_length))
 
 
-def _rows_by_length(tokens: Tokens, longest: int) -> dict[int, list[int]]:
-    """Return the rows of captions of the same padded length, which follows from the caption alone."""
+def _equally_long(lengths: Sequence[int], longest: int, size: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield a padded length, which follows from a caption alone, and at most ``size`` rows of captions that have it."""
     rows: dict[int, list[int]] = {}
-    for row, count in enumerate(tokens.mask.sum(1).tolist()):
+    for row, count in enumerate(lengths):
         rows.setdefault(padded_length(count, longest), []).append(row)
-    return rows
+    for length, equal in rows.items():
+        for start in range(0, len(equal), size):
+            yield length, equal[start : start + size]
 
 
-def _caption_chunk(
-    encoder: TextEncoder, ids: Tensor, mask: Tensor, dtype: torch.dtype | None
-) -> Iterator[CaptionStates]:
-    def encode(ids: Tensor) -> tuple[Tensor, Tensor]:
-        states, pooled = encoder(ids, mask)
-        return torch.where(mask[..., None], states, 0.0), pooled
-
-    states, pooled = _without_overflow(encode, ids, dtype)
-    assert pooled is not None
-    states, pooled = states.float().cpu(), pooled.float().cpu()
-    for row, length in enumerate(mask.sum(1).tolist()):
-        yield CaptionStates(states[row, :length], pooled[row])
+def _caption_chunk(encoder: TextEncoder, ids: Tensor, mask: Tensor) -> _Outputs:
+    states, pooled = encoder(ids, mask)
+    return torch.where(mask[..., None], states, 0.0), pooled
 
 
 def _rounded(values: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from dit_run.compute.devices import move
 from dit_run.protocols import TextEncoder, TextStates
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "TextIds",
     "fitted",
     "joined",
+    "moved",
     "padded_length",
     "with_tensors",
 ]
@@ -43,7 +45,7 @@ class TextIds(NamedTuple):
 
 
 class CaptionStates(NamedTuple):
-    """The states of one caption from a frozen encoder, real tokens only."""
+    """The states of one caption from a frozen encoder, real tokens only, on the encoder's device."""
 
     tokens: Tensor
     """float [l, d]."""
@@ -62,11 +64,27 @@ def with_tensors(text: Text, change: Callable[[Tensor], Tensor]) -> Text:
     return tuple(type(each)(*(change(part) for part in each)) for each in text)
 
 
+def moved(text: Text, device: torch.device) -> Text:
+    """Return the conditions on the device, states as float32, without waiting for the device.
+
+    Cached states travel in the dtype in which they are stored.
+    """
+
+    def to_device(part: Tensor) -> Tensor:
+        part = move(part, device)
+        return part.float() if part.is_floating_point() else part
+
+    return with_tensors(text, to_device)
+
+
 class Conditions(Protocol):
     """The step from captions to conditions of the denoiser."""
 
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> Text:
-        """Return the conditions of n captions on the CPU; those of the empty caption where ``null``."""
+        """Return the conditions of n captions; those of the empty caption where ``null``.
+
+        Some are on the CPU, and states may have the dtype of a cache: :func:`moved` follows.
+        """
         ...
 
 
@@ -138,13 +156,10 @@ class FrozenCaptions:
     def __call__(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
         states = self._lookup(_dropped(captions, null))
         length = padded_length(max(state.tokens.shape[0] for state in states), self._max_length)
-        tokens = torch.zeros(len(states), length, states[0].tokens.shape[1])
-        mask = torch.zeros(len(states), length, dtype=torch.bool)
-        for row, state in enumerate(states):
-            tokens[row, : state.tokens.shape[0]] = state.tokens
-            mask[row, : state.tokens.shape[0]] = True
+        tokens = torch.stack([fitted(state.tokens[None].float(), length)[0] for state in states])
+        lengths = torch.tensor([state.tokens.shape[0] for state in states])
         pooled = torch.stack([state.pooled.float() for state in states])
-        return TextStates(tokens, mask, pooled, torch.tensor(null, dtype=torch.bool))
+        return TextStates(tokens, torch.arange(length) < lengths[:, None], pooled, torch.tensor(null, dtype=torch.bool))
 
 
 def padded_length(length: int, longest: int) -> int:
@@ -160,4 +175,4 @@ def fitted(values: Tensor, length: int) -> Tensor:
     """Return values [n, l, ...] cut or padded with zeros to ``length`` tokens."""
     if values.shape[1] >= length:
         return values[:, :length]
-    return torch.nn.functional.pad(values, (0, length - values.shape[1]))
+    return torch.nn.functional.pad(values, (0, 0) * (values.ndim - 2) + (0, length - values.shape[1]))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dit_run.compute.devices import move
 from dit_run.protocols import Predict, TextStates
 
 __all__ = ["Forward", "Guidance", "combined", "guided", "rescaled"]
@@ -50,11 +51,14 @@ def guided(forward: Forward, text: TextStates, empty: TextStates | None, guidanc
     latents.
     """
     if empty is None or not guidance.active:
-        return lambda noisy, timesteps: forward(noisy, timesteps, text).to(noisy.dtype)
+        return lambda noisy, timesteps: forward(noisy, move(timesteps, noisy.device), text).to(noisy.dtype)
     both = TextStates(*(torch.cat(pair) for pair in zip(text, empty, strict=True)))
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
-        if not guidance.covers(float(timesteps[0])):
+        # Timesteps of the device are read only where the answer depends on them: reading waits for the device.
+        covered = guidance.interval == (0.0, 1.0) or guidance.covers(float(timesteps[0]))
+        timesteps = move(timesteps, noisy.device)
+        if not covered:
             return forward(noisy, timesteps, text).to(noisy.dtype)
         output = forward(torch.cat([noisy, noisy]), torch.cat([timesteps, timesteps]), both).to(noisy.dtype)
         conditional, unconditional = output.chunk(2)

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dit_run.assembly.prepare import Data
-from dit_run.protocols import Metric
-from dit_run.registry.factories import make
 from dit_run.sampling.pipeline import PREVIEW_BATCH, SCORING_BATCH
-from dit_run.settings import Choice, Config
+from dit_run.settings import Config
 from dit_run.system.cores import usable_cores
 from dit_run.training.schedule import Schedule
-from dit_run.training.scoring import preview_prompts
+from dit_run.training.scoring import build_metrics, preview_prompts
 
 __all__ = ["Workload", "workload_of"]
 
@@ -61,7 +59,7 @@ def workload_of(config: Config, data: Data) -> Workload:
     training, schedule = config.training, Schedule(config, data.run_length)
     sizes = [len(samples) for samples in (data.train, data.validation) if samples is not None]
     passes = sum(min(size, config.validation.num_samples) for size in sizes) * config.validation.timestep_bins
-    scored = [_scored_images(config, choice) for choice in config.metrics]
+    scored = [metric.count for _, metric in build_metrics(config, data)]
     return Workload(
         batch_size=training.batch_size,
         accumulation=training.gradient_accumulation_steps,
@@ -78,8 +76,3 @@ def workload_of(config: Config, data: Data) -> Workload:
         sampling_steps=config.sampling.steps,
         powers_of_two=training.elastic_exact,
     )
-
-
-def _scored_images(config: Config, choice: Choice) -> int:
-    metric: Metric = make(choice.component, choice.options, config=config, references=lambda count: [])
-    return metric.count

@@ -13,7 +13,8 @@ __all__ = ["Predict", "Scheduler", "SchedulerOf", "StepNoise"]
 Predict = Callable[["Tensor", "Tensor"], "Tensor"]
 """``predict(noisy latents [n, c, h, w], timesteps float [n]) -> model output``, with guidance applied.
 
-All timesteps of one call must be the same. The output has the shape and dtype of the noisy latents."""
+All timesteps of one call must be the same. They may be on the CPU, where the function reads them without waiting for a
+GPU. The output has the shape and dtype of the noisy latents."""
 
 StepNoise = Callable[[int], "Tensor"]
 """``step_noise(i)``: standard normal noise [n, c, h, w] of sampling step i, counted from 0.

@@ -21,6 +21,8 @@ class VAE(Protocol):
 
     A VAE that is a class of diffusers may have a method ``to_diffusers()``, which returns that module with its weights.
     An export then can use a pipeline of diffusers itself.
+
+    A VAE without a posterior may have the attribute ``posterior = False``: then no noise is drawn for its latents.
     """
 
     latent_channels: int

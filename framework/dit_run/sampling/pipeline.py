@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from dit_run.compute.devices import move
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
-from dit_run.model.conditioning import Conditions, with_tensors
+from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.guidance import Forward, Guidance, guided
 from dit_run.problems import InputError
@@ -202,8 +203,8 @@ class Pipeline:
 
     def _encode(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
         text = self.conditions(captions, null)
-        return self.denoiser.condition(with_tensors(text, lambda part: part.to(self.device)))
+        return self.denoiser.condition(moved(text, self.device))
 
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
-        return torch.from_numpy(np.stack(draws)).to(self.device)
+        return move(torch.from_numpy(np.stack(draws)), self.device)

@@ -69,6 +69,10 @@ def encodes(subject: Subject) -> None:
         subject.expect(
             bool((spread >= 0).all()), "the standard deviation of encode() is negative; return exp(0.5 * log_variance)"
         )
+        subject.expect(
+            getattr(vae, "posterior", True),
+            "encode() returned a standard deviation, and the attribute posterior is False",
+        )
 
 
 @torch.no_grad()

@@ -40,8 +40,8 @@ class Batch(NamedTuple):
     images: Tensor
     """Cached latents [n, 1 or 2, c, h, w], mean and, where their encoder has a posterior, standard deviation; or pixels
     that are encoded in the step, uint8 [n, H, W, 3]. Height and width belong to the batch."""
-    draw: Tensor
-    """Standard normal [n, c, h, w]: selects the latents from their posterior."""
+    draw: Tensor | None
+    """Standard normal [n, c, h, w]: selects the latents from their posterior. None for an encoder without one."""
     noise: Tensor
     """Standard normal [n, c, h, w]."""
     uniform: Tensor
@@ -73,6 +73,8 @@ class Visits:
     """None: pixels are read and encoded in the step."""
     own_dropout: tuple[float, ...] = ()
     """Share of captions that each text encoder alone drops."""
+    posterior: bool = True
+    """False if the latents have no standard deviation, so that none are drawn."""
 
     @classmethod
     def of(
@@ -82,7 +84,8 @@ class Visits:
         training, choices = config.training, config.chosen("text_encoder")
         own = tuple(choice.common.caption_dropout if caption_dropout is None else 0.0 for choice in choices)
         dropout = training.caption_dropout if caption_dropout is None else caption_dropout
-        return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents, own)
+        posterior = getattr(encoders.vae, "posterior", True)
+        return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents, own, posterior)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """Return the micro-batch at these positions, whose samples share a size."""
@@ -95,7 +98,7 @@ class Visits:
             null, dropped = null | dropped[0], []
         return Batch(
             images=images,
-            draw=torch.from_numpy(streams.normals("posterior", positions, shape)),
+            draw=torch.from_numpy(streams.normals("posterior", positions, shape)) if self._draws(images) else None,
             noise=torch.from_numpy(streams.normals("noise", positions, shape)),
             uniform=torch.from_numpy(streams.uniforms("timestep", positions)),
             null=tuple(null.tolist()),
@@ -106,6 +109,10 @@ class Visits:
             parts=self._parts(reading.visits),
             scalars=torch.tensor([visit.scalars for visit in reading.visits]) if self.samples.scalars.names else None,
         )
+
+    def _draws(self, images: Tensor) -> bool:
+        """Return True if latents are drawn: from those of the cache, or from pixels that are encoded later."""
+        return self.posterior if self.latents is None else images.shape[1] == 2
 
     def _parts(self, visits: Sequence[Visit]) -> Tensor | None:
         if not self.samples.parts.mixed:

@@ -10,7 +10,7 @@ from torch import Tensor
 from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
-from dit_run.model.conditioning import SeveralCaptions, Text, with_tensors
+from dit_run.model.conditioning import SeveralCaptions, Text, moved
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer
@@ -29,10 +29,8 @@ class BatchEncoder:
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""
         with self.timer.phase("encode"):
-            mean, deviation = self._latents(batch)
-            draw = self._move(batch.draw)
             return EncodedBatch(
-                latents=mean if deviation is None else mean + deviation * draw,
+                latents=self._latents(batch),
                 noise=self._move(batch.noise),
                 uniform=self._move(batch.uniform),
                 text=self._text(batch),
@@ -47,10 +45,16 @@ class BatchEncoder:
             text: Text = conditions(batch.captions, batch.null, batch.dropped)
         else:
             text = conditions(batch.captions, batch.null)
-        return with_tensors(text, self._move)
+        return moved(text, self.device)
 
-    def _latents(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        images = self._move(batch.images)
+    def _latents(self, batch: Batch) -> Tensor:
+        mean, deviation = self._posterior(self._move(batch.images))
+        if deviation is None:
+            return mean
+        assert batch.draw is not None
+        return mean + deviation * self._move(batch.draw)
+
+    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         if images.dtype == torch.uint8:
             return encode_latents(self.encoders.vae, images, self.encoders.dtype)
         mean, *deviation = images.float().unbind(1)

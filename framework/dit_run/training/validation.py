@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dit_run.compute.devices import move
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
 from dit_run.data.samples import Samples
@@ -108,7 +109,7 @@ class ValidationSet:
         places = [position * self.bins + index for position in positions]
         noise = torch.from_numpy(streams.normals("validation_noise", places, batch.shape))
         uniform = torch.from_numpy((index + streams.uniforms("validation_timestep", places)) / np.float32(self.bins))
-        return replace(batch, noise=noise.to(device), uniform=uniform.to(device))
+        return replace(batch, noise=move(noise, device), uniform=move(uniform, device))
 
 
 @contextlib.contextmanager

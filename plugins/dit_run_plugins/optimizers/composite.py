@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -11,10 +12,15 @@ __all__ = ["CompositeOptimizer"]
 
 
 class CompositeOptimizer(torch.optim.Optimizer):
-    """Steps its optimizers one after another; they share this optimizer's param groups and state by reference."""
+    """Steps its optimizers one after another; they share this optimizer's param groups and state by reference.
 
-    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    With ``on_device`` all of them can divide gradients and skip an update on the device, by ``grad_scale`` and
+    ``found_inf``, as torch's fused optimizers do.
+    """
+
+    def __init__(self, optimizers: Sequence[torch.optim.Optimizer], *, on_device: bool = False) -> None:
         super().__init__([group for optimizer in optimizers for group in optimizer.param_groups], {})
+        self._step_supports_amp_scaling = on_device
         self._optimizers = list(optimizers)
         self._sizes = [len(optimizer.param_groups) for optimizer in optimizers]
         self._share()
@@ -26,13 +32,26 @@ class CompositeOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for optimizer in self._optimizers:
-            optimizer.step()
+            with self._handing_on(optimizer):
+                optimizer.step()
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state as torch does; the inner optimizers continue with it."""
         super().load_state_dict(state_dict)
         self._share()
+
+    @contextlib.contextmanager
+    def _handing_on(self, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+        """Give an inner optimizer the divisor and the flag of this step, where there are any."""
+        given = {name: getattr(self, name) for name in ("grad_scale", "found_inf") if hasattr(self, name)}
+        for name, value in given.items():
+            setattr(optimizer, name, value)
+        try:
+            yield
+        finally:
+            for name in given:
+                delattr(optimizer, name)
 
     def _share(self) -> None:
         """Let the inner optimizers work on this optimizer's groups and state."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from dit_run.options import NonNegativeFloat, PositiveFloat, PositiveInt, acts_unless, bounds
@@ -48,20 +49,16 @@ def build(
     device: torch.device,
 ) -> torch.optim.Optimizer:
     """Return one optimizer over all parameters. Without matrices in blocks it is AdamW alone."""
-    import torch
-
-    from dit_run.compute.devices import emulates_bfloat16
+    from dit_run.compute.devices import answers_at_once
     from dit_run_plugins.optimizers import adamw
     from dit_run_plugins.optimizers.composite import CompositeOptimizer
-    from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
 
     matrices = [parameter for name, parameter in named_parameters if roles[name] == "matrix"]
     rest = [(name, parameter) for name, parameter in named_parameters if roles[name] != "matrix"]
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
-        optimizer = MuonFp32 if emulates_bfloat16(device) else torch.optim.Muon
         optimizers.append(
-            optimizer(
+            _matrix_optimizer(device)(
                 matrices,
                 lr=learning_rate,
                 weight_decay=options.weight_decay,
@@ -75,4 +72,18 @@ def build(
         inner = adamw.AdamW(weight_decay=options.weight_decay, betas=options.betas, eps=options.eps)
         rate = learning_rate * options.adamw_rate
         optimizers.append(adamw.build(inner, named_parameters=rest, roles=roles, learning_rate=rate, device=device))
-    return CompositeOptimizer(optimizers)
+    return CompositeOptimizer(optimizers, on_device=not answers_at_once(device))
+
+
+def _matrix_optimizer(device: torch.device) -> Callable[..., torch.optim.Optimizer]:
+    """Return the optimizer of the matrices for this device; all have the same state."""
+    import torch
+
+    from dit_run.compute.devices import answers_at_once, emulates_bfloat16
+    from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
+    from dit_run_plugins.optimizers.muon_grouped import GroupedMuon
+
+    emulated = emulates_bfloat16(device)
+    if not answers_at_once(device):
+        return partial(GroupedMuon, dtype=torch.float32 if emulated else torch.bfloat16)
+    return MuonFp32 if emulated else torch.optim.Muon

@@ -61,7 +61,7 @@ def run_sampler(
     """Return latents from ``noise`` [n, c, h, w] at the first point of the path, by the sampler of this name."""
 
     def denoise(x: Tensor, i: int) -> Tensor:
-        timesteps = torch.full((len(x),), path.timesteps[i], dtype=x.dtype, device=x.device)
+        timesteps = torch.full((len(x),), path.timesteps[i], dtype=x.dtype)  # on the CPU: guidance reads them
         return invert(predict(x, timesteps), x, path.alphas[i], path.sigmas[i])
 
     return SAMPLERS[sampler](denoise, noise, path, step_noise)

@@ -34,7 +34,7 @@ from dit_run.data.dataset_parts import Parts
 from dit_run.data.images import read_image
 from dit_run.data.visits import Visit
 from dit_run.model.codec import caption_conditions, encode_captions, encode_latents
-from dit_run.model.conditioning import BUCKET, FrozenCaptions
+from dit_run.model.conditioning import BUCKET, FrozenCaptions, moved
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import VAE, Sample, TextEncoder, TextStates
@@ -122,7 +122,7 @@ def test_cached_states_are_those_of_an_uncached_run_bit_for_bit(
     captions = ["a red cat", "", "a cat sat", "x " * 100]
     cache = pickle.loads(pickle.dumps(keep_captions(Build(tmp_path, dtype), text, captions)))
     null = [False, True, False, False]
-    kept = cache(captions, null)
+    kept = moved(cache(captions, null), torch.device("cpu"))
     made = FrozenCaptions(partial(encode_captions, text, dtype=dtype), max_length=77)(captions, null)
     assert all(torch.equal(one, other) for one, other in zip(kept, made, strict=True))
 
@@ -138,8 +138,9 @@ def test_states_in_another_format_are_those_of_an_uncached_run_too(
         StateFormat.named(name, most),
     )
     cache = CaptionWork.of(Build(tmp_path, dtype), text, captions[:3], form=form).keep()
-    kept = cache(captions, null)
+    kept = moved(cache(captions, null), torch.device("cpu"))
     made = caption_conditions(text, dtype, form)(captions, null)
+    assert isinstance(kept, TextStates)
     assert isinstance(made, TextStates)
     assert all(torch.equal(one, other) for one, other in zip(kept, made, strict=True))
     exact = caption_conditions(text, dtype, StateFormat.named("fp32", most))(captions, null)

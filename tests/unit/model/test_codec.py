@@ -41,3 +41,17 @@ def test_a_decoding_that_overflows_is_done_again_in_float32() -> None:
     pixels = decode_latents(decoder, LATENTS[:1], torch.float16)  # type: ignore[arg-type]
     assert decoder.seen == [(1, torch.float16), (1, torch.float32)]
     torch.testing.assert_close(pixels, LATENTS[:1] * 2)
+
+
+def test_only_chunks_that_overflow_are_decoded_again() -> None:
+    decoder = Decoder(height=1e5)
+    latents = torch.stack([torch.full((1, 2, 2), value) for value in (0.1, 0.9, 0.1)])
+    pixels = decode_latents(decoder, latents, torch.float16)  # type: ignore[arg-type]
+    assert decoder.seen == [(1, torch.float16)] * 3 + [(1, torch.float32)]
+    assert pixels.isfinite().all()
+
+
+def test_bfloat16_has_the_range_of_float32_and_is_not_decoded_again() -> None:
+    decoder = Decoder(height=2e5)
+    decode_latents(decoder, LATENTS[:1], torch.bfloat16)  # type: ignore[arg-type]
+    assert decoder.seen == [(1, torch.bfloat16)]

@@ -46,6 +46,17 @@ def test_both_halves_go_through_one_forward() -> None:
     assert torch.equal(output, NOISY + 1 + 4 * (2 - 1))
 
 
+def test_timesteps_are_read_only_where_guidance_depends_on_them() -> None:
+    class Unread(Tensor):
+        def __float__(self) -> float:
+            raise AssertionError("a timestep was read")
+
+    timesteps = at(500).as_subclass(Unread)
+    guided(Model(), TEXT, EMPTY, Guidance(4.0))(NOISY, timesteps)
+    with pytest.raises(AssertionError):
+        guided(Model(), TEXT, EMPTY, Guidance(4.0, interval=(0.0, 0.5)))(NOISY, timesteps)
+
+
 def test_scale_one_asks_for_the_captions_alone() -> None:
     model = Model()
     assert not Guidance(1.0).active

@@ -27,7 +27,7 @@ def states(tokens: torch.Tensor) -> CaptionStates:
 def test_values_are_rounded_to_the_dtype(name: str | None, dtype: torch.dtype | None) -> None:
     values = torch.linspace(-3, 3, 14).view(2, 7)
     form = StateFormat.named(name, None)
-    assert torch.equal(form.applied(states(values)).tokens, values if dtype is None else values.to(dtype).float())
+    assert torch.equal(form.applied([states(values)])[0].tokens, values if dtype is None else values.to(dtype).float())
 
 
 @pytest.mark.parametrize(("own", "computed", "stored"), [(None, None, "float32"), (None, "bfloat16", "bfloat16")])
@@ -64,7 +64,7 @@ def test_eight_bits_take_one_more_value_for_each_vector() -> None:
 
 def test_tokens_are_cut_and_the_pooled_vector_is_that_of_all() -> None:
     tokens = torch.arange(12.0).view(4, 3)
-    cut = StateFormat(torch.float32, 2).applied(CaptionStates(tokens, tokens.mean(0)))
+    (cut,) = StateFormat(torch.float32, 2).applied([CaptionStates(tokens, tokens.mean(0))])
     assert torch.equal(cut.tokens, tokens[:2]) and torch.equal(cut.pooled, tokens.mean(0))
     assert (StateFormat(None, 2).longest(77), StateFormat(None, 100).longest(77), StateFormat().longest(77)) == (
         2,
@@ -79,8 +79,8 @@ def test_states_that_are_too_large_are_refused(name: str, value: float) -> None:
         InputError,
         match=rf"too large for float.*, the largest is {re.escape(format(value, 'g'))}; set cache.text_dtype: bf16",
     ):
-        StateFormat.named(name, None).applied(states(torch.tensor([[1.0, value]])))
+        StateFormat.named(name, None).applied([states(torch.tensor([[1.0, value]]))])
 
 
 def test_states_that_are_not_numbers_are_left_to_the_checks_of_the_loss() -> None:
-    assert StateFormat.named("fp16", None).applied(states(torch.tensor([[torch.nan]]))).tokens.isnan().all()
+    assert StateFormat.named("fp16", None).applied([states(torch.tensor([[torch.nan]]))])[0].tokens.isnan().all()

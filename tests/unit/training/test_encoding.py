@@ -42,6 +42,15 @@ class Kept:
         return torch.stack([self._latents for _ in found])
 
 
+def test_noise_of_a_posterior_is_drawn_for_pixels_only_if_their_encoder_has_one(parts: Parts) -> None:
+    own = Visits.of(parts.config, parts.data.train, parts.encoders)
+    assert own.__getitems__(range(4)).draw is None
+    drawn = replace(own, posterior=True).__getitems__(range(4))
+    assert drawn.draw is not None
+    assert not torch.equal(drawn.draw, drawn.noise)
+    assert torch.equal(drawn.noise, own.__getitems__(range(4)).noise)
+
+
 def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
     batch = replace(visits(parts), latents=Kept(2.0, 0.5)).__getitems__(range(4))
     assert torch.equal(BatchEncoder(parts.encoders, CPU)(batch).latents, 2 + 0.5 * batch.draw)
@@ -49,4 +58,5 @@ def test_kept_latents_are_drawn_from_their_posterior(parts: Parts) -> None:
 
 def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
     batch = replace(visits(parts), latents=Kept(2.0)).__getitems__(range(4))
+    assert batch.draw is None
     assert torch.equal(BatchEncoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))

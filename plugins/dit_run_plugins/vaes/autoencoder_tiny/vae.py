@@ -26,6 +26,8 @@ _VERSION = 1
 class TinyVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` without a posterior."""
 
+    posterior = False
+
     def encode(self, images: Tensor) -> tuple[Tensor, None]:
         return self.scaled(self.run_encoder(images)), None
 

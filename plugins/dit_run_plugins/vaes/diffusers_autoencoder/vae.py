@@ -27,7 +27,7 @@ class DiffusersVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` for any class that encodes images [n, 3, H, W]."""
 
     def __init__(self, config: Mapping[str, Any], files: WeightFiles, *, use_slicing: bool) -> None:
-        channels, factor, self._has_posterior = _latents_of(config, files)
+        channels, factor, self.posterior = _latents_of(config, files)
         where = f"{files.key}: the config of {files.file.parent}"
         shift, scale = shift_and_scale(config, where, channels=channels, default_scale=1.0)
         super().__init__(
@@ -49,7 +49,7 @@ class DiffusersVae(LazyAutoencoder):
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         encoded = self.run_encoder(images)
-        if not self._has_posterior:
+        if not self.posterior:
             return self.scaled(encoded), None
         mean, deviation = encoded.chunk(2, dim=1)
         return self.scaled(mean), deviation * tiled(self.scale, deviation)

@@ -15,6 +15,7 @@ class IdentityVae(nn.Module):
     latent_channels = 3
     factor = 1
     cacheable = False
+    posterior = False
 
     def encode(self, images: Tensor) -> tuple[Tensor, None]:
         return images, None
