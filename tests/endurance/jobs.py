@@ -39,6 +39,7 @@ def lost_processes(workshop: Workshop) -> Iterator[Case]:
     )
     yield "killed training process", partial(_lost_trainer, workshop, busy)
     yield "stopped launcher", partial(_stopped_launcher, workshop, 30 + busy)
+    yield "killed launcher", partial(_killed_launcher, workshop, 10 + busy)
 
 
 def _lost_rank(workshop: Workshop, how: signal.Signals, timeout: float, seconds: float) -> list[str]:
@@ -63,6 +64,12 @@ def _stopped_launcher(workshop: Workshop, seconds: float) -> list[str]:
     with Job(workshop.fresh("job"), *TORCHRUN) as job:
         os.kill(job.process.pid, signal.SIGTERM)
         return job.wrong_end(seconds, "the same command continues")
+
+
+def _killed_launcher(workshop: Workshop, seconds: float) -> list[str]:
+    with Job(workshop.fresh("job"), *TORCHRUN) as job:
+        os.kill(job.process.pid, signal.SIGKILL)
+        return job.wrong_end(seconds, "because its launcher ended")
 
 
 class Job:

@@ -53,7 +53,7 @@ def entry() -> None:
         from dit_run.cli.completion import complete
 
         complete(COMMANDS)
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if any(os.environ.get(name, "1") != "1" for name in ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS")):
         # Each process would print torch's advice against the search for unused parameters, which keeps the gradients'
         # order. Torch reads this when it is imported.
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")

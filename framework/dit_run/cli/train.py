@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, resolved, setting
+from dit_run.compute.launchers import find_launch
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
 from dit_run.runs.beginning import forked_from, holds_run, was_begun_fresh
@@ -107,7 +108,7 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
-    reporter = Silent() if chosen.quiet or os.environ.get("RANK", "0") != "0" else ConsoleReporter()
+    reporter = Silent() if chosen.quiet or find_launch(os.environ).rank else ConsoleReporter()
     outcome = train(
         resolution.config,
         resolution.registry,

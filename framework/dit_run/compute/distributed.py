@@ -1,16 +1,17 @@
-"""The processes of a run: a single one, or those started by torchrun."""
+"""The processes of a run: a single one, or those that a launcher started."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
 
+from dit_run.compute.launchers import find_launch
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
 
@@ -100,43 +101,23 @@ class Processes:
 
 
 def join_processes(device: str) -> Processes:
-    """Connect the processes that the environment describes (RANK, WORLD_SIZE and LOCAL_RANK of torchrun).
+    """Connect the processes that torchrun or srun started: see :func:`dit_run.compute.launchers.find_launch`.
 
     GPU tensors use NCCL, others gloo. A frozen process is noticed after :func:`timeout_seconds`. Raises InputError if
     the device does not exist.
     """
-    count = _world_size()
-    if count == 1:
+    launch = find_launch(os.environ)
+    if launch.count == 1:
         return Processes(device=choose_device(device))
     import torch.distributed as dist
 
-    chosen = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+    chosen = choose_device(device, local_rank=launch.local_rank, local_count=launch.local_count)
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds()))
-    return Processes(int(os.environ["RANK"]), count, chosen)
-
-
-def _world_size() -> int:
-    """Return the number of processes. Raises InputError for an environment that no launcher makes."""
-    fault = _fault_of(os.environ)
-    if fault is not None:
-        raise InputError(
-            f"{fault} in the environment. Start several processes with torchrun --nproc-per-node=N, or a single one "
-            "after: unset WORLD_SIZE RANK LOCAL_RANK"
-        )
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _fault_of(environment: Mapping[str, str]) -> str | None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
-        if not environment.get(name, "0").isdecimal():
-            return f"{name} is {environment[name]!r}, not a number,"
-    count = int(environment.get("WORLD_SIZE", "1"))
-    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
-    if count > 1 and missing:
-        return f"WORLD_SIZE is {count}, but {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-    rank = int(environment.get("RANK", "0"))
-    return None if rank < count else f"RANK is {rank}, but WORLD_SIZE is {count}"
+    timeout = timedelta(seconds=timeout_seconds())
+    dist.init_process_group(
+        backend, init_method=launch.address, rank=launch.rank, world_size=launch.count, timeout=timeout
+    )
+    return Processes(launch.rank, launch.count, chosen)
 
 
 class ProcessLost(DitRunError):
@@ -159,18 +140,19 @@ def translate_lost_process(processes: Processes) -> Iterator[None]:
         ) from error
 
 
-def choose_device(name: str, *, local_rank: int = 0) -> torch.device:
+def choose_device(name: str, *, local_rank: int = 0, local_count: int = 1) -> torch.device:
     """Return the device of ``training.device``; ``auto`` takes a GPU per process if the machine has one.
 
-    A CUDA device becomes torch's current device, because events and synchronisation use that one.
+    A CUDA device becomes torch's current device, because events and synchronisation use that one. Raises InputError for
+    a device that is missing, and for one GPU of ``local_count`` processes on this machine.
     """
-    device = _meant(name, local_rank)
+    device = _meant(name, local_rank, local_count)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device
 
 
-def _meant(name: str, local_rank: int) -> torch.device:
+def _meant(name: str, local_rank: int, local_count: int) -> torch.device:
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda", local_rank % torch.cuda.device_count())
@@ -180,6 +162,11 @@ def _meant(name: str, local_rank: int) -> torch.device:
         there = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= there:
             raise InputError(f"training.device is {name}, but torch sees {there} CUDA devices; use auto or cpu")
+        if device.index is not None and local_count > 1:
+            raise InputError(
+                f"training.device is {name}, so all {local_count} processes of this machine would use one GPU; use "
+                "cuda, which gives each process its own"
+            )
         return torch.device("cuda", local_rank % there if device.index is None else device.index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("training.device is mps, which torch does not find on this machine; use auto or cpu")

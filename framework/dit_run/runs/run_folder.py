@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,6 +58,21 @@ class RunFolder:
             yield
         finally:
             _close_all(held)
+
+    def claim(self) -> bytes:
+        """Return what the owner wrote into the lock, which no other lock has."""
+        return self._lock.read_bytes()
+
+    def has_claim(self, claim: bytes, *, patience: float = 30.0) -> bool:
+        """Return True if this process sees the owner's lock; a network file system may show it seconds later."""
+        end = time.monotonic() + patience
+        while True:
+            with suppress(OSError):
+                if self._lock.read_bytes() == claim:
+                    return True
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.2)
 
     def remove_if_empty(self) -> None:
         """Remove a folder that holds only its lock; its owner calls this if a run never started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from dit_run.training.run_parts import RunParts
 from dit_run.training.run_result import RunResult, end_run, finished_result, is_finished
 from dit_run.training.run_start import begin_run, prepare_run, report_machine, start_loop
 from dit_run.training.setup import StopSwitch, process_setup
+from dit_run.training.shared_folder import check_shared
 
 __all__ = ["RunResult", "train"]
 
@@ -73,7 +75,9 @@ def train(
                 folder=folder,
                 checkpoints=Checkpoints(folder.checkpoints, processes.on_first(folder.run_id)),
                 reporter=reporter,
-                stop=StopSwitch(signals, stop, config.training.max_hours),
+                stop=StopSwitch(
+                    signals, stop, config.training.max_hours, os.getppid() if processes.count > 1 else None
+                ),
                 arguments=arguments,
             )
             return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)
@@ -88,6 +92,7 @@ def _owned(folder: RunFolder, processes: Processes) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         processes.on_first(lambda: stack.enter_context(folder.lock()))
         try:
+            check_shared(folder, processes)
             yield
         finally:
             if new and processes.first:

@@ -73,19 +73,21 @@ def _restored_environment(name: str) -> Iterator[None]:
 
 @dataclass
 class StopSwitch:
-    """A request to stop a run: by a signal, by the caller's function, or because its time is over."""
+    """A request to stop a run: by a signal, by the caller, because its time is over, or because its launcher ended."""
 
     signals: StopRequest
     function: Callable[[], bool] | None = None
     max_hours: float | None = None
     """Time from now on after which a stop is requested (hours)."""
+    launcher: int | None = None
+    """Number of the process that started this one and ends all others if one is lost; None for a lone process."""
     by_caller: bool = False
     _began: float = field(default_factory=time.monotonic)
 
     def requested(self) -> bool:
         """Return True once a stop was requested in this process."""
         self.by_caller = self.by_caller or (self.function is not None and self.function())
-        return self.by_caller or self.signals.signal is not None or self._time_is_over
+        return self.by_caller or self.signals.signal is not None or self._time_is_over or self._launcher_is_lost
 
     def check(self) -> None:
         """Raise Interrupted once a stop was requested."""
@@ -111,6 +113,8 @@ class StopSwitch:
             return f"stopped by {self.signals.signal.name}"
         if self._time_is_over:
             return f"stopped after training.max_hours {self.max_hours:g}"
+        if self._launcher_is_lost:
+            return "stopped because its launcher ended"
         return f"stopped by {'its caller' if self.by_caller else 'another process'}"
 
     @property
@@ -121,3 +125,7 @@ class StopSwitch:
     @property
     def _time_is_over(self) -> bool:
         return self.max_hours is not None and time.monotonic() - self._began >= 3600 * self.max_hours
+
+    @property
+    def _launcher_is_lost(self) -> bool:
+        return self.launcher is not None and os.getppid() != self.launcher

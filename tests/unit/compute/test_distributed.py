@@ -34,9 +34,7 @@ def test_a_gpu_that_is_not_there_is_refused() -> None:
         choose_device("cuda:63")
 
 
-@pytest.mark.parametrize(
-    ("name", "rank", "index"), [("auto", 0, 0), ("auto", 1, 1), ("cuda", 3, 1), ("cuda:1", 0, 1), ("cuda:0", 1, 0)]
-)
+@pytest.mark.parametrize(("name", "rank", "index"), [("auto", 0, 0), ("auto", 1, 1), ("cuda", 3, 1), ("cuda:1", 0, 1)])
 def test_the_chosen_gpu_becomes_the_current_one(
     monkeypatch: pytest.MonkeyPatch, name: str, rank: int, index: int
 ) -> None:
@@ -46,6 +44,13 @@ def test_the_chosen_gpu_becomes_the_current_one(
     monkeypatch.setattr(torch.cuda, "set_device", current.append)
     assert choose_device(name, local_rank=rank) == torch.device("cuda", index)
     assert current == [torch.device("cuda", index)]
+
+
+def test_one_gpu_for_all_processes_of_a_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="is cuda:1, so all 2 processes of this machine would use one GPU; use cuda,"):
+        choose_device("cuda:1", local_rank=1, local_count=2)
 
 
 @pytest.mark.parametrize(("stored", "batch", "processes", "expected"), [(8, 2, 1, 4), (8, 2, 2, 2), (8, 2, 4, 1)])
