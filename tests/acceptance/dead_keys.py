@@ -165,6 +165,7 @@ CHANGES: Mapping[str, Change] = {
     "text_encoder.transformers.template": _change("text_encoder.template=a red {caption}"),
     "text_encoder.transformers.dtype": _change("text_encoder.dtype=bf16"),
     "text_encoder.transformers.pooling": _change("text_encoder.pooling=last"),
+    "vae.normalize": _change("vae.normalize=data"),
     "vae.autoencoder_kl.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/kl"),
     "vae.autoencoder_dc.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/dc"),
     "vae.diffusers_autoencoder.revision": _change("vae.revision=other", "vae.pretrained_model_name=tiny/vq"),

@@ -48,3 +48,31 @@ def test_a_family_trains_caches_continues_and_samples(
     assert Run(half.path).learnt() == whole.learnt()
     assert command("sample", "whole", "a red circle", "--output", "new.png").status == 0
     assert (tmp_path / "new.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_latents_normalised_by_the_data(train: Train, command: Command, config: Path, tmp_path: Path) -> None:
+    vae = tiny_autoencoder_kl(tmp_path / "vae", scaling_factor=0.1, shift_factor=2.0)
+    given = (
+        f"vae={{type: autoencoder_kl, pretrained_model_name: {vae}, normalize: data}}",
+        "model={in_channels: 4, out_channels: 4, patch_size: 1}",
+        "cache.dir=cache",
+    )
+    whole = train(*given, output="whole")
+    known = {name: value for name, value in whole.tensors().items() if name.startswith("latent_normalization.")}
+    assert sorted(known) == ["latent_normalization.deviation", "latent_normalization.mean"]
+    assert all(bool((whole.tensors("ema")[name] == value).all()) for name, value in known.items())
+    assert float(known["latent_normalization.deviation"].max()) < 0.3
+    assert train(*given, "cache.mode=off", output="uncached").learnt() == whole.learnt()
+    half = train(*given, "training.max_steps=3", output="half")
+    assert command(config, *given, "training.output_dir=half").status == 0
+    assert Run(half.path).learnt() == whole.learnt()
+    assert command("sample", "whole", "a red circle", "--output", "new.png").status == 0
+    tuned = train(*given, "data.seed=1", "training.max_steps=1", "training.init_from=whole", output="tuned")
+    assert all(bool((tuned.tensors()[name] == value).all()) for name, value in known.items())
+    result = command("check", config, *given)
+    assert "; normalised by mean -0." in result.words and "are far from mean 0" not in result.words
+    told = command("check", config, given[0].replace(", normalize: data", ""), *given[1:]).words
+    assert "are far from mean 0 and standard deviation 1" in told and "set vae.normalize: data, or check" in told
+    changed = command(config, *given, "vae.normalize=null", "training.max_steps=9", "training.output_dir=whole")
+    assert changed.status == 2 and "vae.normalize: 'data' -> None" in changed.words

@@ -34,13 +34,14 @@ def t5(folder: Path) -> str:
     return f"{{type: transformers, pretrained_model_name: {tiny_text_model(folder / 't5', 't5')}}}"
 
 
-def latents(folder: Path) -> tuple[str, ...]:
+def latents(folder: Path, more: str = "") -> tuple[str, ...]:
     vae = tiny_autoencoder_kl(folder / "vae")
-    return f"vae={{type: autoencoder_kl, pretrained_model_name: {vae}}}", *_CHANNELS
+    return f"vae={{type: autoencoder_kl, pretrained_model_name: {vae}{more}}}", *_CHANNELS
 
 
 _CHANNELS = ("model.in_channels=4", "model.out_channels=4", "model.patch_size=1")
 _PIXART = "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, sample_size: 16}"
+_NORMALIZED = ", normalize: data"
 _SMALL_STATES = ("cache.text_dtype=fp8", "cache.max_tokens=3")
 _PLUGIN = """
 from dataclasses import dataclass
@@ -107,7 +108,11 @@ CASES = {
     "settings": Case(settings=_SETTINGS | {"batch_size": 2}),
     "latents": Case(both),
     "several": Case(
-        lambda folder: (f"text_encoder=[{WORDS}, {clip(folder)}, {t5(folder)}]", *latents(folder), *_SMALL_STATES)
+        lambda folder: (
+            f"text_encoder=[{WORDS}, {clip(folder)}, {t5(folder)}]",
+            *latents(folder, _NORMALIZED),
+            *_SMALL_STATES,
+        )
     ),
     "pixart": Case(lambda folder: (f"text_encoder={t5(folder)}", _PIXART), {"seed": 5}),
     "mixed precision": Case(lambda folder: ("training.mixed_precision=bf16",)),

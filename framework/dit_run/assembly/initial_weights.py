@@ -14,6 +14,7 @@ from torch import Tensor
 from dit_run.export.folder import WEIGHTS_FILE
 from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained, read_tensors
 from dit_run.model.denoiser import Denoiser
+from dit_run.model.latent_normalization import LATENT_PREFIX
 from dit_run.model.name_patterns import renamed
 from dit_run.model.tensor_fitting import Fitting, added_prefix, fit
 from dit_run.model.tensor_resizing import resize_known
@@ -59,7 +60,12 @@ def initialise(denoiser: Denoiser, training: TrainingOptions) -> list[str]:
     with torch.no_grad():
         for name, value in fitting.tensors.items():
             expected[name].copy_(value)
-    return [*source.notices, f"{_KEY} {source.where}: {fitting.summary}", *(f"  {line}" for line in fitting.lines())]
+    lines = [f"{_KEY} {source.where}: {fitting.summary}", *(f"  {line}" for line in fitting.lines())]
+    if any(name.startswith(LATENT_PREFIX) for name in fitting.unknown):
+        lines.append(
+            "  these weights were trained on normalised latents: vae.normalize: data takes their normalisation"
+        )
+    return [*source.notices, *lines]
 
 
 def _resized(denoiser: Denoiser, source: _Source, name: str, value: Tensor, initial: Tensor) -> Tensor | None:

@@ -21,6 +21,7 @@ from dit_run.config.keys import key_name
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
 from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, trainable_parameters
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
@@ -113,7 +114,9 @@ def build_denoiser(
                 f"{config.scalar_names}; they must be the same (a fault of the plugin)"
             )
         trained: list[Any] = [text if text.trainable else None for text in texts]
-        denoiser = Denoiser(model, *trained)
+        normalized = config.vae.common.normalize is not None
+        normalization = LatentNormalization(encoders.vae.latent_channels) if normalized else None
+        denoiser = Denoiser(model, *trained, normalization=normalization)
         freeze(denoiser, config.training.freeze)
         by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)  # refuses its patterns early
         if begin is not None:

@@ -16,6 +16,7 @@ from dit_run.export.frozen_files import FrozenFiles, FrozenParts
 from dit_run.export.frozen_places import FrozenPlaces
 from dit_run.model.codec import LatentShape
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, encoder_prefix, model_keywords
+from dit_run.model.latent_normalization import LATENT_PREFIX
 from dit_run.options import plain
 from dit_run.problems import InputError
 from dit_run.registry.factories import takes
@@ -54,7 +55,8 @@ def write_pipeline(
         parts[text.section], copies = _frozen_part(folder / text.section, text, "ExportedTextEncoder", copied=copied)
         places["text_encoder"].append(copies)
         _write_weights(folder / text.section / _TRAINED, tensors, encoder_prefix(place, len(texts)))
-    parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=copied)
+    normalization = _normalization(tensors)
+    parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=copied, values=normalization)
     places["vae"].append(copies)
     parts["scheduler"] = _scheduler(folder / "scheduler", config, LatentShape.of(vae.part))
     pipeline = pipeline_code()
@@ -87,14 +89,20 @@ def _model(folder: Path, config: Config, tensors: Mapping[str, Tensor], texts: S
     return code
 
 
+def _normalization(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the mean and the deviation of latents that are normalised, as values of the VAE's config."""
+    named = {name: value.tolist() for name, value in tensors.items() if name.startswith(LATENT_PREFIX)}
+    return {f"latent_{name.removeprefix(LATENT_PREFIX)}": values for name, values in named.items()}
+
+
 def _frozen_part(
-    folder: Path, files: FrozenFiles, base: str, *, copied: bool
+    folder: Path, files: FrozenFiles, base: str, *, copied: bool, values: Mapping[str, Any] | None = None
 ) -> tuple[CodeFile, Mapping[str, str | None]]:
     """Write a frozen part; return its code, and the places of its copied files in the exported folder."""
     places = files.copy(folder) if copied else files.by_name()
     choice = replace(files.choice, options=replace(files.choice.options, **places))
     code = component_code(choice, base, {"pretrained": dict(places)})
-    _write_part(folder, code, "config.json", {})
+    _write_part(folder, code, "config.json", values or {})
     return code, {option: f"{folder.name}/{place}" for option, place in places.items()}
 
 
@@ -124,7 +132,7 @@ def _write_weights(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> No
     named = {
         _PREFIX + name.removeprefix(prefix): value
         for name, value in tensors.items()
-        if (name.startswith(prefix) if prefix else not name.startswith(TEXT_ENCODER_PREFIX))
+        if (name.startswith(prefix) if prefix else not name.startswith((TEXT_ENCODER_PREFIX, LATENT_PREFIX)))
     }
     if named:
         path.parent.mkdir(parents=True, exist_ok=True)

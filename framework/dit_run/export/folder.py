@@ -22,6 +22,7 @@ from dit_run.export.frozen_places import write_places
 from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_folder import StockExport
+from dit_run.model.latent_normalization import LATENT_PREFIX
 from dit_run.problems import DitRunError, InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
@@ -112,7 +113,10 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
 
 def _converted(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     target = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
-    return {name: value.to(target) if value.is_floating_point() else value for name, value in tensors.items()}
+    return {
+        name: value.to(target) if value.is_floating_point() and not name.startswith(LATENT_PREFIX) else value
+        for name, value in tensors.items()
+    }
 
 
 def read_export(path: Path) -> ExportedModel:

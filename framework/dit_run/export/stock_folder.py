@@ -32,6 +32,7 @@ class StockExport:
     def __init__(self, config: Config, tensors: Mapping[str, Tensor], parts: FrozenParts) -> None:
         """Load the parts. Raises InputError with the reason where one of them does not fit."""
         self._config, self._parts = config, parts
+        _check_encoding(config)
         _check_sampling(config.sampling)
         if len(parts.texts) > 1:
             raise InputError("the pipelines of diffusers do not take these text encoders together")
@@ -110,6 +111,18 @@ class StockExport:
         choice = self._config.scheduler
         process = make(choice.component, choice.options, latent_shape=latent_shape)
         return _seam(process, choice, "to_diffusers")(self._config.sampling.sampler or process.samplers[0])
+
+
+def _check_encoding(config: Config) -> None:
+    """Refuse changes of latents and text states that no pipeline of diffusers makes."""
+    settings = {
+        "vae.normalize": config.vae.common.normalize is not None,
+        "cache.max_tokens": config.cache.max_tokens is not None,
+        f"cache.text_dtype: {config.cache.text_dtype}": config.cache.text_dtype not in (None, "fp32"),
+    }
+    used = [name for name, is_used in settings.items() if is_used]
+    if used:
+        raise InputError(f"the pipelines of diffusers have no {' and no '.join(used)}")
 
 
 def _check_sampling(sampling: SamplingOptions) -> None:

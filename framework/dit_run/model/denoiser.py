@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.model.conditioning import Text, TextIds, joined
+from dit_run.model.latent_normalization import LATENT_PREFIX, LatentNormalization
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, ParameterRole, TextEncoder, TextStates
 
@@ -31,10 +32,16 @@ _OF_SEVERAL = "encoder"
 class Denoiser(nn.Module):
     """The model and the text encoders that train: optimised, averaged, saved and wrapped as one module."""
 
-    def __init__(self, model: nn.Module, *text_encoders: nn.Module | None) -> None:
-        """Take the model and each text encoder of the config, None for a frozen one."""
+    def __init__(
+        self, model: nn.Module, *text_encoders: nn.Module | None, normalization: LatentNormalization | None = None
+    ) -> None:
+        """Take the model and each text encoder of the config, None for a frozen one.
+
+        ``normalization`` is that of the latents which the model takes and predicts; it belongs to the weights.
+        """
         super().__init__()
         self.model = model
+        self.normalization = normalization
         trained = {f"{_OF_SEVERAL}{place}": each for place, each in enumerate(text_encoders) if each is not None}
         self._single = len(text_encoders) < 2
         self.text_encoder: nn.Module | None = None
@@ -62,6 +69,10 @@ class Denoiser(nn.Module):
             return self._encoded(text, 0)
         return joined([self._encoded(each, place) for place, each in enumerate(text)])
 
+    def latents_of_vae(self, latents: Tensor) -> Tensor:
+        """Return the latents [n, c, h, w] that the VAE decodes from those of the model."""
+        return latents if self.normalization is None else self.normalization.undone(latents)
+
     def trained_encoder(self, place: int) -> nn.Module | None:
         """Return the text encoder at this place in the config's list; None for a frozen one."""
         if self._single or self.text_encoder is None:
@@ -77,10 +88,11 @@ class Denoiser(nn.Module):
         return TextStates(tokens, text.mask, pooled, text.null)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by their names in checkpoints: the model's, then the encoder's, prefixed."""
+        """Return parameters and buffers by their names in checkpoints: the model's, then those of others, prefixed."""
         named = dict(self.model.state_dict())
-        if self.text_encoder is not None:
-            named |= {TEXT_ENCODER_PREFIX + name: value for name, value in self.text_encoder.state_dict().items()}
+        for prefix, part in ((TEXT_ENCODER_PREFIX, self.text_encoder), (LATENT_PREFIX, self.normalization)):
+            if part is not None:
+                named |= {prefix + name: value for name, value in part.state_dict().items()}
         return named
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from dit_run.options import NonNegativeInt, Operational, PositiveInt, Probability, acts_unless, bounds
 
-__all__ = ["AUTO", "DatasetCommon", "TextEncoderCommon"]
+__all__ = ["AUTO", "DatasetCommon", "TextEncoderCommon", "VaeCommon"]
 
 AUTO = "auto"
 """Value of ``data.buckets`` for the preset list of sizes."""
@@ -85,3 +85,13 @@ class TextEncoderCommon:
     caption_dropout: Probability = 0.0
     """Share of captions that this encoder reads as the empty caption in training, in addition to those that
     `training.caption_dropout` drops for all encoders. With several encoders each draws its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeCommon:
+    """Options of every VAE. They keep their values when the VAE's type changes."""
+
+    normalize: Literal["data"] | None = None
+    """`data` gives each channel of the latents mean 0 and standard deviation 1: a new run measures both over the first
+    1,024 training samples of its order and keeps them in its checkpoints. null takes the latents as the VAE scales
+    them."""

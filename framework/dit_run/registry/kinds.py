@@ -15,7 +15,7 @@ from dit_run.options import (
     Option,
     options_of,
 )
-from dit_run.registry.kind_options import DatasetCommon, TextEncoderCommon
+from dit_run.registry.kind_options import DatasetCommon, TextEncoderCommon, VaeCommon
 
 __all__ = ["KINDS", "Kind", "KindSpec"]
 
@@ -137,6 +137,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         title="VAE",
         text="The VAE: encodes images into latents and decodes latents into images.",
         default_type="autoencoder_kl",
+        common=VaeCommon,
         protocol="dit_run.protocols:VAE",
         members=("latent_channels", "factor", "cacheable", "encode", "decode", *_MODULE),
     ),

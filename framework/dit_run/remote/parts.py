@@ -7,6 +7,7 @@ run. They run without dit-run, so they import nothing that a program with torch,
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from safetensors.torch import load_file
 from torch import Tensor
 
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.protocols import Scheduler, TextStates, Tokens
 
 __all__ = ["ExportedModel", "ExportedScheduler", "ExportedTextEncoder", "ExportedVae"]
@@ -80,7 +82,9 @@ class ExportedFrozenPart(ModelMixin, ConfigMixin):  # type: ignore[misc]
         **others: Any,
     ) -> Self:
         """Return the part of a folder, in this dtype and on the only device of ``device_map``."""
-        part: Self = cls(folder=str(folder))
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+        values = {name: value for name, value in config.items() if name != "folder" and not name.startswith("_")}
+        part: Self = cls(folder=str(folder), **values)
         if (Path(folder) / TRAINED).is_file():
             part.load_state_dict(load_file(Path(folder) / TRAINED))
         device = device_map if device_map is None or isinstance(device_map, str) else device_map[""]
@@ -118,15 +122,25 @@ class ExportedVae(ExportedFrozenPart):
 
     cacheable = True
 
-    def __init__(self, folder: str = ".") -> None:
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        folder: str = ".",
+        latent_mean: Sequence[float] | None = None,
+        latent_deviation: Sequence[float] | None = None,
+    ) -> None:
+        """Build the autoencoder; mean and deviation by channel are those of the latents before normalisation."""
         super().__init__(folder=folder)
         self.latent_channels: int = self.network.latent_channels
         self.factor: int = self.network.factor
+        self.normalization = LatentNormalization(self.latent_channels)
+        if latent_mean is not None and latent_deviation is not None:
+            self.normalization.set(latent_mean, latent_deviation)
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
     def decode(self, latents: Tensor) -> Tensor:
         """Return images [n, 3, H, W] in [-1, 1] from latents [n, c, h, w]."""
-        images: Tensor = self.network.decode(latents)
+        images: Tensor = self.network.decode(self.normalization.undone(latents))
         return images
 
 

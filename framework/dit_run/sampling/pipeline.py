@@ -180,7 +180,7 @@ class Pipeline:
                 steps=request.steps,
                 step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
             )
-        return to_images(decode_latents(self.vae, latents, self.precision.dtype))
+        return to_images(decode_latents(self.vae, self.denoiser.latents_of_vae(latents), self.precision.dtype))
 
     def _forward(self, request: SamplingRequest) -> Forward:
         """Return the denoiser with the numbers of the request, which all of its images share."""

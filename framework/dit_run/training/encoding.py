@@ -11,6 +11,7 @@ from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
 from dit_run.model.conditioning import SeveralCaptions, Text, moved
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer
@@ -25,6 +26,8 @@ class BatchEncoder:
     encoders: Encoders
     device: torch.device
     timer: StepTimer = field(default_factory=StepTimer)
+    normalization: LatentNormalization | None = None
+    """That of the latents, which the model takes; None takes them as they are."""
 
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""
@@ -48,11 +51,16 @@ class BatchEncoder:
         return moved(text, self.device)
 
     def _latents(self, batch: Batch) -> Tensor:
-        mean, deviation = self._posterior(self._move(batch.images))
+        mean, deviation = self.posterior(batch)
         if deviation is None:
             return mean
         assert batch.draw is not None
         return mean + deviation * self._move(batch.draw)
+
+    def posterior(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return mean and standard deviation, or None without a posterior, of the batch's latents [n, c, h, w]."""
+        mean, deviation = self._posterior(self._move(batch.images))
+        return (mean, deviation) if self.normalization is None else self.normalization(mean, deviation)
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         if images.dtype == torch.uint8:

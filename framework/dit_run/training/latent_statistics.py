@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 __all__ = ["LatentStatistics"]
@@ -27,6 +29,19 @@ class LatentStatistics:
         channels = latents.float().transpose(0, 1).flatten(1)
         return cls(tuple(channels.mean(1).tolist()), tuple(channels.std(1, correction=0).tolist()))
 
+    @classmethod
+    def over(cls, posteriors: Iterable[tuple[Tensor, Tensor | None]]) -> LatentStatistics:
+        """Return the statistics of latents in batches of mean and, unless None, deviation of their posterior."""
+        total, squares, count = torch.zeros(()), torch.zeros(()), 0
+        for mean, deviation in posteriors:
+            values, spread = (None if each is None else each.cpu().double() for each in (mean, deviation))
+            assert values is not None
+            total = total + values.sum((0, 2, 3))
+            squares = squares + (values.square() + (0 if spread is None else spread.square())).sum((0, 2, 3))
+            count += values.numel() // values.shape[1]
+        mean = total / count
+        return cls(tuple(mean.tolist()), tuple((squares / count - mean.square()).clamp(min=0).sqrt().tolist()))
+
     @property
     def text(self) -> str:
         """All channels, as ``mean -0.12 0.40, standard deviation 0.98 1.20``."""
@@ -46,5 +61,6 @@ class LatentStatistics:
         count = f"channel {far[0]}" if len(far) == 1 else f"channels {', '.join(far)}"
         return (
             f"the latents of {count} are far from mean 0 and standard deviation 1 ({self.text}); "
-            "check the scale and shift in the VAE's config.json, because the noise process expects about unit variance"
+            "set vae.normalize: data, or check the scale and shift in the VAE's config.json: the noise process expects "
+            "about unit variance"
         )

@@ -81,7 +81,7 @@ class RunParts:
 
     def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
         """Return the encoder of batches."""
-        return BatchEncoder(self.encoders, self.device, timer or StepTimer())
+        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization)
 
     def learning_rate_factor(self) -> LearningRateFactor:
         """Return the factor on the peak learning rate as a function of the step."""

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 
 from dit_run.assembly.layout import Layout
-from dit_run.assembly.parts import build_denoiser
-from dit_run.assembly.prepare import prepare
+from dit_run.assembly.parts import Encoders, build_denoiser
+from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import CACHE_PATIENCE
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16
 from dit_run.config.dump import run_config
 from dit_run.data.sample_index import SampleIndex
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.system.durable import translate_disk_failure
 from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
+from dit_run.training.normalizing import MEASURED_SAMPLES, measure_latents
 from dit_run.training.resume import Start
 from dit_run.training.resume_checks import changed_machine, inputs, machine
 from dit_run.training.run_context import RunContext
@@ -86,8 +88,22 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
             )
     finally:
         run.reporter.end()
-    parts = RunParts.build(config, data, replace(encoders, cached=cached), run.device, denoiser=denoiser)
-    return Prepared(replace(run, config=config), parts, index, given)
+    run, encoders = replace(run, config=config), replace(encoders, cached=cached)
+    if start is None and denoiser.normalization is not None:
+        with run.stop.interrupting():
+            run.reporter.notice(_normalize(run, data, encoders, denoiser.normalization))
+    parts = RunParts.build(config, data, encoders, run.device, denoiser=denoiser)
+    return Prepared(run, parts, index, given)
+
+
+def _normalize(run: RunContext, data: Data, encoders: Encoders, normalization: LatentNormalization) -> str:
+    """Measure the latents of a new run, unless its initial weights have a normalisation; return a notice."""
+    if not normalization.is_identity:
+        return "vae.normalize: the mean and standard deviation of latents are those of training.init_from"
+    found = run.processes.on_first(lambda: measure_latents(run.config, data, encoders, run.device))
+    normalization.set(found.mean, found.deviation)
+    count = min(MEASURED_SAMPLES, len(data.train))
+    return f"vae.normalize: latents are normalised by {found.text}, measured over {count:,} training samples"
 
 
 def start_loop(prepared: Prepared, layout: Layout, start: Start | None, *, profile: bool) -> Loop:

@@ -22,6 +22,7 @@ from dit_run.settings import Config
 from dit_run.training.batches import Batch
 from dit_run.training.contact_sheet import write_sheet
 from dit_run.training.latent_statistics import LatentStatistics
+from dit_run.training.normalizing import CHECKED_SAMPLES, measure_latents
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics
 from dit_run.training.setup import process_setup
@@ -73,6 +74,9 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
         build_metrics(config, data)
         begun: list[str] = []
         denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begun.append)
+        if (normalization := denoiser.normalization) is not None and normalization.is_identity:
+            measured = measure_latents(config, data, encoders, device, CHECKED_SAMPLES)
+            normalization.set(measured.mean, measured.deviation)
         parts = RunParts.build(config, data, encoders, device, denoiser=denoiser)
         parts.learning_rate_factor()
         train = data.train.of_largest_size()
@@ -132,17 +136,25 @@ class _Check:
 
     def _vae(self, pixels: Tensor) -> CheckResult:
         latents = self.given.latents
-        decoded = decode_latents(self.parts.encoders.vae, latents).cpu()
+        decoded = decode_latents(self.parts.encoders.vae, self.parts.denoiser.latents_of_vae(latents)).cpu()
         error = (decoded - pixels).square().mean().item() / 4
         psnr = float("inf") if error == 0 else -10 * log10(error)
         deviation = latents.std().item()
         text = (
-            f"images come back from the VAE at {psnr:.1f} dB PSNR; latents have standard deviation {deviation:.2f}, "
-            f"by channel {LatentStatistics.of(latents).text}"
+            f"images come back from the VAE at {psnr:.1f} dB PSNR; {self._normalised()}latents have standard deviation "
+            f"{deviation:.2f}, by channel {LatentStatistics.of(latents).text}"
         )
         if pixels.std() < MIN_CONTRAST:
             return CheckResult("vae", psnr >= MIN_PSNR, f"{text}, not judged because the images are almost plain")
         return CheckResult("vae", psnr >= MIN_PSNR and 0.2 < deviation < 5, text)
+
+    def _normalised(self) -> str:
+        """Return how latents are normalised, which precedes their statistics."""
+        normalization = self.parts.denoiser.normalization
+        if normalization is None:
+            return ""
+        before = LatentStatistics(tuple(normalization.mean.tolist()), tuple(normalization.deviation.tolist()))
+        return f"normalised by {before.text}, "
 
     def _initial_loss(self) -> CheckResult:
         """Compare the first loss with that of a zero output, weight · mean(target²); trained weights are below it."""

@@ -44,6 +44,18 @@ def test_a_file_of_the_same_model(begin: Begin, first: Denoiser, tmp_path: Path)
     ]
 
 
+def test_the_normalisation_of_latents_is_taken_along(begin: Begin, tmp_path: Path) -> None:
+    normalised = assembled(tmp_path, "vae.normalize=data").denoiser
+    assert normalised.normalization is not None
+    normalised.normalization.set([0.5, 0.25, 0.0], [2.0, 1.0, 0.5])
+    save_file({name: value.contiguous() for name, value in normalised.tensors().items()}, tmp_path / "a.safetensors")
+    denoiser, said = begin(tmp_path / "a.safetensors", "vae.normalize=data")
+    assert denoiser.normalization is not None and denoiser.normalization.deviation.tolist() == [2.0, 1.0, 0.5]
+    assert "46 tensors taken" in said[0]
+    _, said = begin(tmp_path / "a.safetensors")
+    assert said[-1].strip().startswith("these weights were trained on normalised latents: vae.normalize: data")
+
+
 def test_a_torch_checkpoint_of_tensors(begin: Begin, first: Denoiser, tmp_path: Path) -> None:
     torch.save({"state_dict": {f"net.{name}": value for name, value in first.tensors().items()}}, tmp_path / "a.bin")
     denoiser, _ = begin(tmp_path / "a.bin", 'training.init_rename={"net.*": "*"}')

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.problems import InputError
 
 
@@ -38,6 +39,17 @@ def test_tensors_have_the_models_names_and_the_encoders_prefixed() -> None:
     names = set(Denoiser(Model(), Encoder()).tensors())
     assert {"entry.weight", "blocks.0.mlp.weight", "counts", "text_encoder.words.weight"} <= names
     assert not any(name.startswith("model.") for name in names)
+
+
+def test_the_normalisation_of_latents_belongs_to_the_tensors() -> None:
+    normalization = LatentNormalization(2)
+    normalization.set([1.0, 0.0], [2.0, 1.0])
+    denoiser = Denoiser(Model(), normalization=normalization)
+    tensors = denoiser.tensors()
+    assert tensors["latent_normalization.mean"].tolist() == [1.0, 0.0]
+    assert tensors["latent_normalization.deviation"].tolist() == [2.0, 1.0]
+    assert denoiser.latents_of_vae(torch.ones(1, 2, 1, 1)).flatten().tolist() == [3.0, 1.0]
+    assert Denoiser(Model()).latents_of_vae(torch.ones(1, 2, 1, 1)).flatten().tolist() == [1.0, 1.0]
 
 
 def test_trained_encoders_of_several_are_named_by_their_place() -> None:

@@ -10,6 +10,7 @@ from tiny_parts import CPU, Parts
 
 from dit_run.data.visits import Visit
 from dit_run.model.codec import LatentShape
+from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
 
@@ -60,3 +61,13 @@ def test_latents_without_a_posterior_stay_as_they_are(parts: Parts) -> None:
     batch = replace(visits(parts), latents=Kept(2.0)).__getitems__(range(4))
     assert batch.draw is None
     assert torch.equal(BatchEncoder(parts.encoders, CPU)(batch).latents, torch.full((4, 3, 16, 16), 2.0))
+
+
+def test_latents_are_normalised_before_and_after_the_cache(parts: Parts) -> None:
+    normalization = LatentNormalization(3)
+    normalization.set([1.0] * 3, [0.5] * 3)
+    encode, own = BatchEncoder(parts.encoders, CPU, normalization=normalization), visits(parts)
+    kept = replace(own, latents=Kept(2.0, 0.5)).__getitems__(range(4))
+    assert torch.equal(encode(kept).latents, 2 + kept.draw)
+    pixels = own.__getitems__(range(4))
+    torch.testing.assert_close(encode(pixels).latents, 2 * (BatchEncoder(parts.encoders, CPU)(pixels).latents - 1))

@@ -31,3 +31,13 @@ def test_channels_that_are_far_from_normal_are_named() -> None:
 def test_one_channel_is_named_alone() -> None:
     warning = LatentStatistics.of(latents((0.0, 0.1), (0.0, 1.0))).warning()
     assert warning is not None and warning.startswith("the latents of channel 0 are far from mean 0")
+
+
+def test_statistics_over_batches_are_those_of_all_values_with_their_posterior() -> None:
+    first, second = torch.randn(3, 2, 4, 4), 3 + 2 * torch.randn(5, 2, 4, 4)
+    found, whole = LatentStatistics.over([(first, None), (second, None)]), torch.cat([first, second])
+    expected = LatentStatistics.of(whole)
+    torch.testing.assert_close(torch.tensor(found.mean), torch.tensor(expected.mean))
+    torch.testing.assert_close(torch.tensor(found.deviation), torch.tensor(expected.deviation))
+    spread = LatentStatistics.over([(torch.zeros(1, 2, 2, 2), torch.full((1, 2, 2, 2), 1.5))])
+    assert (spread.mean, spread.deviation) == ((0.0, 0.0), (1.5, 1.5))
