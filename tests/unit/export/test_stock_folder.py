@@ -100,6 +100,11 @@ REASONS = {
         "sampling.guidance_rescale=0.5",
         "sampling.guidance_interval=[0.1, 1]",
     ],
+    "the pipelines of diffusers have no vae.normalize and no cache.max_tokens and no cache.text_dtype: fp8": [
+        "vae.normalize=data",
+        "cache.max_tokens=4",
+        "cache.text_dtype=fp8",
+    ],
     "PixArtAlphaPipeline has micro-conditions only with model.sample_size 128, not 4": [
         "model.hidden_size=24",
         "model.micro_conditions=true",
