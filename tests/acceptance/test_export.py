@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
 from environments import Environment
+from huggingface_hub import constants
 from PIL import Image
 from runs import CONFIG, Command
 from safetensors import safe_open
@@ -99,6 +100,19 @@ class Case:
     """Arguments of ``from_pretrained``."""
     dtype: str = "fp32"
     """Precision of the exported weights."""
+    frozen: bool = True
+    """False leaves the frozen parts under their names on the hub."""
+
+
+def on_hub(folder: Path) -> tuple[str, ...]:
+    """A text encoder and a VAE by names of a hub whose files are on this machine."""
+    for name, make in (("clip", tiny_clip), ("vae", tiny_autoencoder_kl)):
+        repository = Path(constants.HF_HUB_CACHE) / f"models--tiny--{name}"
+        make(repository / "snapshots" / ("0" * 40))
+        (repository / "refs").mkdir()
+        (repository / "refs" / "main").write_text("0" * 40)
+    encoder = "text_encoder={type: clip, pretrained_model_name: tiny/clip}"
+    return encoder, "vae={type: autoencoder_kl, pretrained_model_name: tiny/vae}", *_CHANNELS
 
 
 _SETTINGS = {"sampler": "heun", "steps": 3, "guidance_scale": 3.0, "size": (8, 24), "negative_prompt": "blue"}
@@ -118,6 +132,7 @@ CASES = {
     "mixed precision": Case(lambda folder: ("training.mixed_precision=bf16",)),
     "scalars": Case(lambda folder: ("model.scalars=[original_height, crop_top]",), {"scalars": {"crop_top": 8.0}}),
     "plugin": Case(plugin),
+    "names": Case(on_hub, frozen=False),
     "lower precision": Case(both, load=_LOWER, dtype="bf16"),
 }
 
@@ -133,7 +148,7 @@ def exported(case: Case, folder: Path) -> list[Pixels]:
     work = folder.with_name("work")
     work.mkdir()
     run = dit_run.load_run(trained(work, *case.words(work), "training.max_steps=3"), allow_plugins=True)
-    run.export(folder, dtype=case.dtype)
+    run.export(folder, dtype=case.dtype, frozen=case.frozen)
     given = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in case.settings.items()}
     given |= dict(zip(("height", "width"), given.pop("size", ()), strict=False))
     (folder / "call.json").write_text(json.dumps({"load": case.load, "call": {"prompt": PROMPTS, **given}}))
@@ -150,9 +165,13 @@ def pixels(image: Image.Image) -> Pixels:
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Pixels], list[Pixels]]]:
     """The images of each case: those of dit-run, and those of a program in an environment without dit-run."""
     place = tmp_path_factory.mktemp("exported")
-    expected = {name: exported(case, place / name) for name, case in CASES.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        expected = {name: exported(case, place / name) for name, case in CASES.items()}
     environment = Environment.make(place / "venv")
-    environment.run("python", PROGRAM, *(place / name for name in CASES), cwd=place, HF_MODULES_CACHE=f"{place}/code")
+    caches = {"HF_MODULES_CACHE": f"{place}/code", "HF_HUB_CACHE": f"{place}/hub"}
+    environment.run("python", PROGRAM, *(place / name for name in CASES), cwd=place, **caches)
     files = [f"image-{index}.png" for index in range(len(PROMPTS))]
     return {
         name: (ours, [pixels(Image.open(place / name / file)) for file in files]) for name, ours in expected.items()
@@ -216,6 +235,7 @@ def test_the_model_card_shows_curves_samples_and_both_uses(config: Path) -> None
     folder = run.export("exported")
     card = (folder / "README.md").read_text()
     assert card.startswith("---\n") and "license: unknown\nlibrary_name: diffusers\n" in card
+    assert "The licence of the trained weights is not known to dit-run" in card
     for name in ("samples.png", "curves.svg"):
         assert f"![{name}]({name})" in card
     assert (folder / "samples.png").read_bytes() == (run.path / "samples" / "step-00000006.png").read_bytes()
@@ -226,9 +246,9 @@ def test_the_model_card_shows_curves_samples_and_both_uses(config: Path) -> None
 # ------------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(("setting", "value"), [("format", "onnx"), ("dtype", "int8")])
+@pytest.mark.parametrize(("setting", "value"), [("format", "onnx"), ("dtype", "int8"), ("license", "Apache 2.0")])
 def test_an_unknown_choice_is_refused(run_folder: Path, tmp_path: Path, setting: str, value: str) -> None:
-    with pytest.raises(dit_run.InputError, match=f"the {setting} of an export is one of .*, not '{value}'"):
+    with pytest.raises(dit_run.InputError, match=f"the {setting} of an export is .*, not '{value}'"):
         dit_run.load_run(run_folder).export(tmp_path / "exported", **{setting: value})
 
 

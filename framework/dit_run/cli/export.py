@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from dit_run.cli.common_options import add_overrides, add_run, print_notes
-from dit_run.export.export_options import DTYPES, FORMATS
+from dit_run.export.export_options import DTYPES, FORMATS, UNKNOWN
 from dit_run.reporting import Silent
 
 __all__ = ["configure", "run"]
@@ -29,6 +29,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--no-frozen",
         action="store_true",
         help="leave out the pretrained files of frozen parts; they are then loaded by their names on the hub",
+    )
+    parser.add_argument(
+        "--license",
+        metavar="NAME",
+        default=UNKNOWN,
+        help="licence of the weights in the model card, such as apache-2.0 (default: unknown)",
     )
     parser.add_argument(
         "--push",
@@ -65,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
         format=arguments.format,
         dtype=arguments.dtype,
         frozen=not arguments.no_frozen,
+        license=arguments.license,
         push=arguments.push,
         public=arguments.public,
         reporter=reporter,

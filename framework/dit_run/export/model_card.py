@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,22 +12,23 @@ from string import Template
 
 from torch import Tensor
 
-from dit_run.export.export_options import ExportOptions
+from dit_run.export.export_options import UNKNOWN, ExportOptions
 from dit_run.export.frozen_places import PLACES
 from dit_run.export.pipeline_use import PipelineUse, usage
+from dit_run.hub import on_hub
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
-from dit_run.settings import Config
+from dit_run.settings import Choice, Config
 
 __all__ = ["CURVES", "SAMPLES", "ExportedModel", "model_card"]
 
 CURVES, SAMPLES = "curves.svg", "samples.png"
 """Files with the losses over the steps, and with the last samples of the run."""
 
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _CARD = Template("""\
 ---
-# The licence of the weights is yours to name, for example: license: apache-2.0
-license: unknown
+$fields
 library_name: $library
 pipeline_tag: text-to-image
 tags:
@@ -100,6 +102,7 @@ def model_card(
     prompt = config.sampling.prompts[0]
     quoted = json.dumps(prompt, ensure_ascii=False)
     return _CARD.substitute(
+        fields="\n".join(_fields(config, options)),
         library="dit-run" if use is None else "diffusers",
         name=folder.name,
         images="".join(f"\n![{name}]({name})\n" for name in (SAMPLES, CURVES) if (folder / name).exists()),
@@ -110,8 +113,18 @@ def model_card(
         python_flag=", allow_plugins=True" if config.plugins else "",
         command_flag=" --allow-plugins" if config.plugins else "",
         files="".join(f"- {text}\n" for name, text in _FILES.items() if (folder / name).exists()),
-        licence=_licence(config),
+        licence=_licence(config, options),
     )
+
+
+def _fields(config: Config, options: ExportOptions) -> Iterator[str]:
+    """Yield the lines of the card's head about licence and origin."""
+    if options.license == UNKNOWN:
+        yield "# The licence of the weights is yours to name, for example: license: apache-2.0"
+    yield f"license: {options.license}"
+    for name in _named(config.model):
+        if _is_hub_name(name):
+            yield f"base_model: {name}"
 
 
 def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict[str, str]:
@@ -133,19 +146,36 @@ def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict
     }
 
 
-def _licence(config: Config) -> str:
-    text = "The licence of the trained weights is not known to dit-run: name it at the top of this card.\n"
-    names = list(dict.fromkeys(_pretrained(config)))
-    if not names:
-        return text
-    listed = "".join(f"- {name}\n" for name in names)
-    return f"{text}\nThe frozen parts are those of others, and their licences hold for them:\n\n{listed}"
+def _licence(config: Config, options: ExportOptions) -> str:
+    text = f"The licence of the trained weights is {options.license}.\n"
+    if options.license == UNKNOWN:
+        text = "The licence of the trained weights is not known to dit-run: name it at the top of this card.\n"
+    for name in _named(config.model):
+        text += (
+            f"\nThe model began with the weights of {_shown(name)}, whose licence may hold for the trained ones too.\n"
+        )
+    frozen = [
+        f"- {choice.component.kind} {choice.type}: {_shown(name)}\n"
+        for choice in (*config.chosen("text_encoder"), config.vae)
+        for name in _named(choice)
+    ]
+    if frozen:
+        text += "\nThe frozen parts are those of others, and their licences hold for them:\n\n"
+    return text + "".join(dict.fromkeys(frozen))
 
 
-def _pretrained(config: Config) -> Iterator[str]:
-    """Yield the names of the pretrained parts; of a local one only that of its folder."""
-    for choice in (*config.chosen("text_encoder"), config.vae):
-        for option in options_of(type(choice.options)):
-            value = getattr(choice.options, option.name)
-            if HubOrPath.name in option.markers and isinstance(value, str):
-                yield f"{choice.component.kind} {choice.type}: {Path(value).name if Path(value).exists() else value}"
+def _named(choice: Choice) -> Iterator[str]:
+    """Yield the names of a component's pretrained weights."""
+    for option in options_of(type(choice.options)):
+        value = getattr(choice.options, option.name)
+        if HubOrPath.name in option.markers and isinstance(value, str):
+            yield value
+
+
+def _shown(name: str) -> str:
+    """Return a name on a hub, of a path only its last part."""
+    return name if _is_hub_name(name) else Path(name).name
+
+
+def _is_hub_name(name: str) -> bool:
+    return on_hub(name) and _HUB_NAME.fullmatch(name) is not None

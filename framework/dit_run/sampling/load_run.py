@@ -16,12 +16,11 @@ from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedul
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.export.export_options import ExportOptions
-from dit_run.export.folder import ExportedModel, ExportSource, write_export
-from dit_run.export.hub_upload import HubUpload
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
 from dit_run.runs.run_folder import RunFolder
+from dit_run.sampling.export_run import Destination, export_run
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.trained_config import SAMPLED, read_run_config
@@ -111,6 +110,7 @@ class LoadedRun:
         format: str = "diffusers",
         dtype: str = "fp32",
         frozen: bool = True,
+        license: str = "unknown",
         push: str | None = None,
         public: bool = False,
         reporter: Reporter | None = None,
@@ -122,37 +122,17 @@ class LoadedRun:
         program without dit-run. The pipeline is a class of diffusers itself, without code in the folder, where all
         parts fit one; ``reporter`` gets a notice that says which, or why not. ``safetensors`` writes one file of
         weights. ``dtype`` of the weights is ``fp32``, ``fp16`` or ``bf16``. ``frozen`` False leaves out the pretrained
-        files of frozen parts, which are then loaded by their names on a hub. ``push`` uploads the folder to the
-        repository of this name on a hub too; it is private unless ``public`` is True.
+        files of frozen parts, which are then loaded by their names on a hub. ``license`` is that of the weights in the
+        model card, such as ``apache-2.0``. ``push`` uploads the folder to the repository of this name on a hub too; it
+        is private unless ``public`` is True.
 
         Raises InputError for a folder that holds files, for a run whose config could only be read in part, for a
         component whose code needs packages that programs with diffusers do not have, and, before anything is written,
         for a repository that cannot be written; DitRunError where the disk or the hub fails.
         """
-        options = ExportOptions(format, dtype, frozen)
-        if public and push is None:
-            raise InputError("--public needs --push, the name of the repository")
-        if self.left_out is not None:
-            raise InputError(f"an export needs the whole config of {self.path}; {self.left_out}") from self.left_out
-        folder = Path(folder).absolute()
-        model = ExportedModel(self.pipeline.denoiser.tensors(), self.step, self.global_batch, self.ema)
-        grids = sorted((self.path / "samples").glob("step-*.png"))
-        source = ExportSource(
-            plugin_files=self.registry.files.files,
-            prompts=self.prompts,
-            scalars=self.pipeline.scalars,
-            metrics=self.metrics(),
-            samples=grids[-1] if grids else None,
-        )
-        upload = None if push is None else HubUpload(push, public=public)
-        reporter = reporter or Silent()
-        use = write_export(folder, model, self.config, source, options)
-        if use is not None:
-            reporter.notice(str(use))
-        if upload is not None:
-            upload.send(folder)
-            reporter.notice(f"uploaded to {upload.url}, a {upload.visibility} repository")
-        return folder
+        options = ExportOptions(format, dtype, frozen, license)
+        export_run(self, Path(folder).absolute(), options, Destination(push, public), reporter or Silent())
+        return Path(folder).absolute()
 
     def _refuse_untrained_guidance(self, scale: float | None) -> None:
         if scale not in (None, 1.0) and self.config.training.caption_dropout == 0:
