@@ -280,6 +280,7 @@ class Config:
     text_encoder = _Section["Choice | tuple[Choice, ...]"]("text_encoder")
     optimizer = _Section[Choice]("optimizer")
     lr_scheduler = _Section[Choice]("lr_scheduler")
+    adapter = _Section["Choice | None"]("adapter")
     sampling = _Section[SamplingOptions]("sampling")
     validation = _Section[ValidationOptions]("validation")
     cache = _Section[CacheOptions]("cache")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dit_run import Component, Kind, hookimpl
+from dit_run_plugins.adapters.lora import Lora
 from dit_run_plugins.datasets.coco import Coco
 from dit_run_plugins.datasets.cub import Cub
 from dit_run_plugins.datasets.custom import Custom
@@ -89,6 +90,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit"),
+        _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),
         _component(Kind.TRACKER, "tensorboard", TensorBoard, ".tracker:build"),
         _component(Kind.METRIC, "clip_score", ClipScore, ":build"),
         _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),

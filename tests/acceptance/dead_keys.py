@@ -83,6 +83,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler.warmup_stable_decay": (
         "lr_scheduler={type: warmup_stable_decay, warmup_steps: 2, decay_share: 0.5}",
     ),
+    "adapter.lora": ("adapter={type: lora, rank: 2}", "training.init_from=earlier"),
     "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
     "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
     "metric.frechet_distance": (metric("frechet_distance"),),
@@ -92,6 +93,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 """Arguments that make each built-in part of the tiny run; the files that they name are made by the test."""
 
 PACKAGES: Mapping[str, str] = {
+    "adapter.lora": "peft",
     "dataset.parquet": "pyarrow",
     "dataset.huggingface": "datasets",
     "optimizer.adamw_8bit": "bitsandbytes",
@@ -269,6 +271,12 @@ CHANGES: Mapping[str, Change] = {
     },
     "lr_scheduler.warmup_stable_decay.decay_share": _change("lr_scheduler.decay_share=0.2"),
     "lr_scheduler.warmup_stable_decay.decay_shape": _change("lr_scheduler.decay_shape=linear"),
+    # adapters
+    "adapter.lora.rank": _change("adapter.rank=3"),
+    "adapter.lora.alpha": _change("adapter.alpha=8"),
+    "adapter.lora.targets": _change("adapter.targets=[blocks.*.mlp]"),
+    "adapter.lora.dropout": _change("adapter.dropout=0.5"),
+    "adapter.lora.use_dora": _change("adapter.use_dora=true"),
     # training
     "training.output_dir": _change("training.output_dir=elsewhere"),
     "training.seed": _change("training.seed=1"),

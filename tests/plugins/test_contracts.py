@@ -92,6 +92,7 @@ def with_package(package: str, **options: Any) -> Callable[[Path], dict[str, Any
 
 
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "adapter.lora": with_package("peft", rank=2, dropout=0.1),
     "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
     "optimizer.prodigy": with_package("prodigyopt"),
     "optimizer.schedule_free_adamw": with_package("schedulefree"),

@@ -102,6 +102,7 @@ def _read(path: Path) -> _Source:
 
 def _of_checkpoint(path: Path, notices: tuple[str, ...] = ()) -> _Source:
     config = read_object(path / "config.json") if (path / "config.json").exists() else {}
+    _refuse_adapter(path, config)
     return _Source(path, load_weights(path, ema=True), config.get("model", {}), notices)
 
 
@@ -115,23 +116,38 @@ def _of_file(path: Path) -> _Source:
 def _of_folder(path: Path) -> _Source:
     """Read an exported folder, or one that the libraries transformers and diffusers save."""
     if (path / WEIGHTS_FILE).is_file():
-        return _Source(path, read_tensors(path / WEIGHTS_FILE), _model_section(path / "config.yaml"))
+        config = _exported_config(path / "config.yaml")
+        _refuse_adapter(path, config)
+        return _Source(path, read_tensors(path / WEIGHTS_FILE), _section(config, "model"))
     folders = ("", "transformer/")
     for library in (TRANSFORMERS, DIFFUSERS) if path.is_dir() else ():
         if any(True for folder in folders for _ in (path / folder).glob(f"{library.safetensors}.*")):
             files = Pretrained(str(path), _KEY).weight_files(library, folders)
-            return _Source(path, files.tensors(), _model_section(path / "config.yaml"))
+            return _Source(path, files.tensors(), _section(_exported_config(path / "config.yaml"), "model"))
     raise InputError(
         f"{_KEY} is {path}, which is neither a run folder with a checkpoint, a checkpoint, an exported folder, nor a "
         "file of weights"
     )
 
 
-def _model_section(config: Path) -> Mapping[str, Any]:
-    """Return the section ``model`` of an exported config, empty where there is none that can be read."""
+def _exported_config(path: Path) -> Mapping[str, Any]:
+    """Return an exported config, empty where there is none that can be read."""
     try:
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return {}
-    section = values.get("model") if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}
+
+
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = config.get(name)
     return section if isinstance(section, dict) else {}
+
+
+def _refuse_adapter(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise InputError for weights of an adapter alone."""
+    if _section(config, "adapter"):
+        raise InputError(
+            f"{_KEY} is {path}, which has the weights of an adapter alone; merge it with its base first, with "
+            "dit-run export RUN FOLDER --merge, and start from that folder"
+        )

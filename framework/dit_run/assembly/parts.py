@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dit_run.assembly.adaptation import adapt, build_adapter
 from dit_run.assembly.initial_weights import initialise
 from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import by_factor, freeze
@@ -24,7 +26,7 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import VAE, Adapter, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -96,33 +98,56 @@ def _build_text_encoders(config: Config) -> list[Any]:
 
 
 def build_denoiser(
-    config: Config, encoders: Encoders, device: torch.device, *, begin: Callable[[str], None] | None = None
+    config: Config,
+    encoders: Encoders,
+    device: torch.device,
+    *,
+    begin: Callable[[str], None] | None = None,
+    base: bool = False,
 ) -> Denoiser:
     """Return the model, and the text encoders that train, with initial weights that follow from the seed.
 
     ``begin`` is for a new run, which begins with pretrained weights of the model and those of ``training.init_from``:
     it gets lines that say which of them were taken. Without it, as for a run that has weights of its own, they are not
-    read.
+    read. ``base`` reads them nevertheless for an adapter, whose checkpoints have the weights of the adapter alone.
     """
-    texts = encoders.texts
+    texts, adapter = encoders.texts, build_adapter(config)
+    trained: list[Any] = [text if text.trainable else None for text in texts]
     with translate_building():
-        keywords = {**model_keywords(texts, encoders.vae), "initial": begin is not None}
-        model = _seeded(config, "model", config.model, **keywords)
-        if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
-            raise PluginFault(
-                f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "
-                f"{config.scalar_names}; they must be the same (a fault of the plugin)"
-            )
-        trained: list[Any] = [text if text.trainable else None for text in texts]
+        if adapter is not None:
+            _try_adapter(config, encoders, adapter)
+        read = begin is not None or (base and adapter is not None)
         normalized = config.vae.common.normalize is not None
         normalization = LatentNormalization(encoders.vae.latent_channels) if normalized else None
-        denoiser = Denoiser(model, *trained, normalization=normalization)
-        freeze(denoiser, config.training.freeze)
+        denoiser = Denoiser(_build_model(config, encoders, initial=read), *trained, normalization=normalization)
+        if adapter is None:
+            freeze(denoiser, config.training.freeze)
+        lines = _first_weights(config, denoiser) if read else []
+        if adapter is not None and config.adapter is not None:
+            with _seed(config, "adapter"):
+                adapt(denoiser, adapter, config.adapter.type, base=read)
         by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)  # refuses its patterns early
         if begin is not None:
-            for line in _first_weights(config, denoiser):
+            for line in lines:
                 begin(line)
         return denoiser.to(device)
+
+
+def _build_model(config: Config, encoders: Encoders, *, initial: bool) -> nn.Module:
+    keywords = {**model_keywords(encoders.texts, encoders.vae), "initial": initial}
+    model: nn.Module = _seeded(config, "model", config.model, **keywords)
+    if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
+        raise PluginFault(
+            f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "
+            f"{config.scalar_names}; they must be the same (a fault of the plugin)"
+        )
+    return model
+
+
+def _try_adapter(config: Config, encoders: Encoders, adapter: Adapter) -> None:
+    """Add an adapter to a model without weights, so that it is refused before any are read or downloaded."""
+    with torch.device("meta"):
+        adapter.add(_build_model(config, encoders, initial=False).requires_grad_(False))
 
 
 def _first_weights(config: Config, denoiser: Denoiser) -> list[str]:
@@ -173,7 +198,14 @@ def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -
 
 def _seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:
     """Return a component whose random weights follow from seed and purpose; torch's own generator is untouched."""
+    with _seed(config, purpose):
+        return make(choice.component, choice.options, **runtime)
+
+
+@contextlib.contextmanager
+def _seed(config: Config, purpose: str) -> Iterator[None]:
+    """Let torch's generator follow from seed and purpose for a while."""
     digest = hashlib.blake2b(f"{purpose} {config.training.seed}".encode(), digest_size=4).digest()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest, "little"))
-        return make(choice.component, choice.options, **runtime)
+        yield

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from dit_run.config.adapter_rules import adapter_has_a_base, base_is_frozen
 from dit_run.config.core_rules import CORE_RULES, RuleResult
 from dit_run.config.effects import WITHOUT_EFFECT, keys_without_effect, writes_every_key
 from dit_run.config.keys import config_options, key_name
@@ -52,7 +53,7 @@ def refuse(config: Config, problems: Iterable[Problem]) -> None:
 
 def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
-    for rule in (*CORE_RULES, _latents_fit, keys_without_effect):
+    for rule in (*CORE_RULES, adapter_has_a_base, base_is_frozen, _latents_fit, keys_without_effect):
         yield from rule(context)
     for path, choice in config.choices():
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)

@@ -90,6 +90,8 @@ class ExportedModel:
     """Samples per step."""
     ema: bool
     """True for the averaged weights, False for the live ones."""
+    base: str = ""
+    """Digest of the weights that an adapter changes; empty where ``tensors`` are those of a whole model."""
 
 
 def model_card(

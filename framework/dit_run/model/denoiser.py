@@ -47,6 +47,8 @@ class Denoiser(nn.Module):
         self.text_encoder: nn.Module | None = None
         if trained:
             self.text_encoder = next(iter(trained.values())) if self._single else nn.ModuleDict(trained)
+        self.base = ""
+        self._of_adapter: frozenset[str] | None = None
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -87,9 +89,26 @@ class Denoiser(nn.Module):
         tokens, pooled = encoder(text.ids, text.mask)
         return TextStates(tokens, text.mask, pooled, text.null)
 
+    def keep_base_apart(self, digest: str) -> None:
+        """Let checkpoints leave out all parameters but those that train now, which are an adapter's.
+
+        ``digest``, of the weights that they change, is :attr:`base` from now on; it is empty without an adapter.
+        """
+        self.base = digest
+        self._of_adapter = frozenset(checkpoint_name(name) for name, _ in trainable_parameters(self))
+
     def tensors(self) -> dict[str, Tensor]:
-        """Return parameters and buffers by their names in checkpoints: the model's, then those of others, prefixed."""
-        named = dict(self.model.state_dict())
+        """Return parameters and buffers by their names in checkpoints: the model's, then those of others, prefixed.
+
+        With an adapter these are its parameters, and the normalisation of latents.
+        """
+        named = {**self.model.state_dict(), **self.other_tensors()}
+        own = self._of_adapter
+        return {name: named[name] for name in named if own is None or name in own or name.startswith(LATENT_PREFIX)}
+
+    def other_tensors(self) -> dict[str, Tensor]:
+        """Return those of all parts but the model, by their names in checkpoints."""
+        named: dict[str, Tensor] = {}
         for prefix, part in ((TEXT_ENCODER_PREFIX, self.text_encoder), (LATENT_PREFIX, self.normalization)):
             if part is not None:
                 named |= {prefix + name: value for name, value in part.state_dict().items()}

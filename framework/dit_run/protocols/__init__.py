@@ -16,6 +16,7 @@ model's initial weights and dropout, for which the core seeds torch's generator.
 
 from __future__ import annotations
 
+from dit_run.protocols.adapter import Adapter
 from dit_run.protocols.callback import EVENTS, Callback, Progress, unknown_event
 from dit_run.protocols.dataset import (
     Dataset,
@@ -44,6 +45,7 @@ from dit_run.protocols.vae import VAE
 __all__ = [
     "EVENTS",
     "VAE",
+    "Adapter",
     "Adjustment",
     "Callback",
     "Dataset",

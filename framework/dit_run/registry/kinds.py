@@ -68,6 +68,7 @@ class Kind(StrEnum):
     SCHEDULER = "scheduler"
     OPTIMIZER = "optimizer"
     LR_SCHEDULER = "lr_scheduler"
+    ADAPTER = "adapter"
     TRACKER = "tracker"
     METRIC = "metric"
     CALLBACK = "callback"
@@ -180,6 +181,13 @@ KINDS: Mapping[Kind, KindSpec] = {
         protocol="dit_run.protocols:LearningRateFactor",
         runtime=("total_steps",),
         members=("__call__",),
+    ),
+    Kind.ADAPTER: KindSpec(
+        title="adapter",
+        text="The adapter: small changes, such as LoRA, that are trained in place of the weights of a model. Without "
+        "this section the model itself is trained.",
+        protocol="dit_run.protocols:Adapter",
+        members=("add", "merged", "save"),
     ),
     Kind.TRACKER: KindSpec(
         title="tracker",

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dit_run import __version__
+from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
@@ -208,8 +209,9 @@ def open_run(
     source, passed_over = find_weights(folder, checkpoint, ema=ema)
     target = choose_device(config.training.device)
     encoders = build_encoders(config, target)
-    denoiser = build_denoiser(config, encoders, target)
+    denoiser = build_denoiser(config, encoders, target, base=True)
     weights = read_weights(source, ema=ema)
+    refuse_other_base(denoiser, weights.base, where=str(source))
     denoiser.load_tensors(weights.tensors, where=str(source))
     denoiser.eval().requires_grad_(False)
     return LoadedRun(

@@ -41,7 +41,8 @@ def read_weights(source: Path, *, ema: bool) -> ExportedModel:
         return model
     state = load_state(source)
     averaged = ema and has_averages(source)
-    return ExportedModel(read_checkpoint(source, ema=ema), state["step"], state["global_batch"], averaged)
+    base = state.get("inputs", {}).get("model", "")
+    return ExportedModel(read_checkpoint(source, ema=ema), state["step"], state["global_batch"], averaged, base)
 
 
 def read_prompts(source: Path) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from dit_run.registry.kinds import Kind
 from dit_run.testing.contract_error import ContractError
 
 if TYPE_CHECKING:
+    from dit_run.testing.adapter import check_adapter
     from dit_run.testing.callback import check_callback
     from dit_run.testing.dataset import check_dataset
     from dit_run.testing.lr_scheduler import check_lr_scheduler
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ContractError",
     "TinyRun",
+    "check_adapter",
     "check_callback",
     "check_dataset",
     "check_lr_scheduler",

@@ -56,6 +56,11 @@ class Start:
         return self.step == self.total_steps and len(self.changes.without(*LENGTH)) == len(self.changes.noted)
 
     @property
+    def base(self) -> str:
+        """Digest of the weights that the run's adapter changes; empty without one."""
+        return str(self.state.get("inputs", {}).get("model", ""))
+
+    @property
     def folder(self) -> Path:
         """The run folder of the checkpoint."""
         return self.path.parent.parent
@@ -113,7 +118,7 @@ class Start:
         """
         lines = changed_inputs(self.state.get("inputs", {}), given, index_before=indices[0], index=indices[1])
         refuse_changed_inputs(lines, self.folder, arguments)
-        said = notes(self.changes, self.step, buckets=config.has_buckets)
+        said = notes(self.changes, self.step, buckets=config.has_buckets, adapted=bool(self.base))
         if total_steps == self.total_steps:
             return said
         former = self._with_former_length(config)

@@ -38,6 +38,8 @@ _BUCKET_TEXT = (
     "not those of an uninterrupted run"
 )
 _VALIDATION_TEXT = "validation losses from here on cannot be compared with earlier ones, so the best one is forgotten"
+_INITIAL: tuple[KeyPath, ...] = (("training", "init_from"), ("training", "init_rename"))
+_BASE_TEXT = "the weights that the adapter changes are the same as before"
 _BITS_TEXT = "the weights may differ in their last bits from those of an uninterrupted run"
 _CONSEQUENCES: Mapping[KeyPath, str] = {
     **dict.fromkeys(_SPLIT, _SPLIT_TEXT),
@@ -45,7 +47,7 @@ _CONSEQUENCES: Mapping[KeyPath, str] = {
     ("training", "deterministic"): _BITS_TEXT,
     ("training", "elastic_exact"): _BITS_TEXT,
     ("cache", "mode"): _BITS_TEXT,
-    ("training", "init_from"): "it has no effect, because the run continues with the weights of its own checkpoint",
+    **dict.fromkeys(_INITIAL, "it has no effect, because the run continues with the weights of its own checkpoint"),
 }
 """Consequence of a change, by key; any other new value simply holds from the checkpoint on."""
 
@@ -90,12 +92,15 @@ def refuse_other_global_batch(
         )
 
 
-def notes(changes: Changes, step: int, *, buckets: bool = False) -> list[str]:
+def notes(changes: Changes, step: int, *, buckets: bool = False, adapted: bool = False) -> list[str]:
     """Return a line for each consequence of the changes, except for changes of the length.
 
-    ``buckets`` is True for a run with ``data.buckets``, whose order depends on the size of micro-batches.
+    ``buckets`` is True for a run with ``data.buckets``, whose order depends on the size of micro-batches, ``adapted``
+    for one with an adapter, which reads its base again.
     """
-    consequences = {**_CONSEQUENCES, **dict.fromkeys(_SPLIT, _BUCKET_TEXT)} if buckets else _CONSEQUENCES
+    consequences = dict(_CONSEQUENCES)
+    consequences |= dict.fromkeys(_SPLIT, _BUCKET_TEXT) if buckets else {}
+    consequences |= dict.fromkeys(_INITIAL, _BASE_TEXT) if adapted else {}
     default = f"the new value holds from step {step + 1} on, so the weights are not those of an uninterrupted run"
     grouped: dict[str, list[Difference]] = {}
     for change in changes.without(*LENGTH):

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_denoiser
 from dit_run.assembly.prepare import Data, prepare
@@ -42,7 +43,9 @@ class Prepared:
     index: SampleIndex
     """The index of the training samples."""
     inputs: Mapping[str, Any]
-    """Data and encoders as plain values: see :func:`~dit_run.training.resume_checks.inputs`."""
+    """Data and encoders as plain values: see :func:`~dit_run.training.resume_checks.inputs`.
+
+    With an adapter, ``model`` is the digest of the weights that it changes."""
 
 
 def report_machine(run: RunContext, start: Start | None) -> None:
@@ -72,7 +75,9 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
             run.reporter.notice(line)
     # On the CPU, before the cache is filled: weights or names that do not fit are refused first.
     begin = run.reporter.notice if start is None else None
-    denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begin)
+    denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begin, base=True)
+    if start is not None and not start.forked:
+        refuse_other_base(denoiser, start.base, where=str(run.folder.path))
     try:
         with run.stop.interrupting(after=CACHE_PATIENCE):
             cached = open_cache(
@@ -93,7 +98,8 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
         with run.stop.interrupting():
             run.reporter.notice(_normalize(run, data, encoders, denoiser.normalization))
     parts = RunParts.build(config, data, encoders, run.device, denoiser=denoiser)
-    return Prepared(run, parts, index, given)
+    base = {"model": denoiser.base} if denoiser.base else {}
+    return Prepared(run, parts, index, {**given, **base})
 
 
 def _normalize(run: RunContext, data: Data, encoders: Encoders, normalization: LatentNormalization) -> str:
