@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import Tensor, nn
-
-from dit_run.runs.checkpoint.safetensors_file import write_safetensors
 
 __all__ = ["write_files"]
 
@@ -31,14 +30,14 @@ def write_files(
     ``pytorch_lora_weights.safetensors`` too, which its pipelines load.
     """
     prefix = _diffusers_prefix(model)
-    own = {name.removeprefix(prefix or ""): value for name, value in tensors.items()}
+    own = {name.removeprefix(prefix or ""): value.contiguous() for name, value in tensors.items()}
     config = _portable(config, prefix or "", base)
-    write_safetensors(folder / _PEFT, {f"base_model.model.{name}": value for name, value in own.items()}, _PYTORCH)
+    save_file({f"base_model.model.{name}": value for name, value in own.items()}, folder / _PEFT, _PYTORCH)
     config.save_pretrained(str(folder))
     if prefix is not None:
         settings = {f"{_PART}{key}": _plain(value) for key, value in config.to_dict().items()}
         facts = {**_PYTORCH, _METADATA: json.dumps(settings, indent=2, sort_keys=True)}
-        write_safetensors(folder / _DIFFUSERS, {f"{_PART}{name}": value for name, value in own.items()}, facts)
+        save_file({f"{_PART}{name}": value for name, value in own.items()}, folder / _DIFFUSERS, facts)
 
 
 _PYTORCH = {"format": "pt"}
