@@ -45,7 +45,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
 
 
 def data(path: str, kind: str = "webdataset") -> str:
-    return f"data={{type: {kind}, dataset_path: '{path}'}}"
+    return f"data={{type: {kind}, dataset_path: '{path}', shuffle_window: 1}}"
 
 
 @pytest.mark.slow

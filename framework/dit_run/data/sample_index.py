@@ -14,14 +14,21 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from xxhash import xxh3_128_hexdigest
 
+from dit_run.data.column_files import Columns
+from dit_run.data.kept_columns import kept
 from dit_run.data.samples import Samples
+from dit_run.data.splits import KEPT_FROM
+from dit_run.protocols import Identified
 
 __all__ = ["IndexChanges", "SampleIndex"]
 
 Words = NDArray[np.uint64]
 
 _HASH_BYTES = 8
+_VERSION = 1
+"""Version of the hashes, raised when they change."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +51,27 @@ class SampleIndex:
     """The hashes of some samples, uint64 [n, 2]: of the key, and of key and captions, sorted by the first."""
 
     hashes: Words
+    kept_digest: str | None = None
+    """The digest, if it is known."""
 
     @classmethod
     def of(cls, samples: Samples) -> SampleIndex:
-        """Read every sample, without its image. The order of the samples follows from their keys, so it is left out."""
-        digests = bytearray()
-        for index in samples.indices.tolist():
-            sample = samples.dataset[index]
-            state = hashlib.blake2b(sample.key.encode("utf-8", "surrogateescape"), digest_size=_HASH_BYTES)
-            digests += state.digest()
-            for caption in sample.captions:
-                state.update(b"\0" + caption.encode("utf-8", "surrogateescape"))
-            if sample.weights:
-                state.update(b"\0" + repr(sample.weights).encode())
-            if sample.scalars:
-                state.update(b"\0" + repr(sorted(sample.scalars.items())).encode())
-            digests += state.digest()
-        hashes = np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2)
-        return cls(hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))])
+        """Read every sample, without its image. The order of the samples follows from their keys, so it is left out.
+
+        The index of many samples of a dataset with an identity is kept for the next start.
+        """
+        identity = samples.dataset.identity if isinstance(samples.dataset, Identified) else None
+        if identity is None or len(samples) < KEPT_FROM:
+            return cls(_hashes(samples))
+        chosen = xxh3_128_hexdigest(np.ascontiguousarray(samples.indices).data)
+        columns = kept(["samples", _VERSION, identity, chosen], lambda: _kept(samples))
+        return cls(columns["hashes"].reshape(-1, 2), columns["digest"].tobytes().decode())
 
     @classmethod
     def read(cls, path: Path) -> SampleIndex | None:
         """Return the index in a file that :meth:`to_bytes` filled; None if the file is missing or damaged."""
         try:
-            hashes = np.load(path, allow_pickle=False)
+            hashes = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
         fits = isinstance(hashes, np.ndarray) and hashes.dtype == np.uint64 and hashes.shape[1:] == (2,)
@@ -79,7 +83,7 @@ class SampleIndex:
     @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of all hashes: equal for equal samples, in any order."""
-        return hashlib.sha256(self.hashes.astype("<u8").tobytes()).hexdigest()
+        return self.kept_digest or hashlib.sha256(self.hashes.astype("<u8").tobytes()).hexdigest()
 
     def to_bytes(self) -> bytes:
         """Return the content of a file for :meth:`read`: 16 bytes per sample."""
@@ -92,3 +96,26 @@ class SampleIndex:
         common, before, after = np.intersect1d(self.hashes[:, 0], now.hashes[:, 0], return_indices=True)
         changed = int((self.hashes[before, 1] != now.hashes[after, 1]).sum())
         return IndexChanges(len(now) - len(common), len(self) - len(common), changed)
+
+
+def _kept(samples: Samples) -> Columns:
+    index = SampleIndex(_hashes(samples))
+    digest = np.frombuffer(index.digest.encode(), dtype=np.uint8)
+    return Columns({"hashes": index.hashes.reshape(-1), "digest": digest})
+
+
+def _hashes(samples: Samples) -> Words:
+    digests = bytearray()
+    for index in samples.indices.tolist():
+        sample = samples.dataset[index]
+        state = hashlib.blake2b(sample.key.encode("utf-8", "surrogateescape"), digest_size=_HASH_BYTES)
+        digests += state.digest()
+        for caption in sample.captions:
+            state.update(b"\0" + caption.encode("utf-8", "surrogateescape"))
+        if sample.weights:
+            state.update(b"\0" + repr(sample.weights).encode())
+        if sample.scalars:
+            state.update(b"\0" + repr(sorted(sample.scalars.items())).encode())
+        digests += state.digest()
+    hashes = np.frombuffer(digests, dtype="<u8").astype(np.uint64).reshape(-1, 2)
+    return hashes[np.lexsort((hashes[:, 1], hashes[:, 0]))]

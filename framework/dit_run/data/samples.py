@@ -20,7 +20,7 @@ from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
 from dit_run.data.scalars import Scalars
 from dit_run.data.shard_windows import SampleShards
-from dit_run.data.splits import split
+from dit_run.data.splits import dataset_split
 from dit_run.data.visits import FetchedVisits, Visit
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, DatasetPart, Sample, Sharded
@@ -237,8 +237,8 @@ def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples,
     for part in parts.parts:
         _check_window(part)
     chosen = [
-        split(
-            (part.dataset[index].key for index in range(len(part.dataset))),
+        dataset_split(
+            part.dataset,
             seed=seed,
             num_samples=part.common.num_samples,
             train_split=part.common.train_split,

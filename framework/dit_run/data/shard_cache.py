@@ -30,7 +30,9 @@ DEFAULT_BYTES = 50 * 10**9
 """Size of the cache without a config (bytes)."""
 _TOUCHED_EVERY = 1.0
 """Time between two notes of use of a copy by one process (seconds)."""
-_ROOM_EVERY = 0.1
+_ROOM = "room.lock"
+"""Lock of whoever reserves, removes or completes a copy."""
+_ROOM_EVERY = 0.02
 """Time between two looks for room (seconds)."""
 
 _State = tuple[int, int, int]
@@ -117,10 +119,11 @@ class ShardCache:
             checksum = download(remote, file, pause=self.pause)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(copy)
-        opened = copy.open("rb", buffering=0)
+        opened = partial.open("rb", buffering=0)  # before others may remove the copy
         note = {"url": remote.url, "checksum": checksum, "state": _state(opened)}
-        write_atomic(_note(copy), json.dumps(note).encode())
+        with locked(self.folder / _ROOM):  # a copy without a note would count as unused
+            partial.replace(copy)
+            write_atomic(_note(copy), json.dumps(note).encode())
         return opened
 
     def _make_room(self, partial: Path, remote: RemoteFile) -> None:
@@ -131,7 +134,7 @@ class ShardCache:
                 f"cache.shards_gb, which is {self.limit / 1e9:g}"
             )
         while True:
-            with locked(self.folder / "room.lock"):
+            with locked(self.folder / _ROOM):
                 if self._free() >= remote.bytes or self._remove(remote.bytes):
                     with partial.open("wb") as file:
                         file.truncate(remote.bytes)

@@ -5,19 +5,13 @@ Each finished shard is kept at once, so that an interrupted build continues with
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 from dit_run.data.column_files import Columns
-from dit_run.digests import cache_home, combined
+from dit_run.data.kept_columns import kept, known
 from dit_run.system.cores import usable_cores
-from dit_run.system.durable import make_folder
-from dit_run.system.file_locks import locked
 
 __all__ = ["IndexedShard", "indices_of"]
 
@@ -56,55 +50,31 @@ def indices_of(shards: Sequence[IndexedShard], *, workers: int | None = None) ->
 
     Raises InputError as the shards do.
     """
-    home = cache_home()
-    keep = partial(_kept, None if home is None else home / "indexes")
-    known = [keep(shard, build=False) for shard in shards]
-    missing = [number for number, index in enumerate(known) if index is None]
-    built = _mapped(_Builder(keep), [shards[number] for number in missing], workers)
+    found = [known(shard.identity) for shard in shards]
+    missing = [number for number, index in enumerate(found) if index is None]
+    built = _mapped([shards[number] for number in missing], workers)
     for number, index in zip(missing, built, strict=True):
-        known[number] = index
-    return [index for index in known if index is not None]
+        found[number] = index
+    return [index for index in found if index is not None]
 
 
-@dataclass(frozen=True)
-class _Builder:
-    keep: Callable[..., Columns | None]
-
-    def __call__(self, shard: IndexedShard) -> Columns:
-        return self.keep(shard, build=True) or shard.build()
+def _build(shard: IndexedShard) -> Columns:
+    return kept(shard.identity, shard.build)
 
 
-def _mapped(build: _Builder, shards: Sequence[IndexedShard], workers: int | None) -> list[Columns]:
+def _mapped(shards: Sequence[IndexedShard], workers: int | None) -> list[Columns]:
     if workers is None:
         workers = usable_cores() if sum(shard.bytes for shard in shards) > _PARALLEL_BYTES else 1
     workers = min(workers, len(shards))
     if workers < 2 and all(shard.is_local for shard in shards):
-        return [build(shard) for shard in shards]
+        return [_build(shard) for shard in shards]
     if workers < 2:
         with ThreadPoolExecutor(_DOWNLOADS) as threads:
-            return list(threads.map(build, shards))
+            return list(threads.map(_build, shards))
     from dit_run.compute.worker_pool import WorkerPool
 
     advice = "The same command continues with the remaining shards"
     with WorkerPool[IndexedShard, Columns](
-        build, workers, ahead=2, role="worker that indexes shards", advice=advice
+        _build, workers, ahead=2, role="worker that indexes shards", advice=advice
     ) as pool:
         return list(pool.map(shards))
-
-
-def _kept(folder: Path | None, shard: IndexedShard, *, build: bool) -> Columns | None:
-    """Return the kept index of a shard; if it is missing and ``build`` is true, build and keep it."""
-    if folder is None:
-        return shard.build() if build else None
-    file = folder / f"{combined(shard.identity)[:32]}.index"
-    if not build:
-        return Columns.read(file)
-    with contextlib.suppress(OSError):
-        make_folder(folder)
-    with locked(file.with_suffix(".lock")):  # of several processes of a run, one builds
-        index = Columns.read(file)
-        if index is None:
-            index = shard.build()
-            with contextlib.suppress(OSError):  # the next start reads the shard again
-                index = index.stored(file)
-    return index

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 from dit_run.data.downloads import RemoteFile
 from dit_run.data.shard_cache import ShardCache
 from dit_run.digests import Stat
 from dit_run.system.file_ranges import FilePart, FileRange, file_state, read_range
 
-__all__ = ["LocalShard", "RemoteRange", "RemoteShard", "ShardSource"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["InShards", "LocalShard", "RemoteRange", "RemoteShard", "ShardSource"]
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,21 @@ class RemoteShard:
 
 
 ShardSource = LocalShard | RemoteShard
+
+
+@runtime_checkable
+class InShards(Protocol):
+    """A dataset whose shards are known: those on servers are downloaded before a run needs them."""
+
+    @property
+    def shards(self) -> tuple[ShardSource, ...]:
+        """The shards, in the order of their samples."""
+        ...
+
+    @property
+    def shard_starts(self) -> NDArray[np.int64]:
+        """Index of the first sample of each shard, then the number of samples."""
+        ...
 
 
 @dataclass(frozen=True)

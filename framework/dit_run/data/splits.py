@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dit_run.data.column_files import Columns
+from dit_run.data.kept_columns import kept
 from dit_run.problems import InputError
+from dit_run.protocols import Dataset, Identified
 
-__all__ = ["Split", "split"]
+__all__ = ["KEPT_FROM", "Split", "dataset_split", "split"]
+
+KEPT_FROM = 10_000
+"""Size of datasets from which on results about all samples are kept (samples)."""
+_VERSION = 1
+"""Version of the hashes, raised when other samples would be chosen."""
 
 Ints = NDArray[np.int64]
 Words = NDArray[np.uint64]
@@ -22,6 +31,22 @@ class Split(NamedTuple):
 
     train: Ints
     validation: Ints
+
+
+def dataset_split(dataset: Dataset, *, seed: int, num_samples: int | None, train_split: float) -> Split:
+    """Return :func:`split` of a dataset's keys; that of a large dataset with an identity is kept for the next start."""
+    identity = dataset.identity if isinstance(dataset, Identified) else None
+    found = partial(_found, dataset, seed=seed, num_samples=num_samples, train_split=train_split)
+    if identity is None or len(dataset) < KEPT_FROM:
+        return found()
+    parts = ["split", _VERSION, identity, seed, num_samples, train_split]
+    columns = kept(parts, lambda: Columns(found()._asdict()))
+    return Split(columns["train"], columns["validation"])
+
+
+def _found(dataset: Dataset, *, seed: int, num_samples: int | None, train_split: float) -> Split:
+    keys = dataset.keys() if isinstance(dataset, Identified) else (dataset[index].key for index in range(len(dataset)))
+    return split(keys, seed=seed, num_samples=num_samples, train_split=train_split)
 
 
 def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_split: float) -> Split:

@@ -51,7 +51,10 @@ class Texts:
         return len(self.ends)
 
     def __iter__(self) -> Iterator[str]:
-        return (self[index] for index in range(len(self)))
+        start, content = 0, self.content.data
+        for end in self.ends.tolist():
+            yield bytes(content[start:end]).decode("utf-8", "surrogateescape")
+            start = end
 
     def __getitem__(self, index: int) -> str:
         start = int(self.ends[index - 1]) if index else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -21,6 +21,7 @@ __all__ = [
     "DatasetPart",
     "FilePart",
     "FileRange",
+    "Identified",
     "LeavesOut",
     "LeftOut",
     "Measured",
@@ -83,6 +84,20 @@ class Measured(Protocol):
 
     def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return height and width of the upright images of samples, int64 [n, 2]; 0 for those that are not known."""
+        ...
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A dataset that names its content; optional. What follows from its samples is then kept for the next start."""
+
+    @property
+    def identity(self) -> str | None:
+        """Digest of everything that decides keys, captions, weights and scalars, in their order; None: not known."""
+        ...
+
+    def keys(self) -> Iterable[str]:
+        """Return the keys of all samples, in their order."""
         ...
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from dit_run.data.images import read_image
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset, LeavesOut, LeftOut, Mixed, Sample
+from dit_run.protocols import Dataset, Identified, LeavesOut, LeftOut, Mixed, Sample, Sharded
 from dit_run.registry.components import Component, Kind
 from dit_run.system.file_ranges import FilePart
 from dit_run.testing.contract_error import Check, Subject, check_all
@@ -163,6 +164,33 @@ def reports_what_it_leaves_out(subject: Subject) -> None:
     )
 
 
+def names_its_content(subject: Subject) -> None:
+    """Check the attributes ``identity`` and ``keys``, if it has them."""
+    dataset = _make(subject)
+    if not isinstance(dataset, Identified):
+        return
+    again, identity = _make(subject), dataset.identity
+    subject.expect(identity is None or isinstance(identity, str), f"its identity is {identity!r}; use a digest or None")
+    subject.expect(
+        isinstance(again, Identified) and again.identity == identity,
+        "its identity is another one after a second build; make it of what decides the samples alone",
+    )
+    keys = list(islice(dataset.keys(), _MOST_KEYS))
+    own = [dataset[index].key for index in range(min(len(dataset), _MOST_KEYS))]
+    subject.expect(keys == own, f"keys() begins with {keys[:3]}, and the keys of its samples with {own[:3]}")
+
+
+def has_its_samples_in_shards(subject: Subject) -> None:
+    """Check the attribute ``shard_starts``, if it has one."""
+    dataset = _make(subject)
+    if isinstance(dataset, Sharded):
+        starts = [int(start) for start in dataset.shard_starts]
+        subject.expect(
+            len(starts) > 1 and starts[0] == 0 and starts[-1] == len(dataset) and starts == sorted(starts),
+            f"its shard_starts are {starts[:5]}; use the index of the first sample of each shard, then the length",
+        )
+
+
 def joins_its_parts(subject: Subject) -> None:
     """Check the attribute ``mixed_parts``, if it has one: its samples are those of the parts, in their order."""
     dataset = _make(subject)
@@ -224,4 +252,6 @@ CHECKS: tuple[Check, ...] = (
     travels_to_another_process,
     reports_what_it_leaves_out,
     joins_its_parts,
+    names_its_content,
+    has_its_samples_in_shards,
 )

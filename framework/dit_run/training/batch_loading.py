@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.devices import pins_memory
 from dit_run.data.bad_samples import BadSamples
+from dit_run.data.remote_shards import RemoteShards
 from dit_run.registry.plugin_files import PluginFiles
 from dit_run.reporting import Reporter
 from dit_run.system.cores import usable_cores
-from dit_run.training.batches import Batch, Loading, batches
+from dit_run.training.batches import Batch, Loading, Visits, batches
 from dit_run.training.run_parts import RunParts
+from dit_run.training.shards_ahead import ShardsAhead
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer, timed
 
@@ -40,9 +42,24 @@ class BatchLoader:
             pin=pins_memory(self.parts.device),
             plugins=self.plugins,
         )
-        loaded = batches(self.parts.visits(), self.layout.micro_batches(first_step, end_step), loading)
-        with contextlib.closing(loaded):
-            yield map(self.parts.encoder(timer), self._reported(timed(loaded, timer, "data")))
+        visits = self.parts.visits()
+        loaded = batches(visits, self.layout.micro_batches(first_step, end_step), loading)
+        with contextlib.closing(loaded), self._shards_ahead(visits, first_step, end_step) as taken:
+            yield map(self.parts.encoder(timer), self._reported(timed(taken(loaded), timer, "data")))
+
+    @contextlib.contextmanager
+    def _shards_ahead(
+        self, visits: Visits, first_step: int, end_step: int
+    ) -> Iterator[Callable[[Iterator[Batch]], Iterator[Batch]]]:
+        """Download remote shards ahead while batches are taken from what the given function returns."""
+        remote = RemoteShards.of(visits.samples) if visits.latents is None else None
+        if remote is None:
+            yield iter
+            return
+        if (notice := remote.notice()) is not None:
+            self.reporter.notice(notice)
+        with ShardsAhead(remote, self.layout.micro_batches(first_step, end_step)) as ahead:
+            yield ahead.counted
 
     def _reported(self, loaded: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the batches; report each sample that could not be read once."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated
 
+from dit_run.digests import combined
 from dit_run.options import PositiveFloat, bounds, components_of
 from dit_run.problems import Problem
 from dit_run.settings import Choice
@@ -85,6 +86,19 @@ class MixtureDataset:
             if isinstance(part.dataset, LeavesOut)
             for row in part.dataset.left_out
         )
+
+    @property
+    def identity(self) -> str | None:
+        """Digest of everything that decides the samples; None if a part does not name its own."""
+        from dit_run.protocols import Identified
+
+        parts = [(part.name, part.dataset) for part in self.mixed_parts]
+        known = [(name, part.identity if isinstance(part, Identified) else None) for name, part in parts]
+        return None if any(identity is None for _, identity in known) else combined(known)
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all samples."""
+        return (self[index].key for index in range(len(self)))
 
     def __len__(self) -> int:
         return self.ends[-1]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dit_run.digests import Stat
+from dit_run.digests import Stat, combined
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
@@ -129,6 +129,11 @@ class ParquetRows(ShardedSamples):
         scalars = {} if index.scalars is None else index.scalars[place]
         return Sample(f"{shard.name}/{row}", texts, image, weights, scalars)
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all samples."""
+        for shard, index in zip(self.shards, self.indices, strict=True):
+            yield from (f"{shard.name}/{row}" for row in index.rows.tolist())
+
     def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return height and width of the images of samples, as their headers say; 0 where those cannot be read."""
         import numpy as np
@@ -172,7 +177,7 @@ def build(
     )
     _check(options, int(starts[-1]), bare, count, skip=on_bad_sample == "skip")
     left_out = (LeftOut("row without a caption", count, bare),) if count else ()
-    return ParquetRows(sources, starts, left_out, indices)
+    return ParquetRows(sources, starts, left_out, combined(file.identity for file in files), indices)
 
 
 def _has_images(folder: str, options: Parquet) -> bool:

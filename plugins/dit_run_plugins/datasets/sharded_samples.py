@@ -25,6 +25,8 @@ class ShardedSamples:
     shard_starts: NDArray[np.int64]
     """Index of the first sample of each shard, then the number of samples."""
     left_out: tuple[LeftOut, ...]
+    identity: str
+    """Digest of everything that decides the samples."""
 
     def __len__(self) -> int:
         return int(self.shard_starts[-1])

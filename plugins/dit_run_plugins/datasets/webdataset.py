@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from dit_run.digests import combined
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Recognised, Sample
@@ -95,6 +96,11 @@ class TarShards(ShardedSamples):
         scalars = {} if index.scalars is None else index.scalars[place]
         return Sample(f"{shard.name}/{name}", texts, image, weights, scalars)
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all samples."""
+        for shard, index in zip(self.shards, self.indices, strict=True):
+            yield from (f"{shard.name}/{name}" for name in index.names)
+
     def image_sizes(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return height and width of the images of samples, as their headers say; 0 where those cannot be read."""
         import numpy as np
@@ -135,4 +141,4 @@ def build(
     alone = [name for index in indices for name in index.without_image]
     reasons = (("image without a caption", bare), ("caption without an image", alone))
     left_out = tuple(LeftOut(reason, len(names), names[0]) for reason, names in reasons if names)
-    return TarShards(sources, starts, left_out, indices)
+    return TarShards(sources, starts, left_out, combined(shard.identity for shard in shards), indices)

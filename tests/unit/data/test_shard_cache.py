@@ -95,6 +95,16 @@ def test_a_changed_copy_is_downloaded_again_and_a_touched_one_is_not(
     assert server.gets("3.tar") == 5
 
 
+def test_copies_that_are_removed_all_the_time_are_read(
+    server: FileServer, remotes: list[RemoteFile], tmp_path: Path
+) -> None:
+    cache = ShardCache.of(tmp_path / "cache", 1500)
+    with ThreadPoolExecutor(4) as readers:
+        found = list(readers.map(lambda turn: content(cache, remotes[turn % 4]), range(40)))
+    assert found == [bytes([turn % 4]) * 1000 for turn in range(40)]
+    assert len(copies(cache, remotes)) == 1
+
+
 def test_remains_of_a_killed_process_leave_no_trace(remotes: list[RemoteFile], cache: ShardCache) -> None:
     cache.folder.mkdir(parents=True)
     dead, live = (cache.path(remotes[number]).with_suffix(".partial") for number in (2, 3))

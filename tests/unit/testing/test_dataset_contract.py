@@ -186,3 +186,39 @@ def test_a_length_that_lies() -> None:
     assert fault(KIND, lambda options: Moody(turning=False, lying=True)) == (
         "its length is 6, and item 5 raises IndexError: list index out of range"
     )
+
+
+class Identified(list[Sample]):
+    """A dataset that names its content and its shards."""
+
+    def __init__(self, identity: object, first: int, starts: list[int]) -> None:
+        super().__init__(SAMPLES)
+        self.identity = identity
+        self.first = first
+        self.shard_starts = starts
+
+    def keys(self) -> list[str]:
+        return [sample.key for sample in SAMPLES[self.first :]]
+
+    def __reduce__(self) -> Any:
+        return Identified, (self.identity, self.first, self.shard_starts)
+
+
+IDENTITIES = itertools.count()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda options: Identified(3, 0, [0, 5]), "its identity is 3; use a digest or None"),
+        (lambda options: Identified(str(next(IDENTITIES)), 0, [0, 5]), "its identity is another one after a second"),
+        (lambda options: Identified("a", 1, [0, 5]), "keys() begins with ['key 1', 'key 2', 'key 3'], and"),
+        (lambda options: Identified("a", 0, [0, 3]), "its shard_starts are [0, 3]; use the index of the first"),
+    ],
+)
+def test_wrong_content_and_shards(make: Callable[..., Any], message: str) -> None:
+    assert message in fault(KIND, make)
+
+
+def test_content_and_shards_may_be_named() -> None:
+    keep(KIND, lambda options: Identified("a", 0, [0, 2, 5]))
