@@ -26,6 +26,7 @@ COMMANDS = {
     "train": "train a model, or continue an unfinished run",
     "sample": "make images from prompts with a trained run",
     "view": "show runs in the browser: curves, samples, configs",
+    "report": "write runs as one file for a browser",
     "export": "write a trained model for other programs",
     "eval": "score a trained run with its metrics",
     "validate": "check configs without running them",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, print_notices, resolved
 from dit_run.runs.run_folder import place_of
+from dit_run.system.durable import write_atomic
 from dit_run.system.units import duration_text, read_size, size_text
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--memory", type=_bytes, metavar="SIZE", help="memory for the run, such as 24GB (default: all of the device)"
     )
+    parser.add_argument("--output", metavar="FILE", help="file for the prediction as JSON, such as RUN/plan.json")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
     with progress_on_stderr(quiet=arguments.quiet) as reporter:
         probed = probe(config, device=choose_device(config.training.device), reporter=reporter)
     needs = forecast(probed.measured, probed.workload)
+    if arguments.output is not None:
+        write_atomic(Path(arguments.output), _json(needs))
     memory = probed.memory if arguments.memory is None else arguments.memory
     candidates = splits(probed.measured, probed.workload)
     proposal = best_split(candidates, probed.workload, memory)
@@ -73,6 +78,16 @@ def _needs(config: Config, probed: ProbeResult, needs: Forecast, memory: int) ->
         f"step     {needs.step:.3g} s for {effective} samples{compiled}; {load.steps:,} steps over "
         f"{probed.samples:,} samples",
     ]
+
+
+def _json(needs: Forecast) -> bytes:
+    values = {
+        "step_seconds": needs.step,
+        "total_seconds": needs.total,
+        "checkpoint_bytes": needs.disk["checkpoint"],
+        "peak_bytes": needs.peak,
+    }
+    return json.dumps(values, indent=1).encode() + b"\n"
 
 
 def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: ProbeResult, memory: int) -> list[str]:

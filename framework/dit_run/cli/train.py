@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, resolved, setting
+from dit_run.cli.view_extra import require_view
+from dit_run.cli.view_process import page_of
 from dit_run.compute.launchers import find_launch
 from dit_run.config.resolve import Resolution
 from dit_run.problems import InputError
@@ -35,11 +38,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-changed-plugins", action="store_true", help="continue even if a plugin changed since the checkpoint"
     )
+    parser.add_argument("--view", action="store_true", help="show the run in a browser while it trains")
     parser.add_argument("--profile", action="store_true", help="log the time of each part of a step, and write a trace")
 
 
 def run(arguments: argparse.Namespace) -> int:
     with ended_by_interrupt():
+        if arguments.view:
+            require_view()
         return _run(arguments)
 
 
@@ -108,16 +114,21 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     from dit_run.reporting import Silent
     from dit_run.training.run import train
 
-    reporter = Silent() if chosen.quiet or find_launch(os.environ).rank else ConsoleReporter()
-    outcome = train(
-        resolution.config,
-        resolution.registry,
-        reporter=reporter,
-        arguments=chosen.command_line,
-        fork_from=fork_from,
-        profile=chosen.profile,
-        allow_changed_plugins=chosen.allow_changed_plugins,
-    )
+    first = find_launch(os.environ).rank == 0
+    reporter = ConsoleReporter() if first and not chosen.quiet else Silent()
+    shown = page_of(Path(resolution.config.training.output_dir)) if chosen.view and first else nullcontext()
+    with shown as link:
+        if link is not None:
+            reporter.notice(f"look at it in a browser: {link}")
+        outcome = train(
+            resolution.config,
+            resolution.registry,
+            reporter=reporter,
+            arguments=chosen.command_line,
+            fork_from=fork_from,
+            profile=chosen.profile,
+            allow_changed_plugins=chosen.allow_changed_plugins,
+        )
     if outcome.already_finished:
         reporter.notice(
             f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR, or "

@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="another name of this server, as of a proxy"
     )
+    parser.add_argument(
+        "--allow-plugins", action="store_true", help="run the plugin files of a run where images are made with it"
+    )
     parser.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -32,8 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise InputError(f"{folder} is not a folder; name the folders in which runs lie")
     require_view()
     from dit_run.view.server import open_page
+    from dit_run.view.try_queue import TryQueue
 
-    page = open_page(folders, host=arguments.host, port=arguments.port, names=arguments.allow_host)
+    queue = TryQueue(allow_plugins=arguments.allow_plugins)
+    page = open_page(folders, host=arguments.host, port=arguments.port, names=arguments.allow_host, queue=queue)
     if arguments.with_parent:
         page.stop_with_input()
     print(page.link if arguments.with_parent else f"runs: {page.link}\n(Ctrl-C stops)", flush=True)

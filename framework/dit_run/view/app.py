@@ -24,7 +24,7 @@ from dit_run.view.images import cell_webp, file_webp, thumbnail_webp
 from dit_run.view.library import Kept, Library, stamp
 from dit_run.view.run_data import run_details, run_row
 
-__all__ = ["HERE", "RunPages", "build_app", "json_answer", "templates"]
+__all__ = ["HERE", "RunPages", "build_app", "json_answer", "plain_json", "templates"]
 
 HERE = Path(__file__).parent
 _IMAGE_BYTES = 32 * 2**20
@@ -52,9 +52,16 @@ def build_app(library: Library, *routes: BaseRoute) -> Starlette:
 
 
 def json_answer(value: Any, status: int = 200) -> Response:
-    """Return a value as JSON; numbers that are not finite become null."""
-    content = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
-    return Response(content, status, media_type="application/json")
+    return Response(plain_json(value), status, media_type="application/json")
+
+
+def plain_json(value: Any) -> bytes:
+    """Return a value as JSON; numbers that are not finite become null, and texts that are no Unicode are repaired."""
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+    try:
+        return orjson.dumps(value, default=str, option=option)
+    except TypeError:  # a lone surrogate, as in the name of a file, or a number of more than 64 bits
+        return orjson.dumps(_repaired(value), default=str, option=option)
 
 
 class RunPages:
@@ -170,5 +177,11 @@ def _number(request: Request, name: str, default: float) -> float:
     return value if math.isfinite(value) else default
 
 
-def _plain(value: Any) -> Any:
-    return str(value)
+def _repaired(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {_repaired(str(key)): _repaired(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_repaired(item) for item in value]
+    return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value

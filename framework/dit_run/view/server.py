@@ -17,6 +17,8 @@ from dit_run.problems import InputError
 from dit_run.view.app import build_app
 from dit_run.view.guard import Guard
 from dit_run.view.library import Library
+from dit_run.view.try_pages import TryPages
+from dit_run.view.try_queue import TryQueue
 
 __all__ = ["Page", "open_page"]
 
@@ -34,10 +36,14 @@ class Page:
     """Address with the token."""
     server: uvicorn.Server
     listener: socket.socket
+    queue: TryQueue
 
     def serve(self) -> None:
         """Answer requests until :meth:`stop`, or an interrupt."""
-        self.server.run(sockets=[self.listener])
+        try:
+            self.server.run(sockets=[self.listener])
+        finally:
+            self.queue.close()
 
     def stop(self) -> None:
         self.server.should_exit = True
@@ -53,19 +59,26 @@ class Page:
 
 
 def open_page(
-    folders: Sequence[Path], *, host: str = "127.0.0.1", port: int | None = None, names: Sequence[str] = ()
+    folders: Sequence[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    names: Sequence[str] = (),
+    queue: TryQueue | None = None,
 ) -> Page:
     """Listen on a host and port for a page of the runs in the folders. Raises InputError where that fails."""
     _allow_files()
     listener = _listen(host, port)
     token = secrets.token_urlsafe(24)
-    app = Guard(build_app(Library(folders)), token, [socket.gethostname(), socket.getfqdn(), host, *names])
+    library, queue = Library(folders), queue or TryQueue()
+    app = build_app(library, *TryPages(library, queue).routes())
+    guarded = Guard(app, token, [socket.gethostname(), socket.getfqdn(), host, *names])
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=1
+        guarded, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=1
     )
     shown = f"[{host}]" if ":" in host else host
     shown = socket.gethostname() if host in ("0.0.0.0", "::") else shown
-    return Page(f"http://{shown}:{listener.getsockname()[1]}/?token={token}", uvicorn.Server(config), listener)
+    return Page(f"http://{shown}:{listener.getsockname()[1]}/?token={token}", uvicorn.Server(config), listener, queue)
 
 
 def _listen(host: str, port: int | None) -> socket.socket:

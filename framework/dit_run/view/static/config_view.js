@@ -14,7 +14,7 @@ function originText(entry) {
 }
 
 export function configView(run) {
-  const table = h("div.config"), state = { words: "", changed: false };
+  const table = h("div.config", {}, h("p.note", {}, "…")), state = { words: "", changed: false };
   let entries = [];
   const shown = (entry) => (!state.changed || entry.changed) && `${entry.key} ${valueText(entry.value)} ${entry.text}`.toLowerCase().includes(state.words);
   const show = () => table.replaceChildren(...sections(entries.filter(shown)));

@@ -19,7 +19,7 @@ export function curvesView(runs) {
 
   function zoomed() {
     const low = from.value === "" ? 0 : Number(from.value), high = to.value === "" ? Infinity : Number(to.value);
-    zoom(from.value === "" && to.value === "" ? null : [low, Number.isFinite(high) ? high : last()]);
+    show(from.value === "" && to.value === "" ? null : [low, Number.isFinite(high) ? high : last()]);
   }
 
   function last() {
@@ -27,9 +27,12 @@ export function curvesView(runs) {
   }
 
   function zoom(range) {
+    [from.value, to.value] = range && settings.axis === "step" ? range.map(Math.round) : ["", ""];
+    show(range);
+  }
+
+  function show(range) {
     settings.range = range && range[1] > range[0] ? range : null;
-    const steps = settings.range && settings.axis === "step" ? settings.range.map(Math.round) : ["", ""];
-    [from.value, to.value] = steps;
     render();
     load().catch(() => {});
   }

@@ -46,6 +46,7 @@ async function build(view, run, wanted) {
   view.replaceChildren(head, list, panel);
   head.replaceChildren(...runHead(run));
   await open(wanted);
+  if (!isReport) setTimeout(() => source.config(run.id).catch(() => {}), 1500); // the server prepares it, which takes a second at first
   repeat(view, () => (run.state === "running" ? 3 : 10), async () => {
     const next = await source.details(run.id);
     const changed = (key) => JSON.stringify(next[key]) !== JSON.stringify(run[key]);
@@ -71,7 +72,7 @@ function runHead(run) {
   return [
     h("div.run-title", {}, h("h1", {}, foreign(run.name)), pill(run.state), h("span.muted.small", {}, foreign([run.dataset, run.model, run.device].filter(Boolean).join(" · ")))),
     progressBar(run) ?? "",
-    run.reason ? h("div.problem", { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
+    run.reason ? h("div.problem", { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
     h("dl.values", {}, facts),
   ];
 }
