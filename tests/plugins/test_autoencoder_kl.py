@@ -9,6 +9,7 @@ import pytest
 import torch
 from builders import save_original_vae, tiny_autoencoder_kl, tiny_clip, tiny_flux2_vae, tiny_pipeline
 from diffusers import AutoencoderKL, AutoencoderKLFlux2
+from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
 from dit_run import hub
@@ -196,6 +197,28 @@ def test_a_single_file_of_16_channels_gives_the_latents_of_its_family(
         tmp_path / "ae.sft.safetensors", AutoencoderKL.from_pretrained(folder).state_dict(), levels=3
     )
     assert torch.equal(opened(file, family="flux").encode(images())[0], opened(folder).encode(images())[0])
+
+
+def test_a_single_file_of_flux2_gives_the_latents_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_flux2_vae(tmp_path / "vae")
+    config = json.loads((folder / "config.json").read_text())
+    monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "flux2", config)
+    current = AutoencoderKLFlux2.from_pretrained(folder).state_dict()
+    original = load_file(save_original_vae(tmp_path / "plain.safetensors", current, levels=3))
+    halves = {"quant_conv": "encoder.", "post_quant_conv": "decoder."}  # Flux.2's file has them inside
+    own = {halves.get(name.split(".")[0], "") + name: value for name, value in original.items()}
+    file = tmp_path / "flux2-vae.safetensors"
+    save_file(own, file)
+    vae, reference = opened(file), opened(folder)
+    assert vae.latent_channels == 32
+    assert all(torch.equal(*pair) for pair in zip(vae.encode(images()), reference.encode(images()), strict=True))
+    latents = reference.encode(images())[0]
+    assert torch.equal(vae.decode(latents), reference.decode(latents))
+    converted = convert_ldm_vae_checkpoint(original, config)  # the library's converter knows the rest of this layout
+    assert all(torch.equal(value, current[name]) for name, value in converted.items())
+    assert {name.split(".")[0] for name in current if name not in converted} == {"bn"}
 
 
 def test_a_git_lfs_pointer_as_a_single_file_is_refused(tmp_path: Path) -> None:

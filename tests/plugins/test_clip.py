@@ -216,6 +216,18 @@ def test_a_folder_without_a_text_encoder_is_refused(tmp_path: Path) -> None:
         opened(tiny_autoencoder_kl(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("vocab.json", b""), ("vocab.json", b"{}"), ("merges.txt", b"a b c\n"), ("merges.txt", b"\xff\xfe")]
+    + [("tokenizer.json", content) for content in (b"", b"{}", b"junk")],
+)
+def test_a_broken_tokenizer_is_refused_by_key_and_name(folder: Path, tmp_path: Path, file: str, content: bytes) -> None:
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    (copy / file).write_bytes(content)
+    with pytest.raises(InputError, match=r"^text_encoder\.pretrained_model_name: .*tokenizer (that cannot be|without)"):
+        opened(copy)
+
+
 def test_a_folder_without_a_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
     with pytest.raises(InputError, match=r"has no tokenizer\.json and no .* vocab\.json"):

@@ -33,7 +33,7 @@ class ClipTokenizer:
             self._files.append(weights.need(*folders.tokenizer_files("merges.txt")))
         try:
             self._tokenizer = _tokenizer(*self._files)
-        except Exception as error:
+        except Exception as error:  # tokenizers raises no other class for a broken file
             raise weights.error(f"has a tokenizer that cannot be read: {file}: {error}") from error
         start, end = (self._tokenizer.token_to_id(marker) for marker in (START, END))
         if start is None or end is None:

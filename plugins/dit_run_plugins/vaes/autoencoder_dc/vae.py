@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dit_run.hub import Pretrained
 from dit_run_plugins.vaes.autoencoder_dc import AutoencoderDc
 from dit_run_plugins.vaes.diffusers_autoencoder.vae import DiffusersVae, build_vae
 
@@ -14,5 +13,4 @@ def build(options: AutoencoderDc) -> DiffusersVae:
 
     Raises InputError if files are missing or do not belong to such a VAE.
     """
-    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
-    return build_vae(weights, use_slicing=options.use_slicing, cls="AutoencoderDC")
+    return build_vae(options.weights(), use_slicing=options.use_slicing, cls="AutoencoderDC")

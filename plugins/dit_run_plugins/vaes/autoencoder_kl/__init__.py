@@ -7,35 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from dit_run.hub import MOVED, Pretrained, local_path, on_hub, tensor_shapes
-from dit_run.options import HubOrPath, Operational, acts_if
+from dit_run.hub import MOVED, local_path, tensor_shapes
+from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
 from dit_run_plugins.vaes.latent_rule import latents_fit
+from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES, PretrainedVae
 
-__all__ = ["CONFIG_FILES", "AutoencoderKl", "kl_latents_fit"]
-
-CONFIG_FILES = ("vae/config.json", "config.json")
-"""Places of a VAE's config: a pipeline's subfolder, or the top of a repository."""
+__all__ = ["AutoencoderKl", "kl_latents_fit"]
 
 _KNOWN = {*MOVED, *MOVED.values(), "stabilityai/sd-vae-ft-mse", "stabilityai/sd-vae-ft-mse-original"}
 """Hub names that have this config."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderKl:
+class AutoencoderKl(PretrainedVae):
     """Latents of a KL-regularised autoencoder, drawn at each visit from a cached mean and standard deviation."""
 
     pretrained_model_name: Annotated[str, HubOrPath] = "runwayml/stable-diffusion-v1-5"
     """Hub name, local folder or file: a pipeline with a `vae` subfolder, a VAE in diffusers' layout, or a single file
     in the original layout (`.safetensors`, or `.ckpt` and similar if they contain only tensors)."""
-    revision: Annotated[str | None, Operational, acts_if("pretrained_model_name", on_hub)] = None
-    """Branch, tag or commit on the hub; null uses the newest."""
     family: Literal["sd", "sdxl", "sd3", "flux", "flux2"] | None = None
     """Family of a single file, which has no config.json with its scale; null recognises the family by the tensors."""
-    use_slicing: Annotated[bool, Operational] = False
-    """Encode and decode image by image: less memory, slower."""
 
 
 def kl_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
@@ -52,7 +46,7 @@ def _known_config(options: AutoencoderKl) -> Mapping[str, Any]:
     if local.is_file():
         family = options.family or _family_in(local)
         return FAMILIES[family] if family is not None else {}
-    return Pretrained(name, "vae.pretrained_model_name").local_object(*CONFIG_FILES) or {}
+    return options.weights().local_object(*CONFIG_FILES) or {}
 
 
 def _family_in(file: Path) -> str | None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path, tensor_shapes
 from dit_run.problems import InputError
-from dit_run_plugins.vaes.autoencoder_kl import CONFIG_FILES, AutoencoderKl
+from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
 from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
+from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES
 
 __all__ = ["KlVae", "build"]
 
@@ -76,7 +77,7 @@ def build(options: AutoencoderKl) -> KlVae:
 
     Raises InputError if files are missing or do not belong to such a VAE.
     """
-    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
+    weights = options.weights()
     single = _single_file(weights)
     if single is not None:
         config = FAMILIES[options.family or _recognised(weights, single)]

@@ -37,7 +37,7 @@ def build(options: AutoencoderTiny) -> TinyVae:
 
     Raises InputError if files are missing or do not belong to such a VAE.
     """
-    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
+    weights = options.weights()
     folder = local_path(weights.name)
     if folder is not None and folder.is_dir():
         encoder, decoder = (_original_file(folder, half) for half in ("encoder", "decoder"))

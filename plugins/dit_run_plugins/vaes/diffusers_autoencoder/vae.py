@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles
 from dit_run.problems import InputError
-from dit_run_plugins.vaes.diffusers_autoencoder import CONFIG_FILES, DiffusersAutoencoder
+from dit_run_plugins.vaes.diffusers_autoencoder import DiffusersAutoencoder
 from dit_run_plugins.vaes.latent_scaling import shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
+from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES
 
 __all__ = ["DiffusersVae", "build", "build_vae"]
 
@@ -60,8 +61,7 @@ def build(options: DiffusersAutoencoder) -> DiffusersVae:
 
     Raises InputError if files are missing, or the class does not encode images.
     """
-    weights = Pretrained(options.pretrained_model_name, "vae.pretrained_model_name", options.revision)
-    return build_vae(weights, use_slicing=options.use_slicing)
+    return build_vae(options.weights(), use_slicing=options.use_slicing)
 
 
 def build_vae(weights: Pretrained, *, use_slicing: bool, cls: str | None = None) -> DiffusersVae:

@@ -1,0 +1,29 @@
+"""The options that all VAEs with pretrained weights share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from dit_run.hub import Pretrained, on_hub
+from dit_run.options import HubOrPath, Operational, acts_if
+
+__all__ = ["CONFIG_FILES", "PretrainedVae"]
+
+CONFIG_FILES = ("vae/config.json", "config.json")
+"""Places of a VAE's config: a pipeline's subfolder, or the top of a repository."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedVae:
+    """A VAE with pretrained weights. A subclass gives the name a default and documents it."""
+
+    pretrained_model_name: Annotated[str, HubOrPath]
+    revision: Annotated[str | None, Operational, acts_if("pretrained_model_name", on_hub)] = None
+    """Branch, tag or commit on the hub; null uses the newest."""
+    use_slicing: Annotated[bool, Operational] = False
+    """Encode and decode image by image: less memory, slower."""
+
+    def weights(self) -> Pretrained:
+        """Return the place of the weights."""
+        return Pretrained(self.pretrained_model_name, "vae.pretrained_model_name", self.revision)
