@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "STOPPER", "Command", "Result", "Run", "Train", "advised", "stopping"]
+__all__ = ["CONFIG", "STOPPER", "Command", "Result", "Run", "Train", "advised", "stopped_twice", "stopping"]
 
 STOPPER = Path(__file__).parent / "acceptance" / "stopper.py"
 
@@ -108,3 +108,12 @@ class Run:
 def stopping(after: int, signal: str = "SIGTERM") -> tuple[str, str]:
     """Arguments with which a run sends itself a signal after a step; 0 sends none."""
     return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}, signal: {signal}}}]"
+
+
+def stopped_twice(command: Command, words: Sequence[object], first: int, second: int) -> tuple[Run, Run]:
+    """An uninterrupted run, and one that stops after two steps and continues, each time with other workers."""
+    assert command(*words, "training.output_dir=whole").status == 0
+    for after, workers, status in ((first, 1, 143), (second, 4, 143), (0, 0, 0)):
+        said = command(*words, *stopping(after), f"training.num_workers={workers}", "training.output_dir=stopped")
+        assert said.status == status, said.words
+    return Run(Path("whole")), Run(Path("stopped"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from image_folders import write_images
 from PIL import Image
-from runs import Command, Run, stopping
+from runs import Command, stopped_twice, stopping
 
 SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16), (40, 20)]
 """Widths and heights, in turn."""
@@ -21,17 +21,10 @@ def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     return (config, data, sizes, "training.gradient_accumulation_steps=2")
 
 
-@pytest.mark.parametrize(
-    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
-)
 def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
-    command: Command, words: tuple[object, ...], workers: int
+    command: Command, words: tuple[object, ...]
 ) -> None:
-    assert command(*words, "training.output_dir=whole").status == 0
-    stopped = (*words, *stopping(4), f"training.num_workers={workers}")
-    assert command(*stopped).status == 143
-    assert command(*stopped).status == 0
-    whole, run = Run(Path("whole")), Run(Path("run"))
+    whole, run = stopped_twice(command, words, 2, 4)
     assert run.learnt() == whole.learnt()
     assert run.values("loss") == whole.values("loss")
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
 from image_folders import write_images
-from runs import Command, Run, stopping
+from runs import Command, Run, stopped_twice, stopping
 
 SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16)]
 """Widths and heights, in turn."""
@@ -41,18 +41,10 @@ def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     return (tmp_path / "mixture.yaml", "training.gradient_accumulation_steps=2")
 
 
-@pytest.mark.parametrize(
-    "workers", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
-)
 def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
-    command: Command, words: tuple[object, ...], workers: int
+    command: Command, words: tuple[object, ...]
 ) -> None:
-    assert command(*words, "training.output_dir=whole").status == 0
-    stopped = (*words, *stopping(4), f"training.num_workers={workers}")
-    assert command(*stopped).status == 143
-    continued = command(*stopped)
-    assert continued.status == 0, continued.words
-    whole, run = Run(Path("whole")), Run(Path("run"))
+    whole, run = stopped_twice(command, words, 2, 4)
     assert run.learnt() == whole.learnt()
     for name in ("loss", "loss/photos", "share/icons", "validation/loss_ema", "validation/loss/icons"):
         assert run.values(name) == whole.values(name) != []
@@ -110,9 +102,8 @@ def test_it_continues_on_two_processes(words: tuple[object, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 1, 4])
 def test_photographs_and_emoji_train_30_steps_and_continue_byte_for_byte(
-    command: Command, tmp_path: Path, config: Path, shared_data: Path, workers: int
+    command: Command, tmp_path: Path, config: Path, shared_data: Path
 ) -> None:
     tiny_clip(tmp_path / "clip")
     tiny_autoencoder_kl(tmp_path / "vae")
@@ -130,11 +121,9 @@ data:
 model: {{in_channels: 4, out_channels: 4, patch_size: 1}}
 vae: {{type: autoencoder_kl, pretrained_model_name: {tmp_path / "vae"}}}
 text_encoder: {{type: clip, pretrained_model_name: {tmp_path / "clip"}}}
-training: {{max_steps: 30, save_steps: 30, batch_size: 2, num_workers: {workers}}}
+training: {{max_steps: 30, save_steps: 30, batch_size: 2}}
 validation: {{every_n_steps: null}}
 """
     )
-    assert command("real.yaml", "training.output_dir=whole").status == 0
-    assert command("real.yaml", *stopping(17)).status == 143
-    assert command("real.yaml", *stopping(17)).status == 0
-    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+    whole, run = stopped_twice(command, ["real.yaml"], 11, 19)
+    assert run.learnt() == whole.learnt()

@@ -6,6 +6,9 @@ Everything is done twice: on real data where it is at hand, and everywhere on fo
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
 from parquet_files import encoded, write_dataset, write_parquet
 from PIL import Image
-from runs import STOPPER, Command, Run, stopping
+from runs import Command, Run, stopped_twice, stopping
 
 from dit_run.compute.devices import emulates_bfloat16
 
@@ -72,7 +75,7 @@ def trains_stops_continues_and_samples(
     words = (
         folder / "config.yaml", *(f"data.{value}" for value in data), f"data.image_size={size}", *parts.overrides,
         f"training.mixed_precision={PRECISION}",
-        f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {stop}}}]",
+        *stopping(stop),
     )  # fmt: skip
     stopped = command(*words)
     assert stopped.status == 143, stopped.words
@@ -119,6 +122,67 @@ def test_real_data(
     data, size = REAL[name]
     data = [value.format(shared_data) for value in data]
     trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=size)
+
+
+IN_BUCKETS = {
+    "coco": "type: coco, dataset_path: {}/coco_subset, subsets: [train2017]",
+    "cub": "type: cub, dataset_path: {}/cub_subset, num_samples: 60",
+}
+TINY = """
+data: {{{data}, image_size: 32, buckets: auto, random_flip: true}}
+model: {{hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 1, dropout: 0.1}}
+vae: {{type: autoencoder_kl, pretrained_model_name: vae}}
+text_encoder: {{type: clip, pretrained_model_name: clip}}
+training: {{max_steps: 30, save_steps: 10, batch_size: 2, learning_rate: 0.01, mixed_precision: "no", use_ema: true,
+  num_workers: 0, num_threads: 1, output_dir: run}}
+lr_scheduler: {{warmup_steps: 0}}
+validation: {{every_n_steps: 15, num_samples: 4}}
+sampling: {{every_n_steps: null}}
+trackers: []
+"""
+
+
+@pytest.fixture
+def in_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> Callable[[str], Path]:
+    """Writes the config of a tiny run on real photographs in buckets."""
+    monkeypatch.chdir(tmp_path)
+    tiny_clip(tmp_path / "clip")
+    tiny_autoencoder_kl(tmp_path / "vae")
+
+    def write(name: str) -> Path:
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(TINY.format(data=IN_BUCKETS[name].format(shared_data)))
+        return path
+
+    return write
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", IN_BUCKETS)
+def test_photographs_in_buckets_continue_byte_for_byte_with_any_workers(
+    command: Command, in_buckets: Callable[[str], Path], name: str
+) -> None:
+    whole, run = stopped_twice(command, [in_buckets(name)], 11, 19)
+    assert run.learnt() == whole.learnt()
+    assert run.values("validation/loss_ema") == whole.values("validation/loss_ema") != []
+
+
+@pytest.mark.slow
+def test_photographs_in_buckets_continue_byte_for_byte_on_two_processes_that_were_killed(
+    in_buckets: Callable[[str], Path],
+) -> None:
+    config, environment = in_buckets("coco"), {**os.environ, "OMP_NUM_THREADS": "1"}
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
+
+    def run(*words: str) -> int:
+        line = [*launcher, str(config), "training.device=cpu", *words]
+        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
+
+    assert run("training.output_dir=whole") == 0
+    assert run(*stopping(17, "SIGKILL")) != 0
+    assert Run(Path("run")).checkpoints == ["step-00000010"]
+    assert run(*stopping(0)) == 0
+    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
 
 
 # ---------------------------------------------------------------------------------------------------- made everywhere
