@@ -34,7 +34,7 @@ training:
   batch_size: 8
   learning_rate: 0.01
   num_epochs: 100000
-  max_steps: 350
+  max_steps: 260
   mixed_precision: "no"
   use_ema: true
   ema_decay: 0.98

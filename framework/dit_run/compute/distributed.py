@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
 from dit_run.compute.launchers import find_launch
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 __all__ = [
     "ProcessLost",
@@ -40,6 +44,9 @@ class Processes:
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    store: Store | None = field(default=None, compare=False)
+    """Values that all processes read; None for a single process."""
+    _shown: list[float] = field(default_factory=lambda: [0.0], compare=False)
 
     @property
     def first(self) -> bool:
@@ -92,6 +99,40 @@ class Processes:
         """Wait until every process gets here."""
         self.any(False)
 
+    @contextlib.contextmanager
+    def first_alone(self, name: str) -> Iterator[None]:
+        """Let the first process work in the block for any time; the others wait after it while that shows progress.
+
+        ``name`` is the same in all processes and was not used before. Raises ProcessLost in a process that sees no
+        progress for :func:`timeout_seconds`.
+        """
+        try:
+            yield
+        finally:
+            if self.store is not None and self.first:
+                self.store.set(f"done/{name}", "")
+        if self.store is not None and not self.first:
+            self._wait_for_first(f"done/{name}", self.store)
+
+    def show_progress(self) -> None:
+        """Let the other processes see that the first one works; call it often in :meth:`first_alone`."""
+        if self.store is not None and time.monotonic() - self._shown[0] > timeout_seconds() / 8:
+            self._shown[0] = time.monotonic()
+            self.store.add("progress", 1)
+
+    def _wait_for_first(self, done: str, store: Store) -> None:
+        pause, seen, since = 0.001, store.add("progress", 0), time.monotonic()
+        while not store.check([done]):
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+            if seen != (seen := store.add("progress", 0)):
+                since = time.monotonic()
+            if time.monotonic() - since > timeout_seconds():
+                raise ProcessLost(
+                    f"process {self.rank} waits for process 0, which has shown no progress for {timeout_seconds():g} "
+                    "seconds. Its output says why; the same command continues from the last checkpoint"
+                )
+
     def leave(self) -> None:
         """Close the connection to the other processes."""
         if self.count > 1:
@@ -110,14 +151,15 @@ def join_processes(device: str) -> Processes:
     if launch.count == 1:
         return Processes(device=choose_device(device))
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     chosen = choose_device(device, local_rank=launch.local_rank, local_count=launch.local_count)
     backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
     timeout = timedelta(seconds=timeout_seconds())
-    dist.init_process_group(
-        backend, init_method=launch.address, rank=launch.rank, world_size=launch.count, timeout=timeout
-    )
-    return Processes(launch.rank, launch.count, chosen)
+    store, rank, count = next(rendezvous(launch.address, launch.rank, launch.count, timeout=timeout))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
+    return Processes(rank, count, chosen, PrefixStore("dit-run", store))
 
 
 class ProcessLost(DitRunError):

@@ -81,8 +81,8 @@ class Loop:
 
     def _run(self, batches: Iterator[EncodedBatch]) -> bool:
         self.watching.notify("on_train_start")
-        if self._outstanding:
-            self._watch(self._logged_values(self.state.meters.again))
+        with self.processes.first_alone("start"):
+            self._watch(self._logged_values(self.state.meters.again) if self._outstanding else {})
         if self.processes.any(self._outstanding):
             return False  # interrupted again; the checkpoint of this step is there
         while self.state.step < self.total_steps:
@@ -138,7 +138,8 @@ class Loop:
         values = self._read_meters() if self.schedule.logs(step) else {}
         if self.schedule.saves(step):
             self._save(last=step == self.total_steps)
-        self._watch(values)
+        with self.processes.first_alone(f"step-{step}") if self.schedule.watches(step) else contextlib.nullcontext():
+            self._watch(values)
 
     def _read_meters(self) -> dict[str, float]:
         step, since = self._counted_from
@@ -183,6 +184,7 @@ class Loop:
 
     def _poll(self) -> None:
         """Answer requests before each call of the model while the run is watched."""
+        self.processes.show_progress()
         if self.stop.take_save_request():
             with self.stop.uninterrupted():
                 self._save()

@@ -65,6 +65,7 @@ def train(
         with (
             translate_plugin_fault(),
             translate_disk_failure(folder.path),
+            translate_lost_process(processes),
             StopRequest() as signals,
             _owned(folder, processes),
         ):

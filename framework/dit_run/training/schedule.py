@@ -30,6 +30,10 @@ class Schedule:
     def samples(self, step: int) -> bool:
         return self._due(step, self.config.sampling.every_n_steps)
 
+    def watches(self, step: int) -> bool:
+        """Return True where work is due that only watches the run and may take long."""
+        return self.validates(step) or self.samples(step) or self.scores(step)
+
     def saves(self, step: int) -> bool:
         return self._saves_regularly(step) or self._ends(step)
 
