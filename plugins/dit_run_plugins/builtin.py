@@ -33,7 +33,10 @@ from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.text_encoders.clip import Clip
 from dit_run_plugins.text_encoders.transformers import Transformers
 from dit_run_plugins.text_encoders.words import Words
+from dit_run_plugins.trackers.csv import Csv
+from dit_run_plugins.trackers.mlflow import Mlflow
 from dit_run_plugins.trackers.tensorboard import TensorBoard
+from dit_run_plugins.trackers.wandb import Wandb
 from dit_run_plugins.vaes.autoencoder_dc import AutoencoderDc
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
@@ -91,7 +94,10 @@ def dit_run_components() -> list[Component]:
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit"),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),
+        _component(Kind.TRACKER, "csv", Csv, ":build"),
+        _component(Kind.TRACKER, "mlflow", Mlflow, ".tracker:build"),
         _component(Kind.TRACKER, "tensorboard", TensorBoard, ".tracker:build"),
+        _component(Kind.TRACKER, "wandb", Wandb, ".tracker:build"),
         _component(Kind.METRIC, "clip_score", ClipScore, ":build"),
         _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),
         _component(Kind.METRIC, "kernel_distance", KernelDistance, ":build"),

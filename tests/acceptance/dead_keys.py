@@ -85,6 +85,9 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "adapter.lora": ("adapter={type: lora, rank: 2}", "training.init_from=earlier"),
     "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
+    "tracker.csv": ("trackers=[{type: csv}]",),
+    "tracker.wandb": ("trackers=[{type: wandb, mode: offline}]",),
+    "tracker.mlflow": ("trackers=[{type: mlflow}]",),
     "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
     "metric.frechet_distance": (metric("frechet_distance"),),
     "metric.kernel_distance": (metric("kernel_distance"),),
@@ -99,6 +102,8 @@ PACKAGES: Mapping[str, str] = {
     "optimizer.adamw_8bit": "bitsandbytes",
     "optimizer.prodigy": "prodigyopt",
     "optimizer.schedule_free_adamw": "schedulefree",
+    "tracker.wandb": "wandb",
+    "tracker.mlflow": "mlflow",
 }
 """The optional package that a built-in needs; without it its tests are skipped."""
 
@@ -332,6 +337,8 @@ CHANGES: Mapping[str, Change] = {
             "count": _change(metric(kind, count=4)),
         }.items()
     },
+    # trackers
+    "tracker.csv.file": _change("trackers=[{type: csv, file: numbers.csv}]"),
     # the cache
     "cache.mode": _change("cache.mode=off", *CACHED),
     "cache.dir": _change("cache.dir=kept", *CACHED),
@@ -340,6 +347,24 @@ CHANGES: Mapping[str, Change] = {
 }
 
 ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    **{
+        f"tracker.wandb.{option}": (
+            "it names the run at Weights & Biases",
+            "tests/plugins/test_wandb.py::test_values_images_config_and_end_are_in_the_files",
+        )
+        for option in ("project", "entity", "name", "group", "tags")
+    },
+    "tracker.wandb.mode": (
+        "a service, which tests do not reach",
+        "tests/acceptance/test_trackers.py::test_a_service_out_of_reach_is_reported_once_and_stops_nothing",
+    ),
+    **{
+        f"tracker.mlflow.{option}": (
+            "it names the run in MLflow",
+            "tests/plugins/test_mlflow.py::test_values_images_config_and_end_are_in_the_database",
+        )
+        for option in ("tracking_uri", "experiment", "name")
+    },
     "dataset.huggingface.subset": (
         "a name on the Hub, which tests do not reach",
         "tests/plugins/test_huggingface.py::test_a_name_is_loaded_from_the_hub",

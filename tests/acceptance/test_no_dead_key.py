@@ -211,7 +211,7 @@ def _observe(folder: Path, arguments: tuple[str, ...], name: str) -> dict[str, A
         "tensors": {str(p.relative_to(run.path)): _digest(p) for p in sorted(run.path.rglob("*.safetensors"))},
         "pictures": {path.name: _pixels(path) for path in sorted((run.path / "samples").glob("*.png"))},
         "metrics": [{key: value for key, value in line.items() if key not in TIMES} for line in run.metrics],
-        "tensorboard": (run.path / "tensorboard").exists(),
+        "trackers": sorted(path.name for path in run.path.iterdir() if path.suffix == ".csv"),
     }
 
 
@@ -239,7 +239,7 @@ def _pixels(path: Path) -> str:
 
 def _skip_without_package(component: str) -> None:
     if component in PACKAGES:
-        pytest.importorskip(PACKAGES[component])
+        pytest.importorskip(PACKAGES[component], exc_type=ImportError)
 
 
 def _given(name: str, change: Change) -> tuple[str, ...]:

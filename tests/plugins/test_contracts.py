@@ -91,11 +91,18 @@ def with_package(package: str, **options: Any) -> Callable[[Path], dict[str, Any
     return prepare
 
 
+def mlflow(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("mlflow", exc_type=ImportError)
+    return {"tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"}
+
+
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "adapter.lora": with_package("peft", rank=2, dropout=0.1),
     "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
     "optimizer.prodigy": with_package("prodigyopt"),
     "optimizer.schedule_free_adamw": with_package("schedulefree"),
+    "tracker.mlflow": lambda folder: mlflow(folder),
+    "tracker.wandb": with_package("wandb", mode="offline"),
     "dataset.shapes": lambda folder: {"size": 40},
     "dataset.mixture": lambda folder: {
         "parts": [{"type": "custom", "dataset_path": captioned_folder(folder / "mixed")}, {"type": "shapes", "size": 9}]

@@ -10,15 +10,25 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.api_pb2 import Status
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from dit_run.protocols import RunEnd
 from dit_run_plugins.trackers.tensorboard import TensorBoard
 from dit_run_plugins.trackers.tensorboard.tracker import TensorBoardTracker, build
+
+
+class Config:
+    """What a tracker reads of a config."""
+
+    def to_dict(self):
+        return {"model": {"hidden_size": 16}, "scheduler": {"type": "flow_matching"}}
 
 
 @pytest.fixture
 def tracker(tmp_path):
     def make(start_step=0):
-        return build(TensorBoard(), run_dir=tmp_path, start_step=start_step)
+        return build(TensorBoard(), run_dir=tmp_path, start_step=start_step, config=Config())
 
     return make
 
@@ -45,7 +55,7 @@ def log(tracker, steps, offset=0.0):
 def test_the_command_can_be_pasted_whatever_the_folder_is_called(tmp_path: Path) -> None:
     folder = tmp_path / "my runs"
     folder.mkdir()
-    made = build(TensorBoard(), run_dir=folder, start_step=0)
+    made = build(TensorBoard(), run_dir=folder, start_step=0, config=Config())
     assert shlex.split(made.command) == ["tensorboard", "--logdir_spec", f"my runs:{folder}"]
     made.close()
 
@@ -57,7 +67,7 @@ def test_the_command_names_the_run_by_its_folder(tracker, tmp_path):
 @pytest.mark.parametrize("name", ["a,b", "a:b"])
 def test_a_folder_that_cannot_be_named_is_shown_without_a_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    made = build(TensorBoard(), run_dir=tmp_path / name, start_step=0)
+    made = build(TensorBoard(), run_dir=tmp_path / name, start_step=0, config=Config())
     assert shlex.split(made.command) == ["tensorboard", "--logdir", str(tmp_path / name)]
     made.close()
 
@@ -75,6 +85,35 @@ def test_numbers_pictures_and_text_are_read_back(tracker, read):
     assert (picture.step, picture.width, picture.height) == (2, 6, 4)
     text = accumulator.Tensors("config/text_summary")[0].tensor_proto.string_val
     assert list(text) == [b"```yaml\nseed: 42\n```"]
+
+
+def test_the_prompts_of_a_grid_are_read_back_at_its_step(tracker, read):
+    run = tracker()
+    grid = Image.new("RGB", (6, 4), "red")
+    grid.info["prompts"] = "a red circle\na blue square"
+    run.image(2, "samples", grid)
+    run.close()
+    (text,) = read().Tensors("samples/prompts/text_summary")
+    assert (text.step, list(text.tensor_proto.string_val)) == (2, [b"1. a red circle\n1. a blue square"])
+
+
+def test_the_config_is_a_row_of_hparams_that_ends_with_the_run(tracker, read):
+    first = tracker()
+    log(first, [1, 2, 3])
+    first.end(RunEnd.INTERRUPTED, {"loss": 3.0})
+    first.close()
+    assert "_hparams_/session_end_info" not in read().summary_metadata
+    second = tracker(start_step=2)
+    log(second, [3])
+    second.end(RunEnd.FINISHED, {"loss": 3.0})
+    second.close()
+    metadata = read().summary_metadata
+    start = HParamsPluginData.FromString(metadata["_hparams_/session_start_info"].plugin_data.content)
+    hparams = start.session_start_info.hparams
+    assert (hparams["model.hidden_size"].number_value, hparams["scheduler.type"].string_value) == (16, "flow_matching")
+    end = HParamsPluginData.FromString(metadata["_hparams_/session_end_info"].plugin_data.content)
+    assert end.session_end_info.status == Status.Value("STATUS_SUCCESS")
+    assert scalars(read())[-1] == (3, 3.0)
 
 
 def test_what_is_logged_shows_before_the_tracker_is_closed(tracker, read):
@@ -125,10 +164,11 @@ def test_an_event_cut_by_a_kill_hides_nothing_that_comes_later(tracker, read, tm
 FULL = """
 import resource, signal, sys
 from pathlib import Path
+from dit_run.protocols import RunEnd
 from dit_run_plugins.trackers.tensorboard import TensorBoard
-from dit_run_plugins.trackers.tensorboard.tracker import build
+from dit_run_plugins.trackers.tensorboard.tracker import TensorBoardTracker
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-tracker = build(TensorBoard(), run_dir=Path(sys.argv[1]), start_step=0)
+tracker = TensorBoardTracker(Path(sys.argv[1]) / "tensorboard", start_step=0)
 tracker.log(1, {"loss": 1.0})
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 resource.setrlimit(resource.RLIMIT_FSIZE, (150, hard))
@@ -155,8 +195,10 @@ def test_a_disk_that_was_full_for_a_while_leaves_no_half_event(tmp_path, read):
 def test_no_tensorflow_is_imported(tmp_path):
     code = (
         "import sys, pathlib; from dit_run_plugins.trackers.tensorboard import *; "
-        "assert 'tensorboard' not in sys.modules; from dit_run_plugins.trackers.tensorboard.tracker import build; "
-        f"build(TensorBoard(), run_dir=pathlib.Path({str(tmp_path)!r}), start_step=0); "
+        "assert 'tensorboard' not in sys.modules; "
+        "from dit_run_plugins.trackers.tensorboard.tracker import TensorBoardTracker; "
+        f"tracker = TensorBoardTracker(pathlib.Path({str(tmp_path)!r}), start_step=0); "
+        "tracker.hyperparameters({'a': 1}); "
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

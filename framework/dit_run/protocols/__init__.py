@@ -6,7 +6,8 @@ factory, and the object it returns, may raise :class:`dit_run.problems.InputErro
 correct; only its text is shown. Any other exception ends the run as a fault of the plugin, with the plugin's name and a
 traceback that starts in its code. Trackers, metrics and callbacks only watch a run: once it trains, an exception of
 theirs is reported and kept in ``status.json``, and the run continues. A signal to stop interrupts a metric at once, to
-be computed when the run continues; trackers and callbacks have a second to return.
+be computed when the run continues; trackers and callbacks have a second to return, and
+trackers ten to close.
 
 Shapes: n samples, c latent channels, h and w latent rows and columns, H and W pixels, l text tokens, d text width.
 Tensors are on the run's device. float means float32; under autocast (``training.mixed_precision``) a model or encoder
@@ -40,7 +41,7 @@ from dit_run.protocols.optimizer import NamedParameters, Optimizer, ParameterRol
 from dit_run.protocols.rule import Adjustment, Facts, Rule, RuleContext
 from dit_run.protocols.scheduler import Predict, Scheduler, SchedulerOf, StepNoise
 from dit_run.protocols.text_encoder import TextEncoder, TextStates, Tokens
-from dit_run.protocols.tracker import Tracker
+from dit_run.protocols.tracker import LoggedStep, RunEnd, Tracker
 from dit_run.protocols.vae import VAE
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "LearningRateFactor",
     "LeavesOut",
     "LeftOut",
+    "LoggedStep",
     "Measured",
     "Metric",
     "Mixed",
@@ -71,6 +73,7 @@ __all__ = [
     "Recognises",
     "Rule",
     "RuleContext",
+    "RunEnd",
     "Sample",
     "Scheduler",
     "SchedulerOf",

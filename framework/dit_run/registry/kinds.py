@@ -197,7 +197,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         default_list=("tensorboard",),
         observes=True,
         protocol="dit_run.protocols:Tracker",
-        runtime=("run_dir", "start_step"),
+        runtime=("run_dir", "start_step", "config", "history"),
         members=("command", "log", "image", "text", "flush", "close"),
     ),
     Kind.METRIC: KindSpec(

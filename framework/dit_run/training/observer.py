@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import isfinite
@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from dit_run.compute.out_of_memory import translate_working
-from dit_run.protocols import Callback, Metric, Progress, Tracker
+from dit_run.protocols import Callback, LoggedStep, Metric, Progress, RunEnd, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
@@ -43,12 +43,13 @@ class Observer:
 
     def open(self, start_step: int, config_text: str) -> list[str]:
         """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
-        config, run_dir = self.parts.config, self.folder.path
+        config, run_dir, history = self.parts.config, self.folder.path, partial(self._history, start_step)
         self.metrics = build_metrics(config, self.parts.data)
         for notice in scoring_notices(self.metrics, config, self.parts.data):
             self.reporter.notice(notice)
         for choice in config.trackers:
-            tracker = make(choice.component, choice.options, run_dir=run_dir, start_step=start_step)
+            given = {"run_dir": run_dir, "start_step": start_step, "config": config, "history": history}
+            tracker = make(choice.component, choice.options, **given)
             queue = RetryQueue(f"the {choice.type} tracker's output", self.reporter.notice)
             self.trackers.append((f"tracker {choice.type}", tracker, queue))
         for choice in config.callbacks:
@@ -58,9 +59,23 @@ class Observer:
             self._tell(lambda tracker: tracker.text(0, "config", config_text))
         return [tracker.command for _, tracker, _ in self.trackers if tracker.command]
 
-    def close(self) -> None:
-        """Close the trackers."""
-        self._tell(lambda tracker: tracker.close())
+    def _history(self, last: int) -> Iterator[LoggedStep]:
+        """Yield what was logged up to a step, from the files of the run folder."""
+        for line in self.folder.metrics.read():
+            step, when = line.pop("step"), line.pop("time")
+            path = self.samples_path(step)
+            if step <= last:
+                yield LoggedStep(step, when, line, path if path.exists() else None)
+
+    def close(self, end: RunEnd, values: Mapping[str, float]) -> None:
+        """Give the end of the run, and the last value of everything that was logged, to the trackers; close them."""
+        for name, tracker, queue in self.trackers:
+            for last in (partial(_end, tracker, end, values), tracker.close):
+                with self.guard.closing(name):
+                    queue.do(last)
+            with self.guard.closing(name):
+                if not queue.settle(at_once=True):
+                    self.reporter.notice(f"{queue.name} lacks what was logged last; metrics.jsonl and samples/ have it")
 
     def flush(self) -> None:
         """Write all that was logged to the disk, except for values that a tracker cannot write now."""
@@ -77,7 +92,7 @@ class Observer:
         path = self.samples_path(step)
         if sheet is None and self.trackers and path.exists():
             with Image.open(path) as file:
-                sheet = file.convert("RGB")
+                sheet = file.convert("RGB")  # with its info
         if sheet is not None:
             self._tell(lambda tracker: tracker.image(step, "samples", sheet))
 
@@ -132,12 +147,19 @@ class Observer:
         ):
             self._sheet = sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
         metadata = {"prompts": "\n".join(self.prompts), "prompt_list": json.dumps(self.prompts), "step": str(step)}
+        sheet.info.update(metadata)
         self._images.do(partial(_save_image, self.samples_path(step), sheet, metadata))
 
     def score(self, index: int) -> dict[str, float]:
         """Return the scores of one of the config's metrics on samples of its prompts."""
         metric = self.metrics[index]
         return score([metric], self.parts.config, self.parts.data, self.parts.pipeline, self.reporter)
+
+
+def _end(tracker: Tracker, end: RunEnd, values: Mapping[str, float]) -> None:
+    method = getattr(tracker, "end", None)
+    if method is not None:
+        method(end, values)
 
 
 def _save_image(path: Path, sheet: Image.Image, metadata: Mapping[str, str]) -> None:

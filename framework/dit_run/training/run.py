@@ -12,6 +12,7 @@ from dit_run.cache.builder import Stopped
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
 from dit_run.config.machine_rules import check_machine
+from dit_run.protocols import RunEnd
 from dit_run.registry.fault_attribution import translate_plugin_fault
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
@@ -127,17 +128,19 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
 
 def _train(run: RunContext, parts: RunParts, loop: Loop) -> RunResult:
     parts.denoiser.train()
-    together = True
+    together, end = True, RunEnd.FAILED
     try:
         finished = _run_loop(run, parts, loop)
+        end = RunEnd.FINISHED if finished else RunEnd.INTERRUPTED
     except Interrupted:
         finished = together = False
+        end = RunEnd.INTERRUPTED
     except BaseException as error:
         report = error.report if isinstance(error, NonFiniteLoss) else None
         run.write_failure(loop.state.step, error, report, loop.watching.record)
         raise
     finally:
-        loop.watching.observer.close()
+        loop.watching.observer.close(end, loop.watching.latest)
         if profiled := loop.timer.close():
             run.reporter.notice(f"profile: {profiled}")
     return end_run(run, loop, finished, together)

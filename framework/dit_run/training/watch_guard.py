@@ -21,6 +21,8 @@ __all__ = ["WatchGuard"]
 
 _PATIENCE = 1.0
 """Time that a callback or a tracker has after a signal to stop (seconds)."""
+_CLOSING_PATIENCE = 10.0
+"""Time that a tracker has to close after a signal to stop (seconds)."""
 
 
 @dataclass
@@ -42,14 +44,21 @@ class WatchGuard:
         except Exception as error:  # noqa: BLE001 (a failed watcher ends no run)
             self._keep(work, error)
 
-    @contextlib.contextmanager
-    def short(self, work: str) -> Iterator[None]:
+    def short(self, work: str) -> contextlib.AbstractContextManager[None]:
         """Guard a call of a callback or a tracker, which a stop lets end unless it takes too long."""
+        return self._patient(work, _PATIENCE)
+
+    def closing(self, work: str) -> contextlib.AbstractContextManager[None]:
+        """Guard the end of a tracker, which sends what is left to a service."""
+        return self._patient(work, _CLOSING_PATIENCE)
+
+    @contextlib.contextmanager
+    def _patient(self, work: str, patience: float) -> Iterator[None]:
         try:
-            with self.stop.interrupting(after=_PATIENCE):
+            with self.stop.interrupting(after=patience):
                 yield
         except Interrupted:
-            self._keep(work, DitRunError(f"it did not return within {_PATIENCE:g} s of the signal to stop"))
+            self._keep(work, DitRunError(f"it did not return within {patience:g} s of the signal to stop"))
         except Exception as error:  # noqa: BLE001 (a failed watcher ends no run)
             self._keep(work, error)
 

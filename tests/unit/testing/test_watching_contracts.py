@@ -122,8 +122,9 @@ def test_a_tracker_that_keeps_later_steps() -> None:
             super().__init__(run_dir, 1_000_000)
 
     assert fault(Kind.TRACKER, tracker(Appending)) == (
-        "values.txt still has what an earlier run logged for step 2 after the run continued at step 1; "
-        "delete values later than start_step when the tracker is built"
+        "values.txt still has what an earlier run logged for step 2 after the run continued at step 1, and step 2 was "
+        "logged again; delete values later than start_step when the tracker is built, or leave out steps that were "
+        "logged before"
     )
 
 

@@ -9,4 +9,7 @@ __all__ = ["TensorBoard"]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorBoard:
-    """Curves, sample grids and the resolved config, for `tensorboard --logdir`."""
+    """Curves, sample grids with their prompts, the resolved config and a row of the HParams tab, for TensorBoard.
+
+    `tensorboard --logdir` shows them.
+    """

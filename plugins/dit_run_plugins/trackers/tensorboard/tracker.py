@@ -7,7 +7,6 @@ leaves half an event, does not sync the disk, and names files so that restarts w
 from __future__ import annotations
 
 import io
-import os
 import shlex
 import time
 from collections.abc import Mapping
@@ -20,6 +19,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary
 
+from dit_run.protocols import RunEnd
+from dit_run.settings import Config
+from dit_run_plugins.trackers.appended_file import AppendedFile
+from dit_run_plugins.trackers.flat_values import Scalar, flat
 from dit_run_plugins.trackers.tensorboard import TensorBoard
 
 __all__ = ["TensorBoardTracker", "build"]
@@ -27,9 +30,12 @@ __all__ = ["TensorBoardTracker", "build"]
 _PREFIX = "events.out.tfevents."
 
 
-def build(options: TensorBoard, *, run_dir: Path, start_step: int) -> TensorBoardTracker:
+def build(options: TensorBoard, *, run_dir: Path, start_step: int, config: Config) -> TensorBoardTracker:
     """Return the tracker of a run that has done ``start_step`` steps; readers hide events of later steps."""
-    return TensorBoardTracker(run_dir / "tensorboard", start_step=start_step)
+    tracker = TensorBoardTracker(run_dir / "tensorboard", start_step=start_step)
+    if start_step == 0:
+        tracker.hyperparameters(flat(config.to_dict()))
+    return tracker
 
 
 class TensorBoardTracker:
@@ -42,8 +48,7 @@ class TensorBoardTracker:
         folder.mkdir(parents=True, exist_ok=True)
         self.command = _command(folder.parent)
         self._start_step = start_step
-        self._file = (folder / _next_name(folder)).open("xb", buffering=0)
-        self._end = 0
+        self._file = AppendedFile(folder / _next_name(folder), "xb")
         self._write(Event(file_version="brain.Event:2"))
         first = start_step + 1 if start_step else 0
         self._write(Event(step=first, session_log=SessionLog(status=SessionLog.START)))
@@ -53,9 +58,18 @@ class TensorBoardTracker:
         scalars = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         self._write(Event(step=step, summary=Summary(value=scalars)))
 
+    def hyperparameters(self, values: Mapping[str, Scalar]) -> None:
+        """Write a row of the HParams tab, whose scores are the last values of the curves."""
+        _, start, _ = summary.hparams(dict(values), {})  # type: ignore[no-untyped-call]
+        self._write(Event(summary=start))
+
     def image(self, step: int, name: str, image: Image.Image) -> None:
-        value = summary.image(name, np.asarray(image), dataformats="HWC")  # type: ignore[no-untyped-call]
-        self._write(Event(step=step, summary=value))
+        """Write an image and, for the text tab, its prompts as a numbered list under ``samples/prompts``."""
+        values = [*summary.image(name, np.asarray(image), dataformats="HWC").value]  # type: ignore[no-untyped-call]
+        if prompts := image.info.get("prompts"):
+            lines = "\n".join(f"1. {line}" for line in prompts.splitlines())
+            values += summary.text(f"{name}/prompts", lines).value  # type: ignore[no-untyped-call]
+        self._write(Event(step=step, summary=Summary(value=values)))
 
     def text(self, step: int, name: str, text: str) -> None:
         """Write Markdown for the text tab, except for texts that an earlier tracker of the run has written."""
@@ -63,7 +77,13 @@ class TensorBoardTracker:
             self._write(Event(step=step, summary=summary.text(name, text)))  # type: ignore[no-untyped-call]
 
     def flush(self) -> None:
-        os.fsync(self._file.fileno())
+        self._file.sync()
+
+    def end(self, state: RunEnd, values: Mapping[str, float]) -> None:
+        """Note in the HParams tab that the run finished; any other run continues, and its end is noted then."""
+        if state is RunEnd.FINISHED:
+            _, _, end = summary.hparams({}, {})  # type: ignore[no-untyped-call]
+            self._write(Event(summary=end))
 
     def close(self) -> None:
         self._file.close()
@@ -73,16 +93,7 @@ class TensorBoardTracker:
         event.wall_time = time.time()
         record = io.BytesIO()
         RecordWriter(record).write(event.SerializeToString())
-        data = record.getvalue()
-        try:
-            written = 0
-            while written < len(data):
-                written += self._file.write(data[written:]) or 0
-        except OSError:
-            self._file.truncate(self._end)
-            self._file.seek(self._end)
-            raise
-        self._end += len(data)
+        self._file.write(record.getvalue())
 
 
 def _command(run_dir: Path) -> str:

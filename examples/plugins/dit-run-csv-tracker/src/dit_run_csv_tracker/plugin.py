@@ -1,4 +1,4 @@
-"""The tracker ``csv``: one row per logged step, one column per value."""
+"""The tracker ``table``: one row per logged step, one column per value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Csv:
+class Table:
     """Writes all logged values to a CSV file, for a spreadsheet."""
 
     file: Annotated[str, bounds(min_length=1)] = "metrics.csv"
@@ -57,10 +57,10 @@ class CsvTracker:
         self.flush()
 
 
-def build(options: Csv, *, run_dir: Path, start_step: int) -> CsvTracker:
+def build(options: Table, *, run_dir: Path, start_step: int) -> CsvTracker:
     return CsvTracker(run_dir / options.file, start_step)
 
 
 @hookimpl
 def dit_run_components() -> list[Component]:
-    return [Component(Kind.TRACKER, "csv", Csv, build)]
+    return [Component(Kind.TRACKER, "table", Table, build)]
