@@ -1,19 +1,19 @@
-"""Conversion between the hints of an options class, JSON Schema, plain values and typed objects."""
+"""Conversion between options classes, JSON Schema, plain values and typed objects."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from dit_run.options.component_lists import ComponentsOf, HasPlainValues
-from dit_run.options.constraints import HintError, Limits, Marker, Secret
+from dit_run.options.constraints import HintError, Secret
 from dit_run.options.docstrings import documentation
+from dit_run.options.hint_schemas import hint_schema
 from dit_run.options.relations import Condition, InsteadOf
 
 __all__ = ["MISSING", "Option", "build", "options_of", "plain", "schema_of"]
@@ -46,8 +46,6 @@ class Option:
 
 MISSING: Any = dataclasses.MISSING
 
-_SCALARS: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null"}
-
 
 def options_of(cls: type) -> tuple[Option, ...]:
     """Return the config keys of an options class, in the order of its fields.
@@ -75,7 +73,7 @@ def _options_of(cls: type) -> tuple[Option, ...]:
 
 def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
     where = f"{_name(cls)}.{field.name}"
-    schema, markers = _schema(hint, where)
+    schema, markers = hint_schema(hint, where)
     default = field.default_factory() if callable(field.default_factory) else field.default
     if Secret.name in markers and default is not MISSING and default:
         raise HintError(
@@ -110,92 +108,6 @@ def _floats(value: object) -> Iterator[float]:
 def _extras(hint: Any, kind: type[T]) -> Iterator[T]:
     """Yield what ``Annotated`` adds to the outermost hint, of one kind."""
     yield from (extra for extra in get_args(hint)[1:] if get_origin(hint) is Annotated and isinstance(extra, kind))
-
-
-def _schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    if get_origin(hint) is Annotated:
-        inner, *extras = get_args(hint)
-        if any(isinstance(extra, ComponentsOf) for extra in extras):
-            return {"type": "array", "items": {"type": "object"}, "minItems": 1}, frozenset()
-        schema, markers = _schema(inner, where)
-        for extra in extras:
-            if isinstance(extra, Marker):
-                markers |= {extra.name}
-            elif isinstance(extra, Limits):
-                target = schema["items"] if isinstance(schema.get("items"), dict) else schema
-                _limit(target, extra, where)
-            elif not isinstance(extra, Condition | InsteadOf):
-                raise HintError(f"{where}: Annotated takes bounds(...), markers and relations, not {extra!r}")
-        return schema, markers
-    if hint in _SCALARS:
-        return {"type": _SCALARS[hint]}, frozenset()
-    origin = get_origin(hint)
-    if origin is Literal:
-        return _literal(get_args(hint), where), frozenset()
-    if origin is tuple:
-        return _tuple(get_args(hint), where)
-    if origin is Mapping:
-        return _mapping(get_args(hint), where)
-    if origin in (typing.Union, types.UnionType):
-        return _union(get_args(hint), where)
-    raise HintError(
-        f"{where}: {hint!r} cannot be a config key; use int, float, bool, str, Literal, tuple, Mapping[str, X] or "
-        "one of them | None"
-    )
-
-
-def _limit(schema: dict[str, Any], limits: Limits, where: str) -> None:
-    kinds = {schema["type"]} if isinstance(schema["type"], str) else set(schema["type"])
-    for keyword, value in limits.keywords:
-        wanted = {"string"} if keyword in ("pattern", "minLength") else {"integer", "number"}
-        if not kinds & wanted:
-            noun = "strings" if "string" in wanted else "numbers"
-            raise HintError(f"{where}: bounds(...) gives {keyword}={value!r}, which limits {noun} only")
-        schema[keyword] = value
-
-
-def _literal(values: tuple[Any, ...], where: str) -> dict[str, Any]:
-    if any(type(value) not in _SCALARS for value in values):
-        raise HintError(f"{where}: a Literal holds strings, numbers, True, False and None, not {values!r}")
-    kinds = sorted({_SCALARS[type(value)] for value in values})
-    return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": list(values)}
-
-
-def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    items, markers = _schema(args[0] if args else None, where)
-    schema = {"type": "array", "items": items}
-    if len(args) == 2 and args[1] is Ellipsis:
-        return schema, markers
-    if any(arg != args[0] for arg in args):
-        raise HintError(f"{where}: a tuple of fixed length needs one hint for all its items")
-    return schema | {"minItems": len(args), "maxItems": len(args)}, markers
-
-
-def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    values, markers = _schema(args[1], where)
-    if args[0] is not str or "additionalProperties" in values:
-        raise HintError(
-            f"{where}: a mapping has strings as keys and scalars or lists as values, as Mapping[str, float]"
-        )
-    return {"type": "object", "additionalProperties": values}, markers
-
-
-def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return one schema for ``X | None`` or ``int | str``: a draft-07 keyword only limits values of its own type."""
-    parts = [_schema(arg, where) for arg in args]
-    schema: dict[str, Any] = {}
-    kinds: list[str] = []
-    for part, _ in parts:
-        kind = part.pop("type")
-        kinds += [kind] if isinstance(kind, str) else kind
-        if set(part) & set(schema):
-            raise HintError(f"{where}: two members of the union have the same kind of limit")
-        schema |= part
-    if "enum" in schema:
-        if any("enum" not in part and hint is not types.NoneType for (part, _), hint in zip(parts, args, strict=True)):
-            raise HintError(f"{where}: a Literal can be joined with None only")
-        schema["enum"] = [*schema["enum"], *([None] if "null" in kinds else [])]
-    return {"type": kinds if len(kinds) > 1 else kinds[0], **schema}, frozenset().union(*(m for _, m in parts))
 
 
 def schema_of(cls: type, *, documented: bool = False) -> dict[str, dict[str, Any]]:

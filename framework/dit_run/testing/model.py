@@ -11,12 +11,10 @@ from torch import Tensor, nn
 from dit_run.protocols import Model, TextStates
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
-from dit_run.testing.torch_modules import built, close, expect_tensor, snapshot
+from dit_run.testing.model_trials import WIDTH, awake_model, make_model, model_inputs, predict
+from dit_run.testing.torch_modules import close, expect_tensor, snapshot
 
 __all__ = ["CHECKS", "check_model"]
-
-_WIDTH, _POOLED = 16, 12
-_CHANNELS = 4
 
 
 def check_model(component: Component | str | Path, **options: Any) -> None:
@@ -28,67 +26,9 @@ def check_model(component: Component | str | Path, **options: Any) -> None:
     check_all(Subject.of(Kind.MODEL, component, options), CHECKS)
 
 
-def _channels(subject: Subject) -> int:
-    return int(getattr(subject.options, "in_channels", None) or _CHANNELS)
-
-
-def _make(subject: Subject, *, seed: int = 0) -> Model:
-    module = built(
-        subject,
-        seed=seed,
-        latent_channels=_channels(subject),
-        latent_factor=8,
-        text_width=_WIDTH,
-        pooled_width=_POOLED,
-        text_widths=(_WIDTH,),
-        pooled_widths=(_POOLED,),
-        initial=True,
-    )
-    patch = subject.attribute(module, "patch_size", int, "Model")
-    subject.expect(patch > 0, f"Model.patch_size is {patch}; set it to a positive number, or to 1 if any size fits")
-    return cast(Model, module)
-
-
-def _awake(subject: Subject) -> Model:
-    """Return the model in eval mode with noise on all parameters, so that layers initialised to zero take part."""
-    model = _make(subject)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in cast(nn.Module, model).parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
-    return cast(Model, cast(nn.Module, model).eval())
-
-
-def _inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Tensor, Tensor, TextStates]:
-    """Return latents [2, c, 4 p, 2 p] for patch size p, timesteps [2], and text with one masked token."""
-    generator = torch.Generator().manual_seed(2)
-    latents = torch.randn(2, _channels(subject), 4 * model.patch_size, 2 * model.patch_size, generator=generator)
-    mask = torch.ones(2, tokens, dtype=torch.bool)
-    mask[1, -1] = False
-    text = TextStates(
-        torch.randn(2, tokens, _WIDTH, generator=generator),
-        mask,
-        torch.randn(2, _POOLED, generator=generator),
-        torch.zeros(2, dtype=torch.bool),
-    )
-    return latents, torch.tensor([300.0, 700.0]), text
-
-
-def _predict(
-    model: Model, latents: Tensor, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None
-) -> Tensor:
-    """Return the prediction, as a run calls the model: with the numbers that it takes, if it takes some."""
-    count = len(getattr(model, "scalars", ()))
-    if not count:
-        return model(latents, timesteps, text)
-    numbers = torch.arange(1.0, 1.0 + count).expand(len(latents), -1) if scalars is None else scalars
-    prediction: Tensor = cast(nn.Module, model)(latents, timesteps, text, numbers)
-    return prediction
-
-
 def begins_as_the_seed_says(subject: Subject) -> None:
     """Check that its parameters are float32 on the CPU and depend on the seed of torch alone."""
-    one, other = (cast(nn.Module, _make(subject, seed=3)) for _ in range(2))
+    one, other = (cast(nn.Module, make_model(subject, seed=3)) for _ in range(2))
     for (name, mine), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
         subject.expect(
             mine.dtype == torch.float32 and mine.device.type == "cpu",
@@ -103,15 +43,15 @@ def begins_as_the_seed_says(subject: Subject) -> None:
 @torch.no_grad()
 def predicts(subject: Subject) -> None:
     """Check that predictions have the shape of the latents, for several sizes and lengths of text."""
-    model = _awake(subject)
+    model = awake_model(subject)
     for tokens in (2, 5):
-        latents, timesteps, text = _inputs(subject, model, tokens=tokens)
+        latents, timesteps, text = model_inputs(subject, model, tokens=tokens)
         for noisy in (latents, latents.transpose(2, 3).contiguous(), latents.repeat(1, 1, 1, 2)):
             shape = tuple(noisy.shape)
             expect_tensor(
                 subject,
                 f"the prediction for {list(shape)}",
-                _predict(model, noisy, timesteps, text),
+                predict(model, noisy, timesteps, text),
                 shape,
                 torch.float32,
             )
@@ -120,10 +60,10 @@ def predicts(subject: Subject) -> None:
 @torch.no_grad()
 def repeats_itself(subject: Subject) -> None:
     """Check that in eval mode the same input gives the same output again."""
-    model = _awake(subject)
-    inputs = _inputs(subject, model)
+    model = awake_model(subject)
+    inputs = model_inputs(subject, model)
     subject.expect(
-        torch.equal(_predict(model, *inputs), _predict(model, *inputs)),
+        torch.equal(predict(model, *inputs), predict(model, *inputs)),
         "a second call in eval mode gives another prediction; use no random numbers, and nn.Dropout for dropout",
     )
 
@@ -131,10 +71,10 @@ def repeats_itself(subject: Subject) -> None:
 @torch.no_grad()
 def sees_each_sample_alone(subject: Subject) -> None:
     """Check that the prediction of a sample does not depend on the rest of its batch."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
-    both = _predict(model, latents, timesteps, text)
-    alone = _predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
+    both = predict(model, latents, timesteps, text)
+    alone = predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
     subject.expect(
         close(both[:1], alone),
         "the prediction of a sample depends on the rest of the batch; do not normalise over the batch",
@@ -144,9 +84,9 @@ def sees_each_sample_alone(subject: Subject) -> None:
 @torch.no_grad()
 def depends_on_all_it_gets(subject: Subject) -> None:
     """Check that latents, timesteps and text change the prediction, and masked text does not."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
-    before = _predict(model, latents, timesteps, text)
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
+    before = predict(model, latents, timesteps, text)
     changed = {
         "latents": (latents + 1, timesteps, text),
         "timesteps": (latents, timesteps / 2, text),
@@ -154,12 +94,12 @@ def depends_on_all_it_gets(subject: Subject) -> None:
     }
     for name, inputs in changed.items():
         subject.expect(
-            not torch.equal(_predict(model, *inputs), before),
+            not torch.equal(predict(model, *inputs), before),
             f"other {name} give the same prediction; use {name} in forward()",
         )
     padded = text.tokens.masked_fill(~text.mask[..., None], 100.0)
     subject.expect(
-        close(_predict(model, latents, timesteps, text._replace(tokens=padded)), before),
+        close(predict(model, latents, timesteps, text._replace(tokens=padded)), before),
         "masked token states change the prediction; apply text.mask in attention and pooling",
     )
 
@@ -167,14 +107,14 @@ def depends_on_all_it_gets(subject: Subject) -> None:
 @torch.no_grad()
 def ignores_padding(subject: Subject) -> None:
     """Check that more masked tokens at the end of the text do not change the prediction."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
-    more = torch.full((2, 3, _WIDTH), 10.0)
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
+    more = torch.full((2, 3, WIDTH), 10.0)
     padded = text._replace(
         tokens=torch.cat([text.tokens, more], dim=1), mask=nn.functional.pad(text.mask, (0, 3), value=False)
     )
     subject.expect(
-        close(_predict(model, latents, timesteps, padded), _predict(model, latents, timesteps, text)),
+        close(predict(model, latents, timesteps, padded), predict(model, latents, timesteps, text)),
         "padding changes the prediction, and its amount depends on the other captions of a batch; let text.mask, and "
         "not the length of text.tokens, decide what attention and pooling see",
     )
@@ -183,15 +123,15 @@ def ignores_padding(subject: Subject) -> None:
 @torch.no_grad()
 def ignores_gaps(subject: Subject) -> None:
     """Check that masked tokens between real ones, such as each of several encoders has, change no prediction."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
-    gap = torch.full((2, 2, _WIDTH), 10.0)
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
+    gap = torch.full((2, 2, WIDTH), 10.0)
     tokens = torch.cat([text.tokens[:, :2], gap, text.tokens[:, 2:]], dim=1)
     mask = torch.cat([text.mask[:, :2], torch.zeros(2, 2, dtype=torch.bool), text.mask[:, 2:]], dim=1)
     subject.expect(
         close(
-            _predict(model, latents, timesteps, text._replace(tokens=tokens, mask=mask)),
-            _predict(model, latents, timesteps, text),
+            predict(model, latents, timesteps, text._replace(tokens=tokens, mask=mask)),
+            predict(model, latents, timesteps, text),
         ),
         "masked tokens between real ones change the prediction, and with several text encoders each has padding of its "
         "own; let each value of text.mask decide about its token, and count no tokens",
@@ -201,8 +141,8 @@ def ignores_gaps(subject: Subject) -> None:
 @torch.no_grad()
 def repeats_itself_in_training(subject: Subject) -> None:
     """Check that in train mode predictions depend on the seed of torch alone, and change no buffer."""
-    model = _awake(subject)
-    module, inputs = cast(nn.Module, model).train(), _inputs(subject, model)
+    model = awake_model(subject)
+    module, inputs = cast(nn.Module, model).train(), model_inputs(subject, model)
     before = snapshot(module)
     one, again, other = (_seeded(model, inputs, seed) for seed in (1, 1, 2))
     expect_tensor(subject, "the prediction in train mode", one, tuple(inputs[0].shape), torch.float32)
@@ -219,7 +159,7 @@ def repeats_itself_in_training(subject: Subject) -> None:
         )
     if torch.equal(one, other):  # no dropout
         latents, timesteps, text = inputs
-        alone = _predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
+        alone = predict(model, latents[:1], timesteps[:1], TextStates(*(part[:1] for part in text)))
         subject.expect(
             close(one[:1], alone),
             "in train mode the prediction of a sample depends on the rest of the batch; "
@@ -229,42 +169,42 @@ def repeats_itself_in_training(subject: Subject) -> None:
 
 def _seeded(model: Model, inputs: tuple[Tensor, Tensor, TextStates], seed: int) -> Tensor:
     torch.manual_seed(seed)
-    return _predict(model, *inputs)
+    return predict(model, *inputs)
 
 
 @torch.no_grad()
 def uses_the_scalars_of_its_options(subject: Subject) -> None:
     """Check that it takes the numbers that its option ``scalars`` names, if it has that option, and uses each."""
-    names, model = tuple(getattr(subject.options, "scalars", ())), _awake(subject)
+    names, model = tuple(getattr(subject.options, "scalars", ())), awake_model(subject)
     own = tuple(getattr(model, "scalars", ()))
     subject.expect(own == names, f"Model.scalars is {own}, and its option scalars is {names}; let them be the same")
-    inputs = _inputs(subject, model)
+    inputs = model_inputs(subject, model)
     numbers = torch.arange(1.0, 1.0 + len(names)).expand(2, -1)
     for place, name in enumerate(names):
         other = numbers.clone()
         other[:, place] += 1
         subject.expect(
-            not torch.equal(_predict(model, *inputs, numbers), _predict(model, *inputs, other)),
+            not torch.equal(predict(model, *inputs, numbers), predict(model, *inputs, other)),
             f"another value of the scalar {name!r} gives the same prediction; use each in forward()",
         )
 
 
 def takes_dropped_captions(subject: Subject) -> None:
     """Check that a dropped caption gives a finite prediction."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
     with torch.no_grad():
-        prediction = _predict(model, latents, timesteps, null)
+        prediction = predict(model, latents, timesteps, null)
     expect_tensor(subject, "the prediction for a dropped caption", prediction, tuple(latents.shape), torch.float32)
 
 
 def trains_every_parameter(subject: Subject) -> None:
     """Check that each parameter gets a gradient."""
-    model = _awake(subject)
-    latents, timesteps, text = _inputs(subject, model)
+    model = awake_model(subject)
+    latents, timesteps, text = model_inputs(subject, model)
     null = text._replace(null=torch.tensor([True, False]))
-    _predict(model, latents, timesteps, null).square().mean().backward()  # type: ignore[no-untyped-call]
+    predict(model, latents, timesteps, null).square().mean().backward()  # type: ignore[no-untyped-call]
     for name, parameter in cast(nn.Module, model).named_parameters():
         subject.expect(
             not parameter.requires_grad or parameter.grad is not None,
@@ -275,11 +215,11 @@ def trains_every_parameter(subject: Subject) -> None:
 @torch.no_grad()
 def is_its_state_dict(subject: Subject) -> None:
     """Check that another model with its state_dict predicts the same."""
-    model, other = _awake(subject), _make(subject, seed=5)
-    inputs = _inputs(subject, model)
+    model, other = awake_model(subject), make_model(subject, seed=5)
+    inputs = model_inputs(subject, model)
     cast(nn.Module, other).load_state_dict(cast(nn.Module, model).state_dict())
     subject.expect(
-        torch.equal(_predict(model, *inputs), _predict(cast(Model, cast(nn.Module, other).eval()), *inputs)),
+        torch.equal(predict(model, *inputs), predict(cast(Model, cast(nn.Module, other).eval()), *inputs)),
         "a model that loaded the state_dict of another predicts something else; "
         "keep all learnt and random values in parameters and buffers",
     )
