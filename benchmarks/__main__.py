@@ -29,6 +29,8 @@ MINUTES = {
     "cache": 1.0,
     "decode": 0.5,
     "index": 1.0,
+    "shard_index": 3.0,
+    "shards": 2.0,
     "plugins": 1.0,
     "validate": 1.5,
     "buckets": 2.0,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from builders import tiny_autoencoder_kl
 from file_server import FileServer, serving
 from parquet_files import encoded, write_parquet
 from PIL import Image
@@ -63,6 +65,21 @@ def test_a_run_on_urls_learns_the_same_as_one_on_files(server: FileServer, comma
     assert again.status == 0, again.words
     assert Run(Path("again")).learnt() == Run(Path("local")).learnt()
     assert sum(word.startswith("GET") for word in server.asked[before:]) <= SHARDS
+
+
+@pytest.mark.slow
+def test_cached_latents_need_no_shard_again(server: FileServer, command: Command, tmp_path: Path) -> None:
+    tiny_autoencoder_kl(tmp_path / "vae")
+    words = ("tiny.yaml", data(server.url + "/{0..3}.tar"), "vae={type: autoencoder_kl, pretrained_model_name: vae}",
+             "model={in_channels: 4, out_channels: 4, patch_size: 1}", "training.max_steps=2")  # fmt: skip
+    first = command(*words)
+    assert first.status == 0, first.words
+    shutil.rmtree(tmp_path / "home/dit-run/remote")
+    before = len(server.asked)
+    again = command(*words, "training.output_dir=again")
+    assert again.status == 0, again.words
+    assert Run(Path("again")).learnt() == Run(Path("run")).learnt()
+    assert [word for word in server.asked[before:] if word.startswith("GET")] == []
 
 
 def test_a_url_that_is_missing_is_named(server: FileServer, command: Command) -> None:

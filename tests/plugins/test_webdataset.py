@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dit_run.data.images import image_size, read_image
+from dit_run.data.shard_cache import ShardCache
 from dit_run.data.shard_indices import indices_of
 from dit_run.problems import InputError
 from dit_run.protocols import FileRange
@@ -116,6 +117,30 @@ def test_samples_are_those_of_the_shards_in_order(folder: Path) -> None:
 @pytest.mark.parametrize("pattern", ["a-*.tar", "a-{000..001}.tar", "a-00{0,1}.tar", "{a-000,a-001}.tar"])
 def test_shards_are_named_by_patterns(folder: Path, pattern: str) -> None:
     assert len(made(folder / pattern)) == 5
+
+
+@pytest.mark.parametrize("place", ["https://host/{000..001}.tar", "s3://bucket/a.tar", "shards/*.tar"])
+def test_patterns_and_urls_of_shards_are_recognised(place: str) -> None:
+    found = WebDataset.recognise(place)
+    assert found is not None and found.options == {"dataset_path": place}
+
+
+def test_a_file_url_is_a_local_path(folder: Path) -> None:
+    dataset = made(f"file://{folder}/a-*.tar")
+    assert dataset[0].image == made(folder)[0].image
+
+
+def test_a_store_that_lists_files_takes_folders_and_patterns(folder: Path, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="dit-run[remote] is not installed")
+    for path in folder.glob("*.tar"):
+        fsspec.filesystem("memory").pipe(f"/bucket/{path.name}", path.read_bytes())
+    cache = ShardCache.of(tmp_path / "cache")
+    for place in ("memory://bucket", "memory://bucket/a-*.tar", "memory://bucket/a-{000..001}.tar"):
+        dataset = build(WebDataset(dataset_path=place), shard_cache=cache)
+        assert [dataset[number].key for number in range(5)] == [made(folder)[number].key for number in range(5)]
+        assert dataset[4].image.read() == png(4)
+    with pytest.raises(InputError, match=r"no tar file is found for memory://bucket/b-\*\.tar"):
+        build(WebDataset(dataset_path="memory://bucket/b-*.tar"), shard_cache=cache)
 
 
 def test_it_travels_to_other_processes(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from file_server import FileServer, serving
 
 from dit_run.data.downloads import RemoteFailed, RemoteFile, remote_files
+from dit_run.data.images import read_image
 from dit_run.data.shard_cache import ShardCache
 from dit_run.data.shard_sources import RemoteShard
 from dit_run.problems import InputError
@@ -137,6 +138,13 @@ def test_a_folder_that_cannot_be_written_is_named(remotes: list[RemoteFile], tmp
     (tmp_path / "file").touch()
     with pytest.raises(RemoteFailed, match=r"no copy of .*0\.tar can be written to .*file/remote: File exists"):
         ShardCache.of(tmp_path / "file", 2500).fetch(remotes[0])
+
+
+def test_a_failing_server_is_no_bad_image(server: FileServer, remotes: list[RemoteFile], tmp_path: Path) -> None:
+    cache = ShardCache(tmp_path / "cache", 2500, lambda seconds: None)
+    server.busy = 1000
+    with pytest.raises(RemoteFailed, match=r"cannot read .*0\.tar: 6 tries failed, the last with the answer 503"):
+        read_image(RemoteShard(remotes[0], cache).part(0, 20, "0001.jpg"), (8, 8))
 
 
 def test_a_part_of_a_remote_shard(remotes: list[RemoteFile], cache: ShardCache) -> None:
