@@ -178,6 +178,50 @@ def test_without_peft_it_says_how_to_install_it(
     assert "pip install 'dit-run[lora]'" in said.words
 
 
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+def test_an_export_holds_the_adapter_alone_or_the_whole_model(
+    command: Command, words: tuple[object, ...], config: Path, base: Path
+) -> None:
+    assert command(*words, "training.learning_rate=0.1", "training.learning_rate_factors={'*.lora_B': 2}").status == 0
+    said = command("export", "run", "alone")
+    assert said.status == 0
+    assert "the folder holds the adapter alone; --merge exports the whole model with it" in said.words
+    assert {path.name for path in Path("alone").iterdir()} == {
+        *("README.md", "config.yaml", "curves.svg", "single.safetensors"),
+        *("adapter_config.json", "adapter_model.safetensors"),
+    }
+    assert "| Adapter | lora, " in Path("alone/README.md").read_text()
+    assert command("export", "run", "merged", "--merge").status == 0
+    assert Path("merged/model_index.json").exists()
+    expected = pixels(command, "run")
+    assert abs(pixels(command, "alone") - expected).max() == 0
+    assert abs(pixels(command, "merged") - expected).max() <= 1
+    shutil.copytree(base, "other")
+    shutil.rmtree("other/checkpoints/step-00000006")
+    said = command("sample", "alone", "a circle", "training.init_from=other")
+    assert said.status == 2 and "holds an adapter of other base weights" in said.words
+    assert command("export", "alone", "later", "--merge").status == 0
+    for source in ("merged", "later"):
+        said = command(config, f"training.init_from={source}", f"training.output_dir=from-{source}")
+        assert said.status == 0 and "44 tensors taken, 0 resized, 0 left out" in said.words
+    said = command(config, "training.init_from=alone", "training.output_dir=none")
+    assert said.status == 2 and "training.init_from is alone, which has the weights of an adapter alone" in said.words
+
+
+def test_one_file_and_a_merge_without_an_adapter(command: Command, words: tuple[object, ...], base: Path) -> None:
+    assert command(*words).status == 0
+    assert command("export", "run", "single", "--format", "safetensors", "--dtype", "bf16").status == 0
+    assert {path.name for path in Path("single").iterdir()} == {
+        *("README.md", "config.yaml", "curves.svg", "single.safetensors"),
+    }
+    pixels(command, "single")
+    said = command("export", base, "merged", "--merge")
+    assert said.status == 2 and f"--merge is for a run with an adapter, and that in {base} has none" in said.words
+    assert not Path("merged").exists()
+
+
 # ------------------------------------------------------------------------------------------- transformers of diffusers
 
 _SIZES = {"patch_size": 4, "in_channels": 3, "out_channels": 3, "caption_channels": 8}

@@ -102,6 +102,8 @@ class Case:
     """Precision of the exported weights."""
     frozen: bool = True
     """False leaves the frozen parts under their names on the hub."""
+    merge: bool = False
+    """True for the run of an adapter, whose export is the whole model with it."""
 
 
 def on_hub(folder: Path) -> tuple[str, ...]:
@@ -113,6 +115,13 @@ def on_hub(folder: Path) -> tuple[str, ...]:
         (repository / "refs" / "main").write_text("0" * 40)
     encoder = "text_encoder={type: clip, pretrained_model_name: tiny/clip}"
     return encoder, "vae={type: autoencoder_kl, pretrained_model_name: tiny/vae}", *_CHANNELS
+
+
+def lora(folder: Path) -> tuple[str, ...]:
+    """An adapter of a run that is trained first."""
+    pytest.importorskip("peft")
+    base = trained(folder / "base")
+    return "adapter={type: lora, rank: 2, use_dora: true}", f"training.init_from={base}", "training.learning_rate=0.2"
 
 
 _SETTINGS = {"sampler": "heun", "steps": 3, "guidance_scale": 3.0, "size": (8, 24), "negative_prompt": "blue"}
@@ -133,11 +142,13 @@ CASES = {
     "scalars": Case(lambda folder: ("model.scalars=[original_height, crop_top]",), {"scalars": {"crop_top": 8.0}}),
     "plugin": Case(plugin),
     "names": Case(on_hub, frozen=False),
+    "lora": Case(lora, merge=True),
     "lower precision": Case(both, load=_LOWER, dtype="bf16"),
 }
 
 
 def trained(folder: Path, *words: str) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "tiny.yaml").write_text(CONFIG)
     given = (f"training.output_dir={folder / 'run'}", "cache.mode=off", *words)
     return dit_run.train(dit_run.load_config(folder / "tiny.yaml", *given)).path
@@ -148,7 +159,7 @@ def exported(case: Case, folder: Path) -> list[Pixels]:
     work = folder.with_name("work")
     work.mkdir()
     run = dit_run.load_run(trained(work, *case.words(work), "training.max_steps=3"), allow_plugins=True)
-    run.export(folder, dtype=case.dtype, frozen=case.frozen)
+    run.export(folder, dtype=case.dtype, frozen=case.frozen, merge=case.merge)
     given = {{"steps": "num_inference_steps"}.get(name, name): value for name, value in case.settings.items()}
     given |= dict(zip(("height", "width"), given.pop("size", ()), strict=False))
     (folder / "call.json").write_text(json.dumps({"load": case.load, "call": {"prompt": PROMPTS, **given}}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from dit_run.protocols import Adapter
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Config
 
-__all__ = ["adapt", "build_adapter", "merged_tensors", "refuse_other_base"]
+__all__ = ["adapt", "build_adapter", "merged_tensors", "refuse_other_base", "without_adapter"]
 
 
 def build_adapter(config: Config) -> Adapter | None:
@@ -63,3 +64,9 @@ def refuse_other_base(denoiser: Denoiser, recorded: str, *, where: str) -> None:
 def merged_tensors(denoiser: Denoiser, adapter: Adapter) -> dict[str, Tensor]:
     """Return what checkpoints of the base hold, with the adapter's changes in the weights of the model."""
     return {**adapter.merged(denoiser.model), **denoiser.other_tensors()}
+
+
+def without_adapter(config: Config) -> Config:
+    """Return the config of the model that an adapter was merged with; keys about the adapter are left out."""
+    training = replace(config.training, learning_rate_factors={}, freeze=())
+    return replace(config, sections={**config.sections, "adapter": None, "training": training})

@@ -31,6 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="leave out the pretrained files of frozen parts; they are then loaded by their names on the hub",
     )
     parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="of a run with an adapter: export the whole model with its changes, not the adapter alone",
+    )
+    parser.add_argument(
         "--license",
         metavar="NAME",
         default=UNKNOWN,
@@ -72,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=arguments.dtype,
         frozen=not arguments.no_frozen,
         license=arguments.license,
+        merge=arguments.merge,
         push=arguments.push,
         public=arguments.public,
         reporter=reporter,

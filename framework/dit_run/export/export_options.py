@@ -28,6 +28,8 @@ class ExportOptions:
     """True copies the pretrained files of frozen parts, False leaves them under their names on a hub."""
     license: str = UNKNOWN
     """Licence of the trained weights in the model card, by its name on a hub."""
+    merge: bool = False
+    """True exports the model of a run with an adapter, merged with it, False the adapter alone."""
 
     def __post_init__(self) -> None:
         if not _LICENSE.fullmatch(self.license):

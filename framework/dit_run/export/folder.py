@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,21 @@ from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_saf
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import CacheOptions, Config, TrainingOptions
 
-__all__ = ["OLD_WEIGHTS_FILE", "WEIGHTS_FILE", "ExportSource", "ExportedModel", "read_export", "write_export"]
+__all__ = [
+    "OLD_WEIGHTS_FILE",
+    "TORCH_DTYPES",
+    "WEIGHTS_FILE",
+    "ExportSource",
+    "ExportedModel",
+    "read_export",
+    "write_export",
+]
 
 WEIGHTS_FILE, OLD_WEIGHTS_FILE = "single.safetensors", "model.safetensors"
 """File of all trained weights, and its name in exports of earlier versions."""
+
+TORCH_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+"""The precisions of exported weights."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +61,19 @@ class ExportSource:
 
 
 def write_export(
-    folder: Path, model: ExportedModel, config: Config, source: ExportSource, options: ExportOptions
+    folder: Path,
+    model: ExportedModel,
+    config: Config,
+    source: ExportSource,
+    options: ExportOptions,
+    *,
+    save_adapter: Callable[[Path], None] | None = None,
 ) -> PipelineUse | None:
     """Write ``single.safetensors``, ``config.yaml``, ``README.md`` and the plugin files to a new or empty folder.
 
-    With format ``diffusers`` there are the components of a pipeline too, whose use is returned. The prompts and scalars
-    of ``source`` become the config's own. Raises InputError for a folder that holds files and for code that programs
+    With format ``diffusers`` there are the components of a pipeline too, whose use is returned; of an adapter alone,
+    ``save_adapter`` writes files for other programs in their place. The prompts and scalars of ``source`` become the
+    config's own. Raises InputError for a folder that holds files and for code that programs
     without dit-run cannot run, DitRunError where the disk fails; then nothing stays in the folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -65,7 +83,11 @@ def write_export(
         target = RunFolder(folder)
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in source.plugin_files]
         portable = _portable(config, plugins, source)
-        use = _pipeline(folder, portable, tensors, options) if options.format == "diffusers" else None
+        use = None
+        if options.format == "diffusers" and save_adapter is not None:
+            save_adapter(folder)
+        elif options.format == "diffusers":
+            use = _pipeline(folder, portable, tensors, options)
         text = dump(portable)
         write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
         drawing = curves(source.metrics)
@@ -112,7 +134,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
 
 
 def _converted(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
-    target = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[dtype]
+    target = TORCH_DTYPES[dtype]
     return {
         name: value.to(target) if value.is_floating_point() and not name.startswith(LATENT_PREFIX) else value
         for name, value in tensors.items()
@@ -123,7 +145,8 @@ def read_export(path: Path) -> ExportedModel:
     """Return the model in an exported folder's file of weights. Raises InputError."""
     tensors, facts = read_safetensors(path)
     try:
-        return ExportedModel(tensors, int(facts["step"]), int(facts["global_batch"]), facts["weights"] == "ema")
+        averaged, base = facts["weights"] == "ema", facts.get("base", "")
+        return ExportedModel(tensors, int(facts["step"]), int(facts["global_batch"]), averaged, base)
     except (KeyError, ValueError) as error:
         raise InputError(
             f"{path} was not written by an export of dit-run: its metadata have no valid step, global_batch and weights"
@@ -131,15 +154,16 @@ def read_export(path: Path) -> ExportedModel:
 
 
 def _metadata(model: ExportedModel) -> dict[str, str]:
-    weights = "ema" if model.ema else "live"
-    return {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step), "weights": weights}
+    facts = {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step)}
+    return {**facts, "weights": "ema" if model.ema else "live", **({"base": model.base} if model.base else {})}
 
 
 def _portable(config: Config, plugins: Sequence[str], source: ExportSource) -> Config:
-    """Return the config without the paths and the device of its run."""
+    """Return the config without the paths and the device of its run; an adapter needs that of its base."""
     defaults = TrainingOptions()
+    base = defaults.init_from if config.adapter is None else config.training.init_from
     training = dataclasses.replace(
-        config.training, output_dir=defaults.output_dir, init_from=defaults.init_from, device=defaults.device
+        config.training, output_dir=defaults.output_dir, init_from=base, device=defaults.device
     )
     sections = {
         **config.sections,

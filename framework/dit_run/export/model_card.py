@@ -20,7 +20,7 @@ from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
 from dit_run.settings import Choice, Config
 
-__all__ = ["CURVES", "SAMPLES", "ExportedModel", "model_card"]
+__all__ = ["CURVES", "SAMPLES", "ExportedModel", "hub_names", "model_card"]
 
 CURVES, SAMPLES = "curves.svg", "samples.png"
 """Files with the losses over the steps, and with the last samples of the run."""
@@ -38,7 +38,7 @@ tags:
 
 # $name
 
-A text-to-image Diffusion Transformer, trained with dit-run.
+$summary
 $images
 | | |
 |---|---|
@@ -71,11 +71,17 @@ $files
 
 $licence""")
 
+_ADAPTER = (
+    "An adapter of a text-to-image Diffusion Transformer, trained with dit-run. It needs the weights that it changes, "
+    "where `config.yaml` names them."
+)
 _FILES = {
     "model_index.json": "`model_index.json` and the folders next to it: the pipeline for diffusers.",
     PLACES: f"`{PLACES}`: where the copies of frozen parts are, for `dit-run sample`.",
     CURVES: f"`{CURVES}`: the losses over the steps.",
     SAMPLES: f"`{SAMPLES}`: the last samples of the run.",
+    "adapter_config.json": "`adapter_model.safetensors` with `adapter_config.json`: the adapter for the package peft.",
+    "pytorch_lora_weights.safetensors": "`pytorch_lora_weights.safetensors`: the adapter for pipelines of diffusers.",
     "plugins": "`plugins/`: Python files that the model needs. Loading the model runs their code, so read them first.",
 }
 
@@ -105,6 +111,9 @@ def model_card(
     quoted = json.dumps(prompt, ensure_ascii=False)
     return _CARD.substitute(
         fields="\n".join(_fields(config, options)),
+        summary=_ADAPTER
+        if config.adapter is not None
+        else "A text-to-image Diffusion Transformer, trained with dit-run.",
         library="dit-run" if use is None else "diffusers",
         name=folder.name,
         images="".join(f"\n![{name}]({name})\n" for name in (SAMPLES, CURVES) if (folder / name).exists()),
@@ -124,17 +133,17 @@ def _fields(config: Config, options: ExportOptions) -> Iterator[str]:
     if options.license == UNKNOWN:
         yield "# The licence of the weights is yours to name, for example: license: apache-2.0"
     yield f"license: {options.license}"
-    for name in _named(config.model):
-        if _is_hub_name(name):
-            yield f"base_model: {name}"
+    for name in hub_names(config.model):
+        yield f"base_model: {name}"
 
 
 def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict[str, str]:
     size, names = config.data.common.image_size, [choice.type for choice in config.chosen("text_encoder")]
     trained = any(key.startswith(TEXT_ENCODER_PREFIX) for key in model.tensors)
-    text = ", ".join(names)
+    text, count = ", ".join(names), f"{sum(tensor.numel() for tensor in model.tensors.values()):,} weights"
     return {
-        "Model": f"{config.model.type}, {sum(tensor.numel() for tensor in model.tensors.values()):,} weights",
+        **({"Adapter": f"{config.adapter.type}, {count}"} if config.adapter is not None else {}),
+        "Model": f"{config.model.type}, {count}" if config.adapter is None else f"{config.model.type}, {_base(config)}",
         "Training data": config.data.type,
         "Image size": f"{size}x{size} pixels",
         "Text encoder": f"{text}, trained with the model" if trained else text,
@@ -146,6 +155,12 @@ def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict
         "Precision": options.dtype,
         "Seed": str(config.training.seed),
     }
+
+
+def _base(config: Config) -> str:
+    """Return which weights an adapter changes."""
+    names = [*_named(config.model), *([config.training.init_from] if config.training.init_from else [])]
+    return f"with the weights of {_shown(names[-1])}" if names else "with random weights"
 
 
 def _licence(config: Config, options: ExportOptions) -> str:
@@ -164,6 +179,11 @@ def _licence(config: Config, options: ExportOptions) -> str:
     if frozen:
         text += "\nThe frozen parts are those of others, and their licences hold for them:\n\n"
     return text + "".join(dict.fromkeys(frozen))
+
+
+def hub_names(choice: Choice) -> Iterator[str]:
+    """Yield the names on a hub of a component's pretrained weights."""
+    return filter(_is_hub_name, _named(choice))
 
 
 def _named(choice: Choice) -> Iterator[str]:

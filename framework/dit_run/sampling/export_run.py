@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from dit_run.assembly.adaptation import build_adapter, merged_tensors, without_adapter
 from dit_run.export.export_options import ExportOptions
-from dit_run.export.folder import ExportedModel, ExportSource, write_export
+from dit_run.export.folder import TORCH_DTYPES, ExportedModel, ExportSource, write_export
 from dit_run.export.hub_upload import HubUpload
+from dit_run.export.model_card import hub_names
 from dit_run.problems import InputError
+from dit_run.protocols import Adapter
 from dit_run.reporting import Reporter
+from dit_run.settings import Config
 
 if TYPE_CHECKING:
     from dit_run.sampling.load_run import LoadedRun
@@ -39,17 +45,38 @@ def export_run(
     """Write a run to a new folder and upload it; see :meth:`LoadedRun.export`."""
     if run.left_out is not None:
         raise InputError(f"an export needs the whole config of {run.path}; {run.left_out}") from run.left_out
-    upload = destination.upload()
-    use = write_export(folder, _model(run), run.config, _source(run), options)
-    if use is not None:
-        reporter.notice(str(use))
+    adapter, upload = build_adapter(run.config), destination.upload()
+    if adapter is not None and not options.merge:
+        save = partial(_save_adapter, run, adapter, options.dtype)
+        write_export(folder, _model(run), run.config, _source(run), options, save_adapter=save)
+        reporter.notice("the folder holds the adapter alone; --merge exports the whole model with it")
+    else:
+        use = write_export(folder, *_merged(run, adapter, options), _source(run), options)
+        if use is not None:
+            reporter.notice(str(use))
     if upload is not None:
         upload.send(folder)
         reporter.notice(f"uploaded to {upload.url}, a {upload.visibility} repository")
 
 
 def _model(run: LoadedRun) -> ExportedModel:
-    return ExportedModel(run.pipeline.denoiser.tensors(), run.step, run.global_batch, run.ema)
+    denoiser = run.pipeline.denoiser
+    return ExportedModel(denoiser.tensors(), run.step, run.global_batch, run.ema, denoiser.base)
+
+
+def _merged(run: LoadedRun, adapter: Adapter | None, options: ExportOptions) -> tuple[ExportedModel, Config]:
+    """Return the whole model, merged with its adapter if there is one, and its config."""
+    if adapter is None:
+        if options.merge:
+            raise InputError(f"--merge is for a run with an adapter, and that in {run.path} has none")
+        return _model(run), run.config
+    tensors = merged_tensors(run.pipeline.denoiser, adapter)
+    return replace(_model(run), tensors=tensors, base=""), without_adapter(run.config)
+
+
+def _save_adapter(run: LoadedRun, adapter: Adapter, dtype: str, folder: Path) -> None:
+    base = next(hub_names(run.config.model), None)
+    adapter.save(run.pipeline.denoiser.model, folder, dtype=TORCH_DTYPES[dtype], base=base)
 
 
 def _source(run: LoadedRun) -> ExportSource:

@@ -112,6 +112,7 @@ class LoadedRun:
         dtype: str = "fp32",
         frozen: bool = True,
         license: str = "unknown",
+        merge: bool = False,
         push: str | None = None,
         public: bool = False,
         reporter: Reporter | None = None,
@@ -124,14 +125,15 @@ class LoadedRun:
         parts fit one; ``reporter`` gets a notice that says which, or why not. ``safetensors`` writes one file of
         weights. ``dtype`` of the weights is ``fp32``, ``fp16`` or ``bf16``. ``frozen`` False leaves out the pretrained
         files of frozen parts, which are then loaded by their names on a hub. ``license`` is that of the weights in the
-        model card, such as ``apache-2.0``. ``push`` uploads the folder to the repository of this name on a hub too; it
-        is private unless ``public`` is True.
+        model card, such as ``apache-2.0``. Of a run with an adapter the adapter alone is exported, and with ``merge``
+        the whole model with its changes. ``push`` uploads the folder to the repository of this name on a hub too; it is
+        private unless ``public`` is True.
 
         Raises InputError for a folder that holds files, for a run whose config could only be read in part, for a
         component whose code needs packages that programs with diffusers do not have, and, before anything is written,
         for a repository that cannot be written; DitRunError where the disk or the hub fails.
         """
-        options = ExportOptions(format, dtype, frozen, license)
+        options = ExportOptions(format, dtype, frozen, license, merge)
         export_run(self, Path(folder).absolute(), options, Destination(push, public), reporter or Silent())
         return Path(folder).absolute()
 
