@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -46,7 +47,7 @@ def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, confi
 
 
 def test_the_size_of_a_checkpoint_is_predicted(command: Command, config: Path, train: Train) -> None:
-    result = command("plan", config)
+    result = command("plan", config, "--output", "plan.json")
     folder = train().file("")
     real = sum(path.stat().st_size for path in folder.iterdir())
     said = (
@@ -55,6 +56,9 @@ def test_the_size_of_a_checkpoint_is_predicted(command: Command, config: Path, t
         else (float(result.words.split(" MB each")[0].split()[-1]) * 1e6)
     )
     assert said == pytest.approx(real, abs=1.1e6)
+    kept = json.loads(Path("plan.json").read_text())
+    assert kept["checkpoint_bytes"] == pytest.approx(real, abs=1.1e6)
+    assert (kept["step_seconds"] > 0, kept["total_seconds"] > 0, kept["peak_bytes"] > 0) == (True, True, True)
 
 
 def test_the_splits_of_an_effective_batch_are_shown(command: Command, config: Path) -> None:

@@ -15,4 +15,4 @@ def require_view() -> None:
     """Raise InputError naming the extra where a package of it is missing."""
     missing = [name for name in _PACKAGES if find_spec(name) is None]
     if missing:
-        raise InputError(f"the page needs {', '.join(missing)}; install them with: pip install 'dit-run[view]'")
+        raise InputError(f"the page needs packages that are missing: {', '.join(missing)}; pip install 'dit-run[view]'")

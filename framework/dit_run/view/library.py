@@ -13,7 +13,7 @@ from dit_run.runs.reading.listing import find_runs
 from dit_run.runs.reading.metrics_log import MetricsLog
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import SampleGrid, grid_file, grid_steps, read_grid
-from dit_run.runs.reading.summary import RunSummary, summarize
+from dit_run.runs.reading.summary import RunSummary, is_gone, summarize
 
 __all__ = ["Kept", "Library", "run_id"]
 
@@ -86,9 +86,9 @@ class Library:
         return None if found is None else RunFiles(found.root, found.path)  # its config may have changed
 
     def summary(self, files: RunFiles) -> RunSummary:
-        """Return the summary of a run, read again where a file of it changed or where it is running."""
-        summary = self._summaries.get((files.path, stamp(files)), lambda: summarize(RunFiles(files.root, files.path)))
-        return summarize(files) if summary.state == "running" else summary
+        """Return the summary of a run, read again where a file of it changed or its process is gone."""
+        key = (files.path, stamp(files), is_gone(files.object("status.json")))
+        return self._summaries.get(key, lambda: summarize(RunFiles(files.root, files.path)))
 
     def log(self, files: RunFiles) -> MetricsLog | None:
         """Return the metrics of a run; None if it has none."""

@@ -13,9 +13,9 @@ from typing import Any
 
 __all__ = ["MetricsTail", "read_tail"]
 
-_TAIL = 64 * 2**10
+_TAIL = 32 * 2**10
 """Bytes at the end of the file of which all lines are read."""
-_SEARCHED = 8 * 2**20
+_SEARCHED = 2 * 2**20
 """Bytes at the end of the file in which values that are logged rarely are searched."""
 
 

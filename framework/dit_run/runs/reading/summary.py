@@ -15,7 +15,7 @@ from dit_run.runs.reading.metrics_tail import MetricsTail, read_tail
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import grid_steps
 
-__all__ = ["RunSummary", "summarize"]
+__all__ = ["RunSummary", "is_gone", "summarize"]
 
 STATES = ("running", "interrupted", "finished", "failed")
 _OTHER_GROUPS = {"validation", "probe", "loss", "share", "profile"}
@@ -113,10 +113,10 @@ def _state(status: Mapping[str, Any]) -> str:
     state = status.get("state")
     if state not in STATES:
         return "interrupted"
-    return "killed" if state == "running" and _is_gone(status) else str(state)
+    return "killed" if state == "running" and is_gone(status) else str(state)
 
 
-def _is_gone(status: Mapping[str, Any]) -> bool:
+def is_gone(status: Mapping[str, Any]) -> bool:
     """Return True if the process that wrote a status ran on this machine and does not exist any more."""
     pid = _whole(status.get("pid"))
     if pid is None or pid <= 0 or status.get("host") != socket.gethostname():

@@ -66,11 +66,10 @@ function runHead(run) {
     [t("best_loss"), run.best_loss],
     ...Object.entries(run.scores).slice(0, 3).map(([name, value]) => [name.replaceAll("_", " "), value]),
     [t("images_per_second"), run.latest.images_per_second],
-    [t("updated"), ago(run.updated)],
   ].filter(([, value]) => value !== null && value !== undefined);
   const facts = shown.map(([name, value]) => h("div", {}, h("dt", {}, foreign(name)), h("dd", {}, typeof value === "number" ? number(value) : value)));
   return [
-    h("div.run-title", {}, h("h1", {}, foreign(run.name)), pill(run.state), h("span.muted.small", {}, foreign([run.dataset, run.model, run.device].filter(Boolean).join(" · ")))),
+    h("div.run-title", {}, h("h1", {}, foreign(run.name)), pill(run.state), h("span.muted.small", {}, foreign([run.dataset, run.model, run.device].filter(Boolean).join(" · "))), h("span.fill"), h("span.muted.small", {}, `${t("updated")} ${ago(run.updated)}`)),
     progressBar(run) ?? "",
     run.reason ? h("div.problem", { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
     h("dl.values", {}, facts),

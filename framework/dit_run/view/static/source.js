@@ -66,20 +66,27 @@ const written = {
 
 export const source = isReport ? written : live;
 
-// Call a function now and again while the page of a view is shown, less often while nothing changes or nobody looks.
+const SHARE = 50;
+
+// Call a function now and again while a view is shown and somebody looks: after some seconds, or later where the answer
+// takes the server long, so that a training next to it does not notice.
 export function repeat(view, seconds, action) {
+  let took = 0;
+  const later = () => setTimeout(again, Math.max(seconds() * 1000, SHARE * took));
   const again = async () => {
     if (!view.isConnected) return;
     if (!document.hidden) {
+      const began = performance.now();
       try {
         await action();
+        took = performance.now() - began;
         document.body.classList.remove("lost");
       } catch (error) {
         if (error instanceof TypeError) document.body.classList.add("lost");
         else console.info(error.message);
       }
     }
-    if (!isReport) setTimeout(again, seconds() * 1000);
+    later();
   };
-  if (!isReport) setTimeout(again, seconds() * 1000);
+  if (!isReport) later();
 }

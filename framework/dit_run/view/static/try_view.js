@@ -103,8 +103,10 @@ function imageView(job, prompt, index) {
 }
 
 function settingsText(settings) {
-  const parts = Object.entries(settings).filter(([name, value]) => name !== "prompts" && value !== null && value !== "");
-  return parts.map(([name, value]) => `${name} ${Array.isArray(value) ? value.join("×") : value}`).join(" · ");
+  const hidden = ["prompts", "averaged"];
+  const parts = Object.entries(settings).filter(([name, value]) => !hidden.includes(name) && value !== null && value !== "");
+  const texts = parts.map(([name, value]) => `${name} ${Array.isArray(value) ? value.join("×") : value}`);
+  return [...texts, settings.averaged ? t("averaged") : t("live")].join(" · ");
 }
 
 // A JSON string is a YAML string, too.
