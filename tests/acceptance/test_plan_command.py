@@ -147,3 +147,20 @@ def test_the_cache_of_frozen_encoders_is_predicted(command: Command, config: Pat
     assert command("cache", config, "cache.dir=kept").status == 0
     real = sum(path.stat().st_size for path in Path("kept").rglob("*.safetensors"))
     assert said == pytest.approx(real, rel=0.1)
+
+
+def test_a_card_that_is_not_at_hand_is_estimated(command: Command, config: Path) -> None:
+    result = command("plan", config, "--device", "cuda", "--memory", "1GB", "training.gradient_accumulation_steps=2")
+    assert result.status == 0, result.words
+    assert "cuda, 1.00 GB, is not on this machine: the memory is estimated" in result.words
+    assert "this config fits into 1.00 GB" in result.words
+    assert [line.split()[0] for line in result.out.splitlines()[4:8]] == ["8", "4", "2", "1"]
+    small = command("plan", config, "--device", "cuda", "--memory", "500MB")
+    assert small.status == 1
+    assert "no batch size fits 4 samples per step into 500 MB" in small.words
+
+
+def test_a_card_that_is_not_at_hand_needs_its_memory(command: Command, config: Path) -> None:
+    result = command("plan", config, "--device", "cuda")
+    assert result.status == 2
+    assert "this machine has no cuda; name the memory of the card with --memory, such as 24GB" in result.words

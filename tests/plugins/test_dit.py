@@ -14,7 +14,7 @@ from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run.testing import check_model
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
-from dit_run_plugins.models.dit.kernels import attend_by_products
+from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products
 from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
@@ -359,3 +359,25 @@ def test_scalars_keep_the_contract_and_begin_without_effect(modulation):
     new = set(with_scalars.state_dict()) - set(plain.state_dict())
     assert new == {f"condition.scalars.{layer}.{kind}" for layer in ("first", "last") for kind in ("weight", "bias")}
     assert not with_scalars.condition.scalars(torch.tensor([[3.0], [4.0]])).any()
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_rms_norm_in_one_piece_has_the_values_and_gradients_of_torch(scaled: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 5, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(8, generator=generator, requires_grad=True) if scaled else None
+    out, expected = RmsNormOnce.apply(x, weight, 1e-6), torch.nn.functional.rms_norm(x, (8,), weight, 1e-6)
+    torch.testing.assert_close(out, expected)
+    wanted = [value for value in (x, weight) if value is not None]
+    gradient = torch.randn(out.shape, generator=generator)
+    for ours, theirs in zip(
+        torch.autograd.grad(out, wanted, gradient), torch.autograd.grad(expected, wanted, gradient), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_rms_norm_in_one_piece_keeps_the_dtype_of_its_input() -> None:
+    x = torch.randn(2, 8).bfloat16().requires_grad_()
+    out = RmsNormOnce.apply(x, torch.ones(8).bfloat16().requires_grad_(), 1e-6)
+    out.sum().backward()
+    assert out.dtype is x.grad.dtype is torch.bfloat16

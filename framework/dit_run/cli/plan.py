@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, print_notices, resolved
+from dit_run.problems import InputError
 from dit_run.runs.run_folder import place_of
 from dit_run.system.durable import write_atomic
 from dit_run.system.units import duration_text, read_size, size_text
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from dit_run.planning.batch_split import BatchSplit
     from dit_run.planning.forecast import Forecast, Shortage
     from dit_run.planning.probe import ProbeResult
+    from dit_run.planning.split_estimate import EstimatedSplit
+    from dit_run.planning.workload import Workload
     from dit_run.settings import Config
 
 __all__ = ["configure", "run"]
@@ -31,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--memory", type=_bytes, metavar="SIZE", help="memory for the run, such as 24GB (default: all of the device)"
     )
     parser.add_argument("--output", metavar="FILE", help="file for the prediction as JSON, such as RUN/plan.json")
+    parser.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="device to plan for (default: training.device); for cuda on a machine without a GPU, the memory is "
+        "estimated for a card of --memory",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,8 +51,13 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.planning.forecast import forecast, shortages
     from dit_run.planning.probe import probe
 
+    if arguments.device is not None and _is_absent(arguments.device):
+        if arguments.output is not None:
+            raise InputError(f"this machine has no {arguments.device}, so no times are predicted: leave out --output")
+        return _run_estimate(config, arguments.device, arguments.memory)
+    device = choose_device(arguments.device or config.training.device)
     with progress_on_stderr(quiet=arguments.quiet) as reporter:
-        probed = probe(config, device=choose_device(config.training.device), reporter=reporter)
+        probed = probe(config, device=device, reporter=reporter)
     needs = forecast(probed.measured, probed.workload)
     if arguments.output is not None:
         write_atomic(Path(arguments.output), _json(needs))
@@ -57,6 +71,35 @@ def run(arguments: argparse.Namespace) -> int:
     for shortage in missing:
         print(_advice(shortage, config, memory))
     return 0 if proposal is not None and not missing else 1
+
+
+def _is_absent(device: str) -> bool:
+    import torch
+
+    return device.startswith("cuda") and not torch.cuda.is_available()
+
+
+def _run_estimate(config: Config, device: str, memory: int | None) -> int:
+    """Print the memory that training takes on a GPU that this machine does not have."""
+    from dit_run.planning.batch_split import fits
+    from dit_run.planning.split_estimate import estimate_splits
+
+    if memory is None:
+        raise InputError(f"this machine has no {device}; name the memory of the card with --memory, such as 24GB")
+    estimate = estimate_splits(config)
+    proposal = estimate.proposal(memory)
+    print(
+        f"device   {device}, {size_text(memory)}, is not on this machine: the memory is estimated, by a step without "
+        "numbers; times are unknown"
+    )
+    print(f"memory   training {size_text(estimate.own.peak)}; {estimate.parameters:,} trained parameters\n")
+    print(f"{'batch_size':>10}  {'accumulation':>12}  {'memory':>9}")
+    for split in estimate.splits:
+        notes = ["this config"] * (split == estimate.own) + ["too large"] * (not fits(split.peak, memory))
+        row = f"{split.batch_size:>10}  {split.accumulation:>12}  {size_text(split.peak):>9}  {', '.join(notes)}"
+        print(row.rstrip())
+    print(_proposed_split(estimate.own, proposal, memory))
+    return 0 if proposal is not None else 1
 
 
 def _needs(config: Config, probed: ProbeResult, needs: Forecast, memory: int) -> list[str]:
@@ -108,12 +151,18 @@ def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: Pr
 
 
 def _proposed(proposal: BatchSplit | None, missing: list[Shortage], probed: ProbeResult, memory: int) -> str:
-    effective = probed.workload.batch_size * probed.workload.accumulation
+    if missing and proposal is not None and proposal.batch_size == probed.workload.batch_size:
+        return f"training fits into {size_text(memory)}"
+    return _proposed_split(probed.workload, proposal, memory)
+
+
+def _proposed_split(own: Workload | EstimatedSplit, proposal: BatchSplit | EstimatedSplit | None, memory: int) -> str:
+    effective = own.batch_size * own.accumulation
     if proposal is None:
         problem = f"no batch size fits {effective} samples per step into {size_text(memory)}"
         return f"{problem}; reduce the model or data.image_size"
-    if proposal.batch_size == probed.workload.batch_size:
-        return f"{'training' if missing else 'this config'} fits into {size_text(memory)}"
+    if proposal.batch_size == own.batch_size:
+        return f"this config fits into {size_text(memory)}"
     return (
         f"proposed: training.batch_size={proposal.batch_size} "
         f"training.gradient_accumulation_steps={proposal.accumulation}, which trains on the same {effective} "

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dit_run.assembly.parts import build_denoiser, build_encoders
+from dit_run.assembly.parts import Encoders, build_denoiser, build_encoders
 from dit_run.compute.timing import operations
 from dit_run.model.conditioning import joined
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.protocols import TextEncoder, TextStates
 from dit_run.settings import Config
 
-__all__ = ["ModelCost", "ModelPart", "cost_of"]
+__all__ = ["META", "ModelCost", "ModelPart", "cost_of"]
 
 META = torch.device("meta")
 """The device of tensors with a shape and without memory."""
@@ -43,12 +43,12 @@ class ModelCost:
     text_length: int
 
 
-def cost_of(config: Config) -> ModelCost:
+def cost_of(config: Config, encoders: Encoders | None = None) -> ModelCost:
     """Count without memory for weights, so that the largest model takes seconds. No data are read.
 
-    Raises InputError where files with the sizes of the encoders are missing.
+    Raises InputError where files with the sizes of the encoders are missing, unless these are given.
     """
-    encoders = build_encoders(config, torch.device("cpu"))
+    encoders = encoders or build_encoders(config, torch.device("cpu"))
     with META:
         denoiser = build_denoiser(config, encoders, META)
         size = config.data.common.image_size

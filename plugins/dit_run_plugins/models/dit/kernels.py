@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attend", "attend_by_products"]
+__all__ = ["attend", "attend_by_products", "rms_norm"]
 
 HAS_AMX = torch.cpu._is_amx_tile_supported()
 """True on CPUs with instructions that multiply bfloat16 matrices."""
+FUSE_RMS_NORM = tuple(
+    kind
+    for kind in ("cuda", "xpu")
+    if torch._C._dispatch_has_kernel_for_dispatch_key("aten::_fused_rms_norm", kind.upper())
+)
+"""Kinds of devices on which this torch has one kernel for RMSNorm, forward and backward."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -36,3 +44,37 @@ def attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor |
         hidden = hidden.expand(n, heads, 1, -1).reshape(n * heads, 1, -1)
         scores = torch.baddbmm(hidden, *products, alpha=width**-0.5)
     return (F.softmax(scores, dim=-1, dtype=scores.dtype) @ value.reshape(flat)).view(n, heads, queries, width)
+
+
+def rms_norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """Return x / sqrt(mean(x²) + eps) · weight over the last dimension, in the dtype of ``x``.
+
+    torch has one kernel for it on some devices. On others it consists of separate operations, each of which keeps its
+    output for the backward pass: 29 instead of 19 GiB for train_config.yaml. Those take :class:`RmsNormOnce`, except a
+    CPU, where the separate operations are faster.
+    """
+    if x.device.type in ("cpu", "meta") or x.device.type in FUSE_RMS_NORM:
+        return F.rms_norm(x, x.shape[-1:], weight, eps)
+    out: Tensor = RmsNormOnce.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+    return out
+
+
+class RmsNormOnce(torch.autograd.Function):
+    """RMSNorm that keeps its input and one number for each row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+        ctx.save_for_backward(x, weight, scale)
+        normal = wide * scale
+        return (normal if weight is None else normal * weight).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight, scale = ctx.saved_tensors
+        gradient, normal = gradients[0].float(), x.float() * scale
+        of_weight = None if weight is None else (gradient * normal).flatten(0, -2).sum(0).to(weight.dtype)
+        inner = gradient if weight is None else gradient * weight
+        of_x = scale * (inner - normal * (inner * normal).mean(-1, keepdim=True))
+        return of_x.to(x.dtype), of_weight, None

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from dit_run_plugins.models.dit.kernels import rms_norm
+
 __all__ = ["LayerNorm", "Mlp", "PartNorm", "RmsNorm", "SwiGlu", "make_mlp", "make_norm", "make_part_norm", "modulate"]
 
 EPSILON = 1e-6
@@ -45,7 +47,7 @@ class RmsNorm(nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         with _no_autocast(x):
-            return F.rms_norm(x, self.normalized_shape, _as(x, self.weight), self.eps)
+            return rms_norm(x, _as(x, self.weight), EPSILON)
 
 
 class LayerNorm(nn.LayerNorm):
