@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from builders import tiny_autoencoder_kl
 from image_transformers import CONFIGS, tiny_transformer
 from runs import Command, Run, Train
 
@@ -55,3 +56,18 @@ def test_check_tells_what_was_loaded(command: Command, config: Path, tmp_path: P
     tiny_transformer(tmp_path / "px", "PixArtTransformer2DModel", **WIDTHS)
     result = command("check", config, "model={type: pixart, pretrained_model_name: px}", "scheduler={type: ddpm}")
     assert "36 tensors with 11,480 values loaded from px (PixArtTransformer2DModel, float32)" in result.words
+
+
+@pytest.mark.parametrize("kind", ["pixart", "diffusers_transformer"])
+def test_weights_for_other_latents_are_refused_before_anything_is_encoded(
+    kind: str, command: Command, config: Path, tmp_path: Path
+) -> None:
+    tiny_transformer(tmp_path / "px", "PixArtTransformer2DModel", **WIDTHS)
+    tiny_autoencoder_kl(tmp_path / "kl")
+    vae = "vae={type: autoencoder_kl, pretrained_model_name: kl}"
+    result = command(config, f"model={{type: {kind}, pretrained_model_name: px}}", "scheduler={type: ddpm}", vae)
+    assert result.status == 2
+    assert "error[channels-do-not-fit]: px has 3 latent channels, but the latents of VAE autoencoder_kl have 4" in (
+        result.words
+    )
+    assert not (tmp_path / "run").exists()

@@ -215,7 +215,7 @@ BUILT: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "missing tensor": (lambda folder: retensor(folder, proj_out__weight=None), "proj_out.weight is missing"),
     "unknown tensor": (lambda folder: retensor(folder, extra=torch.zeros(1)), "extra is not in the model"),
-    "pickle": (pickled, "holds more than tensors, which could run code"),
+    "pickle": (pickled, r"holds more than tensors, which could run code \(print\)\n"),
     "other latents": (lambda folder: edit_config(folder, in_channels=4, out_channels=8), "4 latent channels in"),
     "other text": (lambda folder: edit_config(folder, caption_channels=16), "token states of width 16"),
     "other values": (lambda folder: edit_config(folder, num_layers="many"), "config"),

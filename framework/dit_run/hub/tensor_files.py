@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +72,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: refused, because it is damaged or holds more than tensors, which could run code: "
-            f"{str(error).splitlines()[0]}\nIf you trust the file, convert it to safetensors."
+            f"{path}: refused, because it is damaged or holds more than tensors, which could run code"
+            f"{_unpickled(error)}\nIf you trust the file, convert it to safetensors."
         ) from error
     except Exception as error:  # pickle can raise anything for bytes that are not a pickle
         raise InputError(f"{path}: not a readable checkpoint: {error or type(error).__name__}") from error
@@ -80,3 +81,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     if not isinstance(nested, dict):
         raise InputError(f"{path}: expected a checkpoint of named tensors, not {type(content).__name__}")
     return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}
+
+
+def _unpickled(error: pickle.UnpicklingError) -> str:
+    """Return the name of the object that is no tensor, from torch's long message; empty for a damaged file."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    return f" ({found[1]})" if found else ""

@@ -18,7 +18,7 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     weight_problems,
 )
 
-__all__ = ["all_written", "class_fits", "config_of", "scheduler_fits"]
+__all__ = ["all_written", "channels_problems", "class_fits", "config_of", "scheduler_fits"]
 
 _SCHEDULER_FILES = ("scheduler/scheduler_config.json",)
 _OF_SCHEDULER: Mapping[str, tuple[str, ...]] = {
@@ -49,6 +49,7 @@ def class_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
         yield folder_problem(path, weights.error(f"is of another class: {unknown_class(found.class_name)}"))
         return
     yield from _agrees(context, found)
+    yield from channels_problems(context, found.values.get("in_channels"))
     yield from weight_problems(context, weights)
     yield from _limit_problems(context, found)
     yield from scheduler_fits(context, found.class_name, weights)
@@ -63,6 +64,20 @@ def all_written(context: RuleContext, keys: Iterable[str]) -> bool:
     """Return True for the config of a run that began, which needs its pretrained folder no more."""
     gone = local_path(context.options.pretrained_model_name) is None
     return gone and all((*context.path, key) in context.written for key in keys)
+
+
+def channels_problems(context: RuleContext, into: Any) -> Iterator[Problem]:
+    """Refuse pretrained weights for other latents than those of the VAE; None is not checked."""
+    channels = context.facts.latent_channels
+    if channels is not None and into not in (None, channels):
+        name, vae = context.options.pretrained_model_name, context.config.vae.type
+        yield Problem(
+            "channels-do-not-fit",
+            f"{name} has {into} latent channels, but the latents of VAE {vae} have {channels}",
+            (*context.path, "pretrained_model_name"),
+            related=(("vae", "type"),),
+            help=("choose the VAE that the weights were trained with",),
+        )
 
 
 def _limit_problems(context: RuleContext, found: TransformerConfig) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     pretrained,
     weight_problems,
 )
-from dit_run_plugins.models.diffusers_transformer.rules import all_written, config_of, scheduler_fits
+from dit_run_plugins.models.diffusers_transformer.rules import all_written, channels_problems, config_of, scheduler_fits
 from dit_run_plugins.models.pixart import Pixart
 
 __all__ = ["CLASS", "folder_fits", "micro_conditions_fit", "options_in"]
@@ -67,7 +67,7 @@ def folder_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
         yield folder_problem(context.path, weights.error(f"holds a {found.class_name}, not a {CLASS}"))
         return
     yield from _agree(context, theirs)
-    yield from _channels_problems(context, theirs)
+    yield from channels_problems(context, theirs["in_channels"])
     yield from weight_problems(context, weights)
     yield from scheduler_fits(context, CLASS, weights)
 
@@ -109,16 +109,3 @@ def _agree(context: RuleContext, theirs: Mapping[str, Any]) -> Iterator[Problem 
             name = context.options.pretrained_model_name
             message = f"model.{key} is {own}, but {value} in the config.json of {name}"
             yield Problem("config-disagrees", message, path, help=(f"leave {key} out",))
-
-
-def _channels_problems(context: RuleContext, theirs: Mapping[str, Any]) -> Iterator[Problem]:
-    channels = context.facts.latent_channels
-    if channels not in (None, theirs["in_channels"]):
-        name, vae = context.options.pretrained_model_name, context.config.vae.type
-        yield Problem(
-            "channels-do-not-fit",
-            f"{name} has {theirs['in_channels']} latent channels, but the latents of VAE {vae} have {channels}",
-            (*context.path, "pretrained_model_name"),
-            related=(("vae", "type"),),
-            help=("choose the VAE that the weights were trained with",),
-        )
