@@ -7,7 +7,7 @@ photographs of COCO, batch 4, 256 patches per square. Squares and buckets take t
 micro-batches of the buckets come in the order of a run.
 
 Bars: buckets lose less than 5 % of the pixels, and a pixel takes at most 1.1 times as long. Run it alone: ``python
-benchmarks/buckets.py``; it takes two minutes on two cores.
+benchmarks/buckets.py``; it takes four minutes on two cores.
 """
 
 from __future__ import annotations

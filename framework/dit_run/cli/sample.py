@@ -7,11 +7,15 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_run, print_notes
 from dit_run.cli.sample_words import prompts_and_overrides
 from dit_run.problems import InputError
 from dit_run.settings import Config
+
+if TYPE_CHECKING:
+    from dit_run.sampling.load_run import LoadedRun
 
 __all__ = ["configure", "run"]
 
@@ -68,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
-    print_notes([*opened.notices, *_without_effect(arguments, opened.config)], arguments)
+    notes = [*opened.notices, *_without_effect(arguments, opened.config), *_untrained_size(opened, size)]
+    print_notes(notes, arguments)
     from rich.console import Console
 
     from dit_run.cli.progress import progress_on_stderr
@@ -106,6 +111,15 @@ def _without_effect(arguments: argparse.Namespace, config: Config) -> Iterator[s
         yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
     if arguments.no_ema and not config.training.use_ema:
         yield "--no-ema has no effect: this run keeps no average of its weights"
+
+
+def _untrained_size(run: LoadedRun, size: tuple[int, int] | None) -> Iterator[str]:
+    """Yield a line for a size that a run with buckets did not train on."""
+    side = run.config.data.common.image_size
+    height, width = size or (side, side)
+    if run.config.has_buckets and (height, width) not in run.sizes:
+        trained = ", ".join(f"{high}x{wide}" for high, wide in run.sizes)
+        yield f"the run did not train on images of {height}x{width}; --size takes one of its sizes: {trained}"
 
 
 def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:

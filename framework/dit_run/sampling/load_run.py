@@ -16,6 +16,7 @@ from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
+from dit_run.data.aspect_buckets import Buckets, Size
 from dit_run.export.export_options import ExportOptions
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
@@ -56,6 +57,12 @@ class LoadedRun:
     """Facts about loading that the user should see, such as damaged checkpoints that were passed over."""
     left_out: ConfigError | None = None
     """The error because of which components that sampling does not use have their defaults in ``config``."""
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """Heights and widths in pixels that the run trains on."""
+        commons = [choice.common for _, choice in self.config.datasets()]
+        return Buckets.joined([Buckets.of(common, self.pipeline.size_unit) for common in commons]).sizes
 
     def sample(
         self,
