@@ -194,6 +194,7 @@ def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatc
     assert result.status == 0, result.words
     assert Run(tmp_path / "run").status["state"] == "finished"
     assert f"newest image: {tmp_path / 'run' / 'samples' / 'step-00000002.png'}" in result.words
+    assert result.words.endswith(f"look at it in a browser: dit-run view {tmp_path / 'run'}")
 
 
 @pytest.mark.slow

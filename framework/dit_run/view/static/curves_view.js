@@ -3,7 +3,7 @@
 import { Chart, colorOf } from "./chart.js";
 import { groupTitle, placed, sortedGroups, withErrors } from "./curve_groups.js";
 import { choice, h, toggle } from "./dom.js";
-import { repeat, source } from "./source.js";
+import { isReport, repeat, source } from "./source.js";
 import { store, stored, t } from "./words.js";
 
 const DASHES = [undefined, [6, 4], [2, 3], [10, 3, 2, 3]];
@@ -48,7 +48,8 @@ export function curvesView(runs) {
     choice(t("x_axis"), axes, settings.axis, (axis) => { settings.axis = axis; settings.range = null; from.disabled = to.disabled = axis !== "step"; zoom(null); }),
     toggle(t("log_x"), settings.logX, (on) => { settings.logX = on; render(); }),
     toggle(t("log_y"), settings.logY, (on) => { settings.logY = on; store("logY", on ? "1" : "0"); render(); }),
-    h("span.zoom", { title: t("zoom_hint") }, from, "–", to, h("button", { type: "button", onclick: () => zoom(null) }, t("reset"))));
+    h("span.zoom", { title: t("zoom_hint") }, from, "–", to, h("button", { type: "button", onclick: () => zoom(null) }, t("reset"))),
+    isReport || several ? null : h("a.small", { href: source.metrics(runs[0].id), download: `${runs[0].name.replaceAll("/", "-")}.jsonl` }, "metrics.jsonl"));
   const view = h("div", {}, toolbar, message, place);
 
   async function load() {

@@ -39,6 +39,7 @@ const live = {
   runs: () => get("api/runs"),
   details: (run) => get(`api/runs/${run}`),
   curves: (run, query = "") => get(`api/runs/${run}/curves?${query}`),
+  metrics: (run) => `api/runs/${run}/metrics.jsonl`,
   config: (run) => get(`api/runs/${run}/config`),
   differences: (runs) => get(`api/differences?runs=${runs.join(",")}`),
   thumbnail: (run, step) => `images/${run}/thumbnail/${step}`,
