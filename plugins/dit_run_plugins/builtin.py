@@ -28,6 +28,7 @@ from dit_run_plugins.optimizers.adamw_8bit import AdamW8bit
 from dit_run_plugins.optimizers.muon import Muon
 from dit_run_plugins.optimizers.prodigy import Prodigy
 from dit_run_plugins.optimizers.schedule_free_adamw import ScheduleFreeAdamW
+from dit_run_plugins.optimizers.torch_class import TorchClass
 from dit_run_plugins.schedulers.ddpm import Ddpm
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.text_encoders.clip import Clip
@@ -89,6 +90,7 @@ def dit_run_components() -> list[Component]:
         _component(
             Kind.OPTIMIZER, "schedule_free_adamw", ScheduleFreeAdamW, ":build", ":needs_no_decay", ":needs_no_average"
         ),
+        _component(Kind.OPTIMIZER, "torch", TorchClass, ":build", ":class_fits"),
         _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),

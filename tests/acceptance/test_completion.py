@@ -49,7 +49,10 @@ def offered(tmp_path: Path) -> object:
         ("dit-run train tiny.yaml scheduler.logit", ["scheduler.logit_mean=", "scheduler.logit_std="]),
         (
             "dit-run tiny.yaml optimizer.type=",
-            [f"optimizer.type={name}" for name in ("adamw", "adamw_8bit", "muon", "prodigy", "schedule_free_adamw")],
+            [
+                f"optimizer.type={name}"
+                for name in ("adamw", "adamw_8bit", "muon", "prodigy", "schedule_free_adamw", "torch")
+            ],
         ),
         ("dit-run tiny.yaml training.use_ema=t", ["training.use_ema=true"]),
         ("dit-run nowhere.yaml training.max_s", ["training.max_steps="]),

@@ -12,6 +12,7 @@ STOPPED = stopping(4)
 OPTIMIZERS = {
     "schedulefree": ("optimizer.type=schedule_free_adamw",),
     "prodigyopt": ("optimizer.type=prodigy", "training.learning_rate=1.0"),
+    "torch": ("optimizer={type: torch, name: NAdam, arguments: {decoupled_weight_decay: true}, weight_decay: 0.1}",),
     "bitsandbytes": ("optimizer={type: adamw_8bit, min_8bit_size: 16}",),
 }
 

@@ -101,6 +101,7 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
     "optimizer.prodigy": with_package("prodigyopt"),
     "optimizer.schedule_free_adamw": with_package("schedulefree"),
+    "optimizer.torch": lambda folder: {"name": "RAdam"},
     "tracker.mlflow": lambda folder: mlflow(folder),
     "tracker.wandb": with_package("wandb", mode="offline"),
     "dataset.shapes": lambda folder: {"size": 40},
