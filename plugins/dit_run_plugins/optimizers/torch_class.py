@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,8 +135,8 @@ def _try(options: TorchClass) -> None:
 def _construct(options: TorchClass, groups: list[dict[str, Any]], learning_rate: float) -> torch.optim.Optimizer:
     import torch
 
-    cls: type[torch.optim.Optimizer] = getattr(torch.optim, options.name)
+    cls: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, options.name)
     try:
-        return cls(groups, lr=learning_rate, **options.arguments)  # type: ignore[call-arg]
+        return cls(groups, lr=learning_rate, **options.arguments)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"torch.optim.{options.name} refuses optimizer.arguments: {error}") from error

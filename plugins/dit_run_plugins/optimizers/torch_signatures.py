@@ -85,7 +85,8 @@ def read_signature(name: str) -> Signature:
 
 def _parameters(arguments: ast.arguments) -> Iterator[tuple[str, Parameter]]:
     named, defaults = arguments.args, arguments.defaults
-    by_position = zip(named, [None] * (len(named) - len(defaults)) + defaults, strict=True)
+    missing: list[ast.expr | None] = [None] * (len(named) - len(defaults))
+    by_position = zip(named, [*missing, *defaults], strict=True)
     by_keyword = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     for argument, default in (*by_position, *by_keyword):
         if argument.annotation is not None:  # all but self
