@@ -242,15 +242,12 @@ def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples,
             seed=seed,
             num_samples=part.common.num_samples,
             train_split=part.common.train_split,
+            ascending=part.common.shuffle_window is not None,
         )
         for part in parts.parts
     ]
     starts = [parts.start(number) for number in range(len(chosen))]
-    trained = [
-        each.train if part.common.shuffle_window is None else np.sort(each.train)
-        for each, part in zip(chosen, parts.parts, strict=True)
-    ]
-    train = np.concatenate([each + start for each, start in zip(trained, starts, strict=True)])
+    train = np.concatenate([each.train + start for each, start in zip(chosen, starts, strict=True)])
     held_out = np.concatenate([each.validation + start for each, start in zip(chosen, starts, strict=True)])
     validation = Samples(dataset, held_out, common, seed) if len(held_out) else None
     windowed = any(part.common.shuffle_window is not None for part in parts.parts)

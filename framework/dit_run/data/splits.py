@@ -33,20 +33,26 @@ class Split(NamedTuple):
     validation: Ints
 
 
-def dataset_split(dataset: Dataset, *, seed: int, num_samples: int | None, train_split: float) -> Split:
-    """Return :func:`split` of a dataset's keys; that of a large dataset with an identity is kept for the next start."""
+def dataset_split(
+    dataset: Dataset, *, seed: int, num_samples: int | None, train_split: float, ascending: bool = False
+) -> Split:
+    """Return :func:`split` of a dataset's keys; with ``ascending`` the training samples are in the dataset's order.
+
+    The split of a large dataset with an identity is kept for the next start.
+    """
     identity = dataset.identity if isinstance(dataset, Identified) else None
-    found = partial(_found, dataset, seed=seed, num_samples=num_samples, train_split=train_split)
+    found = partial(_found, dataset, seed, num_samples, train_split, ascending)
     if identity is None or len(dataset) < KEPT_FROM:
         return found()
-    parts = ["split", _VERSION, identity, seed, num_samples, train_split]
+    parts = ["split", _VERSION, identity, seed, num_samples, train_split, ascending]
     columns = kept(parts, lambda: Columns(found()._asdict()))
     return Split(columns["train"], columns["validation"])
 
 
-def _found(dataset: Dataset, *, seed: int, num_samples: int | None, train_split: float) -> Split:
+def _found(dataset: Dataset, seed: int, num_samples: int | None, train_split: float, ascending: bool) -> Split:
     keys = dataset.keys() if isinstance(dataset, Identified) else (dataset[index].key for index in range(len(dataset)))
-    return split(keys, seed=seed, num_samples=num_samples, train_split=train_split)
+    found = split(keys, seed=seed, num_samples=num_samples, train_split=train_split)
+    return found._replace(train=np.sort(found.train)) if ascending else found
 
 
 def split(keys: Iterable[str], *, seed: int, num_samples: int | None, train_split: float) -> Split:

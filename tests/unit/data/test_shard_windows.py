@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dit_run.compute.random_streams import MAX_SEED
-from dit_run.data.bucket_order import BucketOrder
+from dit_run.data.bucket_order import TURN, BucketOrder
 from dit_run.data.mixture_order import MixtureOrder
 from dit_run.data.order import Order
 from dit_run.data.samples import choose
@@ -89,7 +89,7 @@ def test_buckets_are_visited_once_per_epoch_each(
     size = sum(counts)
     buckets = np.random.default_rng(0).integers(0, kinds, size)
     made = BucketOrder(size, seed, buckets, batch_size, shards=shards(counts, window))
-    epochs, indices = made.visits(range(4 * size * batch_size))
+    epochs, indices = made.visits(range((3 * size + 2 * TURN) * batch_size))
     for bucket in np.unique(buckets).tolist():
         first = indices[(buckets[indices] == bucket) & (epochs == 0)]
         assert sorted(first) == np.flatnonzero(buckets == bucket).tolist()
