@@ -99,8 +99,10 @@ class TrainingOptions:
     """Data-loading workers per process; 0 loads in the training process. Lowered to the CPU cores, with a notice."""
     prefetch_factor: Annotated[PositiveInt, Operational, acts_unless("num_workers", 0)] = 4
     """Batches that each worker prepares ahead; no effect with 0 workers."""
-    compile_model: Annotated[bool, Operational] = False
-    """Compile the model's blocks with torch.compile. Checkpoints are the same with and without it."""
+    compile_model: Annotated[Literal[False, True, "auto", "whole"], Operational] = False
+    """Compile the model's blocks with torch.compile. `auto` does it on a CUDA GPU where compiling works, and elsewhere
+    reports why not. `whole` compiles the model in one piece, with CUDA graphs on a GPU: for small models, whose
+    launches take longer than their work. Checkpoints are the same with and without it."""
     deterministic: Annotated[bool, Adjustable] = False
     """Use deterministic algorithms only, so that a GPU run repeats bit for bit."""
     elastic_exact: Annotated[bool, Adjustable] = False

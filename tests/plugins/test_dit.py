@@ -14,7 +14,7 @@ from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run.testing import check_model
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
-from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products
+from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products, attend_with_channel
 from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
@@ -126,14 +126,26 @@ def test_dropout_acts_in_training_alone():
     assert not torch.equal(model(latents(), TIMES, text()), model(latents(), TIMES, text()))
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("chosen", [True, "attention", 2])
+def test_gradient_checkpointing_changes_no_gradient(chosen):
     gradients = []
-    for checkpointing in (False, True):
+    for checkpointing in (False, chosen):
         model = awake(gradient_checkpointing=checkpointing, dropout=0.2).train()
         torch.manual_seed(5)
         model(latents(), TIMES, text()).square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize(("chosen", "again"), [(False, 0), (True, 4), ("attention", 0), (2, 2), (3, 2), (4, 1)])
+def test_gradient_checkpointing_computes_the_chosen_blocks_again(chosen, again):
+    model, calls = awake(gradient_checkpointing=chosen, num_layers=4).train(), []
+    for block in model.blocks:
+        block.mlp.register_forward_hook(lambda *_: calls.append("mlp"))
+        block.self_attention.register_forward_hook(lambda *_: calls.append("attention"))
+    model(latents(), TIMES, text()).square().sum().backward()
+    assert calls.count("mlp") == 4 + again
+    assert calls.count("attention") == 4 + (4 if chosen == "attention" else again)
 
 
 @pytest.mark.slow
@@ -381,3 +393,17 @@ def test_rms_norm_in_one_piece_keeps_the_dtype_of_its_input() -> None:
     out = RmsNormOnce.apply(x, torch.ones(8).bfloat16().requires_grad_(), 1e-6)
     out.sum().backward()
     assert out.dtype is x.grad.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("width", [8, 20, 64])
+def test_a_mask_as_a_channel_hides_the_same_keys(dtype: torch.dtype, width: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 3, n, width, generator=generator).to(dtype) for n in (5, 7, 7))
+    mask = (torch.arange(7) < torch.tensor([3, 7])[:, None])[:, None, None]
+    ours = [part.clone().requires_grad_() for part in (query, key, value)]
+    out = attend_with_channel(*ours, mask)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    torch.testing.assert_close(out, expected, rtol=0.02, atol=1e-6 if dtype is torch.float32 else 0.02)
+    out.sum().backward()
+    assert not ours[1].grad[0, :, 3:].any() and not ours[2].grad[0, :, 3:].any()

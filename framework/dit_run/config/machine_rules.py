@@ -21,7 +21,8 @@ def check_machine(config: Config) -> None:
 
 
 def _problems(config: Config) -> Iterator[Problem]:
-    missing = missing_compiler(config.training.device) if config.training.compile_model else None
+    required = config.training.compile_model in (True, "whole")
+    missing = missing_compiler(config.training.device) if required else None
     if missing is not None:
         remedy = "install one (Debian, Ubuntu: apt-get install g++), or set compile_model: false"
         yield Problem(

@@ -24,6 +24,8 @@ __all__ = [
     "translate_compilation",
 ]
 
+_GRAPHS = {"triton.cudagraphs": True}
+"""Options of torch.compile for CUDA graphs, which launch all kernels of a model at once."""
 _LEAST_GRAPHS = 64
 """Least limit of compiled graphs of a block (number); torch's own limit is 8."""
 
@@ -46,12 +48,12 @@ def count_shapes(samples: Samples, encoders: Encoders) -> int:
     return sizes * prod(ceil(text.max_length / BUCKET) for text in encoders.texts)
 
 
-def compile_blocks(denoiser: Denoiser, shapes: int = 1, *, backend: str = "inductor") -> None:
+def compile_blocks(denoiser: Denoiser, shapes: int = 1, *, backend: str = "inductor", whole: bool = False) -> None:
     """Compile each repeated block in place, at first use; names of parameters, and so checkpoints, do not change.
 
     Shapes are static, so each of the ``shapes`` of micro-batches gets a graph of its own; equal blocks share their
-    graphs, and torch keeps the compiled code on the disk for the next run. A model without a list of blocks is compiled
-    whole.
+    graphs, and torch keeps the compiled code on the disk for the next run. ``whole`` compiles the model as one, with
+    CUDA graphs on a GPU; a model without a list of blocks is compiled as one, too.
     """
     import torch._dynamo.config as dynamo
 
@@ -59,6 +61,9 @@ def compile_blocks(denoiser: Denoiser, shapes: int = 1, *, backend: str = "induc
     # Beyond these limits torch runs the block uncompiled.
     dynamo.recompile_limit = max(dynamo.recompile_limit, _LEAST_GRAPHS, 2 * shapes)
     dynamo.accumulated_recompile_limit = max(dynamo.accumulated_recompile_limit, dynamo.recompile_limit)
+    if whole:
+        denoiser.model.compile(dynamic=False, backend=backend, options=_GRAPHS if backend == "inductor" else None)
+        return
     lists = [module for module in denoiser.model.modules() if isinstance(module, torch.nn.ModuleList)]
     for block in (block for blocks in lists for block in blocks):
         block.compile(dynamic=False, backend=backend)

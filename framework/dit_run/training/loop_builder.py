@@ -10,6 +10,7 @@ import torch
 from dit_run.assembly.layout import Layout
 from dit_run.compute.timing import gemm_peak
 from dit_run.training.compile import compile_blocks, count_shapes
+from dit_run.training.compile_choice import reason_not_to_compile
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
@@ -80,8 +81,7 @@ def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
 
 def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: StepTimer) -> TrainingStep:
     training = run.config.training
-    if training.compile_model:
-        compile_blocks(parts.denoiser, count_shapes(parts.data.train, parts.encoders))
+    _compile(run, parts)
     forward, gradients = distribute(
         parts.denoiser, run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
     )
@@ -91,6 +91,16 @@ def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: S
         gradients=gradients,
         timer=timer,
     )
+
+
+def _compile(run: RunContext, parts: RunParts) -> None:
+    """Compile the model where ``training.compile_model`` says so; report why ``auto`` does not."""
+    wanted = run.config.training.compile_model
+    reason = reason_not_to_compile(wanted, run.device)
+    if reason is None:
+        compile_blocks(parts.denoiser, count_shapes(parts.data.train, parts.encoders), whole=wanted == "whole")
+    elif wanted and run.processes.first:
+        run.reporter.notice(reason)
 
 
 def _new_state(run: RunContext, parts: RunParts, step: TrainingStep) -> TrainState:

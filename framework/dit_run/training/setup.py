@@ -15,6 +15,7 @@ from dit_run.compute.devices import prepare_determinism
 from dit_run.settings import TrainingOptions
 from dit_run.system.signals import STATUS, Interrupted, StopRequest
 from dit_run.training.compile import restored_compiler_settings
+from dit_run.training.compile_choice import may_compile
 
 __all__ = ["StopSwitch", "process_setup"]
 
@@ -31,7 +32,7 @@ def process_setup(training: TrainingOptions, device: torch.device, *, threads: i
         _threads(count),
         _determinism(training.deterministic, device),
         torch.random.fork_rng(devices=cards, device_type=device.type if cards else "cuda"),
-        restored_compiler_settings() if training.compile_model else contextlib.nullcontext(),
+        restored_compiler_settings() if may_compile(training.compile_model, device) else contextlib.nullcontext(),
     ):
         yield
 

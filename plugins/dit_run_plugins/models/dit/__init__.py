@@ -52,8 +52,10 @@ class Dit:
     `aesthetic_score`, or `original_height`, `original_width`, `crop_top` and `crop_left`, which every image has."""
     null_condition: Annotated[Literal["learned", "encoded"], acts_unless("training.caption_dropout", 0.0)] = "learned"
     """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
-    gradient_checkpointing: Annotated[bool, Operational] = False
-    """Compute each block again in the backward pass instead of keeping its states: much less memory, a third slower."""
+    gradient_checkpointing: Annotated[Literal[False, True, "attention", 2, 3, 4], Operational] = False
+    """Compute blocks again in the backward pass instead of keeping their states. `true` does it for each block: much
+    less memory, a third slower. 2, 3 and 4 do it for every second, third and fourth block, `attention` for the
+    attention of each block: between the two in memory and time."""
 
 
 def mlp_width(options: Dit) -> int:

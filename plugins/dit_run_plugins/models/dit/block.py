@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
@@ -31,6 +32,7 @@ class Block(nn.Module):
         self.mlp_norm = make_norm(norm, width, affine=False)
         self.mlp = make_mlp(options.mlp, width, mlp_width(options))
         self.dropout = nn.Dropout(options.dropout)
+        self._attends_again = options.gradient_checkpointing == "attention"
         self.table: nn.Parameter | None = None
         self.modulation: nn.Linear | None = None
         if options.modulation == "adaln_single":
@@ -46,11 +48,29 @@ class Block(nn.Module):
         ``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d].
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
-        change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
-        x = x + gate * self.dropout(change)
-        x = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
+        states = (x, shift, scale, gate, text, mask, turn)
+        if self._attends_again and self.training and torch.is_grad_enabled():
+            x = checkpoint(self._attended, *states, use_reentrant=False)
+        else:
+            x = self._attended(*states)
         change = self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
         out: Tensor = x + mlp_gate * self.dropout(change)
+        return out
+
+    def _attended(
+        self,
+        x: Tensor,
+        shift: Tensor,
+        scale: Tensor,
+        gate: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+    ) -> Tensor:
+        """Return the states of the patches after both kinds of attention."""
+        change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
+        x = x + gate * self.dropout(change)
+        out: Tensor = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
         return out
 
     def _modulations(self, condition: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["attend", "attend_by_products", "rms_norm"]
+__all__ = ["attend", "attend_by_products", "attend_with_channel", "rms_norm"]
 
 HAS_AMX = torch.cpu._is_amx_tile_supported()
 """True on CPUs with instructions that multiply bfloat16 matrices."""
+HIDDEN = -30_000.0
+"""Number in the additional channel of hidden keys: within the range of float16, and large enough after the division by
+the root of a head's width."""
 FUSE_RMS_NORM = tuple(
     kind
     for kind in ("cuda", "xpu")
@@ -29,7 +32,22 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
     """
     if query.device.type == "cpu" and query.dtype is torch.bfloat16 and HAS_AMX:
         return attend_by_products(query, key, value, mask)
+    if mask is not None and query.device.type == "cuda" and query.dtype in (torch.float16, torch.bfloat16):
+        return attend_with_channel(query, key, value, mask)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+
+
+def attend_with_channel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+    """Return the same as :func:`attend`, with the mask as one more channel of queries and keys.
+
+    torch has flash attention only without a mask. The channel adds a number to the scores of hidden keys that makes
+    their weight zero. It comes with seven empty ones, because kernels take widths that are multiples of eight.
+    """
+    width = query.shape[-1]
+    hidden = torch.zeros_like(mask, dtype=key.dtype).masked_fill(~mask, HIDDEN).mT.expand(-1, key.shape[1], -1, -1)
+    query, key = F.pad(F.pad(query, (0, 1), value=1.0), (0, 7)), F.pad(torch.cat([key, hidden], dim=-1), (0, 7))
+    out = F.scaled_dot_product_attention(query, key, F.pad(value, (0, 8)), scale=width**-0.5)
+    return out[..., :width]
 
 
 def attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:

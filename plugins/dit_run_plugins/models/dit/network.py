@@ -56,8 +56,8 @@ class Network(nn.Module):
         vector, shared = self.condition(timesteps, text, scalars)
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
-        for block in self.blocks:
-            x = self._run(block, x, shared, tokens, mask, turn)
+        for index, block in enumerate(self.blocks):
+            x = self._run(block, index, x, shared, tokens, mask, turn)
         shift, scale = self.output_modulation(vector).to(x.dtype)[:, None].chunk(2, dim=-1)
         return self._pixels(self.output(modulate(self.output_norm(x), shift, scale)), rows, columns)
 
@@ -69,12 +69,17 @@ class Network(nn.Module):
             return resized_output(value, self.get_parameter(name).detach(), options, self.options)
         return None
 
-    def _run(self, block: nn.Module, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
-        if self.options.gradient_checkpointing and self.training and torch.is_grad_enabled():
+    def _run(self, block: nn.Module, index: int, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
+        if self.training and torch.is_grad_enabled() and self._computes_again(index):
             out: Tensor = checkpoint(block, *states, use_reentrant=False)
         else:
             out = block(*states)
         return out
+
+    def _computes_again(self, index: int) -> bool:
+        """Return True if the block of this number is computed again in the backward pass."""
+        chosen = self.options.gradient_checkpointing
+        return False if isinstance(chosen, str) or not chosen else index % int(chosen) == 0
 
     def _positioned(self, x: Tensor, rows: int, columns: int) -> Tensor:
         if self.options.positions == "rope":
