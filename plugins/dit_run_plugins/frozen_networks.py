@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from dit_run.hub import Pretrained, WeightFiles, quiet_transformers
+from dit_run.hub import Pretrained, WeightFiles, quiet_transformers, unsafe_pickle
 
 __all__ = ["LazyNetwork", "load_transformers_network"]
 
@@ -54,8 +54,8 @@ def load_transformers_network(
 ) -> nn.Module:
     """Load a ``cls`` of transformers from the folder of its weights, in eval mode, ``dtype`` and without gradients.
 
-    Raises InputError if the files do not load, or have not all weights of the ``noun`` (``"a CLIP text encoder"``),
-    which transformers would initialise at random.
+    Raises InputError if the files do not load, or have other shapes or not all weights of the ``noun`` (``"a CLIP text
+    encoder"``), which transformers would initialise at random.
     """
     file = files.file
     try:
@@ -67,9 +67,16 @@ def load_transformers_network(
                 variant=files.variant,
                 dtype=dtype,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused here, by name
             )
-    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError, UnpicklingError) as error:
+    except UnpicklingError as error:
+        raise weights.error(f"has weights that do not load: {unsafe_pickle(file, error)}") from error
+    except (OSError, RuntimeError, ValueError, SafetensorError, EOFError) as error:
         raise weights.error(f"has weights that do not load: {file}: {error}") from error
+    if mismatched := sorted(report["mismatched_keys"]):
+        shown = [f"{name} is {list(shape)}, expected {list(expected)}" for name, shape, expected in mismatched[:3]]
+        more = f" and {len(mismatched) - 3} more" if len(mismatched) > 3 else ""
+        raise weights.error(f"has weights that are not those of its config.json: {file}: {'; '.join(shown)}{more}")
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
         raise weights.error(f"does not have all weights of {noun}: {names} missing from {file}")

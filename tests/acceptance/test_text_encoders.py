@@ -6,9 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from builders import tiny_clip
+from builders import tiny_clip, tiny_clip_pair, tiny_tokenizer
 from runs import Command, Run, Train
 from text_models import FAMILIES, tiny_text_model
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 LONG = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null")
 
@@ -57,6 +58,30 @@ def test_several_encoders_train_cache_continue_and_sample_together(
     result = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")
     assert result.status == 0
     assert (tmp_path / "new.png").stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_whole_clip_and_the_second_encoder_of_a_pipeline(
+    train: Train, command: Command, config: Path, tmp_path: Path
+) -> None:
+    whole, pipeline = tiny_clip_pair(tmp_path / "whole"), tmp_path / "pipeline"
+    size = tiny_tokenizer(pipeline / "tokenizer_2")
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
+    projected = CLIPTextModelWithProjection(CLIPTextConfig(**shape, **ids, vocab_size=size, projection_dim=8))
+    projected.save_pretrained(pipeline / "text_encoder_2")
+    second = f"{{type: clip, pretrained_model_name: {pipeline}, subfolder: text_encoder_2}}"
+    given = (
+        f"text_encoder=[{{type: clip, pretrained_model_name: {whole}}}, {second}]",
+        "cache.dir=cache",
+        "validation.every_n_steps=null",
+    )
+    done = train(*given, output="done")
+    assert train(*given, "cache.mode=off", output="uncached").learnt() == done.learnt()
+    half = train(*given, "training.max_steps=3", output="half")
+    assert command(config, *given, "training.output_dir=half").status == 0
+    assert Run(half.path).learnt() == done.learnt()
+    assert command("sample", "done", "a red circle", "--output", "new.png").status == 0
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from builders import tiny_autoencoder_kl
+from safetensors import safe_open
 from text_models import FAMILIES, tiny_text_model, tiny_word_tokenizer
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel, UMT5EncoderModel
 
@@ -239,8 +240,43 @@ def test_weights_of_another_shape_are_refused(model: Callable[[str], Path], tmp_
     folder = shutil.copytree(model("bert"), tmp_path / "bert")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}))
-    with pytest.raises(InputError, match=r"^text_encoder\.pretrained_model_name: .* has weights that do not load"):
+    reason = r"model\.safetensors: \S*intermediate\.dense\.bias is \[32\], expected \[8\]; .* and 3 more"
+    with pytest.raises(InputError, match=r"^text_encoder\.pretrained_model_name: .* of its config\.json: .*" + reason):
         states_of(opened(folder), ("a",))
+
+
+class Code:
+    """An object whose unpickling would run code."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("unpickled",)
+
+
+def test_a_pickle_is_refused_without_running_it(
+    model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(model("bert"), tmp_path / "bert")
+    (folder / "model.safetensors").unlink()
+    torch.save({"embeddings": Code()}, folder / "pytorch_model.bin")
+    with pytest.raises(InputError) as caught:
+        states_of(opened(folder), ("a",))
+    assert str(caught.value) == (
+        f"text_encoder.pretrained_model_name: {folder} has weights that do not load: {folder / 'pytorch_model.bin'}: "
+        "refused, because it is damaged or holds more than tensors, which could run code (print)\nIf you trust the "
+        "file, convert it to safetensors."
+    )
+    assert "unpickled" not in capsys.readouterr().out
+
+
+def test_a_shard_that_the_index_names_and_the_folder_lacks(model: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(model("bert"), tmp_path / "bert")
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    with safe_open(folder / "model-00001-of-00002.safetensors", framework="pt") as file:
+        places = {name: "model-00001-of-00002.safetensors" for name in file.keys()}  # noqa: SIM118
+    places["pooler.dense.weight"] = "model-00002-of-00002.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    with pytest.raises(InputError, match=r"has no model-00002-of-00002\.safetensors, which model\.safetensors\.index"):
+        opened(folder)
 
 
 def test_missing_weights_are_refused(model: Callable[[str], Path], tmp_path: Path) -> None:

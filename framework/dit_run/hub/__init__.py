@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dit_run.hub.pretrained import MOVED, Pretrained, RecordedFile, hub_name, local_path, on_hub, recorded_files
 from dit_run.hub.quiet import quiet_transformers
-from dit_run.hub.tensor_files import read_tensors, tensor_shapes
+from dit_run.hub.tensor_files import read_tensors, tensor_shapes, unsafe_pickle
 from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "read_tensors",
     "recorded_files",
     "tensor_shapes",
+    "unsafe_pickle",
 ]

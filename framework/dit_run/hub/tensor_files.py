@@ -15,7 +15,7 @@ from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["read_tensors", "tensor_shapes"]
+__all__ = ["read_tensors", "tensor_shapes", "unsafe_pickle"]
 
 _MAX_HEADER = (1 << 27) - 1
 """Mask of the size of a header (bytes): a damaged size never asks for more memory."""
@@ -65,25 +65,26 @@ def _read_safetensors(path: Path, keep: Callable[[str], bool]) -> dict[str, Tens
         raise InputError(f"{path}: not a readable safetensors file: {error}") from error
 
 
+def unsafe_pickle(path: Path, error: pickle.UnpicklingError) -> str:
+    """Return the message about a pickle that torch does not load, without torch's advice to load it all the same."""
+    found = re.search(r"GLOBAL (\S+)", str(error))
+    named = f" ({found[1]})" if found else ""
+    return (
+        f"{path}: refused, because it is damaged or holds more than tensors, which could run code{named}\nIf you trust "
+        "the file, convert it to safetensors."
+    )
+
+
 def _read_pickle(path: Path) -> dict[str, Tensor]:
     import torch
 
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: refused, because it is damaged or holds more than tensors, which could run code"
-            f"{_unpickled(error)}\nIf you trust the file, convert it to safetensors."
-        ) from error
+        raise InputError(unsafe_pickle(path, error)) from error
     except Exception as error:  # pickle can raise anything for bytes that are not a pickle
         raise InputError(f"{path}: not a readable checkpoint: {error or type(error).__name__}") from error
     nested = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(nested, dict):
         raise InputError(f"{path}: expected a checkpoint of named tensors, not {type(content).__name__}")
     return {name: value for name, value in nested.items() if isinstance(value, torch.Tensor)}
-
-
-def _unpickled(error: pickle.UnpicklingError) -> str:
-    """Return the name of the object that is no tensor, from torch's long message; empty for a damaged file."""
-    found = re.search(r"GLOBAL (\S+)", str(error))
-    return f" ({found[1]})" if found else ""
