@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 __all__ = ["Answer", "Serve", "Served"]
@@ -52,4 +51,4 @@ class Served:
             connection.close()
 
 
-Serve = Callable[[Path], Served]
+Serve = Callable[..., Served]

@@ -32,10 +32,12 @@ _HEADERS = {
 class Guard:
     """Refuses requests without the token, from other pages, and for other host names (DNS rebinding)."""
 
-    def __init__(self, app: ASGIApp, token: str, names: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, token: str, names: Iterable[str], proxies: Iterable[str] = ()) -> None:
+        """``names`` are host names of this server; ``proxies`` are those of servers that pass requests on to it."""
         self.app = app
         self._token = token
-        self._names = {"localhost", *(name.lower() for name in names)}
+        self._proxies = {name.lower() for name in proxies}
+        self._names = {"localhost", *(name.lower() for name in names), *self._proxies}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -49,12 +51,18 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_own(hosts[0]):
             return _text("this host name is not served; use the printed link, or add --allow-host NAME", 421)
-        origins = headers.getlist("origin")
-        if any(urlsplit(origin).netloc.lower() != hosts[0].lower() for origin in origins):
+        if not all(self._is_same(origin, hosts[0]) for origin in headers.getlist("origin")):
             return _text("requests of other pages are not served", 403)
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
             return _text("requests of other pages are not served", 403)
         return None
+
+    def _is_same(self, origin: str, host: str) -> bool:
+        try:
+            found = urlsplit(origin)
+            return found.netloc.lower() == host.lower() or found.hostname in self._proxies
+        except ValueError:
+            return False
 
     def _is_own(self, host: str) -> bool:
         """Return True for an address, localhost and the given names: only a name can be bound to another address."""
@@ -72,7 +80,7 @@ class Guard:
         """Return None for a request that has the token, a redirect for the printed link, and otherwise a refusal."""
         given = QueryParams(scope["query_string"]).get("token")
         if given is not None and self._fits(given) and scope["method"] in ("GET", "HEAD"):
-            answer = RedirectResponse(scope["path"] if scope["path"] == "/" else "/", 303)
+            answer = RedirectResponse("./" if scope["path"] == "/" else "/", 303)  # a proxy may add a prefix
             answer.set_cookie(COOKIE, self._token, httponly=True, samesite="lax", path="/")
             return answer
         if self._fits(_cookie(scope)) or self._fits(_bearer(scope)):

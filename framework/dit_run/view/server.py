@@ -72,7 +72,7 @@ def open_page(
     token = secrets.token_urlsafe(24)
     library, queue = Library(folders), queue or TryQueue()
     app = build_app(library, *TryPages(library, queue).routes())
-    guarded = Guard(app, token, [socket.gethostname(), socket.getfqdn(), host, *names])
+    guarded = Guard(app, token, [socket.gethostname(), socket.getfqdn(), host], names)
     config = uvicorn.Config(
         guarded, log_level="warning", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=1
     )

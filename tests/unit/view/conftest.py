@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,8 @@ def serve() -> Iterator[Serve]:
 
     pages = []
 
-    def begin(folder: Path) -> Served:
-        page = open_page([folder], port=0)
+    def begin(folder: Path, names: Sequence[str] = ()) -> Served:
+        page = open_page([folder], port=0, names=names)
         thread = threading.Thread(target=page.serve, daemon=True)
         thread.start()
         pages.append((page, thread))

@@ -19,7 +19,7 @@ def served(serve: Serve, tmp_path: Path) -> Served:
 
 def test_the_printed_link_sets_a_cookie_and_leaves_the_address(served: Served) -> None:
     answer = served.get(f"/?token={served.token}", token=False)
-    assert (answer.status, answer.headers["location"]) == (303, "/")
+    assert (answer.status, answer.headers["location"]) == (303, "./")
     cookie = answer.headers["set-cookie"]
     assert served.token in cookie
     assert "httponly" in cookie.lower()
@@ -51,6 +51,14 @@ def test_own_names_are_served(served: Served) -> None:
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost", "file://"])
 def test_another_origin_is_refused(served: Served, origin: str) -> None:
     assert served.get("/api/runs", Origin=origin).status == 403
+
+
+def test_a_proxy_of_a_given_name_is_served(serve: Serve, tmp_path: Path) -> None:
+    served = serve(tmp_path, names=["proxy.example"])
+    assert served.get("/api/runs", Host="proxy.example", Origin="https://proxy.example").status == 200
+    assert served.get("/api/runs", Origin="https://proxy.example:8443").status == 200
+    assert served.get("/api/runs", Origin="https://evil.example").status == 403
+    assert served.get("/api/runs", Origin="https://[").status == 403
 
 
 def test_the_own_origin_is_served(served: Served) -> None:
