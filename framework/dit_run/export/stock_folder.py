@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dit_run.export.frozen_files import FrozenParts
+from dit_run.export.frozen_files import FrozenFiles, FrozenParts
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_pipelines import StockPipeline, stock_pipeline
 from dit_run.hub import quiet_transformers
@@ -128,7 +128,7 @@ def _check_encoding(config: Config) -> None:
 def _check_sampling(sampling: SamplingOptions) -> None:
     """Refuse settings that no pipeline of diffusers has."""
     settings = {
-        "guidance_scale": 0 < sampling.guidance_scale < 1,
+        "guidance_scale": sampling.guidance_scale < 1,
         "guidance_rescale": sampling.guidance_rescale != 0,
         "guidance_interval": sampling.guidance_interval != (0.0, 1.0),
     }
@@ -156,7 +156,7 @@ def _seam(part: Any, choice: Choice, name: str) -> Callable[..., Any]:
     return method
 
 
-def _places(files: Any, folder: str) -> dict[str, str | None]:
+def _places(files: FrozenFiles, folder: str) -> dict[str, str | None]:
     """Return the options of a frozen part that find its copy in this folder."""
     options = files.choice.options
     elsewhere: dict[str, str | None] = {name: None for name in _PLACE_OPTIONS if getattr(options, name, None)}

@@ -96,6 +96,11 @@ REASONS = {
     "scheduler.num_train_timesteps is 500, and the pipelines of diffusers take 1000": [
         "scheduler.num_train_timesteps=500"
     ],
+    "the pipelines of diffusers have no vae.normalize and no cache.max_tokens": [
+        "vae.normalize=data",
+        "cache.max_tokens=5",
+    ],
+    "the pipelines of diffusers have no sampling.guidance_scale like that of the run": ["sampling.guidance_scale=0"],
     "the pipelines of diffusers have no sampling.guidance_rescale and no sampling.guidance_interval like that": [
         "sampling.guidance_rescale=0.5",
         "sampling.guidance_interval=[0.1, 1]",
