@@ -160,7 +160,12 @@ def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> Non
     reads_every_option(Subject.of(component.kind, component, options), CONDITIONAL)
 
 
-CONDITIONAL = ("vae.autoencoder_kl.family", "model.diffusers_transformer.revision", "model.pixart.revision")
+CONDITIONAL = (
+    "vae.autoencoder_kl.family",
+    "model.diffusers_transformer.revision",
+    "model.pixart.revision",
+    "scheduler.flow_matching.shift_by",
+)
 """Options that are read for single files, and for pretrained models, alone."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dit_run.problems import InputError
 from dit_run.protocols import Scheduler
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
@@ -20,6 +23,8 @@ _SHAPE = (4, 8, 8)
 _STEPS = 30
 _SPREAD, _SPREAD_STEPS, _SPREAD_TOLERANCE = 0.5, 60, 0.2
 """Standard deviation of Gaussian images, steps of a sampler, and the largest relative error of what it reaches."""
+_FEW_STEPS, _DIFFUSERS_TOLERANCE = 7, 1e-3
+"""Steps that do not divide 1000, and the largest relative difference of schedulers that are the same."""
 _METHODS = ("timesteps", "add_noise", "target", "weight", "to_x0", "sample")
 
 
@@ -148,6 +153,41 @@ def keeps_the_spread_of_images(subject: Subject) -> None:
         )
 
 
+def equals_its_scheduler_of_diffusers(subject: Subject) -> None:
+    """Check that to_diffusers(), where there is one, returns schedulers that take the samplers' steps."""
+    scheduler = _make(subject)
+    convert: Callable[[str], Any] | None = getattr(scheduler, "to_diffusers", None)
+    if convert is None:
+        return
+    for sampler in scheduler.samplers:
+        with contextlib.suppress(InputError):  # diffusers has no such sampler
+            miss = _distance_from(convert(sampler), scheduler, sampler)
+            subject.expect(
+                miss < _DIFFUSERS_TOLERANCE,
+                f"to_diffusers({sampler!r}) samples latents {miss:.3g} away from those of the sampler; return a "
+                "scheduler of the same steps, or raise InputError",
+            )
+
+
+def _distance_from(peer: Any, scheduler: Scheduler, sampler: str) -> float:
+    """Return the largest difference between the latents of a scheduler of diffusers and those of a sampler."""
+    noise = _normal(4).float()
+    ours = scheduler.sample(_wave, noise, sampler=sampler, steps=_FEW_STEPS, step_noise=lambda step: _normal(step))
+    if "sigmas" in inspect.signature(peer.set_timesteps).parameters:
+        peer.set_timesteps(sigmas=[1 - i / _FEW_STEPS for i in range(_FEW_STEPS)])
+    else:
+        peer.set_timesteps(_FEW_STEPS)
+    theirs = noise
+    for timestep in peer.timesteps:
+        theirs = peer.step(_wave(theirs, timestep.float()[None]), timestep, theirs, return_dict=False)[0]
+    return ((theirs - ours).abs().max() / ours.abs().max()).item()
+
+
+def _wave(noisy: Tensor, timesteps: Tensor) -> Tensor:
+    """Return an output that depends on both arguments."""
+    return noisy.sin() + timesteps.view(-1, 1, 1, 1) / 1000
+
+
 def _gaussian(scheduler: Scheduler, sampler: str, count: int = 8) -> Tensor:
     """Sample with the predictor whose loss is least for independent Gaussian values: it knows no image."""
     one = torch.ones(count, *_SHAPE, dtype=torch.float64)
@@ -187,4 +227,5 @@ CHECKS: tuple[Check, ...] = (
     is_a_pure_function,
     recovers_one_image_with_each_sampler,
     keeps_the_spread_of_images,
+    equals_its_scheduler_of_diffusers,
 )

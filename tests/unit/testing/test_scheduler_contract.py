@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from typing import Any
 
+import pytest
 import torch
 from faults import fault, keep
 from torch import Tensor
@@ -205,3 +206,21 @@ def test_a_sampler_that_skips_its_steps() -> None:
             return self.to_x0(predict(noise, timesteps), noise, timesteps)
 
     assert "ends with 0" in broken(Jumping)
+
+
+def test_a_scheduler_of_diffusers_with_other_steps() -> None:
+    scheduling = pytest.importorskip("diffusers.schedulers.scheduling_flow_match_euler_discrete")
+
+    class Shifted(Straight):
+        shift = 1.0
+
+        def to_diffusers(self, sampler: str) -> Any:
+            return scheduling.FlowMatchEulerDiscreteScheduler(shift=self.shift)
+
+    keep(KIND, lambda options: Shifted())
+    Shifted.shift = 3.0
+    assert re.fullmatch(
+        r"to_diffusers\('euler'\) samples latents 0\.\d+ away from those of the sampler; return a scheduler of the "
+        r"same steps, or raise InputError",
+        broken(Shifted),
+    )
