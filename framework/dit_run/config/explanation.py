@@ -52,7 +52,9 @@ def explanations(config: Config, key: str | None = None) -> list[Explanation]:
 
 def origins(config: Config) -> dict[str, str]:
     """Return the origin of each key that does not have its default value by itself."""
-    return {key_name(item.path): item.origin for item in explanations(config) if item.origin != "default"}
+    types = [(*parent, "type") for parent, _ in config.choices()]
+    paths = [*types, *(path for path, _, _ in config_options(config))]
+    return {key_name(path): origin for path in paths if (origin := _origin(config, path)) != "default"}
 
 
 def _types(config: Config) -> Iterator[Explanation]:

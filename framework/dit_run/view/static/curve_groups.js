@@ -22,7 +22,7 @@ function placedLoss(first, second) {
   const side = first === "validation" ? t("held_out") : t("training_set");
   const part = /^loss(_ema)?_part_(\d+)$/.exec(second);
   const weights = (ema) => (ema ? `, ${t("averaged")}` : "");
-  if (part) return [first === "validation" ? "timesteps" : "probe_timesteps", `${part[2]}${weights(part[1])}`];
+  if (part) return [first === "validation" ? "timesteps" : "probe_timesteps", `${part[2]}${part[2] === "0" ? ` (${t("least_noise")})` : ""}${weights(part[1])}`];
   if (second === "loss" || second === "loss_ema") return ["validation", `${side}${weights(second === "loss_ema")}`];
   return ["validation_parts", `${side} ${second}`];
 }
