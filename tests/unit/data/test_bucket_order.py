@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.bucket_order import TURN, BucketOrder
 
@@ -93,6 +95,19 @@ def test_a_position_is_the_same_alone_and_in_company(
     for place, position in enumerate(positions):
         alone = made.visits([position])
         assert (alone[0][0], alone[1][0]) == (together[0][place], together[1][place])
+
+
+@few
+@given(COUNTS, SEEDS, BATCHES)
+def test_one_two_and_four_processes_take_the_same_micro_batches(counts: list[int], seed: int, batch_size: int) -> None:
+    made = order(counts, seed, batch_size)
+    taken = []
+    for processes in (1, 2, 4):
+        ranks = [Layout(batch_size, 4 // processes, processes, rank).micro_batches(0, 5) for rank in range(processes)]
+        positions = sorted(itertools.chain.from_iterable(ranks))
+        taken.append([made.visits(each)[1].tolist() for each in positions])
+    assert len(taken[0]) == 20
+    assert taken[0] == taken[1] == taken[2]
 
 
 @few
