@@ -74,6 +74,13 @@ def test_plan_takes_buckets(command: Command, words: tuple[object, ...]) -> None
     assert planned.status == 0, planned.words
 
 
+def test_samples_without_a_size_have_one_that_was_trained_on(command: Command, words: tuple[object, ...]) -> None:
+    wide = ("data.buckets=[12x20,12x24]", "sampling.every_n_steps=6", "training.output_dir=wide")
+    assert command(*words, *wide).status == 0
+    assert command("sample", "wide", "image 3", "--steps", "1", "--output", "o.png").status == 0
+    assert Image.open("o.png").size == (20, 12)
+
+
 def test_images_of_a_bucket_can_be_sampled(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words).status == 0
     said = command("sample", "run", "image 3", "--size", "12x24", "--steps", "2")

@@ -115,11 +115,9 @@ def _without_effect(arguments: argparse.Namespace, config: Config) -> Iterator[s
 
 def _untrained_size(run: LoadedRun, size: tuple[int, int] | None) -> Iterator[str]:
     """Yield a line for a size that a run with buckets did not train on."""
-    side = run.config.data.common.image_size
-    height, width = size or (side, side)
-    if run.config.has_buckets and (height, width) not in run.sizes:
+    if size is not None and run.config.has_buckets and size not in run.sizes:
         trained = ", ".join(f"{high}x{wide}" for high, wide in run.sizes)
-        yield f"the run did not train on images of {height}x{width}; --size takes one of its sizes: {trained}"
+        yield f"the run did not train on images of {size[0]}x{size[1]}; --size takes one of its sizes: {trained}"
 
 
 def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:

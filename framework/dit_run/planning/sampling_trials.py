@@ -11,6 +11,7 @@ from dit_run.compute.timing import seconds_of
 from dit_run.planning.measurements import SamplingCost
 from dit_run.planning.trial_run import TrialRun
 from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.trained_sizes import default_size
 from dit_run.training.scoring import preview_prompts
 
 __all__ = ["try_sampling"]
@@ -59,6 +60,8 @@ def _peaks(trial: TrialRun, most: int) -> tuple[list[tuple[int, float]], int]:
 def _sample(trial: TrialRun, count: int, steps: int) -> None:
     config, data = trial.parts.config, trial.parts.data
     prompts = (preview_prompts(config, data) * count)[:count]
-    request = SamplingRequest.of(config.sampling, prompts, image_size=config.data.common.image_size, batch_size=count)
-    for _ in trial.parts.pipeline.images(replace(request, steps=steps)):
+    pipeline = trial.parts.pipeline
+    size = default_size(config, pipeline.size_unit)
+    request = SamplingRequest.of(config.sampling, prompts, size=size, batch_size=count)
+    for _ in pipeline.images(replace(request, steps=steps)):
         pass

@@ -16,7 +16,7 @@ from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
-from dit_run.data.aspect_buckets import Buckets, Size
+from dit_run.data.aspect_buckets import Size
 from dit_run.export.export_options import ExportOptions
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
@@ -26,6 +26,7 @@ from dit_run.sampling.export_run import Destination, export_run
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.trained_config import SAMPLED, read_run_config
+from dit_run.sampling.trained_sizes import default_size, trained_sizes
 from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars, read_weights
 from dit_run.settings import Config
 
@@ -61,8 +62,7 @@ class LoadedRun:
     @property
     def sizes(self) -> tuple[Size, ...]:
         """Heights and widths in pixels that the run trains on."""
-        commons = [choice.common for _, choice in self.config.datasets()]
-        return Buckets.joined([Buckets.of(common, self.pipeline.size_unit) for common in commons]).sizes
+        return trained_sizes(self.config, self.pipeline.size_unit).sizes
 
     def sample(
         self,
@@ -94,12 +94,11 @@ class LoadedRun:
         self._refuse_untrained_guidance(guidance_scale)
         given: dict[str, Any] = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "sampler": sampler}
         options = replace(self.config.sampling, **{key: value for key, value in given.items() if value is not None})
-        side = self.config.data.common.image_size
+        size = size or default_size(self.config, self.pipeline.size_unit)
         request = SamplingRequest.of(
-            options, self.prompts if prompts is None else prompts, image_size=side, batch_size=batch_size
+            options, self.prompts if prompts is None else prompts, size=size, batch_size=batch_size
         )
-        height, width = size or (side, side)
-        request = replace(request, height=height, width=width, negative_prompt=negative_prompt, scalars=scalars or {})
+        request = replace(request, negative_prompt=negative_prompt, scalars=scalars or {})
         request = self.pipeline.checked(request)
         with translate_sampling(min(batch_size, len(request.prompts))):
             images = self.pipeline.generate(request, reporter or Silent())

@@ -16,6 +16,7 @@ from torch import Tensor
 from dit_run.compute.devices import move
 from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import MAX_SEED, Streams
+from dit_run.data.aspect_buckets import Size
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
@@ -58,13 +59,13 @@ class SamplingRequest:
 
     @classmethod
     def of(
-        cls, options: SamplingOptions, prompts: Sequence[str], *, image_size: int, batch_size: int = PREVIEW_BATCH
+        cls, options: SamplingOptions, prompts: Sequence[str], *, size: Size, batch_size: int = PREVIEW_BATCH
     ) -> SamplingRequest:
-        """Return a request with the settings of a config's ``sampling`` section."""
+        """Return a request for images of ``size``, (height, width), with a config's section ``sampling``."""
         return cls(
             prompts=tuple(prompts),
-            height=image_size,
-            width=image_size,
+            height=size[0],
+            width=size[1],
             sampler=options.sampler,
             steps=options.steps,
             guidance=Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval),

@@ -18,6 +18,7 @@ from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import grid, save_png
 from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.trained_sizes import default_size
 from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics, preview_prompts, score, scoring_notices
@@ -141,7 +142,8 @@ class Observer:
     def sample(self, step: int) -> None:
         """Sample a grid of the preview prompts as ``samples/step-00000100.png``."""
         config = self.parts.config
-        request = SamplingRequest.of(config.sampling, self.prompts, image_size=config.data.common.image_size)
+        size = default_size(config, self.parts.pipeline.size_unit)
+        request = SamplingRequest.of(config.sampling, self.prompts, size=size)
         with translate_working(
             "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
         ):

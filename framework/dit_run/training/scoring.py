@@ -41,8 +41,8 @@ def score(
     values: dict[str, float] = {}
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
-        size = config.data.common.image_size
-        request = SamplingRequest.of(config.sampling, prompts, image_size=size, batch_size=SCORING_BATCH)
+        side = config.data.common.image_size
+        request = SamplingRequest.of(config.sampling, prompts, size=(side, side), batch_size=SCORING_BATCH)
         with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} images"):
             images = pipeline.generate(request, reporter, f"sampling for {name}")
             suffix = "_train" if name in on_train else ""
