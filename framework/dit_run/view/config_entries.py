@@ -11,8 +11,9 @@ from dit_run.config.resolve import load_config
 from dit_run.options import MISSING
 from dit_run.problems import DitRunError, KeyPath
 from dit_run.runs.reading.run_files import RunFiles
+from dit_run.settings import Config
 
-__all__ = ["config_entries", "differing_entries"]
+__all__ = ["config_entries", "differing_entries", "sampler_names"]
 
 _MOST = 5000
 """Number of keys that are shown."""
@@ -66,15 +67,27 @@ def _entry(
     }
 
 
+def sampler_names(files: RunFiles) -> list[str]:
+    """Return the samplers of the run's scheduler, the default first; empty if they are not known."""
+    config = _config(files)
+    choices = () if config is None else config.chosen("scheduler")
+    return [str(name) for choice in choices for name in getattr(choice.options, "samplers", ())]
+
+
 def _explanations(files: RunFiles) -> list[Explanation]:
-    """Explain the keys of a run whose config needs no other file and no code of its folder; empty otherwise."""
+    config = _config(files)
+    return [] if config is None else explanations(config)
+
+
+def _config(files: RunFiles) -> Config | None:
+    """Return the config of a run that needs no other file and no code of its folder; None otherwise."""
     path = files.file("config.yaml")
     if path is None or files.config.get("extends") or files.config.get("plugins"):
-        return []
+        return None
     try:
-        return explanations(load_config(path, config_plugins=False))
+        return load_config(path, config_plugins=False)
     except (DitRunError, OSError, RecursionError):
-        return []
+        return None
 
 
 def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -11,6 +11,7 @@ from dit_run.problems import InputError
 from dit_run.runs.reading.events import checkpoint_steps
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import grid_steps, read_grid
+from dit_run.view.config_entries import sampler_names
 
 __all__ = ["TrySettings", "offered", "read_settings"]
 
@@ -50,6 +51,7 @@ def offered(files: RunFiles) -> dict[str, Any]:
         "guided": training.get("caption_dropout", 0.1) != 0,
         "size": files.section("data").get("image_size"),
         "prompts": _prompts(files)[:4],
+        "samplers": sampler_names(files),
         **{name: sampling.get(name) for name in names},
     }
 

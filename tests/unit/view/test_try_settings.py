@@ -37,6 +37,7 @@ def test_the_form_offers_the_values_of_the_run(files: RunFiles) -> None:
         "guided": True,
         "size": 16,
         "prompts": ["x", "y"],
+        "samplers": ["euler", "heun", "dpm-solver++"],
         "steps": 7,
         "seed": 3,
         "guidance_scale": 2.5,

@@ -50,7 +50,7 @@ class RunSummary:
     started: float
     """Seconds since 1970; 0 if it is not known."""
     updated: float
-    """When the run last logged or wrote its status, in seconds since 1970."""
+    """When the run last logged or wrote its status, in seconds since 1970; 0 if it is not known."""
     samples_step: int | None
     """Step of the newest grid of samples."""
     latest: Mapping[str, float] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def summarize(files: RunFiles) -> RunSummary:
         model=str(files.section("model").get("type", "")),
         device=_device(provenance),
         started=_seconds(provenance.get("time")),
-        updated=max(_seconds(status.get("time")), metrics.stat().st_mtime if metrics else 0.0),
+        updated=max(_seconds(status.get("time")), _number(tail.time) or 0.0),
         samples_step=steps[-1] if steps else None,
         latest=tail.latest,
     )

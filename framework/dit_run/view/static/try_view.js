@@ -26,7 +26,7 @@ function build(view, run, offer) {
     h("div.fields", {},
       field(t("checkpoint"), h("select", { name: "checkpoint" }, offer.checkpoints.toReversed().map((step) => h("option", { value: String(step) }, label(step))))),
       field(t("weights"), h("select", { name: "averaged", disabled: !offer.averaged }, offer.averaged ? h("option", { value: "yes" }, t("averaged")) : null, h("option", { value: "no" }, t("live")))),
-      field(t("sampler"), h("input", { name: "sampler", placeholder: offer.sampler ?? t("run_default") })),
+      field(t("sampler"), samplerChoice(offer)),
       field(t("steps"), figure("steps", offer.steps, "1", "1")),
       field(t("guidance"), h("input", { name: "guidance_scale", type: "number", step: "any", placeholder: String(offer.guidance_scale ?? t("run_default")), disabled: !offer.guided })),
       field(t("seed"), figure("seed", offer.seed, "1", "0")),
@@ -61,6 +61,12 @@ function build(view, run, offer) {
   view.replaceChildren(h("div.try", {}, form, h("section", { "aria-label": t("queue") }, note, list)));
   load().catch(() => {});
   repeat(view, () => (busy ? 0.5 : 5), load);
+}
+
+function samplerChoice(offer) {
+  const own = offer.sampler ?? offer.samplers[0] ?? t("run_default");
+  if (!offer.samplers.length) return h("input", { name: "sampler", placeholder: own });
+  return h("select", { name: "sampler" }, h("option", { value: "" }, own), offer.samplers.filter((name) => name !== own).map((name) => h("option", { value: name }, name)));
 }
 
 function settingsOf(form) {

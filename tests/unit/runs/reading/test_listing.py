@@ -94,6 +94,12 @@ def test_time_left_ignores_a_pause(tmp_path: Path) -> None:
     assert (row["step"], row["seconds_left"]) == (50, 50 * 0.2)
 
 
+def test_a_copied_run_keeps_its_times(tmp_path: Path) -> None:
+    make_run(tmp_path / "a", lines=[{"step": 1, "time": 1_767_323_045.5}])
+    (row,) = dit_run.load_runs(tmp_path)
+    assert (row["started"], row["updated"]) == (1_767_322_800.0, 1_767_323_045.5)
+
+
 def test_the_length_follows_from_the_logged_epoch(tmp_path: Path) -> None:
     config = "training: {num_epochs: 3, max_steps: null}"
     make_run(tmp_path / "a", config=config, lines=[{"step": 50, "epoch": 0.5}])
