@@ -53,7 +53,7 @@ class _Shapes:
         self.width = self.pooled_width = width
 
 
-def _encoders(config: Any) -> Any:
+def encoders_of(config: Any) -> Any:
     from dit_run.assembly.parts import Encoders
 
     width = 512 if "base" in config.text_encoder.options.pretrained_model_name else 768
@@ -69,7 +69,7 @@ def memory_of(name: str) -> int:
     config = load_config(ROOT / "configs" / f"{name}.yaml", "training.init_from=null")
     training = config.training
     accumulates = training.gradient_accumulation_steps > 1
-    estimate = estimate_step(config, _encoders(config), batch_size=training.batch_size, accumulates=accumulates)
+    estimate = estimate_step(config, encoders_of(config), batch_size=training.batch_size, accumulates=accumulates)
     return estimate.peak
 
 
@@ -77,7 +77,7 @@ def operations_of(config: Any) -> float:
     """Return the operations of training on an image: forward, and twice as many backward."""
     from dit_run.planning.model_cost import cost_of
 
-    return 3.0 * sum(part.flops for part in cost_of(config, _encoders(config)).parts)
+    return 3.0 * sum(part.flops for part in cost_of(config, encoders_of(config)).parts)
 
 
 def card_memory(name: str) -> int:

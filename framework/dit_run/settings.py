@@ -181,7 +181,8 @@ class CacheOptions:
     """Folder of the cache, and of copies of remote shards; null takes `$XDG_CACHE_HOME/dit-run`, or `~/.cache/dit-run`
     if that variable is not set."""
     num_workers: Annotated[NonNegativeInt, Operational, acts_unless("mode", "off"), acts_if("data.crop", "center")] = 0
-    """Processes that read and decode images to fill the cache; 0 does it in the training process."""
+    """Processes that read and decode images to fill the cache, at most one for each CPU core; 0 does it in the training
+    process."""
     text_dtype: Literal["fp32", "bf16", "fp16", "fp8"] | None = None
     """Precision of the states of frozen text encoders, in the cache and without one: fp8 takes half the space of bf16
     and keeps 4 significant bits of each number. null takes that of `training.mixed_precision`."""

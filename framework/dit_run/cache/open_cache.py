@@ -24,6 +24,7 @@ from dit_run.protocols import VAE, TextEncoder
 from dit_run.registry.plugin_code import code_digest
 from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Choice, Config
+from dit_run.system.cores import usable_cores
 from dit_run.system.durable import make_folder
 
 __all__ = ["Cacheable", "Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
@@ -94,7 +95,7 @@ def open_cache(
     images: dict[Group, LatentWork] = {}
     with contextlib.ExitStack() as stack:
         if keeps.latents:
-            workers = config.cache.num_workers
+            workers = min(config.cache.num_workers, usable_cores())
             reader = ImageReader(samples[0].dataset, samples[0].parts, workers, first, build.check_stopped)
             stack.enter_context(reader)
             code = code_digest(config.vae.component.factory, vae)

@@ -54,3 +54,16 @@ def test_each_size_of_images_and_length_of_captions_is_compiled_once(tmp_path: P
                     )
                     parts.denoiser(torch.ones(1, 3, height, width), torch.ones(1), text)
     assert counters["stats"]["unique_graphs"] == len(SIZES) * 2
+
+
+def test_a_whole_model_is_one_graph_with_the_same_output_and_names(tmp_path: Path) -> None:
+    parts = assembled(tmp_path, "model.num_layers=2")
+    text = TextStates(torch.ones(1, 16, 8), torch.ones(1, 16) > 0, torch.ones(1, 8), torch.zeros(1) > 0)
+    inputs = torch.ones(1, 3, 16, 16), torch.ones(1), text
+    names, expected = list(parts.denoiser.tensors()), parts.denoiser(*inputs)
+    counters.clear()
+    with restored_compiler_settings():
+        compile_blocks(parts.denoiser, backend="eager", whole=True)
+        assert torch.equal(parts.denoiser(*inputs), expected)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert list(parts.denoiser.tensors()) == names
