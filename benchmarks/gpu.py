@@ -488,7 +488,8 @@ def _measured(arguments: argparse.Namespace) -> Iterator[tuple[str, Values]]:
         if arguments.only and name not in arguments.only:
             continue
         if not file.exists() or arguments.again or "error" in json.loads(file.read_text()):
-            values = {"error": "no time was left"} if left < 5 else _apart(name, arguments.tiny, min(slack * most, left))
+            most = min(slack * most, left)
+            values = {"error": "no time was left"} if left < 5 else _apart(name, arguments.tiny, most)
             file.write_text(json.dumps(values))
         yield name, json.loads(file.read_text())
 
