@@ -57,11 +57,14 @@ def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
     if form == "json":
         print(json_text(asdict(cost)))
         return 0
+    whole = all(part.trained == part.parameters for part in cost.parts)
     for part in cost.parts:
-        print(f"{part.name:<12}  {part.parameters:>13,} parameters  {part.flops / 1e9:>9,.3f} GFLOPs per sample")
+        share = "" if whole else f"  {part.trained:>13,} of them trained"
+        print(f"{part.name:<12}  {part.parameters:>13,} parameters{share}  {part.flops / 1e9:>9,.3f} GFLOPs per sample")
     size = " x ".join(map(str, cost.latents))
     print(
-        f"forward pass for latents {size} and {cost.text_length} text tokens; a training step takes three times as many"
+        f"forward pass for latents {size} and {cost.text_length} text tokens; a training step takes "
+        f"{'' if whole else 'two to '}three times as many"
     )
     return 0
 

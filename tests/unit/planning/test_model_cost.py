@@ -35,6 +35,14 @@ def test_every_product_of_matrices_counts(tiny: Path) -> None:
     assert (cost.latents, cost.text_length) == ((3, 16, 16), TOKENS)
 
 
+def test_frozen_parameters_are_counted_apart(tiny: Path) -> None:
+    model, text = cost_of(load_config(tiny, "training.freeze=[text_encoder, blocks]")).parts
+    whole = {part.name: part.parameters for part in cost_of(load_config(tiny)).parts}
+    assert (model.parameters, text.parameters) == (whole["model"], whole["text_encoder"])
+    assert 0 < model.trained < model.parameters
+    assert text.trained == 0
+
+
 def test_parameters_are_those_that_a_run_trains(tiny: Path) -> None:
     from tests.tiny_parts import assembled
 
