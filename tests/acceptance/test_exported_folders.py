@@ -76,6 +76,23 @@ def test_an_argument_names_other_frozen_parts(work: Path, tmp_path: Path, comman
 
 
 @pytest.mark.slow
+def test_an_exported_folder_is_exported_again_with_the_names_of_its_parts(
+    work: Path, tmp_path: Path, command: Command
+) -> None:
+    run = train(work, *frozen(work, several=True))
+    first = run.export(tmp_path / "first")
+    expected = [np.asarray(image) for image in run.sample(PROMPTS)]
+    shutil.rmtree(work)
+    assert command("export", first, tmp_path / "second", "--license", "mit").status == 0
+    assert (tmp_path / "second" / "config.yaml").read_text() == (first / "config.yaml").read_text()
+    card = (tmp_path / "second" / "README.md").read_text()
+    assert "- text_encoder clip: clip\n- text_encoder transformers: t5\n- vae autoencoder_kl: vae\n" in card
+    shutil.rmtree(first)
+    images = dit_run.load_run(tmp_path / "second").sample(PROMPTS)
+    assert all(np.array_equal(image, each) for image, each in zip(images, expected, strict=True))
+
+
+@pytest.mark.slow
 def test_places_that_do_not_fit_the_config_are_refused(work: Path, tmp_path: Path) -> None:
     folder = train(work, *frozen(work, several=False)).export(tmp_path / "exported")
     assert json.loads((folder / "frozen.json").read_text()) == {

@@ -18,7 +18,7 @@ from dit_run.export.curves import curves
 from dit_run.export.diffusers_folder import write_pipeline
 from dit_run.export.export_options import ExportOptions
 from dit_run.export.frozen_files import FrozenParts
-from dit_run.export.frozen_places import write_places
+from dit_run.export.frozen_places import original_names, write_places
 from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_folder import StockExport
@@ -58,6 +58,8 @@ class ExportSource:
     """The lines of its metrics file."""
     samples: Path | None = None
     """Its newest grid of samples."""
+    folder: Path | None = None
+    """The folder that it was loaded from: an exported one may have copies of frozen parts."""
 
 
 def write_export(
@@ -73,8 +75,8 @@ def write_export(
 
     With format ``diffusers`` there are the components of a pipeline too, whose use is returned; of an adapter alone,
     ``save_adapter`` writes files for other programs in their place. The prompts and scalars of ``source`` become the
-    config's own. Raises InputError for a folder that holds files and for code that programs
-    without dit-run cannot run, DitRunError where the disk fails; then nothing stays in the folder.
+    config's own. Raises InputError for a folder that holds files and for code that programs without dit-run cannot
+    run, DitRunError where the disk fails; then nothing stays in the folder.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; export to another folder")
@@ -83,11 +85,13 @@ def write_export(
         target = RunFolder(folder)
         plugins = [str(target.keep_plugin(file).relative_to(target.path)) for file in source.plugin_files]
         portable = _portable(config, plugins, source)
+        named = portable if source.folder is None else original_names(portable, source.folder)
         use = None
         if options.format == "diffusers" and save_adapter is not None:
             save_adapter(folder)
         elif options.format == "diffusers":
-            use = _pipeline(folder, portable, tensors, options)
+            use = _pipeline(folder, portable if options.frozen else named, tensors, options)
+            portable = named
         text = dump(portable)
         write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
         drawing = curves(source.metrics)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dit_run.problems import InputError
+from dit_run.settings import Choice, Config
 from dit_run.system.json_files import read_object
 
-__all__ = ["PLACES", "FrozenPlaces", "frozen_overrides", "write_places"]
+__all__ = ["PLACES", "FrozenPlaces", "frozen_overrides", "original_names", "write_places"]
 
 PLACES = "frozen.json"
 """File of an exported folder that names them."""
@@ -35,9 +37,8 @@ def frozen_overrides(folder: Path, config: Path) -> list[str]:
     """
     if not (folder / PLACES).is_file():
         return []
-    places = read_object(folder / PLACES)
     try:
-        sections = yaml.safe_load(config.read_text(encoding="utf-8"))
+        sections, places = yaml.safe_load(config.read_text(encoding="utf-8")), read_object(folder / PLACES)
     except (OSError, ValueError, yaml.YAMLError):
         return []  # its reader says more
     try:
@@ -60,3 +61,26 @@ def _placed(section: Any, components: Sequence[Mapping[str, str | None]], folder
         {**each, **{option: place and str(folder / place) for option, place in places.items()}}
         for each, places in zip(section, components, strict=True)
     ]
+
+
+def original_names(config: Config, folder: Path) -> Config:
+    """Return the config of an exported folder, with the names in its config.yaml in place of its own copies."""
+    if not (folder / PLACES).is_file():
+        return config
+    written = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    sections = dict(config.sections)
+    for section, places in read_object(folder / PLACES).items():
+        names = written[section] if isinstance(written[section], list) else [written[section]]
+        choices = tuple(
+            _renamed(choice, each, own, folder.absolute())
+            for choice, each, own in zip(config.chosen(section), places, names, strict=True)
+        )
+        sections[section] = choices if isinstance(sections[section], tuple) else choices[0]
+    return replace(config, sections=sections)
+
+
+def _renamed(choice: Choice, places: Mapping[str, str | None], names: Mapping[str, Any], folder: Path) -> Choice:
+    """Return a component with the names of the options that still are the copies."""
+    now = {option: place and str(folder / place) for option, place in places.items()}
+    kept = {option: names[option] for option, value in now.items() if getattr(choice.options, option) == value}
+    return replace(choice, options=replace(choice.options, **kept))

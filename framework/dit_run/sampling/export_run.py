@@ -87,4 +87,5 @@ def _source(run: LoadedRun) -> ExportSource:
         scalars=run.pipeline.scalars,
         metrics=run.metrics(),
         samples=grids[-1] if grids else None,
+        folder=run.path,
     )
