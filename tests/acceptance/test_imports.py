@@ -37,6 +37,8 @@ def imported(words: Sequence[str]) -> set[str]:
         ("-m", "dit_run", "--version"),
         ("-m", "dit_run", "train", "--help"),
         ("-m", "dit_run", "sample", "--help"),
+        ("-m", "dit_run", "view", "--help"),
+        ("-m", "dit_run", "report", "--help"),
         ("-m", "dit_run", "plugins"),
         ("-m", "dit_run", "schema"),
         ("-m", "dit_run", "validate", str(ROOT / "configs" / "quickstart.yaml")),

@@ -24,14 +24,17 @@ def reduced(series: Series, points: int, low: float = -np.inf, high: float = np.
 
     A bucket has the mean of its finite values, and all extremes are kept; ``bad`` counts values that are not finite.
     """
-    inside = (series.steps >= low) & (series.steps <= high)
-    steps, times, values = series.steps[inside], series.times[inside], series.values[inside].astype(np.float64)
+    steps, times, values = series.steps, series.times, series.values.astype(np.float64)
+    if low > -np.inf or high < np.inf:
+        inside = (steps >= low) & (steps <= high)
+        steps, times, values = steps[inside], times[inside], values[inside]
     finite = np.isfinite(values)
     found: dict[str, Any] = {"count": len(steps), "bad": int((~finite).sum())}
     if len(steps) <= points:
         return {**found, "x": steps, "t": times, "y": values.astype(np.float32)}
-    order = np.argsort(steps, kind="stable")
-    steps, times, values, finite = steps[order], times[order], values[order], finite[order]
+    if np.any(steps[1:] < steps[:-1]):
+        order = np.argsort(steps, kind="stable")
+        steps, times, values, finite = steps[order], times[order], values[order], finite[order]
     starts = _starts(steps, points)
     counts = np.diff(np.append(starts, len(steps)))
     values = np.where(finite, values, np.nan)
@@ -51,5 +54,5 @@ def reduced(series: Series, points: int, low: float = -np.inf, high: float = np.
 def _starts(steps: Numbers, points: int) -> NDArray[np.int64]:
     """Return where each bucket that is not empty begins; buckets are equally wide."""
     span = max(steps[-1] - steps[0], 1.0)
-    buckets = np.minimum((steps - steps[0]) / span * points, points - 1).astype(np.int64)
-    return np.flatnonzero(np.diff(buckets, prepend=-1))
+    edges = steps[0] + span * np.arange(points) / points
+    return np.unique(np.searchsorted(steps, edges))

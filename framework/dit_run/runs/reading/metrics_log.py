@@ -100,10 +100,12 @@ class MetricsLog:
     def series(self, name: str) -> Series:
         """Return the values of a name so far; empty for an unknown one."""
         with self._lock:
-            column = self._columns.get(name, _Column())
+            column = self._columns.get(name)
+            if column is None:
+                return Series(np.empty(0), np.empty(0), np.empty(0, np.float32))
             rows = np.array(column.rows, dtype=np.int64)
-            steps, times = np.array(self._steps), np.array(self._times)
-            return Series(steps[rows], times[rows], np.array(column.values, dtype=np.float32))
+            steps, times = np.frombuffer(self._steps)[rows], np.frombuffer(self._times)[rows]
+            return Series(steps, times, np.array(column.values, dtype=np.float32))
 
     def _follow(self, file: IO[bytes]) -> None:
         """Set the size and the place in the file; begin again if it is another file or shorter."""

@@ -131,3 +131,4 @@ def test_a_missing_file_has_no_values(path: Path) -> None:
     log = MetricsLog(path)
     assert log.read()
     assert log.names == []
+    assert values(log, "loss") == []
