@@ -125,11 +125,11 @@ def test_real_data(
 
 
 IN_BUCKETS = {
-    "coco": "type: coco, dataset_path: {}/coco_subset, subsets: [train2017]",
-    "cub": "type: cub, dataset_path: {}/cub_subset, num_samples: 60",
+    "coco": "type: coco, dataset_path: {}/coco_subset, subsets: [train2017], buckets: auto",
+    "cub": "type: cub, dataset_path: {}/cub_subset, num_samples: 60, buckets: auto",
 }
 TINY = """
-data: {{{data}, image_size: 32, buckets: auto, random_flip: true}}
+data: {{{data}, image_size: 32, random_flip: true}}
 model: {{hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 1, dropout: 0.1}}
 vae: {{type: autoencoder_kl, pretrained_model_name: vae}}
 text_encoder: {{type: clip, pretrained_model_name: clip}}
@@ -143,15 +143,15 @@ trackers: []
 
 
 @pytest.fixture
-def in_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path) -> Callable[[str], Path]:
-    """Writes the config of a tiny run on real photographs in buckets."""
+def tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Writes the config of a tiny run on some data."""
     monkeypatch.chdir(tmp_path)
     tiny_clip(tmp_path / "clip")
     tiny_autoencoder_kl(tmp_path / "vae")
 
-    def write(name: str) -> Path:
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(TINY.format(data=IN_BUCKETS[name].format(shared_data)))
+    def write(data: str) -> Path:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(TINY.format(data=data))
         return path
 
     return write
@@ -160,18 +160,18 @@ def in_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", IN_BUCKETS)
 def test_photographs_in_buckets_continue_byte_for_byte_with_any_workers(
-    command: Command, in_buckets: Callable[[str], Path], name: str
+    command: Command, tiny_run: Callable[[str], Path], shared_data: Path, name: str
 ) -> None:
-    whole, run = stopped_twice(command, [in_buckets(name)], 11, 19)
+    whole, run = stopped_twice(command, [tiny_run(IN_BUCKETS[name].format(shared_data))], 11, 19)
     assert run.learnt() == whole.learnt()
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema") != []
 
 
 @pytest.mark.slow
 def test_photographs_in_buckets_continue_byte_for_byte_on_two_processes_that_were_killed(
-    in_buckets: Callable[[str], Path],
+    tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
-    config, environment = in_buckets("coco"), {**os.environ, "OMP_NUM_THREADS": "1"}
+    config, environment = tiny_run(IN_BUCKETS["coco"].format(shared_data)), {**os.environ, "OMP_NUM_THREADS": "1"}
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
 
     def run(*words: str) -> int:
@@ -262,11 +262,10 @@ def make_parquet(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_real_emoji_in_parquet(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts
+def test_real_emoji_in_parquet_continue_byte_for_byte_with_any_workers(
+    command: Command, tmp_path: Path, tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
     pytest.importorskip("pyarrow")
-    monkeypatch.chdir(tmp_path)
     lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
     for number in range(3):
         rows = [json.loads(line) for line in lines[number::3]]
@@ -274,8 +273,9 @@ def test_real_emoji_in_parquet(
         write_parquet(
             tmp_path / f"{number}.parquet", {"jpg": images, "caption": [row["text"] for row in rows]}, group=16
         )
-    data = ["type=parquet", f"dataset_path={tmp_path}/*.parquet", "alpha_background=gray"]
-    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
+    config = tiny_run(f"type: parquet, dataset_path: '{tmp_path}/*.parquet', alpha_background: gray")
+    whole, run = stopped_twice(command, [config], 11, 19)
+    assert run.learnt() == whole.learnt()
 
 
 def make_huggingface(folder: Path) -> list[str]:
@@ -306,10 +306,9 @@ def test_a_stopped_run_from_a_table_ends_like_one_that_was_not(
 
 
 @pytest.mark.slow
-def test_real_emoji_in_shards(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_data: Path, real_parts: Parts
+def test_real_emoji_in_shards_continue_byte_for_byte_with_any_workers(
+    command: Command, tmp_path: Path, tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
     for number in range(3):
         with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
@@ -319,8 +318,9 @@ def test_real_emoji_in_shards(
                 caption = tmp_path / "caption.txt"
                 caption.write_text(row["text"])
                 archive.add(caption, f"{file.stem}.txt")
-    data = ["type=webdataset", f"dataset_path={tmp_path}/*.tar", "alpha_background=gray"]
-    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=64)
+    config = tiny_run(f"type: webdataset, dataset_path: '{tmp_path}/*.tar', alpha_background: gray")
+    whole, run = stopped_twice(command, [config], 11, 19)
+    assert run.learnt() == whole.learnt()
 
 
 @pytest.mark.parametrize("make", [make_coco, make_cub, make_custom, make_tars, make_parquet])
