@@ -181,6 +181,7 @@ def test_without_peft_it_says_how_to_install_it(
 # -------------------------------------------------------------------------------------------------------------- export
 
 
+@pytest.mark.slow
 def test_an_export_holds_the_adapter_alone_or_the_whole_model(
     command: Command, words: tuple[object, ...], config: Path, base: Path
 ) -> None:
