@@ -65,10 +65,6 @@ def test_stopped_under_torchrun_it_continues_to_the_same_bytes(workshop: Worksho
     assert failures(islice(grid.processes(workshop), 5, 6)) == {}
 
 
-def test_elastic_exact_continues_on_other_numbers_of_processes(workshop: Workshop) -> None:
-    assert failures(grid.elastic_chain(workshop, (2, 1))) == {}
-
-
 def test_every_saved_item_matters(workshop: Workshop) -> None:
     assert failures(grid.corrupted_items(workshop)) == {}
 

@@ -54,4 +54,4 @@ def test_worst_documents(name: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     _, seconds = done.stdout.split()
-    assert float(seconds) < 1, done.stdout
+    assert float(seconds) < 10, done.stdout  # what grows with the square of the length takes minutes
