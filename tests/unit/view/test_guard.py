@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import socket
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_links_out_of_the_folder_are_not_served(serve: Serve, tmp_path: Path) ->
     assert json.loads(served.get(f"/api/runs/{name}/curves").body)["series"] == {}
 
 
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2500, reason="the system allows too few open files")
 def test_a_thousand_open_connections_leave_the_page_served(served: Served) -> None:
     idle = []
     try:
