@@ -106,7 +106,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
     def filled() -> Cached:
         cache = replace(config.cache, dir=str(folder / f"cache-{next(folders)}"))
         where = replace(config, sections={**config.sections, "cache": cache})
-        how = {"text": filling.text, "vae": filling.vae, "dtype": filling.dtype, "reporter": Silent()}
+        how = {"texts": filling.texts, "vae": filling.vae, "dtype": filling.dtype, "reporter": Silent()}
         return open_cache(where, [data.train], **how)
 
     kept = filled()

@@ -119,7 +119,6 @@ def on_hub(folder: Path) -> tuple[str, ...]:
 
 def lora(folder: Path) -> tuple[str, ...]:
     """An adapter of a run that is trained first."""
-    pytest.importorskip("peft")
     base = trained(folder / "base")
     return "adapter={type: lora, rank: 2, use_dora: true}", f"training.init_from={base}", "training.learning_rate=0.2"
 
