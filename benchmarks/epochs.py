@@ -100,7 +100,7 @@ def ours(folder: Path, device: torch.device) -> dict[str, Callable[[], None]]:
             step.run(next(numbers), [examples], count=1)
 
     filling = build_encoders(config, device)
-    for encoder in (filling.text, filling.vae):
+    for encoder in (*filling.texts, filling.vae):
         encoder.release = lambda: None  # a run fills its cache once; here every turn would read the weights again
 
     def filled() -> Cached:
