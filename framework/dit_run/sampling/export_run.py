@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from dit_run.assembly.adaptation import build_adapter, merged_tensors, without_adapter
 from dit_run.export.export_options import ExportOptions
 from dit_run.export.folder import TORCH_DTYPES, ExportedModel, ExportSource, write_export
 from dit_run.export.hub_upload import HubUpload
 from dit_run.export.model_card import hub_names
-from dit_run.problems import InputError
+from dit_run.problems import ConfigError, InputError
 from dit_run.protocols import Adapter
+from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
+from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
-
-if TYPE_CHECKING:
-    from dit_run.sampling.load_run import LoadedRun
 
 __all__ = ["Destination", "export_run"]
 
@@ -39,10 +39,34 @@ class Destination(NamedTuple):
         return HubUpload(self.push, public=self.public)
 
 
+class Exportable(Protocol):
+    """What an export takes of a loaded run; see :class:`dit_run.sampling.load_run.LoadedRun`."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def config(self) -> Config: ...
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def pipeline(self) -> Pipeline: ...
+    @property
+    def prompts(self) -> Sequence[str]: ...
+    @property
+    def step(self) -> int: ...
+    @property
+    def global_batch(self) -> int: ...
+    @property
+    def ema(self) -> bool: ...
+    @property
+    def left_out(self) -> ConfigError | None: ...
+    def metrics(self) -> list[dict[str, Any]]: ...
+
+
 def export_run(
-    run: LoadedRun, folder: Path, options: ExportOptions, destination: Destination, reporter: Reporter
+    run: Exportable, folder: Path, options: ExportOptions, destination: Destination, reporter: Reporter
 ) -> None:
-    """Write a run to a new folder and upload it; see :meth:`LoadedRun.export`."""
+    """Write a run to a new folder and upload it; see ``LoadedRun.export``."""
     if run.left_out is not None:
         raise InputError(f"an export needs the whole config of {run.path}; {run.left_out}") from run.left_out
     adapter, upload = build_adapter(run.config), destination.upload()
@@ -59,12 +83,12 @@ def export_run(
         reporter.notice(f"uploaded to {upload.url}, a {upload.visibility} repository")
 
 
-def _model(run: LoadedRun) -> ExportedModel:
+def _model(run: Exportable) -> ExportedModel:
     denoiser = run.pipeline.denoiser
     return ExportedModel(denoiser.tensors(), run.step, run.global_batch, run.ema, denoiser.base)
 
 
-def _merged(run: LoadedRun, adapter: Adapter | None, options: ExportOptions) -> tuple[ExportedModel, Config]:
+def _merged(run: Exportable, adapter: Adapter | None, options: ExportOptions) -> tuple[ExportedModel, Config]:
     """Return the whole model, merged with its adapter if there is one, and its config."""
     if adapter is None:
         if options.merge:
@@ -74,12 +98,12 @@ def _merged(run: LoadedRun, adapter: Adapter | None, options: ExportOptions) -> 
     return replace(_model(run), tensors=tensors, base=""), without_adapter(run.config)
 
 
-def _save_adapter(run: LoadedRun, adapter: Adapter, dtype: str, folder: Path) -> None:
+def _save_adapter(run: Exportable, adapter: Adapter, dtype: str, folder: Path) -> None:
     base = next(hub_names(run.config.model), None)
     adapter.save(run.pipeline.denoiser.model, folder, dtype=TORCH_DTYPES[dtype], base=base)
 
 
-def _source(run: LoadedRun) -> ExportSource:
+def _source(run: Exportable) -> ExportSource:
     grids = sorted((run.path / "samples").glob("step-*.png"))
     return ExportSource(
         plugin_files=run.registry.files.files,
