@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .gpu import section_of, write_section
 from .measuring import Bar, Report, Table, markdown
 
 FOLDER = Path(__file__).resolve().parent
@@ -55,7 +56,11 @@ def main() -> int:
     print(f"{len(wanted)} scripts to run, about {sum(ALL[name] for name in wanted):.0f} minutes", flush=True)
     failed = [name for name in wanted if not run(name)]
     reports = {name: json.loads(_report_of(name).read_text()) for name in ALL if _report_of(name).exists()}
-    (FOLDER / "RESULTS.md").write_text(results(reports))
+    page = FOLDER / "RESULTS.md"
+    on_gpu = section_of(page)
+    page.write_text(results(reports))
+    if on_gpu is not None:  # measured by benchmarks.gpu, perhaps on another machine
+        write_section(page, on_gpu)
     print(f"{FOLDER / 'RESULTS.md'} has {len(reports)} reports" + (f"; failed: {', '.join(failed)}" if failed else ""))
     return int(bool(failed))
 

@@ -35,9 +35,14 @@ SECTION = "## On a GPU"
 BUDGET = 480.0
 """Time of all parts (seconds)."""
 TINY = (
-    "model.hidden_size=32", "model.num_layers=2", "model.num_heads=2", "training.batch_size=2", "data.image_size=64",
+    "model.hidden_size=32",
+    "model.num_layers=2",
+    "model.num_heads=2",
+    "model.attention_head_dim=null",
+    "training.batch_size=2",
+    "data.image_size=64",
     "training.mixed_precision=no",
-)  # fmt: skip
+)
 CONFIGS = ("medium", "train_config", "small", "large")
 Values = dict[str, Any]
 
@@ -134,13 +139,14 @@ def step(name: str, compiled: bool, tiny: bool) -> Values:
     from dit_run.planning.memory_estimate import estimate_step
     from dit_run.training.compile import compile_blocks
 
-    config, device = _config(name, tiny), _device()
+    config, device = _config(name, tiny, "training.use_ema=false"), _device()
     meter = MemoryMeter(device)
     meter.reset()
     own = _Step(config, device)
     if compiled and device.type == "cuda":
         compile_blocks(own.denoiser)
     seconds = _seconds(own.run, device, least=0.05 if tiny else 2.0)
+    memory = meter.peak  # before the products that follow
     estimate = estimate_step(config, encoders_of(config), batch_size=own.size, accumulates=False)
     peak = gemm_peak(device, own.precision.dtype or torch.float32)
     return {
@@ -148,7 +154,7 @@ def step(name: str, compiled: bool, tiny: bool) -> Values:
         "milliseconds": 1e3 * seconds,
         "share_of_peak": operations_of(config) * own.size / seconds / peak,
         "peak_tflops": peak / 1e12,
-        "memory_gib": meter.peak / 2**30,
+        "memory_gib": memory / 2**30,
         "estimate_gib": estimate.peak / 2**30,
         "waits": _waits(own.run, device),
     }
@@ -320,10 +326,10 @@ def loader(tiny: bool) -> Values:
             for purpose in purposes:
                 streams.normals(purpose, range(count), shape)
 
-        began, rounds = time.perf_counter(), 5 if tiny else 50
+        began, rounds = time.process_time(), 5 if tiny else 50
         for _ in range(rounds):
             call()
-        return count * rounds / (time.perf_counter() - began)
+        return count * rounds / (time.process_time() - began)
 
     return {"samples per core-second": draws(("noise", "posterior")), "without a posterior": draws(("noise",))}
 
@@ -525,6 +531,12 @@ def report_of(found: Mapping[str, Values]) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def section_of(page: Path) -> str | None:
+    """Return the section of a page, or None."""
+    _, found, rest = (page.read_text() if page.exists() else "").partition(SECTION)
+    return found + rest.split("\n## ")[0] if found else None
 
 
 def write_section(page: Path, section: str) -> None:

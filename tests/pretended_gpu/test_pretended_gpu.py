@@ -133,6 +133,12 @@ def test_attention_runs_in_the_precision_of_the_config(stages: Stages) -> None:
     assert dtypes("fp32-whole") == {"torch.float32"}
 
 
+def test_a_mask_does_not_keep_cross_attention_from_the_flash_kernel(stages: Stages) -> None:
+    attention = stages("cached-continued").attention  # of the model alone: captions are cached
+    assert any("k=33" in shape for shape in attention)
+    assert not [shape for shape in attention if "masked" in shape]
+
+
 def test_fp16_and_muon_learn(stages: Stages) -> None:
     checkpoints = stages("pixels-whole").folder / "pixels-whole" / "checkpoints"
     first, last = (load_file(checkpoints / f"step-0000000{step}" / "model.safetensors") for step in (2, 4))

@@ -30,6 +30,18 @@ def test_a_section_is_added_before_long_runs_and_replaced_later(gpu: ModuleType,
     )
 
 
+def test_a_section_is_read_back(gpu: ModuleType, tmp_path: Path) -> None:
+    page = tmp_path / "RESULTS.md"
+    assert gpu.section_of(page) is None
+    page.write_text("# Benchmarks\n\n## Results of long runs\n\n- a\n")
+    assert gpu.section_of(page) is None
+    gpu.write_section(page, "## On a GPU\n\nfirst\n")
+    before, section = page.read_text(), gpu.section_of(page)
+    gpu.write_section(page, section)
+    assert page.read_text() == before
+    assert section == "## On a GPU\n\nfirst\n"
+
+
 def test_the_report_has_a_line_for_each_part(gpu: ModuleType) -> None:
     found = {"one": {"images": 1234.5678, "waits": 0, "seconds": 3.0}, "two": {"error": "no time was left"}}
     report = gpu.report_of(found)
