@@ -22,7 +22,9 @@ def faulty(section: str, words: str = "error: ValueError") -> tuple[str, str]:
 
 def logged(run: Run) -> list[dict[str, Any]]:
     """What was logged, without times."""
-    return [{k: v for k, v in line.items() if k not in ("time", "images_per_second")} for line in run.metrics]
+    return [
+        {k: v for k, v in line.items() if k not in ("time", "images_per_second", "memory_gb")} for line in run.metrics
+    ]
 
 
 def failures(run: Run) -> list[tuple[str, int, int, int]]:

@@ -39,7 +39,7 @@ STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
 WORKERS = (0, 1, 4)
 """Numbers of loading processes."""
 
-_NOT_LEARNT = ("time", "images_per_second")
+_NOT_LEARNT = ("time", "images_per_second", "memory_gb")
 
 
 def overrides(folder: Path, **values: Any) -> list[str]:

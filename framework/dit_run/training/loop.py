@@ -10,6 +10,7 @@ from itertools import islice
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
+from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.system.durable import DiskFailed
@@ -48,6 +49,7 @@ class Loop:
     timer: StepTimer
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
+    memory: MemoryMeter
     saved_step: int = 0
     """The step of the last checkpoint; 0 for none."""
     _counted_from: tuple[int, float] = (0, 0.0)
@@ -149,6 +151,7 @@ class Loop:
             self.state.nonfinite.check_scale(self.state.step, self.state.scaler.get_scale())
         return {
             **self._logged_values(self.state.meters.read),
+            "memory_gb": self.memory.peak / 1e9,
             "images_per_second": (self.state.step - step) * self.layout.global_batch / max(now - since, 1e-9),
             **self.timer.read(now - since),
         }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dit_run.assembly.layout import Layout
+from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import gemm_peak
 from dit_run.training.compile import compile_blocks, count_shapes
 from dit_run.training.compile_choice import reason_not_to_compile
@@ -66,6 +67,7 @@ def build_loop(
         saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter),
         timer=timer,
         stop=run.stop,
+        memory=MemoryMeter(run.device),
     )
 
 

@@ -14,7 +14,7 @@ export function placed(name) {
   if (first === "validation" || first === "probe") return placedLoss(first, second);
   if (first === "loss" || first === "share") return ["loss_parts", name];
   if (first === "profile") return ["profile", second];
-  if (first.startsWith("memory")) return ["memory", name];
+  if (name === "memory_gb") return ["memory", `${t("peak_memory")} (GB)`];
   return rest.length ? [`scores:${first}`, second.replaceAll("_", " ")] : ["other", name];
 }
 
