@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 __all__ = [
+    "hub_repository",
     "save_original_vae",
     "tiny_autoencoder_kl",
     "tiny_clip",
@@ -17,12 +18,21 @@ __all__ = [
     "tiny_dinov2",
     "tiny_flux2_vae",
     "tiny_pipeline",
+    "tiny_projected_clip",
     "tiny_taesd",
     "tiny_tokenizer",
     "tiny_vq",
 ]
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def hub_repository(cache: Path, name: str) -> Path:
+    """Where a hub's cache has the files of ``tiny/NAME``; the folder itself is to be made."""
+    repository, commit = cache / f"models--tiny--{name}", "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    return repository / "snapshots" / commit
 
 
 def tiny_clip(folder: Path, *, width: int = 32, layers: int = 2, vocabulary: Path | None = None, seed: int = 0) -> Path:
@@ -64,6 +74,20 @@ def tiny_clip_pair(folder: Path, *, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         CLIPModel(config).save_pretrained(folder)
     _preprocessing(folder, size={"shortest_edge": 32}, crop_size=32)
+    return folder
+
+
+def tiny_projected_clip(folder: Path, tokenizer: Path | None = None, *, seed: int = 0) -> Path:
+    """A CLIPTextModelWithProjection in ``folder``, its tokenizer there or in a folder of its own."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    size = tiny_tokenizer(tokenizer or folder)
+    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ids = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
+    config = CLIPTextConfig(**shape, **ids, vocab_size=size, projection_dim=8)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        CLIPTextModelWithProjection(config).save_pretrained(folder)
     return folder
 
 

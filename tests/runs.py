@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CONFIG", "STOPPER", "Command", "Result", "Run", "Train", "advised", "stopped_twice", "stopping"]
+__all__ = [
+    "CONFIG",
+    "STOPPER",
+    "AllStages",
+    "Command",
+    "Repository",
+    "Result",
+    "Run",
+    "Train",
+    "advised",
+    "stopped_twice",
+    "stopping",
+]
 
 STOPPER = Path(__file__).parent / "acceptance" / "stopper.py"
 
@@ -61,6 +73,8 @@ def advised(result: Result) -> list[str]:
 
 Command = Callable[..., Result]
 Train = Callable[..., "Run"]
+Repository = Callable[[str], Path]
+AllStages = Callable[..., None]
 
 
 @dataclass(frozen=True)

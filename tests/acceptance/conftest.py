@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from runs import CONFIG, Command, Result, Run, Train
+from builders import hub_repository
+from runs import CONFIG, AllStages, Command, Repository, Result, Run, Train
 
 from dit_run.cli.main import main
 
@@ -54,3 +56,30 @@ def train(command: Command, config: Path) -> Train:
         return Run(Path(output).absolute())
 
     return trained
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """A hub's cache of the test's own, as a function from the name of a repository to the folder of its files."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    return partial(hub_repository, tmp_path / "hub")
+
+
+@pytest.fixture
+def all_stages(train: Train, command: Command, config: Path, tmp_path: Path) -> AllStages:
+    """Trains 20 steps from a cache, and to the same bytes without one and in two parts; then makes an image."""
+    always = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null", "cache.dir=cache")
+
+    def run(*overrides: str, cached: str) -> None:
+        given = (*always, *overrides)
+        whole = train(*given, output="whole")
+        assert list((tmp_path / "cache" / cached).glob("*/*.safetensors"))
+        assert train(*given, "cache.mode=off", output="uncached").learnt() == whole.learnt()
+        half = train(*given, "training.max_steps=10", output="half")
+        assert command(config, *given, "training.output_dir=half").status == 0
+        assert Run(half.path).learnt() == whole.learnt()
+        made = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")
+        assert made.status == 0, made.words
+        assert (tmp_path / "new.png").stat().st_size > 0
+
+    return run

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip
+from builders import hub_repository, tiny_autoencoder_kl, tiny_clip
 from environments import Environment
 from huggingface_hub import constants
 from PIL import Image
@@ -109,10 +109,7 @@ class Case:
 def on_hub(folder: Path) -> tuple[str, ...]:
     """A text encoder and a VAE by names of a hub whose files are on this machine."""
     for name, make in (("clip", tiny_clip), ("vae", tiny_autoencoder_kl)):
-        repository = Path(constants.HF_HUB_CACHE) / f"models--tiny--{name}"
-        make(repository / "snapshots" / ("0" * 40))
-        (repository / "refs").mkdir()
-        (repository / "refs" / "main").write_text("0" * 40)
+        make(hub_repository(Path(constants.HF_HUB_CACHE), name))
     encoder = "text_encoder={type: clip, pretrained_model_name: tiny/clip}"
     return encoder, "vae={type: autoencoder_kl, pretrained_model_name: tiny/vae}", *_CHANNELS
 

@@ -3,36 +3,49 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
-from builders import tiny_clip, tiny_clip_pair, tiny_tokenizer
-from runs import Command, Run, Train
+from builders import tiny_clip, tiny_clip_pair, tiny_projected_clip
+from runs import AllStages, Command, Repository, Train
 from text_models import FAMILIES, tiny_text_model
-from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
-LONG = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null")
 
 
-def encoder(folder: Path, more: str = "") -> str:
-    return f"text_encoder={{type: transformers, pretrained_model_name: {folder}{more}}}"
+def of_transformers(family: str, repository: Repository) -> str:
+    tiny_text_model(repository("model"), family)
+    return "{type: transformers, pretrained_model_name: tiny/model}"
+
+
+def of_clip(make: Callable[[Path], Path], repository: Repository) -> str:
+    make(repository("clip"))
+    return "{type: clip, pretrained_model_name: tiny/clip}"
+
+
+def two_clips(repository: Repository) -> str:
+    """A whole CLIP, and the second encoder of a pipeline."""
+    pipeline = repository("pipeline")
+    tiny_projected_clip(pipeline / "text_encoder_2", pipeline / "tokenizer_2")
+    second = "{type: clip, pretrained_model_name: tiny/pipeline, subfolder: text_encoder_2}"
+    return f"[{of_clip(tiny_clip_pair, repository)}, {second}]"
+
+
+ENCODERS: Mapping[str, Callable[[Repository], str]] = {
+    **{family: partial(of_transformers, family) for family in FAMILIES},
+    "clip": partial(of_clip, tiny_clip),
+    "projected clip": partial(of_clip, tiny_projected_clip),
+    "two clips": two_clips,
+}
+"""What makes tiny models of each family and returns the value of ``text_encoder`` that names them."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", ENCODERS)
 def test_a_family_trains_caches_continues_and_samples(
-    family: str, train: Train, command: Command, config: Path, tmp_path: Path
+    family: str, repository: Repository, all_stages: AllStages
 ) -> None:
-    given = (*LONG, encoder(tiny_text_model(tmp_path / family, family)), "cache.dir=cache")
-    whole = train(*given, output="whole")
-    assert list((tmp_path / "cache" / "captions").glob("*/*.safetensors"))
-    uncached = train(*given, "cache.mode=off", output="uncached")
-    assert uncached.learnt() == whole.learnt()
-    half = train(*given, "training.max_steps=10", output="half")
-    assert command(config, *given, "training.output_dir=half").status == 0
-    assert Run(half.path).learnt() == whole.learnt()
-    assert command("sample", "whole", "a red circle", "--output", "new.png").status == 0
-    assert (tmp_path / "new.png").stat().st_size > 0
+    all_stages(f"text_encoder={ENCODERS[family](repository)}", cached="captions")
 
 
 PIXART = "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4, sample_size: 16}"
@@ -42,46 +55,12 @@ PIXART = "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, pat
 @pytest.mark.parametrize("model", [(), (PIXART,)], ids=["dit", "pixart"])
 @pytest.mark.parametrize("trained", ["", "{type: words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}, "])
 def test_several_encoders_train_cache_continue_and_sample_together(
-    trained: str, model: tuple[str, ...], train: Train, command: Command, config: Path, tmp_path: Path
+    trained: str, model: tuple[str, ...], all_stages: AllStages, tmp_path: Path
 ) -> None:
     clip, t5 = tiny_clip(tmp_path / "clip"), tiny_text_model(tmp_path / "t5", "t5")
     frozen = f"{{type: clip, pretrained_model_name: {clip}}}, {{type: transformers, pretrained_model_name: {t5}"
-    several = f"text_encoder=[{trained}{frozen}, caption_dropout: 0.4}}]"
-    given = (*LONG, several, *model, "cache.dir=cache")
-    whole = train(*given, output="whole")
+    all_stages(f"text_encoder=[{trained}{frozen}, caption_dropout: 0.4}}]", *model, cached="captions")
     assert len(list((tmp_path / "cache" / "captions").iterdir())) == 2
-    uncached = train(*given, "cache.mode=off", output="uncached")
-    assert uncached.learnt() == whole.learnt()
-    half = train(*given, "training.max_steps=10", output="half")
-    assert command(config, *given, "training.output_dir=half").status == 0
-    assert Run(half.path).learnt() == whole.learnt()
-    result = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")
-    assert result.status == 0
-    assert (tmp_path / "new.png").stat().st_size > 0
-
-
-@pytest.mark.slow
-def test_a_whole_clip_and_the_second_encoder_of_a_pipeline(
-    train: Train, command: Command, config: Path, tmp_path: Path
-) -> None:
-    whole, pipeline = tiny_clip_pair(tmp_path / "whole"), tmp_path / "pipeline"
-    size = tiny_tokenizer(pipeline / "tokenizer_2")
-    shape = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ids = {"bos_token_id": size - 2, "eos_token_id": size - 1, "pad_token_id": size - 1}
-    projected = CLIPTextModelWithProjection(CLIPTextConfig(**shape, **ids, vocab_size=size, projection_dim=8))
-    projected.save_pretrained(pipeline / "text_encoder_2")
-    second = f"{{type: clip, pretrained_model_name: {pipeline}, subfolder: text_encoder_2}}"
-    given = (
-        f"text_encoder=[{{type: clip, pretrained_model_name: {whole}}}, {second}]",
-        "cache.dir=cache",
-        "validation.every_n_steps=null",
-    )
-    done = train(*given, output="done")
-    assert train(*given, "cache.mode=off", output="uncached").learnt() == done.learnt()
-    half = train(*given, "training.max_steps=3", output="half")
-    assert command(config, *given, "training.output_dir=half").status == 0
-    assert Run(half.path).learnt() == done.learnt()
-    assert command("sample", "done", "a red circle", "--output", "new.png").status == 0
 
 
 @pytest.mark.slow
@@ -115,7 +94,7 @@ def test_a_folder_that_is_no_encoder_is_refused_before_training(command: Command
     folder = tiny_text_model(tmp_path / "t5", "t5")
     for file in ("tokenizer.json", "tokenizer_config.json"):
         (folder / file).unlink()
-    result = command(config, encoder(folder))
+    result = command(config, f"text_encoder={{type: transformers, pretrained_model_name: {folder}}}")
     assert result.status == 2
     assert f"text_encoder.pretrained_model_name: {folder} has no tokenizer.json" in result.words
     assert not Path("run").exists()
