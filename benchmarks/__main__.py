@@ -29,7 +29,7 @@ MINUTES = {
     "epochs": 5.0,
     "cache": 1.0,
     "decode": 0.5,
-    "sampling": 3.0,
+    "sampling": 2.5,
     "index": 1.0,
     "shard_index": 3.0,
     "shards": 2.0,
