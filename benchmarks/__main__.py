@@ -36,6 +36,7 @@ MINUTES = {
     "plugins": 1.0,
     "validate": 1.5,
     "buckets": 4.0,
+    "view": 4.0,
 }
 """Scripts in their order, with the minutes that each takes on two cores."""
 PAGES = {"time_to_quality": 65.0, "ablation": 85.0}
