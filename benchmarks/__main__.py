@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .gpu import section_of, write_section
+from .gpu.page import section_of, write_section
 from .measuring import Bar, Report, Table, markdown
 
 FOLDER = Path(__file__).resolve().parent

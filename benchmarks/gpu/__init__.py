@@ -1,0 +1,1 @@
+"""Measurements on one CUDA GPU: ``python -m benchmarks.gpu``."""

@@ -1,0 +1,119 @@
+"""Steps and sampling of the medium model, and of diffusers' PixArt of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from dit_run.protocols import TextStates
+from dit_run.settings import Config
+
+from .steps import Step, shipped, waits_of
+from .trial import Trial, Values, choose_device, seconds_of
+
+
+def pixart(trial: Trial) -> Values:
+    """Measure steps of PixArt and of the medium model in turn, eager and compiled, on the same batch (images/s)."""
+    from dit_run.training.compile import compile_blocks
+
+    config = shipped("medium", trial)
+    values: Values = {}
+    for compiled in (False, True) if choose_device().type == "cuda" else (False,):
+        torch._dynamo.reset()
+        own, peer = Step(config), _peer(config)
+        if compiled:
+            compile_blocks(own.denoiser)
+            peer.compile()
+        kind = "compiled" if compiled else "eager"
+        for contestant, call in (("dit-run", own.run), ("PixArt", _step_of(peer, own))):
+            values[f"{contestant} {kind}"] = own.size / seconds_of(call, trial, least=1.0)
+        del own, peer, call
+    return values
+
+
+def _peer(config: Config) -> Any:
+    from diffusers import PixArtTransformer2DModel
+
+    options: Any = config.model.options
+    model = PixArtTransformer2DModel(
+        num_attention_heads=options.num_heads,
+        attention_head_dim=options.hidden_size // options.num_heads,
+        in_channels=4,
+        out_channels=4,
+        num_layers=options.num_layers,
+        cross_attention_dim=options.hidden_size,
+        sample_size=config.data.common.image_size // 8,
+        patch_size=2,
+        caption_channels=768,
+        use_additional_conditions=False,
+    )
+    return model.to(choose_device()).train()
+
+
+def _step_of(peer: Any, own: Step) -> Callable[[], None]:
+    """Return a training step of the peer as written by hand."""
+    optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4, fused=True)
+    batch = own.batch
+
+    def step() -> None:
+        noisy = torch.lerp(batch.latents, batch.noise, batch.uniform[:, None, None, None])
+        with own.precision.autocast():
+            out = _predicted(peer, noisy, batch.uniform * 1000, own.text)
+        loss = (out.float() - (batch.noise - batch.latents)).square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def _predicted(peer: Any, noisy: torch.Tensor, timesteps: torch.Tensor, text: TextStates) -> Any:
+    return peer(
+        noisy,
+        encoder_hidden_states=text.tokens,
+        encoder_attention_mask=text.mask,
+        timestep=timesteps,
+        return_dict=False,
+    )[0]
+
+
+def sampling(trial: Trial) -> Values:
+    """Measure guided sampling of latents (images/s): the medium model, and PixArt in diffusers' loop, same steps."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    from dit_run.model.guidance import Guidance, guided
+
+    config, device = shipped("medium", trial), choose_device()
+    own, peer = Step(config), _peer(config).eval()
+    own.denoiser.eval()
+    steps, scheduler = trial.size(20, 2), own.step.scheduler_of(own.batch.shape)
+    count = min(own.size, 16)
+    text = TextStates(*(part[:count] for part in own.text))
+    noise = own.batch.noise[:count]
+
+    @torch.no_grad()
+    def ours() -> None:
+        with own.precision.autocast():
+            predict = guided(own.denoiser, text, text, Guidance(4.0))
+            scheduler.sample(predict, noise, sampler="dpm-solver++", steps=steps, step_noise=lambda step: noise)
+
+    both = TextStates(*(torch.cat([part, part]) for part in text))
+
+    @torch.no_grad()
+    def theirs() -> None:
+        solver, latents = DPMSolverMultistepScheduler(), noise
+        solver.set_timesteps(steps, device=device)
+        with own.precision.autocast():
+            for moment in solver.timesteps:
+                out = _predicted(peer, torch.cat([latents, latents]), moment.expand(2 * count), both)
+                conditional, empty = out.float().chunk(2)
+                latents = solver.step(empty + 4 * (conditional - empty), moment, latents, return_dict=False)[0]
+
+    return {
+        "dit-run": count / seconds_of(ours, trial, least=1.0),
+        "diffusers": count / seconds_of(theirs, trial, least=1.0),
+        "waits": waits_of(ours),
+    }
