@@ -103,7 +103,7 @@ def test_free_settings_change_nothing_that_is_learnt(
         (("training.deterministic=true",), "training.deterministic: False -> True: the weights may differ", True),
         (
             ("validation.num_samples=2", "validation.timestep_bins=2"),
-            "validation.num_samples: 4 -> 2, validation.timestep_bins: 4 -> 2: validation losses from here on cannot "
+            "validation.num_samples: 4 -> 2, validation.timestep_bins: 1 -> 2: validation losses from here on cannot "
             "be compared with earlier ones, so the best one is forgotten",
             True,
         ),

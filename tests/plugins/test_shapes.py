@@ -137,7 +137,7 @@ def test_true_pictures_are_read_as_wholly_right(size):
 
 @pytest.mark.slow
 def test_a_thousand_true_pictures_are_read_as_wholly_right():
-    right = sum(_verdict(index, painted(index, seed=1, size=32)).wholly for index in range(1000))
+    right = sum(_verdict(index, painted(index, seed=0, size=32)).wholly for index in range(1000))
     assert right >= 980
 
 

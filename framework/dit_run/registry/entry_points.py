@@ -76,4 +76,5 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
         metadata = distribution.metadata
     except (OSError, ValueError):
         return "unknown", "unknown"
-    return metadata["Name"] or "unknown", metadata["Version"] or "unknown"
+    # Some finders of distributions raise KeyError where importlib's own gives None.
+    return metadata.get("Name") or "unknown", metadata.get("Version") or "unknown"

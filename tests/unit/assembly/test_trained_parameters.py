@@ -30,7 +30,8 @@ FACTORS = ("training.learning_rate_factors={blocks.0: 0.1, 'blocks.*.mlp': 0.5}"
 def parts_of(folder: Path, optimizer: str, *overrides: str) -> Any:
     if optimizer in PACKAGES:
         pytest.importorskip(PACKAGES[optimizer])
-    return assembled(folder, f"optimizer.type={optimizer}", "lr_scheduler.type=constant", *overrides)
+    chosen = "{type: torch, name: NAdam}" if optimizer == "torch" else f"{{type: {optimizer}}}"
+    return assembled(folder, f"optimizer={chosen}", "lr_scheduler.type=constant", *overrides)
 
 
 def trained(denoiser: Denoiser) -> set[str]:

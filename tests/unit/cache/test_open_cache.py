@@ -124,7 +124,8 @@ def test_a_disk_too_small_for_both_is_foreseen_before_anything_is_encoded(
     latents = 4 * 2 * 2 * 4 * 32 * 32 * 4
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(round(1.05 * latents)))
     assert main(["cache", str(config), *side]) == 2
-    assert re.search(r"the cache needs 268 kB more and .* has 275 kB free; set cache\.dir", capsys.readouterr().err)
+    needed = r"the cache needs 268 kB \(latents 262 kB, text states 6 kB\) more and .* has 275 kB free; set cache\.dir"
+    assert re.search(needed, capsys.readouterr().err)
     assert not list((tmp_path / "cache").glob("*/*/*.safetensors"))
 
 
