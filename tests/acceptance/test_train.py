@@ -213,11 +213,11 @@ def test_own_images_train_at_once_whatever_their_number(
         "vae.type=identity", "text_encoder.type=words",
         "model.hidden_size=24", "model.num_layers=1", "model.num_heads=2",
         "training.compile_model=false", "training.mixed_precision=no", "sampling.num_images=1", "sampling.steps=1",
-        "cache.num_workers=0",
         "trackers=[]", "training.max_steps=3", "validation.num_samples=2",
     )  # fmt: skip
     assert result.status == 0, result.words
-    assert "has no effect" not in result.words
+    said = result.words.replace("cache.num_workers has no effect", "")  # no autoencoder: there is nothing to cache
+    assert "has no effect" not in said
     assert (Run(tmp_path / "run").status["state"], Run(tmp_path / "run").status["step"]) == ("finished", 3)
 
 
