@@ -77,4 +77,5 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
     except (OSError, ValueError):
         return "unknown", "unknown"
     # Some finders of distributions raise KeyError where importlib's own gives None.
-    return metadata.get("Name") or "unknown", metadata.get("Version") or "unknown"
+    name, version = ((metadata[key] if key in metadata else "") or "unknown" for key in ("Name", "Version"))
+    return name, version
