@@ -77,5 +77,5 @@ def _identity(distribution: Distribution) -> tuple[str, str]:
     except (OSError, ValueError):
         return "unknown", "unknown"
     # Some finders of distributions raise KeyError where importlib's own gives None.
-    name, version = ((metadata[key] if key in metadata else "") or "unknown" for key in ("Name", "Version"))
+    name, version = ((metadata.get_all(key) or [""])[0] or "unknown" for key in ("Name", "Version"))
     return name, version
