@@ -69,7 +69,7 @@ def _stopped_launcher(workshop: Workshop, seconds: float) -> list[str]:
 def _killed_launcher(workshop: Workshop, seconds: float) -> list[str]:
     with Job(workshop.fresh("job"), *TORCHRUN) as job:
         os.kill(job.process.pid, signal.SIGKILL)
-        return job.wrong_end(seconds, "because its launcher ended")
+        return job.wrong_end(seconds, "the same command continues")
 
 
 class Job:
