@@ -22,7 +22,7 @@ from measuring import Bar, Report, Table, finish, parser, ratio
 
 LONG = (
     "training.max_steps=1000000", "training.batch_size=4", "training.num_threads=1", "training.logging_steps=5",
-    "training.save_steps=null", "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]",
+    "training.save_steps=100000", "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]",
     "trackers=[]",
 )  # fmt: skip
 
@@ -51,20 +51,22 @@ def main() -> int:
         quickstart = Path(__file__).resolve().parent.parent / "configs" / "quickstart.yaml"
         words = [*command, str(quickstart), f"training.output_dir={run}", *LONG]
         training = subprocess.Popen(words, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 5:
+            if training.poll() is not None:
+                raise SystemExit("the training ended")
+            time.sleep(0.2)
         server = subprocess.Popen([*command, "view", str(run), "--port", "0"], stdout=subprocess.PIPE, text=True)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         try:
             assert server.stdout is not None
             link = server.stdout.readline().removeprefix("runs: ").strip()
-            while not (run / "metrics.jsonl").exists() or (run / "metrics.jsonl").read_text().count("\n") < 5:
-                time.sleep(0.2)
             page = browser.new_page()
             speeds: dict[str, list[float]] = {"open": [], "closed": []}
             for _ in range(arguments.rounds):
                 for state in speeds:
                     page.goto(link if state == "open" else "about:blank")
                     if state == "open":
-                        page.click("text=run >> nth=0")
+                        page.locator("a[href^='#/run/']").first.click()
                         page.wait_for_selector("canvas")
                     speeds[state].append(steps_per_second(run / "metrics.jsonl", arguments.seconds))
         finally:
