@@ -45,7 +45,7 @@ function planView(run) {
     [t("step_seconds"), number(plan.step_seconds, 3), number(run.seconds_per_step, 3)],
     [t("total_time"), duration(plan.total_seconds), run.state === "finished" ? duration(run.updated - run.started) : "–"],
     [t("checkpoint_size"), bytes(plan.checkpoint_bytes), bytes(run.checkpoint_bytes ?? NaN)],
-    [t("peak_memory"), bytes(plan.peak_bytes), bytes(run.latest["memory/peak"] ?? NaN)],
+    [t("peak_memory"), bytes(plan.peak_bytes), bytes(1e9 * (run.latest.memory_gb ?? NaN))],
   ];
   return h("table.plan", {}, h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col" }, t("predicted")), h("th", { scope: "col" }, t("measured")))),
     h("tbody", {}, rows.map(([name, before, after]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, before), h("td", {}, after)))));
