@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
 from parquet_files import encoded, write_dataset, write_parquet
 from PIL import Image
 from runs import Command, Run, stopped_twice, stopping
+from tar_shards import write_shards
 
 from dit_run.compute.devices import emulates_bfloat16
 
@@ -243,10 +243,8 @@ def made_parts(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 def make_tars(folder: Path) -> list[str]:
     (folder / "members").mkdir()
     make_custom(folder / "members")
-    for number in range(2):
-        with tarfile.open(folder / f"{number}.tar", "w") as archive:
-            for path in sorted((folder / "members").iterdir())[number * 6 : number * 6 + 6]:
-                archive.add(path, path.name)
+    images = sorted((folder / "members").glob("*.png"))
+    write_shards(folder, [(image, [text]) for image, text in zip(images, CAPTIONS, strict=True)], 2)
     return ["type=webdataset", f"dataset_path={folder}/{{0..1}}.tar", "buckets=[32x32,16x32]"]
 
 
@@ -310,14 +308,8 @@ def test_real_emoji_in_shards_continue_byte_for_byte_with_any_workers(
     command: Command, tmp_path: Path, tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
     lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
-    for number in range(3):
-        with tarfile.open(tmp_path / f"{number}.tar", "w") as archive:
-            for row in map(json.loads, lines[number::3]):
-                file = shared_data / "emoji" / row["file_name"]
-                archive.add(file, file.name)
-                caption = tmp_path / "caption.txt"
-                caption.write_text(row["text"])
-                archive.add(caption, f"{file.stem}.txt")
+    rows = list(map(json.loads, lines))
+    write_shards(tmp_path, [(shared_data / "emoji" / row["file_name"], [row["text"]]) for row in rows], 3)
     config = tiny_run(f"type: webdataset, dataset_path: '{tmp_path}/*.tar', alpha_background: gray")
     whole, run = stopped_twice(command, [config], 11, 19)
     assert run.learnt() == whole.learnt()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import shutil
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from file_server import FileServer, serving
 from parquet_files import encoded, write_parquet
 from PIL import Image
 from runs import CONFIG, Command, Run
+from tar_shards import write_tar
 
 pytest.importorskip("aiohttp", reason="dit-run[remote] is not installed")
 
@@ -33,15 +32,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     (tmp_path / "tiny.yaml").write_text(CONFIG)
     folder = tmp_path / "files"
-    folder.mkdir()
     for shard in range(SHARDS):
-        numbers = range(shard * EACH, (shard + 1) * EACH)
-        with tarfile.open(folder / f"{shard}.tar", "w") as archive:
-            for number in numbers:
-                for name, content in ((f"{number}.png", picture(number)), (f"{number}.txt", b"number %d" % number)):
-                    entry = tarfile.TarInfo(name)
-                    entry.size = len(content)
-                    archive.addfile(entry, io.BytesIO(content))
+        members = [
+            part
+            for number in range(shard * EACH, (shard + 1) * EACH)
+            for part in ((f"{number}.png", picture(number)), (f"{number}.txt", b"number %d" % number))
+        ]
+        write_tar(folder / f"{shard}.tar", members)
     with serving(folder) as files:
         yield files
 

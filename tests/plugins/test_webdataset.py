@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import pickle
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from tar_shards import write_tar
 
 from dit_run.data.images import image_size, read_image
 from dit_run.data.shard_cache import ShardCache
@@ -28,17 +28,6 @@ def png(number: int) -> bytes:
     return stream.getvalue()
 
 
-def shard(path: Path, members: list[tuple[str, bytes]]) -> Path:
-    """Write a tar archive."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, content in members:
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return path
-
-
 def samples(first: int, count: int) -> list[tuple[str, bytes]]:
     numbers = range(first, first + count)
     return [part for n in numbers for part in ((f"{n:04d}.png", png(n)), (f"{n:04d}.txt", f"image {n}".encode()))]
@@ -51,14 +40,14 @@ def made(path: object, **options: Any) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shard(tmp_path / "a-000.tar", samples(0, 3))
-    shard(tmp_path / "a-001.tar", samples(3, 2))
+    write_tar(tmp_path / "a-000.tar", samples(0, 3))
+    write_tar(tmp_path / "a-001.tar", samples(3, 2))
     return tmp_path
 
 
 def test_a_json_member_may_weight_its_captions(tmp_path: Path) -> None:
     weighted = json.dumps({"captions": ["one", " ", "two"], "weights": [2, 5, 1]}).encode()
-    shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", weighted), *samples(2, 1)])
+    write_tar(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", weighted), *samples(2, 1)])
     dataset = made(tmp_path)
     assert [dataset[number].weights for number in (0, 1)] == [(2.0, 1.0), ()]
     assert made(tmp_path)[0] == dataset[0]
@@ -73,7 +62,7 @@ def test_numbers_in_json_members_become_the_scalars_that_are_asked_for(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     numbers = [("0000.json", b'{"score": 1.5, "width": 640}'), ("0000.more.json", b'{"score": null, "height": "480"}')]
-    shard(tmp_path / "s.tar", [*samples(0, 1), *numbers, *samples(1, 1)])
+    write_tar(tmp_path / "s.tar", [*samples(0, 1), *numbers, *samples(1, 1)])
     for _ in range(2):  # read, then kept
         for dataset in (built := scored(tmp_path, score=1, height=1), pickle.loads(pickle.dumps(built))):
             assert [dataset[number].scalars for number in (0, 1)] == [{"score": 1.5, "height": 480.0}, {}]
@@ -83,7 +72,7 @@ def test_numbers_in_json_members_become_the_scalars_that_are_asked_for(
 
 def test_a_scalar_that_is_no_number_or_differs_names_shard_and_member(tmp_path: Path) -> None:
     members = [*samples(0, 1), ("0000.json", b'{"score": 1, "licence": "free"}'), ("0000.b.json", b'{"score": 2}')]
-    shard(tmp_path / "s.tar", members)
+    write_tar(tmp_path / "s.tar", members)
     with pytest.raises(InputError, match=r"s\.tar: 0000\.json: 'licence' must be a number.*, not 'free'"):
         scored(tmp_path, licence=1)
     with pytest.raises(InputError, match=r"s\.tar: 0000\.b\.json: 'score' is 2, but an earlier entry .* has 1"):
@@ -93,7 +82,7 @@ def test_a_scalar_that_is_no_number_or_differs_names_shard_and_member(tmp_path: 
 @pytest.mark.parametrize("weights", ["[0, 1]", "-1", "[1]", '"x"'])
 def test_a_weight_that_is_not_above_0_names_shard_and_member(tmp_path: Path, weights: str) -> None:
     content = f'{{"captions": ["one", "two"], "weights": {weights}}}'.encode()
-    shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
+    write_tar(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
     with pytest.raises(InputError, match=r"s\.tar: 1\.json holds no caption: 'weights' "):
         made(tmp_path)
 
@@ -160,7 +149,7 @@ def test_captions_come_from_text_and_metadata(tmp_path: Path) -> None:
         ("a/4.txt", b"before"),
         ("a/4.webp", png(4)),
     ]
-    lines, whole = (made(shard(tmp_path / "s.tar", members), captions=how) for how in ("lines", "whole"))
+    lines, whole = (made(write_tar(tmp_path / "s.tar", members), captions=how) for how in ("lines", "whole"))
     assert [lines[n].captions for n in range(4)] == [
         ("first", "second line"),
         ("one", "two"),
@@ -172,7 +161,7 @@ def test_captions_come_from_text_and_metadata(tmp_path: Path) -> None:
 
 def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
     members = [*samples(0, 2), ("7.png", png(7)), ("8.txt", b"alone"), ("9.png", png(9))]
-    path = shard(tmp_path / "s.tar", members)
+    path = write_tar(tmp_path / "s.tar", members)
     with pytest.raises(InputError, match=r"s\.tar: 7\.png has no caption: .*2 of 4 images have none"):
         made(path)
     rows = made(path, on_bad_sample="skip").left_out
@@ -182,7 +171,7 @@ def test_what_has_no_partner_is_counted(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_is_cut_short_is_named(tmp_path: Path) -> None:
-    path = shard(tmp_path / "s.tar", samples(0, 20))
+    path = write_tar(tmp_path / "s.tar", samples(0, 20))
     content = path.read_bytes()
     for length in (512 * 21 + 100, 512 * 20 + 7, 512 * 20, 300):
         path.write_bytes(content[:length])
@@ -199,7 +188,7 @@ def test_what_is_no_tar_is_refused(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"[1]", b"{", b'{"text": 3}', b'{"captions": ["a", 1]}'])
 def test_metadata_without_a_text_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = shard(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
+    path = write_tar(tmp_path / "s.tar", [("1.png", png(1)), ("1.json", content)])
     with pytest.raises(InputError, match=r"s\.tar: 1\.json holds no caption: "):
         made(path)
 
@@ -214,7 +203,7 @@ def test_metadata_without_a_text_is_refused(tmp_path: Path, content: bytes) -> N
     ],
 )
 def test_shards_that_are_missing_or_alike_are_refused(folder: Path, pattern: str, message: str) -> None:
-    shard(folder / "b" / "a-000.tar", samples(0, 1))
+    write_tar(folder / "b" / "a-000.tar", samples(0, 1))
     with pytest.raises(InputError, match=message):
         made(folder / pattern)
 
@@ -233,13 +222,13 @@ def test_a_known_shard_is_not_read_again_and_a_changed_one_is(folder: Path, monk
     assert sorted((folder / "home").glob("dit-run/indexes/*.index")) == known and len(known) == 2
     known[0].write_bytes(b"broken")
     assert [made(folder)[n] for n in range(5)] == before
-    shard(folder / "a-001.tar", samples(3, 4))
+    write_tar(folder / "a-001.tar", samples(3, 4))
     assert len(made(folder)) == 7
 
 
 def test_it_travels_to_other_processes_as_the_path_of_its_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
-    shard(folder / "b.tar", [("1.png", png(1)), ("1.txt", b"long " * 20_000)])
+    write_tar(folder / "b.tar", [("1.png", png(1)), ("1.txt", b"long " * 20_000)])
     dataset = made(folder)
     content = pickle.dumps(dataset)
     assert len(content) < 10_000
@@ -273,7 +262,7 @@ def test_the_index_has_the_sizes_of_upright_images(tmp_path: Path) -> None:
         Image.new("RGB", (30 + number, 20)).save(stream, "JPEG" if suffix == "jpg" else suffix, **options)
         members += [(f"{number}.{suffix}", stream.getvalue()), (f"{number}.txt", b"a")]
     members += [("8.jpg", b"no image"), ("8.txt", b"a")]
-    dataset = made(shard(tmp_path / "s.tar", members))
+    dataset = made(write_tar(tmp_path / "s.tar", members))
     sizes = dataset.image_sizes(np.array([5, 1, 0, 4, 2, 3]))
     assert sizes.tolist() == [[0, 0], [31, 20], [20, 30], [20, 34], [20, 32], [20, 33]]
     for number, size in zip((1, 0, 4, 2, 3), sizes.tolist()[1:], strict=True):
@@ -288,7 +277,7 @@ def exif(orientation: int) -> bytes:
 
 def test_long_names_are_read(tmp_path: Path) -> None:
     name = "folder/" + "n" * 150
-    dataset = made(shard(tmp_path / "s.tar", [(f"{name}.png", png(1)), (f"{name}.txt", "Größe".encode())]))
+    dataset = made(write_tar(tmp_path / "s.tar", [(f"{name}.png", png(1)), (f"{name}.txt", "Größe".encode())]))
     assert dataset[0].key == f"s.tar/{name}.png" and dataset[0].captions == ("Größe",)
     assert np.array_equal(read_image(dataset[0].image, (8, 12)), read_image(dataset[0].image, (8, 12)))
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from glob import has_magic
 from typing import Any, BinaryIO, TypeVar
 
@@ -50,7 +50,7 @@ class RemoteFile:
     version: str
     """Changes with the content, as far as the server tells it: its entity tag, checksum or time."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hexadecimal digest that other files, and other states of this one, do not have."""
         return combined([self.url, self.bytes, self.version])[:32]

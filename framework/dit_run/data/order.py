@@ -29,7 +29,7 @@ class Order:
     size: int
     seed: int
     shards: SampleShards | None = field(default=None, kw_only=True, repr=False)
-    """Where the samples lie, for an order in windows of shards."""
+    """Shards of the samples, for an order in windows of shards."""
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 0 <= self.seed <= MAX_SEED:

@@ -31,7 +31,7 @@ DEFAULT_BYTES = 50 * 10**9
 _TOUCHED_EVERY = 1.0
 """Time between two notes of use of a copy by one process (seconds)."""
 _ROOM = "room.lock"
-"""Lock of whoever reserves, removes or completes a copy."""
+"""Lock for reserving room, and for completing or removing a copy."""
 _ROOM_EVERY = 0.02
 """Time between two looks for room (seconds)."""
 
@@ -146,7 +146,7 @@ class ShardCache:
         return self.limit - sum(_size(file) for file in files)
 
     def _remove(self, needed: int) -> bool:
-        """Remove remains of killed processes, then the copies unused for longest, until there is room for so much."""
+        """Remove remains of killed processes, then the copies unused for longest, until ``needed`` bytes are free."""
         for partial in self.folder.glob("*.partial"):
             if not is_locked(_lock(partial)):
                 partial.unlink(missing_ok=True)

@@ -106,7 +106,7 @@ class RemoteShard:
 
     def part(self, offset: int, size: int, name: str) -> FilePart:
         """Return a range of the file."""
-        return RemoteRange(self, offset, size, name)
+        return RemoteRange(self.path, offset, size, name, self)
 
 
 ShardSource = LocalShard | RemoteShard
@@ -128,27 +128,13 @@ class InShards(Protocol):
 
 
 @dataclass(frozen=True)
-class RemoteRange(FilePart):
-    """``size`` bytes of a remote shard from ``offset`` on."""
+class RemoteRange(FileRange):
+    """``size`` bytes of a remote shard from ``offset`` on; ``path`` is that of the local copy when there is one."""
 
     shard: RemoteShard
-    offset: int
-    size: int
-    name: str
-    """Name of the part, for messages."""
 
     def __str__(self) -> str:
         return f"{self.shard}: {self.name}"
-
-    @property
-    def path(self) -> Path:  # type: ignore[override]
-        """Path of the local copy of the shard."""
-        return self.shard.path
-
-    @property
-    def place(self) -> str:
-        """Offset and size."""
-        return f"{self.offset}+{self.size}"
 
     def state(self) -> Stat:
         """Return numbers that stay the same while the content of the shard does."""

@@ -25,7 +25,7 @@ _EPOCHS = 4
 
 @dataclass(frozen=True, eq=False)
 class ShardWindows:
-    """How a dataset, or a part of one, is read in windows of shards."""
+    """Windows of shards in which a dataset, or a part of one, is read."""
 
     shards: int
     """Shards in a window."""
@@ -39,7 +39,7 @@ class ShardWindows:
 
 @dataclass(frozen=True, eq=False)
 class SampleShards:
-    """Where the samples of a run lie."""
+    """Shards of the samples of a run, and the windows in which they are read."""
 
     indices: Ints
     """Index of each sample in the dataset, ascending in each part that has windows."""

@@ -74,7 +74,7 @@ class TarIndex:
 
 @dataclass
 class _Found:
-    """What was found in a shard."""
+    """Columns of an index that grow while a shard is read."""
 
     names: list[str] = field(default_factory=list)
     offsets: array[int] = field(default_factory=lambda: array("q"))

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dit_run.data.shard_sources import RemoteRange
 from dit_run.protocols import Dataset, FilePart, FileRange
 
 __all__ = ["duplicates"]
@@ -39,7 +38,7 @@ def _equal(dataset: Dataset, indices: Iterable[int]) -> list[list[int]]:
 
 def _length(image: object) -> int | None:
     """Return the number of bytes of a stored image; 0 where it is known only after reading."""
-    if isinstance(image, FileRange | RemoteRange):
+    if isinstance(image, FileRange):
         return image.size
     if isinstance(image, FilePart):
         return 0

@@ -21,6 +21,7 @@ from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
 from dit_run.data.shard_sources import ShardSource
 from dit_run.data.texts import Texts
 from dit_run.problems import InputError
+from dit_run_plugins.datasets.sharded_samples import ShardToIndex
 from dit_run_plugins.datasets.table_columns import TableColumns, encoded_image, row_name
 
 if TYPE_CHECKING:
@@ -62,10 +63,9 @@ class ParquetIndex:
 
 
 @dataclass(frozen=True)
-class ParquetShard:
+class ParquetShard(ShardToIndex):
     """A file whose captions can be indexed."""
 
-    source: ShardSource
     image_column: str | None
     caption_columns: tuple[str, ...]
     scalars: tuple[str, ...]
@@ -74,11 +74,6 @@ class ParquetShard:
     def bytes(self) -> int:
         """Bytes that are read: few of a local file."""
         return 0 if self.source.is_local else self.source.bytes
-
-    @property
-    def is_local(self) -> bool:
-        """False for a shard that is downloaded first."""
-        return self.source.is_local
 
     @property
     def identity(self) -> list[Any]:
@@ -117,21 +112,10 @@ class ParquetShard:
 
 
 @dataclass(frozen=True)
-class ParquetSizes:
+class ParquetSizes(ShardToIndex):
     """A file whose images can be measured."""
 
-    source: ShardSource
     image_column: str
-
-    @property
-    def bytes(self) -> int:
-        """Size of the file."""
-        return self.source.bytes
-
-    @property
-    def is_local(self) -> bool:
-        """False for a shard that is downloaded first."""
-        return self.source.is_local
 
     @property
     def identity(self) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Samples in shards: which shard, and which place in it, a sample has."""
+"""Samples in shards: their indices, and which shard, and which place in it, a sample has."""
 
 from __future__ import annotations
 
@@ -14,7 +14,24 @@ if TYPE_CHECKING:
 
     from dit_run.data.shard_sources import ShardSource
 
-__all__ = ["ShardedSamples", "starts_of"]
+__all__ = ["ShardToIndex", "ShardedSamples", "starts_of"]
+
+
+@dataclass(frozen=True)
+class ShardToIndex:
+    """A shard that can be indexed."""
+
+    source: ShardSource
+
+    @property
+    def bytes(self) -> int:
+        """Size of the shard."""
+        return self.source.bytes
+
+    @property
+    def is_local(self) -> bool:
+        """False for a shard that is downloaded first."""
+        return self.source.is_local
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Recognised, Sample
 from dit_run_plugins.datasets.shard_files import holds_shards, shards_of
-from dit_run_plugins.datasets.sharded_samples import ShardedSamples, starts_of
+from dit_run_plugins.datasets.sharded_samples import ShardedSamples, ShardToIndex, starts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from dit_run.data.column_files import Columns
     from dit_run.data.shard_cache import ShardCache
-    from dit_run.data.shard_sources import ShardSource
     from dit_run.data.tar_index import TarIndex
     from dit_run.protocols import Dataset
 
@@ -47,24 +46,13 @@ class WebDataset:
 
 
 @dataclass(frozen=True)
-class TarShard:
-    """A shard that can be indexed."""
+class TarShard(ShardToIndex):
+    """A tar archive that can be indexed."""
 
-    source: ShardSource
     whole: bool
     """True if a `.txt` member is one caption."""
     scalars: tuple[str, ...] = ()
     """Names of the numbers that are read from `.json` members."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the shard."""
-        return self.source.bytes
-
-    @property
-    def is_local(self) -> bool:
-        """False for a shard that is downloaded first."""
-        return self.source.is_local
 
     @property
     def identity(self) -> list[Any]:
