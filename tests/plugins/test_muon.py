@@ -186,7 +186,7 @@ def on_device(parameters: list[nn.Parameter], bias: nn.Parameter) -> CompositeOp
         learning_rate=0.01,
         device=torch.device("cpu"),
     )
-    return CompositeOptimizer([GroupedMuon(parameters, dtype=torch.float32, **SHARED), inner], on_device=True)
+    return CompositeOptimizer([GroupedMuon(parameters, dtype=torch.float32, **SHARED), inner])
 
 
 def test_an_update_that_is_not_finite_changes_nothing_and_is_decided_on_the_device():

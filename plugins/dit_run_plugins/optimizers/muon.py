@@ -49,7 +49,6 @@ def build(
     device: torch.device,
 ) -> torch.optim.Optimizer:
     """Return one optimizer over all parameters. Without matrices in blocks it is AdamW alone."""
-    from dit_run.compute.devices import answers_at_once
     from dit_run_plugins.optimizers import adamw
     from dit_run_plugins.optimizers.composite import CompositeOptimizer
 
@@ -72,7 +71,7 @@ def build(
         inner = adamw.AdamW(weight_decay=options.weight_decay, betas=options.betas, eps=options.eps)
         rate = learning_rate * options.adamw_rate
         optimizers.append(adamw.build(inner, named_parameters=rest, roles=roles, learning_rate=rate, device=device))
-    return CompositeOptimizer(optimizers, on_device=not answers_at_once(device))
+    return CompositeOptimizer(optimizers)
 
 
 def _matrix_optimizer(device: torch.device) -> Callable[..., torch.optim.Optimizer]:

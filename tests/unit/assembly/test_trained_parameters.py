@@ -15,12 +15,13 @@ from dit_run import Kind
 from dit_run.assembly.parts import build_optimizer
 from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import freeze
-from dit_run.model.denoiser import Denoiser, trainable_parameters
+from dit_run.model.denoiser import Denoiser, checkpoint_name, trainable_parameters
 from dit_run.problems import InputError
 from dit_run.registry.registry import discover
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.training.ema import Ema
 from dit_run.training.evaluation_weights import EvaluationWeights, start_training
+from dit_run.training.step import update_where
 
 PACKAGES = {"adamw_8bit": "bitsandbytes", "prodigy": "prodigyopt", "schedule_free_adamw": "schedulefree"}
 OPTIMIZERS = sorted(discover(third_party=False).components(Kind.OPTIMIZER))
@@ -117,6 +118,28 @@ def steps(denoiser: nn.Module, optimizer: torch.optim.Optimizer, first: int, end
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * (0.5 if step == 3 else 1.0)
         optimizer.step()
+
+
+class Unread(Tensor):
+    """A flag on a device, for which the host would wait if it asked."""
+
+    def __bool__(self) -> bool:
+        raise AssertionError("the host reads the flag")
+
+
+def test_with_factors_an_update_is_skipped_without_a_wait_for_the_device(tmp_path: Path) -> None:
+    parts = assembled(tmp_path, *FACTORS)
+    optimizer = build_optimizer(parts.config, parts.denoiser, CPU)
+    steps(parts.denoiser, optimizer, 0, 1)
+    before = copy.deepcopy(parts.denoiser.tensors())
+    for finite in (False, True):
+        update_where(optimizer, torch.tensor(finite).as_subclass(Unread), torch.tensor(2.0))
+        changed = {name for name, value in parts.denoiser.tensors().items() if not torch.equal(value, before[name])}
+        assert changed == (trained_names(parts.denoiser) if finite else set())
+
+
+def trained_names(denoiser: Denoiser) -> set[str]:
+    return {checkpoint_name(name) for name in trained(denoiser)}
 
 
 def test_a_state_of_other_factors_is_refused(tmp_path: Path) -> None:
