@@ -31,6 +31,7 @@ import torch
 from decode import photograph
 from encoders import CAPTION_WORDS, write_clip, write_vae
 from measuring import Bar, Report, Table, child_process, finish, in_turn, medians, parser, ratio
+from peer_models import pixart_model
 from PIL import Image
 
 from dit_run.training.compile import compile_blocks, run_eagerly
@@ -140,7 +141,7 @@ def peers(folder: Path, device: torch.device) -> Iterator[Loops]:
 
 def peer(folder: Path, device: torch.device) -> Callable[[], None]:
     """Return the script's loop, with autocast instead of Accelerate."""
-    from diffusers import AutoencoderKL, DDPMScheduler, PixArtTransformer2DModel
+    from diffusers import AutoencoderKL, DDPMScheduler
     from transformers import CLIPTextModel, CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(folder / "clip")
@@ -149,19 +150,7 @@ def peer(folder: Path, device: torch.device) -> Callable[[], None]:
     text.requires_grad_(False)
     vae.requires_grad_(False)
     noise_scheduler = DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
-    model = PixArtTransformer2DModel(
-        num_attention_heads=12,
-        attention_head_dim=64,
-        in_channels=4,
-        out_channels=4,
-        num_layers=16,
-        cross_attention_dim=768,
-        sample_size=SIZE // 8,
-        patch_size=2,
-        caption_channels=768,
-        use_additional_conditions=False,
-    )
-    model = model.to(device).train()
+    model = pixart_model(width=768, layers=16, heads=12, latent_side=SIZE // 8, device=device)
     model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
     loader = script_batches(folder / "images", tokenizer)

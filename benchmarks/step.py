@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from measuring import Bar, Report, Table, child_process, finish, in_turn, parser, ratio
+from peer_models import pixart_forward, pixart_model, pixart_step
 from products import seconds_of_products
 
 from dit_run.compute.devices import emulates_bfloat16
@@ -135,46 +136,14 @@ def ours(
 
 
 def _peer(size: Size, device: torch.device, mixed_precision: str, compiled: bool) -> Contestant:
-    from diffusers import PixArtTransformer2DModel
-
-    model = PixArtTransformer2DModel(
-        num_attention_heads=size.heads,
-        attention_head_dim=size.width // size.heads,
-        in_channels=4,
-        out_channels=4,
-        num_layers=size.layers,
-        cross_attention_dim=size.width,
-        sample_size=SIDE,
-        patch_size=2,
-        caption_channels=TEXT_WIDTH,
-        use_additional_conditions=False,
+    model = pixart_model(
+        width=size.width, layers=size.layers, heads=size.heads, latent_side=SIDE, text_width=TEXT_WIDTH, device=device
     )
-    model = model.to(device).train()
     if compiled:
         model.compile()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01, fused=True)
-    examples, precision = _examples(device), Precision.of(mixed_precision, device)
-    text, timesteps = examples.text, examples.uniform * 1000
-    assert isinstance(text, TextStates)
-
-    def forward() -> Any:
-        with precision.autocast():
-            return model(
-                torch.lerp(examples.latents, examples.noise, examples.uniform[:, None, None, None]),
-                encoder_hidden_states=text.tokens,
-                encoder_attention_mask=text.mask,
-                timestep=timesteps,
-                return_dict=False,
-            )[0]
-
-    def step() -> None:
-        loss = (forward().float() - (examples.noise - examples.latents)).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
-    return Contestant(model, step, forward)
+    examples = _examples(device)
+    forward = pixart_forward(model, examples, Precision.of(mixed_precision, device))
+    return Contestant(model, pixart_step(model, examples, forward), forward)
 
 
 def _examples(device: torch.device) -> EncodedBatch:

@@ -10,6 +10,7 @@ import torch
 from dit_run.protocols import TextStates
 from dit_run.settings import Config
 
+from ..peer_models import pixart_forward, pixart_model, pixart_output, pixart_step
 from .steps import Step, shipped, waits_of
 from .trial import Trial, Values, choose_device, seconds_of
 
@@ -34,50 +35,19 @@ def pixart(trial: Trial) -> Values:
 
 
 def _peer(config: Config) -> Any:
-    from diffusers import PixArtTransformer2DModel
-
     options: Any = config.model.options
-    model = PixArtTransformer2DModel(
-        num_attention_heads=options.num_heads,
-        attention_head_dim=options.hidden_size // options.num_heads,
-        in_channels=4,
-        out_channels=4,
-        num_layers=options.num_layers,
-        cross_attention_dim=options.hidden_size,
-        sample_size=config.data.common.image_size // 8,
-        patch_size=2,
-        caption_channels=768,
-        use_additional_conditions=False,
+    return pixart_model(
+        width=options.hidden_size,
+        layers=options.num_layers,
+        heads=options.num_heads,
+        latent_side=config.data.common.image_size // 8,
+        device=choose_device(),
     )
-    return model.to(choose_device()).train()
 
 
 def _step_of(peer: Any, own: Step) -> Callable[[], None]:
-    """Return a training step of the peer as written by hand."""
-    optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-4, fused=True)
-    batch = own.batch
-
-    def step() -> None:
-        noisy = torch.lerp(batch.latents, batch.noise, batch.uniform[:, None, None, None])
-        with own.precision.autocast():
-            out = _predicted(peer, noisy, batch.uniform * 1000, own.text)
-        loss = (out.float() - (batch.noise - batch.latents)).square().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
-        optimizer.step()
-
-    return step
-
-
-def _predicted(peer: Any, noisy: torch.Tensor, timesteps: torch.Tensor, text: TextStates) -> Any:
-    return peer(
-        noisy,
-        encoder_hidden_states=text.tokens,
-        encoder_attention_mask=text.mask,
-        timestep=timesteps,
-        return_dict=False,
-    )[0]
+    """Return a training step of the peer on the batch of the medium model."""
+    return pixart_step(peer, own.batch, pixart_forward(peer, own.batch, own.precision))
 
 
 def sampling(trial: Trial) -> Values:
@@ -108,7 +78,7 @@ def sampling(trial: Trial) -> Values:
         solver.set_timesteps(steps, device=device)
         with own.precision.autocast():
             for moment in solver.timesteps:
-                out = _predicted(peer, torch.cat([latents, latents]), moment.expand(2 * count), both)
+                out = pixart_output(peer, torch.cat([latents, latents]), moment.expand(2 * count), both)
                 conditional, empty = out.float().chunk(2)
                 latents = solver.step(empty + 4 * (conditional - empty), moment, latents, return_dict=False)[0]
 
