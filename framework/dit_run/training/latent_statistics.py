@@ -34,10 +34,10 @@ class LatentStatistics:
         """Return the statistics of latents in batches of mean and, unless None, deviation of their posterior."""
         total, squares, count = torch.zeros(()), torch.zeros(()), 0
         for mean, deviation in posteriors:
-            values, spread = (None if each is None else each.cpu().double() for each in (mean, deviation))
-            assert values is not None
+            values = mean.cpu().double()
+            spread = torch.zeros_like(values) if deviation is None else deviation.cpu().double()
             total = total + values.sum((0, 2, 3))
-            squares = squares + (values.square() + (0 if spread is None else spread.square())).sum((0, 2, 3))
+            squares = squares + (values.square() + spread.square()).sum((0, 2, 3))
             count += values.numel() // values.shape[1]
         mean = total / count
         return cls(tuple(mean.tolist()), tuple((squares / count - mean.square()).clamp(min=0).sqrt().tolist()))

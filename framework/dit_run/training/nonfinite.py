@@ -69,9 +69,10 @@ class NonFiniteGuard:
 
     def add(self, number: int, result: StepResult, micro_batches: Iterable[EncodedBatch]) -> None:
         """Add step ``number`` (from 1) and check all steps that are known without waiting. Raises NonFiniteLoss."""
-        fault = Flag(~(result.loss.isfinite() if self.scaled else result.finite))
+        skipped = Flag(~result.finite)
+        fault = Flag(~result.loss.isfinite()) if self.scaled else skipped
         keys = tuple(key for examples in micro_batches for key in examples.keys)
-        self._unread.append(_Step(number, fault, Flag(~result.finite), result, keys))
+        self._unread.append(_Step(number, fault, skipped, result, keys))
         while len(self._unread) > fault.late:
             self._check(self._unread.popleft())
 
