@@ -43,7 +43,7 @@ MEASURED: Mapping[tuple[str, str], float] = {}
 
 
 class _Shapes:
-    """What a step sees of an encoder."""
+    """Attributes of an encoder that a step reads."""
 
     trainable = False
     factor, latent_channels = 8, 4

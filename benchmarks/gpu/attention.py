@@ -27,7 +27,7 @@ BACKENDS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
 MISSING = ("No available kernel", "No viable backend")
-"""What torch says on a GPU and on a CPU where no kernel takes the inputs."""
+"""Errors of torch, on a GPU and on a CPU, where no kernel takes the inputs."""
 Attend = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 

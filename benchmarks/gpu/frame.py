@@ -20,7 +20,7 @@ __all__ = ["BUDGET", "measured"]
 BUDGET = 480.0
 """Time of all parts on a GPU (seconds)."""
 SLACK = 10
-"""How much longer a tiny trial may take: a machine without a GPU may be slow, and its numbers do not count."""
+"""Factor on the time limits of a tiny trial: a machine without a GPU may be slow, and its numbers do not count."""
 LEAST = 5.0
 """Time that is too short for any part (seconds)."""
 

@@ -19,7 +19,7 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Trial:
-    """How much a part may do."""
+    """Limits of a part: its time and its sizes."""
 
     seconds: float
     """Time limit of the part."""

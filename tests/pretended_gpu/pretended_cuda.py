@@ -72,7 +72,7 @@ CPU = torch.device("cpu")
 
 
 class MixedDevices(RuntimeError):
-    """What CUDA says of tensors on two devices."""
+    """Error of CUDA for tensors on two devices."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,10 @@ class Wait:
     stack: tuple[str, ...]
     """Functions of dit_run that asked for it, the innermost first, as ``file.py:Class.function``."""
 
-    def inside(self, *functions: str) -> bool:
-        """Return True if one of these functions asked for it."""
-        return any(function in self.stack for function in functions)
-
-    def __str__(self) -> str:
-        return f"{self.kind} in {' < '.join(self.stack[:4])}"
-
 
 @dataclass
 class Ledger:
-    """What a GPU would mind."""
+    """Record of waits, attention, launches and memory."""
 
     waits: Counter[Wait] = field(default_factory=Counter)
     attention: Counter[str] = field(default_factory=Counter)

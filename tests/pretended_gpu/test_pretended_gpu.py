@@ -26,7 +26,7 @@ pytestmark = [
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage of a scenario recorded."""
+    """Record of a stage of a scenario."""
 
     folder: Path
     error: str | None

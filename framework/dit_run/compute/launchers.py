@@ -1,4 +1,4 @@
-"""What a launcher, torchrun or Slurm's srun, tells each process that it starts. Light: it imports no torch."""
+"""The place that a launcher, torchrun or Slurm's srun, gives each of its processes. Light: it imports no torch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Launch:
     local_count: int = 1
     """Number of processes of this machine."""
     address: str = "env://"
-    """Where the processes meet, as torch.distributed's ``init_method``."""
+    """Address at which the processes meet, as torch.distributed's ``init_method``."""
 
 
 def find_launch(environment: Mapping[str, str]) -> Launch:

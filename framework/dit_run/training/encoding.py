@@ -27,7 +27,7 @@ class BatchEncoder:
     device: torch.device
     timer: StepTimer = field(default_factory=StepTimer)
     normalization: LatentNormalization | None = None
-    """That of the latents, which the model takes; None takes them as they are."""
+    """Normalisation of the latents that the model takes; None takes them as they are."""
 
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""

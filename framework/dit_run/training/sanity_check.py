@@ -102,7 +102,7 @@ class _Check:
     """Every second caption dropped."""
     captions: tuple[str, ...]
     pretrained: bool
-    """Whether the model begins with weights from elsewhere."""
+    """True if the model begins with weights from elsewhere."""
 
     @classmethod
     def of(cls, parts: RunParts, batch: Batch, *, pretrained: bool) -> _Check:
