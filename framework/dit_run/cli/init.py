@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "place",
         metavar="DATA",
-        help="images with captions: a folder, a file, a pattern, or a name on the Hugging Face Hub",
+        help="images with captions: a folder, a file, a pattern, URLs of shards, or a name on the Hugging Face Hub",
     )
     add_overrides(parser)
     parser.add_argument(

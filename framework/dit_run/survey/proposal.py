@@ -68,6 +68,8 @@ class Proposal:
     output_dir: str
     pretrained: bool = True
     """False where pretrained encoders are not available."""
+    chosen_size: int | None = None
+    """Size of images that the user chose (pixels)."""
     plan: Plan | None = None
 
     @property
@@ -89,6 +91,8 @@ class Proposal:
 
     @property
     def image_size(self) -> int:
+        if self.chosen_size is not None:
+            return self.chosen_size
         if self.latents:
             return LATENT_SIDE
         return SMALL_SIDES[self.machine.device != "cpu" and float(np.median(self.images.sides)) >= SMALL_SIDES[1]]
@@ -142,6 +146,9 @@ class Proposal:
             return Line("data", "buckets", None, f"the images are squares, or nearly: {lost:.1%} is cropped")
         common = DatasetCommon(image_size=self.image_size, buckets=AUTO)
         left = float(self.images.cropped(Buckets.of(common, 16 if self.latents else 4)).mean())
+        if left >= lost:
+            size = f"{self.image_size}x{self.image_size}"
+            return Line("data", "buckets", None, f"{lost:.0%} of the pixels are cropped; no other size is near {size}")
         return Line("data", "buckets", AUTO, f"squares would crop {lost:.0%} of the pixels, these sizes {left:.1%}")
 
     def _skipped_text(self) -> str:

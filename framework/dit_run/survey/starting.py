@@ -72,7 +72,9 @@ def start(
         key, reason = next(iter(images.broken.items()))
         raise InputError(f"none of the {len(found.dataset):,} images can be read; {key}: {reason}")
     machine = Machine.of(device)
-    proposal, fallback = Proposal(found, images, machine, f"./outputs/{name}"), ""
+    size = given.get("data", {}).get("image_size")
+    chosen = size if isinstance(size, int) and size > 0 else None  # another value is an error of the draft
+    proposal, fallback = Proposal(found, images, machine, f"./outputs/{name}", chosen_size=chosen), ""
     try:
         planned, texts = _planned(proposal, given, registry, device, reporter)
     except InputError as error:

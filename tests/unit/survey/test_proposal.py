@@ -49,6 +49,14 @@ def test_images_that_are_no_squares_get_buckets() -> None:
     assert values(proposed(100, (400, 404), GPU))["data.buckets"] is None
 
 
+def test_buckets_follow_from_the_size_that_was_chosen() -> None:
+    small, large = (list(proposed(100, (300, 400), CPU, chosen_size=size).lines()) for size in (16, 64))
+    (line,) = (line for line in small if line.key == "buckets")
+    assert (line.value, line.reason) == (None, "25% of the pixels are cropped; no other size is near 16x16")
+    (line,) = (line for line in large if line.key == "buckets")
+    assert (line.value, line.reason) == ("auto", "squares would crop 25% of the pixels, these sizes 3.6%")
+
+
 @pytest.mark.parametrize(("count", "samples", "steps"), [(30, 16, 1000), (600, 64, 1900), (100_000, 64, 2000)])
 def test_length_follows_from_the_number_of_images(count: int, samples: int, steps: int) -> None:
     proposal = proposed(count, (64, 64), CPU)
