@@ -212,3 +212,55 @@ def test_the_best_checkpoint_is_known_after_a_resume(train: Train, command: Comm
     run = Run(Path("run"))
     assert run.status["best"] == whole.status["best"]
     assert run.checkpoints == whole.checkpoints
+
+
+# ---------------------------------------------------------------------------------------------------- files that wait
+
+BLOCKED = """
+from dataclasses import dataclass
+from dit_run import Component, Kind, hookimpl
+
+@dataclass(frozen=True, kw_only=True)
+class Blocked:
+    '''A file in the place of the folder of samples.'''
+    until: int = 0
+    '''The step after which it is removed; 0 for never.'''
+
+class Callback:
+    def __init__(self, options, run_dir):
+        self.until, self.place = options.until, run_dir / "samples"
+    def on_train_start(self, progress): self.place.write_text("")
+    def on_sample(self, progress): print("shown", progress.path.name)
+    def on_step_end(self, progress):
+        if progress.step == self.until: self.place.unlink()
+
+@hookimpl
+def dit_run_components():
+    return [Component(Kind.CALLBACK, "blocked", Blocked, lambda options, *, run_dir: Callback(options, run_dir))]
+"""
+
+
+@pytest.fixture
+def blocked(tmp_path: Path) -> str:
+    (tmp_path / "blocked.py").write_text(BLOCKED)
+    return f"plugins=[{tmp_path / 'blocked.py'}]"
+
+
+def test_the_last_grid_is_written_when_the_disk_comes_back(command: Command, config: Path, blocked: str) -> None:
+    last = "sampling.every_n_steps=6"
+    assert command(config, last, "training.output_dir=whole").status == 0
+    result = command(config, last, blocked, "callbacks=[{type: blocked, until: 6}]")
+    assert result.status == 0
+    assert "the samples cannot be written (" in result.words
+    assert result.words.count("shown step-00000006.png") == 1
+    assert "run/samples/step-00000006.png note: look at it" in result.words  # the newest image
+    grid = "samples/step-00000006.png"
+    assert Path("run", grid).read_bytes() == Path("whole", grid).read_bytes()
+
+
+def test_a_grid_that_is_never_written_is_told(command: Command, config: Path, blocked: str) -> None:
+    result = command(config, DRAWN, blocked, "callbacks=[{type: blocked}]")
+    assert result.status == 0
+    assert result.words.count("the samples cannot be written (") == 1
+    assert result.words.count("the last samples are not written; dit-run sample makes images of the checkpoints") == 1
+    assert "newest image" not in result.words

@@ -51,7 +51,10 @@ class Callback:
         """After a checkpoint is complete on disk, at ``path``."""
 
     def on_sample(self, progress: Progress) -> None:
-        """After a grid of sample images was written to ``path``, before ``on_step_end`` of the same step."""
+        """After a grid of sample images was written to ``path``, before ``on_step_end`` of the same step.
+
+        A grid that had to wait for a disk that fails comes later, at the latest after the end of the run.
+        """
 
     def on_train_end(self, progress: Progress) -> None:
         """After the last step; not called when a run is stopped or fails."""

@@ -69,7 +69,11 @@ class Observer:
                 yield LoggedStep(step, when, line, path if path.exists() else None)
 
     def close(self, end: RunEnd, values: Mapping[str, float]) -> None:
-        """Give the end of the run, and the last value of everything that was logged, to the trackers; close them."""
+        """Write the grids that still wait, and give the end of the run with its last values to the trackers."""
+        if not self._images.settle(at_once=True):
+            self.reporter.notice(
+                "the last samples are not written; dit-run sample makes images of the checkpoints in the run folder"
+            )
         for name, tracker, queue in self.trackers:
             for last in (partial(_end, tracker, end, values), tracker.close):
                 with self.guard.closing(name):

@@ -140,7 +140,7 @@ def _train(run: RunContext, parts: RunParts, loop: Loop) -> RunResult:
         run.write_failure(loop.state.step, error, report, loop.watching.record)
         raise
     finally:
-        loop.watching.observer.close(end, loop.watching.latest)
+        loop.watching.close(end)
         if profiled := loop.timer.close():
             run.reporter.notice(f"profile: {profiled}")
     return end_run(run, loop, finished, together)

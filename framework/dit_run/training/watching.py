@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from dit_run.protocols import Progress
+from dit_run.protocols import Progress, RunEnd
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.training.observer import Observer
@@ -43,6 +43,8 @@ class Watching:
     """Last value of everything that was logged."""
     image: Path | None = None
     """The last grid of samples."""
+    _unshown: list[int] = field(default_factory=list)
+    """Steps whose grid is sampled, and not yet reported as a file."""
 
     @property
     def record(self) -> WatchRecord:
@@ -71,7 +73,8 @@ class Watching:
                     record.values |= work.do() or {}
                 record.done.append(work.name)
                 if work.name == "samples":
-                    self._show_samples(step)
+                    self._unshown.append(step)
+                    self._show_samples()
         self._note_best(record.values)
         self._log(step, record.values)
         self.notify("on_step_end", record.values)
@@ -80,11 +83,17 @@ class Watching:
     def commit(self) -> None:
         """Note on disk that all that is due after the last step, which has a checkpoint, is done."""
         self.observer.flush()
+        self._show_samples()
         try:
             self.folder.metrics.sync()
         except OSError:
             return  # a continued run does the work again
         self.guard.write()
+
+    def close(self, end: RunEnd) -> None:
+        """Close the observer at the end of the run."""
+        self.observer.close(end, self.latest)
+        self._show_samples()
 
     def notify(self, event: str, values: Mapping[str, float] | None = None, path: Path | None = None) -> None:
         """Call an event of all callbacks."""
@@ -100,12 +109,15 @@ class Watching:
             for index, (kind, _) in enumerate(self.observer.metrics):
                 yield _Work(f"metrics[{index}] ({kind})", partial(self.observer.score, index))
 
-    def _show_samples(self, step: int) -> None:
-        path = self.observer.samples_path(step)
-        if path.exists():
-            self.image = path
-            self.reporter.saved(path)
-            self.notify("on_sample", path=path)
+    def _show_samples(self) -> None:
+        """Report the grids whose files are written; a disk that fails makes some of them wait."""
+        for step in tuple(self._unshown):
+            path = self.observer.samples_path(step)
+            if path.exists():
+                self._unshown.remove(step)
+                self.image = path
+                self.reporter.saved(path)
+                self.notify("on_sample", path=path)
 
     def _note_best(self, values: Mapping[str, float]) -> None:
         name = "validation/loss_ema" if self.state.averages is not None else "validation/loss"
