@@ -47,6 +47,7 @@ from dit_run_plugins.vaes.identity import Identity
 MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
 SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
 WARMUP_RULE = "dit_run_plugins.lr_schedulers.warmup:warmup_fits"
+DECAY_RULE = "dit_run_plugins.lr_schedulers.decay:ends_below_peak"
 
 
 @hookimpl
@@ -92,9 +93,9 @@ def dit_run_components() -> list[Component]:
         ),
         _component(Kind.OPTIMIZER, "torch", TorchClass, ":build", ":class_fits"),
         _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
-        _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", WARMUP_RULE),
-        _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE),
-        _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit"),
+        _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", ":cycles_fit", DECAY_RULE),
+        _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE, DECAY_RULE),
+        _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit", DECAY_RULE),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),
         _component(Kind.TRACKER, "csv", Csv, ":build"),
         _component(Kind.TRACKER, "mlflow", Mlflow, ".tracker:build"),

@@ -278,6 +278,12 @@ CHANGES: Mapping[str, Change] = {
         f"lr_scheduler.{kind}.warmup": _change("lr_scheduler={warmup_steps: null, warmup: 0.5}")
         for kind in ("constant", "cosine", "linear", "warmup_stable_decay")
     },
+    **{
+        f"lr_scheduler.{kind}.min_lr": _change("lr_scheduler.min_lr=1e-5")
+        for kind in ("cosine", "linear", "warmup_stable_decay")
+    },
+    "lr_scheduler.cosine.restarts": _change("lr_scheduler.restarts=1"),
+    "lr_scheduler.cosine.cycle_growth": _change("lr_scheduler.cycle_growth=2", "lr_scheduler.restarts=1"),
     "lr_scheduler.warmup_stable_decay.decay_share": _change("lr_scheduler.decay_share=0.2"),
     "lr_scheduler.warmup_stable_decay.decay_shape": _change("lr_scheduler.decay_shape=linear"),
     # adapters

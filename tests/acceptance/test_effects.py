@@ -64,6 +64,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "scheduler.flow_matching.shift_by": ("scheduler={shift: 2.0, shift_by: values}",),
     "scheduler.flow_matching.logit_std": ("scheduler={timestep_sampling: uniform, logit_std: 2.0}",),
     "optimizer.muon.nesterov": ("optimizer={type: muon, momentum: 0, nesterov: true}",),
+    "lr_scheduler.cosine.cycle_growth": ("lr_scheduler={type: cosine, cycle_growth: 2}",),
     "lr_scheduler.warmup_stable_decay.decay_shape": (
         "lr_scheduler={type: warmup_stable_decay, decay_share: 0, decay_shape: linear}",
     ),

@@ -26,7 +26,7 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Adapter, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import VAE, Adapter, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -34,6 +34,7 @@ __all__ = [
     "Encoders",
     "build_denoiser",
     "build_encoders",
+    "build_learning_rate_factor",
     "build_optimizer",
     "build_schedulers",
 ]
@@ -194,6 +195,17 @@ def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return optimizer
+
+
+def build_learning_rate_factor(config: Config, total_steps: int) -> LearningRateFactor:
+    """Return the factor on the peak learning rate as a function of the step, in a run of this length."""
+    factor: LearningRateFactor = make(
+        config.lr_scheduler.component,
+        config.lr_scheduler.options,
+        total_steps=total_steps,
+        learning_rate=config.training.learning_rate,
+    )
+    return factor
 
 
 def _seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:

@@ -8,9 +8,11 @@ __all__ = ["LearningRateFactor"]
 
 
 class LearningRateFactor(Protocol):
-    """``build(options, *, total_steps: int) -> LearningRateFactor``: a pure function of the optimizer step.
+    """``build(options, *, total_steps, learning_rate) -> LearningRateFactor``: a pure function of the optimizer step.
 
-    It has no state to save: a continued run calls it with the number of its next step.
+    ``total_steps`` is the length of the run in optimizer steps; ``learning_rate`` is the peak, for schedules that end
+    at a rate of the config. The function has no state to save: a continued run calls it with the number of its next
+    step.
     """
 
     def __call__(self, step: int) -> float:

@@ -179,7 +179,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         text="The learning-rate scheduler: changes the learning rate over the run.",
         default_type="cosine",
         protocol="dit_run.protocols:LearningRateFactor",
-        runtime=("total_steps",),
+        runtime=("total_steps", "learning_rate"),
         members=("__call__",),
     ),
     Kind.ADAPTER: KindSpec(

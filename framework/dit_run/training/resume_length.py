@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_run.assembly.parts import build_learning_rate_factor
 from dit_run.problems import InputError
 from dit_run.protocols import LearningRateFactor
-from dit_run.registry.factories import make
 from dit_run.settings import Config
 from dit_run.training.resume_settings import fork_command
 
@@ -42,7 +42,8 @@ class NewLength:
                 f"{self.folder} holds a run that is at step {self.step}, and this config ends after {self.now}; raise "
                 "training.max_steps or num_epochs, or start another run with --fresh DIR"
             )
-        old, new = self._factor(self.config_before, self.before), self._factor(self.config, self.now)
+        old = build_learning_rate_factor(self.config_before, self.before)
+        new = build_learning_rate_factor(self.config, self.now)
         different = next((step for step in self._compared() if old(step) != new(step)), None)
         if different is not None:
             raise InputError(self._refusal(old, new, different, arguments))
@@ -68,9 +69,3 @@ class NewLength:
 
     def _compared(self) -> range:
         return range(0, self.step, max(1, self.step // _COMPARED_STEPS))
-
-    @staticmethod
-    def _factor(config: Config, total_steps: int) -> LearningRateFactor:
-        rates = config.lr_scheduler
-        factor: LearningRateFactor = make(rates.component, rates.options, total_steps=total_steps)
-        return factor

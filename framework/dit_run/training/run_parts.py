@@ -7,13 +7,18 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_schedulers
+from dit_run.assembly.parts import (
+    Encoders,
+    build_denoiser,
+    build_learning_rate_factor,
+    build_optimizer,
+    build_schedulers,
+)
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import LearningRateFactor, SchedulerOf
-from dit_run.registry.factories import make
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
@@ -85,9 +90,7 @@ class RunParts:
 
     def learning_rate_factor(self) -> LearningRateFactor:
         """Return the factor on the peak learning rate as a function of the step."""
-        rates = self.config.lr_scheduler
-        factor: LearningRateFactor = make(rates.component, rates.options, total_steps=self.data.run_length.total_steps)
-        return factor
+        return build_learning_rate_factor(self.config, self.data.run_length.total_steps)
 
     def training_step(
         self,

@@ -10,14 +10,15 @@ from typing import Annotated, Literal
 from dit_run.options import Probability, acts_unless
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, LearningRateFactor, RuleContext
-from dit_run_plugins.lr_schedulers.warmup import Warmup, warmup_factor, warmup_fits
+from dit_run_plugins.lr_schedulers.decay import Decay, above_floor
+from dit_run_plugins.lr_schedulers.warmup import warmup_factor, warmup_fits
 
 __all__ = ["WarmupStableDecay", "build", "phases_fit", "warmup_stable_decay_factor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WarmupStableDecay(Warmup):
-    """Linear warm-up from zero, the peak learning rate, then a decay to zero at the end (Hägele et al. 2024)."""
+class WarmupStableDecay(Decay):
+    """Linear warm-up from zero, the peak learning rate, then a decay to `min_lr` at the end (Hägele et al. 2024)."""
 
     decay_share: Probability = 0.2
     """Share of the run's optimizer steps, at its end, in which the learning rate decays."""
@@ -25,7 +26,7 @@ class WarmupStableDecay(Warmup):
     """1 - sqrt(x) or 1 - x, for x from 0 at the start of the decay to 1 at the end of the run."""
 
 
-def build(options: WarmupStableDecay, *, total_steps: int) -> LearningRateFactor:
+def build(options: WarmupStableDecay, *, total_steps: int, learning_rate: float) -> LearningRateFactor:
     """Return the factor on the peak learning rate as a function of the step."""
     decay = round(options.decay_share * total_steps)
     return partial(
@@ -34,11 +35,12 @@ def build(options: WarmupStableDecay, *, total_steps: int) -> LearningRateFactor
         decay=decay,
         total=total_steps,
         shape=options.decay_shape,
+        floor=options.floor(learning_rate),
     )
 
 
-def warmup_stable_decay_factor(step: int, *, warmup: int, decay: int, total: int, shape: str) -> float:
-    """Return step / warmup below ``warmup``, then 1, then 1 - sqrt(x) or 1 - x.
+def warmup_stable_decay_factor(step: int, *, warmup: int, decay: int, total: int, shape: str, floor: float) -> float:
+    """Return step / warmup below ``warmup``, then 1, then 1 - sqrt(x) or 1 - x of the way from ``floor`` to 1.
 
     x is the part of the last ``decay`` steps that has passed.
     """
@@ -46,7 +48,7 @@ def warmup_stable_decay_factor(step: int, *, warmup: int, decay: int, total: int
     if passed <= 0:
         return warmup_factor(step, warmup)
     x = passed / decay
-    return 1 - (x**0.5 if shape == "sqrt" else x)
+    return above_floor(1 - (x**0.5 if shape == "sqrt" else x), floor)
 
 
 def phases_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:

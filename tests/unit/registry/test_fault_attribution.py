@@ -84,7 +84,7 @@ def test_a_built_in_component_that_a_plugin_called_is_not_its_fault(site: Path) 
     from dit_run_lion import step
 
     with pytest.raises(ZeroDivisionError), translate_plugin_fault():
-        step(lambda: cosine_factor(5, warmup=5, total=5))
+        step(lambda: cosine_factor(5, ends=(5, 5), floor=0.0))
 
 
 def test_the_fault_travels_to_another_process(site: Path) -> None:
