@@ -101,6 +101,28 @@ def test_in_fp32_it_is_torchs_but_for_the_rounding_of_bfloat16(shape, nesterov):
     assert torch.equal(states[0]["state"][0]["momentum_buffer"], states[1]["state"][0]["momentum_buffer"])
 
 
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8), (9, 9)])
+def test_a_rate_and_decay_of_the_original_are_converted_by_the_number_of_inputs(shape):
+    torch.manual_seed(0)
+    start = torch.randn(shape)
+    one, other = (nn.Parameter(start.clone()) for _ in range(2))
+    factor = 0.2 * shape[1] ** 0.5
+    original = torch.optim.Muon([one], lr=0.02, weight_decay=0.1)
+    ours = GroupedMuon(
+        [other],
+        lr=0.02 / factor,
+        weight_decay=0.1 * factor,
+        adjust_lr_fn="match_rms_adamw",
+        dtype=torch.bfloat16,
+    )
+    for _ in range(2):
+        one.grad = other.grad = torch.randn(shape)
+        original.step()
+        ours.step()
+    torch.testing.assert_close(one, other)
+    assert not torch.equal(one, start)
+
+
 class _Both:
     def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
         self.optimizers = optimizers

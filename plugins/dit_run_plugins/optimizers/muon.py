@@ -20,7 +20,10 @@ __all__ = ["Muon", "build"]
 class Muon:
     """Muon (Jordan et al. 2024) for the 2-D weights of the blocks, AdamW for the rest.
 
-    Updates are scaled to the size of AdamW's (Liu et al. 2025), so that one learning rate and weight decay serve both.
+    Orthogonal updates of a weight [A, B] are scaled by 0.2 sqrt(max(A, B)) to the size of AdamW's (Liu et al. 2025), so
+    that one learning rate and weight decay serve both. torch.optim.Muon by default, and the original, scale by
+    sqrt(max(1, A / B)): divide a learning rate of theirs by 0.2 sqrt(B), and multiply their weight decay by it.
+    docs/optimizers.md compares the three.
     """
 
     weight_decay: NonNegativeFloat = 0.01
