@@ -26,7 +26,7 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Adapter, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import VAE, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -37,6 +37,7 @@ __all__ = [
     "build_learning_rate_factor",
     "build_optimizer",
     "build_schedulers",
+    "try_model",
 ]
 
 
@@ -115,8 +116,6 @@ def build_denoiser(
     texts, adapter = encoders.texts, build_adapter(config)
     trained: list[Any] = [text if text.trainable else None for text in texts]
     with translate_building():
-        if adapter is not None:
-            _try_adapter(config, encoders, adapter)
         read = begin is not None or (base and adapter is not None)
         normalized = config.vae.common.normalize is not None
         normalization = LatentNormalization(encoders.vae.latent_channels) if normalized else None
@@ -145,10 +144,18 @@ def _build_model(config: Config, encoders: Encoders, *, initial: bool) -> nn.Mod
     return model
 
 
-def _try_adapter(config: Config, encoders: Encoders, adapter: Adapter) -> None:
-    """Add an adapter to a model without weights, so that it is refused before any are read or downloaded."""
-    with torch.device("meta"):
-        adapter.add(_build_model(config, encoders, initial=False).requires_grad_(False))
+def try_model(config: Config, encoders: Encoders) -> None:
+    """Build the model without weights, and add its adapter, so that misfits are refused before weights are read.
+
+    A model of a plugin that cannot be built without values is not tried. Raises InputError as model and adapter do.
+    """
+    with translate_building(), torch.device("meta"):
+        try:
+            model = _build_model(config, encoders, initial=False)
+        except PluginFault:
+            return
+        if (adapter := build_adapter(config)) is not None:
+            adapter.add(model.requires_grad_(False))
 
 
 def _first_weights(config: Config, denoiser: Denoiser) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from dit_run.assembly.layout import Layout
-from dit_run.assembly.parts import Encoders, build_encoders
+from dit_run.assembly.parts import Encoders, build_encoders, try_model
 from dit_run.cache.open_cache import cacheable
 from dit_run.config.rules import check_rules, encoder_problems, patch_size, refuse
 from dit_run.data.fitting import Fit, fit, fit_held_out, is_fitted
@@ -21,6 +21,7 @@ from dit_run.data.samples import Samples, choose
 from dit_run.data.scalars import Scalars
 from dit_run.data.shard_cache import ShardCache
 from dit_run.digests import cache_home
+from dit_run.hub import deferred_weights
 from dit_run.protocols import VAE, Dataset, Facts
 from dit_run.registry.factories import make
 from dit_run.settings import Config
@@ -53,7 +54,7 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
-    encoders = run_in_thread(partial(build_encoders, config, device))
+    encoders = run_in_thread(partial(_fitting_encoders, config, device))
     data = build_data(config, layout)
     check_rules(config, _facts(data))  # before weights that may still be downloaded
     built = encoders.result()
@@ -75,15 +76,29 @@ def prepare(config: Config, *, device: torch.device, layout: Layout | None = Non
     return check_rules(config, facts), data, built
 
 
+def _fitting_encoders(config: Config, device: torch.device) -> Encoders:
+    """Return the encoders with the files of their weights.
+
+    Latents, text states, model and adapter that do not fit are refused before weights are downloaded or read.
+    """
+    with deferred_weights() as deferred:
+        encoders = build_encoders(config, device)
+    if deferred or config.adapter is not None:
+        try_model(check_rules(config, _latent_facts(encoders.vae)), encoders)
+    for files in deferred:
+        files.fetch()
+    return encoders
+
+
 def _facts(data: Data, vae: VAE | None = None) -> Facts:
     """Return what the data, and the VAE once it is built, add to the config."""
-    return Facts(
-        total_steps=data.run_length.total_steps,
-        samples=len(data.train),
-        latent_channels=None if vae is None else vae.latent_channels,
-        latent_factor=None if vae is None else vae.factor,
-        downloads=True,
-    )
+    facts = Facts(downloads=True) if vae is None else _latent_facts(vae)
+    return replace(facts, total_steps=data.run_length.total_steps, samples=len(data.train))
+
+
+def _latent_facts(vae: VAE) -> Facts:
+    """Return what the VAE adds to the config."""
+    return Facts(latent_channels=vae.latent_channels, latent_factor=vae.factor, downloads=True)
 
 
 def build_data(config: Config, layout: Layout | None = None) -> Data:

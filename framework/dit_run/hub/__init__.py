@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dit_run.hub.pretrained import MOVED, Pretrained, RecordedFile, hub_name, local_path, on_hub, recorded_files
+from dit_run.hub.names import MOVED, hub_name, local_path, on_hub
+from dit_run.hub.pretrained import Pretrained, RecordedFile, recorded_files
 from dit_run.hub.quiet import quiet_transformers
 from dit_run.hub.tensor_files import read_tensors, tensor_shapes, unsafe_pickle
-from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles
+from dit_run.hub.weight_files import DIFFUSERS, TRANSFORMERS, Library, WeightFiles, deferred_weights
 
 __all__ = [
     "DIFFUSERS",
@@ -15,6 +16,7 @@ __all__ = [
     "Pretrained",
     "RecordedFile",
     "WeightFiles",
+    "deferred_weights",
     "hub_name",
     "local_path",
     "on_hub",

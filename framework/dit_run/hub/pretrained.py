@@ -6,19 +6,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dit_run.hub.names import hub_name, local_path, on_hub
 from dit_run.hub.tensor_files import read_tensors
-from dit_run.hub.weight_files import Library, WeightFiles, weight_candidates
+from dit_run.hub.weight_files import Library, Located, WeightFiles, defer, weight_candidates
 from dit_run.problems import InputError
 from dit_run.system.json_files import read_object
 from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
@@ -26,10 +26,7 @@ from dit_run.system.lfs_pointers import LFS_TEXT, is_lfs_pointer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["MOVED", "Pretrained", "RecordedFile", "hub_name", "local_path", "on_hub", "recorded_files"]
-
-MOVED: Mapping[str, str] = {"runwayml/stable-diffusion-v1-5": "stable-diffusion-v1-5/stable-diffusion-v1-5"}
-"""Names that left the hub, and where the same weights are now."""
+__all__ = ["Pretrained", "RecordedFile", "recorded_files"]
 
 
 class RecordedFile(NamedTuple):
@@ -57,27 +54,6 @@ def recorded_files() -> Iterator[list[RecordedFile]]:
 
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-
-
-def local_path(name: str) -> Path | None:
-    """Return the file or folder called ``name``, or None. A path that exists is never looked up on a hub."""
-    path = os.path.expanduser(name)  # noqa: PTH111 (pathlib's raises for an unknown user)
-    return Path(path) if os.path.exists(path) else None  # noqa: PTH110 (pathlib raises for a name too long)
-
-
-def on_hub(name: str | None) -> bool:
-    """Return True for a name that is looked up on a hub, because there is no such local path; False for no name."""
-    return name is not None and local_path(name) is None
-
-
-@functools.cache
-def hub_name(name: str) -> str:
-    """Return the name under which a hub has these weights today, with one warning if they moved."""
-    if name in MOVED:
-        import logging
-
-        logging.getLogger("dit_run").warning("%s left the hub; its mirror %s is used instead", name, MOVED[name])
-    return MOVED.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -119,17 +95,22 @@ class Pretrained:
         """Return the weights of one network as ``library`` saves them, from the first of the folders that has them.
 
         A folder is ``""`` for the top, or ``"vae/"``. Weights in full precision are preferred to the variants fp16 and
-        bf16, and safetensors to pickled checkpoints. Raises InputError if there are none, or if a shard that an index
-        names is missing.
+        bf16, and safetensors to pickled checkpoints. Inside :func:`deferred_weights` those on a hub are located later.
+        Raises InputError if there are none, or if a shard that an index names is missing.
         """
-        names, folders = list(weight_candidates(library)), list(folders)
+        files = WeightFiles(self.key, partial(self._located, library, list(folders)))
+        if not (on_hub(self.name) and defer(files)):
+            files.fetch()
+        return files
+
+    def _located(self, library: Library, folders: Sequence[str]) -> Located:
+        names = list(weight_candidates(library))
         for cached, folder in itertools.product((True, False), folders):  # no hub is asked for what is on this machine
             file = self._found([folder + name for name in names], cached=cached)
-            if file is None:
-                continue
-            if file.suffix != ".json":
-                return WeightFiles(self.key, file)
-            return WeightFiles.of_index(self.key, file, partial(self._shard, file.name, folder))
+            if file is not None and file.suffix == ".json":
+                return Located.of_index(self.key, file, partial(self._shard, file.name, folder))
+            if file is not None:
+                return Located(file)
         places = " or ".join(folder or "its top folder" for folder in folders)
         raise self.error(f"has no weights in {places}: no {names[0]}, no variant, index of shards or .bin of it")
 

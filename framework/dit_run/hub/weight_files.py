@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,7 +18,16 @@ from dit_run.system.json_files import read_object
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["DIFFUSERS", "TRANSFORMERS", "Library", "WeightFiles", "weight_candidates"]
+__all__ = [
+    "DIFFUSERS",
+    "TRANSFORMERS",
+    "Library",
+    "Located",
+    "WeightFiles",
+    "defer",
+    "deferred_weights",
+    "weight_candidates",
+]
 
 VARIANTS = ("fp16", "bf16")
 """Variants in lower precision, which repositories have next to the full precision or instead of it."""
@@ -42,22 +54,18 @@ def weight_candidates(library: Library) -> Iterator[str]:
             yield f"{stem}.{suffix}.index.{variant}.json"
 
 
-@dataclass(frozen=True)
-class WeightFiles:
-    """The weights of one network."""
+class Located(NamedTuple):
+    """The place of weights: a file, or an index and the file of each tensor by name."""
 
-    key: str
-    """The config key that names them, for errors."""
     file: Path
     """The file, or the index of the shards."""
-    shards: Mapping[str, Path] = field(default_factory=dict)
-    """The file of each tensor by name; empty for a single file."""
+    shards: Mapping[str, Path] = {}
 
     @classmethod
-    def of_index(cls, key: str, index: Path, find: Callable[[str], Path]) -> WeightFiles:
-        """Return the weights of an index; ``find`` returns the path of a shard by its file name.
+    def of_index(cls, key: str, index: Path, find: Callable[[str], Path]) -> Located:
+        """Return the place of the weights of an index; ``find`` returns the path of a shard by its file name.
 
-        Raises InputError for an index without usable names, and as ``find`` does.
+        ``key`` begins errors. Raises InputError for an index without usable names, and as ``find`` does.
         """
         try:
             names = read_object(index).get("weight_map")
@@ -66,7 +74,40 @@ class WeightFiles:
         if not isinstance(names, dict) or not names or not all(_plain(shard) for shard in names.values()):
             raise InputError(f"{key}: {index} is no index of shards: its weight_map should name a file for each tensor")
         files = {shard: find(shard) for shard in sorted(set(names.values()))}
-        return cls(key, index, {name: files[shard] for name, shard in names.items()})
+        return cls(index, {name: files[shard] for name, shard in names.items()})
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """The weights of one network, whose files are located at their first use, and downloaded if they are on a hub."""
+
+    key: str
+    """The config key that names them, for errors."""
+    locate: Callable[[], Located]
+
+    @classmethod
+    def of_file(cls, key: str, file: Path) -> WeightFiles:
+        """Return the weights of a single file."""
+        return cls(key, partial(Located, file))
+
+    @cached_property
+    def located(self) -> Located:
+        """The place of the weights. Raises InputError if they are missing or not available."""
+        return self.locate()
+
+    def fetch(self) -> None:
+        """Locate the weights now, and download what is not on this machine. Raises InputError."""
+        _ = self.located
+
+    @property
+    def file(self) -> Path:
+        """The file, or the index of the shards."""
+        return self.located.file
+
+    @property
+    def shards(self) -> Mapping[str, Path]:
+        """The file of each tensor by name; empty for a single file."""
+        return self.located.shards
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -106,3 +147,28 @@ class WeightFiles:
 def _plain(shard: object) -> bool:
     """Return True for the name of a file in the folder of the index."""
     return isinstance(shard, str) and bool(shard) and Path(shard).name == shard
+
+
+_DEFERRED: ContextVar[list[WeightFiles] | None] = ContextVar("deferred weights", default=None)
+
+
+@contextlib.contextmanager
+def deferred_weights() -> Iterator[list[WeightFiles]]:
+    """Collect the weights on a hub that are asked for inside the context, without a look-up or download of them.
+
+    Parts get their shapes from small config files, so they can be refused before large files are downloaded.
+    """
+    found: list[WeightFiles] = []
+    token = _DEFERRED.set(found)
+    try:
+        yield found
+    finally:
+        _DEFERRED.reset(token)
+
+
+def defer(files: WeightFiles) -> bool:
+    """Add weights to those that are located later; return False outside :func:`deferred_weights`."""
+    found = _DEFERRED.get()
+    if found is not None:
+        found.append(files)
+    return found is not None

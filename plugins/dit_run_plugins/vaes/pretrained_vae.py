@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from dit_run.hub import Pretrained, on_hub
 from dit_run.options import HubOrPath, Operational, acts_if
 
-__all__ = ["CONFIG_FILES", "PretrainedVae"]
+__all__ = ["CONFIG_FILES", "PretrainedVae", "read_config"]
 
 CONFIG_FILES = ("vae/config.json", "config.json")
 """Places of a VAE's config: a pipeline's subfolder, or the top of a repository."""
@@ -27,3 +27,8 @@ class PretrainedVae:
     def weights(self) -> Pretrained:
         """Return the place of the weights."""
         return Pretrained(self.pretrained_model_name, "vae.pretrained_model_name", self.revision)
+
+
+def read_config(weights: Pretrained, *candidates: str) -> tuple[dict[str, Any], str]:
+    """Return the content of the first of these configs that exists, and its place as errors name it."""
+    return weights.object(*candidates), f"{weights.key}: the config of {weights.need(*candidates).parent}"

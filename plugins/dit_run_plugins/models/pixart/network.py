@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dit_run.hub import DIFFUSERS
-from dit_run_plugins.models.diffusers_transformer.folder import FOLDERS, KEY, pretrained, read_config
+from dit_run_plugins.models.diffusers_transformer.folder import FOLDERS, KEY, TransformerConfig, pretrained, read_config
 from dit_run_plugins.models.diffusers_transformer.network import DiffusersNetwork, Widths, make_module
 from dit_run_plugins.models.diffusers_transformer.weights import load_weights
 from dit_run_plugins.models.dit.rules import check_channels
@@ -28,8 +28,12 @@ def build(
     load = initial and options.pretrained_model_name is not None
     if not load:
         check_channels(options.in_channels, latent_channels)
+    found = _pretrained_config(options, download=load)
+    if found is not None:
+        widths = Widths(latent_channels=latent_channels, text_width=text_width, pooled_width=0)
+        widths.check(CLASS, found.values, KEY)
     module = make_module(CLASS, _config(options, text_width), KEY if load else "model", initialise=not load)
-    notices = (_load(module, options, latent_channels, text_width),) if load else ()
+    notices = (_load(module, options, found),) if load and found is not None else ()
     return DiffusersNetwork(
         module,
         class_name=CLASS,
@@ -58,13 +62,17 @@ def _config(options: Pixart, text_width: int) -> dict[str, Any]:
     }
 
 
-def _load(module: Any, options: Pixart, latent_channels: int, text_width: int) -> str:
+def _pretrained_config(options: Pixart, *, download: bool) -> TransformerConfig | None:
+    """Return the config of the pretrained weights; None without any, or where only a download shows it."""
+    if options.pretrained_model_name is None:
+        return None
+    return read_config(pretrained(options.pretrained_model_name, options.revision), download=download)
+
+
+def _load(module: Any, options: Pixart, found: TransformerConfig) -> str:
     """Load the pretrained weights and return a notice. Raises InputError if the folder is of another architecture."""
     assert options.pretrained_model_name is not None
     weights = pretrained(options.pretrained_model_name, options.revision)
-    found = read_config(weights, download=True)
-    assert found is not None
-    Widths(latent_channels=latent_channels, text_width=text_width, pooled_width=0).check(CLASS, found.values, KEY)
     for key, value in options_in(found).items():
         if getattr(options, key) != value:
             raise weights.error(f"has a config.json with {key} {value}, but model.{key} is {getattr(options, key)}")

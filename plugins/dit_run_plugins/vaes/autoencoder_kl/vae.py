@@ -18,7 +18,7 @@ from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
 from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
-from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES
+from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES, read_config
 
 __all__ = ["KlVae", "build"]
 
@@ -39,8 +39,8 @@ _ORIGINAL = {
 class KlVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` with the mean and standard deviation of the posterior."""
 
-    def __init__(self, config: Mapping[str, Any], files: WeightFiles, *, use_slicing: bool) -> None:
-        where = f"{files.key}: the config of {files.file.parent}"
+    def __init__(self, config: Mapping[str, Any], files: WeightFiles, where: str, *, use_slicing: bool) -> None:
+        """Take sizes and scale from the config, whose place ``where`` begins errors about it."""
         channels = latent_channels(config, where)
         if config.get("_class_name") == FLUX2:
             shift, scale = _batch_statistics(config, files, channels)
@@ -81,11 +81,12 @@ def build(options: AutoencoderKl) -> KlVae:
     single = _single_file(weights)
     if single is not None:
         config = FAMILIES[options.family or _recognised(weights, single)]
-        return KlVae(config, WeightFiles(weights.key, single), use_slicing=options.use_slicing)
-    config = weights.object(*CONFIG_FILES)
+        files, where = WeightFiles.of_file(weights.key, single), f"{weights.key}: the config of {single.parent}"
+        return KlVae(config, files, where, use_slicing=options.use_slicing)
+    config, where = read_config(weights, *CONFIG_FILES)
     if config.get("_class_name") not in ("AutoencoderKL", FLUX2):
         raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderKL")
-    return KlVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), use_slicing=options.use_slicing)
+    return KlVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), where, use_slicing=options.use_slicing)
 
 
 def _single_file(weights: Pretrained) -> Path | None:

@@ -16,6 +16,7 @@ from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
 from dit_run_plugins.vaes.autoencoder_tiny.taesd_layout import OriginalDecoder, OriginalEncoder
 from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights
+from dit_run_plugins.vaes.pretrained_vae import read_config
 
 __all__ = ["TinyVae", "build"]
 
@@ -43,11 +44,10 @@ def build(options: AutoencoderTiny) -> TinyVae:
         encoder, decoder = (_original_file(folder, half) for half in ("encoder", "decoder"))
         if encoder is not None and decoder is not None:
             return _from_original(weights, encoder, decoder, options.use_slicing)
-    config = weights.object("config.json")
+    config, where = read_config(weights, "config.json")
     if config.get("_class_name") != "AutoencoderTiny":
         raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderTiny")
     files = weights.weight_files(DIFFUSERS)
-    where = f"{files.key}: the config of {files.file.parent}"
     channels = latent_channels(config, where)
     shift, scale = shift_and_scale(config, where, channels=channels, default_scale=1.0)
     return TinyVae(
@@ -74,7 +74,7 @@ def _from_original(weights: Pretrained, encoder: Path, decoder: Path, use_slicin
         raise InputError(f"{weights.key}: {encoder}: no weights of a TAESD encoder: 14.weight is missing")
     load = partial(_load_original, weights, {"encoder": encoder, "decoder": decoder})
     channels = len(last)
-    files = WeightFiles(weights.key, encoder)
+    files = WeightFiles.of_file(weights.key, encoder)
     return TinyVae(load, ("taesd", _VERSION), files, latent_channels=channels, factor=8, use_slicing=use_slicing)
 
 

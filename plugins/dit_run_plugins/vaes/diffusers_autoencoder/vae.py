@@ -14,7 +14,7 @@ from dit_run.problems import InputError
 from dit_run_plugins.vaes.diffusers_autoencoder import DiffusersAutoencoder
 from dit_run_plugins.vaes.latent_scaling import shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
-from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES
+from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES, read_config
 
 __all__ = ["DiffusersVae", "build", "build_vae"]
 
@@ -27,9 +27,9 @@ _SIDE = 128
 class DiffusersVae(LazyAutoencoder):
     """Implements :class:`dit_run.protocols.VAE` for any class that encodes images [n, 3, H, W]."""
 
-    def __init__(self, config: Mapping[str, Any], files: WeightFiles, *, use_slicing: bool) -> None:
+    def __init__(self, config: Mapping[str, Any], files: WeightFiles, where: str, *, use_slicing: bool) -> None:
+        """Take sizes and scale from the config, whose place ``where`` begins errors about it."""
         channels, factor, self.posterior = _latents_of(config, files)
-        where = f"{files.key}: the config of {files.file.parent}"
         shift, scale = shift_and_scale(config, where, channels=channels, default_scale=1.0)
         super().__init__(
             partial(_load_half, config, files),
@@ -66,11 +66,11 @@ def build(options: DiffusersAutoencoder) -> DiffusersVae:
 
 def build_vae(weights: Pretrained, *, use_slicing: bool, cls: str | None = None) -> DiffusersVae:
     """Return the VAE of these weights; ``cls`` is the class that its config.json has to name."""
-    config = weights.object(*CONFIG_FILES)
+    config, where = read_config(weights, *CONFIG_FILES)
     name = config.get("_class_name")
     if cls is not None and name != cls:
         raise weights.error(f"describes {name or 'another kind of model'}, not {cls}")
-    return DiffusersVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), use_slicing=use_slicing)
+    return DiffusersVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), where, use_slicing=use_slicing)
 
 
 class Encoder(nn.Module):
