@@ -46,8 +46,8 @@ image.save("image.png")
 ```
 
 The pipeline is diffusers' own {class_name}, and the folder has no code. With this noise, that of seed {seed}, the image
-is the one of `dit-run sample`. Without `latents` diffusers draws noise of its own. The other arguments are the settings
-of the run, in place of the defaults of the class.{case}
+is the one of `dit-run sample`{rounding}. Without `latents` diffusers draws noise of its own. The
+other arguments are the settings of the run, in place of the defaults of the class.{case}
 """
 
 
@@ -66,6 +66,8 @@ class PipelineUse:
     """(c, h, w) of the noise of such a call."""
     lower_case: bool = False
     """True for a class that changes prompts to lower case."""
+    rounding: str = ""
+    """Lower precisions in which dit-run samples, and diffusers' class does not; empty for none."""
 
     def __str__(self) -> str:
         if self.class_name is not None:
@@ -85,5 +87,6 @@ def usage(use: PipelineUse, prompt: str, seed: int) -> str:
         shape=", ".join(map(str, use.latent_shape)),
         arguments="\n".join(f"    {name}={value}," for name, value in use.arguments.items()),
         class_name=use.class_name,
+        rounding=f" but for rounding, because dit-run samples with {use.rounding}" if use.rounding else "",
         case=" The class changes prompts to lower case, and dit-run does not." if use.lower_case else "",
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, check_tensors, model_key
 from dit_run.problems import InputError
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config, SamplingOptions
+from dit_run.system.json_files import read_object
 
 __all__ = ["StockExport"]
 
@@ -64,13 +66,26 @@ class StockExport:
         )
         with quiet_transformers():
             pipeline.save_pretrained(folder)
+        _load_in_float32(folder / "text_encoder" / "config.json")
         return PipelineUse(
             {"text_encoder": [_places(self._parts.texts[0], "text_encoder")], "vae": [_places(self._parts.vae, "vae")]},
             class_name=self._pipeline.name,
             arguments=self._arguments(self._pipeline),
             latent_shape=self._latent_shape,
             lower_case=self._pipeline.lower_case,
+            rounding=", ".join(self._rounding()),
         )
+
+    def _rounding(self) -> Iterator[str]:
+        """Yield the lower precisions in which dit-run samples, and a pipeline of diffusers does not."""
+        precision, states = self._config.training.mixed_precision, self._config.cache.text_dtype
+        dtype = self._text_encoder.dtype
+        if precision != "no":
+            yield f"training.mixed_precision {precision}"
+        if states not in (None, "fp32"):
+            yield f"cache.text_dtype {states}"
+        if dtype != torch.float32:
+            yield f"a text encoder in {str(dtype).removeprefix('torch.')}"
 
     def _arguments(self, pipeline: StockPipeline) -> dict[str, str]:
         sampling, size = self._config.sampling, self._config.data.common.image_size
@@ -118,7 +133,7 @@ def _check_encoding(config: Config) -> None:
     settings = {
         "vae.normalize": config.vae.common.normalize is not None,
         "cache.max_tokens": config.cache.max_tokens is not None,
-        f"cache.text_dtype: {config.cache.text_dtype}": config.cache.text_dtype not in (None, "fp32"),
+        "cache.text_dtype: fp8": config.cache.text_dtype == "fp8",
     }
     used = [name for name, is_used in settings.items() if is_used]
     if used:
@@ -154,6 +169,15 @@ def _seam(part: Any, choice: Choice, name: str) -> Callable[..., Any]:
     if method is None:
         raise InputError(f"no pipeline of diffusers has the {choice.component.kind} {choice.type}")
     return method
+
+
+def _load_in_float32(file: Path) -> None:
+    """Let a text encoder be loaded in float32, as diffusers loads the parts that are its own.
+
+    transformers else takes the precision of the file, whose states the model in float32 could not read.
+    """
+    config = read_object(file)
+    file.write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
 
 
 def _places(files: FrozenFiles, folder: str) -> dict[str, str | None]:

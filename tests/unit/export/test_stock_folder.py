@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_flux2_vae
+from diffusers import DiffusionPipeline
 from image_transformers import CONFIGS
 from runs import CONFIG
 from text_models import tiny_text_model
@@ -144,6 +146,25 @@ def test_parts_that_do_not_fit_are_named(reason: str, export: Export) -> None:
     with pytest.raises(InputError) as caught:
         export(*REASONS[reason])
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "rounding"),
+    [
+        (["training.mixed_precision=no", "cache.text_dtype=fp32"], ""),
+        (["training.mixed_precision=bf16"], "training.mixed_precision bf16"),
+        (
+            ["cache.text_dtype=bf16", f"text_encoder={T5}, dtype: fp16}}"],
+            "cache.text_dtype bf16, a text encoder in float16",
+        ),
+    ],
+)
+def test_lower_precision_is_reported_and_everything_loads_in_float32(
+    words: list[str], rounding: str, export: Export, tmp_path: Path
+) -> None:
+    assert export(*words).write(tmp_path / "out").rounding == rounding
+    pipeline = DiffusionPipeline.from_pretrained(str(tmp_path / "out"))
+    assert {part.dtype for part in (pipeline.transformer, pipeline.text_encoder, pipeline.vae)} == {torch.float32}
 
 
 def test_a_subfolder_is_not_looked_for_in_the_copy(export: Export, parts: Path, tmp_path: Path) -> None:
