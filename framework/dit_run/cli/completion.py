@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 
+from dit_run.cli.commands import command_parser
 from dit_run.config.keys import KINDS_BY_SECTION, config_options, key_name
 from dit_run.config.resolve import resolve
 from dit_run.options import Option, options_of
@@ -53,10 +53,7 @@ def _overview(commands: Collection[str]) -> argparse.ArgumentParser:
 
 def _parser(command: str) -> argparse.ArgumentParser:
     """Return the parser of a command, whose arguments know how they are completed."""
-    parser = argparse.ArgumentParser()
-    for flags in (("-v", "--verbose"), ("-q", "--quiet")):
-        parser.add_argument(*flags, action="store_true")
-    importlib.import_module(f"dit_run.cli.{command}").configure(parser)
+    parser = command_parser(command)
     for action in parser._actions:
         if action.dest in _COMPLETERS:
             _attach(action, _COMPLETERS[action.dest])

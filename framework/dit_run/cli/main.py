@@ -14,35 +14,15 @@ from pathlib import Path
 
 from dit_run import __version__
 from dit_run.cli.broken_output import forget, is_of_output, replace_closed_streams
+from dit_run.cli.commands import COMMANDS, command_parser
 from dit_run.config.suggestions import nearest
 from dit_run.problems import ConfigError, DitRunError, InputError
 from dit_run.system.background import exit_past
 from dit_run.system.limits import limit_of, require_start
 
-__all__ = ["COMMANDS", "entry", "main"]
+__all__ = ["entry", "main"]
 
-COMMANDS = {
-    "init": "look at images with captions, and write a config that trains on them",
-    "train": "train a model, or continue an unfinished run",
-    "sample": "make images from prompts with a trained run",
-    "view": "show runs in the browser: curves, samples, configs",
-    "report": "write runs as one file for a browser",
-    "export": "write a trained model for other programs",
-    "eval": "score a trained run with its metrics",
-    "validate": "check configs without running them",
-    "explain": "show every key of a config, its value and where it is set",
-    "diff": "show the keys in which two configs or runs differ",
-    "data": "show statistics of a config's data, and write a contact sheet of its problems",
-    "check": "build all components, run one batch, and report whether they fit together",
-    "plan": "predict memory, disk and time, and propose a batch size",
-    "cache": "build, list, verify or clean the cache",
-    "schema": "write the JSON Schema for editors, or the reference of all keys",
-    "plugins": "list, describe and check plugins",
-    "new": "write the files of a new plugin",
-}
-"""Each command is a module ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
-
-_SHORT_LIVED = ("validate", "explain", "diff", "schema", "plugins")
+_SHORT_LIVED = ("validate", "explain", "diff", "schema", "plugins", "info")
 _DASHED_KEY = re.compile(r"--?([A-Za-z_]\w*(?:\.[\w\[\]]+)+)(=.*)?", re.DOTALL)
 
 
@@ -145,14 +125,7 @@ def _run(arguments: Sequence[str]) -> int:
     if command not in _SHORT_LIVED:
         require_start()
     module = importlib.import_module(f"dit_run.cli.{command}")
-    text = COMMANDS[command]
-    parser = argparse.ArgumentParser(prog=f"dit-run {command}", description=f"{text[0].upper()}{text[1:]}.")
-    parser.add_argument("-v", "--verbose", action="store_true", help="show tracebacks")
-    parser.add_argument(
-        "-q", "--quiet", action="store_true", help="show results and errors only: no progress, no notes"
-    )
-    module.configure(parser)
-    parsed = parser.parse_intermixed_args(rest)
+    parsed = command_parser(command).parse_intermixed_args(rest)
     parsed.command_line = tuple(arguments)
     return int(module.run(parsed))
 
@@ -186,7 +159,7 @@ def _refuse_dashed_keys(words: Sequence[str]) -> None:
 
 
 def _overview() -> argparse.ArgumentParser:
-    lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+    lines = "\n".join(f"  {name:<9} {command.text}" for name, command in COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="dit-run",
         usage="dit-run CONFIG [key=value ...]\n       dit-run COMMAND ...",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 
 from dit_run.config.describe import expected
@@ -16,6 +17,8 @@ from dit_run.settings import SECTIONS
 
 __all__ = ["options_table", "reference"]
 
+_PATTERN = re.compile(r"matches (\S+)")
+"""A regular expression in the words of what a key takes; as code, its brackets are no links."""
 _HEAD = """\
 # The configuration
 
@@ -80,7 +83,8 @@ def options_table(cls: type) -> str:
 def _row(option: Option, text: str) -> str:
     mark = "*" if "operational" in option.markers else "°" if "adjustable" in option.markers else ""
     default = "must be written" if option.required else f"`{json.dumps(option.default, ensure_ascii=False)}`"
-    cells = (f"`{option.name}`{mark}", _cell(expected(option.schema)), default, _cell(" ".join(text.split())))
+    takes = _PATTERN.sub(r"matches `\1`", expected(option.schema))
+    cells = (f"`{option.name}`{mark}", _cell(takes), default, _cell(" ".join(text.split())))
     return f"| {' | '.join(cells)} |"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.cli.main import COMMANDS, main
+from dit_run.cli.commands import COMMANDS
+from dit_run.cli.main import main
 
 Captured = pytest.CaptureFixture[str]
 
@@ -27,7 +28,7 @@ def test_help_is_a_command(capsys: Captured) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_and_can_be_quiet(command: str, capsys: Captured) -> None:
     text = helped(command, "--help", capsys=capsys)
-    first = COMMANDS[command].split()[0]
+    first = COMMANDS[command].text.split()[0]
     assert f"\n{first.capitalize()} " in text
     assert "-q, --quiet" in text
 
