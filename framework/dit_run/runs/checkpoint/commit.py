@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dit_run.problems import DitRunError
+from dit_run.problems import DitRunError, InputError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
 from dit_run.system.units import size_text
 
@@ -130,21 +130,30 @@ def _seal(folder: Path) -> None:
     sync_folder(folder)
 
 
-def _manifest_bytes(files: dict[str, Any]) -> bytes:
+def _manifest_bytes(files: dict[str, Any], version: int = _FORMAT) -> bytes:
     """Return the bytes of a manifest. Only this form is accepted, so a change of any byte is detected."""
-    content = {"files": files, "format": _FORMAT}
+    content = {"files": files, "format": version}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return json.dumps({**content, "digest": digest}, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """Return the files in the manifest; None if any of its bytes has changed."""
+    """Return the files in the manifest; None if any of its bytes has changed.
+
+    Raises InputError for a later format.
+    """
     raw = (folder / MANIFEST).read_bytes()
     try:
-        files: dict[str, dict[str, Any]] = json.loads(raw)["files"]
-        intact = _manifest_bytes(files) == raw and all(_plain_name(name) for name in files)
+        content = json.loads(raw)
+        version, files = int(content["format"]), dict(content["files"])
+        intact = _manifest_bytes(files, version) == raw and all(_plain_name(name) for name in files)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
+    if intact and version > _FORMAT:
+        raise InputError(
+            f"{folder} has format {version}, and this version of dit-run reads formats up to {_FORMAT}: "
+            "install the version of dit-run that wrote it, or a later one"
+        )
     return files if intact else None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
+from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST, Damage, SaveFailed, clean, commit, find_damage, remove
 
 
@@ -88,6 +90,17 @@ def test_a_manifest_that_points_outside_is_refused(committed: Path, monkeypatch:
 def test_the_same_manifest_spelt_otherwise_is_refused(committed: Path) -> None:
     content = json.loads((committed / MANIFEST).read_bytes())
     (committed / MANIFEST).write_text(json.dumps(content, sort_keys=True))
+    assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
+
+
+def test_a_folder_of_a_later_format_is_refused_with_what_to_do(committed: Path) -> None:
+    content = {"files": json.loads((committed / MANIFEST).read_bytes())["files"], "format": 2}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    later = json.dumps({**content, "digest": digest}, sort_keys=True, indent=1) + "\n"
+    (committed / MANIFEST).write_text(later)
+    with pytest.raises(InputError, match=r"has format 2, and this .* reads formats up to 1: install the version"):
+        find_damage(committed)
+    (committed / MANIFEST).write_text(later.replace('"format": 2', '"format": 3'))
     assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
 
 
