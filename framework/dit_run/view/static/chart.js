@@ -39,11 +39,17 @@ export class Chart {
     this.observer.observe(this.canvas);
   }
 
+  // Nothing is drawn where nothing changed; new values of the same lines keep the chart, its pointer and its legend.
   show(lines, settings) {
-    this.lines = lines;
-    this.settings = settings;
-    this.drawLegend();
-    this.draw();
+    const look = lookOf(lines, settings), same = look === this.look;
+    if (same && this.lines.every((line, index) => sameValues(line, lines[index]))) return;
+    Object.assign(this, { lines, settings, look });
+    if (same) this.values.forEach((value, index) => { value[0] = lines[index]; });
+    else this.drawLegend();
+    this.showValues(null);
+    if (same && this.plot) this.plot.setData(this.table(this.parts()));
+    else this.draw();
+    this.canvas.setAttribute("aria-label", this.summary());
   }
 
   get shown() { return this.lines.filter((line) => !this.hidden.has(line.label)); }
@@ -52,11 +58,12 @@ export class Chart {
     const width = this.canvas.clientWidth;
     if (!width) return;
     this.plot?.destroy();
-    const { series, tables, bands } = this.parts();
-    const options = { width, height: 220, series: [{}, ...series], bands, ...this.frame() };
-    this.plot = new uPlot(options, tables.length ? uPlot.join(tables) : [[]], this.canvas);
-    this.canvas.setAttribute("aria-label", this.summary());
+    const parts = this.parts();
+    const options = { width, height: 220, series: [{}, ...parts.series], bands: parts.bands, ...this.frame() };
+    this.plot = new uPlot(options, this.table(parts), this.canvas);
   }
+
+  table({ tables }) { return tables.length ? uPlot.join(tables) : [[]]; }
 
   // The series of uPlot, one table of x and y values for each, and the pairs of series that bound a band.
   parts() {
@@ -109,28 +116,33 @@ export class Chart {
   }
 
   pointed(plot) {
-    const at = plot.cursor.left >= 0 ? plot.posToVal(plot.cursor.left, "x") : null;
+    this.showValues(plot.cursor.left >= 0 ? plot.posToVal(plot.cursor.left, "x") : null);
+  }
+
+  // The values at an x, or the last ones, in the legend; and a note of those that are not finite.
+  showValues(at) {
     this.values?.forEach(([line, place]) => { place.textContent = number(at === null ? lastOf(line.y) : nearest(line, at)); });
+    const bad = this.lines.reduce((sum, line) => sum + (line.bad ?? 0), 0);
+    this.note.textContent = bad ? t("nonfinite", { count: bad }) : "";
   }
 
   drawLegend() {
     this.values = [];
     const items = this.lines.map((line) => {
-      const place = h("span.legend-value", {}, number(lastOf(line.y)));
+      const place = h("span.legend-value");
       this.values.push([line, place]);
       const swatch = h("span.swatch", { style: { borderTopColor: line.color, borderTopStyle: line.dash ? "dashed" : "solid" } });
       const button = h("button.quiet", { type: "button", "aria-pressed": String(!this.hidden.has(line.label)), onclick: () => this.flip(line, button) }, swatch, h("bdi", {}, line.label), place);
       return h("li", {}, button);
     });
     this.legend.replaceChildren(...items);
-    const bad = this.lines.reduce((sum, line) => sum + (line.bad ?? 0), 0);
-    this.note.textContent = bad ? t("nonfinite", { count: bad }) : "";
   }
 
   flip(line, button) {
     if (!this.hidden.delete(line.label)) this.hidden.add(line.label);
     button.setAttribute("aria-pressed", String(!this.hidden.has(line.label)));
     this.draw();
+    this.canvas.setAttribute("aria-label", this.summary());
   }
 
   summary() {
@@ -186,6 +198,19 @@ function csvCell(value) {
   if (typeof value === "number") return text;
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+}
+
+// All that decides how lines are drawn but their values.
+function lookOf(lines, settings) {
+  return JSON.stringify([settings, lines.map((line) => [line.label, line.color, line.dash, Boolean(line.high), Math.min(line.x.length, 3)])]);
+}
+
+function sameValues(before, after) {
+  return before.bad === after.bad && ["x", "y", "low", "high"].every((name) => sameNumbers(before[name] ?? [], after[name] ?? []));
+}
+
+function sameNumbers(before, after) {
+  return before.length === after.length && before.every((value, index) => value === after[index]);
 }
 
 function lastOf(values) { return values.findLast((value) => value !== null) ?? null; }

@@ -112,8 +112,7 @@ export function curvesView(runs) {
 
   view.ready = load().catch((error) => { message.textContent = error.message; });
   const running = runs.some((run) => run.state === "running");
-  repeat(view, () => (running ? 4 : 20), load);
-  view.addEventListener("redraw", render);
+  repeat(view, () => (running ? 5 : 20), load);
   return view;
 }
 

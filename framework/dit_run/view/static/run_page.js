@@ -47,7 +47,7 @@ async function build(view, run, wanted) {
   head.replaceChildren(...runHead(run));
   await open(wanted);
   if (!isReport) setTimeout(() => source.config(run.id).catch(() => {}), 1500); // the server prepares it, which takes a second at first
-  repeat(view, () => (run.state === "running" ? 3 : 10), async () => {
+  repeat(view, () => (run.state === "running" ? 5 : 10), async () => {
     const next = await source.details(run.id);
     const changed = (key) => JSON.stringify(next[key]) !== JSON.stringify(run[key]);
     const redraw = (current === "samples" && changed("samples")) || (current === "events" && changed("events"));
