@@ -182,6 +182,10 @@ def test_some_bad_steps_in_a_row_are_allowed(command: Command, config: Path) -> 
     for step in (2, 3):
         assert f"step {step}: loss or gradient is not finite; the update is skipped" in result.words
     assert "step 4: the loss is nan" in result.words
+    kept = [json.loads(line)["text"] for line in Path("run/notices.jsonl").read_text().splitlines()]
+    assert [text for text in kept if text.endswith("is skipped")] == [
+        f"step {step}: loss or gradient is not finite; the update is skipped" for step in (2, 3)
+    ]
 
 
 def test_the_shipped_default_trains(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,10 +156,13 @@ def test_a_running_run_grows_while_it_is_looked_at(tab: Callable[..., Tab], runs
     page = opened.open(f"#/run/{identity(runs['live'])}")
     page.wait_for_selector("text=20 of 100")
     expect(page.locator(".plot").first).to_have_attribute("aria-label", re.compile(r"0\.05"))
+    chart = page.locator(".plot > .uplot").first
+    chart.evaluate("each => { each.kept = true; }")
     with (runs["live"] / "metrics.jsonl").open("a") as file:
         file.write('{"step": 21, "loss": 0.004, "time": 1700000021.0}\n{"step": 22, "lo')
     page.wait_for_selector("text=21 of 100", timeout=15_000)
     expect(page.locator(".plot").first).to_have_attribute("aria-label", re.compile(r"0\.004"), timeout=15_000)
+    assert chart.evaluate("each => each.kept")
     make_grid(runs["live"], 20, PROMPTS)
     page.get_by_role("tab", name="Samples").click()
     page.wait_for_selector("text=Step 20", timeout=15_000)
@@ -244,6 +247,7 @@ def test_hostile_names_are_shown_as_text(tab: Callable[..., Tab], tmp_path: Path
         config=config,
         failures=[{"work": HOSTILE, "error": HOSTILE, "step": 1, "last_step": 1, "times": 1}],
     )
+    (run / "notices.jsonl").write_text(json.dumps({"step": 1, "text": HOSTILE}) + "\n")
     opened = tab()
     page = opened.open()
     assert HOSTILE in page.locator(".reason").inner_text()

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from dit_run.problems import InputError
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.metrics_file import MetricsFile
+from dit_run.runs.notices_file import NoticesFile
 from dit_run.system.durable import make_folder, write_atomic
 from dit_run.system.json_files import read_object
 
@@ -37,6 +38,7 @@ class RunFolder:
         self.provenance = self.path / "provenance.json"
         self.status = self.path / "status.json"
         self.metrics = MetricsFile(self.path / "metrics.jsonl")
+        self.notices = NoticesFile(self.path / "notices.jsonl")
         self.sample_index = self.path / "samples.npy"
         self.samples = self.path / "samples"
         self.plugins = self.path / "plugins"

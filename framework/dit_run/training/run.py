@@ -23,6 +23,7 @@ from dit_run.system.durable import translate_disk_failure
 from dit_run.system.signals import Interrupted, StopRequest
 from dit_run.training.batch_loading import BatchLoader
 from dit_run.training.compile import translate_compilation
+from dit_run.training.kept_notices import KeptNotices
 from dit_run.training.loop import Loop
 from dit_run.training.nonfinite import NonFiniteLoss
 from dit_run.training.resume import find_start
@@ -76,7 +77,7 @@ def train(
                 processes=processes,
                 folder=folder,
                 checkpoints=Checkpoints(folder.checkpoints, processes.on_first(folder.run_id)),
-                reporter=reporter,
+                reporter=KeptNotices(reporter, folder.notices) if processes.first else reporter,
                 stop=StopSwitch(
                     signals, stop, config.training.max_hours, os.getppid() if processes.count > 1 else None
                 ),

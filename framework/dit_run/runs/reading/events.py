@@ -1,10 +1,11 @@
-"""Events of a run, from what its folder keeps of them: starts, saves, skipped steps, failures and the end."""
+"""Events of a run, from what its folder keeps of them: starts, saves, notices, failures and the end."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ from dit_run.runs.reading.run_files import RunFiles
 __all__ = ["Event", "checkpoint_bytes", "checkpoint_steps", "read_events"]
 
 _CHECKPOINT = re.compile(r"step-(\d{1,12})", re.ASCII)
+_NOTICE_BYTES = 64 * 2**10
+"""Bytes at the end of the notices that are read: hundreds of them."""
 _BAD_STEP = re.compile(r"bad-step-\d{1,6}\.json", re.ASCII)
 
 
@@ -21,7 +24,8 @@ class Event:
     """Something that happened in a run."""
 
     kind: str
-    """``started``, ``forked``, ``continued``, ``saved``, ``best``, ``failure``, ``bad_step``, or how the run ended."""
+    """``started``, ``forked``, ``continued``, ``saved``, ``best``, ``failure``, ``bad_step``, ``notice`` (such as a
+    skip or a retry), or how the run ended."""
     step: int | None
     time: float | None
     """Seconds since 1970; None if it is not known."""
@@ -30,7 +34,7 @@ class Event:
 
 def read_events(files: RunFiles) -> list[Event]:
     """Return the events of a run by time, those without a time by their step after the others."""
-    found = [*_starts(files), *_saves(files), *_failures(files), *_bad_steps(files), *_end(files)]
+    found = [*_starts(files), *_saves(files), *_reports(files), *_bad_steps(files), *_end(files)]
     return sorted(found, key=lambda event: (event.time is None, event.time or 0.0, event.step or 0))
 
 
@@ -80,6 +84,17 @@ def _saves(files: RunFiles) -> Iterator[Event]:
             yield Event("best" if step == best_step else "saved", step, manifest.stat().st_mtime)
 
 
+def _reports(files: RunFiles) -> Iterator[Event]:
+    """Yield notices and failures; the notice of a failure gives the failure its time, and is left out."""
+    notices = list(_notices(files))
+    for failure in _failures(files):
+        begin = f"{failure.text.partition(': ')[0]} failed "
+        same = [notice for notice in notices if notice.step == failure.step and notice.text.startswith(begin)]
+        notices = [notice for notice in notices if notice not in same]
+        yield replace(failure, time=same[0].time) if same else failure
+    yield from notices
+
+
 def _failures(files: RunFiles) -> Iterator[Event]:
     failures = files.object("status.json").get("failures")
     for failure in failures if isinstance(failures, list) else []:
@@ -87,6 +102,17 @@ def _failures(files: RunFiles) -> Iterator[Event]:
             times = failure.get("times", 1)
             text = f"{failure.get('work')}: {failure.get('error')}{f' ({times} times)' if times != 1 else ''}"
             yield Event("failure", _step(failure), None, text)
+
+
+def _notices(files: RunFiles) -> Iterator[Event]:
+    """Yield the last notices; a damaged line is left out."""
+    for line in files.tail("notices.jsonl", _NOTICE_BYTES).splitlines():
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(values, dict):
+            yield Event("notice", _step(values), _seconds(values), str(values.get("text", "")))
 
 
 def _bad_steps(files: RunFiles) -> Iterator[Event]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,6 +53,20 @@ class RunFiles:
         except (OSError, ValueError, RecursionError):
             return {}
         return value if isinstance(value, dict) else {}
+
+    def tail(self, name: str, most: int) -> bytes:
+        """Return the whole lines among the last bytes of a file; empty if there is none that can be read."""
+        path = self.file(name)
+        try:
+            if path is None:
+                return b""
+            with path.open("rb") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - most)
+                file.seek(start)
+                lines = file.read(most).rpartition(b"\n")[0]
+        except OSError:
+            return b""
+        return lines.partition(b"\n")[2] if start else lines
 
     @cached_property
     def config(self) -> dict[str, Any]:
