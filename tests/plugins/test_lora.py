@@ -141,6 +141,23 @@ def prediction(model: Any) -> Tensor:
     return output
 
 
+@torch.no_grad()
+def test_peft_alone_loads_an_adapter_of_pixart(tmp_path: Path) -> None:
+    def pixart() -> Any:
+        import diffusers
+
+        torch.manual_seed(0)
+        config = {**CONFIGS["PixArtTransformer2DModel"], "caption_channels": 8, "in_channels": 3, "out_channels": 3}
+        return diffusers.PixArtTransformer2DModel(**config).eval()
+
+    model = Wrapped(pixart())
+    adapted(model, rank=2).save(model, tmp_path, dtype=torch.float32, base=None)
+    assert {path.name for path in tmp_path.iterdir()} == {"adapter_config.json", "adapter_model.safetensors"}
+    loaded = peft.PeftModel.from_pretrained(pixart(), str(tmp_path)).eval()
+    assert torch.allclose(prediction(loaded), prediction(model.inner), atol=1e-5)
+    assert not torch.allclose(prediction(pixart()), prediction(model.inner), atol=1e-3)
+
+
 @pytest.mark.parametrize("options", [{"rank": 2, "alpha": 5.0}, {"rank": 3, "targets": ("*.attn2", "inner.proj_out")}])
 @torch.no_grad()
 def test_diffusers_and_peft_load_the_files_of_its_own_networks(tmp_path: Path, options: dict[str, Any]) -> None:

@@ -26,15 +26,16 @@ def write_files(
 ) -> None:
     """Write ``adapter_config.json`` and ``adapter_model.safetensors``, which ``PeftModel.from_pretrained`` loads.
 
-    Names are those of the network of diffusers in the model, where it calls one: then there is
+    Names are those of the network of diffusers in the model, where it calls one. If its class loads adapters, there is
     ``pytorch_lora_weights.safetensors`` too, which its pipelines load.
     """
-    prefix = _diffusers_prefix(model)
+    network = getattr(model, "diffusers_module", None)
+    prefix = _prefix_of(network, model)
     own = {name.removeprefix(prefix or ""): value.contiguous() for name, value in tensors.items()}
     config = _portable(config, prefix or "", base)
     save_file({f"base_model.model.{name}": value for name, value in own.items()}, folder / _PEFT, _PYTORCH)
     config.save_pretrained(str(folder))
-    if prefix is not None:
+    if prefix is not None and hasattr(network, "load_lora_adapter"):
         settings = {f"{_PART}{key}": _plain(value) for key, value in config.to_dict().items()}
         facts = {**_PYTORCH, _METADATA: json.dumps(settings, indent=2, sort_keys=True)}
         save_file({f"{_PART}{name}": value for name, value in own.items()}, folder / _DIFFUSERS, facts)
@@ -43,9 +44,8 @@ def write_files(
 _PYTORCH = {"format": "pt"}
 
 
-def _diffusers_prefix(model: nn.Module) -> str | None:
-    """Return the path in the model of the network of diffusers that it calls, with a dot; None without one."""
-    network = getattr(model, "diffusers_module", None)
+def _prefix_of(network: nn.Module | None, model: nn.Module) -> str | None:
+    """Return the path of a network in the model that calls it, with a dot; None without a network."""
     path = next((name for name, module in model.named_modules() if module is network), None)
     return None if path is None else f"{path}." if path else ""
 
