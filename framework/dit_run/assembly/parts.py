@@ -46,7 +46,7 @@ class Encoders:
     """The text encoders and the VAE of a run, on its device."""
 
     texts: tuple[TextEncoder, ...]
-    """One text encoder, or several in the order of the config."""
+    """A text encoder, or several in the order of the config."""
     vae: VAE
     dtype: torch.dtype | None
     """Precision of the frozen encoders; None is float32."""

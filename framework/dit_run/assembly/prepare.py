@@ -39,9 +39,9 @@ class Data:
     validation: Samples | None
     run_length: RunLength
     inventory: Inventory
-    """What was found, and what was left out before images were given their sizes."""
+    """Samples that were found, and those left out before images were given their sizes."""
     fitted: Fit | None = None
-    """Sizes of the training images, and what of all images was left out; None for squares of all images."""
+    """Sizes of the training images, and the images that were left out; None for squares of all images."""
     scalar_means: Mapping[str, float] = field(default_factory=dict)
     """Mean over the training samples of each number from the data that the model takes."""
 

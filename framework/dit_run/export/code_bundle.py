@@ -1,4 +1,4 @@
-"""One Python file from the functions and classes that a few names need, wherever they are defined.
+"""A single Python file from the functions and classes that a few names need, wherever they are defined.
 
 diffusers loads the code of a component from a single file. The bundle holds the source of the named definitions and of
 every definition that they mention, also indirectly, module by module; imports between the modules fall away.

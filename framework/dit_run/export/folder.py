@@ -19,7 +19,7 @@ from dit_run.export.diffusers_folder import write_pipeline
 from dit_run.export.export_options import ExportOptions
 from dit_run.export.frozen_files import FrozenParts
 from dit_run.export.frozen_places import original_names, write_places
-from dit_run.export.model_card import CURVES, SAMPLES, ExportedModel, model_card
+from dit_run.export.model_card import CURVES, SAMPLES, TrainedWeights, model_card
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_folder import StockExport
 from dit_run.model.latent_normalization import LATENT_PREFIX
@@ -34,7 +34,7 @@ __all__ = [
     "TORCH_DTYPES",
     "WEIGHTS_FILE",
     "ExportSource",
-    "ExportedModel",
+    "TrainedWeights",
     "read_export",
     "write_export",
 ]
@@ -64,7 +64,7 @@ class ExportSource:
 
 def write_export(
     folder: Path,
-    model: ExportedModel,
+    model: TrainedWeights,
     config: Config,
     source: ExportSource,
     options: ExportOptions,
@@ -133,7 +133,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[None]:
                 folder.rmdir()
         if isinstance(error, OSError):
             place = error.filename or folder
-            raise DitRunError(f"the export to {folder} failed: {place}: {error.strerror}") from error
+            raise DitRunError(f"the export to {folder} failed: {place}: {error.strerror or error}") from error
         raise
 
 
@@ -145,19 +145,19 @@ def _converted(tensors: Mapping[str, Tensor], dtype: str) -> dict[str, Tensor]:
     }
 
 
-def read_export(path: Path) -> ExportedModel:
+def read_export(path: Path) -> TrainedWeights:
     """Return the model in an exported folder's file of weights. Raises InputError."""
     tensors, facts = read_safetensors(path)
     try:
         averaged, base = facts["weights"] == "ema", facts.get("base", "")
-        return ExportedModel(tensors, int(facts["step"]), int(facts["global_batch"]), averaged, base)
+        return TrainedWeights(tensors, int(facts["step"]), int(facts["global_batch"]), averaged, base)
     except (KeyError, ValueError) as error:
         raise InputError(
             f"{path} was not written by an export of dit-run: its metadata have no valid step, global_batch and weights"
         ) from error
 
 
-def _metadata(model: ExportedModel) -> dict[str, str]:
+def _metadata(model: TrainedWeights) -> dict[str, str]:
     facts = {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step)}
     return {**facts, "weights": "ema" if model.ema else "live", **({"base": model.base} if model.base else {})}
 

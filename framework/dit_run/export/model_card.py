@@ -20,7 +20,7 @@ from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
 from dit_run.settings import Choice, Config
 
-__all__ = ["CURVES", "SAMPLES", "ExportedModel", "hub_names", "model_card"]
+__all__ = ["CURVES", "SAMPLES", "TrainedWeights", "hub_names", "model_card"]
 
 CURVES, SAMPLES = "curves.svg", "samples.png"
 """Files with the losses over the steps, and with the last samples of the run."""
@@ -87,7 +87,7 @@ _FILES = {
 
 
 @dataclass(frozen=True)
-class ExportedModel:
+class TrainedWeights:
     """Trained weights, and how they were trained."""
 
     tensors: Mapping[str, Tensor]
@@ -101,7 +101,7 @@ class ExportedModel:
 
 
 def model_card(
-    config: Config, model: ExportedModel, folder: Path, options: ExportOptions, use: PipelineUse | None
+    config: Config, model: TrainedWeights, folder: Path, options: ExportOptions, use: PipelineUse | None
 ) -> str:
     """Return the text of the card; ``config`` is the exported one, and ``folder`` has all other files.
 
@@ -137,7 +137,7 @@ def _fields(config: Config, options: ExportOptions) -> Iterator[str]:
         yield f"base_model: {name}"
 
 
-def _facts(config: Config, model: ExportedModel, options: ExportOptions) -> dict[str, str]:
+def _facts(config: Config, model: TrainedWeights, options: ExportOptions) -> dict[str, str]:
     size, names = config.data.common.image_size, [choice.type for choice in config.chosen("text_encoder")]
     trained = any(key.startswith(TEXT_ENCODER_PREFIX) for key in model.tensors)
     text, count = ", ".join(names), f"{sum(tensor.numel() for tensor in model.tensors.values()):,} weights"

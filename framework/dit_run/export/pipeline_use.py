@@ -1,4 +1,4 @@
-"""How other programs use the pipeline of an exported folder."""
+"""Use of the pipeline in an exported folder by other programs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ __all__ = ["LoggedStep", "RunEnd", "Tracker"]
 
 
 class RunEnd(StrEnum):
-    """How a run ended."""
+    """End of a run."""
 
     FINISHED = "finished"
     """At its last step."""

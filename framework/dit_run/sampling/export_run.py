@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dit_run.assembly.adaptation import build_adapter, merged_tensors, without_adapter
 from dit_run.export.export_options import ExportOptions
-from dit_run.export.folder import TORCH_DTYPES, ExportedModel, ExportSource, write_export
+from dit_run.export.folder import TORCH_DTYPES, ExportSource, TrainedWeights, write_export
 from dit_run.export.hub_upload import HubUpload
 from dit_run.export.model_card import hub_names
 from dit_run.problems import ConfigError, InputError
@@ -40,7 +40,7 @@ class Destination(NamedTuple):
 
 
 class Exportable(Protocol):
-    """What an export takes of a loaded run; see :class:`dit_run.sampling.load_run.LoadedRun`."""
+    """Parts of a loaded run that an export takes; see :class:`dit_run.sampling.load_run.LoadedRun`."""
 
     @property
     def path(self) -> Path: ...
@@ -83,12 +83,12 @@ def export_run(
         reporter.notice(f"uploaded to {upload.url}, a {upload.visibility} repository")
 
 
-def _model(run: Exportable) -> ExportedModel:
+def _model(run: Exportable) -> TrainedWeights:
     denoiser = run.pipeline.denoiser
-    return ExportedModel(denoiser.tensors(), run.step, run.global_batch, run.ema, denoiser.base)
+    return TrainedWeights(denoiser.tensors(), run.step, run.global_batch, run.ema, denoiser.base)
 
 
-def _merged(run: Exportable, adapter: Adapter | None, options: ExportOptions) -> tuple[ExportedModel, Config]:
+def _merged(run: Exportable, adapter: Adapter | None, options: ExportOptions) -> tuple[TrainedWeights, Config]:
     """Return the whole model, merged with its adapter if there is one, and its config."""
     if adapter is None:
         if options.merge:

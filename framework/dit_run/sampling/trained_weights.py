@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dit_run.export.folder import OLD_WEIGHTS_FILE, WEIGHTS_FILE, ExportedModel, read_export
+from dit_run.export.folder import OLD_WEIGHTS_FILE, WEIGHTS_FILE, TrainedWeights, read_export
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.store import load_state
 from dit_run.runs.checkpoint.weights import has_averages
@@ -29,7 +29,7 @@ def find_weights(folder: RunFolder, checkpoint: str | None, *, ema: bool) -> tup
     return named_checkpoint(folder, checkpoint or "last", ema=ema)
 
 
-def read_weights(source: Path, *, ema: bool) -> ExportedModel:
+def read_weights(source: Path, *, ema: bool) -> TrainedWeights:
     """Return the averaged weights where ``ema`` and there are any, else the live ones, of a verified source.
 
     Raises InputError.
@@ -42,7 +42,7 @@ def read_weights(source: Path, *, ema: bool) -> ExportedModel:
     state = load_state(source)
     averaged = ema and has_averages(source)
     base = state.get("inputs", {}).get("model", "")
-    return ExportedModel(read_checkpoint(source, ema=ema), state["step"], state["global_batch"], averaged, base)
+    return TrainedWeights(read_checkpoint(source, ema=ema), state["step"], state["global_batch"], averaged, base)
 
 
 def read_prompts(source: Path) -> tuple[str, ...]:
