@@ -1,0 +1,37 @@
+"""The pages in Chinese have the code, headings, tables and links of those in English."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+TRANSLATED = sorted(DOCS.glob("*.zh.md"))
+CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+
+
+def shape(text: str) -> dict[str, object]:
+    """Return what a translation leaves as it is."""
+    words = CODE.sub("", text)
+    return {
+        "code": CODE.findall(text),
+        "headings": [len(marks) for marks in re.findall(r"^(#+) ", words, re.MULTILINE)],
+        "rows": len(re.findall(r"^\|", words, re.MULTILINE)),
+        "points": len(re.findall(r"^(?:- |\d\. )", words, re.MULTILINE)),
+        "links": sorted(re.findall(r"\]\(([^)]+)\)", words)),
+        "names": sorted(set(re.findall(r"`([^`\n]+)`", words))),
+    }
+
+
+@pytest.mark.parametrize("page", TRANSLATED, ids=lambda page: page.name)
+def test_a_translation_leaves_code_headings_tables_and_links_as_they_are(page: Path) -> None:
+    english = page.with_name(page.name.replace(".zh.md", ".md")).read_text(encoding="utf-8")
+    assert shape(page.read_text(encoding="utf-8")) == shape(english)
+
+
+def test_a_difference_shows() -> None:
+    text = "# A\n\n```sh\ndit-run a.yaml\n```\n\n- see [b](b.md) and `c`\n"
+    for before, after in (("a.yaml", "x.yaml"), ("# A", "## A"), ("b.md", "d.md"), ("- see", "see"), ("`c`", "`e`")):
+        assert shape(text.replace(before, after)) != shape(text)
