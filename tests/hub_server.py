@@ -1,4 +1,4 @@
-"""A model hub on this machine: the few requests that an upload makes, answered as huggingface.co does."""
+"""A model hub on this machine: the few requests of uploads and of reads of datasets, as huggingface.co answers them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class Hub:
     lost: str = ""
     """A file that a commit forgets."""
     url: str = ""
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+    """First and last byte of each range that was read."""
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """Status and content, JSON or bytes, of the answer to a request with the right token."""
@@ -55,11 +58,17 @@ class Hub:
             return 200, b""
         if path.endswith(".git/info/lfs/objects/batch"):
             return 200, self._batch(json.loads(body)["objects"])
-        if path.startswith("/api/models/"):
-            owner, name, *rest = path.removeprefix("/api/models/").split("/")
+        if path.startswith(("/api/models/", "/api/datasets/")):
+            owner, name, *rest = path.split("/")[3:]
             repository = self.repositories.get(f"{owner}/{name}")
             return (404, {}) if repository is None else self._of(repository, f"{owner}/{name}", rest, body)
         return 404, {"error": f"{method} {path}"}
+
+    def read(self, path: str, first: int, last: int) -> bytes:
+        """Bytes of a file, named as datasets/OWNER/NAME/resolve/REVISION/FILE."""
+        _, owner, name, _, _, file = path.strip("/").split("/")
+        self.ranges.append((first, last))
+        return self.repositories[f"{owner}/{name}"].files[file][first : last + 1]
 
     def _create(self, wanted: dict[str, Any]) -> tuple[int, Any]:
         name = f"{wanted['organization'] or 'ann'}/{wanted['name']}"
@@ -91,7 +100,7 @@ class Hub:
             return 200, self._commit(repository, name, [json.loads(line) for line in body.splitlines()])
         if rest[:1] == ["tree"]:
             return 200, [
-                {"type": "file", "path": each, "size": len(content), "oid": "0" * 40}
+                {"type": "file", "path": each, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
                 for each, content in repository.files.items()
             ]
         sha = repository.commits[-1] if repository.commits else "0" * 40
@@ -120,10 +129,16 @@ def running_hub() -> Iterator[Hub]:
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
+            status: int
+            content: Any
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             allowed = self.headers.get("Authorization") == f"Bearer {TOKEN}" or self.path.startswith("/objects/")
             denied = (401, {"error": "Invalid credentials"})
-            status, content = hub.answer(self.command, self.path, body) if allowed else denied
+            wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            if allowed and wanted:
+                status, content = 206, hub.read(self.path, int(wanted[1]), int(wanted[2]))
+            else:
+                status, content = hub.answer(self.command, self.path, body) if allowed else denied
             data = content if isinstance(content, bytes) else json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -139,7 +154,7 @@ def running_hub() -> Iterator[Hub]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
             yield hub

@@ -132,6 +132,17 @@ def test_a_store_that_lists_files_takes_folders_and_patterns(folder: Path, tmp_p
         build(WebDataset(dataset_path="memory://bucket/b-*.tar"), shard_cache=cache)
 
 
+def test_a_shard_larger_than_the_cache_is_refused_before_a_sample_is_read(folder: Path, tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec", reason="dit-run[remote] is not installed")
+    files = fsspec.filesystem("memory")
+    files.pipe("/large/0.tar", (folder / "a-000.tar").read_bytes())
+    large, small = (ShardCache.of(tmp_path / "copies", limit) for limit in (10**6, 1000))
+    known = build(WebDataset(dataset_path="memory://large/0.tar"), shard_cache=large)
+    assert len(known) == 3
+    with pytest.raises(InputError, match=r"large/0\.tar has 10 kB, more than .* cache\.shards_gb, which is 1e-06"):
+        build(WebDataset(dataset_path="memory://large/0.tar"), shard_cache=small)
+
+
 def test_it_travels_to_other_processes(folder: Path) -> None:
     dataset = pickle.loads(pickle.dumps(made(folder)))
     assert dataset[3] == made(folder)[3]

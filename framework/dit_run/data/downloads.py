@@ -7,15 +7,19 @@ pause that doubles each time; a file that does not exist or may not be read is a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from glob import has_magic
-from typing import Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from dit_run.data.remote_errors import is_final, reason
 from dit_run.digests import combined
 from dit_run.problems import DitRunError, InputError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
 
 __all__ = ["Pause", "RemoteFailed", "RemoteFile", "download", "matching", "remote_files"]
 
@@ -33,8 +37,6 @@ _ASKED_AT_ONCE = 16
 """Files whose sizes are asked for at the same time (number)."""
 _VERSIONS = ("ETag", "etag", "md5Hash", "Content-MD5", "generation", "blob_id", "sha", "version_id", "VersionId")
 _TIMES = ("mtime", "LastModified", "Last-Modified", "last_modified", "updated", "created")
-_TRANSIENT = (408, 425, 429)
-"""Answers of servers below 500 after which another try makes sense."""
 
 
 class RemoteFailed(DitRunError):
@@ -61,24 +63,34 @@ def matching(pattern: str, *, pause: Pause = time.sleep) -> list[str]:
     if not has_magic(pattern):
         return [pattern]
     files, path = _opened(pattern)
-    found = _tried(partial(files.glob, path), pattern, pause)
+    files.invalidate_cache()  # an earlier run of this process may have listed it
+    found = _first_answer(partial(files.glob, path), pattern, pause)
     return sorted(files.unstrip_protocol(each) for each in found)
 
 
 def remote_files(urls: Sequence[str], *, pause: Pause = time.sleep) -> list[RemoteFile]:
     """Return the files at these URLs. Raises InputError for one that cannot be read, and RemoteFailed."""
+
+    def found(url: str) -> RemoteFile:
+        files, path = _opened(url)
+        return _remote_file(url, _first_answer(partial(files.info, path), url, pause))
+
     with ThreadPoolExecutor(_ASKED_AT_ONCE) as asking:
-        return list(asking.map(partial(_remote_file, pause=pause), urls))
+        return list(asking.map(found, urls))
 
 
-def _remote_file(url: str, *, pause: Pause) -> RemoteFile:
-    files, path = _opened(url)
+def _first_answer(call: Callable[[], T], url: str, pause: Pause) -> T:
+    """Return the result of a call at the start, where a URL that is missing or needs keys is an error of the config."""
     try:
-        found = _tried(partial(files.info, path), url, pause)
+        return _tried(call, url, pause)
     except RemoteFailed as error:
-        if isinstance(error.__cause__, Exception) and _is_final(error.__cause__):
+        if error.__cause__ is not None and is_final(error.__cause__):
             raise InputError(f"{error} (data.dataset_path)") from error
         raise
+
+
+def _remote_file(url: str, found: Mapping[str, Any]) -> RemoteFile:
+    """Return the file that a file system describes. Raises InputError for one without a size."""
     if not isinstance(found.get("size"), int):
         raise InputError(f"the server does not tell the size of {url}, which is needed to read it (data.dataset_path)")
     known = [found[key] for key in _VERSIONS if found.get(key)] or [found[key] for key in _TIMES if found.get(key)]
@@ -92,14 +104,15 @@ def download(remote: RemoteFile, into: BinaryIO, *, pause: Pause = time.sleep, a
     """
     from xxhash import xxh3_128
 
-    now = remote_files([remote.url], pause=pause)[0]
+    files, path = _opened(remote.url)
+    files.invalidate_cache(path)  # its state at the start may be listed there
+    now = _remote_file(remote.url, _tried(partial(files.info, path), remote.url, pause))
     if now != remote:
         raise RemoteFailed(
             f"{remote.url} has changed since the start: it has {now.bytes:,} bytes and the version "
             f"{now.version or '?'}, and had {remote.bytes:,} bytes and {remote.version or '?'}; the same command reads "
             "it again"
         )
-    files, path = _opened(remote.url)
     checksum, at = xxh3_128(), 0
     while at < remote.bytes:
         read = partial(_range, files, path, at, min(at + at_once, remote.bytes), remote.bytes)
@@ -110,9 +123,9 @@ def download(remote: RemoteFile, into: BinaryIO, *, pause: Pause = time.sleep, a
     return checksum.hexdigest()
 
 
-def _range(files: Any, path: str, start: int, end: int, size: int) -> bytes:
+def _range(files: AbstractFileSystem, path: str, start: int, end: int, size: int) -> bytes:
     """Return at least one byte from ``start`` on, or all of the rest where the server knows no ranges."""
-    content: bytes = files.cat_file(path, start=start, end=end)
+    content: bytes = files.cat_file(path, start=start, end=end, **_range_options(files))
     if len(content) == size:
         return content[start:]
     if not 0 < len(content) <= end - start:
@@ -120,7 +133,15 @@ def _range(files: Any, path: str, start: int, end: int, size: int) -> bytes:
     return content
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def _range_options(files: AbstractFileSystem) -> dict[str, str]:
+    """Return options for file systems that open a file for each range, such as hf: they would read beyond its end."""
+    from fsspec import AbstractFileSystem
+
+    opens = getattr(files.cat_file, "__func__", None) is AbstractFileSystem.cat_file
+    return {"cache_type": "none"} if opens else {}
+
+
+def _opened(url: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a URL, and its path there. Raises InputError for one that cannot be used."""
     try:
         from fsspec.core import url_to_fs
@@ -142,36 +163,12 @@ def _tried(call: Callable[[], T], url: str, pause: Pause, where: str = "") -> T:
         try:
             return call()
         except Exception as error:  # file systems raise what they like
-            if _is_final(error):
-                raise RemoteFailed(f"cannot read {url}{where}: {_reason(error)}") from error
+            if is_final(error):
+                raise RemoteFailed(f"cannot read {url}{where}: {reason(error)}") from error
             if count == _TRIES - 1:
                 raise RemoteFailed(
-                    f"cannot read {url}{where}: {_TRIES} tries failed, the last with {_reason(error)}; the same "
-                    "command continues when the server can be reached again"
+                    f"cannot read {url}{where}: {_TRIES} tries failed, the last with {reason(error)}; the same "
+                    "command continues when the server answers again"
                 ) from error
             pause(_FIRST_PAUSE * 2**count)
     raise AssertionError("unreachable")
-
-
-def _is_final(error: Exception) -> bool:
-    """Return True for an error that another try would repeat."""
-    root = _root(error)
-    status = getattr(root, "status", None)
-    if isinstance(status, int):
-        return 400 <= status < 500 and status not in _TRANSIENT
-    return isinstance(root, FileNotFoundError | PermissionError | IsADirectoryError | NotImplementedError)
-
-
-def _root(error: BaseException) -> BaseException:
-    """Return the first cause: fsspec calls every failure of a server a missing file."""
-    return error if error.__cause__ is None else _root(error.__cause__)
-
-
-def _reason(error: Exception) -> str:
-    root = _root(error)
-    status = getattr(root, "status", None)
-    if isinstance(status, int):
-        return f"the answer {status} {getattr(root, 'message', '')}".rstrip()
-    if isinstance(root, FileNotFoundError):
-        return "it does not exist"
-    return f"{type(root).__name__}: {root}" if str(root) else type(root).__name__

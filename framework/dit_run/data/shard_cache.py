@@ -59,6 +59,14 @@ class ShardCache:
             raise InputError("there is no folder for copies of remote shards: set cache.dir, or HOME")
         return cls(home.absolute() / "remote", limit)
 
+    def refuse_too_large(self, remote: RemoteFile) -> None:
+        """Raise InputError for a file that is larger than the cache."""
+        if remote.bytes > self.limit:
+            raise InputError(
+                f"{remote.url} has {size_text(remote.bytes)}, more than the cache of remote shards may hold: raise "
+                f"cache.shards_gb, which is {self.limit / 1e9:g}"
+            )
+
     def path(self, remote: RemoteFile) -> Path:
         """Return where the copy of a file is when there is one."""
         return self.folder / f"{remote.digest}.shard"
@@ -68,7 +76,13 @@ class ShardCache:
 
         Raises RemoteFailed, and InputError for a file that is larger than the cache.
         """
-        return self._existing(remote) or self._fetched(remote)
+        try:
+            return self._existing(remote) or self._fetched(remote)
+        except OSError as error:
+            raise RemoteFailed(
+                f"no copy of {remote.url} can be kept in {self.folder}: {error.strerror or error}; free space, "
+                "lower cache.shards_gb, or set cache.dir to another folder"
+            ) from error
 
     def fetch(self, remote: RemoteFile) -> None:
         """Download a file if its copy is missing. Raises as :meth:`opened` does."""
@@ -83,7 +97,7 @@ class ShardCache:
         copy = self.path(remote)
         try:
             file = copy.open("rb", buffering=0)
-        except OSError:
+        except FileNotFoundError:
             return None
         state = _state(file)
         if _intact.get(copy) != state and not _checked(copy, file, state):
@@ -96,23 +110,18 @@ class ShardCache:
         return file
 
     def _fetched(self, remote: RemoteFile) -> BinaryIO:
+        self.refuse_too_large(remote)
         copy, partial = self.path(remote), self.path(remote).with_suffix(".partial")
-        try:
-            make_folder(self.folder)
-            with locked(_lock(copy)):
-                if (file := self._existing(remote)) is not None:
-                    return file
-                self._make_room(partial, remote)
-                try:
-                    return self._downloaded(remote, copy, partial)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            raise RemoteFailed(
-                f"no copy of {remote.url} can be written to {self.folder}: {error.strerror or error}; free space, "
-                "lower cache.shards_gb, or set cache.dir to another folder"
-            ) from error
+        make_folder(self.folder)
+        with locked(_lock(copy)):
+            if (file := self._existing(remote)) is not None:
+                return file
+            self._make_room(partial, remote.bytes)
+            try:
+                return self._downloaded(remote, copy, partial)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
 
     def _downloaded(self, remote: RemoteFile, copy: Path, partial: Path) -> BinaryIO:
         with partial.open("r+b") as file:
@@ -126,18 +135,13 @@ class ShardCache:
             write_atomic(_note(copy), json.dumps(note).encode())
         return opened
 
-    def _make_room(self, partial: Path, remote: RemoteFile) -> None:
-        """Reserve the size of a file. Raises InputError if it is larger than the cache."""
-        if remote.bytes > self.limit:
-            raise InputError(
-                f"{remote.url} has {size_text(remote.bytes)}, more than the cache of remote shards may hold: raise "
-                f"cache.shards_gb, which is {self.limit / 1e9:g}"
-            )
+    def _make_room(self, partial: Path, needed: int) -> None:
+        """Reserve this number of bytes, which is not above the limit."""
         while True:
             with locked(self.folder / _ROOM):
-                if self._free() >= remote.bytes or self._remove(remote.bytes):
+                if self._free() >= needed or self._remove(needed):
                     with partial.open("wb") as file:
-                        file.truncate(remote.bytes)
+                        file.truncate(needed)
                     return
             time.sleep(_ROOM_EVERY)  # others download; when they are ready, their copies can be removed
 
@@ -162,22 +166,28 @@ class ShardCache:
 
 def _checked(copy: Path, file: BinaryIO, state: _State) -> bool:
     """Return True if a copy is as it was written, by its note or else by its checksum."""
-    from xxhash import xxh3_128
-
     try:
         note = json.loads(_note(copy).read_bytes())
-        if tuple(note["state"]) == state:
-            return True
-        checksum = xxh3_128()
-        while block := file.read(2**20):
-            checksum.update(block)
-        if checksum.hexdigest() != note["checksum"]:
+        noted, checksum = tuple(note["state"]), note["checksum"]
+        if noted != state and _checksum(file) != checksum:
             return False
-        write_atomic(_note(copy), json.dumps({**note, "state": state}).encode())
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError):  # a broken note or disk: the file is downloaded again
         return False
-    file.seek(0)
+    if noted != state:
+        with contextlib.suppress(OSError):  # without a new note the checksum is compared again
+            write_atomic(_note(copy), json.dumps({**note, "state": state}).encode())
     return True
+
+
+def _checksum(file: BinaryIO) -> str:
+    """Return the checksum of a file that is at its start, where it is left. Raises OSError."""
+    from xxhash import xxh3_128
+
+    checksum = xxh3_128()
+    while block := file.read(2**20):
+        checksum.update(block)
+    file.seek(0)
+    return checksum.hexdigest()
 
 
 def _note(copy: Path) -> Path:

@@ -24,8 +24,8 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 def shards_of(written: str, suffix: str, cache: ShardCache | None) -> tuple[ShardSource, ...]:
     """Return the shards of a folder, a pattern or URLs (``data.dataset_path``), sorted by pattern and name.
 
-    ``cache`` holds copies of remote ones; None takes the default cache. Raises InputError for shards that are missing,
-    for two of one name, and RemoteFailed for a server that does not answer.
+    ``cache`` holds copies of remote ones; None takes the default cache. Raises InputError for shards that are missing
+    or larger than the cache, for two of one name, and RemoteFailed for a server that does not answer.
     """
     local = written.removeprefix(_FILE)
     shards: tuple[ShardSource, ...]
@@ -33,7 +33,10 @@ def shards_of(written: str, suffix: str, cache: ShardCache | None) -> tuple[Shar
         urls = [url for pattern in _url_patterns(written, suffix) for url in matching(pattern)]
         _check_found(urls, written, suffix)
         cache = cache or ShardCache.of(None)
-        shards = tuple(RemoteShard(remote, cache) for remote in remote_files(urls))
+        remotes = remote_files(urls)
+        for remote in remotes:
+            cache.refuse_too_large(remote)
+        shards = tuple(RemoteShard(remote, cache) for remote in remotes)
     else:
         shards = tuple(LocalShard(path, _status(path)) for path in shard_files(local, suffix))
     names = [shard.name for shard in shards]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from file_server import FileServer, serving
+from hub_server import TOKEN, Hub, Repository, running_hub
 
 from dit_run.data.downloads import RemoteFailed, download, matching, remote_files
 from dit_run.problems import InputError
@@ -87,6 +88,48 @@ def test_a_file_that_changes_is_noticed(server: FileServer) -> None:
     (server.folder / "a.tar").write_bytes(CONTENT[::-1])
     with pytest.raises(RemoteFailed, match=r"a\.tar has changed since the start: "):
         download(remote, io.BytesIO())
+
+
+def test_a_file_that_is_removed_is_a_failure_of_the_server_and_no_bad_sample(server: FileServer) -> None:
+    (remote,) = remote_files([f"{server.url}/a.tar"])
+    (server.folder / "a.tar").unlink()
+    with pytest.raises(RemoteFailed, match=r"cannot read http://.*/a\.tar: the answer 404 Not Found"):
+        download(remote, io.BytesIO())
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub with two shards."""
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with running_hub() as running:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", running.url)
+        paths = "".join(huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE.partition("/{")[1:])
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", running.url + paths)
+        running.repositories["ann/birds"] = Repository(private=True, files={"0.tar": CONTENT, "1.tar": CONTENT[::-1]})
+        huggingface_hub.HfFileSystem.clear_instance_cache()
+        yield running
+        huggingface_hub.HfFileSystem.clear_instance_cache()
+
+
+def test_shards_on_the_hugging_face_hub_are_read_in_exact_ranges(hub: Hub, pauses: list[float]) -> None:
+    urls = matching("hf://datasets/ann/birds/*.tar")
+    assert urls == ["hf://datasets/ann/birds/0.tar", "hf://datasets/ann/birds/1.tar"]
+    assert fetched(urls[1], pauses) == CONTENT[::-1]
+    assert hub.ranges == [(0, 9_999), (10_000, 19_999), (20_000, 25_599)]
+    (remote,) = remote_files(urls[:1])
+    hub.repositories["ann/birds"].files["0.tar"] = CONTENT[::-1]  # listed before
+    with pytest.raises(RemoteFailed, match=r"0\.tar has changed since the start: "):
+        download(remote, io.BytesIO())
+
+
+@pytest.mark.parametrize("name", ["*.tar", "0.tar"])
+def test_what_the_hugging_face_hub_does_not_have_is_an_error_at_once(hub: Hub, pauses: list[float], name: str) -> None:
+    url = f"hf://datasets/ann/none/{name}"
+    with pytest.raises(InputError, match=r"cannot read hf://datasets/ann/none/.*\.tar: the answer 404 Not Found"):
+        remote_files(matching(url, pause=pauses.append), pause=pauses.append)
+    assert pauses == []
 
 
 def test_a_protocol_without_its_package_says_how_to_install_it() -> None:

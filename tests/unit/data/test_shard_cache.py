@@ -136,7 +136,7 @@ def test_a_failed_download_leaves_nothing(server: FileServer, remotes: list[Remo
 
 def test_a_folder_that_cannot_be_written_is_named(remotes: list[RemoteFile], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(RemoteFailed, match=r"no copy of .*0\.tar can be written to .*file/remote: File exists"):
+    with pytest.raises(RemoteFailed, match=r"no copy of .*0\.tar can be kept in .*file/remote: Not a directory"):
         ShardCache.of(tmp_path / "file", 2500).fetch(remotes[0])
 
 
