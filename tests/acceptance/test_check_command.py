@@ -208,3 +208,25 @@ def test_the_sheet_shows_captions_with_the_number_of_their_tokens(command: Comma
         count, _, caption = text.partition(" tokens: ")
         assert image == "16x16, 0%"
         assert int(count) == len(caption.split()) + 1  # the words and their start marker
+
+
+@pytest.mark.slow
+def test_a_sweep_suggests_a_learning_rate_and_leaves_only_its_plot(command: Command, config: Path) -> None:
+    result = command("check", config, "--find-lr")
+    assert result.status == 0, result.words
+    suggested = re.search(
+        r"suggested: training.learning_rate=(\S+), a third of that \(this config has 0.02\)", result.words
+    )
+    assert suggested
+    assert 0.003 < float(suggested.group(1)) < 0.3
+    assert Image.open("find-lr.png").format == "PNG"
+    assert sorted(path.name for path in config.parent.iterdir()) == ["find-lr.png", "tiny.yaml"]
+    assert command("check", config, "--find-lr", "--output", "other.png").out == result.out.replace("find-lr", "other")
+
+
+@pytest.mark.slow
+def test_a_sweep_that_learns_nothing_says_so(command: Command, config: Path) -> None:
+    result = command("check", config, "--find-lr", "training.max_grad_norm=1e-30", "optimizer={type: torch, name: SGD}")
+    assert result.status == 1
+    assert "no rate lowered the loss from " in result.words
+    assert "plot: find-lr.png" in result.words

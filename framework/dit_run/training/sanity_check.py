@@ -10,9 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dit_run.assembly.parts import build_denoiser
-from dit_run.assembly.prepare import prepare
-from dit_run.config.machine_rules import check_machine
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import Text, TextIds, with_tensors
 from dit_run.model.denoiser import trainable_parameters
@@ -22,12 +19,11 @@ from dit_run.settings import Config
 from dit_run.training.batches import Batch
 from dit_run.training.contact_sheet import write_sheet
 from dit_run.training.latent_statistics import LatentStatistics
-from dit_run.training.normalizing import CHECKED_SAMPLES, measure_latents
 from dit_run.training.run_parts import RunParts
-from dit_run.training.scoring import build_metrics
 from dit_run.training.setup import process_setup
 from dit_run.training.start_notices import data_notices
 from dit_run.training.step import EncodedBatch, denoising_loss
+from dit_run.training.trial_parts import build_trial_parts
 
 __all__ = ["CheckReport", "CheckResult", "sanity_check"]
 
@@ -68,23 +64,14 @@ def sanity_check(config: Config, *, device: torch.device, sheet: Path, batch_siz
     The batch has the largest size. ``sheet`` gets a grid of images of all sizes. Raises InputError for a config that a
     run refuses.
     """
-    check_machine(config)
     with process_setup(config.training, device):
-        config, data, encoders = prepare(config, device=device)
-        build_metrics(config, data)
-        begun: list[str] = []
-        denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begun.append)
-        if (normalization := denoiser.normalization) is not None and normalization.is_identity:
-            measured = measure_latents(config, data, encoders, device, CHECKED_SAMPLES)
-            normalization.set(measured.mean, measured.deviation)
-        parts = RunParts.build(config, data, encoders, device, denoiser=denoiser)
-        parts.learning_rate_factor()
-        train = data.train.of_largest_size()
+        parts, begun = build_trial_parts(config, device)
+        train = parts.data.train.of_largest_size()
         batch = parts.visits(train, caption_dropout=0.0).__getitems__(range(min(batch_size, len(train))))
         check = _Check.of(parts, batch, pretrained=bool(begun))
-        write_sheet(sheet, data.train, encoders, batch_size)
+        write_sheet(sheet, parts.data.train, parts.encoders, batch_size)
         undrawable = undrawable_notice(batch.captions)
-        far = LatentStatistics.of(check.given.latents).warning() if encoders.vae.cacheable else None
+        far = LatentStatistics.of(check.given.latents).warning() if parts.encoders.vae.cacheable else None
         notices = (*begun, *data_notices(parts), *(notice for notice in (undrawable, far) if notice))
         return CheckReport(tuple(check.results(_pixels(batch))), sheet, notices)
 
