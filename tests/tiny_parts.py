@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from dit_run import load_config
-from dit_run.assembly.parts import Encoders, build_denoiser, build_schedulers
+from dit_run.assembly.parts import Encoders, build_denoiser, build_guidance, build_schedulers
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Scheduler
@@ -42,7 +42,8 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        return Pipeline.of(self.config, self.encoders, self.denoiser, lambda shape: self.scheduler, CPU)
+        guidance = build_guidance(self.config)
+        return Pipeline.of(self.config, self.encoders, self.denoiser, lambda shape: self.scheduler, guidance, CPU)
 
 
 def assembled(folder: Path, *overrides: str) -> Parts:

@@ -54,7 +54,8 @@ def sampling(trial: Trial) -> Values:
     """Measure guided sampling of latents (images/s): the medium model, and PixArt in diffusers' loop, same steps."""
     from diffusers import DPMSolverMultistepScheduler
 
-    from dit_run.model.guidance import Guidance, guided
+    from dit_run.assembly.parts import build_guidance
+    from dit_run.model.guidance import GuidanceSettings, guided, unguided, with_empty
 
     config, device = shipped("medium", trial), choose_device()
     own, peer = Step(config), _peer(config).eval()
@@ -62,12 +63,13 @@ def sampling(trial: Trial) -> Values:
     steps, scheduler = trial.size(20, 2), own.step.scheduler_of(own.batch.shape)
     count = min(own.size, 16)
     text = TextStates(*(part[:count] for part in own.text))
-    noise = own.batch.noise[:count]
+    noise, guidance = own.batch.noise[:count], build_guidance(config)
 
     @torch.no_grad()
     def ours() -> None:
         with own.precision.autocast():
-            predict = guided(own.denoiser, text, text, Guidance(4.0))
+            plain, halves = unguided(own.denoiser, text), with_empty(own.denoiser, text, text)
+            predict = guided(plain, halves, guidance, GuidanceSettings(4.0), scheduler)
             scheduler.sample(predict, noise, sampler="dpm-solver++", steps=steps, step_noise=lambda step: noise)
 
     both = TextStates(*(torch.cat([part, part]) for part in text))

@@ -84,6 +84,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler.warmup_stable_decay": (
         "lr_scheduler={type: warmup_stable_decay, warmup_steps: 2, decay_share: 0.5}",
     ),
+    "guidance.cfg": (),
     "adapter.lora": ("adapter={type: lora, rank: 2}", "training.init_from=earlier"),
     "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
     "tracker.csv": ("trackers=[{type: csv}]",),

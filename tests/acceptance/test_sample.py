@@ -176,6 +176,15 @@ def test_it_needs_neither_data_nor_the_place_where_the_run_was(command: Command,
     assert texts(moved / "samples", "run") == [str(moved)]
 
 
+def test_each_prompt_has_its_scale(sample: Any, tmp_path: Path) -> None:
+    result = sample("a cross", "a square", "--guidance-scale", "6,1", "--num-images", 2)
+    assert result.status == 0, result.words
+    assert texts(tmp_path / "images", "guidance_scale") == ["6", "6", "1", "1"]
+    sample("a cross", "a cross", "a square", "a square", "--guidance-scale", 6, output="all")
+    whole, each = pixels(tmp_path / "all"), pixels(tmp_path / "images")
+    assert [int(np.abs(a - b).max()) > 2 for a, b in zip(whole, each, strict=True)] == [False, False, True, True]
+
+
 def test_guidance_that_was_never_trained_is_refused(command: Command, train: Train) -> None:
     path = train("training.caption_dropout=0", "sampling.guidance_scale=1", "training.max_steps=1").path
     result = command("sample", path, "a cross", "--guidance-scale", 3)
@@ -196,6 +205,8 @@ def test_guidance_that_was_never_trained_is_refused(command: Command, train: Tra
         (("--steps", 0), "sampling needs at least 1 step, not 0"),
         (("--seed", -1), "the sampling seed must be a number from 0"),
         (("--guidance-scale", -1), "the guidance scale must be a number of at least 0"),
+        (("--guidance-scale", "2,x"), "--guidance-scale takes a number, or several such as 2,4,4, not '2,x'"),
+        (("--guidance-scale", "2,3,4"), "there are 3 guidance scales for 1 images; give one for each"),
         (("--num-images", 0), "--num-images and --batch-size must be at least 1"),
         (("--prompts", "nowhere.txt"), "--prompts nowhere.txt cannot be read"),
         (("--checkpoint", "step-7"), "has no checkpoint 'step-7'; its checkpoints are: step-00000003, step-00000006"),

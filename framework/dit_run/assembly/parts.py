@@ -26,7 +26,7 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import VAE, Guidance, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -34,6 +34,7 @@ __all__ = [
     "Encoders",
     "build_denoiser",
     "build_encoders",
+    "build_guidance",
     "build_learning_rate_factor",
     "build_optimizer",
     "build_schedulers",
@@ -179,6 +180,12 @@ def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:
 def _scheduler(config: Config, shape: tuple[int, int, int]) -> Scheduler:
     scheduler: Scheduler = make(config.scheduler.component, config.scheduler.options, latent_shape=shape)
     return scheduler
+
+
+def build_guidance(config: Config) -> Guidance:
+    """Return the guidance of sampling."""
+    guidance: Guidance = make(config.guidance.component, config.guidance.options)
+    return guidance
 
 
 def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:

@@ -41,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", metavar="DIR", help="folder, or FILE.png for one image (default: RUN/samples)")
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps (default: sampling.steps of the run)")
     parser.add_argument(
-        "--guidance-scale", type=float, metavar="G", help="strength of guidance; 1 is no guidance (default: the run's)"
+        "--guidance-scale",
+        metavar="G[,G…]",
+        help="strength of guidance, one number for all prompts or one for each; 1 is no guidance (default: the run's)",
     )
     parser.add_argument("--sampler", metavar="NAME", help="sampler of the run's scheduler (default: the run's)")
     parser.add_argument("--seed", type=int, metavar="S", help="image i depends on S + i only (default: the run's)")
@@ -60,7 +62,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    size, scalars = _size(arguments.size), _scalars(arguments.scalars)
+    size, scalars, scales = _size(arguments.size), _scalars(arguments.scalars), _scales(arguments.guidance_scale)
     words, overrides = prompts_and_overrides(arguments.words)
     prompts = _prompts(arguments, words)
     from dit_run.sampling.load_run import load_run
@@ -72,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         ema=not arguments.no_ema,
         allow_plugins=arguments.allow_plugins,
     )
-    notes = [*opened.notices, *_without_effect(arguments, opened.config), *_untrained_size(opened, size)]
+    notes = [*opened.notices, *_without_effect(arguments, opened.config, scales), *_untrained_size(opened, size)]
     print_notes(notes, arguments)
     from rich.console import Console
 
@@ -85,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             [prompt for prompt in prompts or opened.prompts for _ in range(arguments.num_images)],
             output=Path(arguments.output) if arguments.output else Path(arguments.run) / "samples",
             steps=arguments.steps,
-            guidance_scale=arguments.guidance_scale,
+            guidance_scale=_repeated(scales, arguments.num_images),
             sampler=arguments.sampler,
             seed=arguments.seed,
             size=size,
@@ -104,10 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _without_effect(arguments: argparse.Namespace, config: Config) -> Iterator[str]:
+def _without_effect(arguments: argparse.Namespace, config: Config, scales: Sequence[float]) -> Iterator[str]:
     """Yield a line for each flag that has no effect with this run."""
-    scale = config.sampling.guidance_scale if arguments.guidance_scale is None else arguments.guidance_scale
-    if arguments.negative_prompt and scale == 1:
+    guided = any(scale != 1 for scale in scales or [config.sampling.guidance_scale])
+    if arguments.negative_prompt and not guided:
         yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
     if arguments.no_ema and not config.training.use_ema:
         yield "--no-ema has no effect: this run keeps no average of its weights"
@@ -136,6 +138,21 @@ def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:
     if not read:
         raise InputError(f"--prompts {path} holds no prompt; write one prompt per line")
     return [*given, *read]
+
+
+def _scales(text: str | None) -> list[float]:
+    """Return the guidance scales of ``--guidance-scale``; none without it. Raises InputError."""
+    try:
+        return [] if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--guidance-scale takes a number, or several such as 2,4,4, not {text!r}") from None
+
+
+def _repeated(scales: Sequence[float], count: int) -> float | list[float] | None:
+    """Return the scale of all images, or that of each one where every prompt has ``count`` images."""
+    if len(scales) > 1:
+        return [scale for scale in scales for _ in range(count)]
+    return scales[0] if scales else None
 
 
 def _scalars(texts: Sequence[str]) -> dict[str, float]:

@@ -29,7 +29,7 @@ def _checkpoints_are_saved(context: RuleContext) -> Iterator[RuleResult]:
 
 def _guidance_is_trained(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("sampling", "guidance_scale")
-    if config.drops_captions or config.sampling.guidance_scale == 1:
+    if config.drops_captions or not config.samples_empty_captions:
         return
     if path not in context.written:
         reason = "training.caption_dropout is 0, so the model does not learn the empty caption that guidance needs"

@@ -57,11 +57,28 @@ def component_code(choice: Choice, base: str, attributes: Mapping[str, Any] | No
     ``attributes`` are further ones of the class. Raises InputError, naming the component, for code that would not run
     without dit-run.
     """
+    name, code = _subclass(choice, ("dit_run.remote.parts", base), f"Run{base.removeprefix('Exported')}", attributes)
+    return _file(choice.type, name, f"The {choice.component.kind} {choice.type}.", code)
+
+
+def pipeline_code(guidance: Choice) -> CodeFile:
+    """Return the code of the pipeline with its guidance. Raises InputError as :func:`component_code` does."""
+    name, code = _subclass(guidance, ("dit_run.remote.pipeline", "DitRunPipeline"), "RunPipeline")
+    return _file("pipeline", name, "The pipeline: images from prompts.", code)
+
+
+def _subclass(
+    choice: Choice, base: tuple[str, str], name: str, attributes: Mapping[str, Any] | None = None
+) -> tuple[str, str]:
+    """Return the name of a subclass of ``base`` with a component's factory and options, and the code that defines it.
+
+    ``base`` is a module and its class.
+    """
     component = choice.component
     module, function = _reference(component)
     bundle = CodeBundle({*_CORE, module.partition(".")[0], component.options.__module__.partition(".")[0]})
     try:
-        parent = bundle.take("dit_run.remote.parts", base)
+        parent = bundle.take(*base)
         factory = bundle.take(module, function)
         options = _literal(choice.options, bundle)
         code = bundle.text()
@@ -70,20 +87,13 @@ def component_code(choice: Choice, base: str, attributes: Mapping[str, Any] | No
             f"{component.name} cannot be exported for other programs: {error}. With format safetensors the export "
             "holds the weights alone"
         ) from error
-    name = bundle.free(f"Run{base.removeprefix('Exported')}")
+    name = bundle.free(name)
     lines = "".join(f"    {key} = {value!r}\n" for key, value in (attributes or {}).items())
     class_text = _CLASS.substitute(
         name=name, base=parent, kind=component.kind, type=component.type, factory=factory, options=options,
         attributes=lines,
     )  # fmt: skip
-    return _file(component.type, name, f"The {component.kind} {component.type}.", code.rstrip("\n") + class_text)
-
-
-def pipeline_code() -> CodeFile:
-    """Return the code of the pipeline."""
-    bundle = CodeBundle(_CORE)
-    name = bundle.take("dit_run.remote.pipeline", "DitRunPipeline")
-    return _file("pipeline", name, "The pipeline: images from prompts.", bundle.text())
+    return name, code.rstrip("\n") + class_text
 
 
 def _file(stem: str, class_name: str, summary: str, code: str) -> CodeFile:

@@ -59,7 +59,7 @@ def write_pipeline(
     parts["vae"], copies = _frozen_part(folder / "vae", vae, "ExportedVae", copied=copied, values=normalization)
     places["vae"].append(copies)
     parts["scheduler"] = _scheduler(folder / "scheduler", config, LatentShape.of(vae.part))
-    pipeline = pipeline_code()
+    pipeline = pipeline_code(config.guidance)
     _write_code(folder, pipeline)
     _write_json(folder / "model_index.json", _index(config, pipeline, parts))
     return places

@@ -19,7 +19,7 @@ from dit_run.model.codec import LatentShape
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, check_tensors, model_keywords
 from dit_run.problems import InputError
 from dit_run.registry.factories import make
-from dit_run.settings import Choice, Config, SamplingOptions
+from dit_run.settings import Choice, Config
 from dit_run.system.json_files import read_object
 
 __all__ = ["StockExport"]
@@ -35,7 +35,7 @@ class StockExport:
         """Load the parts. Raises InputError with the reason where one of them does not fit."""
         self._config, self._parts = config, parts
         _check_encoding(config)
-        _check_sampling(config.sampling)
+        _check_sampling(config)
         if len(parts.texts) > 1:
             raise InputError("the pipelines of diffusers do not take these text encoders together")
         model = _model(config, tensors, parts)
@@ -140,8 +140,11 @@ def _check_encoding(config: Config) -> None:
         raise InputError(f"the pipelines of diffusers have no {' and no '.join(used)}")
 
 
-def _check_sampling(sampling: SamplingOptions) -> None:
+def _check_sampling(config: Config) -> None:
     """Refuse settings that no pipeline of diffusers has."""
+    sampling = config.sampling
+    if sampling.guidance_scale != 1 and not getattr(config.guidance.options, "in_diffusers", False):
+        raise InputError(f"the pipelines of diffusers have no guidance {config.guidance.type}")
     settings = {
         "guidance_scale": sampling.guidance_scale < 1,
         "guidance_rescale": sampling.guidance_rescale != 0,

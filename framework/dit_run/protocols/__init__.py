@@ -34,6 +34,7 @@ from dit_run.protocols.dataset import (
     Sample,
     Sharded,
 )
+from dit_run.protocols.guidance import Guidance, GuidedStep, WeakerPrediction
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
@@ -55,6 +56,8 @@ __all__ = [
     "Facts",
     "FilePart",
     "FileRange",
+    "Guidance",
+    "GuidedStep",
     "Identified",
     "LearningRateFactor",
     "LeavesOut",
@@ -83,5 +86,6 @@ __all__ = [
     "TextStates",
     "Tokens",
     "Tracker",
+    "WeakerPrediction",
     "unknown_event",
 ]

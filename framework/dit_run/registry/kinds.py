@@ -68,6 +68,7 @@ class Kind(StrEnum):
     SCHEDULER = "scheduler"
     OPTIMIZER = "optimizer"
     LR_SCHEDULER = "lr_scheduler"
+    GUIDANCE = "guidance"
     ADAPTER = "adapter"
     TRACKER = "tracker"
     METRIC = "metric"
@@ -180,6 +181,15 @@ KINDS: Mapping[Kind, KindSpec] = {
         default_type="cosine",
         protocol="dit_run.protocols:LearningRateFactor",
         runtime=("total_steps", "learning_rate"),
+        members=("__call__",),
+    ),
+    Kind.GUIDANCE: KindSpec(
+        title="guidance",
+        text="The guidance: the way in which sampling follows captions more closely than the model alone, as strongly "
+        "as `sampling.guidance_scale` says.",
+        default_type="cfg",
+        observes=True,
+        protocol="dit_run.protocols:Guidance",
         members=("__call__",),
     ),
     Kind.ADAPTER: KindSpec(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -13,7 +13,7 @@ from dit_run.compute.precision import Precision
 from dit_run.model.codec import caption_conditions
 from dit_run.model.conditioning import SeveralCaptions
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import Guidance
+from dit_run.model.guidance import GuidanceSettings
 from dit_run.model.state_format import StateFormat
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 
@@ -27,6 +27,10 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
     seed + i, drawn by a counter-based generator (Philox) on the CPU, whatever the device and the batch are.
     """
 
+    factory: Callable[..., Any]
+    """That of the guidance."""
+    options: Any
+    """Options of the guidance."""
     model_cpu_offload_seq = "text_encoder->text_encoder_2->text_encoder_3->text_encoder_4->transformer->vae"
     _optional_components: ClassVar[list[str]] = ["text_encoder_2", "text_encoder_3", "text_encoder_4"]
 
@@ -77,7 +81,7 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
+        guidance_scale: float | Sequence[float] | None = None,
         guidance_rescale: float | None = None,
         guidance_interval: Sequence[float] | None = None,
         sampler: str | None = None,
@@ -91,9 +95,9 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
     ) -> ImagePipelineOutput | tuple[Any]:
         """Return one image per prompt, or ``num_images_per_prompt``; what is None comes from the training config.
 
-        ``seed`` decides all noise; a ``generator`` stands for the seed that it was made with. ``batch_size`` images are
-        made at a time. ``scalars`` are values of numbers that the model takes. ``output_type`` is ``pil``, ``np``
-        (float in [0, 1]) or ``pt``.
+        ``guidance_scale`` is one number for all images, or one for each. ``seed`` decides all noise; a ``generator``
+        stands for the seed that it was made with. ``batch_size`` images are made at a time. ``scalars`` are values of
+        numbers that the model takes. ``output_type`` is ``pil``, ``np`` (float in [0, 1]) or ``pt``.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         given = {
@@ -105,14 +109,16 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
             "seed": generator.initial_seed() if seed is None and generator is not None else seed,
         }
         settings = {**self.config.sampling, **{name: value for name, value in given.items() if value is not None}}
-        low, high = settings["guidance_interval"]
+        scale, (low, high) = settings["guidance_scale"], settings["guidance_interval"]
         request = SamplingRequest(
             prompts=tuple(each for each in prompts for _ in range(num_images_per_prompt)),
             height=height or self.config.image_size,
             width=width or self.config.image_size,
             sampler=settings["sampler"],
             steps=settings["steps"],
-            guidance=Guidance(settings["guidance_scale"], settings["guidance_rescale"], (low, high)),
+            guidance=GuidanceSettings(
+                tuple(scale) if isinstance(scale, Sequence) else scale, settings["guidance_rescale"], (low, high)
+            ),
             seed=settings["seed"],
             negative_prompt=negative_prompt,
             batch_size=batch_size,
@@ -140,6 +146,7 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
             conditions=conditions[0] if len(texts) == 1 else SeveralCaptions(conditions),
             vae=self.vae,
             scheduler_of=self.scheduler.process,
+            guidance=type(self).factory(self.options),
             device=device,
             precision=precision,
             scalars=self.config.scalars,

@@ -41,7 +41,7 @@ def generate_images(
     *,
     output: Path,
     steps: int | None = None,
-    guidance_scale: float | None = None,
+    guidance_scale: float | Sequence[float] | None = None,
     sampler: str | None = None,
     seed: int | None = None,
     size: tuple[int, int] | None = None,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dit_run import __version__
 from dit_run.assembly.adaptation import refuse_other_base
-from dit_run.assembly.parts import build_denoiser, build_encoders, build_schedulers
+from dit_run.assembly.parts import build_denoiser, build_encoders, build_guidance, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.data.aspect_buckets import Size
@@ -70,7 +70,7 @@ class LoadedRun:
         *,
         steps: int | None = None,
         seed: int | None = None,
-        guidance_scale: float | None = None,
+        guidance_scale: float | Sequence[float] | None = None,
         sampler: str | None = None,
         size: tuple[int, int] | None = None,
         negative_prompt: str = "",
@@ -81,24 +81,27 @@ class LoadedRun:
         """Return one RGB image per prompt, in order.
 
         ``prompts`` None samples the run's own prompts. ``size`` is (height, width) in pixels, the training size by
-        default. ``scalars`` are values of numbers that the model takes, such as ``{"aesthetic_score": 6.5}``; the
-        others have those of ``sampling.scalars``, or the mean of the training data. The other settings come from the
-        config's ``sampling`` section where they are None. Image i depends on its prompt and on seed + i, not on the
-        images next to it. Its ``info`` holds prompt, seed and all settings as texts, the same that a saved PNG carries.
+        default. ``guidance_scale`` is one number for all images, or one for each. ``scalars`` are values of numbers
+        that the model takes, such as ``{"aesthetic_score": 6.5}``; the others have those of ``sampling.scalars``, or
+        the mean of the training data. The other settings come from the config's ``sampling`` section where they are
+        None. Image i depends on its prompt and on seed + i, not on the images next to it. Its ``info`` holds prompt,
+        seed and all settings as texts, the same that a saved PNG carries.
 
         Raises InputError for a value that does not fit the run, before anything is sampled.
         """
         if isinstance(prompts, str):
             prompts = [prompts]
         refuse_undecoded([*(prompts or ()), negative_prompt])
-        self._refuse_untrained_guidance(guidance_scale)
-        given: dict[str, Any] = {"steps": steps, "seed": seed, "guidance_scale": guidance_scale, "sampler": sampler}
+        given: dict[str, Any] = {"steps": steps, "seed": seed, "sampler": sampler}
         options = replace(self.config.sampling, **{key: value for key, value in given.items() if value is not None})
         size = size or default_size(self.config, self.pipeline.size_unit)
         request = SamplingRequest.of(
             options, self.prompts if prompts is None else prompts, size=size, batch_size=batch_size
         )
         request = replace(request, negative_prompt=negative_prompt, scalars=scalars or {})
+        if guidance_scale is not None:
+            request = replace(request, guidance=replace(request.guidance, scale=_scale(guidance_scale)))
+            self._refuse_untrained_guidance(request)
         request = self.pipeline.checked(request)
         with translate_sampling(min(batch_size, len(request.prompts))):
             images = self.pipeline.generate(request, reporter or Silent())
@@ -143,24 +146,26 @@ class LoadedRun:
         export_run(self, Path(folder).absolute(), options, Destination(push, public), reporter or Silent())
         return Path(folder).absolute()
 
-    def _refuse_untrained_guidance(self, scale: float | None) -> None:
-        if scale not in (None, 1.0) and self.config.training.caption_dropout == 0:
+    def _refuse_untrained_guidance(self, request: SamplingRequest) -> None:
+        scale = next((each for each in request.guidance.scales if each != 1), None)
+        if scale is not None and self.config.weaker_prediction == "empty" and not self.config.drops_captions:
             raise InputError(
                 f"guidance_scale {scale:g} does not work with this run: it was trained with "
                 "training.caption_dropout 0, so it never learned the empty caption; use guidance_scale 1"
             )
 
     def _info(self, request: SamplingRequest, index: int) -> dict[str, str]:
-        guidance = request.guidance
+        guidance, chosen = request.guidance, self.config.guidance
         return {
             "prompt": request.prompts[index],
             "negative_prompt": request.negative_prompt,
             "seed": str(request.seed + index),
             "steps": str(request.steps),
             "sampler": str(request.sampler),
-            "guidance_scale": f"{guidance.scale:g}",
+            "guidance_scale": f"{guidance.scale_of(index):g}",
             "guidance_rescale": f"{guidance.rescale:g}",
             "guidance_interval": " ".join(f"{end:g}" for end in guidance.interval),
+            **({} if chosen.type == chosen.component.kind.default_type else {"guidance": chosen.type}),
             "size": f"{request.height}x{request.width}",
             **({"scalars": _scalars_text(request.scalars)} if request.scalars else {}),
             "run": str(self.path),
@@ -168,6 +173,10 @@ class LoadedRun:
             "ema": json.dumps(self.ema),
             "version": f"dit-run {__version__}",
         }
+
+
+def _scale(given: float | Sequence[float]) -> float | tuple[float, ...]:
+    return tuple(given) if isinstance(given, Sequence) else given
 
 
 def _scalars_text(scalars: Mapping[str, float]) -> str:
@@ -228,7 +237,13 @@ def open_run(
         config=config,
         registry=read.resolution.registry,
         pipeline=Pipeline.of(
-            config, encoders, denoiser, build_schedulers(config, encoders), target, read_scalars(source)
+            config,
+            encoders,
+            denoiser,
+            build_schedulers(config, encoders),
+            build_guidance(config),
+            target,
+            read_scalars(source),
         ),
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,

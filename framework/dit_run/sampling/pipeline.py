@@ -22,9 +22,9 @@ from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import Forward, Guidance, guided
+from dit_run.model.guidance import Forward, GuidanceSettings, guided, unguided, with_empty
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, SchedulerOf, TextStates
+from dit_run.protocols import VAE, Guidance, Predict, Scheduler, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
 
@@ -49,7 +49,7 @@ class SamplingRequest:
     sampler: str | None = None
     """None uses the scheduler's first sampler."""
     steps: int = 50
-    guidance: Guidance = field(default_factory=Guidance)
+    guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
     seed: int = 0
     """All noise of image i depends on seed + i alone."""
     negative_prompt: str = ""
@@ -68,7 +68,7 @@ class SamplingRequest:
             width=size[1],
             sampler=options.sampler,
             steps=options.steps,
-            guidance=Guidance(options.guidance_scale, options.guidance_rescale, options.guidance_interval),
+            guidance=GuidanceSettings(options.guidance_scale, options.guidance_rescale, options.guidance_interval),
             seed=options.seed,
             batch_size=batch_size,
         )
@@ -82,6 +82,7 @@ class Pipeline:
     conditions: Conditions
     vae: VAE
     scheduler_of: SchedulerOf
+    guidance: Guidance
     device: torch.device
     precision: Precision
     scalars: Mapping[str, float] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Pipeline:
         encoders: Encoders,
         denoiser: Denoiser,
         scheduler_of: SchedulerOf,
+        guidance: Guidance,
         device: torch.device,
         scalar_means: Mapping[str, float] | None = None,
     ) -> Pipeline:
@@ -103,7 +105,7 @@ class Pipeline:
         """
         precision = Precision.of(config.training.mixed_precision, device)
         scalars = {**(scalar_means or {}), **config.sampling.scalar_values()}
-        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, device, precision, scalars)
+        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, guidance, device, precision, scalars)
 
     @property
     def size_unit(self) -> int:
@@ -148,8 +150,7 @@ class Pipeline:
             raise InputError(f"sampling needs at least 1 step, not {request.steps}")
         if not 0 <= request.seed <= MAX_SEED - len(request.prompts):
             raise InputError(f"the sampling seed must be a number from 0 to nearly {MAX_SEED}, not {request.seed}")
-        if not 0 <= request.guidance.scale < inf:
-            raise InputError(f"the guidance scale must be a number of at least 0, not {request.guidance.scale:g}")
+        _check_scales(request)
         return replace(request, sampler=request.sampler or names[0], scalars=self._checked_scalars(request))
 
     def _checked_scalars(self, request: SamplingRequest) -> dict[str, float]:
@@ -171,17 +172,28 @@ class Pipeline:
         prompts = request.prompts[start : start + request.batch_size]
         seeds = [request.seed + start + index for index in range(len(prompts))]
         shape = self._latent_shape(request)
+        scheduler = self.scheduler_of(shape)
+        settings = request.guidance.of_images(start, start + len(prompts))
         assert request.sampler is not None
         with self.precision.autocast():
-            text, empty = self._text(prompts, request)
-            latents = self.scheduler_of(shape).sample(
-                guided(self._forward(request), text, empty, request.guidance),
+            latents = scheduler.sample(
+                self._predict(prompts, request, settings, scheduler),
                 self._noise("sampling_start", 0, seeds, shape),
                 sampler=request.sampler,
                 steps=request.steps,
                 step_noise=lambda step: self._noise("sampling_step", step, seeds, shape),
             )
         return to_images(decode_latents(self.vae, self.denoiser.latents_of_vae(latents), self.precision.dtype))
+
+    def _predict(
+        self, prompts: Sequence[str], request: SamplingRequest, settings: GuidanceSettings, scheduler: Scheduler
+    ) -> Predict:
+        """Return the model for some prompts as samplers call it, guided where the settings say so."""
+        forward = self._forward(request)
+        if not settings.active:
+            return unguided(forward, self._encode(prompts, [False] * len(prompts)))
+        text, empty = self._texts(prompts, request.negative_prompt)
+        return guided(unguided(forward, text), with_empty(forward, text, empty), self.guidance, settings, scheduler)
 
     def _forward(self, request: SamplingRequest) -> Forward:
         """Return the denoiser with the numbers of the request, which all of its images share."""
@@ -193,12 +205,9 @@ class Pipeline:
     def _latent_shape(self, request: SamplingRequest) -> tuple[int, int, int]:
         return LatentShape.of(self.vae)(request.height, request.width)
 
-    def _text(self, prompts: Sequence[str], request: SamplingRequest) -> tuple[TextStates, TextStates | None]:
-        """Return the prompts' conditions and, where guidance needs them, the negative prompt's, padded alike."""
+    def _texts(self, prompts: Sequence[str], negative: str) -> tuple[TextStates, TextStates]:
+        """Return the prompts' conditions and as many of the negative prompt, padded alike."""
         count = len(prompts)
-        if not request.guidance.active:
-            return self._encode(prompts, [False] * count), None
-        negative = request.negative_prompt
         both = self._encode([*prompts, *[negative] * count], [False] * count + [negative == ""] * count)
         return TextStates(*(part[:count] for part in both)), TextStates(*(part[count:] for part in both))
 
@@ -209,3 +218,13 @@ class Pipeline:
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
         return move(torch.from_numpy(np.stack(draws)), self.device)
+
+
+def _check_scales(request: SamplingRequest) -> None:
+    """Raise InputError for guidance scales that are no numbers of at least 0, or not as many as prompts."""
+    scale = request.guidance.scale
+    if isinstance(scale, tuple) and len(scale) != len(request.prompts):
+        raise InputError(f"there are {len(scale)} guidance scales for {len(request.prompts)} images; give one for each")
+    for each in request.guidance.scales:
+        if not 0 <= each < inf:
+            raise InputError(f"the guidance scale must be a number of at least 0, not {each:g}")

@@ -15,7 +15,7 @@ from dit_run.runs.run_folder import RunFolder
 
 __all__ = ["SAMPLED", "SCORED", "RunConfig", "read_run_config"]
 
-SAMPLED = frozenset({"model", "vae", "text_encoder", "scheduler", "adapter"})
+SAMPLED = frozenset({"model", "vae", "text_encoder", "scheduler", "guidance", "adapter"})
 """Sections whose components make images."""
 SCORED = SAMPLED | {"data", "metrics"}
 """Sections whose components make images and score them."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dit_run.testing.adapter import check_adapter
     from dit_run.testing.callback import check_callback
     from dit_run.testing.dataset import check_dataset
+    from dit_run.testing.guidance import check_guidance
     from dit_run.testing.lr_scheduler import check_lr_scheduler
     from dit_run.testing.metric import check_metric
     from dit_run.testing.model import check_model
@@ -41,6 +42,7 @@ __all__ = [
     "check_adapter",
     "check_callback",
     "check_dataset",
+    "check_guidance",
     "check_lr_scheduler",
     "check_metric",
     "check_model",

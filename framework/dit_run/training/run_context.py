@@ -47,11 +47,11 @@ class RunContext:
         return self.processes.device
 
     def deciding_plugins(self) -> tuple[dict[str, Any], ...]:
-        """Return the plugins whose components decide the weights; trackers, metrics and callbacks only observe."""
+        """Return the plugins whose components decide the weights; not those of parts that only observe."""
         records = [
             self._plugin_record(path, choice)
             for path, choice in self.config.choices()
-            if not choice.component.kind.listed
+            if not choice.component.kind.spec.observes
         ]
         return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 

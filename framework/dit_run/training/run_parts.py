@@ -10,6 +10,7 @@ from torch import nn
 from dit_run.assembly.parts import (
     Encoders,
     build_denoiser,
+    build_guidance,
     build_learning_rate_factor,
     build_optimizer,
     build_schedulers,
@@ -18,7 +19,7 @@ from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import LearningRateFactor, SchedulerOf
+from dit_run.protocols import Guidance, LearningRateFactor, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.batches import Visits
@@ -43,6 +44,8 @@ class RunParts:
     """Averages of the denoiser's weights; None for a config without them."""
     scheduler_of: SchedulerOf
     """The scheduler of each latent shape that is trained on."""
+    guidance: Guidance
+    """The guidance of previews and of images for metrics."""
 
     @classmethod
     def build(
@@ -54,7 +57,7 @@ class RunParts:
         *,
         denoiser: Denoiser | None = None,
     ) -> RunParts:
-        """Build the denoiser with initial weights, unless it is given, its averages and the scheduler."""
+        """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance."""
         training = config.training
         denoiser = build_denoiser(config, encoders, device) if denoiser is None else denoiser.to(device)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
@@ -66,6 +69,7 @@ class RunParts:
             denoiser=denoiser,
             averages=averages,
             scheduler_of=build_schedulers(config, encoders),
+            guidance=build_guidance(config),
         )
 
     @property
@@ -77,7 +81,7 @@ class RunParts:
         """Pipeline of the averages where there are any, else of the live weights."""
         denoiser = self.denoiser if self.averages is None else self.averages.module
         means = self.data.scalar_means
-        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.device, means)
+        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.guidance, self.device, means)
 
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
         """Return the visits to some samples, by default to the training samples."""

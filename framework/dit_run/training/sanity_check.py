@@ -181,7 +181,7 @@ class _Check:
             f"{share:.0%} of captions are dropped in training, guidance is {scale:g}; the loss is {own:.6f} with "
             f"captions and {empty:.6f} without"
         )
-        return CheckResult("empty condition", (share > 0 or scale == 1) and empty != own, text)
+        return CheckResult("empty condition", (share > 0 or not config.samples_empty_captions) and empty != own, text)
 
     def _gradients(self) -> CheckResult:
         denoiser = self.parts.denoiser

@@ -1,4 +1,4 @@
-"""Guidance: one forward for both halves, by the papers' formulae."""
+"""Guided sampling: one forward for both predictions, scales of images, the interval and rescaling."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from dit_run.model.guidance import Guidance, combined, guided, rescaled
-from dit_run.protocols import TextStates
+from dit_run.model.guidance import Forward, GuidanceSettings, guided, rescaled, unguided, with_empty
+from dit_run.protocols import Guidance, GuidedStep, Predict, TextStates
+from dit_run_plugins.schedulers.flow_matching import FlowMatching
+from dit_run_plugins.schedulers.flow_matching.flow_process import build
 
+SCHEDULER = build(FlowMatching(), latent_shape=(1, 2, 2))
+ALL = slice(None)
 NOISY = torch.arange(2 * 1 * 2 * 2, dtype=torch.float32).view(2, 1, 2, 2)
 
 
@@ -39,9 +43,22 @@ def at(timestep: float) -> Tensor:
     return torch.full((2,), timestep)
 
 
-def test_both_halves_go_through_one_forward() -> None:
+def extrapolated(caption: Tensor, weaker: Tensor, step: GuidedStep) -> Tensor:
+    return weaker + step.scale * (caption - weaker)
+
+
+def predicting(
+    settings: GuidanceSettings, *, model: Forward | None = None, guidance: Guidance = extrapolated, rows: slice = ALL
+) -> Predict:
+    forward = model or Model()
+    text, empty = (TextStates(*(part[rows] for part in each)) for each in (TEXT, EMPTY))
+    both = with_empty(forward, text, empty)
+    return guided(unguided(forward, text), both, guidance, settings, SCHEDULER)
+
+
+def test_both_predictions_go_through_one_forward() -> None:
     model = Model()
-    output = guided(model, TEXT, EMPTY, Guidance(4.0))(NOISY, at(500))
+    output = predicting(GuidanceSettings(4.0), model=model)(NOISY, at(500))
     assert model.calls == [(4, 4, [False, False, True, True])]
     assert torch.equal(output, NOISY + 1 + 4 * (2 - 1))
 
@@ -52,49 +69,85 @@ def test_timesteps_are_read_only_where_guidance_depends_on_them() -> None:
             raise AssertionError("a timestep was read")
 
     timesteps = at(500).as_subclass(Unread)
-    guided(Model(), TEXT, EMPTY, Guidance(4.0))(NOISY, timesteps)
+    predicting(GuidanceSettings(4.0))(NOISY, timesteps)
     with pytest.raises(AssertionError):
-        guided(Model(), TEXT, EMPTY, Guidance(4.0, interval=(0.0, 0.5)))(NOISY, timesteps)
+        predicting(GuidanceSettings(4.0, interval=(0.0, 0.5)))(NOISY, timesteps)
 
 
-def test_scale_one_asks_for_the_captions_alone() -> None:
+def test_without_guidance_the_captions_go_through_alone() -> None:
     model = Model()
-    assert not Guidance(1.0).active
-    output = guided(model, TEXT, None, Guidance(1.0))(NOISY, at(500))
+    assert torch.equal(unguided(model, TEXT)(NOISY, at(500)), NOISY + 2)
     assert model.calls == [(2, 2, [False, False])]
-    assert torch.equal(output, NOISY + 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "active"),
+    [
+        (GuidanceSettings(), False),
+        (GuidanceSettings((1.0, 1.0)), False),
+        (GuidanceSettings((1.0, 2.0)), True),
+        (GuidanceSettings(2.0, interval=(0.6, 0.4)), False),
+    ],
+)
+def test_guidance_is_active_where_a_scale_is_not_one(settings: GuidanceSettings, active: bool) -> None:
+    assert settings.active is active
 
 
 def test_scale_zero_is_the_output_without_captions() -> None:
-    assert torch.equal(guided(Model(), TEXT, EMPTY, Guidance(0.0))(NOISY, at(500)), NOISY + 1)
+    assert torch.equal(predicting(GuidanceSettings(0.0))(NOISY, at(500)), NOISY + 1)
+
+
+def test_each_image_has_its_scale() -> None:
+    settings = GuidanceSettings((9.0, 3.0, 0.0)).of_images(1, 3)
+    assert [settings.scale_of(0), settings.scale_of(1)] == [3.0, 0.0]
+    expected = NOISY + torch.tensor([1 + 3.0, 1.0]).view(2, 1, 1, 1)
+    assert torch.equal(predicting(settings)(NOISY, at(500)), expected)
+
+
+def test_an_image_of_scale_one_next_to_others_is_not_guided() -> None:
+    def zero(caption: Tensor, weaker: Tensor, step: GuidedStep) -> Tensor:
+        return 0 * caption
+
+    output = predicting(GuidanceSettings((3.0, 1.0)), guidance=zero)(NOISY, at(500))
+    assert torch.equal(output[0], 0 * NOISY[0])
+    assert torch.equal(output[1], NOISY[1] + 2)
 
 
 @pytest.mark.parametrize(("timestep", "works"), [(199.0, False), (200.0, True), (800.0, True), (801.0, False)])
 def test_outside_its_interval_guidance_costs_nothing(timestep: float, works: bool) -> None:
     model = Model()
-    guided(model, TEXT, EMPTY, Guidance(4.0, interval=(0.2, 0.8)))(NOISY, at(timestep))
+    predicting(GuidanceSettings(4.0, interval=(0.2, 0.8)), model=model)(NOISY, at(timestep))
     assert model.calls[0][0] == (4 if works else 2)
 
 
 def test_the_whole_interval_holds_both_ends() -> None:
-    assert Guidance(2.0).covers(0.0)
-    assert Guidance(2.0).covers(1000.0)
+    assert GuidanceSettings(2.0).covers(0.0)
+    assert GuidanceSettings(2.0).covers(1000.0)
+
+
+def test_a_guidance_knows_its_step_and_keeps_its_memory() -> None:
+    seen: list[tuple[int, float, list[str]]] = []
+
+    def remember(caption: Tensor, weaker: Tensor, step: GuidedStep) -> Tensor:
+        assert step.noisy is NOISY
+        assert step.scheduler is SCHEDULER
+        seen.append((step.index, step.timesteps[0].item(), sorted(step.memory)))
+        step.memory[f"call {step.index}"] = caption
+        return caption
+
+    predict = predicting(GuidanceSettings(2.0, interval=(0.0, 0.5)), guidance=remember)
+    for timestep in (900.0, 500.0, 100.0):
+        predict(NOISY, at(timestep))
+    assert seen == [(1, 500.0, []), (2, 100.0, ["call 1"])]
 
 
 def test_the_output_has_the_type_of_the_latents() -> None:
     def model(noisy: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         return noisy.to(torch.bfloat16)
 
-    for empty, guidance in (
-        (EMPTY, Guidance(3.0, 0.5)),
-        (EMPTY, Guidance(3.0, interval=(0.9, 1.0))),
-        (None, Guidance()),
-    ):
-        assert guided(model, TEXT, empty, guidance)(NOISY, at(500)).dtype == torch.float32
-
-
-def test_combined_goes_beyond_the_conditional_output() -> None:
-    assert combined(torch.tensor(3.0), torch.tensor(1.0), 2.5).item() == 1 + 2.5 * 2
+    for settings in (GuidanceSettings(3.0, 0.5), GuidanceSettings(3.0, interval=(0.9, 1.0))):
+        assert predicting(settings, model=model)(NOISY, at(500)).dtype == torch.float32
+    assert unguided(model, TEXT)(NOISY, at(500)).dtype == torch.float32
 
 
 def test_rescaling_brings_back_the_standard_deviation_of_each_image() -> None:
@@ -113,6 +166,6 @@ def test_rescaling_an_output_without_spread_leaves_it() -> None:
 
 
 def test_images_do_not_depend_on_their_neighbours() -> None:
-    together = guided(Model(), TEXT, EMPTY, Guidance(4.0, 0.7))(NOISY, at(500))
-    alone = guided(Model(), TextStates(*(p[1:] for p in TEXT)), TextStates(*(p[1:] for p in EMPTY)), Guidance(4.0, 0.7))
+    together = predicting(GuidanceSettings(4.0, 0.7))(NOISY, at(500))
+    alone = predicting(GuidanceSettings(4.0, 0.7), rows=slice(1, 2))
     torch.testing.assert_close(alone(NOISY[1:], at(500)[1:]), together[1:])

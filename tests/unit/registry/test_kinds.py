@@ -29,7 +29,18 @@ def test_kinds_know_their_sections() -> None:
 def test_the_sections_stand_in_the_order_of_the_reference() -> None:
     assert (
         *("data", "model", "vae", "training", "scheduler", "text_encoder", "optimizer", "lr_scheduler"),
-        *("adapter", "sampling", "validation", "cache", "trackers", "metrics", "callbacks", "plugins", "extends"),
+        *(
+            "guidance",
+            "adapter",
+            "sampling",
+            "validation",
+            "cache",
+            "trackers",
+            "metrics",
+            "callbacks",
+            "plugins",
+            "extends",
+        ),
     ) == TOP_LEVEL
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from tiny_parts import Parts, assembled
 
-from dit_run.model.guidance import Guidance
+from dit_run.model.guidance import GuidanceSettings
 from dit_run.problems import InputError
 from dit_run.sampling.pipeline import SamplingRequest
 
@@ -26,7 +26,7 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> Parts:
 
 
 def request_for(*prompts: str, **changes: Any) -> SamplingRequest:
-    return replace(SamplingRequest(prompts, 16, 16, steps=3, guidance=Guidance(3.0), seed=5), **changes)
+    return replace(SamplingRequest(prompts, 16, 16, steps=3, guidance=GuidanceSettings(3.0), seed=5), **changes)
 
 
 def sampled(parts: Parts, *prompts: str, **changes: Any) -> NDArray[np.int64]:
@@ -65,9 +65,19 @@ def test_prompts_give_different_images(parts: Parts) -> None:
 
 
 def test_guidance_changes_images_and_a_scale_of_one_is_no_guidance(parts: Parts) -> None:
-    plain = sampled(parts, "a cross", guidance=Guidance())
-    assert furthest(plain, sampled(parts, "a cross", guidance=Guidance(1.0))) == 0
-    assert furthest(plain, sampled(parts, "a cross", guidance=Guidance(6.0))) > 2
+    plain = sampled(parts, "a cross", guidance=GuidanceSettings())
+    assert furthest(plain, sampled(parts, "a cross", guidance=GuidanceSettings(1.0))) == 0
+    assert furthest(plain, sampled(parts, "a cross", guidance=GuidanceSettings(6.0))) > 2
+
+
+def test_images_have_scales_of_their_own_in_batches_of_any_size(parts: Parts) -> None:
+    scales = (3.0, 1.0, 6.0, 1.0, 0.0)
+    whole = sampled(parts, *PROMPTS, guidance=GuidanceSettings(scales))
+    halves = sampled(parts, *PROMPTS, guidance=GuidanceSettings(scales), batch_size=2)
+    assert furthest(whole, halves) <= 2
+    for index, scale in enumerate(scales):
+        alone = sampled(parts, PROMPTS[index], seed=5 + index, guidance=GuidanceSettings(scale))
+        assert furthest(whole[index : index + 1], alone) <= 2
 
 
 def test_a_negative_prompt_changes_images(parts: Parts) -> None:
@@ -98,8 +108,10 @@ def test_the_denoiser_keeps_its_mode(tmp_path: Path) -> None:
         ({"steps": 0}, "sampling needs at least 1 step, not 0"),
         ({"seed": -1}, "the sampling seed must be a number from 0 to "),
         ({"seed": 2**63}, "the sampling seed must be a number from 0 to "),
-        ({"guidance": Guidance(-2.0)}, "the guidance scale must be a number of at least 0, not -2"),
-        ({"guidance": Guidance(float("nan"))}, "the guidance scale must be a number of at least 0, not nan"),
+        ({"guidance": GuidanceSettings(-2.0)}, "the guidance scale must be a number of at least 0, not -2"),
+        ({"guidance": GuidanceSettings((2.0, -1.0))}, "there are 2 guidance scales for 1 images; give one for each"),
+        ({"guidance": GuidanceSettings((-1.0,))}, "the guidance scale must be a number of at least 0, not -1"),
+        ({"guidance": GuidanceSettings(float("nan"))}, "the guidance scale must be a number of at least 0, not nan"),
     ],
 )
 def test_what_does_not_fit_is_refused(parts: Parts, changes: dict[str, Any], message: str) -> None:
