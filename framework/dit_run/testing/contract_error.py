@@ -50,8 +50,8 @@ class Subject:
             if meant.kind is not kind:
                 raise InputError(f"{meant.name} is not a component of kind {kind}")
             return cls(meant, options_from(meant, values))
-        if isinstance(meant, Path):
-            registry = Registry().with_file(meant)
+        if isinstance(meant, Path) or meant.endswith(".py"):
+            registry = Registry().with_file(Path(meant))
             types = registry.types(kind)
             if len(types) != 1:
                 raise InputError(

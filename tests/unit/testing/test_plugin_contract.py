@@ -256,3 +256,11 @@ def test_a_file_of_two_where_one_is_expected(tmp_path: Path) -> None:
         str(caught.value)
         == f"{path} offers 2 components of kind lr_scheduler; a file with exactly one is expected here"
     )
+
+
+def test_a_file_may_be_named_by_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "line_plugin.py").write_text(GOOD)
+    monkeypatch.chdir(tmp_path)
+    check_lr_scheduler("line_plugin.py")
+    with pytest.raises(InputError, match=r"no_plugin\.py cannot be read"):
+        check_lr_scheduler("no_plugin.py")
