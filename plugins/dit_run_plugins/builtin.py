@@ -18,6 +18,7 @@ from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
 from dit_run_plugins.lr_schedulers.warmup_stable_decay import WarmupStableDecay
 from dit_run_plugins.metrics.clip_score import ClipScore
+from dit_run_plugins.metrics.cmmd import Cmmd
 from dit_run_plugins.metrics.frechet_distance import FrechetDistance
 from dit_run_plugins.metrics.kernel_distance import KernelDistance
 from dit_run_plugins.metrics.shapes import ShapesScore
@@ -104,6 +105,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.TRACKER, "tensorboard", TensorBoard, ".tracker:build"),
         _component(Kind.TRACKER, "wandb", Wandb, ".tracker:build"),
         _component(Kind.METRIC, "clip_score", ClipScore, ":build"),
+        _component(Kind.METRIC, "cmmd", Cmmd, ":build"),
         _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),
         _component(Kind.METRIC, "kernel_distance", KernelDistance, ":build"),
         _component(Kind.METRIC, "shapes", ShapesScore, ".metric:build"),

@@ -91,6 +91,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "tracker.wandb": ("trackers=[{type: wandb, mode: offline}]",),
     "tracker.mlflow": ("trackers=[{type: mlflow}]",),
     "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
+    "metric.cmmd": (metric("cmmd"),),
     "metric.frechet_distance": (metric("frechet_distance"),),
     "metric.kernel_distance": (metric("kernel_distance"),),
     "metric.clip_score": (metric("clip_score"),),
@@ -341,7 +342,7 @@ CHANGES: Mapping[str, Change] = {
     # metrics
     **{
         f"metric.{kind}.{option}": change
-        for kind in ("frechet_distance", "kernel_distance", "clip_score")
+        for kind in ("cmmd", "frechet_distance", "kernel_distance", "clip_score")
         for option, change in {
             "pretrained_model_name": _change(metric(kind, name="eye2")),
             "revision": _change(metric(kind, "tiny/eye", more=", revision: other"), metric(kind, "tiny/eye")),

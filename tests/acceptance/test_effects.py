@@ -42,6 +42,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "vae={type: diffusers_autoencoder, pretrained_model_name: here, revision: main}",
     ),
     "vae.autoencoder_tiny.revision": ("vae={type: autoencoder_tiny, pretrained_model_name: here, revision: main}",),
+    "metric.cmmd.revision": (metric("cmmd", "here", more=", revision: main"),),
     "metric.frechet_distance.revision": (metric("frechet_distance", "here", more=", revision: main"),),
     "metric.kernel_distance.revision": (metric("kernel_distance", "here", more=", revision: main"),),
     "metric.clip_score.revision": (metric("clip_score", "here", more=", revision: main"),),

@@ -52,7 +52,11 @@ def test_the_score_is_the_mean_of_positive_cosines_times_a_hundred(tmp_path: Pat
     metric = build(ClipScore(pretrained_model_name=str(folder), count=4), config=config)
     cosines = ClipModel(Pretrained(str(folder), "key"), torch.device("cpu")).cosines(pictures(), CAPTIONS)
     scores = metric.score(pictures(), CAPTIONS)
-    assert scores == {"clip-tiny_n4": pytest.approx(100 * np.maximum(cosines, 0).mean(), rel=1e-5)}
+    positive = 100 * np.maximum(cosines, 0)
+    assert scores == {
+        "clip-tiny_n4": pytest.approx(positive.mean(), rel=1e-5),
+        "clip-tiny_n4/standard_error": pytest.approx(positive.std() / 2, rel=1e-5),
+    }
     assert (metric.count, metric.prompts(4)) == (4, None)
 
 

@@ -122,6 +122,7 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "vae.diffusers_autoencoder": lambda folder: {"pretrained_model_name": tiny_vq(folder / "vq")},
     "vae.autoencoder_tiny": lambda folder: {"pretrained_model_name": tiny_taesd(folder / "taesd")},
     "metric.clip_score": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 4},
+    "metric.cmmd": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "metric.frechet_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "metric.kernel_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "model.dit": lambda folder: SMALL,

@@ -16,12 +16,18 @@ from dit_run import load_config
 from dit_run.hub import Pretrained
 from dit_run.problems import InputError
 from dit_run.settings import Config
-from dit_run_plugins.metrics.distances import frechet_distance
+from dit_run_plugins.metrics import distances
 from dit_run_plugins.metrics.frechet_distance import FrechetDistance, build
 from dit_run_plugins.metrics.preprocessing import Preprocessing
+from dit_run_plugins.metrics.standard_errors import measure
 from dit_run_plugins.metrics.vision_models import VisionModel
 
 CPU = torch.device("cpu")
+
+
+def frechet_distance(one: Any, other: Any) -> float:
+    everything = [np.ones((1, len(features)), dtype=np.int64) for features in (one, other)]
+    return float(distances.frechet_distance(one, other, *everything)[0])
 
 
 def pictures(count: int, *, seed: int = 0, side: int = 32) -> list[Image.Image]:
@@ -65,6 +71,21 @@ def test_of_a_set_with_itself_is_zero_also_for_fewer_pictures_than_features() ->
         assert frechet_distance(drawn, drawn) == pytest.approx(0, abs=1e-9)
 
 
+def test_a_draw_is_the_distance_of_the_images_in_it() -> None:
+    one, other = np.random.default_rng(4).normal(size=(2, 5, 3))
+    drawn = distances.frechet_distance(one, other, np.array([[2, 0, 1, 2, 0]]), np.array([[1, 1, 1, 1, 1]]))
+    assert drawn == pytest.approx(frechet_distance(one[[0, 0, 2, 3, 3]], other))
+
+
+def test_its_standard_error_is_the_spread_over_new_images() -> None:
+    """The bootstrap within one pair of sets agrees with the spread over many pairs of sets, to a quarter."""
+    generator = np.random.default_rng(5)
+    pairs = [(generator.normal(size=(60, 3)), generator.normal(size=(60, 3)) + 1) for _ in range(80)]
+    spread = np.std([frechet_distance(*pair) for pair in pairs])
+    found = np.mean([measure(distances.frechet_distance, *pair)[1] for pair in pairs[:20]])
+    assert found == pytest.approx(spread, rel=0.25)
+
+
 @pytest.mark.parametrize("shape", [(1, 4), (4,)])
 def test_fewer_than_two_pictures_have_no_distance(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="at least two images in each set"):
@@ -102,16 +123,16 @@ def test_a_score_is_named_after_its_source_and_count(tmp_path: Path, config: Con
     )
     assert metric.count == 6
     assert metric.prompts(6) is None
-    assert set(metric.score(pictures(6), [""] * 6)) == {"dinov2-tiny_n6"}
-    assert set(metric.score(pictures(4), [""] * 4)) == {"dinov2-tiny_n4_of_6"}
+    assert set(metric.score(pictures(6), [""] * 6)) == {"dinov2-tiny_n6", "dinov2-tiny_n6/standard_error"}
+    assert min(metric.score(pictures(4), [""] * 4)) == "dinov2-tiny_n4_of_6"
 
 
 def test_held_out_pictures_are_nearer_to_themselves_than_noise(tmp_path: Path, config: Config) -> None:
     held_out = [(Image.new("RGB", (32, 32), (8 * index, 40, 0)), "") for index in range(12)]
     options = FrechetDistance(pretrained_model_name=str(tiny_clip_pair(tmp_path / "clip")), count=12)
     metric = build(options, config=config, references=lambda n: held_out[:n])
-    (same,) = metric.score([picture for picture, _ in held_out], [""] * 12).values()
-    (noise,) = metric.score(pictures(12), [""] * 12).values()
+    same = metric.score([picture for picture, _ in held_out], [""] * 12)["clip_n12"]
+    noise = metric.score(pictures(12), [""] * 12)["clip_n12"]
     assert same == pytest.approx(0, abs=1e-6)
     assert noise > 10 * same + 1e-3
 

@@ -199,7 +199,9 @@ def test_scores_of_true_pictures_are_one():
     scored = ShapesMetric(ShapesScore(count=4), seed=0, first=100, held_out=frozenset())
     images = [painted(index, seed=0, size=32) for index in range(100, 104)]
     assert scored.prompts(4) == [caption(index, 0) for index in range(100, 104)]
-    assert scored.score(images, scored.prompts(4)) == {"wholly_right": 1, "attributes_right": 1, "above_chance": 1}
+    names = ("wholly_right", "attributes_right", "above_chance")
+    expected = {name: 1.0 for name in names} | {f"{name}/standard_error": 0.0 for name in names}
+    assert scored.score(images, scored.prompts(4)) == expected
 
 
 def test_scores_of_other_pictures_are_about_chance():
@@ -207,6 +209,9 @@ def test_scores_of_other_pictures_are_about_chance():
     images = [painted(index + 500, seed=0, size=32) for index in range(200)]
     scores = scored.score(images, scored.prompts(200))
     assert scores["wholly_right"] < 0.02 and abs(scores["above_chance"]) < 0.05
+    error = scores["attributes_right/standard_error"]
+    assert 0.01 < error < 0.03
+    assert scores["above_chance/standard_error"] == pytest.approx(error / (1 - chance()))
 
 
 def test_held_out_pairs_are_asked_for_and_scored_apart():
@@ -217,7 +222,10 @@ def test_held_out_pairs_are_asked_for_and_scored_apart():
     assert [held_out.isdisjoint(Scene.parse(prompt).figures) for prompt in prompts] == [True, False] * 6
     scores = scored.score([Image.new("RGB", (32, 32))] * 12, prompts)
     assert set(scores) == {
-        name + score for name in ("", "held_out_") for score in ("wholly_right", "attributes_right", "above_chance")
+        name + score + error
+        for name in ("", "held_out_")
+        for score in ("wholly_right", "attributes_right", "above_chance")
+        for error in ("", "/standard_error")
     }
 
 

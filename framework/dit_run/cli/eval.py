@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dit_run.cli.common_options import add_overrides, add_run, print_notes
 from dit_run.problems import InputError
 
 __all__ = ["configure", "run"]
+
+_ERROR = "/standard_error"
+"""Part of the name of a standard error, after the score's own name: ``clip_score/MODEL_n500/standard_error``."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +53,16 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"checkpoint": trained.checkpoint.name, "weights": weights, **scores}))
     else:
         print(f"{trained.checkpoint.name}, {'averaged (EMA)' if trained.ema else 'trained'} weights")
-        width = max(map(len, scores))
-        for name, value in scores.items():
-            print(f"{name:<{width}}  {value:.4f}")
+        for line in _lines(scores):
+            print(line)
     return 0
+
+
+def _lines(scores: Mapping[str, float]) -> Iterator[str]:
+    """Yield a line for each score, with its standard error where the metric has one."""
+    errors = {name.replace(_ERROR, ""): value for name, value in scores.items() if _ERROR in name}
+    shown = [name for name in scores if _ERROR not in name]
+    width = max(map(len, shown), default=0)
+    for name in shown:
+        error = f" ± {errors[name]:.4f}" if name in errors else ""
+        yield f"{name:<{width}}  {scores[name]:.4f}{error}"

@@ -35,6 +35,7 @@ class Metric(Protocol):
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
         """Return named finite scores of ``images``, RGB squares of ``data.image_size``, one image per prompt.
 
-        The core puts the metric's type before each name: ``shapes/wholly_right``.
+        The core puts the metric's type before each name: ``shapes/wholly_right``. A score may have its standard error
+        as ``NAME/standard_error``, which ``dit-run eval`` prints next to it.
         """
         ...

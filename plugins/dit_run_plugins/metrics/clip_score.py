@@ -49,10 +49,12 @@ class ClipScoreMetric:
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """Return the mean score, from 0 to 100, under the name ``MODEL_nCOUNT``."""
+        """Return the mean score, from 0 to 100, under the name ``MODEL_nCOUNT``, and its standard error."""
+        from dit_run_plugins.metrics.standard_errors import mean_with_error, named
+
         cosines = self._clip.cosines(images, prompts)
         name = f"{model_name(self._options.pretrained_model_name)}_n{len(images)}"
-        return {name: 100 * float(cosines.clip(min=0).mean())}
+        return named({name: mean_with_error(100 * cosines.clip(min=0))})
 
 
 def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:

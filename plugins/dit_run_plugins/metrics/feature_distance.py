@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from dit_run.settings import Config
+    from dit_run_plugins.metrics.standard_errors import Distance
 
 __all__ = ["FeatureDistanceMetric", "FeatureOptions", "References", "model_name"]
 
 _FEWEST = 2
 """Fewest images on each side of a distance (number)."""
 References = Callable[[int], "list[tuple[Image.Image, str]]"]
-Distance = Callable[["NDArray[np.floating[Any]]", "NDArray[np.floating[Any]]"], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +77,16 @@ class FeatureDistanceMetric:
         return None
 
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
-        """Return the distance as ``MODEL_nCOUNT``, or ``MODEL_nCOUNT_of_COUNT`` if there are fewer held-out images."""
+        """Return the distance as ``MODEL_nCOUNT``, or ``MODEL_nCOUNT_of_COUNT`` if there are fewer held-out images.
+
+        Its standard error is that of new draws of both the sampled and the held-out images.
+        """
+        from dit_run_plugins.metrics.standard_errors import measure, named
+
         held_out = self._held_out
         name = f"{model_name(self._options.pretrained_model_name)}_n{len(images)}"
         name += "" if len(held_out) == len(images) else f"_of_{len(held_out)}"
-        return {name: self._distance(self._model.features(images), held_out)}
+        return named({name: measure(self._distance, self._model.features(images), held_out)})
 
     @cached_property
     def _held_out(self) -> NDArray[np.floating[Any]]:

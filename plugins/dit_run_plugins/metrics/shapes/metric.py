@@ -22,6 +22,7 @@ from dit_run_plugins.datasets.shapes.scenes import (
 )
 from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.metrics.shapes.scene_recognition import read_scene
+from dit_run_plugins.metrics.standard_errors import mean_with_error, named
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -75,7 +76,8 @@ def _relation(first: Placed, second: Placed) -> str:
 @cache
 def chance(seed: int = 0, images: int = 4000) -> float:
     """Return the mean share of right attributes when true images are judged by the prompts of others."""
-    return _attributes_right([_mismatch(index, seed) for index in range(images)])
+    verdicts = [_mismatch(index, seed) for index in range(images)]
+    return sum(verdict.right / verdict.of for verdict in verdicts) / len(verdicts)
 
 
 def _mismatch(index: int, seed: int) -> Verdict:
@@ -110,7 +112,8 @@ class ShapesMetric:
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
         """Return ``wholly_right`` and ``attributes_right``, the shares of images and of attributes that are right.
 
-        ``above_chance`` is the latter, rescaled so that chance is 0. Scores of held-out pairs start with ``held_out_``.
+        ``above_chance`` is the latter, rescaled so that chance is 0. Each has its standard error. Scores of held-out
+        pairs start with ``held_out_``.
         Raises ValueError for a prompt that is not a caption of this dataset.
         """
         seen: list[Verdict] = []
@@ -125,16 +128,14 @@ class ShapesMetric:
 def _scores(verdicts: Sequence[Verdict]) -> dict[str, float]:
     if not verdicts:
         return {}
-    attributes = _attributes_right(verdicts)
-    return {
-        "wholly_right": sum(verdict.wholly for verdict in verdicts) / len(verdicts),
-        "attributes_right": attributes,
-        "above_chance": (attributes - chance()) / (1 - chance()),
-    }
-
-
-def _attributes_right(verdicts: Sequence[Verdict]) -> float:
-    return sum(verdict.right / verdict.of for verdict in verdicts) / len(verdicts)
+    attributes = [verdict.right / verdict.of for verdict in verdicts]
+    return named(
+        {
+            "wholly_right": mean_with_error([verdict.wholly for verdict in verdicts]),
+            "attributes_right": mean_with_error(attributes),
+            "above_chance": mean_with_error([(share - chance()) / (1 - chance()) for share in attributes]),
+        }
+    )
 
 
 def build(options: ShapesScore, *, config: Config) -> ShapesMetric:
