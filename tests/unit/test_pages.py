@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-TRANSLATED = sorted(DOCS.glob("*.zh.md"))
+TRANSLATED = [*sorted(DOCS.glob("*.zh.md")), DOCS.parent / "README.zh.md"]
 CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -20,8 +20,8 @@ def shape(text: str) -> dict[str, object]:
         "headings": [len(marks) for marks in re.findall(r"^(#+) ", words, re.MULTILINE)],
         "rows": len(re.findall(r"^\|", words, re.MULTILINE)),
         "points": len(re.findall(r"^(?:- |\d\. )", words, re.MULTILINE)),
-        "links": sorted(re.findall(r"\]\(([^)]+)\)", words)),
-        "names": sorted(set(re.findall(r"`([^`\n]+)`", words))),
+        "links": sorted(re.findall(r"\]\(([^)]+)\)", words.replace(".zh.md", ".md"))),
+        "names": sorted(set(re.findall(r"`([^`]+)`", words.replace("\n", " ")))),
     }
 
 
