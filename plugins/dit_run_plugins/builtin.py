@@ -12,7 +12,9 @@ from dit_run_plugins.datasets.mixture import Mixture
 from dit_run_plugins.datasets.parquet import Parquet
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.datasets.webdataset import WebDataset
+from dit_run_plugins.guidance.apg import Apg
 from dit_run_plugins.guidance.cfg import Cfg
+from dit_run_plugins.guidance.cfg_zero import CfgZero
 from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
@@ -98,7 +100,9 @@ def dit_run_components() -> list[Component]:
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", ":cycles_fit", DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE, DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit", DECAY_RULE),
+        _component(Kind.GUIDANCE, "apg", Apg, ":build"),
         _component(Kind.GUIDANCE, "cfg", Cfg, ":build"),
+        _component(Kind.GUIDANCE, "cfg_zero", CfgZero, ":build", ":fits_velocities"),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),
         _component(Kind.TRACKER, "csv", Csv, ":build"),
         _component(Kind.TRACKER, "mlflow", Mlflow, ".tracker:build"),

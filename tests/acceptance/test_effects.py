@@ -28,6 +28,15 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     "sampling.num_images": ("sampling.prompts=[a, b]", "sampling.num_images=2"),
     "sampling.guidance_rescale": ("sampling.guidance_scale=1", "sampling.guidance_rescale=0.7"),
     "sampling.guidance_interval": ("sampling.guidance_scale=1", "sampling.guidance_interval=[0, 0.5]"),
+    **{
+        f"guidance.apg.{option}": ("guidance.type=apg", "sampling.guidance_scale=1", f"guidance.{option}=0.25")
+        for option in ("parallel", "norm", "momentum")
+    },
+    "guidance.cfg_zero.zero_calls": (
+        "guidance.type=cfg_zero",
+        "sampling.guidance_scale=1",
+        "guidance.zero_calls=2",
+    ),
     "validation.num_samples": ("validation.every_n_steps=null", "validation.num_samples=3"),
     "validation.timestep_bins": ("validation.every_n_steps=null", "validation.timestep_bins=3"),
     "validation.metrics_every_n_steps": ("metrics=[]", "validation.metrics_every_n_steps=3"),
