@@ -77,6 +77,13 @@ def test_a_local_folder_tells_its_channels_and_factor(tmp_path: Path) -> None:
     assert len(problems(tmp_path, vae, 24, in_channels=4, out_channels=4)) == 2
 
 
+@pytest.mark.parametrize("kind", ["autoencoder_dc", "autoencoder_tiny"])
+def test_a_folder_of_another_class_is_refused_before_its_channels(tmp_path: Path, kind: str) -> None:
+    tiny_autoencoder_kl(tmp_path / "kl", latent_channels=8)
+    found = problems(tmp_path, f"{{type: {kind}, pretrained_model_name: {tmp_path / 'kl'}}}", in_channels=4)
+    assert found == ["folder-does-not-fit vae.pretrained_model_name"]
+
+
 def test_a_tiny_autoencoder_tells_too(tmp_path: Path) -> None:
     tiny_taesd(tmp_path / "vae", latent_channels=16)
     vae = f"{{type: autoencoder_tiny, pretrained_model_name: {tmp_path / 'vae'}}}"

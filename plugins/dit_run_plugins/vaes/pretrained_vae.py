@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from dit_run.hub import Pretrained, on_hub
 from dit_run.options import HubOrPath, Operational, acts_if
+from dit_run.problems import InputError
 
-__all__ = ["CONFIG_FILES", "PretrainedVae", "read_config"]
+__all__ = ["CONFIG_FILES", "PretrainedVae", "other_class", "read_config"]
 
 CONFIG_FILES = ("vae/config.json", "config.json")
 """Places of a VAE's config: a pipeline's subfolder, or the top of a repository."""
@@ -29,6 +31,20 @@ class PretrainedVae:
         return Pretrained(self.pretrained_model_name, "vae.pretrained_model_name", self.revision)
 
 
-def read_config(weights: Pretrained, *candidates: str) -> tuple[dict[str, Any], str]:
-    """Return the content of the first of these configs that exists, and its place as errors name it."""
-    return weights.object(*candidates), f"{weights.key}: the config of {weights.need(*candidates).parent}"
+def other_class(weights: Pretrained, config: Mapping[str, Any], classes: Sequence[str]) -> InputError | None:
+    """Return the error of a config of another class than these; None for one of them."""
+    name = config.get("_class_name", "another kind of model")
+    return None if name in classes else weights.error(f"describes {name}, not {' or '.join(classes)}")
+
+
+def read_config(
+    weights: Pretrained, candidates: Sequence[str], classes: Sequence[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """Return the content of the first of these configs that exists, and its place as errors name it.
+
+    Raises InputError for a class that is none of ``classes``, of which there may be none for any class.
+    """
+    config = weights.object(*candidates)
+    if classes and (error := other_class(weights, config, classes)) is not None:
+        raise error
+    return config, f"{weights.key}: the config of {weights.need(*candidates).parent}"

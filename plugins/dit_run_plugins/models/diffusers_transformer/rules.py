@@ -136,7 +136,7 @@ def _agrees(context: RuleContext, found: TransformerConfig) -> Iterator[Problem 
     if class_path not in context.written:
         yield Adjustment(class_path, found.class_name, "pretrained weights name their class", quiet=True)
     elif options.class_name != found.class_name:
-        message = f"model.class_name is {options.class_name}, but {name} holds a {found.class_name}"
+        message = f"model.class_name is {options.class_name}, but {name} holds {found.class_name}"
         yield Problem("class-disagrees", message, class_path, help=("leave class_name out",))
     if config_path not in context.written:
         yield Adjustment(config_path, dict(found.values), "pretrained weights have their own config", quiet=True)

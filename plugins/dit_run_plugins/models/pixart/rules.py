@@ -64,7 +64,7 @@ def folder_fits(context: RuleContext) -> Iterator[Problem | Adjustment]:
     if found is None:
         return
     if found.class_name != CLASS:
-        yield folder_problem(context.path, weights.error(f"holds a {found.class_name}, not a {CLASS}"))
+        yield folder_problem(context.path, weights.error(f"holds {found.class_name}, not {CLASS}"))
         return
     yield from _agree(context, theirs)
     yield from channels_problems(context, theirs["in_channels"])

@@ -25,6 +25,5 @@ class AutoencoderDc(PretrainedVae):
 
 def dc_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit a local folder's config.json."""
-    return latents_fit(
-        context, context.options.weights().local_object(*CONFIG_FILES) or {}, "encoder_block_out_channels"
-    )
+    found = context.options.weights().local_object(*CONFIG_FILES) or {}
+    return latents_fit(context, found, "encoder_block_out_channels", ["AutoencoderDC"])

@@ -13,4 +13,4 @@ def build(options: AutoencoderDc) -> DiffusersVae:
 
     Raises InputError if files are missing or do not belong to such a VAE.
     """
-    return build_vae(options.weights(), use_slicing=options.use_slicing, cls="AutoencoderDC")
+    return build_vae(options.weights(), use_slicing=options.use_slicing, classes=["AutoencoderDC"])

@@ -11,7 +11,7 @@ from dit_run.hub import MOVED, local_path, tensor_shapes
 from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
+from dit_run_plugins.vaes.autoencoder_kl.families import CLASSES, FAMILIES, family_of
 from dit_run_plugins.vaes.latent_rule import latents_fit
 from dit_run_plugins.vaes.pretrained_vae import CONFIG_FILES, PretrainedVae
 
@@ -34,7 +34,7 @@ class AutoencoderKl(PretrainedVae):
 
 def kl_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit a local folder's config or that of a well-known name."""
-    return latents_fit(context, _known_config(context.options), "block_out_channels")
+    return latents_fit(context, _known_config(context.options), "block_out_channels", CLASSES)
 
 
 def _known_config(options: AutoencoderKl) -> Mapping[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["FAMILIES", "family_of"]
+__all__ = ["CLASSES", "FAMILIES", "FLUX2", "family_of"]
+
+FLUX2 = "AutoencoderKLFlux2"
+"""The class whose latents are normalised by running statistics instead of a factor."""
+CLASSES = ("AutoencoderKL", FLUX2)
 
 _STABLE_DIFFUSION: Mapping[str, Any] = {
     "_class_name": "AutoencoderKL",
@@ -35,7 +39,7 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "flux": {**_SIXTEEN, "scaling_factor": 0.3611, "shift_factor": 0.1159},
     "flux2": {
         **{name: value for name, value in _STABLE_DIFFUSION.items() if name != "scaling_factor"},
-        "_class_name": "AutoencoderKLFlux2",
+        "_class_name": FLUX2,
         "latent_channels": 32,
         "patch_size": [2, 2],
         "batch_norm_eps": 1e-4,

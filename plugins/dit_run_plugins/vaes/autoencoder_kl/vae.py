@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path, tensor_shapes
 from dit_run.problems import InputError
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
-from dit_run_plugins.vaes.autoencoder_kl.families import FAMILIES, family_of
+from dit_run_plugins.vaes.autoencoder_kl.families import CLASSES, FAMILIES, FLUX2, family_of
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
 from dit_run_plugins.vaes.latent_scaling import latent_channels, shift_and_scale
 from dit_run_plugins.vaes.lazy_autoencoder import LazyAutoencoder, load_weights, tiled
@@ -24,8 +24,6 @@ __all__ = ["KlVae", "build"]
 
 _VERSION = 1
 """Increased by hand when the same files give other latents."""
-FLUX2 = "AutoencoderKLFlux2"
-"""The class whose latents are normalised by running statistics instead of a factor."""
 _SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 _ORIGINAL = {
     f"stabilityai/sd-vae-ft-{name}-original": tuple(
@@ -83,9 +81,7 @@ def build(options: AutoencoderKl) -> KlVae:
         config = FAMILIES[options.family or _recognised(weights, single)]
         files, where = WeightFiles.of_file(weights.key, single), f"{weights.key}: the config of {single.parent}"
         return KlVae(config, files, where, use_slicing=options.use_slicing)
-    config, where = read_config(weights, *CONFIG_FILES)
-    if config.get("_class_name") not in ("AutoencoderKL", FLUX2):
-        raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderKL")
+    config, where = read_config(weights, CONFIG_FILES, CLASSES)
     return KlVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), where, use_slicing=options.use_slicing)
 
 

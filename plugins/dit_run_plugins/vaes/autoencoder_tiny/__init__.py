@@ -26,6 +26,5 @@ class AutoencoderTiny(PretrainedVae):
 
 def tiny_latents_fit(context: RuleContext) -> Iterator[Problem | Adjustment]:
     """Refuse sizes and channels that do not fit a local folder's config.json."""
-    return latents_fit(
-        context, context.options.weights().local_object("config.json") or {}, "encoder_block_out_channels"
-    )
+    found = context.options.weights().local_object("config.json") or {}
+    return latents_fit(context, found, "encoder_block_out_channels", ["AutoencoderTiny"])

@@ -44,9 +44,7 @@ def build(options: AutoencoderTiny) -> TinyVae:
         encoder, decoder = (_original_file(folder, half) for half in ("encoder", "decoder"))
         if encoder is not None and decoder is not None:
             return _from_original(weights, encoder, decoder, options.use_slicing)
-    config, where = read_config(weights, "config.json")
-    if config.get("_class_name") != "AutoencoderTiny":
-        raise weights.error(f"describes {config.get('_class_name', 'another kind of model')}, not AutoencoderTiny")
+    config, where = read_config(weights, ["config.json"], ["AutoencoderTiny"])
     files = weights.weight_files(DIFFUSERS)
     channels = latent_channels(config, where)
     shift, scale = shift_and_scale(config, where, channels=channels, default_scale=1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -64,12 +64,9 @@ def build(options: DiffusersAutoencoder) -> DiffusersVae:
     return build_vae(options.weights(), use_slicing=options.use_slicing)
 
 
-def build_vae(weights: Pretrained, *, use_slicing: bool, cls: str | None = None) -> DiffusersVae:
-    """Return the VAE of these weights; ``cls`` is the class that its config.json has to name."""
-    config, where = read_config(weights, *CONFIG_FILES)
-    name = config.get("_class_name")
-    if cls is not None and name != cls:
-        raise weights.error(f"describes {name or 'another kind of model'}, not {cls}")
+def build_vae(weights: Pretrained, *, use_slicing: bool, classes: Sequence[str] = ()) -> DiffusersVae:
+    """Return the VAE of these weights, whose config.json names one of ``classes`` if there are any."""
+    config, where = read_config(weights, CONFIG_FILES, classes)
     return DiffusersVae(config, weights.weight_files(DIFFUSERS, ("vae/", "")), where, use_slicing=use_slicing)
 
 
