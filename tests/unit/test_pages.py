@@ -35,3 +35,9 @@ def test_a_difference_shows() -> None:
     text = "# A\n\n```sh\ndit-run a.yaml\n```\n\n- see [b](b.md) and `c`\n"
     for before, after in (("a.yaml", "x.yaml"), ("# A", "## A"), ("b.md", "d.md"), ("- see", "see"), ("`c`", "`e`")):
         assert shape(text.replace(before, after)) != shape(text)
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md") if not path.name.endswith(".zh.md"))
