@@ -51,7 +51,7 @@ def sizes_of(dataset: Dataset, indices: Sequence[int]) -> Iterator[Size | InputE
 
     Those of files are kept under :func:`~dit_run.digests.cache_home`, so that the next start reads no header.
     """
-    with FileValues(_kept_sizes(), "height_width", _PACKED.size) as kept:
+    with FileValues(_kept_sizes() if indices else None, "height_width", _PACKED.size) as kept:
         for start in range(0, len(indices), _AT_ONCE):
             images = [dataset[index].image for index in indices[start : start + _AT_ONCE]]
             files = [image for image in images if isinstance(image, Path | FilePart)]

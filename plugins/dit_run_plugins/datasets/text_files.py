@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Iterator
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 
 from dit_run.problems import InputError
@@ -22,7 +23,7 @@ def read_lines(file: Path, newline: str | None = None, *, may_be_missing: bool =
     A missing file raises InputError as well, or FileNotFoundError if it ``may_be_missing``.
     """
     try:
-        with file.open(encoding=_encoding(file), newline=newline) as lines:
+        with file.open("rb") as opened, TextIOWrapper(opened, _encoding(opened), newline=newline) as lines:
             for number, line in enumerate(lines, start=1):
                 if "\0" in line:
                     raise InputError(
@@ -38,7 +39,5 @@ def read_lines(file: Path, newline: str | None = None, *, may_be_missing: bool =
         raise InputError(f"{file}: {error.strerror} (data.dataset_path)") from error
 
 
-def _encoding(file: Path) -> str:
-    with file.open("rb") as opened:
-        start = opened.read(2)
-    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+def _encoding(opened: BufferedReader) -> str:
+    return "utf-16" if opened.peek(2).startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
