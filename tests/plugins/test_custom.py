@@ -63,6 +63,12 @@ def test_a_folder_with_texts_is_read_with_all_folders_in_it(texts):
     assert dataset(texts).left_out == ()
 
 
+def test_names_of_captions_may_end_in_upper_case(root):
+    for name, text in (("a.TXT", "A"), ("b/c.JSON", '{"text": "C"}'), ("b/d/e.txt", "E")):
+        (root / name).write_text(text, encoding="utf-8")
+    assert [sample.captions for sample in dataset(root)] == [("A",), ("C",), ("E",)]
+
+
 def test_a_text_as_a_whole_is_one_caption(texts):
     assert contents(dataset(texts, captions="whole")) == {name: (f"this is {name}",) for name in IMAGES}
 

@@ -114,6 +114,21 @@ def test_patterns_and_urls_of_shards_are_recognised(place: str) -> None:
     assert found is not None and found.options == {"dataset_path": place}
 
 
+def test_shards_lie_in_a_folder_or_else_in_the_folders_in_it(folder: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "data[1]"
+    for name, place in (("a-000.tar", "x"), ("a-001.tar", "x/y"), ("a-000.tar", ".hidden")):
+        (parent / place).mkdir(parents=True, exist_ok=True)
+        (parent / place / name).write_bytes((folder / name).read_bytes())
+    assert list(made(parent).keys()) == list(made(folder).keys())
+    nested = WebDataset.recognise(str(parent))
+    assert nested is not None and nested.general
+    assert len(made(f"{tmp_path}/data*/**/*.tar")) == 5
+    write_tar(parent / "own.tar", samples(5, 1))
+    assert list(made(parent).keys()) == ["own.tar/0005.png"]
+    own = WebDataset.recognise(str(parent))
+    assert own is not None and not own.general
+
+
 def test_a_file_url_is_a_local_path(folder: Path) -> None:
     dataset = made(f"file://{folder}/a-*.tar")
     assert dataset[0].image == made(folder)[0].image
@@ -128,6 +143,9 @@ def test_a_store_that_lists_files_takes_folders_and_patterns(folder: Path, tmp_p
         dataset = build(WebDataset(dataset_path=place), shard_cache=cache)
         assert [dataset[number].key for number in range(5)] == [made(folder)[number].key for number in range(5)]
         assert dataset[4].image.read() == png(4)
+    found = WebDataset.recognise("memory://bucket")
+    assert found is not None and found.options == {"dataset_path": "memory://bucket"}
+    assert WebDataset.recognise("memory://bucket/none") is None
     with pytest.raises(InputError, match=r"no tar file is found for memory://bucket/b-\*\.tar"):
         build(WebDataset(dataset_path="memory://bucket/b-*.tar"), shard_cache=cache)
 

@@ -13,7 +13,7 @@ from dit_run.digests import Stat, combined
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
-from dit_run_plugins.datasets.shard_files import holds_shards, shard_files, shards_of
+from dit_run_plugins.datasets.shard_files import recognised, shard_files, shards_of
 from dit_run_plugins.datasets.sharded_samples import ShardedSamples, starts_of
 from dit_run_plugins.extras import import_extra
 
@@ -42,8 +42,9 @@ class Parquet:
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """A file, a folder with `.parquet` files, a pattern of their paths such as `data/train-*.parquet`, or URLs such as
-    `hf://datasets/NAME/data/*.parquet`, which need `pip install 'dit-run[remote]'`."""
+    """A file, a folder with `.parquet` files (if none lies in it directly, those in the folders in it), a pattern of
+    their paths such as `data/train-*.parquet`, or URLs such as `hf://datasets/NAME/data/*.parquet`, which need
+    `pip install 'dit-run[remote]'`."""
     image_column: str | None = None
     """Column of images; null takes the first of `image`, `jpg`, `jpeg`, `png`, `webp`, `img` and `image_bytes`."""
     caption_columns: tuple[str, ...] = ()
@@ -53,10 +54,8 @@ class Parquet:
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:
         """Recognise parquet files, apart from tables that come with shards and have no images."""
-        if not holds_shards(place, ".parquet"):
-            return None
-        alone = not Path(place).is_dir()
-        return Recognised({"dataset_path": place}, "parquet files") if alone or _has_images(place, cls()) else None
+        found = recognised(place, ".parquet", "parquet files")
+        return found if found and (not Path(place).is_dir() or _has_images(place, cls())) else None
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ def _has_images(folder: str, options: Parquet) -> bool:
     try:
         from pyarrow.parquet import read_schema
 
-        path = next(shard_files(folder, ".parquet"))
+        path = shard_files(folder, ".parquet")[0]
         TableColumns.of(read_schema(path), options.image_column, options.caption_columns, str(path))
     except InputError:
         return False

@@ -12,9 +12,10 @@ from dit_run.data.shard_cache import ShardCache
 from dit_run.data.shard_sources import LocalShard, RemoteShard, ShardSource
 from dit_run.digests import Stat, file_stat
 from dit_run.problems import InputError
+from dit_run.protocols import Recognised
 from dit_run.system.urls import is_url
 
-__all__ = ["holds_shards", "shard_files", "shards_of"]
+__all__ = ["recognised", "shard_files", "shards_of"]
 
 _FILE = "file://"
 _BRACES = re.compile(r"\{([^{}]*)\}")
@@ -46,13 +47,25 @@ def shards_of(written: str, suffix: str, cache: ShardCache | None) -> tuple[Shar
     return shards
 
 
-def shard_files(written: str, suffix: str) -> Iterator[Path]:
-    """Yield the files of a local folder or pattern, sorted. Raises InputError for names that do not exist."""
+def shard_files(written: str, suffix: str) -> list[Path]:
+    """Return the files of a local folder or pattern, sorted. Raises InputError for names that do not exist."""
     folder = Path(written)
-    patterns = [str(folder / f"*{suffix}")] if folder.is_dir() else list(_expand(written))
-    found = [path for pattern in patterns for path in _matching(pattern)]
+    found = (
+        _in_folder(folder, suffix)
+        if folder.is_dir()
+        else [path for pattern in _expand(written) for path in _matching(pattern)]
+    )
     _check_found(found, written, suffix)
-    yield from found
+    return found
+
+
+def _in_folder(folder: Path, suffix: str) -> list[Path]:
+    """Return the shards in a folder or, where it has none, in the folders in it; hidden ones do not count."""
+    for pattern in (f"*{suffix}", f"**/*{suffix}"):
+        paths = (folder / name for name in glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 (no hidden ones)
+        if found := sorted(path for path in paths if path.is_file()):
+            return found
+    return []
 
 
 def _check_found(found: Sequence[object], written: str, suffix: str) -> None:
@@ -65,8 +78,11 @@ def _check_found(found: Sequence[object], written: str, suffix: str) -> None:
 
 def _url_patterns(written: str, suffix: str) -> list[str]:
     """Return the alternatives of a URL; one that does not end as shards do is a folder of shards."""
-    urls = list(_expand(written))
-    return [url if url.partition("?")[0].endswith(suffix) else f"{url.rstrip('/')}/*{suffix}" for url in urls]
+    return [url if _is_shard(url, suffix) else f"{url.rstrip('/')}/*{suffix}" for url in _expand(written)]
+
+
+def _is_shard(url: str, suffix: str) -> bool:
+    return url.partition("?")[0].endswith(suffix)
 
 
 def _status(shard: Path) -> Stat:
@@ -76,15 +92,25 @@ def _status(shard: Path) -> Stat:
         raise InputError(f"cannot read the shard {shard}: {error.strerror}") from error
 
 
-def holds_shards(place: str, suffix: str) -> bool:
-    """Return True for a folder with files of this suffix, and for a file, a pattern or a URL that ends with it."""
+def recognised(place: str, suffix: str, reason: str) -> Recognised | None:
+    """Return the options for a file, pattern or URL of this suffix, or for a folder or URL of a folder with some.
+
+    A folder that has them in other folders may rather be meant for other files. Raises InputError and RemoteFailed for
+    a store that does not list a URL.
+    """
+    found = Recognised({"dataset_path": place}, reason)
     folder = Path(place)
-    return any(folder.glob(f"*{suffix}")) if folder.is_dir() else place.endswith(suffix)
+    if folder.is_dir():
+        shards = _in_folder(folder, suffix)
+        return found._replace(general=shards[0].parent != folder) if shards else None
+    if is_url(place):
+        return found if _is_shard(place, suffix) or any(map(matching, _url_patterns(place, suffix))) else None
+    return found if place.endswith(suffix) else None
 
 
 def _matching(pattern: str) -> list[Path]:
     if has_magic(pattern):
-        return sorted(Path(path) for path in glob(pattern) if Path(path).is_file())  # noqa: PTH207 (absolute patterns)
+        return sorted(Path(path) for path in glob(pattern, recursive=True) if Path(path).is_file())  # noqa: PTH207 (absolute)
     if not Path(pattern).is_file():
         raise InputError(f"data.dataset_path: the shard {pattern} does not exist")
     return [Path(pattern)]

@@ -50,23 +50,28 @@ def sidecar_scalars(root: Path, images: Iterable[str], names: Sequence[str]) -> 
     """
     columns = ScalarColumns(names)
     for image in images if names else ():
-        record = (root / image).with_suffix(".json")
-        if record.is_file():
+        record = _beside(root / image, ".json")
+        if record is not None:
             columns.add(image, read_json(record), str(record))
     return columns
 
 
 def _captions(image: Path, whole: bool) -> list[Caption]:
     """Return the captions of the text, or of the JSON object where there is no text."""
-    text = image.with_suffix(".txt")
-    try:
-        lines = [" ".join(line.split()) for line in read_text(text).splitlines()]
-    except FileNotFoundError as error:
-        record = image.with_suffix(".json")
-        if record.is_file():
+    text = _beside(image, ".txt")
+    if text is None:
+        record = _beside(image, ".json")
+        if record is not None:
             return captions_of(read_json(record), str(record))
-        raise _NoCaption(f"{image} has no caption: write it to {text.name} in the same folder") from error
+        raise _NoCaption(f"{image} has no caption: write it to {image.stem}.txt in the same folder")
+    lines = [" ".join(line.split()) for line in read_text(text).splitlines()]
     captions = [line for line in lines if line]
     if not captions:
         raise _NoCaption(f"{text}: expected a caption, but the file is empty: write it there")
     return [Caption(" ".join(captions))] if whole else [Caption(caption) for caption in captions]
+
+
+def _beside(image: Path, suffix: str) -> Path | None:
+    """Return the file with the name of an image and a suffix in lower or upper case; None without one."""
+    paths = (image.with_suffix(suffix), image.with_suffix(suffix.upper()))
+    return next((path for path in paths if path.is_file()), None)

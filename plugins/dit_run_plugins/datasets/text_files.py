@@ -13,15 +13,12 @@ __all__ = ["read_lines", "read_text"]
 
 
 def read_text(file: Path) -> str:
-    """Return the text of a file. Raises InputError naming it, and FileNotFoundError."""
-    return "".join(line for _, line in read_lines(file, newline=None, may_be_missing=True))
+    """Return the text of a file. Raises InputError naming it."""
+    return "".join(line for _, line in read_lines(file))
 
 
-def read_lines(file: Path, newline: str | None = None, *, may_be_missing: bool = False) -> Iterator[tuple[int, str]]:
-    """Yield the lines with their numbers from 1. Raises InputError naming the file, and what is wrong with it.
-
-    A missing file raises InputError as well, or FileNotFoundError if it ``may_be_missing``.
-    """
+def read_lines(file: Path, newline: str | None = None) -> Iterator[tuple[int, str]]:
+    """Yield the lines with their numbers from 1. Raises InputError naming the file, and what is wrong with it."""
     try:
         with file.open("rb") as opened, TextIOWrapper(opened, _encoding(opened), newline=newline) as lines:
             for number, line in enumerate(lines, start=1):
@@ -34,8 +31,6 @@ def read_lines(file: Path, newline: str | None = None, *, may_be_missing: bool =
     except UnicodeError as error:
         raise InputError(f"{file}: cannot be read as UTF-8 text: {error} (data.dataset_path)") from error
     except OSError as error:
-        if may_be_missing and isinstance(error, FileNotFoundError):
-            raise
         raise InputError(f"{file}: {error.strerror} (data.dataset_path)") from error
 
 

@@ -10,7 +10,7 @@ from dit_run.digests import combined
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Recognised, Sample
-from dit_run_plugins.datasets.shard_files import holds_shards, shards_of
+from dit_run_plugins.datasets.shard_files import recognised, shards_of
 from dit_run_plugins.datasets.sharded_samples import ShardedSamples, ShardToIndex, starts_of
 
 if TYPE_CHECKING:
@@ -34,15 +34,15 @@ class WebDataset:
     """
 
     dataset_path: Annotated[str, LocalPath] = "./data"
-    """A folder with `.tar` files, a pattern of their paths such as `shards/train-*.tar` or
-    `shards/train-{00000..00099}.tar`, or URLs such as `https://host/{000..099}.tar` or `s3://bucket/folder`, which need
-    `pip install 'dit-run[remote]'`."""
+    """A folder with `.tar` files (if none lies in it directly, those in the folders in it), a pattern of their paths
+    such as `shards/train-*.tar` or `shards/train-{00000..00099}.tar`, or URLs such as `https://host/{000..099}.tar` or
+    `s3://bucket/folder`, which need `pip install 'dit-run[remote]'`."""
     captions: Literal["lines", "whole"] = "lines"
     """Content of a `.txt` member: one caption per line, of which each visit uses one, or one caption as a whole."""
 
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:
-        return Recognised({"dataset_path": place}, "tar shards") if holds_shards(place, ".tar") else None
+        return recognised(place, ".tar", "tar shards")
 
 
 @dataclass(frozen=True)
