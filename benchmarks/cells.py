@@ -180,6 +180,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     import torch
 
     from dit_run.assembly.layout import Layout
+    from dit_run.assembly.objectives import build_objectives
     from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
@@ -188,6 +189,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step import Gradients, TrainingStep
+    from dit_run.training.step_loss import StepLoss
 
     resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
     device, training = torch.device("cpu"), resolution.config.training
@@ -197,12 +199,13 @@ def _training(recipe: Recipe) -> Iterator[int]:
     loaded = batches(visits, layout.micro_batches(0, 10**9), Loading(plugins=files))
     denoiser = build_denoiser(config, encoders, device).train()
     ema = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+    precision = Precision.of(training.mixed_precision, device)
     step = TrainingStep(
-        forward=denoiser,
+        forward=StepLoss(denoiser, build_objectives(config, denoiser, device, total_steps=1), precision),
         scheduler_of=build_schedulers(config, encoders),
         optimizer=build_optimizer(config, denoiser, device),
         learning_rate_factor=lambda number: 1.0,
-        precision=Precision.of(training.mixed_precision, device),
+        precision=precision,
         max_grad_norm=training.max_grad_norm,
         seed=training.seed,
         gradients=Gradients(1),

@@ -38,6 +38,7 @@ from dit_run.config.resolve import resolve
 from dit_run.protocols import TextStates
 from dit_run.training.compile import compile_blocks, run_eagerly
 from dit_run.training.step import EncodedBatch, Gradients, TrainingStep
+from dit_run.training.step_loss import StepLoss
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "medium.yaml"
 BATCH, SIDE, TOKENS, TEXT_WIDTH = 8, 32, 77, 768
@@ -89,6 +90,7 @@ def ours(
     size: Size, device: torch.device, mixed_precision: str, *, compiled: bool, changes: Sequence[str] = ()
 ) -> Contestant:
     """Return the step of `dit-run train` for the medium config with this size and these overrides."""
+    from dit_run.assembly.objectives import build_objectives
     from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
     from dit_run.registry.factories import make as make_component
 
@@ -116,7 +118,7 @@ def ours(
     )
     examples, precision = _examples(device), Precision.of(mixed_precision, device)
     training = TrainingStep(
-        forward=denoiser,
+        forward=StepLoss(denoiser, build_objectives(config, denoiser, device, total_steps=1), precision),
         scheduler_of=lambda shape: make_component(
             config.scheduler.component, config.scheduler.options, latent_shape=shape
         ),

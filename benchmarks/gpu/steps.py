@@ -14,6 +14,7 @@ from dit_run.compute.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.settings import Config
 from dit_run.training.step import EncodedBatch, Gradients, TrainingStep
+from dit_run.training.step_loss import StepLoss
 
 from ..cards import encoders_of, operations_of
 from .trial import ROOT, Part, Parts, Trial, Values, choose_device, seconds_of
@@ -41,6 +42,7 @@ class Step:
     """The training step of a config on one batch, made up unless it is given."""
 
     def __init__(self, config: Config, encoders: Any = None, batch: EncodedBatch | None = None) -> None:
+        from dit_run.assembly.objectives import build_objectives
         from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
 
         device = choose_device()
@@ -49,8 +51,9 @@ class Step:
         self.denoiser = build_denoiser(config, encoders, device).train()
         self.batch = batch or made_up_batch(config, encoders, device)
         self.precision = Precision.of(config.training.mixed_precision, device)
+        objectives = build_objectives(config, self.denoiser, device, total_steps=1)
         self.step = TrainingStep(
-            forward=self.denoiser,
+            forward=StepLoss(self.denoiser, objectives, self.precision),
             scheduler_of=build_schedulers(config, encoders),
             optimizer=build_optimizer(config, self.denoiser, device),
             learning_rate_factor=lambda step: 1.0,

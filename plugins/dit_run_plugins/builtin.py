@@ -27,6 +27,8 @@ from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer
 from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
+from dit_run_plugins.objectives.contrastive import Contrastive
+from dit_run_plugins.objectives.denoising import Denoising
 from dit_run_plugins.optimizers.adamw import AdamW
 from dit_run_plugins.optimizers.adamw_8bit import AdamW8bit
 from dit_run_plugins.optimizers.muon import Muon
@@ -100,6 +102,8 @@ def dit_run_components() -> list[Component]:
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", ":cycles_fit", DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE, DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit", DECAY_RULE),
+        _component(Kind.OBJECTIVE, "contrastive", Contrastive, ":build", ":has_other_samples"),
+        _component(Kind.OBJECTIVE, "denoising", Denoising, ":build"),
         _component(Kind.GUIDANCE, "apg", Apg, ":build"),
         _component(Kind.GUIDANCE, "cfg", Cfg, ":build"),
         _component(Kind.GUIDANCE, "cfg_zero", CfgZero, ":build", ":fits_velocities"),

@@ -84,6 +84,8 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "lr_scheduler.warmup_stable_decay": (
         "lr_scheduler={type: warmup_stable_decay, warmup_steps: 2, decay_share: 0.5}",
     ),
+    "objective.denoising": (),
+    "objective.contrastive": ("objective.type=contrastive",),
     "guidance.apg": ("guidance.type=apg",),
     "guidance.cfg": (),
     "guidance.cfg_zero": ("guidance.type=cfg_zero",),
@@ -290,6 +292,11 @@ CHANGES: Mapping[str, Change] = {
     "lr_scheduler.cosine.cycle_growth": _change("lr_scheduler.cycle_growth=2", "lr_scheduler.restarts=1"),
     "lr_scheduler.warmup_stable_decay.decay_share": _change("lr_scheduler.decay_share=0.2"),
     "lr_scheduler.warmup_stable_decay.decay_shape": _change("lr_scheduler.decay_shape=linear"),
+    # objectives
+    "objective.weight": _change("objective.weight=3"),
+    "objective.start": _change("objective=[{type: denoising}, {start: 0.5}]", "objective=[{type: denoising}, {}]"),
+    "objective.until": _change("objective=[{type: denoising}, {until: 0.5}]", "objective=[{type: denoising}, {}]"),
+    "objective.contrastive.strength": _change("objective.strength=0.2"),
     # adapters
     "adapter.lora.rank": _change("adapter.rank=3"),
     "adapter.lora.alpha": _change("adapter.alpha=8"),

@@ -38,6 +38,7 @@ __all__ = [
     "build_learning_rate_factor",
     "build_optimizer",
     "build_schedulers",
+    "seeded",
     "try_model",
 ]
 
@@ -75,7 +76,7 @@ class Encoders:
 def build_encoders(config: Config, device: torch.device) -> Encoders:
     """Return the text encoders and the VAE on the device, the frozen ones without gradients."""
     texts = _build_text_encoders(config)
-    vae = _seeded(config, "vae", config.vae)
+    vae = seeded(config, "vae", config.vae)
     for text in texts:
         if not text.trainable:
             text.requires_grad_(False).eval()
@@ -89,12 +90,12 @@ def _build_text_encoders(config: Config) -> list[Any]:
     """Return the text encoders; an error of one of several names its place in the config's list."""
     choices = config.chosen("text_encoder")
     if len(choices) == 1:
-        return [_seeded(config, "text_encoder", choices[0])]
+        return [seeded(config, "text_encoder", choices[0])]
     texts = []
     for place, choice in enumerate(choices):
         name = key_name(("text_encoder", place))
         try:
-            texts.append(_seeded(config, name, choice))
+            texts.append(seeded(config, name, choice))
         except InputError as error:
             raise InputError(f"{name} ({choice.type}): {error}") from error
     return texts
@@ -136,7 +137,7 @@ def build_denoiser(
 
 def _build_model(config: Config, encoders: Encoders, *, initial: bool) -> nn.Module:
     keywords = {**model_keywords(encoders.texts, encoders.vae), "initial": initial}
-    model: nn.Module = _seeded(config, "model", config.model, **keywords)
+    model: nn.Module = seeded(config, "model", config.model, **keywords)
     if (names := tuple(getattr(model, "scalars", ()))) != config.scalar_names:
         raise PluginFault(
             f"model {config.model.type} has the attribute scalars {names}, and its option scalars is "
@@ -222,7 +223,7 @@ def build_learning_rate_factor(config: Config, total_steps: int) -> LearningRate
     return factor
 
 
-def _seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:
+def seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:
     """Return a component whose random weights follow from seed and purpose; torch's own generator is untouched."""
     with _seed(config, purpose):
         return make(choice.component, choice.options, **runtime)

@@ -13,7 +13,7 @@ from dit_run.config.rules import replace_value
 from dit_run.options import Option
 from dit_run.problems import KeyPath
 from dit_run.registry.kinds import Kind
-from dit_run.settings import Config
+from dit_run.settings import Choice, Config
 from dit_run.system.urls import is_url
 
 __all__ = ["ABSENT", "Changes", "Difference", "absolute", "changes", "changing_keys", "differences"]
@@ -27,15 +27,16 @@ def changes(before: Mapping[str, Any], config: Config, *, by_content: Collection
     ``before`` is a result of ``absolute(...).to_dict()``. Free keys are operational ones, secrets, components that only
     observe, and local paths and hub names in the sections ``by_content``, whose content is compared elsewhere. Plugin
     files do not count, because a run compares their digests. A key that ``before`` does not have, because an earlier
-    release did not have it, had its default.
+    release did not have it, had its default, as had a section that it does not have.
     """
     options = {path: option for path, option, _ in config_options(config)}
+    new = {name for name in config.sections if name not in before and _is_default(name, config)}
     found = Changes()
     for change in differences(_deciding(before), _deciding(absolute(config).to_dict())):
         option = _option_at(options, change.path)
         markers = option.markers if option is not None else frozenset()
         placed = change.path[0] in by_content and markers & set(_PATHS)
-        if markers & {"operational", "secret"} or placed or _is_new_default(change, option):
+        if markers & {"operational", "secret"} or placed or change.path[0] in new or _is_new_default(change, option):
             continue
         (found.noted if "adjustable" in markers else found.refused).append(change)
     return found
@@ -56,6 +57,14 @@ def _deciding(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_new_default(change: Difference, option: Option | None) -> bool:
     return option is not None and change.before is ABSENT and change.after == option.default
+
+
+def _is_default(section: str, config: Config) -> bool:
+    """Return True if a section of one component has the default type with all its defaults."""
+    choice = config.sections[section]
+    if not isinstance(choice, Choice) or choice.type != choice.component.kind.default_type:
+        return False
+    return all(getattr(holder, option.name) == option.default for holder, option in choice.held_options())
 
 
 def changing_keys(config: Config) -> frozenset[KeyPath]:

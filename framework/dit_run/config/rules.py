@@ -10,6 +10,7 @@ from dit_run.config.adapter_rules import adapter_has_a_base, base_is_frozen
 from dit_run.config.core_rules import CORE_RULES, RuleResult
 from dit_run.config.effects import WITHOUT_EFFECT, keys_without_effect, writes_every_key
 from dit_run.config.keys import config_options, key_name
+from dit_run.config.objective_rules import every_step_has_an_objective, objectives_act
 from dit_run.problems import ConfigError, KeyPath, Place, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run.registry.factories import resolve
@@ -53,7 +54,8 @@ def refuse(config: Config, problems: Iterable[Problem]) -> None:
 
 def _findings(config: Config, facts: Facts) -> Iterator[RuleResult]:
     context = RuleContext(config, (), None, facts, config.written)
-    for rule in (*CORE_RULES, adapter_has_a_base, base_is_frozen, _latents_fit, keys_without_effect):
+    rules = (*CORE_RULES, adapter_has_a_base, base_is_frozen, objectives_act, every_step_has_an_objective)
+    for rule in (*rules, _latents_fit, keys_without_effect):
         yield from rule(context)
     for path, choice in config.choices():
         yield from _component_findings(RuleContext(config, path, choice.options, facts, config.written), choice)

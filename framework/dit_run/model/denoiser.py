@@ -14,6 +14,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, ParameterRole, TextEncoder, TextStates
 
 __all__ = [
+    "OBJECTIVE_PREFIX",
     "TEXT_ENCODER_PREFIX",
     "Denoiser",
     "check_tensors",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 TEXT_ENCODER_PREFIX = "text_encoder."
+OBJECTIVE_PREFIX = "objective."
 _OF_SEVERAL = "encoder"
 """Name of one of several encoders, followed by its place in the config's list."""
 
@@ -47,6 +49,7 @@ class Denoiser(nn.Module):
         self.text_encoder: nn.Module | None = None
         if trained:
             self.text_encoder = next(iter(trained.values())) if self._single else nn.ModuleDict(trained)
+        self.objective: nn.ModuleDict | None = None
         self.base = ""
         self._of_adapter: frozenset[str] | None = None
 
@@ -70,6 +73,11 @@ class Denoiser(nn.Module):
         if isinstance(text, TextStates | TextIds):
             return self._encoded(text, 0)
         return joined([self._encoded(each, place) for place, each in enumerate(text)])
+
+    def add_objectives(self, modules: Mapping[str, nn.Module]) -> None:
+        """Take the modules that objectives train, by the objectives' names. A model for sampling has none."""
+        if modules:
+            self.objective = nn.ModuleDict(modules)
 
     def latents_of_vae(self, latents: Tensor) -> Tensor:
         """Return the latents [n, c, h, w] that the VAE decodes from those of the model."""
@@ -100,26 +108,33 @@ class Denoiser(nn.Module):
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and buffers by their names in checkpoints: the model's, then those of others, prefixed.
 
-        With an adapter these are its parameters, and the normalisation of latents.
+        With an adapter these are its parameters, those of objectives, and the normalisation of latents.
         """
-        named = {**self.model.state_dict(), **self.other_tensors()}
-        own = self._of_adapter
-        return {name: named[name] for name in named if own is None or name in own or name.startswith(LATENT_PREFIX)}
+        named, own = {**self.model.state_dict(), **self.other_tensors()}, self._of_adapter
+        kept = (LATENT_PREFIX, OBJECTIVE_PREFIX)
+        return {name: named[name] for name in named if own is None or name in own or name.startswith(kept)}
 
     def other_tensors(self) -> dict[str, Tensor]:
         """Return those of all parts but the model, by their names in checkpoints."""
         named: dict[str, Tensor] = {}
-        for prefix, part in ((TEXT_ENCODER_PREFIX, self.text_encoder), (LATENT_PREFIX, self.normalization)):
+        parts = {
+            TEXT_ENCODER_PREFIX: self.text_encoder,
+            LATENT_PREFIX: self.normalization,
+            OBJECTIVE_PREFIX: self.objective,
+        }
+        for prefix, part in parts.items():
             if part is not None:
                 named |= {prefix + name: value for name, value in part.state_dict().items()}
         return named
 
     def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
-        """Load tensors that :meth:`tensors` returned.
+        """Load tensors that :meth:`tensors` returned; without objectives, those of objectives are left out.
 
         Raises InputError with the names that are missing, unknown or of another shape, and then changes nothing.
         """
         expected = self.tensors()
+        if self.objective is None:
+            tensors = {name: tensors[name] for name in tensors if not name.startswith(OBJECTIVE_PREFIX)}
         check_tensors(expected, tensors, where=where)
         with torch.no_grad():
             for name, value in expected.items():

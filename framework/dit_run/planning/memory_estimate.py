@@ -21,7 +21,8 @@ from dit_run.planning.device_kernels import device_kernels
 from dit_run.planning.model_cost import META
 from dit_run.protocols import TextEncoder, TextStates
 from dit_run.settings import Config
-from dit_run.training.step import EncodedBatch, denoising_loss
+from dit_run.training.step import EncodedBatch
+from dit_run.training.step_loss import denoising_loss
 
 __all__ = ["StepMemory", "estimate_step"]
 

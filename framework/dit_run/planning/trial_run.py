@@ -20,7 +20,8 @@ from dit_run.training.evaluation_weights import has_modes
 from dit_run.training.gradients import distribute
 from dit_run.training.run_parts import RunParts
 from dit_run.training.state import TRAIN_WEIGHTS
-from dit_run.training.step import EncodedBatch, TrainingStep, denoising_loss
+from dit_run.training.step import EncodedBatch, TrainingStep
+from dit_run.training.step_loss import denoising_loss
 from dit_run.training.step_timer import Phase, StepTimer
 
 __all__ = ["PartTimer", "TrialRun"]
@@ -72,7 +73,7 @@ class TrialRun:
         layout, timer = Layout.of(parts.config), PartTimer(parts.device, clock)
         _fill_zeros(parts.denoiser.train())
         forward, gradients = distribute(
-            parts.denoiser,
+            parts.step_loss(),
             Processes(device=parts.device),
             exact=parts.config.training.elastic_exact,
             accumulation=layout.accumulation,

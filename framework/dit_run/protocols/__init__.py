@@ -38,6 +38,7 @@ from dit_run.protocols.guidance import Guidance, GuidedStep, WeakerPrediction
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
+from dit_run.protocols.objective import ModelOutput, NoisyBatch, Objective, ObjectiveLoss, PredictFor
 from dit_run.protocols.optimizer import NamedParameters, Optimizer, ParameterRole
 from dit_run.protocols.rule import Adjustment, Facts, Rule, RuleContext
 from dit_run.protocols.scheduler import Predict, Scheduler, SchedulerOf, StepNoise
@@ -67,10 +68,15 @@ __all__ = [
     "Metric",
     "Mixed",
     "Model",
+    "ModelOutput",
     "NamedParameters",
+    "NoisyBatch",
+    "Objective",
+    "ObjectiveLoss",
     "Optimizer",
     "ParameterRole",
     "Predict",
+    "PredictFor",
     "Progress",
     "Recognised",
     "Recognises",

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from dit_run.options import NonNegativeInt, Operational, PositiveInt, Probability, acts_unless, bounds
+from dit_run.options import (
+    Adjustable,
+    NonNegativeInt,
+    Operational,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    acts_unless,
+    bounds,
+)
 
-__all__ = ["AUTO", "DatasetCommon", "TextEncoderCommon", "VaeCommon"]
+__all__ = ["AUTO", "DatasetCommon", "ObjectiveCommon", "TextEncoderCommon", "VaeCommon"]
 
 AUTO = "auto"
 """Value of ``data.buckets`` for the preset list of sizes."""
@@ -95,3 +104,15 @@ class VaeCommon:
     """`data` gives each channel of the latents mean 0 and standard deviation 1: a new run measures both over the first
     1,024 training samples of its order and keeps them in its checkpoints. null takes the latents as the VAE scales
     them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveCommon:
+    """Options of every objective."""
+
+    weight: Annotated[PositiveFloat, Adjustable] = 1.0
+    """Factor on this loss in the sum of all objectives."""
+    start: Annotated[float, bounds(ge=0, lt=1), Adjustable] = 0.0
+    """Share of the run's steps after which this objective begins to act."""
+    until: Annotated[float, bounds(gt=0, le=1), Adjustable] = 1.0
+    """Share of the run's steps after which this objective no longer acts."""

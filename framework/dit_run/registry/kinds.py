@@ -15,7 +15,7 @@ from dit_run.options import (
     Option,
     options_of,
 )
-from dit_run.registry.kind_options import DatasetCommon, TextEncoderCommon, VaeCommon
+from dit_run.registry.kind_options import DatasetCommon, ObjectiveCommon, TextEncoderCommon, VaeCommon
 
 __all__ = ["KINDS", "Kind", "KindSpec"]
 
@@ -68,6 +68,7 @@ class Kind(StrEnum):
     SCHEDULER = "scheduler"
     OPTIMIZER = "optimizer"
     LR_SCHEDULER = "lr_scheduler"
+    OBJECTIVE = "objective"
     GUIDANCE = "guidance"
     ADAPTER = "adapter"
     TRACKER = "tracker"
@@ -181,6 +182,16 @@ KINDS: Mapping[Kind, KindSpec] = {
         default_type="cosine",
         protocol="dit_run.protocols:LearningRateFactor",
         runtime=("total_steps", "learning_rate"),
+        members=("__call__",),
+    ),
+    Kind.OBJECTIVE: KindSpec(
+        title="objective",
+        text="The objective: the loss that training lowers. Of a list of objectives it is the weighted sum.",
+        default_type="denoising",
+        combines=True,
+        common=ObjectiveCommon,
+        protocol="dit_run.protocols:Objective",
+        runtime=("device",),
         members=("__call__",),
     ),
     Kind.GUIDANCE: KindSpec(

@@ -97,6 +97,7 @@ class Config:
     text_encoder = _Section["Choice | tuple[Choice, ...]"]("text_encoder")
     optimizer = _Section[Choice]("optimizer")
     lr_scheduler = _Section[Choice]("lr_scheduler")
+    objective = _Section["Choice | tuple[Choice, ...]"]("objective")
     guidance = _Section[Choice]("guidance")
     adapter = _Section["Choice | None"]("adapter")
     sampling = _Section[SamplingOptions]("sampling")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dit_run.testing.lr_scheduler import check_lr_scheduler
     from dit_run.testing.metric import check_metric
     from dit_run.testing.model import check_model
+    from dit_run.testing.objective import check_objective
     from dit_run.testing.optimizer import check_optimizer
     from dit_run.testing.plugin_contract import check_plugin
     from dit_run.testing.scheduler import check_scheduler
@@ -46,6 +47,7 @@ __all__ = [
     "check_lr_scheduler",
     "check_metric",
     "check_model",
+    "check_objective",
     "check_optimizer",
     "check_plugin",
     "check_scheduler",

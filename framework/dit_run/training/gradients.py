@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
-from dit_run.model.denoiser import Denoiser, trainable_parameters
+from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.step import Gradients
+from dit_run.training.step_loss import StepLoss
 from dit_run.training.tree_reduction import TreeReducer
 
 __all__ = ["DistributedGradients", "distribute"]
@@ -37,24 +38,22 @@ class DistributedGradients(Gradients):
         return total / (len(values) * torch.distributed.get_world_size())
 
 
-def distribute(
-    denoiser: Denoiser, processes: Processes, *, exact: bool, accumulation: int
-) -> tuple[nn.Module, Gradients]:
+def distribute(loss: StepLoss, processes: Processes, *, exact: bool, accumulation: int) -> tuple[nn.Module, Gradients]:
     """Return the module to call in the step, and the reduction of its gradients.
 
     ``exact`` adds gradients in a binary tree that is the same for any number of processes.
     """
     if exact:
-        parameters = [parameter for _, parameter in trainable_parameters(denoiser)]
-        return denoiser, TreeReducer(parameters, accumulation * processes.count, processes)
+        parameters = [parameter for _, parameter in trainable_parameters(loss)]
+        return loss, TreeReducer(parameters, accumulation * processes.count, processes)
     if processes.count == 1:
-        return denoiser, Gradients(accumulation)
-    wrapped = _replicated(denoiser)
+        return loss, Gradients(accumulation)
+    wrapped = _replicated(loss)
     return wrapped, DistributedGradients(wrapped, accumulation)
 
 
-def _replicated(denoiser: Denoiser) -> DistributedDataParallel:
-    """Wrap the denoiser so that every step, of a new or of a continued run, adds gradients in the same buckets.
+def _replicated(loss: StepLoss) -> DistributedDataParallel:
+    """Wrap all that trains so that every step, of a new or of a continued run, adds gradients in the same buckets.
 
     Without a search for unused parameters, DistributedDataParallel makes new buckets after the first backward pass of
     a process. A continued run would then add its first gradients in another order than an uninterrupted one. The
@@ -64,5 +63,5 @@ def _replicated(denoiser: Denoiser) -> DistributedDataParallel:
         # Not every torch that we allow has the replacement of broadcast_buffers.
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(
-            denoiser, gradient_as_bucket_view=True, broadcast_buffers=False, find_unused_parameters=True
+            loss, gradient_as_bucket_view=True, broadcast_buffers=False, find_unused_parameters=True
         )

@@ -85,7 +85,7 @@ def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: S
     training = run.config.training
     _compile(run, parts)
     forward, gradients = distribute(
-        parts.denoiser, run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
+        parts.step_loss(), run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
     )
     return parts.training_step(
         learning_rate_factor=parts.learning_rate_factor(),
@@ -112,7 +112,7 @@ def _new_state(run: RunContext, parts: RunParts, step: TrainingStep) -> TrainSta
         averages=parts.averages,
         optimizer=step.optimizer,
         scaler=step.scaler,
-        meters=Meters(run.device, parts.data.train.parts.names),
+        meters=Meters(run.device, parts.data.train.parts.names, parts.logged),
         nonfinite=NonFiniteGuard(
             training.max_bad_steps, step.scaler.is_enabled(), run.reporter.notice, continue_advice(training)
         ),

@@ -22,15 +22,19 @@ class Meters:
     device: torch.device
     parts: tuple[str, ...] = ()
     """Names of the parts of a mixture."""
+    objectives: tuple[str, ...] = ()
+    """Names of the values of objectives."""
     sums: Tensor = field(init=False)
-    """[3 + 2p], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, the number of steps, and for each
-    of p parts the sum of the losses of its samples and their number."""
+    """[3 + 2p + 2q], :func:`dit_run.compute.devices.summing_dtype`: of losses, of norms, the number of steps; for each
+    of p parts the sum of the losses of its samples and their number; of q values of objectives, and how often each was
+    computed."""
 
     latest: dict[str, float] = field(default_factory=dict)
     """The last reading, which a checkpoint keeps until it is logged."""
 
     def __post_init__(self) -> None:
-        self.sums = torch.zeros(3 + 2 * len(self.parts), dtype=summing_dtype(self.device), device=self.device)
+        count = 3 + 2 * len(self.parts) + 2 * len(self.objectives)
+        self.sums = torch.zeros(count, dtype=summing_dtype(self.device), device=self.device)
 
     def add(self, result: StepResult) -> None:
         """Add one step, unless it was skipped, without waiting for the device."""
@@ -40,10 +44,19 @@ class Meters:
 
     def read(self) -> dict[str, float]:
         """Return the means since the last reading, empty where no step counted, and start again."""
-        loss, norm, steps, *parts = self.sums.tolist()
+        loss, norm, steps, *more = self.sums.tolist()
         self.sums.zero_()
-        self.latest = {"loss": loss / steps, "grad_norm": norm / steps, **self._of_parts(parts)} if steps else {}
+        parts, values = more[: 2 * len(self.parts)], more[2 * len(self.parts) :]
+        self.latest = {}
+        if steps:
+            means = {"loss": loss / steps, "grad_norm": norm / steps}
+            self.latest = {**means, **self._of_parts(parts), **self._of_objectives(values)}
         return self.latest
+
+    def _of_objectives(self, sums: list[float]) -> dict[str, float]:
+        """Return the mean of each value over the micro-batches in which it was computed."""
+        values, counts = sums[: len(self.objectives)], sums[len(self.objectives) :]
+        return {name: value / n for name, value, n in zip(self.objectives, values, counts, strict=True) if n}
 
     def _of_parts(self, sums: list[float]) -> dict[str, float]:
         """Return the mean loss of each part that had samples, and the share of each part of all samples."""

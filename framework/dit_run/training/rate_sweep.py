@@ -17,7 +17,8 @@ from dit_run.reporting import Reporter
 from dit_run.settings import Config
 from dit_run.training.run_parts import RunParts
 from dit_run.training.setup import process_setup
-from dit_run.training.step import EncodedBatch, denoising_loss
+from dit_run.training.step import EncodedBatch
+from dit_run.training.step_loss import denoising_loss
 from dit_run.training.trial_parts import build_trial_parts
 
 __all__ = ["RateSweep", "sweep_rates"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from dit_run.assembly.objectives import ActiveObjective, build_objectives
 from dit_run.assembly.parts import (
     Encoders,
     build_denoiser,
@@ -26,6 +27,7 @@ from dit_run.training.batches import Visits
 from dit_run.training.ema import Ema
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.step import Gradients, TrainingStep
+from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
 
 __all__ = ["RunParts"]
@@ -44,6 +46,8 @@ class RunParts:
     """Averages of the denoiser's weights; None for a config without them."""
     scheduler_of: SchedulerOf
     """The scheduler of each latent shape that is trained on."""
+    objectives: tuple[ActiveObjective, ...]
+    """The losses whose sum is trained."""
     guidance: Guidance
     """The guidance of previews and of images for metrics."""
 
@@ -60,6 +64,7 @@ class RunParts:
         """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance."""
         training = config.training
         denoiser = build_denoiser(config, encoders, device) if denoiser is None else denoiser.to(device)
+        objectives = build_objectives(config, denoiser, device, total_steps=data.run_length.total_steps)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
         return cls(
             config=config,
@@ -69,12 +74,22 @@ class RunParts:
             denoiser=denoiser,
             averages=averages,
             scheduler_of=build_schedulers(config, encoders),
+            objectives=objectives,
             guidance=build_guidance(config),
         )
 
     @property
     def precision(self) -> Precision:
         return Precision.of(self.config.training.mixed_precision, self.device)
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names of the values that the objectives log."""
+        return tuple(name for each in self.objectives for name in each.logged)
+
+    def step_loss(self) -> StepLoss:
+        """Return the loss of a micro-batch, with all that trains."""
+        return StepLoss(self.denoiser, self.objectives, self.precision)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -106,11 +121,11 @@ class RunParts:
     ) -> TrainingStep:
         """Build the step over all that trains.
 
-        ``forward`` is the denoiser's wrapper, if it has one; without ``gradients`` a step is one micro-batch of this
+        ``forward`` is the loss or its wrapper, if it has one; without ``gradients`` a step is one micro-batch of this
         process.
         """
         return TrainingStep(
-            forward=forward or self.denoiser,
+            forward=forward or self.step_loss(),
             scheduler_of=self.scheduler_of,
             optimizer=build_optimizer(self.config, self.denoiser, self.device),
             learning_rate_factor=learning_rate_factor,

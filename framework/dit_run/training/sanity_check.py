@@ -22,7 +22,8 @@ from dit_run.training.latent_statistics import LatentStatistics
 from dit_run.training.run_parts import RunParts
 from dit_run.training.setup import process_setup
 from dit_run.training.start_notices import data_notices
-from dit_run.training.step import EncodedBatch, denoising_loss
+from dit_run.training.step import EncodedBatch
+from dit_run.training.step_loss import denoising_loss
 from dit_run.training.trial_parts import build_trial_parts
 
 __all__ = ["CheckReport", "CheckResult", "sanity_check"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
 from dit_run.model.conditioning import Text
-from dit_run.protocols import LearningRateFactor, Scheduler, SchedulerOf
+from dit_run.protocols import LearningRateFactor, SchedulerOf
 from dit_run.training.evaluation_weights import start_training
 from dit_run.training.step_timer import StepTimer
 
@@ -22,7 +22,6 @@ __all__ = [
     "Gradients",
     "StepResult",
     "TrainingStep",
-    "denoising_loss",
     "seed_dropout",
     "update_where",
 ]
@@ -53,26 +52,13 @@ class EncodedBatch:
         return channels, height, width
 
 
-def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedBatch, precision: Precision) -> Tensor:
-    """Return the loss of each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
-    timesteps = scheduler.timesteps(examples.uniform)
-    noisy = scheduler.add_noise(examples.latents, examples.noise, timesteps)
-    target = scheduler.target(examples.latents, examples.noise, timesteps)
-    numbers = () if examples.scalars is None else (examples.scalars,)
-    with precision.autocast():
-        output = denoiser(noisy, timesteps, examples.text, *numbers)
-    error = (output.float() - target.float()).square().flatten(1).mean(1)
-    weighted: Tensor = error * scheduler.weight(timesteps)
-    return weighted
-
-
 @dataclass(frozen=True)
 class StepResult:
     """The result of one optimizer step, as tensors on the device: reading them waits for the device."""
 
     losses: Tensor
-    """Means over all micro-batches of all processes: the loss and, for each part of a mixture, the sum of the losses of
-    its samples and their number, [1 + 2p]."""
+    """Means over all micro-batches of all processes: the loss; for each part of a mixture, the sum of the losses of its
+    samples and their number; the values of the objectives, and for each 1 where it was computed, [1 + 2p + 2q]."""
     grad_norm: Tensor
     """Norm of the averaged gradient before clipping."""
     finite: Tensor
@@ -106,7 +92,7 @@ class Gradients:
 class TrainingStep:
     """Forward, backward, clipping and update; accumulates gradients over micro-batches.
 
-    ``forward`` is the denoiser or a wrapper of it (DistributedDataParallel).
+    ``forward`` is the :class:`~dit_run.training.step_loss.StepLoss` or a wrapper of it (DistributedDataParallel).
     """
 
     def __init__(
@@ -151,11 +137,11 @@ class TrainingStep:
             with self._gradients.micro_batch(index, last=index == count - 1):
                 with self._timer.phase("forward"):
                     scheduler = self.scheduler_of(examples.shape)
-                    of_samples = denoising_loss(self.forward, scheduler, examples, self.precision)
+                    of_samples, values = self.forward(examples, scheduler, step)
                     loss = of_samples.mean()
                 with self._timer.phase("backward"):
                     self.scaler.scale(loss / self._gradients.divisor).backward()  # type: ignore[no-untyped-call]
-            losses.append(_with_parts(loss.detach(), of_samples.detach(), examples.parts))
+            losses.append(torch.cat([_with_parts(loss.detach(), of_samples.detach(), examples.parts), values]))
         with self._timer.phase("optimizer"):
             return self._update(step, self._gradients.mean(losses))
 

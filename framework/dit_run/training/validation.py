@@ -20,7 +20,8 @@ from dit_run.protocols import SchedulerOf
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.run_parts import RunParts
-from dit_run.training.step import EncodedBatch, denoising_loss
+from dit_run.training.step import EncodedBatch
+from dit_run.training.step_loss import denoising_loss
 
 __all__ = ["ValidationLoss", "ValidationSet"]
 

@@ -123,6 +123,8 @@ COMPONENTS = (
     Component(
         Kind.LR_SCHEDULER, "cosine", Warm, "nowhere:build", ("dit_run_plugins.lr_schedulers.warmup:warmup_fits",)
     ),
+    Component(Kind.OBJECTIVE, "denoising", Nothing, "nowhere:build"),
+    Component(Kind.GUIDANCE, "cfg", Nothing, "nowhere:build"),
     Component(Kind.TRACKER, "tensorboard", Nothing, "nowhere:build"),
     Component(Kind.TRACKER, "remote", Remote, "nowhere:build"),
 )

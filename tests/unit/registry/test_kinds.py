@@ -30,6 +30,7 @@ def test_the_sections_stand_in_the_order_of_the_reference() -> None:
     assert (
         *("data", "model", "vae", "training", "scheduler", "text_encoder", "optimizer", "lr_scheduler"),
         *(
+            "objective",
             "guidance",
             "adapter",
             "sampling",

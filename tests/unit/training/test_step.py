@@ -11,9 +11,12 @@ import torch
 from tiny_parts import CPU, Parts
 from torch import Tensor, nn
 
+from dit_run.assembly.objectives import ActiveObjective
 from dit_run.compute.precision import Precision
 from dit_run.protocols import TextStates
 from dit_run.training.step import EncodedBatch, Gradients, StepResult, TrainingStep
+from dit_run.training.step_loss import StepLoss
+from dit_run_plugins.objectives.denoising import DenoisingLoss
 
 
 class Mixing(nn.Module):
@@ -39,6 +42,7 @@ def examples(count: int, *, first: int = 0, scale: float = 1.0) -> EncodedBatch:
     return EncodedBatch(latents, noise, uniform, text)
 
 
+DENOISING = (ActiveObjective("denoising", DenoisingLoss()),)
 Make = Callable[..., tuple[TrainingStep, nn.Module]]
 
 
@@ -56,7 +60,7 @@ def make(parts: Parts) -> Make:
             "max_grad_norm": None,
         }
         step = TrainingStep(
-            forward=denoiser,
+            forward=StepLoss(denoiser, DENOISING, Precision("cpu", dtype)),
             scheduler_of=lambda shape: parts.scheduler,
             precision=Precision("cpu", dtype),
             seed=0,

@@ -1,0 +1,96 @@
+"""The objectives of a run, built from a checked config, each with its name, weight and steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dit_run.assembly.parts import seeded
+from dit_run.model.denoiser import Denoiser
+from dit_run.protocols import Objective
+from dit_run.registry.factories import PluginFault
+from dit_run.settings import Choice, Config
+
+__all__ = ["ActiveObjective", "build_objectives"]
+
+
+@dataclass(frozen=True)
+class ActiveObjective:
+    """An objective with its place in a run."""
+
+    name: str
+    """Its type; with a number where a config has several of this type."""
+    objective: Objective
+    weight: float = 1.0
+    start: int = 0
+    """First step at which it acts, counted from 0."""
+    end: float = float("inf")
+    """Step from which on it no longer acts."""
+    alone: bool = True
+    """True if it is the only objective: its loss is then that of the run, and is not logged again."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the further values that it returns for the log."""
+        return tuple(getattr(self.objective, "parts", ()))
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names of the values that are logged: its loss, unless it is alone, and its parts."""
+        own = () if self.alone else (f"objective/{self.name}",)
+        return (*own, *(f"objective/{self.name}/{part}" for part in self.parts))
+
+    def acts(self, step: int) -> bool:
+        """Return True if it acts at this step, counted from 0."""
+        return self.start <= step < self.end
+
+
+def build_objectives(
+    config: Config, denoiser: Denoiser, device: torch.device, *, total_steps: int
+) -> tuple[ActiveObjective, ...]:
+    """Return the objectives of a run of so many steps; the denoiser takes the modules that they train."""
+    choices = config.chosen("objective")
+    built = tuple(
+        ActiveObjective(
+            name,
+            _objective(config, name, choice, device=device),
+            choice.common.weight,
+            round(choice.common.start * total_steps),
+            round(choice.common.until * total_steps),
+            alone=len(choices) == 1,
+        )
+        for name, choice in _named(choices)
+    )
+    denoiser.add_objectives({each.name: module for each in built if (module := _trained(each.objective)) is not None})
+    return built
+
+
+def _named(choices: tuple[Choice, ...]) -> Iterator[tuple[str, Choice]]:
+    seen: Counter[str] = Counter()
+    for choice in choices:
+        seen[choice.type] += 1
+        yield choice.type if seen[choice.type] == 1 else f"{choice.type}_{seen[choice.type]}", choice
+
+
+def _objective(config: Config, name: str, choice: Choice, *, device: torch.device) -> Objective:
+    """Return an objective, whose trained module is on the device."""
+    objective: Objective = seeded(config, f"objective.{name}", choice, device=device)
+    trained: Any = getattr(objective, "trained", None)
+    if trained is not None and not isinstance(trained, nn.Module):
+        raise PluginFault(
+            f"objective {choice.type} has the attribute trained of type {type(trained).__name__}; let it be a "
+            "torch.nn.Module, or leave it out (a fault of the plugin)"
+        )
+    if trained is not None:
+        trained.to(device)
+    return objective
+
+
+def _trained(objective: Objective) -> nn.Module | None:
+    module: nn.Module | None = getattr(objective, "trained", None)
+    return module
