@@ -96,7 +96,7 @@ export class Chart {
     const asText = (value) => (axis === "time" ? duration(value) : number(value, 3));
     const axes = [
       { stroke: text, grid, ticks: grid, values: (_, values) => values.map((value) => (value === null ? "" : asText(value))), space: 64, size: 32 },
-      { stroke: text, grid, ticks: grid, values: (_, values) => values.map((value) => (value === null ? "" : number(value, 3))), size: 58 },
+      { stroke: text, grid, ticks: grid, values: (_, values) => values.map((value) => (value === null ? "" : number(value, 3))), size: 66 },
     ];
     const scales = { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } };
     if (range) scales.x.range = () => range;

@@ -3,6 +3,7 @@
 import { t } from "./words.js";
 
 const ORDER = ["loss", "validation", "scores", "timesteps", "gradient_norm", "learning_rate", "images_per_second", "profile", "memory", "loss_parts", "validation_parts", "probe_timesteps", "other"];
+const WITH_ERRORS = /^(validation|probe)\/loss(_ema)?$/;
 const SINGLE = { loss: "loss", grad_norm: "gradient_norm", learning_rate: "learning_rate", images_per_second: "images_per_second" };
 
 // Returns [group, label], or null for a value that has no line of its own.
@@ -39,7 +40,7 @@ export function sortedGroups(groups) {
 
 // The band of standard errors of a loss, which are logged at the same steps.
 export function withErrors(name, series) {
-  const curve = series[name], errors = series[name.replace("/loss", "/standard_error")];
+  const curve = series[name], errors = WITH_ERRORS.test(name) ? series[name.replace("/loss", "/standard_error")] : null;
   if (!errors || errors.x.length !== curve.x.length || curve.low) return curve;
   const edge = (sign) => curve.y.map((value, index) => (value === null || errors.y[index] === null ? null : value + sign * errors.y[index]));
   return { ...curve, low: edge(-1), high: edge(1) };
