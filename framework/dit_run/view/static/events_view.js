@@ -43,7 +43,7 @@ function planView(run) {
   if (!plan || !Object.keys(plan).length) return h("p.empty", {}, `${t("plan_none")} `, command(`dit-run plan ${run.path}/config.yaml --output ${run.path}/plan.json`));
   const rows = [
     [t("step_seconds"), number(plan.step_seconds, 3), number(run.seconds_per_step, 3)],
-    [t("total_time"), duration(plan.total_seconds), run.state === "finished" ? duration(run.updated - run.started) : "–"],
+    [t("total_time"), duration(plan.total_seconds), run.state === "finished" && !run.events.some((event) => event.kind === "continued") ? duration(run.updated - run.started) : "–"],
     [t("checkpoint_size"), bytes(plan.checkpoint_bytes), bytes(run.checkpoint_bytes ?? NaN)],
     [t("peak_memory"), bytes(plan.peak_bytes), bytes(1e9 * (run.latest.memory_gb ?? NaN))],
   ];

@@ -10,6 +10,8 @@ import { tryView } from "./try_view.js";
 import { t } from "./words.js";
 
 const TABS = { curves: (run) => curvesView([run]), samples: samplesView, config: configView, events: eventsView, about: aboutView, try: tryView };
+// Tabs that are drawn again when these details of the run change.
+const DRAWN = { samples: ["samples"], events: ["events"], about: ["plan", "check"] };
 
 export function runPage(id, wanted) {
   const view = h("div.run", {}, h("p.note", {}, "…"));
@@ -31,16 +33,27 @@ async function build(view, run, wanted) {
     next.focus();
     next.click();
   });
-  let current = null, content = null;
+  const memory = {}, focusable = () => [...panel.querySelectorAll("a, button, input")];
+  let current = null, drawn = "";
 
   async function open(name) {
     tabs.forEach((tab, index) => { const on = names[index] === name; tab.setAttribute("aria-selected", String(on)); tab.tabIndex = on ? 0 : -1; });
     panel.setAttribute("aria-labelledby", `tab-${name}`);
     if (current !== name) history.replaceState(null, "", `#/run/${run.id}/${name}`);
     current = name;
-    content = TABS[name](run);
+    drawn = drawnFrom();
+    const content = TABS[name](run, memory);
     panel.replaceChildren(content);
     await content.ready;
+  }
+
+  // What the open tab shows of the details of the run.
+  function drawnFrom() { return JSON.stringify((DRAWN[current] ?? []).map((key) => run[key])); }
+
+  async function redraw() {
+    const place = focusable().indexOf(document.activeElement);
+    await open(current);
+    if (place >= 0) focusable()[place]?.focus();
   }
 
   view.replaceChildren(head, list, panel);
@@ -48,12 +61,9 @@ async function build(view, run, wanted) {
   await open(wanted);
   if (!isReport) setTimeout(() => source.config(run.id).catch(() => {}), 1500); // the server prepares it, which takes a second at first
   repeat(view, () => (run.state === "running" ? 5 : 10), async () => {
-    const next = await source.details(run.id);
-    const changed = (key) => JSON.stringify(next[key]) !== JSON.stringify(run[key]);
-    const redraw = (current === "samples" && changed("samples")) || (current === "events" && changed("events"));
-    Object.assign(run, next);
+    Object.assign(run, await source.details(run.id));
     head.replaceChildren(...runHead(run));
-    if (redraw && !panel.contains(document.activeElement)) await open(current);
+    if (drawnFrom() !== drawn) await redraw();
   });
 }
 
@@ -71,7 +81,7 @@ function runHead(run) {
   return [
     h("div.run-title", {}, h("h1", {}, foreign(run.name)), pill(run.state), h("span.muted.small", {}, foreign([run.dataset, run.model, run.device].filter(Boolean).join(" · "))), h("span.fill"), h("span.muted.small", {}, `${t("updated")} ${ago(run.updated)}`)),
     progressBar(run) ?? "",
-    run.reason ? h("div.problem", { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
+    run.reason ? h(`div.problem.${run.state}`, { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
     h("dl.values", {}, facts),
   ];
 }

@@ -17,10 +17,11 @@ function setImage(image, run, step, index) {
   if (address) image.src = address;
 }
 
-// A slider over the steps, with buttons, arrow keys and, where asked for, a player.
-export function stepSlider(steps, label, onchange, { player = false } = {}) {
+// A slider over the steps, with buttons, arrow keys and, where asked for, a player. It begins at a step, or at the last one.
+export function stepSlider(steps, label, onchange, { player = false, step = null } = {}) {
+  const first = steps.includes(step) ? steps.indexOf(step) : steps.length - 1;
   let timer = null;
-  const slider = h("input", { type: "range", min: "0", max: String(steps.length - 1), step: "1", value: String(steps.length - 1), "aria-label": label, oninput: () => moved() });
+  const slider = h("input", { type: "range", min: "0", max: String(steps.length - 1), step: "1", value: String(first), "aria-label": label, oninput: () => moved() });
   const shown = h("output", {}, "");
   const play = h("button", { type: "button", onclick: () => (timer ? stop() : start()) }, t("play"));
 
@@ -50,11 +51,12 @@ export function stepSlider(steps, label, onchange, { player = false } = {}) {
   return { element, move, moved, slider };
 }
 
-export function samplesView(run) {
+// memory.samples: the mode, the prompt and the step that are looked at; no step is the newest one.
+export function samplesView(run, memory) {
   const { prompts, grids } = run.samples;
   if (!grids.length) return h("p.empty", {}, t("empty_samples"));
   if (!prompts.length) return wholeGrids(run);
-  const place = h("div"), state = { mode: "time", prompt: 0 };
+  const place = h("div"), state = memory.samples ??= { mode: "time", prompt: 0, step: null, pair: {} };
   const modes = [["time", t("through_time")], ["all", t("all_prompts")], ["pair", t("side_by_side")]];
   const makers = { time: throughTime, all: allPrompts, pair: sideBySide };
   const show = () => place.replaceChildren(makers[state.mode](run, state, show));
@@ -64,13 +66,15 @@ export function samplesView(run) {
 
 function throughTime(run, state, show) {
   const { prompts, grids } = run.samples, steps = grids.map((grid) => grid.step);
+  state.prompt = Math.min(state.prompt, prompts.length - 1);
   const image = sampleImage(run, steps.at(-1), grids.at(-1).cells[state.prompt], prompts[state.prompt]);
   image.classList.add("large");
   const stepper = stepSlider(steps, t("step"), (step, place) => {
+    state.step = place === steps.length - 1 ? null : step;
     setImage(image, run, step, grids[place].cells[state.prompt]);
     image.alt = `${prompts[state.prompt]}, ${t("step")} ${step}`;
     for (const near of [place - 1, place + 1]) if (grids[near] && !isReport) new Image().src = source.cell(run.id, steps[near], grids[near].cells[state.prompt]);
-  }, { player: true });
+  }, { player: true, step: state.step });
   const strip = promptStrip(run, state, show);
   const view = h("div.through-time", {}, h("div", {}, stepper.element, h("figure.stage", {}, image, h("figcaption", {}, foreign(prompts[state.prompt]))), gridLink(run, stepper, steps)), strip);
   view.addEventListener("keydown", (event) => {
@@ -115,23 +119,28 @@ export function cellGallery(run, place) {
   return prompts.map((prompt, index) => h("figure", {}, sampleImage(run, grids[place].step, grids[place].cells[index], prompt), h("figcaption", {}, foreign(prompt))));
 }
 
-function allPrompts(run) {
+function allPrompts(run, state) {
   const steps = run.samples.grids.map((grid) => grid.step), gallery = h("div.gallery");
-  const stepper = stepSlider(steps, t("step"), (step, place) => gallery.replaceChildren(...cellGallery(run, place)), { player: true });
+  const stepper = stepSlider(steps, t("step"), (step, place) => {
+    state.step = place === steps.length - 1 ? null : step;
+    gallery.replaceChildren(...cellGallery(run, place));
+  }, { player: true, step: state.step });
   stepper.moved();
   return h("div", {}, stepper.element, gallery);
 }
 
-function sideBySide(run) {
+function sideBySide(run, state) {
   const steps = run.samples.grids.map((grid) => grid.step);
   const column = (label, start) => {
     const gallery = h("div.gallery");
-    const stepper = stepSlider(steps, label, (step, place) => gallery.replaceChildren(...cellGallery(run, place)));
-    stepper.slider.value = String(start);
+    const stepper = stepSlider(steps, label, (step, place) => {
+      state.pair[label] = step;
+      gallery.replaceChildren(...cellGallery(run, place));
+    }, { step: state.pair[label] ?? start });
     stepper.moved();
     return h("section", { "aria-label": label }, stepper.element, gallery);
   };
-  return h("div.pair", {}, column(t("first_step"), 0), column(t("later_step"), steps.length - 1));
+  return h("div.pair", {}, column(t("first_step"), steps[0]), column(t("later_step"), steps.at(-1)));
 }
 
 function wholeGrids(run) {
