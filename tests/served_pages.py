@@ -36,7 +36,9 @@ class Served:
     ) -> Answer:
         sent = {"Host": f"127.0.0.1:{self.port}", **{name.replace("_", "-"): value for name, value in headers.items()}}
         if token:
-            sent["Cookie"] = f"dit-run-view={self.token}"
+            from dit_run.view.guard import cookie_name
+
+            sent["Cookie"] = f"{cookie_name(self.token)}={self.token}"
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)

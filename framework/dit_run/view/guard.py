@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable
@@ -12,9 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["COOKIE", "Guard"]
+__all__ = ["Guard", "cookie_name"]
 
-COOKIE = "dit-run-view"
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -29,13 +29,19 @@ _HEADERS = {
 }
 
 
+def cookie_name(token: str) -> str:
+    """Return the name of the cookie that holds a token: all ports of a host share their cookies, so each page has one."""
+    return f"dit-run-view-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
+
+
 class Guard:
-    """Refuses requests without the token, from other pages, and for other host names (DNS rebinding)."""
+    """Gatekeeper that refuses requests without the token, from other pages, and for other host names (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, token: str, names: Iterable[str], proxies: Iterable[str] = ()) -> None:
         """``names`` are host names of this server; ``proxies`` are those of servers that pass requests on to it."""
         self.app = app
         self._token = token
+        self._cookie = cookie_name(token)
         self._proxies = {name.lower() for name in proxies}
         self._names = {"localhost", *(name.lower() for name in names), *self._proxies}
 
@@ -81,9 +87,9 @@ class Guard:
         given = QueryParams(scope["query_string"]).get("token")
         if given is not None and self._fits(given) and scope["method"] in ("GET", "HEAD"):
             answer = RedirectResponse("./" if scope["path"] == "/" else "/", 303)  # a proxy may add a prefix
-            answer.set_cookie(COOKIE, self._token, httponly=True, samesite="lax", path="/")
+            answer.set_cookie(self._cookie, self._token, httponly=True, samesite="lax", path="/")
             return answer
-        if self._fits(_cookie(scope)) or self._fits(_bearer(scope)):
+        if self._fits(_cookie(scope, self._cookie)) or self._fits(_bearer(scope)):
             return None
         return _text("this page needs the token: open the link that dit-run printed when the page was started", 403)
 
@@ -91,12 +97,12 @@ class Guard:
         return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
 
 
-def _cookie(scope: Scope) -> str:
+def _cookie(scope: Scope, name: str) -> str:
     try:
         cookies = SimpleCookie(Headers(scope=scope).get("cookie", ""))
     except CookieError:
         return ""
-    return cookies[COOKIE].value if COOKIE in cookies else ""
+    return cookies[name].value if name in cookies else ""
 
 
 def _bearer(scope: Scope) -> str:

@@ -11,6 +11,8 @@ import pytest
 from run_folders import make_grid, make_run
 from served_pages import Serve, Served
 
+from dit_run.view.guard import cookie_name
+
 
 @pytest.fixture
 def served(serve: Serve, tmp_path: Path) -> Served:
@@ -31,8 +33,18 @@ def test_the_printed_link_sets_a_cookie_and_leaves_the_address(served: Served) -
 def test_without_the_token_nothing_is_answered(served: Served, path: str) -> None:
     assert served.get(path, token=False).status == 403
     assert served.get(f"{path}?token=wrong", token=False).status == 403
-    assert served.get(path, token=False, Cookie="dit-run-view=wrong").status == 403
-    assert served.get(path, token=False, Cookie='dit-run-view="\xe9\x01').status == 403
+    cookie = cookie_name(served.token)
+    assert served.get(path, token=False, Cookie=f"{cookie}=wrong").status == 403
+    assert served.get(path, token=False, Cookie=f'{cookie}="\xe9\x01').status == 403
+    assert served.get(path, token=False, Cookie=f"dit-run-view={served.token}").status == 403
+
+
+def test_two_pages_on_one_host_are_open_at_once(serve: Serve, tmp_path: Path) -> None:
+    pages = [serve(tmp_path), serve(tmp_path)]
+    cookies = [page.get(f"/?token={page.token}", token=False).headers["set-cookie"].partition(";")[0] for page in pages]
+    assert len({cookie.partition("=")[0] for cookie in cookies}) == 2
+    for page in pages:
+        assert page.get("/api/runs", token=False, Cookie="; ".join(cookies)).status == 200
 
 
 def test_a_program_may_send_the_token_as_a_header(served: Served) -> None:
