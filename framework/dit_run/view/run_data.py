@@ -1,4 +1,4 @@
-"""What the page shows of runs, as plain values: the same for the server and for a report."""
+"""Data of runs that the page shows, as plain values: the same for the server and for a report."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ class Cancelled(Exception):
 
 @dataclass
 class Worker:
-    """Makes the images of one job after another, with the model of the last job kept."""
+    """Maker of the images of one job after another, with the model of the last job kept."""
 
     send: Callable[[Mapping[str, Any]], None]
     cancelled: set[str] = field(default_factory=set)
@@ -49,15 +50,17 @@ class Worker:
         except DitRunError as error:
             self.send({"job": name, "state": "failed", "error": str(error)})
         except Exception as error:  # noqa: BLE001 (the page shows it)
+            traceback.print_exc()
             self.send({"job": name, "state": "failed", "error": f"{type(error).__name__}: {error}"})
 
     def _images(self, job: Job) -> dict[str, Any]:
         from dit_run.sampling.generate import generate_images
+        from dit_run.sampling.pipeline import PREVIEW_BATCH
         from dit_run.training.polling import polled
 
         run = self._run(job)
         settings = job["settings"]
-        total = (settings["steps"] or run.config.sampling.steps) * -(-len(settings["prompts"]) // 16)
+        total = (settings["steps"] or run.config.sampling.steps) * -(-len(settings["prompts"]) // PREVIEW_BATCH)
         calls = 0
 
         def poll() -> None:
@@ -70,6 +73,7 @@ class Worker:
             made = generate_images(
                 run,
                 settings["prompts"],
+                batch_size=PREVIEW_BATCH,
                 output=Path(job["output"]),
                 steps=settings["steps"],
                 guidance_scale=settings["guidance_scale"],

@@ -40,12 +40,7 @@ def read_events(files: RunFiles) -> list[Event]:
 
 def checkpoint_steps(files: RunFiles) -> list[int]:
     """Return the steps of the complete checkpoints, in order."""
-    folder = files.folder("checkpoints")
-    try:
-        names = [path.name for path in folder.iterdir()] if folder else []
-    except OSError:
-        return []
-    steps = [int(match[1]) for name in names if (match := _CHECKPOINT.fullmatch(name))]
+    steps = [int(match[1]) for name in files.names("checkpoints") if (match := _CHECKPOINT.fullmatch(name))]
     return sorted(step for step in steps if files.file("checkpoints", f"step-{step:08d}", "MANIFEST.json"))
 
 
@@ -116,11 +111,9 @@ def _notices(files: RunFiles) -> Iterator[Event]:
 
 
 def _bad_steps(files: RunFiles) -> Iterator[Event]:
-    try:
-        paths = sorted(path for path in files.path.iterdir() if _BAD_STEP.fullmatch(path.name))
-    except OSError:
-        return
-    for path in paths:
+    for path in (files.file(name) for name in files.names() if _BAD_STEP.fullmatch(name)):
+        if path is None:
+            continue
         report = files.object(path.name)
         samples = report.get("samples")
         keys = ", ".join(map(str, samples[:8])) if isinstance(samples, list) else ""

@@ -1,4 +1,4 @@
-"""All values of a metrics file in columns, read on as the file grows."""
+"""Values of a metrics file in columns, read on as the file grows."""
 
 from __future__ import annotations
 

@@ -46,6 +46,14 @@ class RunFiles:
         path = self._inside(*parts)
         return path if path is not None and path.is_dir() else None
 
+    def names(self, *parts: str) -> list[str]:
+        """Return the names in a folder within the run folder, in order; empty if there is none that can be read."""
+        folder = self.folder(*parts)
+        try:
+            return sorted(path.name for path in folder.iterdir()) if folder is not None else []
+        except OSError:
+            return []
+
     def object(self, *parts: str) -> dict[str, Any]:
         """Return the JSON object in a file; empty if there is none that can be read."""
         try:

@@ -21,7 +21,7 @@ _MARGIN = 4
 
 @dataclass(frozen=True)
 class SampleGrid:
-    """One image of all samples of a step, which are square."""
+    """Image of all samples of a step, which are square."""
 
     step: int
     path: Path
@@ -49,12 +49,7 @@ class SampleGrid:
 
 def grid_steps(files: RunFiles) -> list[int]:
     """Return the steps that have a grid, in order."""
-    folder = files.folder("samples")
-    try:
-        names = [path.name for path in folder.iterdir()] if folder else []
-    except OSError:
-        return []
-    return sorted(int(match[1]) for name in names if (match := _NAME.fullmatch(name)))
+    return sorted(int(match[1]) for name in files.names("samples") if (match := _NAME.fullmatch(name)))
 
 
 def grid_file(files: RunFiles, step: int) -> Path | None:

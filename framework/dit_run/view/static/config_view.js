@@ -25,13 +25,15 @@ export function configView(run) {
 }
 
 function sections(entries) {
-  const groups = Map.groupBy ? Map.groupBy(entries, (entry) => entry.key.split(/[.[]/)[0]) : grouped(entries);
-  return [...groups].map(([name, members]) => h("section", { "aria-label": name }, h("h3", {}, foreign(name)), h("dl", {}, members.map((entry) => row(entry, name)))));
+  return [...grouped(entries)].map(([name, members]) => h("section", { "aria-label": name }, h("h3", {}, foreign(name)), h("dl", {}, members.map((entry) => row(entry, name)))));
 }
 
 function grouped(entries) {
   const groups = new Map();
-  for (const entry of entries) groups.set(entry.key.split(/[.[]/)[0], [...(groups.get(entry.key.split(/[.[]/)[0]) ?? []), entry]);
+  for (const entry of entries) {
+    const section = entry.key.split(/[.[]/)[0];
+    groups.set(section, [...(groups.get(section) ?? []), entry]);
+  }
   return groups;
 }
 

@@ -38,6 +38,7 @@ async function build(view, run, wanted) {
 
   async function open(name) {
     tabs.forEach((tab, index) => { const on = names[index] === name; tab.setAttribute("aria-selected", String(on)); tab.tabIndex = on ? 0 : -1; });
+    list.scrollLeft = tabs[names.indexOf(name)].offsetLeft - list.offsetLeft - 40; // on a phone, not all fit
     panel.setAttribute("aria-labelledby", `tab-${name}`);
     if (current !== name) history.replaceState(null, "", `#/run/${run.id}/${name}`);
     current = name;

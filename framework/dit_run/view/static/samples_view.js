@@ -114,7 +114,7 @@ function promptStrip(run, state, show) {
   return strip;
 }
 
-export function cellGallery(run, place) {
+function cellGallery(run, place) {
   const { prompts, grids } = run.samples;
   return prompts.map((prompt, index) => h("figure", {}, sampleImage(run, grids[place].step, grids[place].cells[index], prompt), h("figcaption", {}, foreign(prompt))));
 }

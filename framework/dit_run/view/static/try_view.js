@@ -85,15 +85,15 @@ function shown(job, known) {
   const content = JSON.stringify(job), before = known.get(job.name);
   if (before?.content === content) return before.element;
   const element = jobView(job);
-  if (before && before.state !== job.state) announce(t(job.state === "working" ? "working" : job.state));
+  if (before && before.state !== job.state) announce(t(job.state));
   known.set(job.name, { content, element, state: job.state });
   return element;
 }
 
 function jobView(job) {
-  const active = job.state === "queued" || job.state === "working", names = { queued: "queued", working: "working", done: "done", failed: "failed", cancelled: "cancelled" };
+  const active = job.state === "queued" || job.state === "working";
   const bar = h("div.bar", { role: "progressbar", "aria-label": t("progress"), "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": String(Math.round(job.progress * 100)) }, h("div.fill.running", { style: { width: `${job.progress * 100}%` } }));
-  const head = h("header", {}, h("strong", {}, t(names[job.state])), job.seconds ? h("span.muted", {}, duration(job.seconds)) : null, h("span.fill"),
+  const head = h("header", {}, h("strong", {}, t(job.state)), job.seconds ? h("span.muted", {}, duration(job.seconds)) : null, h("span.fill"),
     active ? h("button", { type: "button", onclick: () => source.tryCancel(job.name).catch(() => {}) }, t("cancel")) : null);
   return h("article.job", {}, head, job.state === "working" ? bar : null, job.error ? h("p.problem", {}, foreign(job.error)) : null,
     job.notices.map((notice) => h("p.note", {}, foreign(notice))), h("p.settings", {}, foreign(settingsText(job.settings))),
