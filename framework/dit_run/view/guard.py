@@ -30,12 +30,12 @@ _HEADERS = {
 
 
 def cookie_name(token: str) -> str:
-    """Return the name of the cookie that holds a token: all ports of a host share their cookies, so each page has one."""
+    """Return the name of the cookie that holds a token: each page has its own, because ports share their cookies."""
     return f"dit-run-view-{hashlib.sha256(token.encode()).hexdigest()[:12]}"
 
 
 class Guard:
-    """Gatekeeper that refuses requests without the token, from other pages, and for other host names (DNS rebinding)."""
+    """Gate that refuses requests without the token, from other pages, and for other host names (DNS rebinding)."""
 
     def __init__(self, app: ASGIApp, token: str, names: Iterable[str], proxies: Iterable[str] = ()) -> None:
         """``names`` are host names of this server; ``proxies`` are those of servers that pass requests on to it."""
