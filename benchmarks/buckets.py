@@ -63,7 +63,7 @@ def lost(folder: Path, data: Path, name: str) -> tuple[int, dict[str, float]]:
     from dit_run.data.dimensions import sizes_of
 
     made = build_data(config_of(folder, data, name, BUCKETS))
-    heights, widths = np.array(list(sizes_of(made.dataset, range(len(made.dataset))))).T
+    heights, widths = sizes_of(made.dataset, np.arange(len(made.dataset))).T
     sizes = {SQUARES: Buckets(((SIZE, SIZE),)), BUCKETS: Buckets.of(made.train.common, 16)}
     shares = {name: own.cropped(heights, widths, own.nearest(heights, widths)) for name, own in sizes.items()}
     return len(heights), {name: float(share.mean()) for name, share in shares.items()}

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dit_run.registry.kind_options import AUTO, DatasetCommon
 
-__all__ = ["BucketedSizes", "Buckets", "Size", "preset_sizes", "size_name"]
+__all__ = ["BucketedSizes", "Buckets", "Size", "cropped_share", "preset_sizes", "size_name"]
 
 Size = tuple[int, int]
 Ints = NDArray[np.int64]
@@ -91,8 +91,7 @@ class Buckets:
 
     def cropped(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> Floats:
         """Return the share of each image's area that its bucket cuts off, float [n] in [0, 1)."""
-        aspect, of_bucket = self._aspects(heights, widths, buckets)
-        return 1.0 - np.minimum(aspect, of_bucket) / np.maximum(aspect, of_bucket)
+        return cropped_share(heights, widths, np.asarray(self.sizes)[np.asarray(buckets, dtype=np.int64)])
 
     def enlarged(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> NDArray[np.bool_]:
         """Return True for each image that must be enlarged to cover its bucket, bool [n]."""
@@ -100,10 +99,13 @@ class Buckets:
         smaller: NDArray[np.bool_] = (np.asarray(heights) < sizes[:, 0]) | (np.asarray(widths) < sizes[:, 1])
         return smaller
 
-    def _aspects(self, heights: ArrayLike, widths: ArrayLike, buckets: ArrayLike) -> tuple[Floats, Floats]:
-        sizes = np.asarray(self.sizes, dtype=np.float64)[np.asarray(buckets, dtype=np.int64)]
-        own = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
-        return own, sizes[:, 1] / sizes[:, 0]
+
+def cropped_share(heights: ArrayLike, widths: ArrayLike, sizes: NDArray[Any]) -> Floats:
+    """Return the share of each image's area that is cut off at its size, (height, width) in ``sizes`` [n, 2]."""
+    own = np.asarray(widths, dtype=np.float64) / np.asarray(heights, dtype=np.float64)
+    wanted = sizes[:, 1].astype(np.float64) / sizes[:, 0]
+    share: Floats = 1.0 - np.minimum(own, wanted) / np.maximum(own, wanted)
+    return share
 
 
 @dataclass(frozen=True)

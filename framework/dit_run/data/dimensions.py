@@ -46,8 +46,27 @@ def known_sizes(dataset: Dataset, indices: NDArray[np.int64]) -> NDArray[np.int6
     return sizes
 
 
-def sizes_of(dataset: Dataset, indices: Sequence[int]) -> Iterator[Size | InputError]:
-    """Yield height and width of the upright image of each sample, or the reason why they cannot be read.
+def sizes_of(
+    dataset: Dataset, indices: NDArray[np.int64], failed: Callable[[int, InputError], None] = lambda place, error: None
+) -> NDArray[np.int64]:
+    """Return height and width of the upright image of each sample, int64 [n, 2].
+
+    Those that the dataset does not know are read from headers. ``failed`` is called with the place in ``indices`` and
+    the reason for each that cannot be read, whose size is UNKNOWN; it may raise.
+    """
+    sizes = np.array(known_sizes(dataset, indices), dtype=np.int64)
+    unknown = np.flatnonzero(sizes[:, 0] == 0)
+    unknown = unknown[np.argsort(indices[unknown])]  # neighbours in a file are read together
+    for place, size in zip(unknown.tolist(), _read_sizes(dataset, indices[unknown].tolist()), strict=True):
+        if isinstance(size, InputError):
+            failed(place, size)
+        else:
+            sizes[place] = size
+    return sizes
+
+
+def _read_sizes(dataset: Dataset, indices: Sequence[int]) -> Iterator[Size | InputError]:
+    """Yield the size of each image by its header, or the reason why that cannot be read.
 
     Those of files are kept under :func:`~dit_run.digests.cache_home`, so that the next start reads no header.
     """

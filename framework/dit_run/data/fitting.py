@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.data.aspect_buckets import BucketedSizes, Buckets, Size, size_name
-from dit_run.data.dimensions import known_sizes, sizes_of
+from dit_run.data.dimensions import sizes_of
 from dit_run.data.samples import Samples
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut
@@ -159,17 +159,15 @@ def _measured(
     samples: Samples, indices: NDArray[np.int64], common: DatasetCommon
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return heights and widths of the images; those of a square for an unreadable one that is skipped later."""
-    square = (common.image_size, common.image_size)
-    sizes = known_sizes(samples.dataset, indices)
-    unknown = np.flatnonzero(sizes[:, 0] == 0)
-    unknown = unknown[np.argsort(indices[unknown])]  # neighbours in a file are read together
-    found = sizes_of(samples.dataset, indices[unknown].tolist())
-    for place, size in zip(unknown.tolist(), found, strict=True):
-        if isinstance(size, InputError) and common.on_bad_sample == "error":
+
+    def refuse(place: int, error: InputError) -> None:
+        if common.on_bad_sample == "error":
             raise InputError(
-                f"{size}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
-            ) from size
-        sizes[place] = square if isinstance(size, InputError) else size
+                f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
+            ) from error
+
+    sizes = sizes_of(samples.dataset, indices, refuse)
+    sizes[sizes[:, 0] == 0] = common.image_size
     return sizes[:, 0], sizes[:, 1]
 
 

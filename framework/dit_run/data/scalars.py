@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.data.aspect_buckets import Size
-from dit_run.data.dimensions import known_sizes, sizes_of
+from dit_run.data.dimensions import sizes_of
 from dit_run.data.resizing import box_of
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.problems import InputError
@@ -44,10 +44,7 @@ class Scalars:
         if not set(OF_IMAGES).intersection(names):
             return cls(tuple(names))
         dimensions = np.zeros((len(dataset), 2), dtype=np.int64)
-        dimensions[indices] = known_sizes(dataset, indices)
-        unknown = np.sort(indices[dimensions[indices, 0] == 0])
-        for index, size in zip(unknown.tolist(), sizes_of(dataset, unknown.tolist()), strict=True):
-            dimensions[index] = (0, 0) if isinstance(size, InputError) else size
+        dimensions[indices] = sizes_of(dataset, indices)
         return cls(tuple(names), dimensions)
 
     def values(self, sample: Sample, index: int, size: Size, offset: float, flip: bool) -> tuple[float, ...]:

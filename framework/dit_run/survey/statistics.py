@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dit_run.data.aspect_buckets import Buckets, Size
-from dit_run.data.dimensions import UNKNOWN, known_sizes, sizes_of
+from dit_run.data.aspect_buckets import Buckets, cropped_share
+from dit_run.data.dimensions import sizes_of
 from dit_run.data.images import read_image
 from dit_run.data.samples import Samples
 from dit_run.problems import InputError
@@ -49,19 +50,14 @@ class ImageStatistics:
     @classmethod
     def of(cls, dataset: Dataset, indices: Sequence[int]) -> ImageStatistics:
         """Read the header of every image, and decode the first :data:`DECODED`."""
-        broken, sizes, readable = dict[str, str](), list[Size](), list[int]()
-        undecodable = _undecodable(dataset, indices[:DECODED])
-        for index, size in zip(indices, _sizes(dataset, indices), strict=True):
-            error = size if isinstance(size, InputError) else undecodable.get(index)
-            if isinstance(size, InputError) or error is not None:
-                broken[dataset[index].key] = str(error)
-            else:
-                sizes.append(size)
-                readable.append(index)
-        heights, widths = np.array(sizes, dtype=np.int64).reshape(-1, 2).T
-        captions = np.array([len(dataset[index].captions) for index in readable], dtype=np.int64)
-        decoded = min(DECODED, len(indices))
-        return cls(np.array(readable, dtype=np.int64), heights, widths, captions, broken, decoded)
+        errors = _undecodable(dataset, indices[:DECODED])
+        sizes = sizes_of(dataset, np.array(indices, dtype=np.int64), errors.__setitem__)
+        readable = np.array([place not in errors for place in range(len(indices))], dtype=np.bool_)
+        kept = np.array(indices, dtype=np.int64)[readable]
+        heights, widths = sizes[readable].T
+        captions = np.array([len(dataset[index].captions) for index in kept.tolist()], dtype=np.int64)
+        broken = {dataset[indices[place]].key: str(errors[place]) for place in sorted(errors)}
+        return cls(kept, heights, widths, captions, broken, min(DECODED, len(indices)))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -78,22 +74,14 @@ class ImageStatistics:
 
     def cropped_to(self, sizes: Ints) -> NDArray[np.float64]:
         """Return the share of each image's area that training at these sizes, int64 [n, 2], cuts off."""
-        own, wanted = self.widths / self.heights, sizes[:, 1] / sizes[:, 0]
-        return np.asarray(1.0 - np.minimum(own, wanted) / np.maximum(own, wanted), dtype=np.float64)
-
-
-def _sizes(dataset: Dataset, indices: Sequence[int]) -> Iterator[Size | InputError]:
-    """Yield the size of each image, which the dataset knows or its header tells."""
-    known = [(int(height), int(width)) for height, width in known_sizes(dataset, np.array(indices, dtype=np.int64))]
-    read = sizes_of(dataset, [index for index, size in zip(indices, known, strict=True) if size == UNKNOWN])
-    for size in known:
-        yield next(read) if size == UNKNOWN else size
+        return cropped_share(self.heights, self.widths, sizes)
 
 
 def _undecodable(dataset: Dataset, indices: Sequence[int]) -> dict[int, InputError]:
+    """Return the reason for each image that cannot be decoded, by its place in ``indices``."""
     with ThreadPoolExecutor(_READERS) as readers:
         errors = readers.map(partial(_decoding_error, dataset), indices)
-        return {index: error for index, error in zip(indices, errors, strict=True) if error is not None}
+        return {place: error for place, error in enumerate(errors) if error is not None}
 
 
 def _decoding_error(dataset: Dataset, index: int) -> InputError | None:
@@ -120,8 +108,8 @@ class TextStatistics:
     @classmethod
     def of(cls, samples: Sequence[Samples], text: TextEncoder) -> TextStatistics:
         """Tokenize the captions of samples, as the model reads them; of very many the first :data:`COUNTED`."""
-        shown = [text for each in samples for index in each.indices.tolist() for text in each.texts(index)]
-        counted = shown[:COUNTED]
+        shown = (text for each in samples for index in each.indices.tolist() for text in each.texts(index))
+        counted = list(islice(shown, COUNTED))
         parts = [text.tokenize(counted[start : start + _CHUNK]) for start in range(0, len(counted), _CHUNK)]
         tokens = np.concatenate([part.mask.sum(1).numpy() for part in parts]).astype(np.int64)
-        return cls(tokens, text.max_length, sum(part.truncated for part in parts), len(shown))
+        return cls(tokens, text.max_length, sum(part.truncated for part in parts), len(counted) + sum(1 for _ in shown))

@@ -113,7 +113,14 @@ def database(files: Files) -> sqlite3.Connection:
 
 
 def readable(files: Files) -> list[object]:
-    return ["broken" if isinstance(size, InputError) else size for size in sizes_of(files, range(len(files)))]
+    """Return the size of each image, or the name of the file that an error tells."""
+    errors: dict[int, InputError] = {}
+    sizes = sizes_of(files, np.arange(len(files))[::-1], errors.__setitem__)[::-1]
+    found = list[object](map(tuple, sizes.tolist()))
+    for place, error in errors.items():
+        assert found[2 - place] == UNKNOWN and f"{2 - place}.jpg" in str(error)
+        found[2 - place] = "broken"
+    return found
 
 
 def test_sizes_of_files_are_kept_and_not_read_again(files: Files) -> None:
