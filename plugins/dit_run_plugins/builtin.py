@@ -13,6 +13,7 @@ from dit_run_plugins.datasets.parquet import Parquet
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.datasets.webdataset import WebDataset
 from dit_run_plugins.guidance.apg import Apg
+from dit_run_plugins.guidance.autoguidance import Autoguidance
 from dit_run_plugins.guidance.cfg import Cfg
 from dit_run_plugins.guidance.cfg_zero import CfgZero
 from dit_run_plugins.lr_schedulers.constant import Constant
@@ -105,6 +106,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.OBJECTIVE, "contrastive", Contrastive, ":build", ":has_other_samples"),
         _component(Kind.OBJECTIVE, "denoising", Denoising, ":build"),
         _component(Kind.GUIDANCE, "apg", Apg, ":build"),
+        _component(Kind.GUIDANCE, "autoguidance", Autoguidance, ":build", ":weights_differ"),
         _component(Kind.GUIDANCE, "cfg", Cfg, ":build"),
         _component(Kind.GUIDANCE, "cfg_zero", CfgZero, ":build", ":fits_velocities"),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),

@@ -64,6 +64,7 @@ FREE = [
     "sampling.steps=1",
     "sampling.sampler=heun",
     "sampling.guidance_scale=1.5",
+    "guidance.type=apg",
     "sampling.guidance_rescale=0.5",
     "sampling.guidance_interval=[0.1, 0.9]",
     "sampling.seed=3",

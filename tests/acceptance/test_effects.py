@@ -32,6 +32,14 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         f"guidance.apg.{option}": ("guidance.type=apg", "sampling.guidance_scale=1", f"guidance.{option}=0.25")
         for option in ("parallel", "norm", "momentum")
     },
+    "guidance.autoguidance.checkpoint": (
+        "guidance={type: autoguidance, checkpoint: 3}",
+        "sampling.guidance_scale=1",
+    ),
+    "guidance.autoguidance.weights": (
+        "guidance={type: autoguidance, weights: live}",
+        "sampling.guidance_scale=1",
+    ),
     "guidance.cfg_zero.zero_calls": (
         "guidance.type=cfg_zero",
         "sampling.guidance_scale=1",

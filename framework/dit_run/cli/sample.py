@@ -111,6 +111,8 @@ def _without_effect(arguments: argparse.Namespace, config: Config, scales: Seque
     guided = any(scale != 1 for scale in scales or [config.sampling.guidance_scale])
     if arguments.negative_prompt and not guided:
         yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
+    if arguments.negative_prompt and config.weaker_prediction != "empty":
+        yield f"--negative-prompt has no effect: guidance {config.guidance.type} uses no empty caption"
     if arguments.no_ema and not config.training.use_ema:
         yield "--no-ema has no effect: this run keeps no average of its weights"
 

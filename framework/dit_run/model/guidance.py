@@ -12,7 +12,16 @@ from torch import Tensor
 from dit_run.compute.devices import move
 from dit_run.protocols import Guidance, GuidedStep, Predict, Scheduler, TextStates
 
-__all__ = ["BothPredictions", "Forward", "GuidanceSettings", "guided", "rescaled", "unguided", "with_empty"]
+__all__ = [
+    "BothPredictions",
+    "Forward",
+    "GuidanceSettings",
+    "guided",
+    "rescaled",
+    "unguided",
+    "with_empty",
+    "with_other",
+]
 
 Forward = Callable[[Tensor, Tensor, TextStates], Tensor]
 """``forward(noisy latents [n, c, h, w], timesteps [n], text states of n captions)`` returns the model's output."""
@@ -75,6 +84,12 @@ def with_empty(forward: Forward, text: TextStates, empty: TextStates) -> BothPre
         return caption, weaker
 
     return predict
+
+
+def with_other(forward: Forward, text: TextStates, other: Forward, other_text: TextStates) -> BothPredictions:
+    """Return the outputs of two models for the same captions, whose states may be encoded by each."""
+    plain, weaker = unguided(forward, text), unguided(other, other_text)
+    return lambda noisy, timesteps: (plain(noisy, timesteps), weaker(noisy, timesteps))
 
 
 def guided(

@@ -34,7 +34,7 @@ from dit_run.protocols.dataset import (
     Sample,
     Sharded,
 )
-from dit_run.protocols.guidance import Guidance, GuidedStep, WeakerPrediction
+from dit_run.protocols.guidance import Guidance, GuidedStep, OtherWeights, WeakerPrediction
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
@@ -74,6 +74,7 @@ __all__ = [
     "Objective",
     "ObjectiveLoss",
     "Optimizer",
+    "OtherWeights",
     "ParameterRole",
     "Predict",
     "PredictFor",

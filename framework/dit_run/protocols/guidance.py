@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dit_run.protocols.scheduler import Scheduler
 
-__all__ = ["Guidance", "GuidedStep", "WeakerPrediction"]
+__all__ = ["Guidance", "GuidedStep", "OtherWeights", "WeakerPrediction"]
 
-WeakerPrediction = Literal["empty"]
+
+@dataclass(frozen=True)
+class OtherWeights:
+    """Weights of the same run, other than those that make images."""
+
+    checkpoint: int | None = None
+    """Step of a checkpoint; None is the one whose images are sampled."""
+    averaged: bool = True
+    """True for the averaged weights of that checkpoint, False for those that train."""
+
+
+WeakerPrediction: TypeAlias = Literal["empty"] | OtherWeights
 """The prediction that guidance moves away from: ``empty``, that of the model for the empty caption or the negative
-prompt, which goes through the model in one call with that for the caption."""
+prompt, which goes through the model in one call with that for the caption; or that of other weights for the caption."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ def export_run(
     """Write a run to a new folder and upload it; see ``LoadedRun.export``."""
     if run.left_out is not None:
         raise InputError(f"an export needs the whole config of {run.path}; {run.left_out}") from run.left_out
+    if run.pipeline.other is not None:
+        raise InputError(
+            f"guidance {run.config.guidance.type} samples with two sets of weights, and an exported folder holds one; "
+            "add guidance.type=cfg"
+        )
     adapter, upload = build_adapter(run.config), destination.upload()
     if adapter is not None and not options.merge:
         save = partial(_save_adapter, run, adapter, options.dtype)

@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from dit_run import __version__
-from dit_run.assembly.adaptation import refuse_other_base
-from dit_run.assembly.parts import build_denoiser, build_encoders, build_guidance, build_schedulers
+from dit_run.assembly.parts import build_encoders, build_guidance, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.data.aspect_buckets import Size
@@ -26,8 +25,9 @@ from dit_run.sampling.export_run import Destination, export_run
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.trained_config import SAMPLED, read_run_config
+from dit_run.sampling.trained_denoiser import trained_denoiser, weaker_denoiser
 from dit_run.sampling.trained_sizes import default_size, trained_sizes
-from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars, read_weights
+from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars
 from dit_run.settings import Config
 
 __all__ = ["LoadedRun", "load_run", "open_run"]
@@ -226,11 +226,8 @@ def open_run(
     source, passed_over = find_weights(folder, checkpoint, ema=ema)
     target = choose_device(config.training.device)
     encoders = build_encoders(config, target)
-    denoiser = build_denoiser(config, encoders, target, base=True)
-    weights = read_weights(source, ema=ema)
-    refuse_other_base(denoiser, weights.base, where=str(source))
-    denoiser.load_tensors(weights.tensors, where=str(source))
-    denoiser.eval().requires_grad_(False)
+    denoiser, weights = trained_denoiser(config, encoders, target, source, ema=ema)
+    other = weaker_denoiser(config, encoders, target, folder, source, ema=weights.ema)
     return LoadedRun(
         path=folder.path,
         checkpoint=source,
@@ -244,6 +241,7 @@ def open_run(
             build_guidance(config),
             target,
             read_scalars(source),
+            other,
         ),
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,

@@ -22,7 +22,7 @@ from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import Forward, GuidanceSettings, guided, unguided, with_empty
+from dit_run.model.guidance import Forward, GuidanceSettings, guided, unguided, with_empty, with_other
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Guidance, Predict, Scheduler, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
@@ -82,11 +82,14 @@ class Pipeline:
     conditions: Conditions
     vae: VAE
     scheduler_of: SchedulerOf
-    guidance: Guidance
+    guidance: Guidance | None
+    """None where images cannot be guided yet, whatever their scale is."""
     device: torch.device
     precision: Precision
     scalars: Mapping[str, float] = field(default_factory=dict)
     """Values of numbers that the model takes, by name."""
+    other: Denoiser | None = None
+    """The denoiser that guidance moves away from; None moves away from the empty caption."""
 
     @classmethod
     def of(
@@ -95,9 +98,10 @@ class Pipeline:
         encoders: Encoders,
         denoiser: Denoiser,
         scheduler_of: SchedulerOf,
-        guidance: Guidance,
+        guidance: Guidance | None,
         device: torch.device,
         scalar_means: Mapping[str, float] | None = None,
+        other: Denoiser | None = None,
     ) -> Pipeline:
         """Return the pipeline of a run's parts, in the precision that the run trains in.
 
@@ -105,7 +109,9 @@ class Pipeline:
         """
         precision = Precision.of(config.training.mixed_precision, device)
         scalars = {**(scalar_means or {}), **config.sampling.scalar_values()}
-        return cls(denoiser, encoders.conditions, encoders.vae, scheduler_of, guidance, device, precision, scalars)
+        return cls(
+            denoiser, encoders.conditions, encoders.vae, scheduler_of, guidance, device, precision, scalars, other
+        )
 
     @property
     def size_unit(self) -> int:
@@ -116,13 +122,15 @@ class Pipeline:
     def images(self, request: SamplingRequest) -> Iterator[Image.Image]:
         """Yield one image per prompt, in order. Raises InputError for a request that does not fit the run."""
         request = self.checked(request)
-        training = self.denoiser.training
-        self.denoiser.eval()
+        modes = [(denoiser, denoiser.training) for denoiser in (self.denoiser, self.other) if denoiser is not None]
+        for denoiser, _ in modes:
+            denoiser.eval()
         try:
             for start in range(0, len(request.prompts), request.batch_size):
                 yield from self._batch(request, start)
         finally:
-            self.denoiser.train(training)
+            for denoiser, training in modes:
+                denoiser.train(training)
 
     def generate(self, request: SamplingRequest, reporter: Reporter, phase: str = "sampling") -> list[Image.Image]:
         """Return :meth:`images` as a list, and report each image as progress of ``phase``."""
@@ -189,18 +197,23 @@ class Pipeline:
         self, prompts: Sequence[str], request: SamplingRequest, settings: GuidanceSettings, scheduler: Scheduler
     ) -> Predict:
         """Return the model for some prompts as samplers call it, guided where the settings say so."""
-        forward = self._forward(request)
-        if not settings.active:
-            return unguided(forward, self._encode(prompts, [False] * len(prompts)))
-        text, empty = self._texts(prompts, request.negative_prompt)
-        return guided(unguided(forward, text), with_empty(forward, text, empty), self.guidance, settings, scheduler)
+        forward, count = self._forward(self.denoiser, request), len(prompts)
+        if self.guidance is None or not settings.active:
+            return unguided(forward, self._encode(self.denoiser, prompts, [False] * count))
+        if self.other is not None:
+            text, weaker = (self._encode(each, prompts, [False] * count) for each in (self.denoiser, self.other))
+            both = with_other(forward, text, self._forward(self.other, request), weaker)
+        else:
+            text, weaker = self._texts(prompts, request.negative_prompt)
+            both = with_empty(forward, text, weaker)
+        return guided(unguided(forward, text), both, self.guidance, settings, scheduler)
 
-    def _forward(self, request: SamplingRequest) -> Forward:
-        """Return the denoiser with the numbers of the request, which all of its images share."""
+    def _forward(self, denoiser: Denoiser, request: SamplingRequest) -> Forward:
+        """Return a denoiser with the numbers of the request, which all of its images share."""
         if not request.scalars:
-            return self.denoiser
-        numbers = torch.tensor([[request.scalars[name] for name in self.denoiser.scalars]], device=self.device)
-        return partial(self.denoiser, scalars=numbers)
+            return denoiser
+        numbers = torch.tensor([[request.scalars[name] for name in denoiser.scalars]], device=self.device)
+        return partial(denoiser, scalars=numbers)
 
     def _latent_shape(self, request: SamplingRequest) -> tuple[int, int, int]:
         return LatentShape.of(self.vae)(request.height, request.width)
@@ -208,12 +221,12 @@ class Pipeline:
     def _texts(self, prompts: Sequence[str], negative: str) -> tuple[TextStates, TextStates]:
         """Return the prompts' conditions and as many of the negative prompt, padded alike."""
         count = len(prompts)
-        both = self._encode([*prompts, *[negative] * count], [False] * count + [negative == ""] * count)
+        null = [False] * count + [negative == ""] * count
+        both = self._encode(self.denoiser, [*prompts, *[negative] * count], null)
         return TextStates(*(part[:count] for part in both)), TextStates(*(part[count:] for part in both))
 
-    def _encode(self, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
-        text = self.conditions(captions, null)
-        return self.denoiser.condition(moved(text, self.device))
+    def _encode(self, denoiser: Denoiser, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
+        return denoiser.condition(moved(self.conditions(captions, null), self.device))
 
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]

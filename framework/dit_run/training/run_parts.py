@@ -29,6 +29,7 @@ from dit_run.training.encoding import BatchEncoder
 from dit_run.training.step import Gradients, TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
+from dit_run.training.weaker_weights import WeakerWeights, weaker_step
 
 __all__ = ["RunParts"]
 
@@ -50,6 +51,8 @@ class RunParts:
     """The losses whose sum is trained."""
     guidance: Guidance
     """The guidance of previews and of images for metrics."""
+    weaker: WeakerWeights
+    """The weights of an earlier checkpoint, for a guidance that moves away from them."""
 
     @classmethod
     def build(
@@ -76,6 +79,7 @@ class RunParts:
             scheduler_of=build_schedulers(config, encoders),
             objectives=objectives,
             guidance=build_guidance(config),
+            weaker=WeakerWeights(config, encoders, device),
         )
 
     @property
@@ -95,8 +99,24 @@ class RunParts:
     def pipeline(self) -> Pipeline:
         """Pipeline of the averages where there are any, else of the live weights."""
         denoiser = self.denoiser if self.averages is None else self.averages.module
-        means = self.data.scalar_means
-        return Pipeline.of(self.config, self.encoders, denoiser, self.scheduler_of, self.guidance, self.device, means)
+        guidance, other = self._guided()
+        return Pipeline.of(
+            self.config,
+            self.encoders,
+            denoiser,
+            self.scheduler_of,
+            guidance,
+            self.device,
+            self.data.scalar_means,
+            other,
+        )
+
+    def _guided(self) -> tuple[Guidance | None, Denoiser | None]:
+        """Return the guidance and the denoiser that it moves away from; neither before its checkpoint is saved."""
+        if self.config.weaker_prediction == "empty":
+            return self.guidance, None
+        other = self.denoiser if weaker_step(self.config) is None else self.weaker.denoiser()
+        return (self.guidance, other) if other is not None else (None, None)
 
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
         """Return the visits to some samples, by default to the training samples."""

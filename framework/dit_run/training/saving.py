@@ -22,6 +22,7 @@ from dit_run.settings import Config
 from dit_run.system.durable import DiskFailed, translate_disk_failure
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
+from dit_run.training.weaker_weights import weaker_step
 
 __all__ = ["RunFacts", "Saver"]
 
@@ -97,7 +98,11 @@ class Saver:
                 self.folder.metrics.sync()
             with state.evaluation.shown():
                 saved = self.checkpoints.save(
-                    state.step, self.facts.contents(state), limit=self._limit, best_step=state.best.get("step")
+                    state.step,
+                    self.facts.contents(state),
+                    limit=self._limit,
+                    best_step=state.best.get("step"),
+                    protect={step for step in (weaker_step(self.facts.config),) if step is not None},
                 )
         except (DiskFailed, SaveFailed) as error:
             self._note_failure(error, last)

@@ -11,6 +11,7 @@ from dit_run.model.denoiser import trainable_parameters
 from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
+from dit_run.training.weaker_weights import weaker_step
 
 __all__ = ["data_notices", "start_notices"]
 
@@ -34,6 +35,13 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
     if parts.config.sampling.every_n_steps is not None:
         notice = undrawable_notice(preview_prompts(parts.config, data))
         yield from [notice] if notice else []
+        yield from _unguided(parts)
+
+
+def _unguided(parts: RunParts) -> Iterator[str]:
+    step = weaker_step(parts.config)
+    if step is not None and parts.config.sampling.guidance_scale != 1 and not parts.weaker.saved:
+        yield f"images are sampled without guidance until the checkpoint of step {step} is there (guidance.checkpoint)"
 
 
 def data_notices(parts: RunParts) -> Iterator[str]:

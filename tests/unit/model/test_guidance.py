@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dit_run.model.guidance import Forward, GuidanceSettings, guided, rescaled, unguided, with_empty
+from dit_run.model.guidance import Forward, GuidanceSettings, guided, rescaled, unguided, with_empty, with_other
 from dit_run.protocols import Guidance, GuidedStep, Predict, TextStates
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.schedulers.flow_matching.flow_process import build
@@ -139,6 +139,21 @@ def test_a_guidance_knows_its_step_and_keeps_its_memory() -> None:
     for timestep in (900.0, 500.0, 100.0):
         predict(NOISY, at(timestep))
     assert seen == [(1, 500.0, []), (2, 100.0, ["call 1"])]
+
+
+def test_another_model_predicts_for_its_own_states_of_the_captions() -> None:
+    strong, weak = Model(), Model()
+    predict = guided(
+        unguided(strong, TEXT),
+        with_other(strong, TEXT, weak, EMPTY),
+        extrapolated,
+        GuidanceSettings(4.0, interval=(0.0, 0.5)),
+        SCHEDULER,
+    )
+    assert torch.equal(predict(NOISY, at(500)), NOISY + 1 + 4 * (2 - 1))
+    assert torch.equal(predict(NOISY, at(501)), NOISY + 2)
+    assert strong.calls == [(2, 2, [False, False])] * 2
+    assert weak.calls == [(2, 2, [True, True])]
 
 
 def test_the_output_has_the_type_of_the_latents() -> None:

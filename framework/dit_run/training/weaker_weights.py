@@ -1,0 +1,53 @@
+"""The weaker weights of a run that guides its previews by an earlier checkpoint of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from dit_run.assembly.parts import Encoders
+from dit_run.model.denoiser import Denoiser
+from dit_run.protocols import OtherWeights
+from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.run_folder import RunFolder
+from dit_run.sampling.checkpoint_names import named_checkpoint
+from dit_run.sampling.trained_denoiser import trained_denoiser
+from dit_run.settings import Config
+
+__all__ = ["WeakerWeights", "weaker_step"]
+
+
+def weaker_step(config: Config) -> int | None:
+    """Return the step of the checkpoint whose weights guidance moves away from; None where it names none."""
+    weaker = config.weaker_prediction
+    return weaker.checkpoint if isinstance(weaker, OtherWeights) else None
+
+
+@dataclass
+class WeakerWeights:
+    """The denoiser with the weights of an earlier checkpoint, loaded when it is there and first needed."""
+
+    config: Config
+    encoders: Encoders
+    device: torch.device
+    _denoiser: Denoiser | None = None
+
+    @property
+    def saved(self) -> bool:
+        """True if the checkpoint is there."""
+        step = weaker_step(self.config)
+        return step is not None and Checkpoints(self._folder.checkpoints, "").path(step).is_dir()
+
+    def denoiser(self) -> Denoiser | None:
+        """Return the denoiser, or None before the checkpoint is saved. Raises InputError for a damaged checkpoint."""
+        weaker = self.config.weaker_prediction
+        if self._denoiser is None and self.saved and isinstance(weaker, OtherWeights):
+            path, _ = named_checkpoint(self._folder, str(weaker.checkpoint), ema=weaker.averaged)
+            self._denoiser, _ = trained_denoiser(self.config, self.encoders, self.device, path, ema=weaker.averaged)
+        return self._denoiser
+
+    @property
+    def _folder(self) -> RunFolder:
+        return RunFolder(Path(self.config.training.output_dir))
