@@ -1,14 +1,19 @@
-"""The pages in Chinese have the code, headings, tables and links of those in English."""
+"""Pages: those in Chinese have the code, headings, tables and links of those in English; none is missing."""
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-TRANSLATED = [*sorted(DOCS.glob("*.zh.md")), DOCS.parent / "README.zh.md"]
+from dit_run.config.effects import WITHOUT_EFFECT
+from dit_run.config.schema_check import CODES
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+TRANSLATED = [*sorted(DOCS.glob("*.zh.md")), ROOT / "README.zh.md"]
 CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -38,6 +43,22 @@ def test_a_difference_shows() -> None:
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE)
     assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md") if not path.name.endswith(".zh.md"))
+
+
+def codes_in_the_source() -> set[str]:
+    """Return the first argument of every ``Problem(…)``, and the codes of the schema's keywords."""
+    found = {WITHOUT_EFFECT, *CODES.values()}
+    for path in (*(ROOT / "framework").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem":
+                first = [*node.args, *(each.value for each in node.keywords if each.arg == "code")][0]
+                found |= {str(first.value)} if isinstance(first, ast.Constant) else set()
+    return found
+
+
+def test_every_code_of_a_problem_has_its_anchor() -> None:
+    page = re.findall(r"^### (\S+)$", (DOCS / "codes.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(page) == sorted(codes_in_the_source())

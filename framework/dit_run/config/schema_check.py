@@ -20,9 +20,9 @@ from dit_run.registry.components import Kind
 from dit_run.registry.registry import Registry, UnknownType
 from dit_run.settings import SECTIONS
 
-__all__ = ["schema_problems", "unknown_type"]
+__all__ = ["CODES", "schema_problems", "unknown_type"]
 
-_CODES = {
+CODES = {
     "type": "wrong-type",
     "enum": "bad-choice",
     "minimum": "out-of-bounds",
@@ -35,6 +35,7 @@ _CODES = {
     "minItems": "wrong-length",
     "maxItems": "wrong-length",
 }
+"""The code of a problem by the keyword of the schema that refuses the value."""
 _MOST_NAMED = 40
 _WHOLE = 2**63
 """Limit of all whole numbers: positions, sizes and counts are signed 64-bit integers."""
@@ -73,7 +74,7 @@ class _Checker:
         elif path[-1:] == ("type",) and error.validator in ("enum", "not"):
             yield self._unknown_type(path, str(value), error.validator_value, node)
         else:
-            yield self._bad_value(path, _CODES[str(error.validator)], schema, value)
+            yield self._bad_value(path, CODES[str(error.validator)], schema, value)
 
     def too_large(self) -> Iterator[Problem]:
         """Yield a problem for each whole number that does not fit 64 bits."""
