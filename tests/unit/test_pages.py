@@ -61,4 +61,5 @@ def codes_in_the_source() -> set[str]:
 
 def test_every_code_of_a_problem_has_its_anchor() -> None:
     page = re.findall(r"^### (\S+)$", (DOCS / "codes.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(page) == sorted(codes_in_the_source())
+    assert sorted(codes_in_the_source() - set(page)) == []
+    assert sorted(set(page) - codes_in_the_source()) == [] and len(set(page)) == len(page)
