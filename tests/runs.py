@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forks import Forks
+
 __all__ = [
     "CONFIG",
     "STOPPER",
@@ -19,6 +21,7 @@ __all__ = [
     "Run",
     "Train",
     "advised",
+    "stopped_on_two_processes",
     "stopped_twice",
     "stopping",
 ]
@@ -131,3 +134,11 @@ def stopped_twice(command: Command, words: Sequence[object], first: int, second:
         said = command(*words, *stopping(after), f"training.num_workers={workers}", "training.output_dir=stopped")
         assert said.status == status, said.words
     return Run(Path("whole")), Run(Path("stopped"))
+
+
+def stopped_on_two_processes(forks: Forks, words: Sequence[object], stop: Sequence[str]) -> tuple[Run, Run]:
+    """An uninterrupted run, and one that ends by the arguments ``stop`` and continues under them, each on two ranks."""
+    for output, more, failed in (("whole", (), False), ("run", stop, True), ("run", stop, False)):
+        ended = forks.run(*words, "training.device=cpu", f"training.output_dir={output}", *more, processes=2)
+        assert all(status != 0 if failed else status == 0 for status in ended.statuses), ended
+    return Run(Path("whole")), Run(Path("run"))

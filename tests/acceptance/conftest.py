@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import hub_repository
+from forks import Forks
 from runs import CONFIG, AllStages, Command, Repository, Result, Run, Train
 
 from dit_run.cli.main import main
@@ -35,6 +36,13 @@ def command(capsys: pytest.CaptureFixture[str]) -> Command:
         return Result(status, said.out, said.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs command lines in processes of their own."""
+    with Forks() as forks:
+        yield forks
 
 
 @pytest.fixture

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from forks import Forks
 from image_transformers import tiny_transformer
 from PIL import Image
-from runs import CONFIG, Command, Run
+from runs import CONFIG, Command, Run, stopped_on_two_processes, stopping
 
 import dit_run
 
 pytest.importorskip("peft")
 
-STOPPER = Path(__file__).with_name("stopper.py")
-STOPPED = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4, signal: SIGTERM}]")
+STOPPED = stopping(4)
 LORA = "adapter={type: lora, rank: 2, dropout: 0.2}"
 
 
@@ -49,6 +47,7 @@ def pixels(command: Command, *arguments: object) -> np.ndarray[Any, Any]:
         return np.asarray(image).astype(int)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_adapter_alone_and_names_its_base(
     command: Command, words: tuple[object, ...], base: Path
 ) -> None:
@@ -69,6 +68,7 @@ def test_a_checkpoint_has_the_adapter_alone_and_names_its_base(
     assert config["training"]["init_from"] == str(base)
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_it_learns_the_same_bytes(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words, "training.output_dir=whole").status == 0
     assert command(*words, *STOPPED).status == 143
@@ -95,6 +95,7 @@ def test_other_settings_continue_to_the_same_bytes(command: Command, words: tupl
     assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
 
 
+@pytest.mark.slow
 def test_it_samples_the_base_with_the_adapter(command: Command, words: tuple[object, ...], base: Path) -> None:
     assert command(*words, "training.learning_rate=0.1").status == 0
     ours, bare = pixels(command, "run"), pixels(command, base)
@@ -104,6 +105,7 @@ def test_it_samples_the_base_with_the_adapter(command: Command, words: tuple[obj
     assert all(torch.equal(value, averages[name]) for name, value in run.pipeline.denoiser.tensors().items())
 
 
+@pytest.mark.slow
 def test_other_base_weights_are_refused(command: Command, words: tuple[object, ...], base: Path) -> None:
     assert command(*words, *STOPPED).status == 143
     shutil.copytree(base, "moved")
@@ -211,6 +213,7 @@ def test_an_export_holds_the_adapter_alone_or_the_whole_model(
     assert said.status == 2 and "training.init_from is alone, which has the weights of an adapter alone" in said.words
 
 
+@pytest.mark.slow
 def test_one_file_and_a_merge_without_an_adapter(command: Command, words: tuple[object, ...], base: Path) -> None:
     assert command(*words).status == 0
     assert command("export", "run", "single", "--format", "safetensors", "--dtype", "bf16").status == 0
@@ -258,15 +261,6 @@ def test_pretrained_models_train_an_adapter_continue_and_sample(
 
 
 @pytest.mark.slow
-def test_it_trains_on_two_processes(words: tuple[object, ...]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def run(*more: str) -> int:
-        line = [*launcher, *map(str, words), "training.device=cpu", "training.batch_size=2", *more]
-        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
-
-    assert run("training.output_dir=whole") == 0
-    assert run(*STOPPED) != 0
-    assert run(*STOPPED) == 0
-    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+def test_it_trains_on_two_processes(words: tuple[object, ...], forks: Forks) -> None:
+    whole, run = stopped_on_two_processes(forks, (*words, "training.batch_size=2"), STOPPED)
+    assert run.learnt() == whole.learnt()

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from runs import Command, Run, Train
+from forks import Forks
+from runs import Command, Run, Train, stopped_on_two_processes, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
-STOPPED = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 4, signal: SIGTERM}]")
+STOPPED = stopping(4)
 FROZEN = ("training.freeze=['blocks.*.mlp', text_encoder]", "training.learning_rate_factors={'blocks.*.cross_*': 0.2}")
 
 
@@ -34,6 +31,7 @@ def test_the_start_says_how_many_parameters_train(command: Command, config: Path
     assert f"{everything - frozen:,} of {everything:,} parameters train on cpu" in said
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_with_frozen_parameters_it_learns_the_same_bytes(
     train: Train, command: Command, config: Path
 ) -> None:
@@ -72,15 +70,6 @@ def test_patterns_without_a_meaning_are_refused_before_the_first_step(
 
 
 @pytest.mark.slow
-def test_frozen_parameters_train_on_two_processes(config: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def run(*more: str) -> int:
-        line = [*launcher, str(config), *FROZEN, "training.device=cpu", "training.batch_size=2", *more]
-        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
-
-    assert run("training.output_dir=whole") == 0
-    assert run(*STOPPED) != 0
-    assert run(*STOPPED) == 0
-    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+def test_frozen_parameters_train_on_two_processes(config: Path, forks: Forks) -> None:
+    whole, run = stopped_on_two_processes(forks, (config, *FROZEN, "training.batch_size=2"), STOPPED)
+    assert run.learnt() == whole.learnt()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from builders import tiny_autoencoder_kl, tiny_clip
+from forks import Forks
 from image_folders import write_images
-from runs import Command, Run, stopped_twice, stopping
+from runs import Command, Run, stopped_on_two_processes, stopped_twice, stopping
 
 SHAPES = [(16, 16), (32, 16), (16, 32), (24, 16)]
 """Widths and heights, in turn."""
@@ -41,6 +39,7 @@ def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     return (tmp_path / "mixture.yaml", "training.gradient_accumulation_steps=2")
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
     command: Command, words: tuple[object, ...]
 ) -> None:
@@ -61,6 +60,7 @@ def test_parts_are_logged_with_their_shares(command: Command, words: tuple[objec
     assert "a mixture: 75.0% photos of 16 samples, 25.0% icons of 7 samples" in said.words
 
 
+@pytest.mark.slow
 def test_a_moved_part_continues_and_another_weight_is_refused(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words, *stopping(3)).status == 143
     Path("photos").rename("moved")
@@ -73,6 +73,7 @@ def test_a_moved_part_continues_and_another_weight_is_refused(command: Command, 
     assert said.status == 2 and "data.parts[0].weight: 3.0 -> 4.0" in said.words
 
 
+@pytest.mark.slow
 def test_check_plan_explain_validate_and_cache_know_mixtures(
     command: Command, words: tuple[object, ...], tmp_path: Path
 ) -> None:
@@ -87,18 +88,9 @@ def test_check_plan_explain_validate_and_cache_know_mixtures(
 
 
 @pytest.mark.slow
-def test_it_continues_on_two_processes(words: tuple[object, ...]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-
-    def run(*more: str) -> int:
-        line = [*launcher, *map(str, words), "training.device=cpu", *more]
-        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
-
-    assert run("training.output_dir=whole") == 0
-    assert run(*stopping(4)) != 0
-    assert run(*stopping(4)) == 0
-    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+def test_it_continues_on_two_processes(words: tuple[object, ...], forks: Forks) -> None:
+    whole, run = stopped_on_two_processes(forks, words, stopping(4))
+    assert run.learnt() == whole.learnt()
 
 
 @pytest.mark.slow

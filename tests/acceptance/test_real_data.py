@@ -6,9 +6,6 @@ Everything is done twice: on real data where it is at hand, and everywhere on fo
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_pipeline, tiny_taesd
+from forks import Forks
 from parquet_files import encoded, write_dataset, write_parquet
 from PIL import Image
-from runs import Command, Run, stopped_twice, stopping
+from runs import Command, Run, stopped_on_two_processes, stopped_twice, stopping
 from tar_shards import write_shards
 
 from dit_run.compute.devices import emulates_bfloat16
@@ -121,7 +119,7 @@ def test_real_data(
     monkeypatch.chdir(tmp_path)
     data, size = REAL[name]
     data = [value.format(shared_data) for value in data]
-    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=30, size=size)
+    trains_stops_continues_and_samples(command, tmp_path, data, real_parts, steps=15, size=size)
 
 
 IN_BUCKETS = {
@@ -133,7 +131,7 @@ data: {{{data}, image_size: 32, random_flip: true}}
 model: {{hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 1, dropout: 0.1}}
 vae: {{type: autoencoder_kl, pretrained_model_name: vae}}
 text_encoder: {{type: clip, pretrained_model_name: clip}}
-training: {{max_steps: 30, save_steps: 10, batch_size: 2, learning_rate: 0.01, mixed_precision: "no", use_ema: true,
+training: {{max_steps: 15, save_steps: 5, batch_size: 2, learning_rate: 0.01, mixed_precision: "no", use_ema: true,
   num_workers: 0, num_threads: 1, output_dir: run}}
 lr_scheduler: {{warmup_steps: 0}}
 validation: {{every_n_steps: 15, num_samples: 4}}
@@ -162,27 +160,19 @@ def tiny_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 def test_photographs_in_buckets_continue_byte_for_byte_with_any_workers(
     command: Command, tiny_run: Callable[[str], Path], shared_data: Path, name: str
 ) -> None:
-    whole, run = stopped_twice(command, [tiny_run(IN_BUCKETS[name].format(shared_data))], 11, 19)
+    whole, run = stopped_twice(command, [tiny_run(IN_BUCKETS[name].format(shared_data))], 6, 11)
     assert run.learnt() == whole.learnt()
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema") != []
 
 
 @pytest.mark.slow
 def test_photographs_in_buckets_continue_byte_for_byte_on_two_processes_that_were_killed(
-    tiny_run: Callable[[str], Path], shared_data: Path
+    tiny_run: Callable[[str], Path], shared_data: Path, forks: Forks
 ) -> None:
-    config, environment = tiny_run(IN_BUCKETS["coco"].format(shared_data)), {**os.environ, "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-
-    def run(*words: str) -> int:
-        line = [*launcher, str(config), "training.device=cpu", *words]
-        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
-
-    assert run("training.output_dir=whole") == 0
-    assert run(*stopping(17, "SIGKILL")) != 0
-    assert Run(Path("run")).checkpoints == ["step-00000010"]
-    assert run(*stopping(0)) == 0
-    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+    words = (tiny_run(IN_BUCKETS["coco"].format(shared_data)), "training.save_steps=10")
+    whole, run = stopped_on_two_processes(forks, words, stopping(12, "SIGKILL"))
+    assert run.checkpoints == whole.checkpoints == ["step-00000010", "step-00000015"]
+    assert run.learnt() == whole.learnt()
 
 
 # ---------------------------------------------------------------------------------------------------- made everywhere
@@ -272,7 +262,7 @@ def test_real_emoji_in_parquet_continue_byte_for_byte_with_any_workers(
             tmp_path / f"{number}.parquet", {"jpg": images, "caption": [row["text"] for row in rows]}, group=16
         )
     config = tiny_run(f"type: parquet, dataset_path: '{tmp_path}/*.parquet', alpha_background: gray")
-    whole, run = stopped_twice(command, [config], 11, 19)
+    whole, run = stopped_twice(command, [config], 6, 11)
     assert run.learnt() == whole.learnt()
 
 
@@ -311,7 +301,7 @@ def test_real_emoji_in_shards_continue_byte_for_byte_with_any_workers(
     rows = list(map(json.loads, lines))
     write_shards(tmp_path, [(shared_data / "emoji" / row["file_name"], [row["text"]]) for row in rows], 3)
     config = tiny_run(f"type: webdataset, dataset_path: '{tmp_path}/*.tar', alpha_background: gray")
-    whole, run = stopped_twice(command, [config], 11, 19)
+    whole, run = stopped_twice(command, [config], 6, 11)
     assert run.learnt() == whole.learnt()
 
 

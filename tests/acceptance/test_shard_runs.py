@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from file_server import serving
+from forks import Forks
 from parquet_files import write_parquet
 from runs import Command, Run, stopping
 from tar_shards import write_shards
@@ -106,15 +104,12 @@ def test_remote_shards_through_a_small_cache(
     assert 0 < held <= limit
 
 
-def test_two_processes_continue_what_one_began(words: tuple[object, ...], command: Command) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_two_processes_continue_what_one_began(words: tuple[object, ...], command: Command, forks: Forks) -> None:
     same = (*words, "data={type: webdataset, dataset_path: emoji, shuffle_window: 2}", "training.device=cpu",
             "training.elastic_exact=true", "training.gradient_accumulation_steps=2")  # fmt: skip
     alone = command(*same, "training.output_dir=whole")
     assert alone.status == 0, alone.words
     assert command(*same, *stopping(17)).status == 143
-    line = [*launcher, *map(str, same)]
-    continued = subprocess.run(line, check=False, env=environment, capture_output=True, text=True, timeout=300)
-    assert continued.returncode == 0, continued.stderr
+    continued = forks.run(*same, processes=2)
+    assert continued.statuses == (0, 0), continued.output
     assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Command, Run
+from forks import Forks
+from runs import STOPPER, Command, Run, stopping
 
-STOPPER = Path(__file__).with_name("stopper.py")
-KILLED = (f"plugins=[{STOPPER}]", "callbacks=[{type: stopper, after: 5, signal: SIGKILL}]")
 GRIDS = "sampling.every_n_steps=3"
 
 
-def killed_and_continued(command: Command, config: Path, *words: str) -> Run:
+def killed_and_continued(forks: Forks, command: Command, config: Path, *words: str) -> Run:
     """A run that was killed after step 5, continued from step 3 and finished after step 6."""
-    line = [sys.executable, "-m", "dit_run", config, GRIDS, *words, *KILLED]
-    assert subprocess.run(line, capture_output=True).returncode == -9
+    killed = forks.run(config, GRIDS, *words, *stopping(5, "SIGKILL"))
+    assert killed.statuses == (-9,), killed.output
     result = command(config, GRIDS, *words)
     assert (result.status, "failed" in result.words) == (0, False), result.words
     return Run(Path("run").absolute())
@@ -32,8 +28,8 @@ def losses(run: Run) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
-def test_csv_has_each_step_once_after_a_kill(command: Command, config: Path) -> None:
-    run = killed_and_continued(command, config, "trackers=[{type: csv}]")
+def test_csv_has_each_step_once_after_a_kill(forks: Forks, command: Command, config: Path) -> None:
+    run = killed_and_continued(forks, command, config, "trackers=[{type: csv}]")
     with (run.path / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(int(row["step"]), float(row["loss"])) for row in rows] == losses(run)
@@ -41,11 +37,11 @@ def test_csv_has_each_step_once_after_a_kill(command: Command, config: Path) -> 
 
 
 @pytest.mark.slow
-def test_wandb_has_each_step_once_after_a_kill(command: Command, config: Path) -> None:
+def test_wandb_has_each_step_once_after_a_kill(forks: Forks, command: Command, config: Path) -> None:
     pytest.importorskip("wandb")
     from dit_run_plugins.trackers.wandb.offline_files import records
 
-    run = killed_and_continued(command, config, "trackers=[{type: wandb, mode: offline}]")
+    run = killed_and_continued(forks, command, config, "trackers=[{type: wandb, mode: offline}]")
     run_id = json.loads((run.path / "wandb.json").read_text())["id"]
     kept = list(records(run.path / "wandb", run_id))
     rows: list[dict[str, Any]] = [
@@ -59,9 +55,9 @@ def test_wandb_has_each_step_once_after_a_kill(command: Command, config: Path) -
 
 
 @pytest.mark.slow
-def test_mlflow_has_each_step_once_after_a_kill(command: Command, config: Path) -> None:
+def test_mlflow_has_each_step_once_after_a_kill(forks: Forks, command: Command, config: Path) -> None:
     mlflow = pytest.importorskip("mlflow", exc_type=ImportError)
-    run = killed_and_continued(command, config, "trackers=[{type: mlflow, experiment: birds}]")
+    run = killed_and_continued(forks, command, config, "trackers=[{type: mlflow, experiment: birds}]")
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{run.path.parent / 'mlflow.db'}")
     (kept,) = client.search_runs([client.get_experiment_by_name("birds").experiment_id])
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "run")
@@ -70,15 +66,17 @@ def test_mlflow_has_each_step_once_after_a_kill(command: Command, config: Path) 
 
 
 @pytest.mark.slow
-def test_a_service_out_of_reach_is_reported_once_and_stops_nothing(config: Path) -> None:
+def test_a_service_out_of_reach_is_reported_once_and_stops_nothing(
+    forks: Forks, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("wandb")
     pytest.importorskip("mlflow", exc_type=ImportError)
     trackers = "trackers=[{type: wandb}, {type: mlflow, tracking_uri: 'http://127.0.0.1:9'}]"
-    nowhere = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    line = [sys.executable, "-m", "dit_run", str(config), trackers]
-    result = subprocess.run(line, capture_output=True, text=True, env={**os.environ, **nowhere})
-    said = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode == 0, said
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    ended = forks.run(config, trackers)
+    said = " ".join(ended.output.split())
+    assert ended.statuses == (0,), said
     for name in ("wandb", "mlflow"):
         assert said.count(f"the {name} tracker's output cannot be written (") == 1
         assert said.count(f"the {name} tracker's output lacks what was logged last") == 1

@@ -22,7 +22,7 @@ def main() -> None:
     shim = ctypes.CDLL(sys.argv[1])
     shim.shim_count.restype = ctypes.c_long
     shim.shim_arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long, ctypes.c_int]
-    _import_all()
+    import_all()
     # A run starts no more loading processes than there are cores, and some are to have four.
     os.sched_getaffinity = lambda pid: set(range(8))  # type: ignore[assignment,misc]
     assert threading.active_count() == 1
@@ -31,7 +31,8 @@ def main() -> None:
         _fork(shim, json.loads(line))
 
 
-def _import_all() -> None:
+def import_all() -> None:
+    """Import all that a run imports, so that its forks import nothing again."""
     from PIL import Image
 
     import dit_run_plugins

@@ -1,0 +1,120 @@
+"""The command line in processes of its own: forks of a warm one, in which everything is imported once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+__all__ = ["Ended", "Forks"]
+
+_LIMIT = 300
+"""Seconds after which a process is killed."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How processes ended."""
+
+    statuses: tuple[int, ...]
+    """Exit status of each, or minus the signal, by rank."""
+    output: str
+    """All that they said."""
+
+
+class Forks:
+    """The warm process, which answers one request at a time."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> Forks:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._process.communicate(timeout=60)
+
+    def run(self, *words: object, processes: int = 1) -> Ended:
+        """Run ``dit-run WORDS`` to its end in this directory and environment, on processes such as torchrun starts."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        request = {"words": [*map(str, words)], "processes": processes, "at": str(Path.cwd()), "set": dict(os.environ)}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        statuses, output = json.loads(self._process.stdout.readline())
+        return Ended(tuple(statuses), output)
+
+
+def _serve() -> None:
+    from endurance.warm import import_all
+
+    import_all()
+    for line in sys.stdin:
+        print(json.dumps(_run(json.loads(line))), flush=True)
+
+
+def _run(request: dict[str, Any]) -> tuple[list[int], str]:
+    count, port = int(request["processes"]), _free_port()
+    with tempfile.TemporaryFile() as output:
+        ranks = [_fork(request, _launched(rank, count, port), output.fileno()) for rank in range(count)]
+        statuses = _wait(ranks)
+        output.seek(0)
+        return statuses, output.read().decode(errors="replace")
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _launched(rank: int, count: int, port: int) -> dict[str, str]:
+    """Return the variables with which torchrun starts a process; those of one alone are none."""
+    if count == 1:
+        return {}
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    return {name: str(value) for name, value in ranks.items()} | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def _fork(request: dict[str, Any], launched: dict[str, str], output: int) -> int:
+    child = os.fork()
+    if child:
+        return child
+    from dit_run.cli.main import main
+
+    signal.alarm(_LIMIT)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.environ.clear()
+    os.environ.update(request["set"], **launched)
+    os.chdir(request["at"])
+    sys.exit(main(request["words"]))
+
+
+def _wait(ranks: Sequence[int]) -> list[int]:
+    """Return the statuses of all; once a process fails, the others are asked to stop, as torchrun asks them."""
+    ended: dict[int, int] = {}
+    while len(ended) < len(ranks):
+        pid, status = os.wait()
+        ended[pid] = os.waitstatus_to_exitcode(status)
+        if status:
+            for other in set(ranks) - ended.keys():
+                os.kill(other, signal.SIGTERM)
+    return [ended[pid] for pid in ranks]
+
+
+if __name__ == "__main__":
+    _serve()
