@@ -24,11 +24,13 @@ SHARE = 0.35
 
 @dataclass(frozen=True)
 class Card:
+    """A graphics card."""
+
     name: str
     memory: int
-    """GiB."""
+    """Memory of the card (GiB)."""
     peak: float
-    """Products of matrices in bf16 (operations per second)."""
+    """Peak of matrix products in bf16 (operations per second)."""
 
 
 CARDS: Mapping[str, tuple[Card, ...]] = {
@@ -39,7 +41,7 @@ CARDS: Mapping[str, tuple[Card, ...]] = {
 }
 """Cards that a config fits on."""
 MEASURED: Mapping[tuple[str, str], float] = {}
-"""Images per second that were measured, by config and card."""
+"""Measured images per second, by config and card."""
 
 
 class _Shapes:

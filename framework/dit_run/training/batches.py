@@ -137,7 +137,7 @@ class Visits:
 
 @dataclass(frozen=True)
 class Loading:
-    """How batches are loaded. It changes their time of arrival alone."""
+    """Settings of the loading of batches, which change their time of arrival alone."""
 
     workers: int = 0
     """Processes that load; 0: this one."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from dit_run.system.compilers import missing_compiler
 
-__all__ = ["CompileModel", "may_compile", "reason_not_to_compile"]
+__all__ = ["CompileModel", "fault_of_trial", "may_compile", "reason_not_to_compile"]
 
 CompileModel = Literal[False, True, "auto", "whole"]
 """Values of ``training.compile_model``."""
@@ -28,13 +29,23 @@ def reason_not_to_compile(wanted: CompileModel, device: torch.device) -> str | N
         return None if wanted else "training.compile_model is false"
     if device.type != "cuda":
         return f"the model is not compiled, because training.compile_model is auto and the device {device.type}"
-    fault = missing_compiler(str(device)) or _fault_of_trial(device)
+    fault = missing_compiler(str(device)) or fault_of_trial(device)
     return f"the model is not compiled, as training.compile_model is auto: {fault}" if fault else None
 
 
-def _fault_of_trial(device: torch.device) -> str | None:
+def fault_of_trial(device: torch.device) -> str | None:
+    """Compile a small function on the device; return the first line of what fails, None if it works.
+
+    The function first runs uncompiled: a device that does not work raises its own error.
+    """
+    numbers = torch.ones(8, device=device)
+    _small(numbers)
     try:
-        torch.compile(lambda x: x.sin() + 1)(torch.ones(8, device=device))
-    except Exception as error:  # noqa: BLE001 (any failure has the same answer)
+        torch.compile(_small)(numbers)
+    except Exception as error:  # noqa: BLE001 (compilers fail in many ways, and the run can do without any)
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
     return None
+
+
+def _small(numbers: Tensor) -> Tensor:
+    return numbers.sin() + 1

@@ -29,7 +29,7 @@ from dit_run.training.watching import Watching
 __all__ = ["Loop"]
 
 _CONTINUE, _SAVE, _STOP = range(3)
-"""What all processes do after a step: the largest request of any of them."""
+"""Requests of a process after a step; all processes follow the largest."""
 _SHARED_WAIT = 3.0
 """Time after a signal that one of several processes waits for data (seconds), because a stop is decided together."""
 

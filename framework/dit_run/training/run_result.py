@@ -36,7 +36,7 @@ class RunResult:
     """True for a run that was stopped before its end."""
     already_finished: bool = False
     failures: tuple[str, ...] = ()
-    """What failed of the work that only watches the run: validation, samples, metrics, callbacks and trackers."""
+    """Failures of the work that only watches the run: validation, samples, metrics, callbacks and trackers."""
 
 
 def is_finished(run: RunContext) -> bool:

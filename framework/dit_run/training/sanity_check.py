@@ -52,7 +52,7 @@ class CheckReport:
     results: tuple[CheckResult, ...]
     sheet: Path
     notices: tuple[str, ...] = ()
-    """What is left out of the data, and which captions are cut or cannot be drawn."""
+    """Notes on data that are left out, and on captions that are cut or cannot be drawn."""
 
     @property
     def passed(self) -> bool:

@@ -1,11 +1,13 @@
-"""Whether training.compile_model compiles on a device."""
+"""The choice of training.compile_model on a device."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 import torch
 
-from dit_run.training.compile_choice import CompileModel, may_compile, reason_not_to_compile
+from dit_run.training.compile_choice import CompileModel, fault_of_trial, may_compile, reason_not_to_compile
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 
@@ -39,9 +41,19 @@ def test_auto_says_which_compiler_is_missing(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="compiling for a GPU works here")
-def test_auto_says_in_a_line_that_compiling_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the GPU works here")
+def test_a_device_that_fails_is_no_fault_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "true")
-    reason = reason_not_to_compile("auto", CUDA)
-    assert reason is not None and reason.count("\n") == 0
-    assert reason.startswith("the model is not compiled, as training.compile_model is auto: ")
+    with pytest.raises((AssertionError, RuntimeError), match=r"(?i)cuda"):
+        reason_not_to_compile("auto", CUDA)
+
+
+@pytest.mark.slow
+def test_a_compiler_that_fails_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "false")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    fault = fault_of_trial(CPU)
+    torch.compiler.reset()
+    assert fault is not None and fault.count("\n") == 0
+    assert len(fault) <= 300

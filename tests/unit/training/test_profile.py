@@ -36,7 +36,7 @@ def run(profile: Profile, steps: int, first: int = 1) -> None:
 
 def test_shares_make_up_the_whole(profile: Profile) -> None:
     run(profile, 4)
-    values = profile.read(10.0)
+    values = profile.read(1e6)
     assert set(values) == {f"profile/{name}" for name in (*PHASES, "other", "share_of_peak")}
     assert sum(value for name, value in values.items() if name != "profile/share_of_peak") == pytest.approx(1.0)
     assert values["profile/other"] > 0.9
@@ -44,7 +44,7 @@ def test_shares_make_up_the_whole(profile: Profile) -> None:
 
 def test_the_share_of_the_peak_is_that_of_the_forward_passes_times_three(profile: Profile) -> None:
     run(profile, 5)
-    assert profile.read(10.0)["profile/share_of_peak"] == pytest.approx(4 * 2 * 3 / 10, rel=0.01)
+    assert profile.read(1e6)["profile/share_of_peak"] == pytest.approx(4 * 2 * 3 / 1e6, rel=0.01)
 
 
 def test_a_reading_without_a_measured_step_says_nothing(profile: Profile) -> None:
@@ -73,7 +73,6 @@ def test_steps_before_the_trace_count_only_where_there_are_no_others(profile: Pr
     run(profile, BEFORE_TRACE + TRACED_STEPS + 2)
     values = profile.read(1e6)
     assert values["profile/share_of_peak"] == pytest.approx(2 * 2 * 3 / 1e6, rel=0.01)
-    assert profile._all_warm.steps == 2
 
 
 def test_a_counted_step_runs_eagerly_to_its_end_and_one_that_compiles_counts_for_nothing(profile: Profile) -> None:
@@ -84,14 +83,14 @@ def test_a_counted_step_runs_eagerly_to_its_end_and_one_that_compiles_counts_for
         return graph
 
     torch._dynamo.reset()
-    double = torch.compile(lambda values: values * 2, backend=backend)
+    square = torch.compile(lambda values: values @ values, backend=backend)
     for step, graphs in ((1, 0), (2, 1), (3, 1)):
         for name in ("forward", "backward"):
             with profile.phase(name):  # type: ignore[arg-type]
-                double(torch.ones(3))
+                square(torch.ones(8, 8))
         profile.step(step)
         assert len(compiled) == graphs
-    assert profile._warming.steps == 1
+    assert profile.read(1e6)["profile/share_of_peak"] == pytest.approx(1 * 3 / 1e6, rel=0.01)
 
 
 @pytest.mark.parametrize(("steps", "traced"), [(3, 1), (4, 2), (5, 3), (7, 3)])
