@@ -29,15 +29,15 @@ def failures(cases: Iterator[Case]) -> dict[str, list[str]]:
 
 
 def test_killed_at_any_call_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
-    assert failures(parts.kill_points(workshop, every=20)) == {}
+    assert failures(parts.kill_points(workshop, every=50)) == {}
 
 
 def test_killed_inside_a_write_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
-    assert failures(parts.torn_writes(workshop, every=12)) == {}
+    assert failures(parts.torn_writes(workshop, every=20)) == {}
 
 
 def test_a_full_or_failing_disk_loses_nothing(workshop: Workshop) -> None:
-    assert failures(parts.disk_faults(workshop, every=50)) == {}
+    assert failures(parts.disk_faults(workshop, every=100)) == {}
 
 
 def test_a_stop_insists_on_its_checkpoint(workshop: Workshop) -> None:
@@ -56,17 +56,16 @@ def test_stopped_at_random_moments_it_loses_no_step(workshop: Workshop) -> None:
     assert failures(islice(signals.random_stops(workshop, each=2), 1)) == {}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_stopped_after_any_step_it_continues_to_the_same_bytes(workshop: Workshop, workers: int) -> None:
-    assert failures(grid.stops(workshop, steps=range(7, 8), workers=(workers,))) == {}
+def test_stopped_after_any_step_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
+    assert failures(islice(grid.stops(workshop, steps=range(7, 8), workers=(0, 1)), 2, 4)) == {}
 
 
-def test_stopped_under_torchrun_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
-    assert failures(islice(grid.processes(workshop), 5, 6)) == {}
+def test_stopped_under_torchrun_it_continues_alone_to_the_same_bytes(workshop: Workshop) -> None:
+    assert failures(grid.elastic_chain(workshop, (1, 2, 1))) == {}
 
 
-def test_every_saved_item_matters(workshop: Workshop) -> None:
-    assert failures(grid.corrupted_items(workshop)) == {}
+def test_a_changed_weight_moment_or_state_shows(workshop: Workshop) -> None:
+    assert failures(islice(grid.corrupted_items(workshop), 0, None, 3)) == {}
 
 
 def test_a_lost_process_ends_the_job_and_leaves_nothing(workshop: Workshop) -> None:
