@@ -4,8 +4,9 @@ A tensor "on cuda" is a wrapper that reports cuda:0 around a CPU tensor, so that
 optimizers and the choice of kernels take their GPU branches. A dispatch mode sees each operation. It refuses tensors
 of two devices by the rules of CUDA, and records each place where the host would wait for the device.
 
-Import this before torch, since torch asks for CUDA's hooks once. Limits: one process; no torch.compile, no
-DistributedDataParallel and no fully_shard, which need real storage; random numbers are those of the CPU's generator.
+Import this before torch, since torch asks for CUDA's hooks once. Several processes use gloo in the place of NCCL.
+Limits: no torch.compile, no DistributedDataParallel and no fully_shard, which need real storage; random numbers are
+those of the CPU's generator.
 """
 
 from __future__ import annotations
@@ -393,6 +394,13 @@ def _rms_norm(original: Callable[..., torch.Tensor]) -> Callable[..., torch.Tens
     return norm
 
 
+def _init_process_group(original: Callable[..., None]) -> Callable[..., None]:
+    def init(backend: str, **rest: Any) -> None:
+        original(backend.replace("nccl", "gloo"), **rest)
+
+    return init
+
+
 class _Event:
     """An event of the device: it has happened, since the device does its work at once."""
 
@@ -438,6 +446,7 @@ def pretended_cuda(*, memory: int = 24 * 2**30) -> Iterator[Ledger]:
         (torch, "Event", _Event),
         (torch.Tensor, "pin_memory", _pin),
         (torch.Tensor, "is_pinned", _is_pinned),
+        (torch.distributed, "init_process_group", _init_process_group(torch.distributed.init_process_group)),
         (F, "scaled_dot_product_attention", _attention(F.scaled_dot_product_attention)),
         (F, "rms_norm", _rms_norm(F.rms_norm)),
     ]

@@ -6,6 +6,8 @@ Each stage of a scenario writes what it recorded, or its error, to ``FOLDER/SCEN
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -59,7 +61,18 @@ class Scenario:
     stages: Sequence[str]
 
 
+RANKS = 2
 SCENARIOS = {
+    # First: processes are forked before torch has computed anything.
+    "ranks": Scenario(
+        (
+            "training.mixed_precision=bf16",
+            "training.elastic_exact=true",
+            "training.batch_size=2",
+            "sampling.num_images=3",
+        ),
+        ("shared", "alone"),
+    ),
     "cached": Scenario(
         (
             "training.mixed_precision=bf16",
@@ -152,6 +165,8 @@ def stage(name: str, which: str) -> None:
     """Do one stage of a scenario."""
     work: dict[str, Callable[[], None]] = {
         "whole": lambda: train(name, f"{name}-whole"),
+        "shared": lambda: train(name, f"{name}-shared"),
+        "alone": lambda: train(name, f"{name}-alone", f"training.gradient_accumulation_steps={RANKS}"),
         "stopped": lambda: train(name, f"{name}-run", *UNWATCHED, stop_at=2),
         "continued": lambda: train(name, f"{name}-run", *UNWATCHED),
         "sample": lambda: sample(name),
@@ -172,6 +187,26 @@ def record(name: str, which: str) -> dict[str, object]:
     return {"error": error, **facts(ledger)}
 
 
+def record_ranks(name: str, which: str) -> None:
+    """Do one stage of a scenario in forks of this process, as torchrun would start them; each writes its record."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ.update(WORLD_SIZE=str(RANKS), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    for rank in range(RANKS):
+        if os.fork() == 0:
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            write(f"{name}-{which}-{rank}", record(name, which))
+            os._exit(0)
+    for _ in range(RANKS):
+        os.wait()
+    del os.environ["WORLD_SIZE"]
+
+
+def write(name: str, content: dict[str, object]) -> None:
+    Path(f"{name}.json").write_text(json.dumps(content))
+
+
 def facts(ledger: Ledger) -> dict[str, object]:
     def listed(waits: dict[Wait, int]) -> list[tuple[str, tuple[str, ...], int]]:
         return [(wait.kind, wait.stack, count) for wait, count in waits.items()]
@@ -187,4 +222,7 @@ if __name__ == "__main__":
     make_parts(Path())
     for scenario in sys.argv[1:] or SCENARIOS:
         for each in SCENARIOS[scenario].stages:
-            Path(f"{scenario}-{each}.json").write_text(json.dumps(record(scenario, each)))
+            if each == "shared":
+                record_ranks(scenario, each)
+            else:
+                write(f"{scenario}-{each}", record(scenario, each))

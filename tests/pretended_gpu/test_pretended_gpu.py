@@ -85,6 +85,9 @@ ALL = [
     "fp32-whole",
     "fp32-sample",
     "uncached-whole",
+    "ranks-shared-0",
+    "ranks-shared-1",
+    "ranks-alone",
 ]
 
 
@@ -96,7 +99,9 @@ def test_no_operation_mixes_devices_or_fails(stages: Stages, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [f"{name}-whole" for name in ("cached", "pixels", "fp32", "uncached")] + ["cached-continued"]
+    "name",
+    [f"{name}-whole" for name in ("cached", "pixels", "fp32", "uncached")]
+    + ["cached-continued", "ranks-shared-0", "ranks-shared-1", "ranks-alone"],
 )
 def test_the_host_waits_for_no_step(stages: Stages, name: str) -> None:
     stage = stages(name)
@@ -115,13 +120,17 @@ def test_a_batch_of_images_is_waited_for_at_its_end(stages: Stages, name: str) -
 
 
 def test_a_stopped_and_continued_run_learns_the_bytes_of_a_whole_one(stages: Stages) -> None:
-    folder = stages("cached-continued").folder
-    for file in ("model", "ema", "optimizer"):
-        whole, run = (
-            (folder / f"cached-{name}" / "checkpoints" / "step-00000004" / f"{file}.safetensors").read_bytes()
-            for name in ("whole", "run")
-        )
-        assert whole == run
+    assert learnt(stages, "cached-run") == learnt(stages, "cached-whole")
+
+
+def test_two_processes_learn_the_bytes_of_one(stages: Stages) -> None:
+    assert learnt(stages, "ranks-shared") == learnt(stages, "ranks-alone")
+
+
+def learnt(stages: Stages, run: str) -> list[bytes]:
+    """Return what the last checkpoint of a run has learnt."""
+    checkpoint = stages("ranks-alone").folder / run / "checkpoints" / "step-00000004"
+    return [(checkpoint / f"{file}.safetensors").read_bytes() for file in ("model", "ema", "optimizer")]
 
 
 def test_attention_runs_in_the_precision_of_the_config(stages: Stages) -> None:

@@ -15,7 +15,10 @@ from dit_run.training.step import Gradients
 __all__ = ["TreeReducer"]
 
 Leaf = list[Tensor]
-"""A gradient for each parameter, and last the number of micro-batches below that gave each one a gradient."""
+"""A gradient for each parameter, and last, on the host, the number of micro-batches below that gave each a gradient.
+
+The host reads these numbers in each step. On the device it would wait for them.
+"""
 
 
 class TreeReducer(Gradients):
@@ -78,14 +81,15 @@ class TreeReducer(Gradients):
         leaf = [torch.zeros_like(p) if p.grad is None else p.grad for p in self._parameters]
         for parameter in self._parameters:
             parameter.grad = None
-        return [*leaf, torch.tensor(given, device=leaf[0].device)]
+        return [*leaf, torch.tensor(given)]
 
     def _swap(self, node: Leaf, partner: int) -> Leaf:
         """Exchange nodes with the partner; return the partner's."""
         import torch.distributed as dist
 
         received: Leaf = []
-        for indices in _by_dtype(node):
+        groups = _alike(node)
+        for indices in groups:
             own = torch.cat([node[index].reshape(-1) for index in indices])
             other = torch.empty_like(own)
             works = dist.batch_isend_irecv(
@@ -94,18 +98,20 @@ class TreeReducer(Gradients):
             for work in works:
                 work.wait()
             received += torch.split(other, [node[index].numel() for index in indices])
-        places = [index for indices in _by_dtype(node) for index in indices]
+        places = [index for indices in groups for index in indices]
         ordered = dict(zip(places, received, strict=True))
         return [ordered[index].view_as(value) for index, value in enumerate(node)]
 
 
 def _add(left: Leaf, right: Leaf) -> Leaf:
-    torch._foreach_add_(left, right)
+    for indices in _alike(left):
+        torch._foreach_add_([left[index] for index in indices], [right[index] for index in indices])
     return left
 
 
-def _by_dtype(node: Leaf) -> list[list[int]]:
-    groups: dict[torch.dtype, list[int]] = {}
+def _alike(node: Leaf) -> list[list[int]]:
+    """Return the indices of tensors of each device and dtype."""
+    groups: dict[tuple[torch.device, torch.dtype], list[int]] = {}
     for index, tensor in enumerate(node):
-        groups.setdefault(tensor.dtype, []).append(index)
+        groups.setdefault((tensor.device, tensor.dtype), []).append(index)
     return list(groups.values())
