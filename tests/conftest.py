@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import gc
 import os
 from collections.abc import Iterator
@@ -19,6 +20,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 """Nothing is downloaded, and huggingface_hub reads this once, when it is imported."""
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the project once, or each process that a test starts does so where Python may write no bytecode."""
+    if not hasattr(config, "workerinput"):
+        for folder in ("framework", "plugins"):
+            compileall.compile_dir(ROOT / folder, quiet=2)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["ROOT", "Environment", "build_wheel"]
+__all__ = ["ROOT", "Environment", "build_wheels"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PIP_NO_BUILD_ISOLATION": "0", "HF_HUB_OFFLINE": "1"}
@@ -53,8 +53,8 @@ class Environment:
         self.run("python", "-m", "pip", "install", "-q", "--force-reinstall", *wheels, cwd=self.folder)
 
 
-def build_wheel(source: Path, folder: Path) -> Path:
-    """The wheel of a project, built with the backend of the environment that runs the tests."""
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source]
+def build_wheels(folder: Path, *sources: Path) -> list[Path]:
+    """Build the wheels of projects in an empty folder, with the backend of the environment that runs the tests."""
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, *sources]
     subprocess.run([str(word) for word in command], check=True, env={**os.environ, "PIP_NO_INDEX": "1"})
-    return max(folder.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
+    return sorted(folder.glob("*.whl"))

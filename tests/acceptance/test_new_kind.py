@@ -70,6 +70,8 @@ from dataclasses import dataclass
 
 from dit_run import Component, Kind, hookimpl
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
@@ -110,7 +112,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Run Python next to a plugin of the new kind, with a copy of the framework that has it; return the output."""
     folder = tmp_path_factory.mktemp("kind")
     core = folder / "framework" / "dit_run"
-    shutil.copytree(ROOT / "framework" / "dit_run", core, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "framework" / "dit_run", core)  # compiled modules included
     kinds = core / "registry" / "kinds.py"
     insert(kinds, MEMBER, '    AUGMENTATION = "augmentation"\n')
     insert(kinds, "    Kind.CALLBACK: KindSpec(\n", ROW.replace("LISTED", str(request.param)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from environments import ROOT, Environment, build_wheel
+from environments import ROOT, Environment, build_wheels
 
 pytest.importorskip("hatchling", reason="wheels are built with hatchling; install dit-run[test]")
 pytestmark = pytest.mark.slow
@@ -28,22 +28,20 @@ broken = "dit_run_broken.plugin"
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """dit-run from its wheel."""
+    """dit-run and all examples from their wheels."""
     folder = tmp_path_factory.mktemp("environment")
     environment = Environment.make(folder / "venv")
-    environment.install(build_wheel(ROOT, folder / "wheels"))
+    environment.install(*build_wheels(folder / "wheels", ROOT, *EXAMPLES))
     return environment
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_passes_its_own_tests(example: Path, environment: Environment, tmp_path: Path) -> None:
-    environment.install(build_wheel(example, tmp_path))
     said = environment.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", example / "tests", cwd=tmp_path)
     assert " passed" in said
 
 
 def test_all_examples_are_listed_together(environment: Environment, tmp_path: Path) -> None:
-    environment.install(*(build_wheel(example, tmp_path) for example in EXAMPLES))
     lines = environment.run("dit-run", "plugins", cwd=tmp_path).splitlines()
     names = [line.split()[0] for line in lines if "installed" in line]
     assert names == ["csv_dataset", "csv_tracker", "lion", "sentence_encoder"]
@@ -56,7 +54,7 @@ def test_a_broken_package_is_reported_and_stops_nothing_else(environment: Enviro
     (source / "pyproject.toml").write_text(PYPROJECT)
     (source / "dit_run_broken" / "__init__.py").write_text("")
     (source / "dit_run_broken" / "plugin.py").write_text("from dit_run import hookimpls\n")
-    environment.install(build_wheel(source, tmp_path / "wheels"))
+    environment.install(*build_wheels(tmp_path / "wheels", source))
     said = environment.run("dit-run", "plugins", "-v", cwd=tmp_path)
     message = (
         "plugin broken (dit-run-broken 1.2.3) did not load: its module cannot be imported: ImportError: "

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from environments import ROOT, Environment, build_wheel
+from environments import ROOT, Environment, build_wheels
 
 from dit_run.registry.components import Kind
 
@@ -39,7 +39,7 @@ def test_the_table_of_kinds_is_complete() -> None:
 def test_every_command_works_in_order(tmp_path: Path) -> None:
     pytest.importorskip("hatchling", reason="wheels are built with hatchling; install dit-run[test]")
     environment = Environment.make(tmp_path / "venv")
-    environment.install(build_wheel(ROOT, tmp_path / "wheels"))
+    environment.install(*build_wheels(tmp_path / "wheels", ROOT))
     here = tmp_path / "here"
     here.mkdir()
     said = ""
