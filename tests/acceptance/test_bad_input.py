@@ -115,6 +115,7 @@ def encoded(images: Path) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_image_that_is_none_under_a_cached_vae(refused: Refused, images: Path, encoded: tuple[str, ...]) -> None:
     (images / "2.png").write_text("no image")
     said = refused(*encoded).words
@@ -138,6 +139,7 @@ def test_an_image_that_is_none_in_pixel_space(command: Command, config: Path, im
     assert run.status["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_bad_image_is_skipped_where_that_is_asked_for(
     command: Command, config: Path, images: Path, encoded: tuple[str, ...]
 ) -> None:
@@ -241,6 +243,7 @@ def test_a_file_that_cannot_be_written(command: Command, config: Path) -> None:
     assert "Traceback" in command("schema", "-v", "-o", "tiny.yaml/schema.json").err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("schema",), ("explain", "tiny.yaml"), ("plugins",)])
 def test_an_output_that_cannot_be_written(config: Path, words: tuple[str, ...]) -> None:
     """Whether the output is long or fits into a buffer."""

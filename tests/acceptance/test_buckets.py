@@ -21,6 +21,7 @@ def words(tmp_path: Path, config: Path) -> tuple[object, ...]:
     return (config, data, sizes, "training.gradient_accumulation_steps=2")
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
     command: Command, words: tuple[object, ...]
 ) -> None:
@@ -30,6 +31,7 @@ def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
     assert run.values("validation/loss_ema") == whole.values("validation/loss_ema")
 
 
+@pytest.mark.slow
 def test_another_size_of_micro_batches_continues_in_another_order(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words, *stopping(3)).status == 143
     split = ("training.batch_size=2", "training.gradient_accumulation_steps=4")
@@ -69,11 +71,13 @@ def test_check_shows_images_of_every_size_with_what_is_cropped(command: Command,
     assert set(shown) == {"24x12, 0%", "16x16, 0%", "12x24, 0%", "12x24, 25%"}
 
 
+@pytest.mark.slow
 def test_plan_takes_buckets(command: Command, words: tuple[object, ...]) -> None:
     planned = command("plan", *words)
     assert planned.status == 0, planned.words
 
 
+@pytest.mark.slow
 def test_samples_without_a_size_have_one_that_was_trained_on(command: Command, words: tuple[object, ...]) -> None:
     wide = ("data.buckets=[12x20,12x24]", "sampling.every_n_steps=6", "training.output_dir=wide")
     assert command(*words, *wide).status == 0
@@ -81,6 +85,7 @@ def test_samples_without_a_size_have_one_that_was_trained_on(command: Command, w
     assert Image.open("o.png").size == (20, 12)
 
 
+@pytest.mark.slow
 def test_images_of_a_bucket_can_be_sampled(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words).status == 0
     said = command("sample", "run", "image 3", "--size", "12x24", "--steps", "2")

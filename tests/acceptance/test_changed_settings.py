@@ -73,6 +73,7 @@ FREE = [
 ]
 
 
+@pytest.mark.slow
 def test_free_settings_change_nothing_that_is_learnt(
     train: Train, unfinished: Run, command: Command, config: Path
 ) -> None:
@@ -83,6 +84,7 @@ def test_free_settings_change_nothing_that_is_learnt(
     assert unfinished.learnt() == whole.learnt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "note", "exact"),
     [
@@ -123,6 +125,7 @@ def test_adjustable_settings_change_with_a_note(
     assert unfinished.values("loss")[:4] == whole.values("loss")[:4]
 
 
+@pytest.mark.slow
 def test_another_split_of_a_step_sees_the_same_samples(train: Train, command: Command, config: Path) -> None:
     still = ("model.dropout=0.0", "training.learning_rate=0.001")
     whole = train(*still, output="whole")
@@ -182,6 +185,7 @@ def test_the_advice_against_out_of_memory(command: Command, failing: tuple[objec
     assert command(*failing, *advice).status == 0
 
 
+@pytest.mark.slow
 def test_the_advice_against_a_bad_loss(command: Command, failing: tuple[object, ...]) -> None:
     Path("bad").touch()
     failed = command(*failing)
@@ -225,6 +229,7 @@ def test_the_advice_against_a_broken_image(command: Command, config: Path) -> No
 # ------------------------------------------------------------------------------------------------------- the length
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_extended_in_place(train: Train, command: Command, config: Path) -> None:
     whole = train("training.max_steps=9", output="whole")
     run = train()
@@ -238,6 +243,7 @@ def test_a_finished_run_is_extended_in_place(train: Train, command: Command, con
     assert "finished after 9 steps" in command(config, "training.max_steps=9").words
 
 
+@pytest.mark.slow
 def test_epochs_extend_a_run_too(train: Train, command: Command, config: Path) -> None:
     epochs = ("training.max_steps=null", "data.size=10", "data.train_split=1.0")
     whole = train(*epochs, "training.num_epochs=2", output="whole")
@@ -270,6 +276,7 @@ DECAYING = "lr_scheduler={type: cosine, warmup_steps: 1}"
 STABLE = "lr_scheduler={type: warmup_stable_decay, warmup_steps: 1, decay_share: 0.4}"
 
 
+@pytest.mark.slow
 def test_a_schedule_that_depends_on_the_length_is_forked(train: Train, command: Command, config: Path) -> None:
     run = train(DECAYING)
     before = run.everything()
@@ -285,6 +292,7 @@ def test_a_schedule_that_depends_on_the_length_is_forked(train: Train, command: 
     assert Run(Path("run-2")).values("learning_rate")[:1] == pytest.approx([0.00617], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_schedule_before_its_decay_is_extended(train: Train, command: Command, config: Path) -> None:
     whole = train(STABLE, "training.max_steps=10", output="whole")
     assert command(config, STABLE, *stopping(3)).status == 143
@@ -309,6 +317,7 @@ def test_the_advice_for_another_config_is_a_command(unfinished: Run, command: Co
     assert command(*advised(result)).status == 0
 
 
+@pytest.mark.slow
 def test_the_advice_for_a_fork_names_the_fork(unfinished: Run, command: Command, config: Path) -> None:
     stop = stopping(5)
     assert command(config, *stop, "--fork", "second").status == 143

@@ -34,6 +34,7 @@ def test_the_sheet_is_written_where_the_option_says(command: Command, config: Pa
     assert not Path("check.png").exists()
 
 
+@pytest.mark.slow
 def test_a_vae_that_does_not_give_images_back_fails(command: Command, config: Path, tmp_path: Path) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     result = command(
@@ -148,6 +149,7 @@ def test_plain_images_do_not_fail_the_scale_of_latents(command: Command, config:
     assert "not judged because the images are almost plain" in result.words
 
 
+@pytest.mark.slow
 def test_characters_that_no_font_has_are_named(command: Command, config: Path, tmp_path: Path) -> None:
     private = "\ue123"  # no font gives this code point a meaning
     own = own_images(tmp_path / "own", [f"café {private}", "قطة"])

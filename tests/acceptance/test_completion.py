@@ -35,6 +35,7 @@ def offered(tmp_path: Path) -> object:
     return offered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -127,6 +127,7 @@ def test_shipped_configs_are_valid_and_find_the_schema(path: Path, run: Run) -> 
     assert path.read_text().splitlines()[0] == "# yaml-language-server: $schema=../schemas/dit-run.schema.json"
 
 
+@pytest.mark.slow
 def test_colours_on_a_terminal_only(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("training: {sed: 1}\n")
     command = [sys.executable, "-m", "dit_run", "validate", "a.yaml"]
@@ -152,6 +153,7 @@ def _on_terminal(command: list[str], folder: Path, environment: dict[str, str]) 
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "code",
     [

@@ -39,6 +39,7 @@ def test_stopped_and_continued_learns_the_bytes_of_an_uninterrupted_run(
     assert run.status["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_it_continues_with_the_threads_that_it_began_with(command: Command, config: Path) -> None:
     before = torch.get_num_threads()
     assert command(config, *stopping(2), "training.num_threads=2").status == 143
@@ -93,6 +94,7 @@ def test_another_identity_is_refused_naming_the_key(
     assert unfinished.everything() == before
 
 
+@pytest.mark.slow
 def test_operational_keys_may_change(unfinished: Run, command: Command, config: Path) -> None:
     result = command(config, "training.logging_steps=2", "training.save_steps=5", "sampling.every_n_steps=6")
     assert result.status == 0, result.words
@@ -101,11 +103,13 @@ def test_operational_keys_may_change(unfinished: Run, command: Command, config: 
     assert [line["step"] for line in unfinished.metrics] == [1, 2, 3, 4, 6]
 
 
+@pytest.mark.slow
 def test_what_only_watches_may_change(unfinished: Run, command: Command, config: Path) -> None:
     assert command(config, "metrics=[{type: shapes, count: 2}]").status == 0
     assert len(unfinished.values("shapes/wholly_right")) == 1
 
 
+@pytest.mark.slow
 def test_fresh_starts_another_run_and_leaves_the_first(unfinished: Run, command: Command, config: Path) -> None:
     before = unfinished.everything()
     assert command(config, "--fresh", "second").status == 0
@@ -113,6 +117,7 @@ def test_fresh_starts_another_run_and_leaves_the_first(unfinished: Run, command:
     assert unfinished.everything() == before
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_from_the_checkpoint_under_another_config(
     unfinished: Run, command: Command, config: Path
 ) -> None:
@@ -126,6 +131,7 @@ def test_a_fork_goes_on_from_the_checkpoint_under_another_config(
     assert unfinished.everything() == before
 
 
+@pytest.mark.slow
 def test_a_fork_under_the_same_config_is_the_run_itself(train: Train, command: Command, config: Path) -> None:
     whole = train(output="whole")
     assert command(config, *stopping(4)).status == 143
@@ -133,6 +139,7 @@ def test_a_fork_under_the_same_config_is_the_run_itself(train: Train, command: C
     assert Run(Path("second")).learnt() == whole.learnt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_a_fork_follows_the_options_of_its_optimizer(
     train: Train, command: Command, config: Path, optimizer: str
@@ -147,6 +154,7 @@ def test_a_fork_follows_the_options_of_its_optimizer(
     assert other < 0.95 * same
 
 
+@pytest.mark.slow
 def test_a_fork_keeps_the_best_of_its_own(unfinished: Run, command: Command, config: Path) -> None:
     words = ("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
     assert command("--fork", "second", config, *words, "training.learning_rate=0.5", "training.max_steps=8").status == 0
@@ -156,12 +164,14 @@ def test_a_fork_keeps_the_best_of_its_own(unfinished: Run, command: Command, con
     assert second.checkpoints == ["step-00000005", "step-00000008"]
 
 
+@pytest.mark.slow
 def test_a_stopped_fork_continues(unfinished: Run, command: Command, config: Path) -> None:
     assert command(config, "--fork", "second", *stopping(5), "training.max_steps=8").status == 143
     assert command(config, "training.output_dir=second", "training.max_steps=8").status == 0
     assert [line["step"] for line in Run(Path("second")).metrics] == [5, 6, 7, 8]
 
 
+@pytest.mark.slow
 def test_the_same_command_with_fresh_continues(command: Command, config: Path) -> None:
     words = (config, *stopping(2), "--fresh", "second")
     stopped = command(*words)
@@ -172,6 +182,7 @@ def test_the_same_command_with_fresh_continues(command: Command, config: Path) -
     assert "finished after 6 steps; start a new run with --fresh DIR" in command(*words).words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [4, 5], ids=["before-its-first-step", "after-it"])
 def test_the_same_command_with_fork_continues(train: Train, command: Command, config: Path, at: int) -> None:
     whole = train(output="whole")
@@ -182,6 +193,7 @@ def test_the_same_command_with_fork_continues(train: Train, command: Command, co
     assert Run(Path("second")).learnt() == whole.learnt()
 
 
+@pytest.mark.slow
 def test_a_fork_that_was_killed_before_its_checkpoint_begins_with_the_other_run(
     unfinished: Run, command: Command, config: Path
 ) -> None:
@@ -191,6 +203,7 @@ def test_a_fork_that_was_killed_before_its_checkpoint_begins_with_the_other_run(
     assert [line["step"] for line in Run(Path("second")).metrics] == [5, 6]
 
 
+@pytest.mark.slow
 def test_a_fork_of_another_run_is_not_continued(unfinished: Run, command: Command, config: Path) -> None:
     assert command(config, *stopping(2), "--fresh", "other").status == 143
     assert command(config, "training.output_dir=other", *stopping(3), "--fork", "second").status == 143
@@ -233,6 +246,7 @@ def test_a_fork_into_a_model_of_another_shape_is_refused(unfinished: Run, comman
     assert not Path("second").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_and_said(unfinished: Run, command: Command, config: Path) -> None:
     path = unfinished.file("model.safetensors", 4)
     path.write_bytes(path.read_bytes()[:-1] + b"\xff")

@@ -127,6 +127,7 @@ def test_a_written_key_that_cannot_act_is_reported(name: str) -> None:
     assert " has no effect: " in found[name.rpartition(".")[2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, change in CHANGES.items() if not change.refused])
 def test_a_key_that_changes_a_run_is_not_reported(name: str) -> None:
     change = CHANGES[name]

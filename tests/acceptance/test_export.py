@@ -205,6 +205,7 @@ def test_an_exported_folder_gives_the_same_images_without_dit_run(
             assert abs(ours - others).max() <= 1
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_formats(run_folder: Path, command: Command, tmp_path: Path) -> None:
     result = command("export", run_folder, tmp_path / "whole")
     assert result.status == 0, result.words
@@ -230,6 +231,7 @@ def test_the_single_file_has_the_weights_with_step_and_config(run_folder: Path, 
     assert facts["config"] == (folder / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_an_exported_folder(run_folder: Path, command: Command, config: Path) -> None:
     dit_run.load_run(run_folder).export("exported")
     result = command(config, "training.init_from=exported", "training.max_steps=1", "trackers=[]")
@@ -237,6 +239,7 @@ def test_a_run_starts_from_an_exported_folder(run_folder: Path, command: Command
     assert "training.init_from exported: 44 tensors taken, 0 resized, 0 left out" in result.words
 
 
+@pytest.mark.slow
 def test_the_model_card_shows_curves_samples_and_both_uses(config: Path) -> None:
     run = dit_run.load_run(dit_run.train(dit_run.load_config(config, "sampling.every_n_steps=3")).path)
     folder = run.export("exported")

@@ -50,6 +50,7 @@ def blocked(tmp_path: Path) -> tuple[str, ...]:
     return f"plugins=[{tmp_path / 'blocker.py'}]", "training.save_steps=1"
 
 
+@pytest.mark.slow
 def test_training_continues_and_reports_failing_saves(
     train: Train, command: Command, config: Path, blocked: tuple[str, ...]
 ) -> None:

@@ -27,6 +27,7 @@ def imported(words: Sequence[str]) -> set[str]:
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [

@@ -13,6 +13,8 @@ from runs import Command, Run, Train, advised, stopping
 
 from dit_run.runs.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 STOP = stopping(2)
 
 

@@ -47,6 +47,7 @@ FULL = "mount -o remount,size=1M .; dd if=/dev/zero of=large bs=4k 2>/dev/null |
 NO_FILES = "mount -o remount,nr_inodes=$(find . | wc -l) ."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "command"), [(READ_ONLY, "cache"), (READ_ONLY, "train"), (FULL, "train"), (NO_FILES, "train")]
 )
@@ -61,6 +62,7 @@ def test_a_warm_cache_is_read_where_nothing_can_be_written(
 NEW_PICTURES, NEW_CAPTION = "data.image_size=32", "sampling.prompts=[another]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "change", "said"),
     [

@@ -66,6 +66,7 @@ def test_a_warm_cache_needs_no_weights_of_the_encoders(config: Path, tmp_path: P
     assert "Denoiser" in names and "LazyNetwork" not in names
 
 
+@pytest.mark.slow
 def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_path: Path) -> None:
     drawn = ("sampling.every_n_steps=2", "sampling.prompts=[no caption of a sample]", "sampling.steps=2")
     before = trained(config, tmp_path / "first", *drawn)
@@ -75,6 +76,7 @@ def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_p
     assert names.index("Denoiser") < names.index("Decoder")
 
 
+@pytest.mark.slow
 def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -142,6 +144,7 @@ def test_required_refuses_what_cannot_be_kept(config: Path, capsys: pytest.Captu
 TAGGED = ('data.tag_separator=" "', "data.shuffle_tags=true")
 
 
+@pytest.mark.slow
 def test_captions_that_vary_are_not_kept_and_templates_are(config: Path, tmp_path: Path) -> None:
     trained(config, tmp_path / "varied", *TAGGED)
     assert not list((tmp_path / "cache" / "captions").glob("**/*.safetensors"))

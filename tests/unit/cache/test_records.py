@@ -58,6 +58,7 @@ def test_an_empty_space_has_nothing(tmp_path: Path) -> None:
     assert Records.open(filled(tmp_path)).find([key(1), key(2)]).tolist() == [-1, -1]
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(min_size=32, max_size=32), unique=True, min_size=1, max_size=20), st.data())
 def test_any_keys_are_told_apart(
     tmp_path_factory: pytest.TempPathFactory, keys: list[bytes], data: st.DataObject

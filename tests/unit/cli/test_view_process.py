@@ -17,6 +17,7 @@ for name in ("jinja2", "orjson", "starlette", "uvicorn"):
     pytest.importorskip(name, reason="the extra dit-run[view] is not installed")
 
 
+@pytest.mark.slow
 def test_the_page_is_served_until_the_run_ends(tmp_path: Path) -> None:
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
     with page_of(tmp_path / "run that comes later") as link:

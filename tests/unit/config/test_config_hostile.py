@@ -47,6 +47,7 @@ except ConfigError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(WORST))
 def test_worst_documents(name: str, tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
