@@ -136,9 +136,15 @@ def stopped_twice(command: Command, words: Sequence[object], first: int, second:
     return Run(Path("whole")), Run(Path("stopped"))
 
 
-def stopped_on_two_processes(forks: Forks, words: Sequence[object], stop: Sequence[str]) -> tuple[Run, Run]:
-    """An uninterrupted run, and one that ends by the arguments ``stop`` and continues under them, each on two ranks."""
-    for output, more, failed in (("whole", (), False), ("run", stop, True), ("run", stop, False)):
+def stopped_on_two_processes(
+    forks: Forks, words: Sequence[object], after: int, signal: str = "SIGTERM"
+) -> tuple[Run, Run]:
+    """An uninterrupted run on two processes, and one that a signal ends after a step and that continues."""
+    for output, more, failed in (
+        ("whole", (), False),
+        ("run", stopping(after, signal), True),
+        ("run", stopping(0), False),
+    ):
         ended = forks.run(*words, "training.device=cpu", f"training.output_dir={output}", *more, processes=2)
         assert all(status != 0 if failed else status == 0 for status in ended.statuses), ended
     return Run(Path("whole")), Run(Path("run"))

@@ -262,5 +262,5 @@ def test_pretrained_models_train_an_adapter_continue_and_sample(
 
 @pytest.mark.slow
 def test_it_trains_on_two_processes(words: tuple[object, ...], forks: Forks) -> None:
-    whole, run = stopped_on_two_processes(forks, (*words, "training.batch_size=2"), STOPPED)
+    whole, run = stopped_on_two_processes(forks, (*words, "training.batch_size=2"), 4)
     assert run.learnt() == whole.learnt()

@@ -42,6 +42,7 @@ def test_another_size_of_micro_batches_continues_in_another_order(command: Comma
     )
 
 
+@pytest.mark.slow
 def test_the_start_tells_the_sizes_and_the_loss_by_cropping(command: Command, words: tuple[object, ...]) -> None:
     said = command(*words).words
     assert "3 sizes (height x width) crop " in said

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cards")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)

@@ -77,6 +77,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", CASES)
 def test_a_changed_encoder_encodes_again(config: Path, command: Command, tmp_path: Path, section: str) -> None:
     text, type, line, part = CASES[section]

@@ -151,6 +151,7 @@ def test_another_number_of_samples_per_step_is_refused(
     assert unfinished.everything() == before
 
 
+@pytest.mark.slow
 def test_the_best_loss_under_other_validation_is_another(unfinished: Run, command: Command, config: Path) -> None:
     words = ("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
     assert command(config, *words, "validation.num_samples=2", "training.learning_rate=5.0").status == 0
@@ -176,6 +177,7 @@ def failing(config: Path, command: Command) -> tuple[object, ...]:
     return words
 
 
+@pytest.mark.slow
 def test_the_advice_against_out_of_memory(command: Command, failing: tuple[object, ...]) -> None:
     Path("limit").write_text("2")
     failed = command(*failing)
@@ -203,6 +205,7 @@ def test_the_advice_against_a_bad_loss(command: Command, failing: tuple[object, 
     assert Run(Path("run")).values("learning_rate") == [0.02, 0.02, 0.02, 0.02, 0.01, 0.01]
 
 
+@pytest.mark.slow
 def test_a_bad_loss_in_low_precision_advises_full_precision(command: Command, failing: tuple[object, ...]) -> None:
     Path("bad").touch()
     failed = command(*failing, "training.mixed_precision=bf16")
@@ -211,6 +214,7 @@ def test_a_bad_loss_in_low_precision_advises_full_precision(command: Command, fa
     assert command(*failing, precise).status == 0
 
 
+@pytest.mark.slow
 def test_the_advice_against_a_broken_image(command: Command, config: Path) -> None:
     Path("images").mkdir()
     for index in range(8):
@@ -310,6 +314,7 @@ def test_a_finished_run_follows_no_other_rate(train: Train, command: Command, co
     assert run.everything() == before
 
 
+@pytest.mark.slow
 def test_the_advice_for_another_config_is_a_command(unfinished: Run, command: Command, config: Path) -> None:
     result = command(config, "training.caption_dropout=0.3")
     assert result.status == 2

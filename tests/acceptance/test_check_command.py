@@ -53,6 +53,7 @@ def test_without_guidance_no_caption_has_to_be_dropped(command: Command, config:
     assert result.status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("check",), ("plan",), ("cache",), ("train",)])
 def test_a_run_that_is_too_short_for_its_warm_up_is_refused_by_every_command(
     command: Command, config: Path, words: tuple[str, ...]

@@ -212,6 +212,7 @@ def test_explain_as_json(run: Run) -> None:
     assert explained["optimizer.betas"]["default"] == [0.9, 0.999]
 
 
+@pytest.mark.slow
 def test_explain_what_the_model_costs(run: Run) -> None:
     status, out, _ = run("explain", str(ROOT / "configs" / "quickstart.yaml"), "--cost")
     assert status == 0
@@ -222,6 +223,7 @@ def test_explain_what_the_model_costs(run: Run) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_explain_the_cost_as_json(run: Run) -> None:
     _, out, _ = run("explain", str(ROOT / "configs" / "quickstart.yaml"), "--cost", "--format=json")
     model, _ = json.loads(out)["parts"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from runs import Command, Train
 
 SCORED = ("metrics=[{type: shapes, count: 4}]",)
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_runs_end(train: Train, command: Command) -> None:
     run = train(*SCORED, "training.max_steps=3")
     result = command("eval", run.path)
@@ -19,6 +21,7 @@ def test_scores_are_those_of_the_runs_end(train: Train, command: Command) -> Non
     assert f"shapes/attributes_right {right:.4f}" in result.words
 
 
+@pytest.mark.slow
 def test_as_json_with_other_weights_and_settings(train: Train, command: Command) -> None:
     run = train(*SCORED)
     words = ("--no-ema", "--checkpoint", "step-00000003", "sampling.steps=1", "--json")
@@ -69,6 +72,7 @@ def dit_run_components():
 """
 
 
+@pytest.mark.slow
 def test_scores_on_training_samples_have_another_name(train: Train, command: Command, tmp_path: Path) -> None:
     (tmp_path / "counting.py").write_text(COUNTING)
     both = "metrics=[{type: counting}, {type: shapes, count: 4}]"

@@ -274,6 +274,7 @@ def test_a_run_without_a_checkpoint_and_a_full_folder_are_refused(
     assert "checkpoint" in result.words and not (tmp_path / "exported").exists()
 
 
+@pytest.mark.slow
 def test_frozen_parts_of_a_local_path_have_no_name_elsewhere(tmp_path: Path, command: Command) -> None:
     run = trained(tmp_path, f"text_encoder={clip(tmp_path)}", "training.max_steps=1")
     result = command("export", run, tmp_path / "exported", "--no-frozen")

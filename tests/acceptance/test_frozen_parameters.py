@@ -71,5 +71,5 @@ def test_patterns_without_a_meaning_are_refused_before_the_first_step(
 
 @pytest.mark.slow
 def test_frozen_parameters_train_on_two_processes(config: Path, forks: Forks) -> None:
-    whole, run = stopped_on_two_processes(forks, (config, *FROZEN, "training.batch_size=2"), STOPPED)
+    whole, run = stopped_on_two_processes(forks, (config, *FROZEN, "training.batch_size=2"), 4)
     assert run.learnt() == whole.learnt()

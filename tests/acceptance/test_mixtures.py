@@ -49,6 +49,7 @@ def test_stopped_and_continued_it_learns_the_bytes_of_an_uninterrupted_run(
         assert run.values(name) == whole.values(name) != []
 
 
+@pytest.mark.slow
 def test_parts_are_logged_with_their_shares(command: Command, words: tuple[object, ...]) -> None:
     said = command(*words, "training.logging_steps=6", "data.parts=[{type: custom, dataset_path: photos, weight: 3, "
                    "name: photos}, {type: custom, dataset_path: icons, name: icons}]")  # fmt: skip
@@ -89,12 +90,12 @@ def test_check_plan_explain_validate_and_cache_know_mixtures(
 
 @pytest.mark.slow
 def test_it_continues_on_two_processes(words: tuple[object, ...], forks: Forks) -> None:
-    whole, run = stopped_on_two_processes(forks, words, stopping(4))
+    whole, run = stopped_on_two_processes(forks, words, 4)
     assert run.learnt() == whole.learnt()
 
 
 @pytest.mark.slow
-def test_photographs_and_emoji_train_30_steps_and_continue_byte_for_byte(
+def test_photographs_and_emoji_train_and_continue_byte_for_byte(
     command: Command, tmp_path: Path, config: Path, shared_data: Path
 ) -> None:
     tiny_clip(tmp_path / "clip")
@@ -113,9 +114,9 @@ data:
 model: {{in_channels: 4, out_channels: 4, patch_size: 1}}
 vae: {{type: autoencoder_kl, pretrained_model_name: {tmp_path / "vae"}}}
 text_encoder: {{type: clip, pretrained_model_name: {tmp_path / "clip"}}}
-training: {{max_steps: 30, save_steps: 30, batch_size: 2}}
+training: {{max_steps: 12, save_steps: 12, batch_size: 2}}
 validation: {{every_n_steps: null}}
 """
     )
-    whole, run = stopped_twice(command, ["real.yaml"], 11, 19)
+    whole, run = stopped_twice(command, ["real.yaml"], 5, 9)
     assert run.learnt() == whole.learnt()

@@ -33,6 +33,7 @@ def test_a_run_does_not_need_any_stream(config: Path) -> None:
     assert Run(config.parent / "run").status["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_command_whose_result_is_printed_needs_its_output(config: Path) -> None:
     ended = shell("$dit_run explain tiny.yaml >&-", config.parent)
     assert (ended.returncode, ended.stderr) == (1, "error: cannot write the output: Bad file descriptor\n")

@@ -17,6 +17,7 @@ OPTIMIZERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", list(OPTIMIZERS))
 def test_stopped_and_continued_it_learns_the_same_bytes(
     train: Train, command: Command, config: Path, package: str
@@ -42,6 +43,7 @@ def test_schedule_free_saves_the_weights_that_it_evaluates(train: Train) -> None
     assert not torch.equal(saved, trained)
 
 
+@pytest.mark.slow
 def test_saving_and_watching_change_nothing_of_what_schedule_free_learns(train: Train) -> None:
     pytest.importorskip("schedulefree")
     quiet = ("optimizer.type=schedule_free_adamw", "training.save_steps=6", "validation.every_n_steps=null")

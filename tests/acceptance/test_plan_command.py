@@ -36,6 +36,7 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Change], None]:
     return measure
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_a_run_needs_and_writes_nothing(command: Command, config: Path) -> None:
     result = command("plan", config)
     assert result.status == 0, result.words
@@ -74,6 +75,7 @@ def test_too_little_memory_is_said_in_numbers(command: Command, config: Path) ->
     assert "no batch size fits 4 samples per step into 10 MB" in result.words
 
 
+@pytest.mark.slow
 def test_a_part_that_does_not_fit_is_reported_with_what_to_lower(
     command: Command, config: Path, measure: Callable[[Change], None]
 ) -> None:

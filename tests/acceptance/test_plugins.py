@@ -444,6 +444,7 @@ def test_a_run_whose_file_is_gone_goes_on_with_its_copy(command: Command, stoppe
     assert [line["step"] for line in Run(Path("run")).metrics] == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(command: Command, site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
     config = written(CONFIG + "optimizer: {type: lion}\n")

@@ -13,6 +13,7 @@ def _small_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dit_run.compute.timing.SIZES", (128,))
 
 
+@pytest.mark.slow
 def test_a_profiled_run_learns_the_same_and_tells_more(command: Command, config: Path, train: Train) -> None:
     result = command(config, "--profile", "training.max_steps=12", "training.output_dir=profiled")
     plain, profiled = train("training.max_steps=12"), Run(Path("profiled").absolute())

@@ -84,6 +84,7 @@ def test_train_returns_folder_step_values_and_image(config: Path) -> None:
     assert result.image == result.path / "samples" / "step-00000006.png" and result.image.is_file()
 
 
+@pytest.mark.slow
 def test_train_takes_a_path_and_learns_the_bytes_of_the_command(config: Path, command: Command) -> None:
     path = dit_run.train(str(config)).path
     assert command(config, "training.output_dir=again").status == 0
@@ -114,6 +115,7 @@ def test_without_a_reporter_nothing_is_printed(config: Path, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_stop_saves_and_the_next_call_continues_to_the_same_bytes(config: Path) -> None:
     whole = Run(dit_run.train(dit_run.load_config(config, "training.output_dir=whole")).path)
     calls = iter([False, True])

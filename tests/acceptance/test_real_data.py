@@ -170,7 +170,7 @@ def test_photographs_in_buckets_continue_byte_for_byte_on_two_processes_that_wer
     tiny_run: Callable[[str], Path], shared_data: Path, forks: Forks
 ) -> None:
     words = (tiny_run(IN_BUCKETS["coco"].format(shared_data)), "training.save_steps=10")
-    whole, run = stopped_on_two_processes(forks, words, stopping(12, "SIGKILL"))
+    whole, run = stopped_on_two_processes(forks, words, 12, "SIGKILL")
     assert run.checkpoints == whole.checkpoints == ["step-00000010", "step-00000015"]
     assert run.learnt() == whole.learnt()
 
@@ -272,6 +272,7 @@ def make_huggingface(folder: Path) -> list[str]:
     return ["type=huggingface", f"dataset_path={write_dataset(folder / 'saved', {'train': columns})}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [make_parquet, make_huggingface])
 def test_a_stopped_run_from_a_table_ends_like_one_that_was_not(
     command: Command,
@@ -305,6 +306,7 @@ def test_real_emoji_in_shards_continue_byte_for_byte_with_any_workers(
     assert run.learnt() == whole.learnt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [make_coco, make_cub, make_custom, make_tars, make_parquet])
 def test_made_data(
     command: Command,
@@ -319,6 +321,7 @@ def test_made_data(
     trains_stops_continues_and_samples(command, tmp_path, data, made_parts, steps=6, size=32)
 
 
+@pytest.mark.slow
 def test_a_vae_with_a_posterior_trains_from_the_cache_and_without_it_alike(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made_parts: Parts
 ) -> None:

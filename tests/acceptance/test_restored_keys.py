@@ -42,6 +42,7 @@ def test_seed_decides_weights_and_data(train: Train) -> None:
     assert not torch.equal(weights[0][name], weights[1][name])
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_steps_make_one_batch_of_several(train: Train) -> None:
     still = ("model.dropout=0.0", "training.learning_rate=0.001")
     whole = train(*still, "training.batch_size=4")
@@ -72,6 +73,7 @@ def test_optimizer_type_decides_the_update(train: Train) -> None:
     assert states[0] != states[1]
 
 
+@pytest.mark.slow
 def test_lr_scheduler_type_and_warmup_steps_decide_every_rate(train: Train) -> None:
     steps = range(8)
     run = train("training.max_steps=8", "lr_scheduler.type=cosine", "lr_scheduler.warmup_steps=3", output="cosine")

@@ -108,6 +108,7 @@ def test_an_encoder_may_have_moved(train: Train, command: Command) -> None:
     assert texts()[0]["prompt"] == "a dog"
 
 
+@pytest.mark.slow
 def test_a_score_finds_data_that_moved(train: Train, command: Command) -> None:
     Path("images").mkdir()
     for index in range(8):

@@ -48,6 +48,7 @@ def test_a_run_with_scalars_continues_byte_for_byte_and_other_scores_are_refused
     assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
 
 
+@pytest.mark.slow
 def test_other_scores_learn_other_weights(command: Command, words: tuple[object, ...]) -> None:
     assert command(*words).status == 0
     write_folder(Path("others"), [5.0] * 12)

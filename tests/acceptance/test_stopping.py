@@ -113,6 +113,7 @@ def test_a_stop_before_the_first_step_leaves_nothing(whole: Run, hung: Any, comm
     assert_equal(Run(Path("run")), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [TRAINED, "encode"])
 def test_a_stop_ends_a_cache_that_hangs(hung: Any, train: Train, command: Command, config: Path, place: str) -> None:
     words = ("vae.cacheable=true", "cache.dir=cache")
@@ -164,6 +165,7 @@ def test_a_request_to_save_is_met_at_once_and_the_run_continues(whole: Run, hung
     assert_equal(run, whole)
 
 
+@pytest.mark.slow
 def test_a_run_ends_when_its_hours_are_over_and_continues(train: Train, command: Command, config: Path) -> None:
     whole = train(output="whole")
     result = command(config, "training.max_hours=0.0000001")

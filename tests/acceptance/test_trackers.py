@@ -108,6 +108,7 @@ def dit_run_components():
 """
 
 
+@pytest.mark.slow
 def test_a_tracker_learns_how_its_run_ended(command: Command, config: Path) -> None:
     Path("ending.py").write_text(ENDING)
     words = (config, f"plugins=[ending.py, {STOPPER}]", "trackers=[{type: ending}]")

@@ -46,16 +46,19 @@ def test_a_logged_loss_is_the_mean_of_its_steps(train: Train) -> None:
     assert pairs.values("loss") == pytest.approx(means)
 
 
+@pytest.mark.slow
 def test_the_config_in_the_folder_gives_the_same_run(train: Train, command: Command) -> None:
     run = train()
     assert command(run.path / "config.yaml", "training.output_dir=again").status == 0
     assert Run(Path("again")).learnt() == run.learnt()
 
 
+@pytest.mark.slow
 def test_the_same_command_twice_learns_the_same_bytes(train: Train) -> None:
     assert train(output="a").learnt() == train(output="b").learnt()
 
 
+@pytest.mark.slow
 def test_observing_a_run_changes_nothing_of_it(train: Train) -> None:
     watched = train("sampling.every_n_steps=1", "validation.every_n_steps=1", "training.save_steps=1", output="watched")
     quiet = train("validation.every_n_steps=null", "training.save_steps=100", output="quiet")
@@ -77,6 +80,7 @@ def test_the_average_follows_the_weights_with_its_decay(train: Train) -> None:
         torch.testing.assert_close(after[name], 0.5 * before[name] + 0.5 * second[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_keeps_weights_in_fp32(train: Train, precision: str) -> None:
     run = train(f"training.mixed_precision={precision}", "training.learning_rate=0.001")
@@ -114,6 +118,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(train: Train, command: Comman
     assert run.everything() == before
 
 
+@pytest.mark.slow
 def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train) -> None:
     first = train(output="first")
     for source in (first.path, first.file("")):
@@ -128,6 +133,7 @@ def test_a_run_from_the_weights_of_another_begins_with_its_average(train: Train)
         assert begun.values("loss") != first.values("loss")[:1]
 
 
+@pytest.mark.slow
 def test_a_larger_image_with_larger_patches_begins_with_weights_that_are_resized(
     train: Train, command: Command, config: Path
 ) -> None:

@@ -61,6 +61,7 @@ def test_a_run_continues_after_a_watcher_failed(
     assert logged(run) == logged(whole)
 
 
+@pytest.mark.slow
 def test_a_failure_decides_the_exit_status_only_if_asked(command: Command, config: Path) -> None:
     words = (config, *faulty("metrics"), "training.on_watch_error=fail")
     assert command(*words).status == 1
@@ -122,6 +123,7 @@ def test_the_checkpoint_is_there_before_anything_watches(command: Command, confi
         assert words.index(f"checkpoints/step-0000000{step}") < words.index(f"step {step}/6")
 
 
+@pytest.mark.slow
 def test_an_error_in_the_loop_loses_no_step(command: Command, config: Path, photos: Path) -> None:
     words = (config, f"data={{type: custom, dataset_path: {photos}, image_size: 16, train_split: 1.0}}")
     more = ("training.batch_size=1", "training.save_steps=100", "training.logging_steps=2", "cache.mode=off")
@@ -166,6 +168,7 @@ def test_too_few_images_for_a_distance_are_refused_before_training(
 # ---------------------------------------------------------------------------------------------- killed while watching
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_undone_is_done_after_the_resume(
     train: Train, command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +196,7 @@ def as_if_killed_after_saving(run: Run, step: int) -> None:
     (run.path / "status.json").write_text(json.dumps({"state": "running", "step": 0, "watched": 0}))
 
 
+@pytest.mark.slow
 def test_what_was_done_before_a_kill_is_not_done_again(train: Train, command: Command, config: Path) -> None:
     run = train(DRAWN)
     as_if_killed_after_saving(run, 3)
@@ -203,6 +207,7 @@ def test_what_was_done_before_a_kill_is_not_done_again(train: Train, command: Co
     assert [image.name for image in (run.path / "samples").iterdir()] == ["step-00000006.png"]
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_known_after_a_resume(train: Train, command: Command, config: Path) -> None:
     words = ("training.save_steps=1", "training.save_total_limit=2", "validation.every_n_steps=1")
     whole = train(*words, output="whole")

@@ -40,6 +40,7 @@ def adapted(folder: Path, *, base: bool = True) -> tuple[Denoiser, dict[str, Ten
     return denoiser, before
 
 
+@pytest.mark.slow
 def test_checkpoints_have_the_adapter_alone_and_all_else_is_frozen(tmp_path: Path) -> None:
     denoiser, before = adapted(tmp_path)
     assert list(denoiser.tensors()) == ["output.shift"]

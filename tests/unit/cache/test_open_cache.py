@@ -38,6 +38,7 @@ def test_the_command_makes_the_cache_and_says_what_is_in_it(config: Path, capsys
     assert "encoding" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_a_cached_run_learns_the_same_bytes_as_an_uncached_one(config: Path, tmp_path: Path, precision: str) -> None:
     same = (f"training.mixed_precision={precision}", "data.random_flip=true")
@@ -160,6 +161,7 @@ def test_required_refuses_captions_that_vary(config: Path, capsys: pytest.Captur
     assert "cache.mode is required, but data.shuffle_tags is set: each visit reads" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_skipped_picture_is_skipped_alike_with_and_without_the_cache(config: Path, tmp_path: Path) -> None:
     (tmp_path / "pictures" / "1.png").write_bytes(b"no picture")
     skip = ("data.on_bad_sample=skip", "training.num_epochs=2")
