@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forks import Forks
 from runs import Command, Run, stopping
 from safetensors.torch import load_file
 
@@ -106,20 +104,18 @@ def test_another_objective_is_refused_and_another_weight_is_noted(command: Comma
 
 @pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
-def test_it_trains_on_two_processes(words: tuple[object, ...], command: Command, exact: bool) -> None:
+def test_it_trains_on_two_processes(words: tuple[object, ...], command: Command, forks: Forks, exact: bool) -> None:
     """Under elastic_exact the same samples share a micro-batch, so that one and two processes learn the same bytes."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "dit_run"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
-    def run(given: tuple[object, ...], *more: str) -> int:
-        line = [*launcher, *map(str, given), "training.device=cpu", f"training.elastic_exact={exact}".lower(), *more]
-        return subprocess.run(line, check=False, env=environment, capture_output=True, timeout=300).returncode
+    def run(given: tuple[object, ...], *more: str) -> tuple[int, ...]:
+        words = (*given, "training.device=cpu", f"training.elastic_exact={exact}".lower(), *more)
+        return forks.run(*words, processes=2).statuses
 
     if exact:
         one = (*words, "training.elastic_exact=true", "training.gradient_accumulation_steps=4")
         assert command(*one, "training.output_dir=whole").status == 0
     else:
-        assert run(words, "training.output_dir=whole") == 0
-    assert run(with_stop(words, 4)) != 0
-    assert run(with_stop(words, 0)) == 0
+        assert run(words, "training.output_dir=whole") == (0, 0)
+    assert 0 not in run(with_stop(words, 4))
+    assert run(with_stop(words, 0)) == (0, 0)
     assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
