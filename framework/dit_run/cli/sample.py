@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_run, print_notes
 from dit_run.cli.sample_words import prompts_and_overrides
+from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.problems import InputError
 from dit_run.settings import Config
 
@@ -111,7 +112,7 @@ def _without_effect(arguments: argparse.Namespace, config: Config, scales: Seque
     guided = any(scale != 1 for scale in scales or [config.sampling.guidance_scale])
     if arguments.negative_prompt and not guided:
         yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
-    if arguments.negative_prompt and config.weaker_prediction != "empty":
+    if arguments.negative_prompt and weaker_prediction(config) != "empty":
         yield f"--negative-prompt has no effect: guidance {config.guidance.type} uses no empty caption"
     if arguments.no_ema and not config.training.use_ema:
         yield "--no-ema has no effect: this run keeps no average of its weights"

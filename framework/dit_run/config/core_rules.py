@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from dit_run.config.effects import without_effect
 from dit_run.config.keys import config_options, key_name
+from dit_run.config.weaker_predictions import samples_empty_captions
 from dit_run.problems import KeyPath, Problem
 from dit_run.protocols import Adjustment, RuleContext
 
@@ -29,7 +30,7 @@ def _checkpoints_are_saved(context: RuleContext) -> Iterator[RuleResult]:
 
 def _guidance_is_trained(context: RuleContext) -> Iterator[RuleResult]:
     config, path = context.config, ("sampling", "guidance_scale")
-    if config.drops_captions or not config.samples_empty_captions:
+    if config.drops_captions or not samples_empty_captions(config):
         return
     if path not in context.written:
         reason = "training.caption_dropout is 0, so the model does not learn the empty caption that guidance needs"

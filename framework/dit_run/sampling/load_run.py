@@ -15,6 +15,7 @@ from dit_run import __version__
 from dit_run.assembly.parts import build_encoders, build_guidance, build_schedulers
 from dit_run.compute.distributed import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
+from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.data.aspect_buckets import Size
 from dit_run.export.export_options import ExportOptions
 from dit_run.problems import ConfigError, InputError
@@ -148,7 +149,7 @@ class LoadedRun:
 
     def _refuse_untrained_guidance(self, request: SamplingRequest) -> None:
         scale = next((each for each in request.guidance.scales if each != 1), None)
-        if scale is not None and self.config.weaker_prediction == "empty" and not self.config.drops_captions:
+        if scale is not None and weaker_prediction(self.config) == "empty" and not self.config.drops_captions:
             raise InputError(
                 f"guidance_scale {scale:g} does not work with this run: it was trained with "
                 "training.caption_dropout 0, so it never learned the empty caption; use guidance_scale 1"

@@ -8,6 +8,7 @@ import torch
 
 from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.parts import Encoders, build_denoiser
+from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.export.folder import TrainedWeights
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
@@ -41,7 +42,7 @@ def weaker_denoiser(
 
     ``source`` and ``ema`` tell the weights that make images. Raises InputError where the folder has no other weights.
     """
-    weaker = config.weaker_prediction
+    weaker = weaker_prediction(config)
     if weaker == "empty":
         return None
     if source.is_file():

@@ -11,7 +11,6 @@ from dit_run.problems import KeyPath, Place, Problem
 from dit_run.settings.core_sections import CacheOptions, SamplingOptions, TrainingOptions, ValidationOptions
 
 if TYPE_CHECKING:
-    from dit_run.protocols import WeakerPrediction
     from dit_run.registry.components import Component
 
 __all__ = ["Choice", "Config", "put"]
@@ -117,17 +116,6 @@ class Config:
         """True if training drops captions for all text encoders at once, so that the model learns the empty one."""
         each = (choice.common for choice in self.chosen("text_encoder"))
         return self.training.caption_dropout > 0 or all(common.caption_dropout > 0 for common in each)
-
-    @property
-    def weaker_prediction(self) -> WeakerPrediction:
-        """The prediction that guidance moves away from."""
-        weaker: WeakerPrediction = getattr(self.guidance.options, "weaker", "empty")
-        return weaker
-
-    @property
-    def samples_empty_captions(self) -> bool:
-        """True if sampling uses the prediction for the empty caption."""
-        return self.sampling.guidance_scale != 1 and self.weaker_prediction == "empty"
 
     @property
     def scalar_names(self) -> tuple[str, ...]:

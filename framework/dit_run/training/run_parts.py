@@ -18,6 +18,7 @@ from dit_run.assembly.parts import (
 )
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
+from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Guidance, LearningRateFactor, SchedulerOf
@@ -29,7 +30,7 @@ from dit_run.training.encoding import BatchEncoder
 from dit_run.training.step import Gradients, TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
-from dit_run.training.weaker_weights import WeakerWeights, weaker_step
+from dit_run.training.weaker_weights import WeakerWeights
 
 __all__ = ["RunParts"]
 
@@ -113,7 +114,7 @@ class RunParts:
 
     def _guided(self) -> tuple[Guidance | None, Denoiser | None]:
         """Return the guidance and the denoiser that it moves away from; neither before its checkpoint is saved."""
-        if self.config.weaker_prediction == "empty":
+        if weaker_prediction(self.config) == "empty":
             return self.guidance, None
         other = self.denoiser if weaker_step(self.config) is None else self.weaker.denoiser()
         return (self.guidance, other) if other is not None else (None, None)

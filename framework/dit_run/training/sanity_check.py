@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dit_run.config.weaker_predictions import samples_empty_captions
 from dit_run.model.codec import decode_latents
 from dit_run.model.conditioning import Text, TextIds, with_tensors
 from dit_run.model.denoiser import trainable_parameters
@@ -182,7 +183,7 @@ class _Check:
             f"{share:.0%} of captions are dropped in training, guidance is {scale:g}; the loss is {own:.6f} with "
             f"captions and {empty:.6f} without"
         )
-        return CheckResult("empty condition", (share > 0 or not config.samples_empty_captions) and empty != own, text)
+        return CheckResult("empty condition", (share > 0 or not samples_empty_captions(config)) and empty != own, text)
 
     def _gradients(self) -> CheckResult:
         denoiser = self.parts.denoiser

@@ -11,6 +11,7 @@ from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
 from dit_run.config.comparison import absolute
+from dit_run.config.weaker_predictions import weaker_step
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
@@ -22,7 +23,6 @@ from dit_run.settings import Config
 from dit_run.system.durable import DiskFailed, translate_disk_failure
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
-from dit_run.training.weaker_weights import weaker_step
 
 __all__ = ["RunFacts", "Saver"]
 

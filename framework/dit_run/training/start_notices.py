@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from dit_run.config.weaker_predictions import weaker_step
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.sampling.drawn_captions import undrawable_notice
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
-from dit_run.training.weaker_weights import weaker_step
 
 __all__ = ["data_notices", "start_notices"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from dit_run.assembly.parts import Encoders
+from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import OtherWeights
 from dit_run.runs.checkpoint.store import Checkpoints
@@ -16,13 +17,7 @@ from dit_run.sampling.checkpoint_names import named_checkpoint
 from dit_run.sampling.trained_denoiser import trained_denoiser
 from dit_run.settings import Config
 
-__all__ = ["WeakerWeights", "weaker_step"]
-
-
-def weaker_step(config: Config) -> int | None:
-    """Return the step of the checkpoint whose weights guidance moves away from; None where it names none."""
-    weaker = config.weaker_prediction
-    return weaker.checkpoint if isinstance(weaker, OtherWeights) else None
+__all__ = ["WeakerWeights"]
 
 
 @dataclass
@@ -42,7 +37,7 @@ class WeakerWeights:
 
     def denoiser(self) -> Denoiser | None:
         """Return the denoiser, or None before the checkpoint is saved. Raises InputError for a damaged checkpoint."""
-        weaker = self.config.weaker_prediction
+        weaker = weaker_prediction(self.config)
         if self._denoiser is None and self.saved and isinstance(weaker, OtherWeights):
             path, _ = named_checkpoint(self._folder, str(weaker.checkpoint), ema=weaker.averaged)
             self._denoiser, _ = trained_denoiser(self.config, self.encoders, self.device, path, ema=weaker.averaged)
