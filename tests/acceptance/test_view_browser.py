@@ -215,7 +215,11 @@ def test_compare_shows_the_keys_that_differ(tab: Callable[..., Tab], runs: dict[
 
 
 def test_curves_zoom_smooth_and_save(tab: Callable[..., Tab], runs: dict[str, Path]) -> None:
-    page = tab().open(f"#/run/{identity(runs['done'])}")
+    page = tab(viewport={"width": 700, "height": 500}).open(f"#/run/{identity(runs['done'])}")
+    last = page.locator(".plot").last
+    assert last.locator("canvas").count() == 0  # it is not in view
+    last.scroll_into_view_if_needed()
+    last.locator("canvas").wait_for()
     page.get_by_label("From").fill("10")
     page.get_by_label("To").fill("20")
     page.get_by_label("To").press("Enter")

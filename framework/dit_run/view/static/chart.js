@@ -1,6 +1,7 @@
 // One chart: lines over a common x axis, with bands, smoothing, log axes, zoom, PNG and CSV. Drawn by uPlot.
 
 import { duration, h, number, save } from "./dom.js";
+import { isReport } from "./source.js";
 import { t } from "./words.js";
 
 const COLORS = ["#3b6fe0", "#e0772b", "#159a80", "#a156d6", "#d23f74", "#8a8a1f", "#1f93b8", "#8d6248"];
@@ -35,11 +36,16 @@ export class Chart {
       h("button.quiet", { type: "button", onclick: () => this.savePng(), "aria-label": `${title}: ${t("png")}` }, t("png")),
       h("button.quiet", { type: "button", onclick: () => this.saveCsv(), "aria-label": `${title}: ${t("csv")}` }, t("csv")));
     this.element = h("section.chart", { "aria-label": title }, h("header", {}, h("h3", {}, title), buttons), this.canvas, this.legend, this.note);
-    this.observer = new ResizeObserver(() => this.resize());
-    this.observer.observe(this.canvas);
+    this.inView = false;
+    this.stale = false;
+    const resizing = new ResizeObserver(() => this.resize());
+    const scrolling = new IntersectionObserver((entries) => this.scrolled(entries.at(-1).isIntersecting), { rootMargin: "100px" });
+    this.observers = [resizing, scrolling];
+    this.observers.forEach((observer) => observer.observe(this.canvas));
   }
 
-  // Nothing is drawn where nothing changed; new values of the same lines keep the chart, its pointer and its legend.
+  // Nothing is drawn where nothing changed or nobody looks; new values of the same lines keep the chart, its pointer and its
+  // legend.
   show(lines, settings) {
     const look = lookOf(lines, settings), same = look === this.look;
     if (same && this.lines.every((line, index) => sameValues(line, lines[index]))) return;
@@ -47,9 +53,15 @@ export class Chart {
     if (same) this.values.forEach((value, index) => { value[0] = lines[index]; });
     else this.drawLegend();
     this.showValues(null);
-    if (same && this.plot) this.plot.setData(this.table(this.parts()));
+    if (!this.inView && !isReport) this.stale = true; // a report may be printed
+    else if (same && this.plot) this.plot.setData(this.table(this.parts()));
     else this.draw();
     this.canvas.setAttribute("aria-label", this.summary());
+  }
+
+  scrolled(inView) {
+    this.inView = inView;
+    if (inView && this.stale) this.draw();
   }
 
   get shown() { return this.lines.filter((line) => !this.hidden.has(line.label)); }
@@ -57,6 +69,7 @@ export class Chart {
   draw() {
     const width = this.canvas.clientWidth;
     if (!width) return;
+    this.stale = false;
     this.plot?.destroy();
     const parts = this.parts();
     const options = { width, height: 220, series: [{}, ...parts.series], bands: parts.bands, ...this.frame() };
@@ -157,15 +170,16 @@ export class Chart {
     const width = this.canvas.clientWidth;
     if (!width || !this.settings) return;
     if (this.plot) this.plot.setSize({ width, height: 220 });
-    else this.draw();
+    else if (this.inView) this.draw();
   }
 
   destroy() {
-    this.observer.disconnect();
+    this.observers.forEach((observer) => observer.disconnect());
     this.plot?.destroy();
   }
 
   savePng() {
+    if (this.stale) this.draw();
     if (!this.plot) return;
     const from = this.plot.ctx.canvas, ratio = devicePixelRatio, room = 34 * ratio;
     const sheet = h("canvas", { width: from.width, height: from.height + 2 * room });

@@ -94,7 +94,7 @@ export function runsPage() {
     show();
   }
   view.ready = load();
-  repeat(view, () => (answer.runs.some((run) => run.state === "running") ? 3 : 10), load);
+  repeat(view, () => (answer.runs.some((run) => run.state === "running") ? 5 : 10), load);
   return view;
 }
 
