@@ -57,6 +57,16 @@ def test_images_are_read_from_bytes_and_from_files(tmp_path: Path) -> None:
     assert [int(read_image(dataset[number].image, (8, 8))[0, 0, 0]) for number in (0, 1)] == [6, 5]
 
 
+def test_a_table_is_known_by_its_files_and_the_columns_that_are_read(tmp_path: Path) -> None:
+    columns = {"image": [image(0), image(1)], "text": ["a", "b"], "prompt": ["c", "d"], "score": [1.0, 2.0]}
+    first, again = (made(write_dataset(tmp_path / name, {"train": columns})) for name in ("first", "again"))
+    assert list(first.keys()) == ["0", "1"]
+    assert first.identity == made(tmp_path / "first").identity != again.identity
+    assert first.identity != made(tmp_path / "first", caption_columns=("prompt",)).identity
+    scored = build(HuggingFace(dataset_path=str(tmp_path / "first")), scalars=("score",))
+    assert first.identity != scored.identity
+
+
 def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"data\.split: .* has no split 'test'; it has train, few"):
         made(folder, split="test")

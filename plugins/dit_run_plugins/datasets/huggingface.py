@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from dit_run.config.effects import without_effect
 from dit_run.data.scalar_columns import ScalarColumns, ScalarTable
+from dit_run.digests import combined, file_stat
 from dit_run.options import HubOrPath
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from dit_run.data.packed_captions import PackedCaptions
     from dit_run.data.texts import Texts
     from dit_run.protocols import Dataset, RuleContext
+    from dit_run_plugins.datasets.table_columns import TableColumns
 
 __all__ = ["HuggingFace", "TableImage", "build", "hub_keys_apply"]
 
@@ -53,7 +55,7 @@ class HuggingFace:
     """Column of images; null takes the first of `image`, `jpg`, `jpeg`, `png`, `webp`, `img` and `image_bytes`."""
     caption_columns: tuple[str, ...] = ()
     """Columns of captions, each a text or a list of texts, all of which an image has. An empty list takes the first of
-    `text`, `caption`, `captions` and `prompt`."""
+    `text`, `caption`, `captions`, `prompt` and `txt`."""
 
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:
@@ -110,11 +112,17 @@ class TableRows:
     files: Texts
     """Path of the image of each sample that is stored in a file of its own; empty for others."""
     captions: PackedCaptions
+    identity: str
+    """Digest of everything that decides the samples."""
     left_out: tuple[LeftOut, ...] = ()
     scalars: ScalarTable | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all samples."""
+        return map(str, self.rows.tolist())
 
     def __getitem__(self, number: int) -> Sample:
         if not 0 <= number < len(self):
@@ -174,6 +182,7 @@ def build(options: HuggingFace, *, on_bad_sample: str = "error", scalars: Sequen
         np.array(rows, dtype=np.int64),
         Texts.of(files),
         PackedCaptions.of(captions),
+        _identity(loaded, columns),
         (LeftOut("row without a caption", len(bare), f"row {bare[0]}"),) if bare else (),
         numbers.table(row_name(options.dataset_path, row) for row in rows),
     )
@@ -198,6 +207,12 @@ def _loaded(library: Any, options: HuggingFace) -> Any:
     if not len(found):
         raise InputError(f"data.dataset_path: {path} has no row")
     return found
+
+
+def _identity(loaded: datasets.Dataset, columns: TableColumns) -> str:
+    """Return a digest of the table, the state of its files, and the columns that are read first."""
+    states = [file_stat(Path(file["filename"])) for file in loaded.cache_files]
+    return combined(["huggingface", loaded._fingerprint, states, columns.captions, columns.weights, columns.scalars])
 
 
 def _first_file(loaded: Any, path: str) -> Path:

@@ -49,7 +49,7 @@ class Parquet:
     """Column of images; null takes the first of `image`, `jpg`, `jpeg`, `png`, `webp`, `img` and `image_bytes`."""
     caption_columns: tuple[str, ...] = ()
     """Columns of captions, each a text or a list of texts, all of which an image has. An empty list takes the first of
-    `text`, `caption`, `captions` and `prompt`."""
+    `text`, `caption`, `captions`, `prompt` and `txt`."""
 
     @classmethod
     def recognise(cls, place: str) -> Recognised | None:

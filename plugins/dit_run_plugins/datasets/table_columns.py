@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["TableColumns", "encoded_image", "row_name"]
 
 _IMAGES = ("image", "jpg", "jpeg", "png", "webp", "img", "image_bytes")
-_CAPTIONS = ("text", "caption", "captions", "prompt")
+_CAPTIONS = ("text", "caption", "captions", "prompt", "txt")
 _WEIGHTS = ("weights", "weight")
 
 
