@@ -53,6 +53,7 @@ from dit_run_plugins.vaes.identity import Identity
 
 MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
 SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
+WHOLE_WEIGHTS_RULE = "dit_run_plugins.optimizers.whole_weights:not_sharded"
 WARMUP_RULE = "dit_run_plugins.lr_schedulers.warmup:warmup_fits"
 DECAY_RULE = "dit_run_plugins.lr_schedulers.decay:ends_below_peak"
 
@@ -92,9 +93,9 @@ def dit_run_components() -> list[Component]:
         ),
         _component(Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE),
         _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
-        _component(Kind.OPTIMIZER, "adamw_8bit", AdamW8bit, ":build"),
+        _component(Kind.OPTIMIZER, "adamw_8bit", AdamW8bit, ":build", WHOLE_WEIGHTS_RULE),
         _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
-        _component(Kind.OPTIMIZER, "prodigy", Prodigy, ":build", ":rate_is_a_factor"),
+        _component(Kind.OPTIMIZER, "prodigy", Prodigy, ":build", ":rate_is_a_factor", WHOLE_WEIGHTS_RULE),
         _component(
             Kind.OPTIMIZER, "schedule_free_adamw", ScheduleFreeAdamW, ":build", ":needs_no_decay", ":needs_no_average"
         ),

@@ -332,6 +332,7 @@ CHANGES: Mapping[str, Change] = {
     "training.num_threads": _change("training.num_threads=2"),
     "training.deterministic": _change("training.deterministic=true"),
     "training.elastic_exact": _refused("training.elastic_exact=true", "training.gradient_accumulation_steps=3"),
+    "training.shard": _refused("training.shard=2"),
     # sampling, validation
     "sampling.every_n_steps": _change("sampling.every_n_steps=2", DRAWN),
     "sampling.prompts": _change("sampling.prompts=[a small red circle on a black background]", DRAWN),

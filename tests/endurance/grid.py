@@ -7,7 +7,7 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from .forge import ONE_THREAD
 from .parts import Case, Workshop
 from .scenario import WORKERS, differences, metrics, newest, overrides, stopped_after
 
-__all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "stops"]
+__all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "sharded", "stops"]
 
 STEPS = {"max_steps": 13, "save_steps": 5}
 
@@ -72,12 +72,32 @@ def processes(workshop: Workshop) -> Iterator[Case]:
         yield name, partial(_launched, workshop, count, workers, accumulation, stop)
 
 
-def _launched(workshop: Workshop, count: int, workers: int, accumulation: int, stop: int) -> list[str]:
+SHARDED = (
+    (2, 2, 1, 3, "adamw"),
+    (2, "node", 3, 8, "muon"),
+    (4, 4, 1, 8, "muon"),
+    (4, 2, 3, 3, "adamw"),
+    (3, 3, 1, 5, "adamw"),
+)
+"""Processes, shards, accumulation, stopping step and optimizer."""
+
+
+def sharded(workshop: Workshop) -> Iterator[Case]:
+    """Stopped and continued under torchrun with shared weights."""
+    for count, shards, accumulation, stop, optimizer in SHARDED:
+        name = f"{count} processes, {shards} shards, accumulation {accumulation}, {optimizer}, stopped after {stop}"
+        more = (f"training.shard={shards}", f"optimizer.type={optimizer}")
+        yield name, partial(_launched, workshop, count, 0, accumulation, stop, more)
+
+
+def _launched(
+    workshop: Workshop, count: int, workers: int, accumulation: int, stop: int, more: Sequence[str] = ()
+) -> list[str]:
     values = {**STEPS, "gradient_accumulation_steps": accumulation, "num_workers": workers}
     reference, path = workshop.fresh("launched-reference"), workshop.fresh("launched")
-    faults = _launch(workshop, reference, 0, values, count)
-    faults += _launch(workshop, path, stop, values, count)
-    faults += _launch(workshop, path, 0, values, count)
+    faults = _launch(workshop, reference, 0, values, count, more)
+    faults += _launch(workshop, path, stop, values, count, more)
+    faults += _launch(workshop, path, 0, values, count, more)
     return faults or differences(reference, path)
 
 
@@ -136,11 +156,13 @@ def _by(count: int, workshop: Workshop, path: Path, stop: int, values: Mapping[s
     return [] if status == (143 if stop else 0) else [f"status {status}"]
 
 
-def _launch(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any], count: int) -> list[str]:
+def _launch(
+    workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any], count: int, more: Sequence[str] = ()
+) -> list[str]:
     """Under torchrun; what went wrong, a stop of which torchrun makes a failure set aside."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
     done = subprocess.run(
-        [*launcher, "-m", "dit_run", *_words(workshop, path, stop, values)],
+        [*launcher, "-m", "dit_run", *_words(workshop, path, stop, values), *more],
         capture_output=True, text=True, env={**os.environ, **ONE_THREAD}, cwd=workshop.folder, check=False,
         timeout=1800,
     )  # fmt: skip

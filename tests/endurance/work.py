@@ -47,6 +47,7 @@ PARTS = (
     Part("random SIGTERM", signals.random_stops, 10, "signals", signals.PER_CHAIN),
     Part("stop at each step, in one process", grid.stops, 6),
     Part("stop under torchrun", grid.processes, 3),
+    Part("stop with sharded weights", grid.sharded, 2),
     Part("continued by other processes", grid.other_processes),
     Part("elastic_exact over 1, 4, 2, 1 processes", grid.elastic_chain),
     Part("a killed or frozen process ends the job", jobs.lost_processes, alone=True),

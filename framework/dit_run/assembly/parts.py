@@ -19,6 +19,7 @@ from dit_run.assembly.trained_parameters import by_factor, freeze
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
+from dit_run.compute.sharding import take_parts
 from dit_run.config.keys import key_name
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
@@ -206,6 +207,8 @@ def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -
         )
         for factor, parameters in groups.items()
     }
+    for each in optimizers.values():
+        each.register_load_state_dict_pre_hook(take_parts)
     optimizer = RateGroups(optimizers) if len(optimizers) > 1 else next(iter(optimizers.values()))
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])

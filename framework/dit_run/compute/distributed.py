@@ -46,6 +46,8 @@ class Processes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     store: Store | None = field(default=None, compare=False)
     """Values that all processes read; None for a single process."""
+    local_count: int = 1
+    """Number of processes of this machine."""
     _shown: list[float] = field(default_factory=lambda: [0.0], compare=False)
 
     @property
@@ -159,7 +161,7 @@ def join_processes(device: str) -> Processes:
     timeout = timedelta(seconds=timeout_seconds())
     store, rank, count = next(rendezvous(launch.address, launch.rank, launch.count, timeout=timeout))
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
-    return Processes(rank, count, chosen, PrefixStore("dit-run", store))
+    return Processes(rank, count, chosen, PrefixStore("dit-run", store), launch.local_count)
 
 
 class ProcessLost(DitRunError):

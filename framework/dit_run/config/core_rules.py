@@ -128,6 +128,26 @@ def _gradients_fill_a_tree(context: RuleContext) -> Iterator[RuleResult]:
         )
 
 
+def _shards_fit(context: RuleContext) -> Iterator[RuleResult]:
+    """Refuse what sharded weights do not allow."""
+    training = context.config.training
+    hindrances = (
+        ("elastic_exact", True, "false"),
+        ("mixed_precision", "fp16", "bf16"),
+        ("compile_model", "whole", "true"),
+    )
+    for name, value, instead in hindrances if training.shard != 1 else ():
+        if getattr(training, name) == value and type(getattr(training, name)) is type(value):
+            yield Problem(
+                "not-sharded",
+                f"training.{name} is {str(value).lower()}, which sharded weights (training.shard is {training.shard}) "
+                "do not allow",
+                ("training", name),
+                related=(("training", "shard"),),
+                help=(f"set {name}: {instead}, or shard: 1",),
+            )
+
+
 def _run_has_an_end(context: RuleContext) -> Iterator[RuleResult]:
     """Let a written ``max_steps`` alone end the run, and refuse a run without any end."""
     training, path = context.config.training, ("training", "num_epochs")
@@ -184,6 +204,7 @@ CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _tags_are_kept_from_a_change,
     _intervals_run_upwards,
     _gradients_fill_a_tree,
+    _shards_fit,
     _run_has_an_end,
     _one_form_counts,
     _sampled_scalars_are_taken,

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dit_run.compute.sharding import copy_into
 from dit_run.model.conditioning import Text, TextIds, joined
 from dit_run.model.latent_normalization import LATENT_PREFIX, LatentNormalization
 from dit_run.problems import InputError
@@ -138,7 +139,7 @@ class Denoiser(nn.Module):
         check_tensors(expected, tensors, where=where)
         with torch.no_grad():
             for name, value in expected.items():
-                value.copy_(tensors[name])
+                copy_into(value, tensors[name])
 
 
 def checkpoint_name(parameter: str) -> str:

@@ -98,6 +98,10 @@ class TrainingOptions:
     elastic_exact: Annotated[bool, Adjustable] = False
     """Add up gradients in a fixed binary tree, so that 1, 2 and 4 processes give the same weights bit for bit.
     `num_threads` is then 1 by default."""
+    shard: Annotated[PositiveInt | Annotated[str, bounds(pattern=r"^node$")], Adjustable] = 1
+    """Processes that share weights, gradients, optimizer state and averages, each holding a part of them, so that
+    larger models fit: a number that divides the processes of the run, or `node` for those of a machine. 1 gives each
+    process all of them. Checkpoints are the same."""
     max_bad_steps: Annotated[NonNegativeInt, Operational] = 0
     """Optimizer steps in a row that may be skipped because the loss or gradient is not finite."""
     max_hours: Annotated[PositiveFloat | None, Operational] = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from dit_run.compute.sharding import local
 
 __all__ = ["Ema", "decay_at"]
 
@@ -38,8 +41,18 @@ class Ema(Generic[M]):
         self._power = power
         frozen = {id(weight): weight for weight in live.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(live, dict(frozen)).float().eval().requires_grad_(False)
-        pairs = zip(live.parameters(), self.module.parameters(), strict=True)
-        self._pairs = [(weight, average) for weight, average in pairs if id(weight) not in frozen]
+        self._pairs = self._paired()
+
+    @torch.no_grad()
+    def _paired(self) -> list[tuple[Tensor, Tensor]]:
+        """Return this process's part of each weight that trains, with that of its average."""
+        pairs = zip(self._live.parameters(), self.module.parameters(), strict=True)
+        return [(local(weight), local(average)) for weight, average in pairs if weight.requires_grad]
+
+    def shard(self, apply: Callable[[nn.Module], None]) -> None:
+        """Shard the averages, after the live weights, by a function that replaces the parameters of a module."""
+        apply(self.module)
+        self._pairs = self._paired()
 
     @torch.no_grad()
     def update(self, step: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from dit_run.compute.sharding import copy_into
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.problems import InputError
 
@@ -68,4 +69,4 @@ class EvaluationWeights:
         for name, parameter in self._parameters.items():
             if name not in kept or kept[name].shape != parameter.shape:
                 raise InputError(f"the weights that train have no {name} of shape {tuple(parameter.shape)}")
-            parameter.copy_(kept[name])
+            copy_into(parameter, kept[name])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
+from dit_run.compute.sharding import Sharding
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.training.step import Gradients
 from dit_run.training.step_loss import StepLoss
@@ -33,16 +34,45 @@ class DistributedGradients(Gradients):
         return context
 
     def mean(self, values: Sequence[Tensor]) -> Tensor:
-        total = torch.stack(list(values)).sum(0)
-        torch.distributed.all_reduce(total)
-        return total / (len(values) * torch.distributed.get_world_size())
+        return _mean(values)
 
 
-def distribute(loss: StepLoss, processes: Processes, *, exact: bool, accumulation: int) -> tuple[nn.Module, Gradients]:
+class ShardedGradients(Gradients):
+    """The mean over processes by ``fully_shard``, with each micro-batch, so that no process holds whole gradients."""
+
+    def __init__(self, sharded: nn.Module, micro_batches_total: int, sharding: Sharding) -> None:
+        from torch.distributed.fsdp import FSDPModule
+
+        super().__init__(micro_batches_total)
+        self._sharding = sharding
+        for module in sharded.modules():
+            if isinstance(module, FSDPModule):
+                module.set_gradient_divide_factor(1.0)  # the loss of each micro-batch is divided instead
+                module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
+
+    def mean(self, values: Sequence[Tensor]) -> Tensor:
+        return _mean(values)
+
+    def norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        return self._sharding.norm(gradients)
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    total = torch.stack(list(values)).sum(0)
+    torch.distributed.all_reduce(total)
+    return total / (len(values) * torch.distributed.get_world_size())
+
+
+def distribute(
+    loss: StepLoss, processes: Processes, sharding: Sharding | None = None, *, exact: bool, accumulation: int
+) -> tuple[nn.Module, Gradients]:
     """Return the module to call in the step, and the reduction of its gradients.
 
-    ``exact`` adds gradients in a binary tree that is the same for any number of processes.
+    ``sharding`` is that of the loss. ``exact`` adds gradients in a binary tree that is the same for any number of
+    processes.
     """
+    if sharding is not None:
+        return loss, ShardedGradients(loss, accumulation * processes.count, sharding)
     if exact:
         parameters = [parameter for _, parameter in trainable_parameters(loss)]
         return loss, TreeReducer(parameters, accumulation * processes.count, processes)

@@ -25,6 +25,7 @@ from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import StepTimer
 from dit_run.training.watching import Watching
+from dit_run.training.whole_copies import WholeCopies
 
 __all__ = ["Loop"]
 
@@ -50,6 +51,8 @@ class Loop:
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
     memory: MemoryMeter
+    whole: WholeCopies | None = None
+    """Copies to watch in place of sharded weights; then all processes save together, and none alone."""
     saved_step: int = 0
     """The step of the last checkpoint; 0 for none."""
     _counted_from: tuple[int, float] = (0, 0.0)
@@ -83,8 +86,9 @@ class Loop:
 
     def _run(self, batches: Iterator[EncodedBatch]) -> bool:
         self.watching.notify("on_train_start")
-        with self.processes.first_alone("start"):
-            self._watch(self._logged_values(self.state.meters.again) if self._outstanding else {})
+        if self.processes.any(self._outstanding):
+            with self._shown(), self.processes.first_alone("start"):
+                self._watch(self._logged_values(self.state.meters.again) if self._outstanding else {})
         if self.processes.any(self._outstanding):
             return False  # interrupted again; the checkpoint of this step is there
         while self.state.step < self.total_steps:
@@ -109,7 +113,7 @@ class Loop:
 
     def _advance(self, batches: Iterator[EncodedBatch]) -> StepResult:
         state, accumulation = self.state, self.layout.accumulation
-        with self.stop.interrupting(after=0.0 if self.processes.count == 1 else _SHARED_WAIT):
+        with self._interrupted_loading():
             micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
         with self._given_up_if_saved():
             first = self.layout.first_micro_batch
@@ -124,6 +128,12 @@ class Loop:
         state.meters.add(result)
         self.timer.step(state.step)
         return result
+
+    def _interrupted_loading(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context for loading, which a stop ends, except where no process could save alone afterwards."""
+        if self.whole is not None:
+            return contextlib.nullcontext()
+        return self.stop.interrupting(after=0.0 if self.processes.count == 1 else _SHARED_WAIT)
 
     def _given_up_if_saved(self) -> contextlib.AbstractContextManager[None]:
         """Return a context for a step that a stop gives up, where a checkpoint has all before it and no process waits.
@@ -140,7 +150,10 @@ class Loop:
         values = self._read_meters() if self.schedule.logs(step) else {}
         if self.schedule.saves(step):
             self._save(last=step == self.total_steps)
-        with self.processes.first_alone(f"step-{step}") if self.schedule.watches(step) else contextlib.nullcontext():
+        if not self.schedule.watches(step):
+            self._watch(values)
+            return
+        with self._shown(), self.processes.first_alone(f"step-{step}"):
             self._watch(values)
 
     def _read_meters(self) -> dict[str, float]:
@@ -173,13 +186,20 @@ class Loop:
     def _outstanding(self) -> bool:
         return self.processes.first and self.watching.outstanding
 
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Let the first process have whole copies of sharded weights, those to evaluate; all processes call this."""
+        if self.whole is None:
+            yield
+            return
+        with self.state.evaluation.shown(), self.whole.filled(keep=self.processes.first):
+            yield
+
     def _watch(self, values: Mapping[str, float]) -> None:
         """Do the due work that only watches, in the first process; a stop leaves the rest of it to the next start."""
         if not self._outstanding:
             return
-        denoisers = [
-            module for module in (self.state.denoiser, self.state.averages and self.state.averages.module) if module
-        ]
+        denoisers = self.state.denoisers if self.whole is None else self.whole.copies.values()
         with contextlib.suppress(Interrupted), self._uncounted(), run_eagerly(), polled(denoisers, self._poll):
             self.watching.run(values)
             if self.saved_step == self.state.step:
@@ -188,7 +208,7 @@ class Loop:
     def _poll(self) -> None:
         """Answer requests before each call of the model while the run is watched."""
         self.processes.show_progress()
-        if self.stop.take_save_request():
+        if self.whole is None and self.stop.take_save_request():
             with self.stop.uninterrupted():
                 self._save()
         self.stop.check()
@@ -215,14 +235,17 @@ class Loop:
         with self._uncounted():
             self.watching.observer.flush()
             path = self.saver.save(self.state, last=last)
-            if path is not None:
-                self.saved_step = self.state.step
+            if path is None:
+                return
+            self.saved_step = self.state.step
+            if self.processes.first:
                 self.reporter.saved(path)
                 self.watching.notify("on_checkpoint_saved", path=path)
 
     def _rescue(self, error: BaseException) -> None:
         """Save the state of the last step after an exception, where it is whole and finite; hide no error."""
-        if not self.processes.first or self.step.updating or isinstance(error, NonFiniteLoss | DiskFailed | SaveFailed):
+        alone = self.processes.first and self.whole is None
+        if not alone or self.step.updating or isinstance(error, NonFiniteLoss | DiskFailed | SaveFailed):
             return
         try:
             if self.state.is_finite():

@@ -24,6 +24,7 @@ from dit_run.training.saving import RunFacts, Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
+from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
 from dit_run.training.watch_guard import WatchGuard
 from dit_run.training.watch_record import WatchRecord
@@ -64,10 +65,11 @@ def build_loop(
         processes=run.processes,
         reporter=run.reporter,
         watching=Watching(state, schedule, observer, guard, run.folder, run.reporter),
-        saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter),
+        saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter, parts.sharding is not None),
         timer=timer,
         stop=run.stop,
         memory=MemoryMeter(run.device),
+        whole=parts.whole,
     )
 
 
@@ -85,7 +87,11 @@ def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: S
     training = run.config.training
     _compile(run, parts)
     forward, gradients = distribute(
-        parts.step_loss(), run.processes, exact=training.elastic_exact, accumulation=layout.accumulation
+        _sharded(parts, parts.step_loss()),
+        run.processes,
+        parts.sharding,
+        exact=training.elastic_exact,
+        accumulation=layout.accumulation,
     )
     return parts.training_step(
         learning_rate_factor=parts.learning_rate_factor(),
@@ -93,6 +99,15 @@ def _distributed_step(run: RunContext, parts: RunParts, layout: Layout, timer: S
         gradients=gradients,
         timer=timer,
     )
+
+
+def _sharded(parts: RunParts, loss: StepLoss) -> StepLoss:
+    """Shard all that trains, in place, and its averages, where the config shards them."""
+    if parts.sharding is not None:
+        parts.sharding.apply(loss)
+        if parts.averages is not None:
+            parts.averages.shard(parts.sharding.apply)
+    return loss
 
 
 def _compile(run: RunContext, parts: RunParts) -> None:

@@ -121,12 +121,11 @@ class Observer:
     def validate(self) -> dict[str, float]:
         """Return ``validation/loss`` on held-out and ``probe/loss`` on training samples; ``_ema`` for the averages."""
         parts = self.parts
-        denoisers = {"": parts.denoiser} | ({"_ema": parts.averages.module} if parts.averages is not None else {})
         values: dict[str, float] = {}
         for name, samples in (("validation", parts.data.validation), ("probe", parts.data.train)):
             if samples is None:
                 continue
-            for suffix, loss in ValidationSet.of(parts, samples).measure(denoisers).items():
+            for suffix, loss in ValidationSet.of(parts, samples).measure(parts.evaluated).items():
                 values[f"{name}/loss{suffix}"] = loss.mean
                 if isfinite(loss.standard_error):
                     values[f"{name}/standard_error{suffix}"] = loss.standard_error

@@ -46,6 +46,7 @@ _CONSEQUENCES: Mapping[KeyPath, str] = {
     **dict.fromkeys(VALIDATION, _VALIDATION_TEXT),
     ("training", "deterministic"): _BITS_TEXT,
     ("training", "elastic_exact"): _BITS_TEXT,
+    ("training", "shard"): _BITS_TEXT,
     ("cache", "mode"): _BITS_TEXT,
     **dict.fromkeys(_INITIAL, "it has no effect, because the run continues with the weights of its own checkpoint"),
 }

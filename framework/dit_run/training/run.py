@@ -11,6 +11,8 @@ from dit_run.assembly.layout import Layout
 from dit_run.cache.builder import Stopped
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.compute.out_of_memory import translate_out_of_memory
+from dit_run.compute.precision import Precision
+from dit_run.compute.sharding import Sharding
 from dit_run.config.machine_rules import check_machine
 from dit_run.protocols import RunEnd
 from dit_run.registry.fault_attribution import translate_plugin_fault
@@ -82,6 +84,9 @@ def train(
                     signals, stop, config.training.max_hours, os.getppid() if processes.count > 1 else None
                 ),
                 arguments=arguments,
+                sharding=Sharding.of(
+                    config.training.shard, processes, Precision.of(config.training.mixed_precision, processes.device)
+                ),
             )
             return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)
     finally:
@@ -124,6 +129,8 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
         origin = start.origin if start is not None and start.forked else None
         del start  # Its tensors would take memory as long as the run.
         run.processes.on_first(lambda: begin_run(prepared, loop, origin))
+        if origin is not None:
+            loop.saver.save(loop.state)
         return _train(prepared.run, prepared.parts, loop)
 
 

@@ -11,6 +11,7 @@ import torch
 
 from dit_run.compute.devices import graphics_card
 from dit_run.compute.distributed import Processes
+from dit_run.compute.sharding import Sharding
 from dit_run.config.dump import run_config
 from dit_run.config.explanation import origins
 from dit_run.config.keys import key_name
@@ -41,6 +42,8 @@ class RunContext:
     reporter: Reporter
     stop: StopSwitch
     arguments: Sequence[str] = ()
+    sharding: Sharding | None = None
+    """Shards of what trains; None where each process has all of it."""
 
     @property
     def device(self) -> torch.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from dit_run.assembly.parts import (
 )
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
+from dit_run.compute.sharding import Sharding
 from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
@@ -31,6 +33,7 @@ from dit_run.training.step import Gradients, TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
 from dit_run.training.weaker_weights import WeakerWeights
+from dit_run.training.whole_copies import WholeCopies
 
 __all__ = ["RunParts"]
 
@@ -54,6 +57,10 @@ class RunParts:
     """The guidance of previews and of images for metrics."""
     weaker: WeakerWeights
     """The weights of an earlier checkpoint, for a guidance that moves away from them."""
+    sharding: Sharding | None = None
+    """Shards of the denoiser and its averages; None where each process has all weights."""
+    whole: WholeCopies | None = None
+    """Copies to evaluate in place of sharded denoisers."""
 
     @classmethod
     def build(
@@ -64,13 +71,19 @@ class RunParts:
         device: torch.device,
         *,
         denoiser: Denoiser | None = None,
+        sharding: Sharding | None = None,
     ) -> RunParts:
-        """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance."""
-        training = config.training
-        denoiser = build_denoiser(config, encoders, device) if denoiser is None else denoiser.to(device)
+        """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance.
+
+        With ``sharding`` the first two stay in main memory, from where they are sharded before the first step.
+        """
+        training, place = config.training, device if sharding is None else torch.device("cpu")
+        denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser.to(place)
         objectives = build_objectives(config, denoiser, device, total_steps=data.run_length.total_steps)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
         return cls(
+            sharding=sharding,
+            whole=None if sharding is None else WholeCopies(_by_ending(denoiser, averages), device),
             config=config,
             data=data,
             encoders=encoders,
@@ -97,9 +110,14 @@ class RunParts:
         return StepLoss(self.denoiser, self.objectives, self.precision)
 
     @property
+    def evaluated(self) -> Mapping[str, Denoiser]:
+        """The denoisers to evaluate, by the ending of names of values: the live weights and their averages."""
+        return _by_ending(self.denoiser, self.averages) if self.whole is None else self.whole.copies
+
+    @property
     def pipeline(self) -> Pipeline:
         """Pipeline of the averages where there are any, else of the live weights."""
-        denoiser = self.denoiser if self.averages is None else self.averages.module
+        denoiser = list(self.evaluated.values())[-1]
         guidance, other = self._guided()
         return Pipeline.of(
             self.config,
@@ -116,7 +134,7 @@ class RunParts:
         """Return the guidance and the denoiser that it moves away from; neither before its checkpoint is saved."""
         if weaker_prediction(self.config) == "empty":
             return self.guidance, None
-        other = self.denoiser if weaker_step(self.config) is None else self.weaker.denoiser()
+        other = self.evaluated[""] if weaker_step(self.config) is None else self.weaker.denoiser()
         return (self.guidance, other) if other is not None else (None, None)
 
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
@@ -156,3 +174,7 @@ class RunParts:
             gradients=gradients or Gradients(1),
             timer=timer,
         )
+
+
+def _by_ending(denoiser: Denoiser, averages: Ema[Denoiser] | None) -> dict[str, Denoiser]:
+    return {"": denoiser} | ({} if averages is None else {"_ema": averages.module})

@@ -97,7 +97,7 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
     if start is None and denoiser.normalization is not None:
         with run.stop.interrupting():
             run.reporter.notice(_normalize(run, data, encoders, denoiser.normalization))
-    parts = RunParts.build(config, data, encoders, run.device, denoiser=denoiser)
+    parts = RunParts.build(config, data, encoders, run.device, denoiser=denoiser, sharding=run.sharding)
     base = {"model": denoiser.base} if denoiser.base else {}
     return Prepared(run, parts, index, {**given, **base})
 
@@ -134,7 +134,7 @@ def _watch_record(run: RunContext, start: Start | None) -> WatchRecord:
 
 
 def begin_run(prepared: Prepared, loop: Loop, origin: Mapping[str, Any] | None) -> None:
-    """Write the run's record, open the observer and save the checkpoint of a fork, in the first process.
+    """Write the run's record and open the observer, in the first process.
 
     ``origin`` names the checkpoint that a fork begins with.
     """
@@ -146,5 +146,3 @@ def begin_run(prepared: Prepared, loop: Loop, origin: Mapping[str, Any] | None) 
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)
         for command in commands:
             run.reporter.notice(f"watch it with: {command}")
-        if origin is not None:
-            loop.saver.save(loop.state)

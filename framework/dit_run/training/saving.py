@@ -76,13 +76,17 @@ class RunFacts:
 
 @dataclass
 class Saver:
-    """Saves in the first process; the other processes write nothing."""
+    """Saves in the first process; the other processes write nothing.
+
+    With sharded weights all processes save together, and each gets the result.
+    """
 
     facts: RunFacts
     checkpoints: Checkpoints
     folder: RunFolder
     processes: Processes
     reporter: Reporter
+    sharded: bool = False
     failed: int = 0
     """Number of saves in a row that failed."""
 
@@ -91,19 +95,26 @@ class Saver:
 
         Raises DitRunError after too many failures in a row, and after any failure of the ``last`` save of this process.
         """
+        if self.sharded:
+            with state.evaluation.shown():
+                contents = self.facts.contents(state).gathered(keep=self.processes.first)
+            return self.processes.on_first(lambda: self._write(state, contents, last))
         if not self.processes.first:
             return None
+        with state.evaluation.shown():
+            return self._write(state, self.facts.contents(state), last)
+
+    def _write(self, state: TrainState, contents: CheckpointContents, last: bool) -> Path | None:
         try:
             with translate_disk_failure(self.folder.metrics.path):
                 self.folder.metrics.sync()
-            with state.evaluation.shown():
-                saved = self.checkpoints.save(
-                    state.step,
-                    self.facts.contents(state),
-                    limit=self._limit,
-                    best_step=state.best.get("step"),
-                    protect={step for step in (weaker_step(self.facts.config),) if step is not None},
-                )
+            saved = self.checkpoints.save(
+                state.step,
+                contents,
+                limit=self._limit,
+                best_step=state.best.get("step"),
+                protect={step for step in (weaker_step(self.facts.config),) if step is not None},
+            )
         except (DiskFailed, SaveFailed) as error:
             self._note_failure(error, last)
             return None

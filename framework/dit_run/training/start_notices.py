@@ -27,8 +27,9 @@ def start_notices(parts: RunParts, step: int, global_batch: int) -> Iterator[str
     share = f"{trained:,} parameters" if trained == held else f"{trained:,} of {held:,} parameters train"
     held_out = f", {len(data.validation):,} held out" if data.validation is not None else ""
     continues = f"continues after step {step:,}: " if step else ""
+    place = f"{parts.device}" if parts.sharding is None else f"{parts.device}, {parts.sharding.count} shards"
     yield (
-        f"{continues}{share} on {parts.device}; {len(data.train):,} samples{held_out}; "
+        f"{continues}{share} on {place}; {len(data.train):,} samples{held_out}; "
         f"{data.run_length.total_steps:,} steps of {global_batch}"
     )
     yield from data_notices(parts)

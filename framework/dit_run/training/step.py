@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from dit_run.compute.devices import answers_at_once, seed_generators
 from dit_run.compute.precision import Precision
+from dit_run.compute.sharding import local
 from dit_run.model.conditioning import Text
 from dit_run.protocols import LearningRateFactor, SchedulerOf
 from dit_run.training.evaluation_weights import start_training
@@ -88,6 +89,10 @@ class Gradients:
         """Return the mean over all micro-batches of all processes, from this one's values: the same bits in each."""
         return torch.stack(list(values)).mean(0)
 
+    def norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the norm of finished gradients together: the same bits in each process."""
+        return torch.nn.utils.get_total_norm(gradients, foreach=True)
+
 
 class TrainingStep:
     """Forward, backward, clipping and update; accumulates gradients over micro-batches.
@@ -148,7 +153,7 @@ class TrainingStep:
     def _update(self, step: int, losses: Tensor) -> StepResult:
         self._gradients.finish(self._parameters)
         self.scaler.unscale_(self.optimizer)
-        norm = self._norm()
+        norm = self._gradients.norm([each.grad for each in self._parameters if each.grad is not None])
         finite = torch.isfinite(norm) & torch.isfinite(losses[0])
         for group, peak in zip(self.optimizer.param_groups, self._peak_rates, strict=True):
             group["lr"] = peak * self._factor(step)
@@ -156,10 +161,6 @@ class TrainingStep:
         update_where(self.optimizer, finite, self._clip_divisor(norm))
         self.scaler.update()
         return StepResult(losses, norm, finite)
-
-    def _norm(self) -> Tensor:
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients, foreach=True)
 
     def _clip_divisor(self, norm: Tensor) -> Tensor | None:
         """Return the divisor that clips gradients of this norm, or None without clipping.
@@ -199,7 +200,7 @@ def update_where(optimizer: torch.optim.Optimizer, finite: Tensor, divisor: Tens
 def _divide_gradients(optimizer: torch.optim.Optimizer, divisor: Tensor | None) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     if divisor is not None:
-        torch._foreach_div_([parameter.grad for parameter in parameters if parameter.grad is not None], divisor)
+        torch._foreach_div_([local(each.grad) for each in parameters if each.grad is not None], divisor)
 
 
 def seed_dropout(seed: int, step: int, micro_batch: int, device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ from dit_run.protocols import NamedParameters, ParameterRole
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 __all__ = ["Muon", "build"]
 
@@ -60,7 +61,7 @@ def build(
     optimizers: list[torch.optim.Optimizer] = []
     if matrices:
         optimizers.append(
-            _matrix_optimizer(device)(
+            _matrix_optimizer(device, matrices)(
                 matrices,
                 lr=learning_rate,
                 weight_decay=options.weight_decay,
@@ -77,15 +78,16 @@ def build(
     return CompositeOptimizer(optimizers)
 
 
-def _matrix_optimizer(device: torch.device) -> Callable[..., torch.optim.Optimizer]:
-    """Return the optimizer of the matrices for this device; all have the same state."""
+def _matrix_optimizer(device: torch.device, matrices: Sequence[Tensor]) -> Callable[..., torch.optim.Optimizer]:
+    """Return the optimizer of these matrices on this device; all have the same state."""
     import torch
 
     from dit_run.compute.devices import answers_at_once, emulates_bfloat16
+    from dit_run.compute.sharding import is_sharded
     from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
     from dit_run_plugins.optimizers.muon_grouped import GroupedMuon
 
     emulated = emulates_bfloat16(device)
-    if not answers_at_once(device):
+    if not answers_at_once(device) or any(map(is_sharded, matrices)):
         return partial(GroupedMuon, dtype=torch.float32 if emulated else torch.bfloat16)
     return MuonFp32 if emulated else torch.optim.Muon

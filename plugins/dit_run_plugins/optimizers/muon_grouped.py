@@ -1,18 +1,26 @@
-"""Muon for devices that work while the host continues: few launches, and no wait for the device."""
+"""Muon with few launches and no wait for the device, also of sharded matrices.
+
+It is for devices that work while the host continues, and for matrices of which each process has some rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dit_run.compute.sharding import local, of_whole
 
 __all__ = ["GroupedMuon"]
 
 
 class GroupedMuon(torch.optim.Muon):
     """torch.optim.Muon with ``adjust_lr_fn="match_rms_adamw"``, which orthogonalises equal shapes together.
+
+    Processes that have parts of the same matrices share out the whole ones to orthogonalise them.
 
     A step takes some tens of launches for each shape instead of for each matrix. As the fused optimizers of torch, it
     reads ``grad_scale`` (a divisor of the gradients or None) and ``found_inf`` (1 to skip the update, else 0) on the
@@ -40,22 +48,24 @@ class GroupedMuon(torch.optim.Muon):
         self, parameters: list[Tensor], group: dict[str, Any], divisor: Tensor | None, skipped: Tensor | None
     ) -> None:
         """Update parameters of one shape [r, c]."""
-        gradients = torch.stack([parameter.grad for parameter in parameters if parameter.grad is not None])
+        gradients = torch.stack([local(each.grad) for each in parameters if each.grad is not None])
         if divisor is not None:
             gradients = gradients / divisor
         counts: float | Tensor = 1.0
         if skipped is not None:
             counts = 1 - skipped
             gradients = torch.where(skipped.bool(), 0.0, gradients)  # a product with 0 would keep what is not finite
-        buffers = [self._momentum(parameter) for parameter in parameters]
+        buffers = [local(self._momentum(parameter)) for parameter in parameters]
         change = (gradients - torch.stack(buffers)) * ((1 - group["momentum"]) * counts)
         torch._foreach_add_(buffers, change.unbind())
         momentum = torch.stack(buffers)
         update = gradients.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        update = orthogonalised(update.to(self._dtype), group["ns_coefficients"], group["ns_steps"], group["eps"])
+        options = {"coefficients": group["ns_coefficients"], "steps": group["ns_steps"], "eps": group["eps"]}
+        update = of_whole(partial(orthogonalised, **options), update.to(self._dtype), parameters[0])
+        parts = [local(parameter) for parameter in parameters]
         rate = 0.2 * max(parameters[0].shape) ** 0.5 * group["lr"]
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"] * counts)
-        torch._foreach_add_(parameters, (update.to(parameters[0].dtype) * (-rate * counts)).unbind())
+        torch._foreach_mul_(parts, 1 - group["lr"] * group["weight_decay"] * counts)
+        torch._foreach_add_(parts, (update.to(parts[0].dtype) * (-rate * counts)).unbind())
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]

@@ -46,6 +46,7 @@ ADJUSTABLE = {
     "training.init_rename",
     "training.deterministic",
     "training.elastic_exact",
+    "training.shard",
     "validation.num_samples",
     "validation.timestep_bins",
     "cache.mode",

@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dit_run.compute.sharding import gathered
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_damage, remove
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
@@ -48,6 +49,11 @@ class CheckpointContents:
     config: Mapping[str, Any]
     """The resolved config as plain values."""
     ema: Mapping[str, Tensor] | None = None
+
+    def gathered(self, *, keep: bool) -> CheckpointContents:
+        """Return them with whole tensors in place of sharded ones; all processes call this, and some ``keep`` them."""
+        tensors = {name: gathered(getattr(self, name), keep=keep) for name in ("model", "ema", "optimizer")}
+        return replace(self, **tensors)
 
 
 @dataclass(frozen=True)

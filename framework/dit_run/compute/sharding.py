@@ -1,0 +1,190 @@
+"""Sharding: each process holds a part of every weight, of its gradient and of its optimizer state.
+
+torch's ``fully_shard`` does the work. Parameters become DTensors, of which this process has a part; the functions here
+bring whole tensors of a checkpoint and such parts together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from dit_run.compute.distributed import Processes
+from dit_run.compute.precision import Precision
+from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
+
+__all__ = ["Sharding", "copy_into", "gathered", "is_sharded", "local", "of_whole", "part_of", "take_parts"]
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """Shards of the processes of a run: neighbours share the weights of one replica."""
+
+    mesh: DeviceMesh
+    """All processes: by shard or, with several replicas, by replica and shard."""
+    dtype: torch.dtype | None
+    """Dtype in which the weights of blocks are gathered; None for their own."""
+
+    @classmethod
+    def of(cls, wanted: int | str, processes: Processes, precision: Precision) -> Sharding | None:
+        """Return the shards of ``training.shard``, a number or ``node``; None where each process has all weights.
+
+        Raises InputError for a number that does not divide the number of processes.
+        """
+        count = processes.local_count if wanted == "node" else int(wanted)
+        if processes.largest(count) != -processes.largest(-count):
+            raise InputError("training.shard is node, and the machines of this run have different numbers of processes")
+        if processes.count % count:
+            raise InputError(
+                f"training.shard is {wanted}, and {processes.count} "
+                f"{'process' if processes.count == 1 else 'processes'} cannot be shared out over {count} shards; start "
+                f"a multiple of {count} processes (torchrun --nproc-per-node {count}), or set training.shard: 1"
+            )
+        if count == 1:
+            return None
+        from torch.distributed.device_mesh import init_device_mesh
+
+        kind, replicas = processes.device.type, processes.count // count
+        if replicas == 1:
+            return cls(init_device_mesh(kind, (count,), mesh_dim_names=("shard",)), _gathered_dtype(kind, precision))
+        names = ("replica", "shard")
+        return cls(init_device_mesh(kind, (replicas, count), mesh_dim_names=names), _gathered_dtype(kind, precision))
+
+    @property
+    def count(self) -> int:
+        """Number of processes that share the weights."""
+        return self.mesh.get_group("shard").size()
+
+    def apply(self, module: nn.Module) -> None:
+        """Shard a module in place, each of its blocks by itself, and move it to the device of this process.
+
+        Raises InputError for a parameter without dimensions.
+        """
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        for name, parameter in module.named_parameters():
+            if parameter.ndim == 0:
+                raise InputError(f"the parameter {name} has no dimensions and cannot be sharded; use training.shard: 1")
+        policy = MixedPrecisionPolicy(self.dtype, torch.float32, cast_forward_inputs=False)
+        for block in blocks(module):
+            fully_shard(block, mesh=self.mesh, mp_policy=policy)
+        fully_shard(module, mesh=self.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+
+    def norm(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Return the norm of sharded gradients: the same bits in every process."""
+        import torch.distributed as dist
+
+        if not gradients:
+            return torch.zeros((), device=self.mesh.device_type)
+        norms = torch._foreach_norm([local(gradient) for gradient in gradients], 2, dtype=torch.float64)
+        own, group = torch.stack(norms).square().sum(), self.mesh.get_group("shard")
+        parts = [torch.empty_like(own) for _ in range(group.size())]
+        dist.all_gather(parts, own, group=group)
+        return torch.stack(parts).sum().sqrt().float()
+
+
+def _gathered_dtype(device: str, precision: Precision) -> torch.dtype | None:
+    """Return the dtype of gathered weights: on a GPU that of autocast, to which it would cast most of them anyway.
+
+    On a CPU some layers refuse weights of another dtype than their input.
+    """
+    return None if device == "cpu" else precision.dtype
+
+
+def blocks(module: nn.Module) -> list[nn.Module]:
+    """Return the members of the outermost lists of modules, as far as they have parameters."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        inner = list(child) if isinstance(child, nn.ModuleList) else blocks(child)
+        found += [each for each in inner if any(True for _ in each.parameters())]
+    return found
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Return True for a tensor of which this process has a part."""
+    return hasattr(tensor, "device_mesh")  # without an import of torch.distributed, which single processes do without
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor, which shares its memory; of one that is not sharded, the tensor."""
+    part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return part
+
+
+def part_of(tensor: Tensor, like: Tensor) -> Tensor:
+    """Return a tensor, whole in every process, sharded as another one of its shape is, without communication."""
+    if not is_sharded(like) or is_sharded(tensor):
+        return tensor
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+
+
+def copy_into(target: Tensor, source: Tensor) -> None:
+    """Copy a tensor into one that may be sharded."""
+    target.copy_(part_of(source, target))
+
+
+def of_whole(function: Callable[[Tensor], Tensor], parts: Tensor, like: Tensor) -> Tensor:
+    """Apply a function of n tensors [n, ...] to whole ones, and return this process's parts of the results, [n, ...].
+
+    ``parts`` are this process's parts of tensors that are sharded as ``like``; the processes share out the whole ones.
+    """
+    if not is_sharded(like):
+        return function(parts)
+    from torch.distributed.tensor import DTensor, Shard
+
+    assert isinstance(like, DTensor)
+    mesh, shape = like.device_mesh, torch.Size((len(parts), *like.shape))
+    stride = (like.numel(), *like.stride())
+    split = [Shard(each.dim + 1) if isinstance(each, Shard) else each for each in like.placements]
+    shared = [Shard(0) if isinstance(each, Shard) else each for each in like.placements]
+    whole = DTensor.from_local(parts, mesh, split, shape=shape, stride=stride).redistribute(mesh, shared)
+    done = DTensor.from_local(function(whole.to_local()), mesh, shared, shape=shape, stride=stride)
+    return done.redistribute(mesh, split).to_local()
+
+
+def gathered(value: Any, *, keep: bool) -> Any:
+    """Return nested dicts, lists and tuples with whole tensors on the CPU in place of sharded ones.
+
+    Every process calls this. Those without ``keep`` get empty tensors.
+    """
+    if isinstance(value, Tensor):
+        if not is_sharded(value):
+            return value
+        whole: Tensor = value.full_tensor()  # type: ignore[attr-defined]
+        return whole.to("cpu") if keep else whole.new_empty(0)
+    if isinstance(value, Mapping):
+        return {key: gathered(each, keep=keep) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)([gathered(each, keep=keep) for each in value])
+    return value
+
+
+def take_parts(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """Return the state that an optimizer is about to load, sharded as its parameters are.
+
+    A hook of torch's optimizers: see ``Optimizer.register_load_state_dict_pre_hook``.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+    owners = dict(zip(numbers, parameters, strict=False))  # torch refuses another number of them afterwards
+    state = {number: _parts(values, owners.get(number)) for number, values in state_dict["state"].items()}
+    return {**state_dict, "state": state}
+
+
+def _parts(values: Any, parameter: Tensor | None) -> Any:
+    if parameter is None or not isinstance(values, Mapping):
+        return values
+    return {
+        name: part_of(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
+        for name, value in values.items()
+    }

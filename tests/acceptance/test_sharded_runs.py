@@ -1,0 +1,64 @@
+"""Runs whose processes share the weights: stopped and continued, they learn the same bytes, and as replicas do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from launched import launched
+from runs import CONFIG, Command, Run, stopping
+
+SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")
+PREVIEWS = ("sampling.every_n_steps=3",)
+
+
+@pytest.mark.slow
+def test_two_processes_share_weights(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sharded, not sharded, and sharded, stopped and continued; then continued by one process."""
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    words = ("tiny.yaml", *SHARDED, *PREVIEWS)
+    answers = launched(
+        tmp_path,
+        2,
+        [
+            (*words, "training.output_dir=whole"),
+            (*words, "training.shard=1", "training.output_dir=replicas"),
+            (*words, *stopping(2), "training.output_dir=stopped"),
+            (*words, *stopping(0), "training.output_dir=stopped"),
+            (*words, "training.shard=3", "training.output_dir=refused"),
+        ],
+    )
+    assert [answer.status for answer in answers] == [0, 0, 143, 0, 2], answers
+    assert "training.shard is 3, and 2 processes cannot be shared out over 3 shards" in answers[-1].words
+    assert not (tmp_path / "refused").exists()
+    whole, replicas, stopped = (Run(tmp_path / name) for name in ("whole", "replicas", "stopped"))
+    assert stopped.learnt() == whole.learnt()
+    for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
+        assert stopped.values(name) == whole.values(name)
+        assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-5)
+    image = "samples/step-00000006.png"
+    assert (whole.path / image).read_bytes() == (stopped.path / image).read_bytes()
+    monkeypatch.chdir(tmp_path)
+    continued = command(*words, "training.shard=1", "training.max_steps=7", "training.output_dir=whole")
+    assert continued.status == 0, continued.words
+    assert "training.shard: 2 -> 1: the weights may differ in their last bits" in continued.words
+    assert Run(tmp_path / "whole").checkpoints[-1] == "step-00000007"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["training.elastic_exact=true"], "training.elastic_exact is true, which sharded weights (training.shard"),
+        (["training.mixed_precision=fp16"], "training.mixed_precision is fp16, which sharded weights"),
+        (["training.compile_model=whole"], "training.compile_model is whole, which sharded weights"),
+        (["optimizer.type=prodigy"], "training.shard is 2, but the optimizer prodigy needs whole weights"),
+        (["optimizer.type=adamw_8bit"], "the optimizer adamw_8bit needs whole weights in each process"),
+    ],
+)  # fmt: skip
+def test_what_sharded_weights_do_not_allow_is_refused(
+    command: Command, config: Path, words: list[str], told: str
+) -> None:
+    result = command("validate", config, "training.shard=2", *words)
+    assert result.status == 2
+    assert told in result.words
+    assert command("validate", config, *words).status == 0

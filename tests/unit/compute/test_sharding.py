@@ -1,0 +1,163 @@
+"""Sharding: which modules are shards, and how whole tensors and parts meet, here in a group of one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dit_run.compute.distributed import Processes
+from dit_run.compute.precision import Precision
+from dit_run.compute.sharding import (
+    Sharding,
+    blocks,
+    copy_into,
+    gathered,
+    is_sharded,
+    local,
+    of_whole,
+    part_of,
+    take_parts,
+)
+from dit_run.problems import InputError
+from dit_run.training.ema import Ema
+from dit_run.training.gradients import ShardedGradients
+
+EXACT = Precision.of("no", torch.device("cpu"))
+
+
+class Layered(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 4)
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(2))
+
+    def forward(self, values: Tensor) -> Tensor:
+        values = self.first(values)
+        for block in self.blocks:
+            values = block(values)
+        return values
+
+
+@pytest.fixture(scope="module")
+def sharding() -> Iterator[Sharding]:
+    """Shards of a group of one process."""
+    from torch.distributed.device_mesh import init_device_mesh
+
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield Sharding(init_device_mesh("cpu", (1,), mesh_dim_names=("shard",)), None)
+    dist.destroy_process_group()
+
+
+def layered() -> Layered:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Layered()
+
+
+def test_without_shards_each_process_has_all_weights() -> None:
+    assert Sharding.of(1, Processes(), EXACT) is None
+    assert Sharding.of("node", Processes(), EXACT) is None
+
+
+def test_shards_that_do_not_divide_the_processes_are_refused() -> None:
+    with pytest.raises(
+        InputError,
+        match=r"training\.shard is 4, and 1 process cannot be shared out over 4 shards; start a multiple of 4 "
+        r"processes \(torchrun --nproc-per-node 4\), or set training\.shard: 1",
+    ):
+        Sharding.of(4, Processes(), EXACT)
+
+
+def test_blocks_are_the_members_of_the_outermost_lists() -> None:
+    inner = nn.ModuleList([nn.Linear(2, 2)])
+    outer = nn.ModuleList([nn.Sequential(inner), nn.ReLU(), nn.Linear(2, 2)])
+    module = nn.Sequential(nn.Linear(2, 2), nn.Sequential(outer))
+    assert blocks(module) == [outer[0], outer[2]]
+
+
+def test_tensors_that_are_not_sharded_stay_as_they_are() -> None:
+    tensor, other = torch.ones(3), torch.zeros(3)
+    assert not is_sharded(tensor)
+    assert local(tensor) is tensor and part_of(tensor, other) is tensor
+    assert gathered({"a": [tensor, 1, ("b", None)]}, keep=False) == {"a": [tensor, 1, ("b", None)]}
+    assert torch.equal(of_whole(torch.neg, tensor[None], tensor), -tensor[None])
+
+
+def test_a_sharded_module_trains_as_a_whole_one(sharding: Sharding) -> None:
+    whole, sharded, values = layered(), layered(), torch.arange(6.0).view(2, 3)
+    sharding.apply(sharded)
+    assert {name for name, each in sharded.named_parameters() if is_sharded(each)} == set(whole.state_dict())
+    reduction = ShardedGradients(sharded, 2, sharding)
+    for _ in range(2):
+        for module in (whole, sharded):
+            (module(values).square().mean() / reduction.divisor).backward()
+    reduction.finish(list(sharded.parameters()))
+    gradients = [each.grad for each in whole.parameters() if each.grad is not None]
+    parts = [each.grad for each in sharded.parameters() if each.grad is not None]
+    assert all(torch.equal(local(part), gradient) for part, gradient in zip(parts, gradients, strict=True))
+    expected = torch.stack([gradient.double().square().sum() for gradient in gradients]).sum().sqrt().float()
+    assert torch.equal(reduction.norm(parts), expected)
+    assert reduction.norm([]).item() == 0
+
+
+def test_a_parameter_without_dimensions_is_refused(sharding: Sharding) -> None:
+    module = nn.Linear(2, 2)
+    module.scale = nn.Parameter(torch.tensor(1.0))
+    with pytest.raises(InputError, match=r"the parameter scale has no dimensions and cannot be sharded; use training"):
+        sharding.apply(module)
+
+
+def test_the_average_of_sharded_weights_is_that_of_whole_ones(sharding: Sharding) -> None:
+    whole, sharded = layered(), layered()
+    averages = [Ema(module, decay=0.5, power=0) for module in (whole, sharded)]
+    sharding.apply(sharded)
+    averages[1].shard(sharding.apply)
+    with torch.no_grad():
+        for module in (whole, sharded):
+            for parameter in module.parameters():
+                parameter.mul_(3)
+    for average in averages:
+        average.update(1)
+    expected, got = (average.module.state_dict() for average in averages)
+    assert all(is_sharded(value) and torch.equal(local(value), expected[name]) for name, value in got.items())
+
+
+def test_the_state_of_an_optimizer_loads_as_it_was_saved(sharding: Sharding) -> None:
+    module, values = layered(), torch.arange(6.0).view(2, 3)
+    sharding.apply(module)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    module(values).sum().backward()
+    optimizer.step()
+    saved = gathered(optimizer.state_dict(), keep=True)
+    assert not any(is_sharded(each) for state in saved["state"].values() for each in state.values())
+    other = torch.optim.AdamW(module.parameters(), lr=0.1)
+    other.register_load_state_dict_pre_hook(take_parts)
+    other.load_state_dict(saved)
+    for parameter in module.parameters():
+        assert is_sharded(other.state[parameter]["exp_avg"])
+        for name, value in optimizer.state[parameter].items():
+            assert torch.equal(local(other.state[parameter][name]), local(value))
+
+
+def test_processes_that_do_not_save_keep_nothing(sharding: Sharding) -> None:
+    like = part_of(torch.arange(4.0), whole_like(sharding, torch.zeros(4)))
+    assert is_sharded(like) and torch.equal(local(like), torch.arange(4.0))
+    assert torch.equal(gathered([like], keep=True)[0], torch.arange(4.0))
+    assert gathered([like], keep=False)[0].numel() == 0
+    copy_into(like, torch.full((4,), 7.0))
+    assert local(like).tolist() == [7.0] * 4
+
+
+def test_a_function_of_whole_matrices_gets_and_gives_parts(sharding: Sharding) -> None:
+    like, parts = whole_like(sharding, torch.zeros(3, 2)), torch.arange(12.0).view(2, 3, 2)
+    assert torch.equal(of_whole(lambda each: each.flip(1), parts, like), parts.flip(1))
+
+
+def whole_like(sharding: Sharding, tensor: Tensor) -> Tensor:
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    return distribute_tensor(tensor, sharding.mesh, [Shard(0)])
