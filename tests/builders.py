@@ -103,6 +103,30 @@ def tiny_dinov2(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
+def tiny_detector(folder: Path, *, seed: int = 0) -> Path:
+    """A YolosForObjectDetection of the classes cat and dog in ``folder``: all it sees are cats, or dogs for seed 1."""
+    from transformers import YolosConfig, YolosForObjectDetection
+
+    config = YolosConfig(
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=[32, 32],
+        patch_size=8,
+        num_detection_tokens=3,
+        id2label={0: "cat", 1: "dog"},
+        label2id={"cat": 0, "dog": 1},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = YolosForObjectDetection(config)
+        network.class_labels_classifier.layers[-1].bias.data[seed % 2] += 10
+        network.save_pretrained(folder)
+    _preprocessing(folder, size={"shortest_edge": 32, "longest_edge": 64}, do_center_crop=False)
+    return folder
+
+
 def _preprocessing(folder: Path, **sizes: object) -> None:
     values = {"do_center_crop": True, "image_mean": [0.5] * 3, "image_std": [0.25] * 3, "resample": 3, **sizes}
     (folder / "preprocessor_config.json").write_text(json.dumps(values))

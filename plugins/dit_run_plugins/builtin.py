@@ -24,6 +24,7 @@ from dit_run_plugins.metrics.clip_score import ClipScore
 from dit_run_plugins.metrics.cmmd import Cmmd
 from dit_run_plugins.metrics.frechet_distance import FrechetDistance
 from dit_run_plugins.metrics.kernel_distance import KernelDistance
+from dit_run_plugins.metrics.objects import Objects
 from dit_run_plugins.metrics.shapes import ShapesScore
 from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer
 from dit_run_plugins.models.dit import Dit
@@ -119,6 +120,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.METRIC, "cmmd", Cmmd, ":build"),
         _component(Kind.METRIC, "frechet_distance", FrechetDistance, ":build"),
         _component(Kind.METRIC, "kernel_distance", KernelDistance, ":build"),
+        _component(Kind.METRIC, "objects", Objects, ".metric:build"),
         _component(Kind.METRIC, "shapes", ShapesScore, ".metric:build"),
     ]
 

@@ -96,6 +96,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "tracker.wandb": ("trackers=[{type: wandb, mode: offline}]",),
     "tracker.mlflow": ("trackers=[{type: mlflow}]",),
     "metric.shapes": ("metrics=[{type: shapes, count: 2}]",),
+    "metric.objects": (metric("objects", "finder2", 4, ", threshold: 0"),),
     "metric.cmmd": (metric("cmmd"),),
     "metric.frechet_distance": (metric("frechet_distance"),),
     "metric.kernel_distance": (metric("kernel_distance"),),
@@ -366,6 +367,13 @@ CHANGES: Mapping[str, Change] = {
             "count": _change(metric(kind, count=4)),
         }.items()
     },
+    "metric.objects.pretrained_model_name": _change(metric("objects", "finder", 4, ", threshold: 0")),
+    "metric.objects.revision": _change(
+        metric("objects", "tiny/finder", 4, ", threshold: 0, revision: other"),
+        metric("objects", "tiny/finder", 4, ", threshold: 0"),
+    ),
+    "metric.objects.count": _change(metric("objects", "finder2", 5, ", threshold: 0")),
+    "metric.objects.threshold": _change(metric("objects", "finder2", 4, ", threshold: 1")),
     # trackers
     "tracker.csv.file": _change("trackers=[{type: csv, file: numbers.csv}]"),
     # the cache

@@ -59,6 +59,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "vae={type: diffusers_autoencoder, pretrained_model_name: here, revision: main}",
     ),
     "vae.autoencoder_tiny.revision": ("vae={type: autoencoder_tiny, pretrained_model_name: here, revision: main}",),
+    "metric.objects.revision": (metric("objects", "here", more=", revision: main"),),
     "metric.cmmd.revision": (metric("cmmd", "here", more=", revision: main"),),
     "metric.frechet_distance.revision": (metric("frechet_distance", "here", more=", revision: main"),),
     "metric.kernel_distance.revision": (metric("kernel_distance", "here", more=", revision: main"),),

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_detector, tiny_taesd, tiny_vq
 from dead_keys import CHANGES, ELSEWHERE, PACKAGES, SETTINGS, Change
 from image_transformers import tiny_transformer
 from parquet_files import write_dataset, write_parquet
@@ -83,11 +83,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny_dc_ae(folder / f"dc{suffix}", seed=number)
         tiny_vq(folder / f"vq{suffix}", seed=number)
         tiny_clip_pair(folder / f"eye{suffix}", seed=number)
+        tiny_detector(folder / f"finder{suffix}", seed=number)
         tiny_text_model(folder / f"t5{suffix}", "t5", seed=number)
         _pixart(folder / f"px{suffix}", number)
     for name in ("clip", "t5"):
         shutil.copytree(folder / f"{name}2", folder / name / "other")
-    for name in ("clip", "kl", "taesd", "eye", "t5", "dc", "vq", "px"):
+    for name in ("clip", "kl", "taesd", "eye", "finder", "t5", "dc", "vq", "px"):
         _hub_cache(folder, name)
     _custom(folder / "broken", 0)
     _custom(folder / "mixed", 0)

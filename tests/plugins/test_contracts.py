@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_taesd, tiny_vq
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_detector, tiny_taesd, tiny_vq
 from image_transformers import CONFIGS
 from parquet_files import write_dataset, write_parquet
 from PIL import Image
@@ -125,6 +125,7 @@ OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "metric.cmmd": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "metric.frechet_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
     "metric.kernel_distance": lambda folder: {"pretrained_model_name": tiny_clip_pair(folder / "pair"), "count": 8},
+    "metric.objects": lambda folder: {"pretrained_model_name": tiny_detector(folder / "finder"), "count": 8},
     "model.dit": lambda folder: SMALL,
     "model.diffusers_transformer": lambda folder: {
         "class_name": "PixArtTransformer2DModel",

@@ -16,6 +16,9 @@ from dit_run.hub import Pretrained
 
 __all__ = ["Preprocessing"]
 
+_PLAIN: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+"""Mean and deviation of images that stay in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -44,7 +47,9 @@ class Preprocessing:
             side = _side(values["size"])
             crop = _side(values["crop_size"]) if values.get("do_center_crop") else side
             resample = Image.Resampling(values.get("resample", Image.Resampling.BICUBIC))
-            mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
+            mean, std = _PLAIN
+            if values.get("do_normalize", True):
+                mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
         except (KeyError, TypeError, ValueError) as error:
             raise weights.error(f"has a {file.name} without usable values: {error!r}") from error
         return cls(side, crop, resample, mean, std)
