@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pickle import UnpicklingError
 from typing import Any
 
@@ -19,12 +20,15 @@ class LazyNetwork(nn.Module):
     """A frozen network that is made at the first call: with a warm cache, never.
 
     It is made on the device and in the dtype to which this module was moved, ``dtype`` at first, in eval mode, and
-    draws from no generator that others use. Inputs of floating point are cast to its dtype.
+    draws from no generator that others use. Inputs of floating point are cast to its dtype. A network that overflows
+    float16 (``upcast``) computes in float32 in its place.
     """
 
-    def __init__(self, make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, make: Callable[[], nn.Module], dtype: torch.dtype = torch.float32, *, upcast: bool = False
+    ) -> None:
         super().__init__()
-        self._make = make
+        self._make, self._upcast = make, upcast
         self.network: nn.Module | None = None
         self._place: Tensor
         self.register_buffer("_place", torch.empty(0, dtype=dtype), persistent=False)
@@ -44,9 +48,21 @@ class LazyNetwork(nn.Module):
         if self.network is None:
             with torch.random.fork_rng(devices=[]):
                 network = self._make().requires_grad_(False).eval()
-            self.network = network.to(device=self._place.device, dtype=self._place.dtype)
+            self.network = network.to(device=self._place.device, dtype=self._dtype)
+        given = (value.to(self._dtype) if value.is_floating_point() else value for value in inputs)
+        with self._autocast():
+            return self.network(*given)
+
+    @property
+    def _dtype(self) -> torch.dtype:
         dtype = self._place.dtype
-        return self.network(*(value.to(dtype) if value.is_floating_point() else value for value in inputs))
+        return torch.float32 if self._upcast and dtype is torch.float16 else dtype
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        """Turn autocast to float16 off for a network that overflows it."""
+        device = self._place.device.type
+        halves = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) is torch.float16
+        return torch.autocast(device, enabled=False) if self._upcast and halves else nullcontext()
 
 
 def load_transformers_network(

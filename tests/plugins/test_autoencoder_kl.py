@@ -102,6 +102,21 @@ def test_channels_and_factor_come_from_the_config_without_reading_weights(tmp_pa
     assert not vae.encoder.loaded and not vae.decoder.loaded
 
 
+def test_a_decoder_that_overflows_fp16_stays_in_float32(tmp_path: Path) -> None:
+    latents = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    plain, upcast, halved = (
+        opened(tiny_autoencoder_kl(tmp_path / name, force_upcast=name != "plain"))
+        for name in ("plain", "upcast", "halved")
+    )
+    expected = plain.decode(latents)
+    assert torch.equal(halved.to(torch.float16).decode(latents), expected)
+    with torch.autocast("cpu", dtype=torch.float16):
+        assert torch.equal(upcast.decode(latents), expected)
+        assert not torch.equal(plain.decode(latents), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not torch.equal(upcast.decode(latents), expected)
+
+
 def test_each_half_is_read_when_it_is_used(tmp_path: Path) -> None:
     vae = opened(tiny_autoencoder_kl(tmp_path))
     vae.decode(torch.zeros(1, 4, 8, 8))

@@ -38,10 +38,13 @@ class LazyAutoencoder(nn.Module):
         scale: Tensor = torch.ones(1, 1, 1, 1),  # noqa: B008
         use_slicing: bool,
     ) -> None:
-        """Load by ``load("encoder")`` and ``load("decoder")``; the fingerprint covers identity, files and config."""
+        """Load by ``load("encoder")`` and ``load("decoder")``; the fingerprint covers identity, files and config.
+
+        Decoders whose config says ``force_upcast``, as SDXL's, overflow float16.
+        """
         super().__init__()
         self.encoder = LazyNetwork(partial(load, "encoder"))
-        self.decoder = LazyNetwork(partial(load, "decoder"))
+        self.decoder = LazyNetwork(partial(load, "decoder"), upcast=bool((config or {}).get("force_upcast")))
         self.latent_channels, self.factor = latent_channels, factor
         self.shift: Tensor
         self.scale: Tensor
