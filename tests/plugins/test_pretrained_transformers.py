@@ -8,14 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
+from builders import hub_repository
 from image_transformers import CONFIGS, tiny_transformer
 from runs import CONFIG
 from safetensors.torch import load_file, save_file
 
 from dit_run import Config, ConfigError, load_config
+from dit_run.config.rules import check_rules
 from dit_run.problems import InputError
+from dit_run.protocols import Facts
 from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer
 from dit_run_plugins.models.diffusers_transformer.network import DiffusersNetwork, build
 from dit_run_plugins.models.pixart import Pixart
@@ -283,6 +287,28 @@ def test_the_schedule_of_the_pipeline_is_taken_and_a_written_one_reported() -> N
     assert options.scheduler.options.beta_schedule == "linear"
     assert options.scheduler.options.beta_end == 0.01
     assert "scheduler.beta_end is 0.01, but px was trained with 0.03" in [n.message for n in options.notices]
+
+
+def test_the_schedule_of_a_pipeline_on_a_hub_is_downloaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(Path("hub").absolute()))
+    folder, asked = hub_repository(Path("hub"), "scheduled"), []
+    pixart(str(folder / "transformer"))
+    own = huggingface_hub.hf_hub_download
+
+    def downloaded(name: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
+        if not local_files_only:
+            asked.append(file)
+            (folder / "scheduler").mkdir(exist_ok=True)
+            (folder / file).write_text(json.dumps({"beta_schedule": "linear", "beta_end": 0.03}))
+        return own(name, file, revision=revision, local_files_only=True)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", downloaded)
+    config = loaded("pixart", name="tiny/scheduled")
+    assert (config.scheduler.options.beta_schedule, asked) == ("scaled_linear", [])
+    for _ in range(2):
+        config = check_rules(config, Facts(downloads=True))
+        assert (config.scheduler.options.beta_schedule, config.scheduler.options.beta_end) == ("linear", 0.03)
+    assert asked == ["scheduler/scheduler_config.json"]
 
 
 @pytest.mark.parametrize("name", ["SD3Transformer2DModel", "AuraFlowTransformer2DModel", "Lumina2Transformer2DModel"])

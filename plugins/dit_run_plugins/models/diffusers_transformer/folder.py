@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dit_run.hub import DIFFUSERS, Pretrained, local_path
+from dit_run.hub import DIFFUSERS, Pretrained, local_path, on_hub
 from dit_run.problems import InputError, KeyPath, Problem
 from dit_run.protocols import RuleContext
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
@@ -18,6 +19,7 @@ __all__ = [
     "folder_problem",
     "pretrained",
     "read_config",
+    "read_schedule",
     "unknown_class",
     "weight_problems",
 ]
@@ -26,6 +28,7 @@ KEY = "model.pretrained_model_name"
 FOLDERS = ("transformer/", "")
 """Places of a transformer: a pipeline's subfolder, or the top of a repository."""
 _CONFIG_FILES = tuple(f"{folder}config.json" for folder in FOLDERS)
+_SCHEDULER_FILE = "scheduler/scheduler_config.json"
 _FORMER: Mapping[str, str] = {"ada_norm_single": "PixArtTransformer2DModel", "ada_norm_zero": "DiTTransformer2DModel"}
 """Classes that were a Transformer2DModel in earlier releases of diffusers, by its norm_type."""
 
@@ -61,6 +64,24 @@ def read_config(weights: Pretrained, *, download: bool) -> TransformerConfig | N
         content = weights.cached_object(*_CONFIG_FILES)
         return None if content is None else TransformerConfig.of(content)
     return TransformerConfig.of(weights.object(*_CONFIG_FILES))
+
+
+def read_schedule(weights: Pretrained, *, download: bool) -> Mapping[str, Any]:
+    """Return the config of the scheduler in the pipeline of these weights.
+
+    It is empty for weights without one, and for those on a hub whose file is neither on this machine nor downloaded.
+    """
+    found = weights.cached_object(_SCHEDULER_FILE)
+    if found is None and download and on_hub(weights.name):
+        _fetch_schedule(weights)
+        found = weights.cached_object(_SCHEDULER_FILE)
+    return found or {}
+
+
+@functools.cache
+def _fetch_schedule(weights: Pretrained) -> None:
+    """Download the config of the scheduler, once: each check of the rules asks, and a hub may be slow to answer."""
+    weights.fetch(_SCHEDULER_FILE)
 
 
 def unknown_class(name: str | None) -> str:

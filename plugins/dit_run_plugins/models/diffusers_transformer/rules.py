@@ -14,13 +14,13 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     folder_problem,
     pretrained,
     read_config,
+    read_schedule,
     unknown_class,
     weight_problems,
 )
 
 __all__ = ["all_written", "channels_problems", "class_fits", "config_of", "scheduler_fits"]
 
-_SCHEDULER_FILES = ("scheduler/scheduler_config.json",)
 _OF_SCHEDULER: Mapping[str, tuple[str, ...]] = {
     "ddpm": ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule"),
     "flow_matching": ("shift",),
@@ -162,7 +162,7 @@ def scheduler_fits(
     family = FAMILIES.get(class_name or "")
     if family is None:
         return
-    content = {} if weights is None else weights.local_object(*_SCHEDULER_FILES) or {}
+    content = {} if weights is None else read_schedule(weights, download=context.facts.downloads)
     scheduler = context.config.scheduler
     wanted, has = _prediction(family, content), getattr(scheduler.options, "prediction_type", None)
     if has not in (None, wanted) and (weights is not None or family.reversed):
