@@ -80,8 +80,14 @@ _FILES = {
     PLACES: f"`{PLACES}`: where the copies of frozen parts are, for `dit-run sample`.",
     CURVES: f"`{CURVES}`: the losses over the steps.",
     SAMPLES: f"`{SAMPLES}`: the last samples of the run.",
-    "adapter_config.json": "`adapter_model.safetensors` with `adapter_config.json`: the adapter for the package peft.",
-    "pytorch_lora_weights.safetensors": "`pytorch_lora_weights.safetensors`: the adapter for pipelines of diffusers.",
+    "adapter_config.json": (
+        "`adapter_model.safetensors` with `adapter_config.json`: the adapter for the package peft, "
+        '`peft.PeftModel.from_pretrained(base, "FOLDER")`.'
+    ),
+    "pytorch_lora_weights.safetensors": (
+        "`pytorch_lora_weights.safetensors`: the adapter for pipelines of diffusers with this model, "
+        '`pipeline.load_lora_weights("FOLDER")`.'
+    ),
     "plugins": "`plugins/`: Python files that the model needs. Loading the model runs their code, so read them first.",
 }
 
