@@ -206,10 +206,7 @@ def test_compare_shows_the_keys_that_differ(tab: Callable[..., Tab], runs: dict[
     page.wait_for_selector(".differences tbody tr")
     assert page.locator(".differences tbody tr").count() == 1
     row = page.locator(".differences tbody tr")
-    assert (row.locator("th").inner_text(), row.locator("td").all_inner_texts()) == (
-        "training.batch_size",
-        ["8", "4"],
-    ) or (row.locator("td").all_inner_texts() == ["4", "8"])
+    assert (row.locator("th").inner_text(), row.locator("td").all_inner_texts()) == ("training.batch_size", ["4", "8"])
     assert page.locator(".shared tbody tr").count() == 3
     assert page.locator(".chart").count() >= 2
 
@@ -335,6 +332,8 @@ def test_try_makes_the_same_bytes_as_the_command(
     page.get_by_label("Prompts, one per line").fill("a red circle\na blue square")
     page.get_by_label("Seed").fill("5")
     page.get_by_label("Steps").fill("3")
+    page.get_by_role("tab", name="About").click()
+    page.get_by_role("tab", name="Try").click()  # what was filled in stays
     page.get_by_role("button", name="Generate").click()
     page.wait_for_selector(".job .sample", timeout=90_000)
     links = page.locator(".job figcaption a").evaluate_all("all => all.map(each => each.href)")

@@ -1,6 +1,7 @@
 // One chart: lines over a common x axis, with bands, smoothing, log axes, zoom, PNG and CSV. Drawn by uPlot.
 
-import { duration, h, number, save } from "./dom.js";
+import { saveCsv, savePng } from "./chart_files.js";
+import { duration, h, number } from "./dom.js";
 import { isReport } from "./source.js";
 import { t } from "./words.js";
 
@@ -180,38 +181,10 @@ export class Chart {
 
   savePng() {
     if (this.stale) this.draw();
-    if (!this.plot) return;
-    const from = this.plot.ctx.canvas, ratio = devicePixelRatio, room = 34 * ratio;
-    const sheet = h("canvas", { width: from.width, height: from.height + 2 * room });
-    const look = getComputedStyle(document.documentElement), pen = sheet.getContext("2d");
-    pen.fillStyle = look.getPropertyValue("--card").trim();
-    pen.fillRect(0, 0, sheet.width, sheet.height);
-    pen.drawImage(from, 0, room);
-    pen.font = `600 ${14 * ratio}px system-ui, sans-serif`;
-    pen.fillStyle = look.getPropertyValue("--text").trim();
-    pen.fillText(this.title, 12 * ratio, 22 * ratio);
-    let left = 12 * ratio;
-    pen.font = `${12 * ratio}px system-ui, sans-serif`;
-    for (const line of this.shown) {
-      pen.fillStyle = line.color;
-      pen.fillText(line.label, left, sheet.height - 12 * ratio);
-      left += pen.measureText(line.label).width + 16 * ratio;
-    }
-    sheet.toBlob((blob) => save(`${this.title}.png`, blob));
+    if (this.plot) savePng(this.title, this.plot.ctx.canvas, this.shown);
   }
 
-  saveCsv() {
-    const rows = this.lines.flatMap((line) => line.x.map((x, index) => [line.label, x, line.y[index] ?? "", line.low?.[index] ?? "", line.high?.[index] ?? ""]));
-    const text = [["name", this.settings.axis, "value", "low", "high"], ...rows].map((row) => row.map(csvCell).join(",")).join("\n");
-    save(`${this.title}.csv`, `${text}\n`);
-  }
-}
-
-function csvCell(value) {
-  const text = String(value);
-  if (typeof value === "number") return text;
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  saveCsv() { saveCsv(this.title, this.settings.axis, this.lines); }
 }
 
 // All that decides how lines are drawn but their values.

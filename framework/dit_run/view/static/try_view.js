@@ -4,16 +4,17 @@ import { announce, duration, foreign, h, number } from "./dom.js";
 import { repeat, source } from "./source.js";
 import { t } from "./words.js";
 
-export function tryView(run) {
+// memory.tried: what the form was filled with.
+export function tryView(run, memory) {
   const view = h("div", {}, h("p.note", {}, "…"));
   view.ready = source.trySettings(run.id).then((offer) => {
     if (!offer.checkpoints.length) { view.replaceChildren(h("p.empty", {}, t("try_none"))); return; }
-    build(view, run, offer);
+    build(view, run, offer, memory);
   });
   return view;
 }
 
-function build(view, run, offer) {
+function build(view, run, offer, memory) {
   const list = h("div", { "aria-live": "polite" }), problem = h("p.problem", { role: "alert", hidden: true }), known = new Map();
   const field = (label, input) => h("label", {}, label, input);
   const text = (name, value, rows) => h("textarea", { name, rows: String(rows) }, value);
@@ -34,6 +35,12 @@ function build(view, run, offer) {
       field(t("width"), figure("width", offer.size, "1", "1"))),
     field(t("try_device"), h("select", { name: "device" }, h("option", { value: "" }, t("try_own")), h("option", { value: "cpu", selected: run.state === "running" }, t("try_cpu")))),
     problem, h("button.primary", { type: "submit" }, t("generate")));
+
+  form.addEventListener("input", () => { memory.tried = [...new FormData(form)]; });
+  for (const [name, value] of memory.tried ?? []) {
+    const input = form.elements[name];
+    if (input.tagName !== "SELECT" || [...input.options].some((option) => option.value === value)) input.value = value;
+  }
 
   async function start(event) {
     event.preventDefault();
