@@ -61,7 +61,8 @@ def build_objectives(
             _objective(config, name, choice, device=device),
             choice.common.weight,
             round(choice.common.start * total_steps),
-            round(choice.common.until * total_steps),
+            # Checks, plans and sweeps take more steps than a short run has.
+            round(choice.common.until * total_steps) if choice.common.until < 1 else float("inf"),
             alone=len(choices) == 1,
         )
         for name, choice in _named(choices)
