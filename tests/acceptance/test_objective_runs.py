@@ -103,15 +103,14 @@ def test_another_objective_is_refused_and_another_weight_is_noted(command: Comma
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("exact", [False, True])
-def test_it_trains_on_two_processes(words: tuple[object, ...], command: Command, forks: Forks, exact: bool) -> None:
+@pytest.mark.parametrize("way", ["elastic_exact=false", "elastic_exact=true", "shard=2"])
+def test_it_trains_on_two_processes(words: tuple[object, ...], command: Command, forks: Forks, way: str) -> None:
     """Under elastic_exact the same samples share a micro-batch, so that one and two processes learn the same bytes."""
 
     def run(given: tuple[object, ...], *more: str) -> tuple[int, ...]:
-        words = (*given, "training.device=cpu", f"training.elastic_exact={exact}".lower(), *more)
-        return forks.run(*words, processes=2).statuses
+        return forks.run(*given, "training.device=cpu", f"training.{way}", *more, processes=2).statuses
 
-    if exact:
+    if way == "elastic_exact=true":
         one = (*words, "training.elastic_exact=true", "training.gradient_accumulation_steps=4")
         assert command(*one, "training.output_dir=whole").status == 0
     else:

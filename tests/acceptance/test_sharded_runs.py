@@ -5,44 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from launched import launched
-from runs import CONFIG, Command, Run, stopping
+from forks import Ended, Forks
+from runs import Command, Run, stopping
 
 SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")
 PREVIEWS = ("sampling.every_n_steps=3",)
 
 
 @pytest.mark.slow
-def test_two_processes_share_weights(tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_share_weights(config: Path, command: Command, forks: Forks) -> None:
     """Sharded, not sharded, and sharded, stopped and continued; then continued by one process."""
-    (tmp_path / "tiny.yaml").write_text(CONFIG)
-    words = ("tiny.yaml", *SHARDED, *PREVIEWS)
-    answers = launched(
-        tmp_path,
-        2,
-        [
-            (*words, "training.output_dir=whole"),
-            (*words, "training.shard=1", "training.output_dir=replicas"),
-            (*words, *stopping(2), "training.output_dir=stopped"),
-            (*words, *stopping(0), "training.output_dir=stopped"),
-            (*words, "training.shard=3", "training.output_dir=refused"),
-        ],
-    )
-    assert [answer.status for answer in answers] == [0, 0, 143, 0, 2], answers
-    assert "training.shard is 3, and 2 processes cannot be shared out over 3 shards" in answers[-1].words
-    assert not (tmp_path / "refused").exists()
-    whole, replicas, stopped = (Run(tmp_path / name) for name in ("whole", "replicas", "stopped"))
+    words = (config, *SHARDED, *PREVIEWS)
+
+    def run(name: str, *more: str) -> Ended:
+        return forks.run(*words, f"training.output_dir={name}", *more, processes=2)
+
+    assert run("whole").statuses == (0, 0)
+    assert run("replicas", "training.shard=1").statuses == (0, 0)
+    assert 0 not in run("stopped", *stopping(2)).statuses
+    assert run("stopped", *stopping(0)).statuses == (0, 0)
+    refused = run("refused", "training.shard=3")
+    assert "training.shard is 3, and 2 processes cannot be shared out over 3 shards" in " ".join(refused.output.split())
+    assert not Path("refused").exists()
+    whole, replicas, stopped = (Run(Path(name)) for name in ("whole", "replicas", "stopped"))
     assert stopped.learnt() == whole.learnt()
     for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
         assert stopped.values(name) == whole.values(name)
         assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-5)
     image = "samples/step-00000006.png"
     assert (whole.path / image).read_bytes() == (stopped.path / image).read_bytes()
-    monkeypatch.chdir(tmp_path)
     continued = command(*words, "training.shard=1", "training.max_steps=7", "training.output_dir=whole")
     assert continued.status == 0, continued.words
     assert "training.shard: 2 -> 1: the weights may differ in their last bits" in continued.words
-    assert Run(tmp_path / "whole").checkpoints[-1] == "step-00000007"
+    assert whole.checkpoints[-1] == "step-00000007"
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,8 @@ def import_all() -> None:
     import dit_run_plugins
 
     Image.preinit()
-    for name in ("dit_run.cli.train", "dit_run.cli.progress", "dit_run.training.run", "rich.progress"):
+    sharding = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed.device_mesh")
+    for name in ("dit_run.cli.train", "dit_run.cli.progress", "dit_run.training.run", "rich.progress", *sharding):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(dit_run_plugins.__path__, "dit_run_plugins."):
         importlib.import_module(module.name)
