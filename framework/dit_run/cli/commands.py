@@ -74,6 +74,13 @@ COMMANDS = {
             "eval runs/shapes --checkpoint best --json 'metrics=[{type: shapes, count: 200}]'": "with other ones",
         },
     ),
+    "average": Command(
+        "make an average of a run's weights of any length, after training",
+        {
+            "average runs/birds --length 0.1": "from the averages in its checkpoints, for sample --average length-0.1",
+            "average runs/birds --length 0.05 --checkpoint best --name short": "up to another checkpoint",
+        },
+    ),
     "validate": Command(
         "check configs without running them",
         {

@@ -37,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         SCORED,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
+        average=arguments.average,
         allow_plugins=arguments.allow_plugins,
     )
     print_notes(trained.notices, arguments)

@@ -67,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         *arguments.overrides,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
+        average=arguments.average,
         allow_plugins=arguments.allow_plugins,
     )
     print_notes(opened.notices, arguments)

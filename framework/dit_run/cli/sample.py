@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         *overrides,
         checkpoint=arguments.checkpoint,
         ema=not arguments.no_ema,
+        average=arguments.average,
         allow_plugins=arguments.allow_plugins,
     )
     notes = [*opened.notices, *_without_effect(arguments, opened.config, scales), *_untrained_size(opened, size)]

@@ -36,6 +36,7 @@ __all__ = [
     "ExportSource",
     "TrainedWeights",
     "read_export",
+    "weights_metadata",
     "write_export",
 ]
 
@@ -93,7 +94,7 @@ def write_export(
             use = _pipeline(folder, portable if options.frozen else named, tensors, options)
             portable = named
         text = dump(portable)
-        write_safetensors(folder / WEIGHTS_FILE, tensors, {**_metadata(model), "config": text})
+        write_safetensors(folder / WEIGHTS_FILE, tensors, {**weights_metadata(model), "config": text})
         drawing = curves(source.metrics)
         if drawing is not None:
             (folder / CURVES).write_text(drawing, encoding="utf-8")
@@ -157,7 +158,8 @@ def read_export(path: Path) -> TrainedWeights:
         ) from error
 
 
-def _metadata(model: TrainedWeights) -> dict[str, str]:
+def weights_metadata(model: TrainedWeights) -> dict[str, str]:
+    """Return the texts in a file of weights, which :func:`read_export` reads."""
     facts = {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step)}
     return {**facts, "weights": "ema" if model.ema else "live", **({"base": model.base} if model.base else {})}
 

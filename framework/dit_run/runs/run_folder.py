@@ -43,6 +43,7 @@ class RunFolder:
         self.samples = self.path / "samples"
         self.plugins = self.path / "plugins"
         self.checkpoints = self.path / "checkpoints"
+        self.averages = self.path / "averages"
         self._lock = self.path / "lock"
 
     @contextmanager

@@ -22,6 +22,7 @@ from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
 from dit_run.runs.run_folder import RunFolder
+from dit_run.sampling.average_weights import average_file
 from dit_run.sampling.export_run import Destination, export_run
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
@@ -43,7 +44,7 @@ class LoadedRun:
     path: Path
     """The run folder or the exported folder."""
     checkpoint: Path
-    """The folder of the checkpoint, or the weights file of an exported folder."""
+    """The folder of the checkpoint, or the file of an average or of exported weights."""
     config: Config
     registry: Registry
     pipeline: Pipeline
@@ -190,6 +191,7 @@ def load_run(
     *overrides: str,
     checkpoint: str | None = None,
     ema: bool = True,
+    average: str | None = None,
     allow_plugins: bool = False,
     device: str | torch.device | None = None,
 ) -> LoadedRun:
@@ -198,14 +200,22 @@ def load_run(
     Needs the folder and the weights of the frozen encoders, but neither training data nor the plugins of what only
     trains. ``overrides`` are ``section.key=value`` on top of the run's config, such as the new path of an encoder.
     ``checkpoint`` names one: ``step-00000100``, the step ``100``, ``best`` (lowest validation loss) or ``last``, the
-    newest complete one, which None loads too. ``ema`` False loads the live weights in place of the averaged ones.
+    newest complete one, which None loads too. ``ema`` False loads the live weights in place of the averaged ones,
+    ``average`` an average that ``dit-run average`` made.
     ``allow_plugins`` allows the code of plugin files in the folder to run. ``device`` replaces ``training.device``.
 
     Raises InputError for a folder that holds no run, a checkpoint that is missing or damaged, and plugin files that are
     needed and not allowed.
     """
     return open_run(
-        path, overrides, SAMPLED, checkpoint=checkpoint, ema=ema, allow_plugins=allow_plugins, device=device
+        path,
+        overrides,
+        SAMPLED,
+        checkpoint=checkpoint,
+        ema=ema,
+        average=average,
+        allow_plugins=allow_plugins,
+        device=device,
     )
 
 
@@ -216,6 +226,7 @@ def open_run(
     *,
     checkpoint: str | None = None,
     ema: bool = True,
+    average: str | None = None,
     allow_plugins: bool = False,
     device: str | torch.device | None = None,
 ) -> LoadedRun:
@@ -224,14 +235,18 @@ def open_run(
     chosen = [*overrides, f"training.device={device}"] if device is not None else overrides
     read = read_run_config(folder, chosen, used, allow_plugins=allow_plugins)
     config = read.resolution.config
+    if average is not None and (checkpoint is not None or not ema):
+        raise InputError(f"average {average!r} is one set of weights; leave out the checkpoint and no-ema")
     source, passed_over = find_weights(folder, checkpoint, ema=ema)
+    chosen_weights = source if average is None else average_file(folder, average)
     target = choose_device(config.training.device)
     encoders = build_encoders(config, target)
-    denoiser, weights = trained_denoiser(config, encoders, target, source, ema=ema)
-    other = weaker_denoiser(config, encoders, target, folder, source, ema=weights.ema)
+    denoiser, weights = trained_denoiser(config, encoders, target, chosen_weights, ema=ema)
+    guided = (source, weights.ema) if average is None else None
+    other = weaker_denoiser(config, encoders, target, folder, source, guided=guided)
     return LoadedRun(
         path=folder.path,
-        checkpoint=source,
+        checkpoint=chosen_weights,
         config=config,
         registry=read.resolution.registry,
         pipeline=Pipeline.of(

@@ -36,11 +36,18 @@ def trained_denoiser(
 
 
 def weaker_denoiser(
-    config: Config, encoders: Encoders, device: torch.device, folder: RunFolder, source: Path, *, ema: bool
+    config: Config,
+    encoders: Encoders,
+    device: torch.device,
+    folder: RunFolder,
+    source: Path,
+    *,
+    guided: tuple[Path, bool] | None,
 ) -> Denoiser | None:
     """Return the denoiser that guidance moves away from, or None for the empty caption.
 
-    ``source`` and ``ema`` tell the weights that make images. Raises InputError where the folder has no other weights.
+    ``source`` is the checkpoint of a guidance that names none; ``guided`` has that of the weights that make images, and
+    True for its average; None for weights of no checkpoint. Raises InputError where the folder has no other weights.
     """
     weaker = weaker_prediction(config)
     if weaker == "empty":
@@ -53,9 +60,9 @@ def weaker_denoiser(
     name = source.name if weaker.checkpoint is None else str(weaker.checkpoint)
     path, _ = named_checkpoint(folder, name, ema=weaker.averaged)
     denoiser, weights = trained_denoiser(config, encoders, device, path, ema=weaker.averaged)
-    if (path, weights.ema) == (source, ema):
+    if (path, weights.ema) == guided:
         raise InputError(
-            f"guidance {config.guidance.type} would move away from the {'averaged ' if ema else ''}weights of "
+            f"guidance {config.guidance.type} would move away from the {'averaged ' if weights.ema else ''}weights of "
             f"{source.name} that it guides; choose others with guidance.checkpoint or guidance.weights"
         )
     return denoiser

@@ -10,18 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.sharding import local
+from dit_run.runs.average_profiles import decay_at
 
-__all__ = ["Ema", "decay_at"]
+__all__ = ["Ema"]
 
 M = TypeVar("M", bound=nn.Module)
-
-
-def decay_at(step: int, *, decay: float, power: float) -> float:
-    """Return the decay of update ``step``, counted from 0: min(decay, 1 - (1 + step)^-power), or ``decay`` for power 0.
-
-    With a warm-up the first update copies the weights, so that the initial weights do not count.
-    """
-    return min(decay, 1 - (1 + step) ** -power) if power > 0 else decay
 
 
 class Ema(Generic[M]):

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from dit_run.model.denoiser import Denoiser
-from dit_run.training.ema import Ema, decay_at
+from dit_run.runs.average_profiles import decay_at
+from dit_run.training.ema import Ema
 
 
 def test_the_decay_warms_up_by_its_power_to_its_limit() -> None:
