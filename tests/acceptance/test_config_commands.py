@@ -264,6 +264,8 @@ def test_diff_of_types_shows_keys_of_one_side(run: Run) -> None:
     _, out, _ = run("diff", "a.yaml", "b.yaml", a="", b="lr_scheduler: {type: warmup_stable_decay}\n")
     assert out.splitlines() == [
         "lr_scheduler.type: cosine -> warmup_stable_decay",
+        "lr_scheduler.restarts: 0 -> (none)",
+        "lr_scheduler.cycle_growth: 1.0 -> (none)",
         "lr_scheduler.decay_share: (none) -> 0.2",
         "lr_scheduler.decay_shape: (none) -> sqrt",
     ]
@@ -322,7 +324,14 @@ def test_the_reference_config_gives_its_values_and_the_defaults() -> None:
     assert values["data"]["train_split"] == 0.9
     assert values["model"]["attention_head_dim"] == 64
     assert values["optimizer"]["betas"] == [0.9, 0.999]
-    assert values["lr_scheduler"] == {"type": "cosine", "warmup_steps": 500, "warmup": None}
+    assert values["lr_scheduler"] == {
+        "type": "cosine",
+        "warmup_steps": 500,
+        "warmup": None,
+        "min_lr": 0.0,
+        "restarts": 0,
+        "cycle_growth": 1.0,
+    }
 
 
 @pytest.mark.parametrize(
