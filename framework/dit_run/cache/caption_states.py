@@ -10,7 +10,7 @@ import torch
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
-from dit_run.cache.records import Records
+from dit_run.cache.records import CurrentRecords
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks
 from dit_run.model.codec import device_of, encode_captions
@@ -38,6 +38,8 @@ class CaptionWork:
     """Distinct captions, by key."""
     form: StateFormat
     """Precision and number of tokens of the stored states."""
+    records: CurrentRecords
+    """The states that are stored."""
 
     @classmethod
     def of(
@@ -51,7 +53,8 @@ class CaptionWork:
         """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
         form = form.computed_in(build.dtype)
         space = build.space("captions", encoder, code, _settings(build, encoder, form))
-        return cls(build, encoder, space, {caption_key(caption): caption for caption in ("", *captions)}, form)
+        wanted = {caption_key(caption): caption for caption in ("", *captions)}
+        return cls(build, encoder, space, wanted, form, CurrentRecords(space))
 
     def missing_bytes(self) -> int:
         """Return the size of the missing states (bytes)."""
@@ -60,10 +63,11 @@ class CaptionWork:
 
     def keep(self) -> CaptionCache:
         """Encode the missing captions and return the cache. Raises Stopped."""
-        with self.build.alone(self.space):
-            self._encode(self._missing())
+        if self._missing():
+            with self.build.alone(self.space):  # another process may have encoded them in the meantime
+                self._encode(self._missing())
         return CaptionCache(
-            Records.open(self.space),
+            self.records(),
             self.encoder.width,
             self.encoder.pooled_width,
             self.encoder.max_length,
@@ -72,12 +76,12 @@ class CaptionWork:
             len(self.wanted),
         )
 
+    def _missing(self) -> list[str]:
+        places = self.records().find(list(self.wanted))
+        return [caption for caption, at in zip(self.wanted.values(), places, strict=True) if at < 0]
+
     def _states(self, captions: Sequence[str]) -> list[CaptionStates]:
         return encode_captions(self.encoder, captions, self.build.dtype, self.form, to=torch.device("cpu"))
-
-    def _missing(self) -> list[str]:
-        places = Records.open(self.space).find(list(self.wanted))
-        return [caption for caption, at in zip(self.wanted.values(), places, strict=True) if at < 0]
 
     def _mean_tokens(self, captions: Sequence[str]) -> float:
         shown = captions[:: max(1, len(captions) // _COUNTED)]

@@ -18,7 +18,7 @@ from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.file_digests import FileDigests
 from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
-from dit_run.cache.records import Records
+from dit_run.cache.records import CurrentRecords
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
@@ -48,7 +48,7 @@ def examined(
     settings = _pixel_settings(common, size)
     spaces = tuple(build.space("latents", vae, code, {**settings, "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
-        work = LatentWork(build, vae, reader, common, size, spaces, files)
+        work = LatentWork(build, vae, reader, common, size, spaces, tuple(map(CurrentRecords, spaces)), files)
         work.examine(indices)
         yield work
 
@@ -86,6 +86,8 @@ class LatentWork:
     """Height and width of the images in pixels."""
     spaces: tuple[Space, ...]
     """The space of images and, if needed, the space of mirrored images."""
+    records: tuple[CurrentRecords, ...]
+    """The latents that each of them has."""
     files: FileDigests
     known: dict[int, Content] = field(default_factory=dict)
     """Content of each sample, by index."""
@@ -152,7 +154,7 @@ class LatentWork:
             for index, key in zip(indices, keys, strict=True)
             if key in unreadable and index not in self.bad
         }
-        records = tuple(Records.open(space) for space in self.spaces)
+        records = tuple(each() for each in self.records)
         return LatentCache(
             records=records,
             indices=np.array(indices, dtype=np.int64),
@@ -169,7 +171,7 @@ class LatentWork:
         """Return the distinct contents that are missing, each with the numbers of the spaces that need it."""
         distinct = list({content.key: content for content in self.known.values()}.values())
         keys = [content.key for content in distinct]
-        absent = np.stack([Records.open(space).find(keys) < 0 for space in self.spaces], axis=1)
+        absent = np.stack([each().find(keys) < 0 for each in self.records], axis=1)
         rows = np.flatnonzero(absent.any(axis=1)).tolist()
         return [(distinct[row], np.flatnonzero(absent[row]).tolist()) for row in rows]
 

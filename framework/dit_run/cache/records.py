@@ -15,7 +15,7 @@ from dit_run.cache.shards import KEY_BYTES, Bits, DamagedShard, Shard
 from dit_run.cache.space import Space
 from dit_run.problems import DitRunError
 
-__all__ = ["DamagedRecord", "Places", "Records", "allow_many_open_files", "keys_array"]
+__all__ = ["CurrentRecords", "DamagedRecord", "Places", "Records", "allow_many_open_files", "keys_array"]
 
 Places = NDArray[np.int64]
 """Places of records: number of the shard times 2**32, plus the row."""
@@ -44,24 +44,31 @@ class Records:
     """Places of all records without known damage, in the order of ``prefixes``."""
     prefixes: NDArray[np.uint64]
     """The first 8 bytes of their keys, ascending."""
+    damaged: frozenset[tuple[str, int]]
+    """Records with known damage, as (shard, row)."""
     _shards: list[Shard | None] = field(repr=False, compare=False)
 
     @classmethod
-    def open(cls, space: Space) -> Records:
-        """Open a space. Broken shards are left out: their records count as missing."""
+    def open(cls, space: Space, before: Records | None = None) -> Records:
+        """Open a space. Broken shards are left out: their records count as missing.
+
+        Records of the same space that were opened ``before`` are returned where nothing was added or noted since.
+        """
+        paths, damaged = space.shards(), frozenset(space.damaged())
+        if before is not None and before.names == tuple(path.name for path in paths) and before.damaged == damaged:
+            return before
         shards: list[Shard] = []
         allow_many_open_files()
-        for path in space.shards():
+        for path in paths:
             with contextlib.suppress(DamagedShard, FileNotFoundError):
                 shards.append(Shard(path))
         places = [number << _ROW_BITS | np.arange(len(shard)) for number, shard in enumerate(shards)]
         place = np.concatenate([np.empty(0, np.int64), *places])
         prefix = np.concatenate([np.empty(0, np.uint64), *(_prefix(shard.keys) for shard in shards)])
         numbers = {shard.path.name: number for number, shard in enumerate(shards)}
-        damaged = [numbers[name] << _ROW_BITS | row for name, row in space.damaged() if name in numbers]
-        kept = ~np.isin(place, damaged)
+        kept = ~np.isin(place, [numbers[name] << _ROW_BITS | row for name, row in damaged if name in numbers])
         order = np.argsort(prefix[kept], kind="stable")
-        return cls(space, tuple(numbers), place[kept][order], prefix[kept][order], list(shards))
+        return cls(space, tuple(numbers), place[kept][order], prefix[kept][order], damaged, list(shards))
 
     def __len__(self) -> int:
         return len(self.places)
@@ -116,6 +123,18 @@ class Records:
             except DamagedShard as error:
                 raise DamagedRecord(f"{error}. Start again: its records are encoded again") from error
         return shard
+
+
+@dataclass
+class CurrentRecords:
+    """The records of a space at each time they are asked for; read again only where the space has changed."""
+
+    space: Space
+    _last: Records | None = None
+
+    def __call__(self) -> Records:
+        self._last = Records.open(self.space, self._last)
+        return self._last
 
 
 def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -54,6 +54,17 @@ def test_more_shards_than_files_may_be_open_at_first_are_all_found(tmp_path: Pat
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+def test_a_space_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:
+    space = filled(tmp_path, 1, 2)
+    records = Records.open(space)
+    assert Records.open(space, records) is records
+    space.note_damage(space.shards()[0].name, [0])
+    noted = Records.open(space, records)
+    assert (len(records), len(noted)) == (2, 1)
+    filled(tmp_path, 3)
+    assert len(Records.open(space, noted)) == 2
+
+
 def test_an_empty_space_has_nothing(tmp_path: Path) -> None:
     assert Records.open(filled(tmp_path)).find([key(1), key(2)]).tolist() == [-1, -1]
 
