@@ -7,11 +7,14 @@ from typing import Any
 
 from dit_run.config.explanation import Explanation, explanations
 from dit_run.config.keys import key_name
-from dit_run.config.resolve import load_config
+from dit_run.config.resolve import resolve
+from dit_run.config.used_sections import Used
 from dit_run.options import MISSING
 from dit_run.problems import DitRunError, KeyPath
+from dit_run.registry.components import Kind
+from dit_run.registry.registry import Registry, discover
 from dit_run.runs.reading.run_files import RunFiles
-from dit_run.settings import Config
+from dit_run.settings import SECTIONS, Config
 
 __all__ = ["config_entries", "differing_entries", "sampler_names"]
 
@@ -69,25 +72,37 @@ def _entry(
 
 def sampler_names(files: RunFiles) -> list[str]:
     """Return the samplers of the run's scheduler, the default first; empty if they are not known."""
-    config = _config(files)
-    choices = () if config is None else config.chosen("scheduler")
+    config, known = _config(files)
+    choices = () if config is None or "scheduler" not in known else config.chosen("scheduler")
     return [str(name) for choice in choices for name in getattr(choice.options, "samplers", ())]
 
 
 def _explanations(files: RunFiles) -> list[Explanation]:
-    config = _config(files)
-    return [] if config is None else explanations(config)
+    config, known = _config(files)
+    found = [] if config is None else explanations(config)
+    return [item for item in found if item.path[0] in known or item.path[0] in SECTIONS]
 
 
-def _config(files: RunFiles) -> Config | None:
-    """Return the config of a run that needs no other file and no code of its folder; None otherwise."""
-    path = files.file("config.yaml")
-    if path is None or files.config.get("extends") or files.config.get("plugins"):
-        return None
+def _config(files: RunFiles) -> tuple[Config | None, frozenset[str]]:
+    """Return the config of a run, and the sections of which it has the components: those with installed types.
+
+    No other file is read and no code of the run folder is loaded. The config is None if it cannot be read so.
+    """
+    path, registry = files.file("config.yaml"), discover()
+    known = frozenset(kind.section for kind in Kind if _is_installed(files.config.get(kind.section), kind, registry))
+    if path is None or files.config.get("extends"):
+        return None, known
     try:
-        return load_config(path, config_plugins=False)
+        return resolve(path, registry=registry, used=Used(known, plugin_files=False)).config, known
     except (DitRunError, OSError, RecursionError):
-        return None
+        return None, known
+
+
+def _is_installed(section: Any, kind: Kind, registry: Registry) -> bool:
+    """Return True if all components of a section are of types that are installed; a missing type is the default."""
+    members = section if isinstance(section, list) else [section]
+    types = [member.get("type") for member in members if isinstance(member, Mapping)]
+    return all(type_ is None or str(type_) in registry.components(kind) for type_ in types)
 
 
 def _leaves(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:

@@ -88,15 +88,29 @@ def test_the_config_has_origin_and_documentation(serve: Serve, tmp_path: Path) -
     assert (entries["training.seed"]["origin"], entries["training.seed"]["changed"]) == ("default", False)
 
 
-def test_a_config_with_unknown_components_is_shown_as_written(serve: Serve, tmp_path: Path) -> None:
-    make_run(tmp_path / "a", config="optimizer: {type: mine, momentum: 0.8}\nplugins: [./mine.py]")
+def test_a_config_that_cannot_be_checked_is_shown_as_written(serve: Serve, tmp_path: Path) -> None:
+    make_run(tmp_path / "a", config="model: {hidden_size: many}\ntraining: [4]")
     served = serve(tmp_path)
     entries = data(served, f"/api/runs/{ids(served)['a']}/config")
-    assert [(entry["key"], entry["value"]) for entry in entries] == [
-        ("optimizer.type", "mine"),
-        ("optimizer.momentum", 0.8),
-        ("plugins", ["./mine.py"]),
-    ]
+    assert [(entry["key"], entry["value"]) for entry in entries] == [("model.hidden_size", "many"), ("training", [4])]
+
+
+def test_components_that_are_not_installed_are_shown_as_written(serve: Serve, tmp_path: Path) -> None:
+    own = "optimizer: {type: mine, fused: 0.8}\ncallbacks: [{type: own, after: 1}, {type: [7]}]\nplugins: [./mine.py]\n"
+    make_run(tmp_path / "a", config=CONFIG_TEXT + own)
+    served = serve(tmp_path)
+    entries = {entry["key"]: entry for entry in data(served, f"/api/runs/{ids(served)['a']}/config")}
+    assert entries["training.batch_size"]["text"] == "Samples per process and micro-step."
+    written = {key: entry["value"] for key, entry in entries.items() if key.startswith(("optimizer", "callb", "plug"))}
+    assert written == {
+        "optimizer.type": "mine",
+        "optimizer.fused": 0.8,
+        "callbacks[0].type": "own",
+        "callbacks[0].after": 1,
+        "callbacks[1].type": [7],
+        "plugins": ["./mine.py"],
+    }
+    assert not any(entries[key]["text"] for key in written)
 
 
 def test_a_config_cannot_read_the_environment_or_another_file(serve: Serve, tmp_path: Path) -> None:

@@ -111,8 +111,7 @@ export function curvesView(runs) {
   }
 
   view.ready = load().catch((error) => { message.textContent = error.message; });
-  const running = runs.some((run) => run.state === "running");
-  repeat(view, () => (running ? 5 : 20), load);
+  repeat(view, () => (runs.some((run) => run.state === "running") ? 5 : 20), load);
   return view;
 }
 
