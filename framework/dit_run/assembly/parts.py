@@ -21,6 +21,7 @@ from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
 from dit_run.compute.sharding import take_parts
 from dit_run.config.keys import key_name
+from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
 from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, trainable_parameters
@@ -39,6 +40,7 @@ __all__ = [
     "build_learning_rate_factor",
     "build_optimizer",
     "build_schedulers",
+    "encoder_shapes",
     "seeded",
     "try_model",
 ]
@@ -85,6 +87,12 @@ def build_encoders(config: Config, device: torch.device) -> Encoders:
     dtype = Precision.of(config.training.mixed_precision, device).dtype
     form = StateFormat.named(config.cache.text_dtype, config.cache.max_tokens)
     return Encoders(tuple(text.to(device) for text in texts), vae.to(device), dtype, form)
+
+
+def encoder_shapes(config: Config) -> Encoders:
+    """Return the encoders on the CPU for their sizes: weights on a hub are not asked for."""
+    with deferred_weights():
+        return build_encoders(config, torch.device("cpu"))
 
 
 def _build_text_encoders(config: Config) -> list[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dit_run.assembly.parts import Encoders, build_denoiser, build_encoders
+from dit_run.assembly.parts import Encoders, build_denoiser, encoder_shapes
 from dit_run.compute.timing import operations
 from dit_run.model.conditioning import joined
 from dit_run.model.denoiser import trainable_parameters
@@ -50,7 +50,7 @@ def cost_of(config: Config, encoders: Encoders | None = None) -> ModelCost:
 
     Raises InputError where files with the sizes of the encoders are missing, unless these are given.
     """
-    encoders = encoders or build_encoders(config, torch.device("cpu"))
+    encoders = encoders or encoder_shapes(config)
     with META:
         denoiser = build_denoiser(config, encoders, META)
         size = config.data.common.image_size

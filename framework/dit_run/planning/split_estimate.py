@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-
-from dit_run.assembly.parts import build_encoders
+from dit_run.assembly.parts import encoder_shapes
 from dit_run.planning.batch_split import fits
 from dit_run.planning.measurements import interpolate
 from dit_run.planning.memory_estimate import estimate_step
@@ -45,7 +43,7 @@ class SplitEstimate:
 
 def estimate_splits(config: Config) -> SplitEstimate:
     """Return the memory of every split, between few that are estimated. Raises InputError without encoders' files."""
-    encoders = build_encoders(config, torch.device("cpu"))
+    encoders = encoder_shapes(config)
     training = config.training
     own, effective = training.batch_size, training.batch_size * training.gradient_accumulation_steps
     found = {

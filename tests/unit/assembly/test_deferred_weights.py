@@ -15,6 +15,7 @@ from runs import CONFIG
 from dit_run.assembly.prepare import prepare
 from dit_run.config.resolve import resolve
 from dit_run.hub import DIFFUSERS, Pretrained, deferred_weights
+from dit_run.planning.model_cost import cost_of
 from dit_run.problems import ConfigError, InputError
 
 VAE = "vae={type: autoencoder_kl, pretrained_model_name: tiny/kl}"
@@ -86,6 +87,11 @@ def test_a_model_that_cannot_be_built_without_values_is_not_refused(prepared: Pr
     Path("needs_values.py").write_text(NEEDS_VALUES)
     with pytest.raises(InputError, match="tiny/clip is not available"):
         prepared(VAE, TEXT, MODEL, "model.type=needs_values", "plugins=[needs_values.py]")
+
+
+def test_the_cost_of_a_model_needs_no_weights(prepared: Prepare) -> None:
+    config = resolve(Path("config.yaml"), [VAE, TEXT, MODEL]).config
+    assert cost_of(config).latents == (4, 4, 4)
 
 
 def test_weights_are_located_at_their_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
