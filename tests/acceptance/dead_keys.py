@@ -31,6 +31,8 @@ def metric(kind: str, name: str = "eye", count: int = 3, more: str = "") -> str:
     return f"metrics=[{{type: {kind}, pretrained_model_name: {name}, count: {count}{more}}}]"
 
 
+REPA = "objective={type: repa, pretrained_model_name: eye, projector_width: 8}"
+
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.shapes": (),
     "dataset.custom": ("data={type: custom, dataset_path: custom}",),
@@ -86,6 +88,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     ),
     "objective.denoising": (),
     "objective.contrastive": ("objective.type=contrastive",),
+    "objective.repa": (REPA,),
     "guidance.apg": ("guidance.type=apg",),
     "guidance.autoguidance": ("guidance={type: autoguidance, weights: live}",),
     "guidance.cfg": (),
@@ -299,6 +302,10 @@ CHANGES: Mapping[str, Change] = {
     "objective.start": _change("objective=[{type: denoising}, {start: 0.5}]", "objective=[{type: denoising}, {}]"),
     "objective.until": _change("objective=[{type: denoising}, {until: 0.5}]", "objective=[{type: denoising}, {}]"),
     "objective.contrastive.strength": _change("objective.strength=0.2"),
+    "objective.repa.pretrained_model_name": _change("objective.pretrained_model_name=eye2"),
+    "objective.repa.revision": _change("objective.revision=other", "objective.pretrained_model_name=tiny/eye"),
+    "objective.repa.tap": _change("objective.tap=blocks.1", "model.num_layers=2"),
+    "objective.repa.projector_width": _change("objective.projector_width=9"),
     # adapters
     "adapter.lora.rank": _change("adapter.rank=3"),
     "adapter.lora.alpha": _change("adapter.alpha=8"),

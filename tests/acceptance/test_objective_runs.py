@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builders import tiny_dinov2
 from forks import Forks
 from runs import Command, Run, stopping
 from safetensors.torch import load_file
@@ -100,6 +101,43 @@ def test_another_objective_is_refused_and_another_weight_is_noted(command: Comma
     assert refused.status == 2 and "objective.type: 'denoising' -> 'contrastive'" in refused.words
     noted = command(config, "objective.weight=2")
     assert noted.status == 0 and "objective.weight: 1.0 -> 2" in noted.words
+
+
+ALIGNED = "objective=[{type: denoising}, {type: repa, projector_width: 8, until: 0.7, pretrained_model_name: dino}]"
+
+
+def test_cached_features_are_live_ones_and_a_stopped_run_continues(command: Command, config: Path) -> None:
+    tiny_dinov2(config.parent / "dino")
+    words = (config, ALIGNED, "data.random_flip=true", "cache.dir=cache", "training.max_steps=4")
+    assert command(*words, "cache.mode=off", "training.output_dir=live").status == 0
+    assert command("cache", *words).status == 0
+    cached = sorted(Path("cache/features").glob("*/*.safetensors"))
+    assert len(cached) == 2  # of images, and of mirrored ones
+    assert command(*words, *stopping(2)).status == 143
+    assert command(*words).status == 0
+    live, run = Run(Path("live")), Run(Path("run"))
+    assert run.learnt() == live.learnt()
+    assert run.values("objective/repa") == live.values("objective/repa")
+    assert len(run.values("objective/repa")) == 3
+    assert sorted(Path("cache/features").glob("*/*.safetensors")) == cached
+
+
+def test_other_weights_of_its_network_are_refused(command: Command, config: Path) -> None:
+    tiny_dinov2(config.parent / "dino")
+    assert command(config, ALIGNED, *stopping(3)).status == 143
+    tiny_dinov2(config.parent / "dino", seed=1)
+    said = command(config, ALIGNED)
+    assert said.status == 2
+    assert "objective: the weights of the frozen networks of objectives are not those" in said.words
+
+
+def test_a_model_without_states_to_read_is_refused_by_name(command: Command, config: Path) -> None:
+    tiny_dinov2(config.parent / "dino")
+    said = command(config, ALIGNED, "model.type=pixart", "scheduler={type: ddpm}")
+    assert said.status == 2
+    assert (
+        "objective repa reads states inside the model (objective.tap is null), and this model offers none" in said.words
+    )
 
 
 @pytest.mark.slow

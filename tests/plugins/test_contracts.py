@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dc_ae, tiny_detector, tiny_taesd, tiny_vq
+from builders import (
+    tiny_autoencoder_kl,
+    tiny_clip,
+    tiny_clip_pair,
+    tiny_dc_ae,
+    tiny_detector,
+    tiny_dinov2,
+    tiny_taesd,
+    tiny_vq,
+)
 from image_transformers import CONFIGS
 from parquet_files import write_dataset, write_parquet
 from PIL import Image
@@ -98,6 +107,7 @@ def mlflow(folder: Path) -> dict[str, Any]:
 
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "adapter.lora": with_package("peft", rank=2, dropout=0.1),
+    "objective.repa": lambda folder: {"pretrained_model_name": tiny_dinov2(folder / "dino"), "projector_width": 8},
     "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
     "optimizer.prodigy": with_package("prodigyopt"),
     "optimizer.schedule_free_adamw": with_package("schedulefree"),

@@ -407,3 +407,16 @@ def test_a_mask_as_a_channel_hides_the_same_keys(dtype: torch.dtype, width: int)
     torch.testing.assert_close(out, expected, rtol=0.02, atol=1e-6 if dtype is torch.float32 else 0.02)
     out.sum().backward()
     assert not ours[1].grad[0, :, 3:].any() and not ours[2].grad[0, :, 3:].any()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True, "attention"])
+def test_states_after_blocks_are_those_that_the_next_block_gets(checkpointing):
+    model = awake(gradient_checkpointing=checkpointing).train()
+    given = {}
+    model.blocks[1].register_forward_pre_hook(lambda block, states: given.update(x=states[0]))
+    output, taps = model(latents(), TIMES, text(), taps=("blocks.0",))
+    assert model.taps == {"blocks.0": 32, "blocks.1": 32}
+    assert torch.equal(taps["blocks.0"].flatten(2).transpose(1, 2), given["x"])
+    gradient = torch.autograd.grad(taps["blocks.0"].sum(), model.input.weight, retain_graph=True)[0]
+    assert gradient.any()
+    assert torch.equal(output, model(latents(), TIMES, text()))

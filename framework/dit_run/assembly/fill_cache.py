@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
+from dit_run.assembly.objectives import build_objectives, features_of
+from dit_run.assembly.parts import build_denoiser
 from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import CACHE_PATIENCE, Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
@@ -33,6 +37,11 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
     """Encode what a run of the config reads from its cache. Raises InputError as the run would."""
     device = choose_device(config.training.device)
     config, data, encoders = prepare(config, device=device)
+    with torch.device("meta"):  # only its sizes count
+        denoiser = build_denoiser(config, encoders, torch.device("meta"))
+    objectives = build_objectives(
+        config, denoiser, device, total_steps=data.run_length.total_steps, latent_factor=encoders.vae.factor
+    )
     samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:
@@ -42,6 +51,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
                     samples,
                     texts=encoders.texts,
                     vae=encoders.vae,
+                    features=features_of(objectives),
                     dtype=encoders.dtype,
                     reporter=reporter,
                     prompts=config.sampling.prompts,
@@ -68,6 +78,7 @@ def _contents(cached: Cached) -> list[str]:
         bad = len(cached.latents.bad)
         skipped = f"; {bad} cannot be read" if bad else ""
         lines.append(f"latents of {len(cached.latents.indices) - bad} samples{skipped}")
+    lines += [f"features of {len(each.indices)} samples for objective {name}" for name, each in cached.features.items()]
     several = len(cached.captions) > 1
     for place, captions in enumerate(cached.captions):
         if captions is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from dit_run.assembly.parts import seeded
+from dit_run.config.rules import patch_size
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import Objective
+from dit_run.problems import InputError
+from dit_run.protocols import ImageEncoder, Objective
 from dit_run.registry.factories import PluginFault
 from dit_run.settings import Choice, Config
 
-__all__ = ["ActiveObjective", "build_objectives"]
+__all__ = ["ActiveObjective", "build_objectives", "features_of"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class ActiveObjective:
         return tuple(getattr(self.objective, "parts", ()))
 
     @property
+    def taps(self) -> tuple[str, ...]:
+        """Names of the states inside the model that it reads."""
+        return tuple(getattr(self.objective, "taps", ()))
+
+    @property
     def logged(self) -> tuple[str, ...]:
         """Names of the values that are logged: its loss, unless it is alone, and its parts."""
         own = () if self.alone else (f"objective/{self.name}",)
@@ -51,14 +58,18 @@ class ActiveObjective:
 
 
 def build_objectives(
-    config: Config, denoiser: Denoiser, device: torch.device, *, total_steps: int
+    config: Config, denoiser: Denoiser, device: torch.device, *, total_steps: int, latent_factor: int = 1
 ) -> tuple[ActiveObjective, ...]:
-    """Return the objectives of a run of so many steps; the denoiser takes the modules that they train."""
+    """Return the objectives of a run of so many steps; the denoiser takes the modules that they train.
+
+    Raises InputError for an objective that reads states which the model does not offer.
+    """
     choices = config.chosen("objective")
+    runtime = {"device": device, "taps": denoiser.taps, "token_size": latent_factor * patch_size(config)}
     built = tuple(
         ActiveObjective(
             name,
-            _objective(config, name, choice, device=device),
+            _objective(config, name, choice, runtime),
             choice.common.weight,
             round(choice.common.start * total_steps),
             # Checks, plans and sweeps take more steps than a short run has.
@@ -67,6 +78,8 @@ def build_objectives(
         )
         for name, choice in _named(choices)
     )
+    for each in built:
+        _refuse_missing_taps(each, denoiser, config.model.type)
     denoiser.add_objectives({each.name: module for each in built if (module := _trained(each.objective)) is not None})
     return built
 
@@ -78,9 +91,25 @@ def _named(choices: tuple[Choice, ...]) -> Iterator[tuple[str, Choice]]:
         yield choice.type if seen[choice.type] == 1 else f"{choice.type}_{seen[choice.type]}", choice
 
 
-def _objective(config: Config, name: str, choice: Choice, *, device: torch.device) -> Objective:
+def features_of(objectives: Iterable[ActiveObjective]) -> dict[str, ImageEncoder]:
+    """Return the frozen networks whose outputs objectives compare with, by the objectives' names."""
+    found = ((each.name, getattr(each.objective, "features", None)) for each in objectives)
+    return {name: encoder for name, encoder in found if encoder is not None}
+
+
+def _refuse_missing_taps(each: ActiveObjective, denoiser: Denoiser, model: str) -> None:
+    missing = [tap for tap in each.taps if tap not in denoiser.taps]
+    if missing:
+        offered = ", ".join(denoiser.taps) or "none"
+        raise InputError(
+            f"objective {each.name} reads the states {', '.join(missing)} inside the model, and model {model} offers "
+            f"{offered}"
+        )
+
+
+def _objective(config: Config, name: str, choice: Choice, runtime: Mapping[str, Any]) -> Objective:
     """Return an objective, whose trained module is on the device."""
-    objective: Objective = seeded(config, f"objective.{name}", choice, device=device)
+    objective: Objective = seeded(config, f"objective.{name}", choice, **runtime)
     trained: Any = getattr(objective, "trained", None)
     if trained is not None and not isinstance(trained, nn.Module):
         raise PluginFault(
@@ -88,7 +117,7 @@ def _objective(config: Config, name: str, choice: Choice, *, device: torch.devic
             "torch.nn.Module, or leave it out (a fault of the plugin)"
         )
     if trained is not None:
-        trained.to(device)
+        trained.to(runtime["device"])
     return objective
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from typing import Any
@@ -28,7 +28,7 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Guidance, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import VAE, Guidance, ImageEncoder, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -59,6 +59,8 @@ class Encoders:
     """Precision and number of tokens of the states of frozen text encoders."""
     cached: Cached = field(default_factory=Cached)
     """Their outputs that the cache holds."""
+    features: Mapping[str, ImageEncoder] = field(default_factory=dict)
+    """Frozen networks whose outputs objectives compare with, by the objectives' names."""
 
     @cached_property
     def conditions(self) -> Conditions:

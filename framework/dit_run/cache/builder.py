@@ -16,7 +16,7 @@ from dit_run.cache.locks import building, hold
 from dit_run.cache.space import Space
 from dit_run.model.codec import ENCODING_VERSION, device_of
 from dit_run.problems import DitRunError, InputError
-from dit_run.protocols import VAE, TextEncoder
+from dit_run.protocols import ImageEncoder, TextEncoder
 from dit_run.system.units import size_text
 
 __all__ = ["CACHE_PATIENCE", "Build", "Stopped", "cache_bytes"]
@@ -51,7 +51,7 @@ class Build:
         """Dtype of stored values. Encoding rounds to it, so nothing is lost."""
         return self.dtype or torch.float32
 
-    def space(self, kind: str, encoder: TextEncoder | VAE, code: str, settings: Mapping[str, Any]) -> Space:
+    def space(self, kind: str, encoder: TextEncoder | ImageEncoder, code: str, settings: Mapping[str, Any]) -> Space:
         """Return the space for an encoder and its settings, and use it until this process ends.
 
         ``code`` is the digest of the plugin's code, so that a changed plugin encodes again. It is empty for a built-in

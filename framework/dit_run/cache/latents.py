@@ -25,7 +25,7 @@ from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
 from dit_run.model.codec import LatentShape, device_of, encode_latents
 from dit_run.problems import InputError
-from dit_run.protocols import VAE
+from dit_run.protocols import ImageEncoder
 from dit_run.registry.kind_options import DatasetCommon
 
 __all__ = ["LatentWork", "examined"]
@@ -36,17 +36,23 @@ _REPORTED_AFTER = 1.0
 
 @contextlib.contextmanager
 def examined(
-    build: Build, vae: VAE, reader: ImageReader, indices: Sequence[int], size: Size, code: str = ""
+    build: Build,
+    vae: ImageEncoder,
+    reader: ImageReader,
+    indices: Sequence[int],
+    size: Size,
+    code: str = "",
+    kind: str = "latents",
 ) -> Iterator[LatentWork]:
     """Yield the work for samples of one part at one size, (height, width), with mirrored images if the part has them.
 
-    No other process does the same work until the context ends. ``code`` is the digest of the VAE's plugin. Raises
-    InputError for an unreadable image, unless the data skips those, and Stopped.
+    No other process does the same work until the context ends. ``code`` is the digest of the encoder's plugin, ``kind``
+    that of the spaces. Raises InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     common = reader.parts.common(indices[0])
     flips = (False, True) if common.random_flip else (False,)
     settings = _pixel_settings(common, size)
-    spaces = tuple(build.space("latents", vae, code, {**settings, "mirrored": flip}) for flip in flips)
+    spaces = tuple(build.space(kind, vae, code, {**settings, "mirrored": flip}) for flip in flips)
     with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
         work = LatentWork(build, vae, reader, common, size, spaces, tuple(map(CurrentRecords, spaces)), files)
         work.examine(indices)
@@ -78,7 +84,7 @@ class LatentWork:
     """Images to cache."""
 
     build: Build
-    vae: VAE
+    vae: ImageEncoder
     reader: ImageReader
     common: DatasetCommon
     """The options of the samples."""

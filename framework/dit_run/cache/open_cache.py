@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, TextEncoder
+from dit_run.protocols import VAE, ImageEncoder, TextEncoder
 from dit_run.registry.plugin_code import code_digest
 from dit_run.reporting import Reporter
 from dit_run.settings import CacheOptions, Choice, Config
@@ -30,6 +31,9 @@ from dit_run.system.durable import make_folder
 __all__ = ["Cacheable", "Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
 
 
+_LATENTS = "latents"
+
+
 @dataclass(frozen=True)
 class Cached:
     """Cached outputs of a run's encoders; None for an encoder that works in every step. Picklable."""
@@ -37,6 +41,8 @@ class Cached:
     latents: LatentCache | GroupedLatentCache | None = None
     captions: tuple[CaptionCache | None, ...] = ()
     """One for each text encoder; empty if the states of none are cached."""
+    features: Mapping[str, LatentCache | GroupedLatentCache] = field(default_factory=dict)
+    """Outputs of the frozen networks of objectives, for the training samples, by the objectives' names."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,8 @@ class Cacheable:
     captions: tuple[bool, ...]
     """For each text encoder, True if its states are."""
     latents: bool
+    features: bool = False
+    """True if the outputs of frozen networks for the training images are."""
 
 
 def cache_folder(options: CacheOptions) -> Path:
@@ -70,6 +78,7 @@ def open_cache(
     *,
     texts: Sequence[TextEncoder],
     vae: VAE,
+    features: Mapping[str, ImageEncoder] = MappingProxyType({}),
     dtype: torch.dtype | None,
     reporter: Reporter,
     prompts: Iterable[str] = (),
@@ -78,6 +87,7 @@ def open_cache(
 ) -> Cached:
     """Open the cache for all these samples (of one dataset) and encode what is missing.
 
+    ``features`` are the frozen networks of objectives by name; they encode the first samples, those of training, alone.
     ``prompts`` are cached like captions. ``dtype`` is that of autocast, None for float32. ``first`` is sent to workers
     before the dataset: unpickling it imports what the dataset needs. An encoder whose output is cached and that has a
     method ``release`` gives back its memory afterwards.
@@ -87,32 +97,40 @@ def open_cache(
     :class:`~dit_run.cache.builder.Stopped` when ``stopped`` returns True.
     """
     keeps = cacheable(config, texts, vae)
-    if not (keeps.latents or any(keeps.captions)):
+    features = features if keeps.features else {}
+    if not (keeps.latents or features or any(keeps.captions)):
         return Cached()
     build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     states: list[CaptionWork | None] = []
-    images: dict[Group, LatentWork] = {}
+    images: dict[str, dict[Group, LatentWork]] = {}
     with contextlib.ExitStack() as stack:
-        if keeps.latents:
+        encoders = {**({_LATENTS: vae} if keeps.latents else {}), **features}
+        if encoders:
             workers = min(config.cache.num_workers, usable_cores())
             reader = ImageReader(samples[0].dataset, samples[0].parts, workers, first, build.check_stopped)
             stack.enter_context(reader)
-            code = code_digest(config.vae.component.factory, vae)
-            for group, chosen in _indices_by_group(samples).items():
-                images[group] = stack.enter_context(examined(build, vae, reader, chosen, group[0], code))
+        for name, encoder in encoders.items():
+            kind, wanted = (_LATENTS, samples) if name == _LATENTS else ("features", samples[:1])
+            factory = config.vae.component.factory if name == _LATENTS else type(encoder)
+            code = code_digest(factory, encoder)
+            images[name] = {
+                group: stack.enter_context(examined(build, encoder, reader, chosen, group[0], code, kind))
+                for group, chosen in _indices_by_group(wanted).items()
+            }
         if any(keeps.captions):
             shown = (caption for index in indices for caption in samples[0].texts(index))
             states = _caption_work(config, build, texts, keeps.captions, list(dict.fromkeys((*prompts, *shown))))
         build.check_room(
-            latents=sum(work.missing_bytes() for work in images.values()),
+            latents=sum(work.missing_bytes() for each in images.values() for work in each.values()),
             states=sum(work.missing_bytes() for work in states if work is not None),
         )
         captions = tuple(None if work is None else _kept(work) for work in states)
-        latents = _of_groups({group: work.keep() for group, work in images.items()}) if keeps.latents else None
-        if keeps.latents:
-            release(vae)
-    return Cached(latents, captions)
+        kept: dict[str, LatentCache | GroupedLatentCache] = {}
+        for name, encoder in encoders.items():
+            kept[name] = _of_groups({group: work.keep() for group, work in images[name].items()})
+            release(encoder)
+    return Cached(kept.pop(_LATENTS, None), captions, kept)
 
 
 def _caption_work(
@@ -175,7 +193,7 @@ def cacheable(config: Config, texts: Sequence[TextEncoder], vae: VAE) -> Cacheab
     if mode == "required" and hindrances:
         raise InputError(f"cache.mode is required, but {'; '.join(hindrances)}; use cache.mode: auto")
     captions = tuple(not (text.trainable or varied) for text in texts)
-    return Cacheable(captions, vae.cacheable and not crops)
+    return Cacheable(captions, vae.cacheable and not crops, not crops)
 
 
 def _made(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from dit_run.model.conditioning import (
     padded_length,
 )
 from dit_run.model.state_format import StateFormat
-from dit_run.protocols import VAE, TextEncoder
+from dit_run.protocols import VAE, ImageEncoder, TextEncoder
 
 __all__ = [
     "ENCODING_VERSION",
@@ -49,8 +49,8 @@ class LatentShape:
     """Pixels per latent position, along height and width."""
 
     @classmethod
-    def of(cls, vae: VAE) -> LatentShape:
-        """Return the shapes of this VAE's latents."""
+    def of(cls, vae: ImageEncoder) -> LatentShape:
+        """Return the shapes of this encoder's latents."""
         return cls(vae.latent_channels, vae.factor)
 
     def __call__(self, height: int, width: int) -> tuple[int, int, int]:
@@ -65,7 +65,7 @@ def device_of(module: Any) -> torch.device:
 
 
 @torch.no_grad()
-def encode_latents(vae: VAE, images: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
+def encode_latents(vae: ImageEncoder, images: Tensor, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor | None]:
     """Return mean and standard deviation, float32 [n, c, h, w], of the latents of images uint8 [n, H, W, 3].
 
     The standard deviation is None for a VAE without a posterior. ``dtype`` is that of autocast, and values are rounded

@@ -60,14 +60,25 @@ class Denoiser(nn.Module):
         names: tuple[str, ...] = getattr(self.model, "scalars", ())
         return names
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: Text, scalars: Tensor | None = None) -> Tensor:
+    @property
+    def taps(self) -> Mapping[str, int]:
+        """Widths of the states inside the model that it offers, by name."""
+        offered: Mapping[str, int] = getattr(self.model, "taps", {})
+        return offered
+
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, text: Text, scalars: Tensor | None = None, taps: tuple[str, ...] = ()
+    ) -> Tensor | tuple[Tensor, Mapping[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n].
 
-        ``scalars``, float [n, k], are the numbers that the model takes; those of one row are those of all n.
+        ``scalars``, float [n, k], are the numbers that the model takes; those of one row are those of all n. With
+        ``taps`` the states inside the model of these names follow, each float [n, d, rows, columns].
         """
         numbers = () if scalars is None else (scalars.expand(len(noisy), -1),)
-        output: Tensor = self.model(noisy, timesteps, self.condition(text), *numbers)
-        return output
+        tapped = {"taps": taps} if taps else {}
+        found: Tensor | tuple[Tensor, Mapping[str, Tensor]]
+        found = self.model(noisy, timesteps, self.condition(text), *numbers, **tapped)
+        return found
 
     def condition(self, text: Text) -> TextStates:
         """Return the text states for the model: encoded here if an encoder trains, joined if there are several."""

@@ -44,7 +44,7 @@ from dit_run.protocols.rule import Adjustment, Facts, Rule, RuleContext
 from dit_run.protocols.scheduler import Predict, Scheduler, SchedulerOf, StepNoise
 from dit_run.protocols.text_encoder import TextEncoder, TextStates, Tokens
 from dit_run.protocols.tracker import LoggedStep, RunEnd, Tracker
-from dit_run.protocols.vae import VAE
+from dit_run.protocols.vae import VAE, ImageEncoder
 
 __all__ = [
     "EVENTS",
@@ -60,6 +60,7 @@ __all__ = [
     "Guidance",
     "GuidedStep",
     "Identified",
+    "ImageEncoder",
     "LearningRateFactor",
     "LeavesOut",
     "LeftOut",

@@ -48,6 +48,10 @@ class Model(Protocol):
     # there are any, it is called with a fourth argument, float [n, k], their values in this order. The names in
     # ``dit_run.data.scalars.OF_IMAGES`` need no data. Other models need not have the attribute.
 
+    # A model may offer states inside it to objectives: it then has the attribute ``taps``, a mapping of their names to
+    # their widths, and takes the keyword ``taps``, a tuple of names. With names it returns the prediction and a mapping
+    # of these names to states, float [n, width, rows, columns].
+
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
 

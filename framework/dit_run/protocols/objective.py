@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class NoisyBatch:
     """float [n, c, h, w]: the latents at the timesteps."""
     target: Tensor
     """float [n, c, h, w]: the output that the scheduler asks for."""
+    features: Tensor | None = None
+    """float [n, d, rows, columns]: the output of the objective's ``features`` for the images; None without any."""
 
     def denoising_loss(self, output: Tensor) -> Tensor:
         """Return weight(t) · mean((output - target)²) of each sample, float [n]."""
@@ -43,6 +46,8 @@ class ModelOutput(NamedTuple):
 
     output: Tensor
     """float [n, c, h, w], float32."""
+    taps: Mapping[str, Tensor] = MappingProxyType({})
+    """States inside the model by name, float [n, d, rows, columns], for the taps that the objectives name."""
 
 
 class PredictFor(Protocol):
@@ -67,15 +72,25 @@ class ObjectiveLoss:
 
 
 class Objective(Protocol):
-    """``build(options, *, device) -> Objective``: a training loss, of which a run adds one or several.
+    """``build(options, *, device, taps, token_size) -> Objective``: a training loss; a run adds one or several.
 
-    ``device`` is the torch.device of the run. The weight of an objective, and the share of the run in which it acts,
-    are keys of its section that every objective has; the core applies them. The core multiplies, averages over
-    micro-batches and processes, scales for fp16 and takes gradients. Validation measures the denoising loss alone,
-    whatever the objectives are, so that runs can be compared.
+    ``device`` is the torch.device of the run. ``taps`` has the widths of the states inside the model that it offers, by
+    name; empty for a model without. ``token_size`` is the side of a patch of the model in image pixels.
+
+    The weight of an objective, and the share of the run in which it acts, are keys of its section that every objective
+    has. The core applies them, averages over micro-batches and processes, scales for fp16 and takes gradients.
+    Validation measures the denoising loss alone, whatever the objectives are, so that runs can be compared.
 
     An objective may have an attribute ``parts``, the names of the further values that it returns for the log. Each is
     logged as ``objective/TYPE/NAME``.
+
+    An objective that reads states inside the model has an attribute ``taps``, a tuple of their names, and finds them in
+    the results of ``predict``.
+
+    An objective that compares with the output of a frozen network has that in an attribute ``features``, an
+    :class:`dit_run.protocols.ImageEncoder` in eval mode, on the device, whose ``factor`` divides the sides of training
+    images. The outputs for the training images, mirrored ones too, are kept in the cache; ``batch.features`` has those
+    of the micro-batch. Its network may load at the first call, and have a method ``release()`` that frees its memory.
 
     An objective that trains weights of its own has them in an attribute ``trained``, a torch module. The core moves it
     to the device, and optimises, averages and saves it with the model; models for sampling do not have it. The core

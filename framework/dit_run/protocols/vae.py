@@ -7,7 +7,24 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["VAE"]
+__all__ = ["VAE", "ImageEncoder"]
+
+
+class ImageEncoder(Protocol):
+    """A frozen torch module that encodes images: the half of a :class:`VAE` that the cache uses."""
+
+    latent_channels: int
+    factor: int
+    """Image pixels per position of the output along a side."""
+    cacheable: bool
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the output for images [n, 3, H, W] in [-1, 1], as that of a VAE."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a hex digest, 16 digits or more, of everything that decides the output of ``encode``."""
+        ...
 
 
 class VAE(Protocol):

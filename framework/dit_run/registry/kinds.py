@@ -191,7 +191,7 @@ KINDS: Mapping[Kind, KindSpec] = {
         combines=True,
         common=ObjectiveCommon,
         protocol="dit_run.protocols:Objective",
-        runtime=("device",),
+        runtime=("device", "taps", "token_size"),
         members=("__call__",),
     ),
     Kind.GUIDANCE: KindSpec(

@@ -35,7 +35,7 @@ class ExampleObjective:
 
 
 def build(options: Example) -> ExampleObjective:
-    """Return the objective. Available keyword: device."""
+    """Return the objective. Available keywords: device, taps, token_size."""
     return ExampleObjective(options.penalty)
 
 

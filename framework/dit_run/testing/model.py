@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -225,6 +226,28 @@ def is_its_state_dict(subject: Subject) -> None:
     )
 
 
+@torch.no_grad()
+def offers_the_states_that_it_names(subject: Subject) -> None:
+    """Check that the states in its attribute ``taps`` have their widths, and leave the prediction as it is."""
+    model = awake_model(subject)
+    widths: Mapping[str, int] = getattr(model, "taps", {})
+    if not widths:
+        return
+    latents, timesteps, text = model_inputs(subject, model)
+    result = predict(model, latents, timesteps, text, taps=tuple(widths))
+    subject.expect(
+        isinstance(result, tuple) and len(result) == 2 and set(result[1]) == set(widths),
+        "with the keyword taps it does not return the prediction and a mapping of these names to states",
+    )
+    rows, columns = (side // model.patch_size for side in latents.shape[-2:])
+    for name, width in widths.items():
+        expect_tensor(subject, f"taps[{name!r}]", result[1][name], (2, width, rows, columns), torch.float32)
+    subject.expect(
+        torch.equal(result[0], predict(model, latents, timesteps, text)),
+        "with the keyword taps it gives another prediction",
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     begins_as_the_seed_says,
     predicts,
@@ -238,4 +261,5 @@ CHECKS: tuple[Check, ...] = (
     trains_every_parameter,
     is_its_state_dict,
     uses_the_scalars_of_its_options,
+    offers_the_states_that_it_names,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,12 +66,17 @@ def model_inputs(subject: Subject, model: Model, *, tokens: int = 5) -> tuple[Te
 
 
 def predict(
-    model: Model, latents: Tensor, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None
-) -> Tensor:
-    """Return the prediction, as a run calls the model: with the numbers that it takes, if it takes some."""
+    model: Model,
+    latents: Tensor,
+    timesteps: Tensor,
+    text: TextStates,
+    scalars: Tensor | None = None,
+    **more: tuple[str, ...],
+) -> Any:
+    """Return the prediction, as a run calls the model: with the numbers that it takes, if it takes some.
+
+    With the keyword ``taps`` it is the result of such a call, the prediction and states.
+    """
     count = len(getattr(model, "scalars", ()))
-    if not count:
-        return model(latents, timesteps, text)
     numbers = torch.arange(1.0, 1.0 + count).expand(len(latents), -1) if scalars is None else scalars
-    prediction: Tensor = cast(nn.Module, model)(latents, timesteps, text, numbers)
-    return prediction
+    return cast(nn.Module, model)(latents, timesteps, text, *((numbers,) if count else ()), **more)

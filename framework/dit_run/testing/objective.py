@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from dit_run.assembly.objectives import ActiveObjective
 from dit_run.compute.precision import Precision
-from dit_run.protocols import NoisyBatch, ObjectiveLoss, TextStates
+from dit_run.protocols import ImageEncoder, NoisyBatch, ObjectiveLoss, TextStates
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
 from dit_run.testing.torch_modules import expect_tensor
@@ -20,6 +22,7 @@ from dit_run.training.step_loss import StepLoss
 __all__ = ["CHECKS", "check_objective"]
 
 _COUNT, _SHAPE, _STEPS = 6, (3, 8, 8), 30
+_TOKEN_SIZE, _WIDTH, _NAME = 4, 8, "checked"
 
 
 def check_objective(component: Component | str | Path, **options: Any) -> None:
@@ -32,18 +35,20 @@ def check_objective(component: Component | str | Path, **options: Any) -> None:
 
 
 class _Network(nn.Module):
-    """A small network in place of a denoiser."""
+    """A small network in place of a denoiser, with states of 2 x 2 positions that objectives can read."""
+
+    taps: Mapping[str, int] = MappingProxyType({"states": _WIDTH})
 
     def __init__(self) -> None:
         super().__init__()
-        self.input = nn.Conv2d(3, 8, 3, padding=1)
-        self.output = nn.Conv2d(8, 3, 3, padding=1)
+        self.input = nn.Conv2d(3, _WIDTH, 3, padding=1)
+        self.output = nn.Conv2d(_WIDTH, 3, 3, padding=1)
         self.objective: nn.Module | None = None
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
-        states = self.input(noisy) * (1 + timesteps / 1000)[:, None, None, None]
-        output: Tensor = self.output(torch.tanh(states))
-        return output
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates, taps: tuple[str, ...] = ()) -> Any:
+        states = torch.tanh(self.input(noisy) * (1 + timesteps / 1000)[:, None, None, None])
+        tapped = {name: nn.functional.avg_pool2d(states, _TOKEN_SIZE) for name in taps}
+        return (self.output(states), tapped) if taps else self.output(states)
 
 
 class _StraightPath:
@@ -71,13 +76,14 @@ class _StraightPath:
         raise NotImplementedError("an objective samples nothing")
 
 
-def _examples() -> EncodedBatch:
+def _examples(features: ImageEncoder | None = None) -> EncodedBatch:
     generator = torch.Generator().manual_seed(0)
     latents, noise = (torch.randn(_COUNT, *_SHAPE, generator=generator) for _ in range(2))
     uniform = torch.rand(_COUNT, generator=generator)
     mask = torch.ones(_COUNT, 1, dtype=torch.bool)
     text = TextStates(torch.zeros(_COUNT, 1, 8), mask, torch.zeros(_COUNT, 8), ~mask[:, 0])
-    return EncodedBatch(latents, noise, uniform, text)
+    encoded = {} if features is None else {_NAME: features.encode(latents.clamp(-1, 1))[0].detach()}
+    return EncodedBatch(latents, noise, uniform, text, features=encoded)
 
 
 class _Recorder:
@@ -85,7 +91,7 @@ class _Recorder:
 
     def __init__(self, subject: Subject) -> None:
         torch.manual_seed(2)
-        self.objective = subject.make(device=torch.device("cpu"))
+        self.objective = subject.make(device=torch.device("cpu"), taps=_Network.taps, token_size=_TOKEN_SIZE)
         subject.expect(
             callable(self.objective),
             f"the factory returned {type(self.objective).__name__}; return an object with a method __call__(batch, "
@@ -93,6 +99,8 @@ class _Recorder:
         )
         self.trained: nn.Module | None = getattr(self.objective, "trained", None)
         self.parts: tuple[str, ...] = getattr(self.objective, "parts", ())
+        self.taps: tuple[str, ...] = getattr(self.objective, "taps", ())
+        self.features: ImageEncoder | None = getattr(self.objective, "features", None)
         self.given: NoisyBatch | None = None
         self.result: Any = None
 
@@ -108,12 +116,12 @@ def _made(subject: Subject) -> tuple[_Recorder, StepLoss]:
     torch.manual_seed(1)
     network = _Network()
     network.objective = recorder.trained
-    return recorder, StepLoss(network, [ActiveObjective("checked", recorder)], Precision("cpu", None))
+    return recorder, StepLoss(network, [ActiveObjective(_NAME, recorder)], Precision("cpu", None))
 
 
-def _losses(loss: StepLoss) -> Tensor:
+def _losses(recorder: _Recorder, loss: StepLoss) -> Tensor:
     torch.manual_seed(3)
-    losses: Tensor = loss(_examples(), _StraightPath(), 0)[0]
+    losses: Tensor = loss(_examples(recorder.features), _StraightPath(), 0)[0]
     return losses
 
 
@@ -125,7 +133,7 @@ def gives_a_loss_for_each_sample(subject: Subject) -> None:
         f"its attribute parts is {recorder.parts!r}; set it to a tuple of names",
     )
     try:
-        _losses(loss)
+        _losses(recorder, loss)
     except KeyError as error:
         subject.fail(f"it names the part {error}, and its result does not have it")
     result = recorder.result
@@ -146,7 +154,7 @@ def gives_a_loss_for_each_sample(subject: Subject) -> None:
 def trains_the_model(subject: Subject) -> None:
     """Check that gradients reach the model, and all weights that it trains itself."""
     recorder, loss = _made(subject)
-    _losses(loss).mean().backward()  # type: ignore[no-untyped-call]
+    _losses(recorder, loss).mean().backward()  # type: ignore[no-untyped-call]
     model = [*loss.denoiser.input.parameters(), *loss.denoiser.output.parameters()]  # type: ignore[operator, union-attr]
     subject.expect(
         any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in model),
@@ -162,12 +170,12 @@ def trains_the_model(subject: Subject) -> None:
 
 def lowers_its_loss(subject: Subject) -> None:
     """Check that 30 steps on one batch lower its mean."""
-    _, loss = _made(subject)
+    recorder, loss = _made(subject)
     optimizer = torch.optim.Adam(loss.parameters(), lr=1e-2)
     means = []
     for _ in range(_STEPS):
         optimizer.zero_grad()
-        mean = _losses(loss).mean()
+        mean = _losses(recorder, loss).mean()
         mean.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         means.append(mean.item())
@@ -180,12 +188,11 @@ def lowers_its_loss(subject: Subject) -> None:
 
 def repeats_itself(subject: Subject) -> None:
     """Check that the same micro-batch, weights and state of torch's generator give the same bytes."""
-    _, one = _made(subject)
-    _, other = _made(subject)
-    first = _losses(one)
-    _losses(other)
+    one, other = _made(subject), _made(subject)
+    first = _losses(*one)
+    _losses(*other)
     subject.expect(
-        torch.equal(first, _losses(other)),
+        torch.equal(first, _losses(*other)),
         "the same micro-batch gives another loss in another call; keep no state, and draw numbers from torch's own "
         "generator, which the core seeds for each micro-batch",
     )
@@ -194,7 +201,7 @@ def repeats_itself(subject: Subject) -> None:
 def leaves_the_batch_as_it_is(subject: Subject) -> None:
     """Check that it changes none of the tensors that it gets."""
     recorder, loss = _made(subject)
-    _losses(loss)
+    _losses(recorder, loss)
     given, fresh = recorder.given, _examples()
     assert given is not None
     expected = {

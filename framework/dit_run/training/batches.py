@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ class Batch(NamedTuple):
     """float [n, k]: the numbers that the model takes; None if it takes none."""
     dropped: tuple[tuple[bool, ...], ...] = ()
     """For each of several text encoders, True for each caption that it alone drops."""
+    features: Mapping[str, Tensor] = MappingProxyType({})
+    """Cached outputs of the frozen networks of objectives, float [n, 1, d, rows, columns], by the objectives' names."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Visits:
     """Share of captions that each text encoder alone drops."""
     posterior: bool = True
     """False if the latents have no standard deviation, so that none are drawn."""
+    features: Mapping[str, LatentLookup] = field(default_factory=dict)
+    """Cached outputs of the frozen networks of objectives, by the objectives' names."""
 
     @classmethod
     def of(
@@ -90,7 +95,7 @@ class Visits:
     def __getitems__(self, positions: Sequence[int]) -> Batch:
         """Return the micro-batch at these positions, whose samples share a size."""
         streams = Streams(self.seed)
-        reading, images = self._read(positions)
+        reading, images, features = self._read(positions)
         shape = self.latent_shape(*reading.visits[0].size)
         null = streams.uniforms("caption_dropout", positions) < self.caption_dropout
         dropped = [self._own_dropped(streams, place, positions) for place in range(len(self.own_dropout))]
@@ -106,6 +111,7 @@ class Visits:
             captions=tuple(visit.caption for visit in reading.visits),
             dropped=tuple(tuple(each.tolist()) for each in dropped),
             bad=reading.bad,
+            features=features,
             parts=self._parts(reading.visits),
             scalars=torch.tensor([visit.scalars for visit in reading.visits]) if self.samples.scalars.names else None,
         )
@@ -127,12 +133,20 @@ class Visits:
             return np.zeros(len(positions), dtype=np.bool_)
         return streams.uniforms(f"text_encoder_dropout_{place}", positions) < share
 
-    def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor]:
+    def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor, dict[str, Tensor]]:
+        read = self.samples.read(positions, self._fetch)
+        images, *found = zip(*read.values, strict=True)
+        features = {
+            name: lookup.gather(each) for (name, lookup), each in zip(self.features.items(), found, strict=True)
+        }
         if self.latents is None:
-            read = self.samples.read(positions, self.samples.pixels)
-            return read, torch.from_numpy(np.stack(read.values))
-        found = self.samples.read(positions, self.latents.find)
-        return found, self.latents.gather(found.values)
+            return read, torch.from_numpy(np.stack(images)), features
+        return read, self.latents.gather(images), features
+
+    def _fetch(self, visit: Visit) -> tuple[Any, ...]:
+        """Return the pixels of a visit or the place of its latents, and the places of its features."""
+        image = self.samples.pixels(visit) if self.latents is None else self.latents.find(visit)
+        return image, *(lookup.find(visit) for lookup in self.features.values())
 
 
 @dataclass(frozen=True)

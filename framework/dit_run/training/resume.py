@@ -125,6 +125,11 @@ class Start:
         length = NewLength(self.folder, self.step, self.total_steps, total_steps, former, config)
         return [length.note(arguments), *said]
 
+    def refuse_other_features(self, given: Mapping[str, Any], index: SampleIndex, arguments: Sequence[str]) -> None:
+        """Raise InputError for other frozen networks of objectives than before; ``given`` has their fingerprints."""
+        before, now = self.state.get("inputs", {}), {name: given[name] for name in ("objective",) if name in given}
+        refuse_changed_inputs(changed_inputs(before, now, index_before=None, index=index), self.folder, arguments)
+
     def _with_former_length(self, config: Config) -> Config:
         """Return the config with the defaults that the run's former length and its latents give."""
         channels = self.contents.config.get("model", {}).get("in_channels")

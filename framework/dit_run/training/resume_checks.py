@@ -12,6 +12,7 @@ from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import graphics_card
 from dit_run.data.sample_index import SampleIndex
 from dit_run.problems import InputError
+from dit_run.protocols import ImageEncoder
 from dit_run.runs.provenance import processor, versions
 from dit_run.training.resume_settings import fork_command
 
@@ -20,6 +21,7 @@ __all__ = [
     "changed_inputs",
     "changed_machine",
     "changed_plugins",
+    "feature_inputs",
     "inputs",
     "machine",
     "refuse_changed_inputs",
@@ -76,7 +78,7 @@ def _origin(record: Record) -> str:
     return f"{record['distribution'] or record['plugin']}{version} ({record['digest'][:12]})"
 
 
-_ENCODERS = {"vae": "VAE", "text_encoder": "text encoder"}
+_ENCODERS = {"vae": "VAE", "text_encoder": "text encoder", "objective": "frozen networks of objectives"}
 
 
 def inputs(index: SampleIndex, encoders: Encoders) -> dict[str, Any]:
@@ -88,6 +90,11 @@ def inputs(index: SampleIndex, encoders: Encoders) -> dict[str, Any]:
     if frozen:
         found["text_encoder"] = frozen[0] if len(frozen) == 1 else frozen
     return found
+
+
+def feature_inputs(features: Mapping[str, ImageEncoder]) -> dict[str, Any]:
+    """Return what :func:`inputs` has of the frozen networks of objectives: their fingerprints by name."""
+    return {"objective": {name: each.fingerprint() for name, each in features.items()}} if features else {}
 
 
 def changed_inputs(before: Record, now: Record, *, index_before: SampleIndex | None, index: SampleIndex) -> list[str]:

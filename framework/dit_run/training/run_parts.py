@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from dit_run.assembly.objectives import ActiveObjective, build_objectives
+from dit_run.assembly.objectives import ActiveObjective, build_objectives, features_of
 from dit_run.assembly.parts import (
     Encoders,
     build_denoiser,
@@ -71,22 +71,27 @@ class RunParts:
         device: torch.device,
         *,
         denoiser: Denoiser | None = None,
+        objectives: tuple[ActiveObjective, ...] | None = None,
         sharding: Sharding | None = None,
     ) -> RunParts:
         """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance.
 
-        With ``sharding`` the first two stay in main memory, from where they are sharded before the first step.
+        ``objectives`` are those of a denoiser that is given. With ``sharding`` weights and averages stay in main
+        memory, from where they are sharded before the first step.
         """
         training, place = config.training, device if sharding is None else torch.device("cpu")
-        denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser.to(place)
-        objectives = build_objectives(config, denoiser, device, total_steps=data.run_length.total_steps)
+        denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser
+        if objectives is None:
+            factor, steps = encoders.vae.factor, data.run_length.total_steps
+            objectives = build_objectives(config, denoiser, device, total_steps=steps, latent_factor=factor)
+        denoiser = denoiser.to(place)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
         return cls(
             sharding=sharding,
             whole=None if sharding is None else WholeCopies(_by_ending(denoiser, averages), device),
             config=config,
             data=data,
-            encoders=encoders,
+            encoders=replace(encoders, features=features_of(objectives)),
             device=device,
             denoiser=denoiser,
             averages=averages,
@@ -140,11 +145,13 @@ class RunParts:
     def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
         """Return the visits to some samples, by default to the training samples."""
         chosen = self.data.train if samples is None else samples
-        return Visits.of(self.config, chosen, self.encoders, caption_dropout=caption_dropout)
+        visits = Visits.of(self.config, chosen, self.encoders, caption_dropout=caption_dropout)
+        return replace(visits, features=self.encoders.cached.features) if samples is None else visits
 
-    def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
-        """Return the encoder of batches."""
-        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization)
+    def encoder(self, timer: StepTimer | None = None, *, features: bool = True) -> BatchEncoder:
+        """Return the encoder of batches; without ``features`` it leaves out what objectives alone read."""
+        wanted = self.encoders.features if features else {}
+        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization, wanted)
 
     def learning_rate_factor(self) -> LearningRateFactor:
         """Return the factor on the peak learning rate as a function of the step."""

@@ -10,6 +10,7 @@ import torch
 
 from dit_run.assembly.adaptation import refuse_other_base
 from dit_run.assembly.layout import Layout
+from dit_run.assembly.objectives import build_objectives, features_of
 from dit_run.assembly.parts import Encoders, build_denoiser
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import CACHE_PATIENCE
@@ -23,7 +24,7 @@ from dit_run.training.loop import Loop
 from dit_run.training.loop_builder import build_loop, profile_timer
 from dit_run.training.normalizing import MEASURED_SAMPLES, measure_latents
 from dit_run.training.resume import Start
-from dit_run.training.resume_checks import changed_machine, inputs, machine
+from dit_run.training.resume_checks import changed_machine, feature_inputs, inputs, machine
 from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import preview_prompts
@@ -78,6 +79,13 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
     denoiser = build_denoiser(config, encoders, torch.device("cpu"), begin=begin, base=True)
     if start is not None and not start.forked:
         refuse_other_base(denoiser, start.base, where=str(run.folder.path))
+    objectives = build_objectives(
+        config, denoiser, run.device, total_steps=data.run_length.total_steps, latent_factor=encoders.vae.factor
+    )
+    features = features_of(objectives)
+    given |= feature_inputs(features)
+    if start is not None and not start.forked:
+        start.refuse_other_features(given, index, run.arguments)
     try:
         with run.stop.interrupting(after=CACHE_PATIENCE):
             cached = open_cache(
@@ -85,6 +93,7 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
                 [data.train] if data.validation is None else [data.train, data.validation],
                 texts=encoders.texts,
                 vae=encoders.vae,
+                features=features,
                 dtype=encoders.dtype,
                 reporter=run.reporter,
                 prompts=preview_prompts(config, data),
@@ -97,7 +106,9 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
     if start is None and denoiser.normalization is not None:
         with run.stop.interrupting():
             run.reporter.notice(_normalize(run, data, encoders, denoiser.normalization))
-    parts = RunParts.build(config, data, encoders, run.device, denoiser=denoiser, sharding=run.sharding)
+    parts = RunParts.build(
+        config, data, encoders, run.device, denoiser=denoiser, objectives=objectives, sharding=run.sharding
+    )
     base = {"model": denoiser.base} if denoiser.base else {}
     return Prepared(run, parts, index, {**given, **base})
 

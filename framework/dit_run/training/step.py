@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class EncodedBatch:
     """bool [p, n]: the samples of each of the p parts of a mixture; None without a mixture."""
     scalars: Tensor | None = None
     """float [n, k]: the numbers of each sample that the model takes; None if it takes none."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """float [n, d, rows, columns]: outputs of the frozen networks of objectives, by the objectives' names."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

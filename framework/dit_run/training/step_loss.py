@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ __all__ = ["StepLoss", "denoising_loss"]
 def denoising_loss(denoiser: nn.Module, scheduler: Scheduler, examples: EncodedBatch, precision: Precision) -> Tensor:
     """Return the loss of each sample, float32 [n]: weight(t) · mean((prediction - target)²)."""
     batch = _noised(examples, scheduler)
-    return batch.denoising_loss(_Predictions(denoiser, batch, examples, precision)().output)
+    return batch.denoising_loss(_Predictions(denoiser, batch, examples, precision, ())().output)
 
 
 class StepLoss(nn.Module):
@@ -40,19 +40,22 @@ class StepLoss(nn.Module):
         each that acts, else 0.
         """
         batch = _noised(examples, scheduler)
-        predict = _Predictions(self.denoiser, batch, examples, self._precision)
+        acting = [each for each in self._objectives if each.acts(step)]
+        taps = tuple(dict.fromkeys(tap for each in acting for tap in each.taps))
+        predict = _Predictions(self.denoiser, batch, examples, self._precision, taps)
         total: Tensor | None = None
         values: list[Tensor] = []
         acts: list[float] = []
         for each in self._objectives:
             own: list[Tensor] = [batch.timesteps.new_zeros(())] * len(each.logged)
-            if each.acts(step):
+            if each in acting:
+                own_batch = replace(batch, features=examples.features.get(each.name))
                 with self._precision.autocast():
-                    loss = _checked(each, each.objective(batch, predict), len(batch.latents))
+                    loss = _checked(each, each.objective(own_batch, predict), len(batch.latents))
                 total = _added(total, loss.samples, each.weight)
                 own = _logged(each, loss)
             values += own
-            acts += [float(each.acts(step))] * len(own)
+            acts += [float(each in acting)] * len(own)
         assert total is not None  # a config without an objective for every step is refused
         return total, torch.stack([*values, *total.new_tensor(acts)]) if values else total.new_zeros(0)
 
@@ -99,6 +102,7 @@ class _Predictions:
     batch: NoisyBatch
     examples: EncodedBatch
     precision: Precision
+    taps: tuple[str, ...]
     _shared: ModelOutput | None = None
 
     def __call__(self, noisy: Tensor | None = None, timesteps: Tensor | None = None) -> ModelOutput:
@@ -111,5 +115,7 @@ class _Predictions:
     def _predicted(self, noisy: Tensor, timesteps: Tensor) -> ModelOutput:
         numbers = () if self.examples.scalars is None else (self.examples.scalars,)
         with self.precision.autocast():
-            output = self.denoiser(noisy, timesteps, self.examples.text, *numbers)
-        return ModelOutput(output.float())
+            if not self.taps:
+                return ModelOutput(self.denoiser(noisy, timesteps, self.examples.text, *numbers).float())
+            output, states = self.denoiser(noisy, timesteps, self.examples.text, *numbers, taps=self.taps)
+        return ModelOutput(output.float(), states)

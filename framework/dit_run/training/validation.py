@@ -78,7 +78,7 @@ class ValidationSet:
             bins=options.timestep_bins,
             batch_size=parts.config.training.batch_size,
             scheduler_of=parts.scheduler_of,
-            encoder=parts.encoder(),
+            encoder=parts.encoder(features=False),
             precision=parts.precision,
         )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -229,3 +231,14 @@ def test_dropout_keeps_the_contract() -> None:
             return super().forward(nn.functional.dropout(latents, 0.5, self.training), timesteps, text)
 
     keep(KIND, factory(Dropping))
+
+
+def test_states_of_another_width() -> None:
+    class Tapped(Mixer):
+        taps: Mapping[str, int] = MappingProxyType({"image": 7})
+
+        def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, taps: tuple[str, ...] = ()) -> Any:
+            output = super().forward(latents, timesteps, text)
+            return (output, dict.fromkeys(taps, self.image(latents))) if taps else output
+
+    assert broken(Tapped).startswith("taps['image']: return [2, 7, 4, 2] torch.float32, not [2, 4, 4, 2]")

@@ -46,20 +46,37 @@ class Network(nn.Module):
         self.output = nn.Linear(width, options.out_channels * area)
         self._initialise()
 
-    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None) -> Tensor:
+    @property
+    def taps(self) -> dict[str, int]:
+        """Width of the states after each block, by the names ``blocks.0`` to the last."""
+        return {f"blocks.{index}": self.options.hidden_size for index in range(len(self.blocks))}
+
+    def forward(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        text: TextStates,
+        scalars: Tensor | None = None,
+        taps: Sequence[str] = (),
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000].
 
-        ``scalars``, float [n, k], are the values of ``options.scalars``.
+        ``scalars``, float [n, k], are the values of ``options.scalars``. With names in ``taps`` the states after these
+        blocks follow, each [n, width, rows, columns].
         """
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self._positioned(self.input(self._patches(latents)), rows, columns)
         vector, shared = self.condition(timesteps, text, scalars)
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
+        tapped = {}
         for index, block in enumerate(self.blocks):
             x = self._run(block, index, x, shared, tokens, mask, turn)
+            if (name := f"blocks.{index}") in taps:
+                tapped[name] = x.transpose(1, 2).reshape(len(x), -1, rows, columns)
         shift, scale = self.output_modulation(vector).to(x.dtype)[:, None].chunk(2, dim=-1)
-        return self._pixels(self.output(modulate(self.output_norm(x), shift, scale)), rows, columns)
+        output = self._pixels(self.output(modulate(self.output_norm(x), shift, scale)), rows, columns)
+        return (output, tapped) if taps else output
 
     def resized(self, name: str, value: Tensor, options: Mapping[str, Any]) -> Tensor | None:
         """Return the input or output layer of a model with these options in the shape of this model's, or None."""
