@@ -170,7 +170,8 @@ def repeats_itself_in_training(subject: Subject) -> None:
 
 def _seeded(model: Model, inputs: tuple[Tensor, Tensor, TextStates], seed: int) -> Tensor:
     torch.manual_seed(seed)
-    return predict(model, *inputs)
+    prediction: Tensor = predict(model, *inputs)
+    return prediction
 
 
 @torch.no_grad()
