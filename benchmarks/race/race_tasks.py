@@ -18,7 +18,7 @@ from dit_run_plugins.metrics.standard_errors import mean_with_error
 
 __all__ = ["TASKS", "Emoji", "ShapesTask", "Task"]
 
-FIXED = ("data.image_size=32", "data.num_samples=null", "data.buckets=null")
+FIXED = ("data.image_size=32", "data.num_samples=null", "data.buckets=null", "data.train_split=1.0")
 
 
 class Task(Protocol):
@@ -66,7 +66,7 @@ class Emoji:
         self._true: NDArray[np.float32] = np.zeros((0, 0), dtype=np.float32)
 
     def changes(self) -> tuple[str, ...]:
-        return ("data.type=custom", f"data.dataset_path={self._folder}", *FIXED, "data.train_split=1.0")
+        return ("data.type=custom", f"data.dataset_path={self._folder}", *FIXED)
 
     def prompts(self, config: Config, count: int) -> list[str]:
         samples = build_data(config).train.squares().without_augmentation()
