@@ -407,6 +407,21 @@ def test_missing_images_are_left_out_if_bad_samples_are_skipped(root, kind):
     assert left_out(data)["image that is missing"] == (2, "c.png")
 
 
+@pytest.mark.parametrize("folder", ["none", "a.png", "x" * 300])
+def test_an_image_in_a_folder_that_cannot_exist_is_missing(root, folder):
+    rows = [{"file_name": name, "text": "t"} for name in ("a.png", f"{folder}/b.png")]
+    (root / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert left_out(dataset(root, on_bad_sample="skip"))["image that is missing"] == (1, f"{folder}/b.png")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may list every folder")
+def test_a_folder_that_may_not_be_listed_is_named(root):
+    (root / "metadata.jsonl").write_text(json.dumps({"file_name": "b/c.jpg", "text": "t"}))
+    (root / "b").chmod(0)
+    with pytest.raises(InputError, match=r"/b: Permission denied"):
+        dataset(root, on_bad_sample="skip")
+
+
 def test_all_images_missing_is_an_error_though_bad_samples_are_skipped(root):
     write_index(root, "csv", [("z.png", "x")])
     with pytest.raises(InputError, match="1 of 1 images are missing"):

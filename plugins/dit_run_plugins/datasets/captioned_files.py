@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from array import array
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -24,6 +25,9 @@ _NAMED = 5
 """Missing images that are listed by name (number)."""
 _SHOWN = 16
 """Images of each reason that can be shown (number)."""
+
+_NO_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
+"""Errors of listing a folder that does not exist, whose images are missing."""
 
 
 class Strings:
@@ -118,13 +122,13 @@ def captioned_files(
         raise InputError(f"{source} has no image with a caption (data.dataset_path)")
     tally = tally or Tally()
     existing = _images(root, {file.rpartition("/")[0] for file in captions} | set(folders))
-    missing = [file for file in captions if file not in existing.all]
+    missing = dict.fromkeys(file for file in captions if file not in existing.all)
     if missing and not (skip and len(missing) < len(captions)):
-        raise InputError(_missing_text(root, missing, len(captions), source))
+        raise InputError(_missing_text(root, list(missing), len(captions), source))
     tally.add("image that is missing", missing)
     reason = "image without a caption" if source == root else f"image without a caption in {source.name}"
     tally.add(reason, [file for file in existing.images if file not in captions], root)
-    kept = {file: captions[file] for file in captions if file not in set(missing)}
+    kept = {file: captions[file] for file in captions if file not in missing}
     return _packed(root, kept, tally, None if scalars is None else scalars.table(kept))
 
 
@@ -175,5 +179,7 @@ def _names(folder: Path) -> list[str]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entry.name for entry in entries)
-    except OSError:
-        return []
+    except OSError as error:
+        if error.errno in _NO_FOLDER:
+            return []
+        raise InputError(f"{folder}: {error.strerror} (data.dataset_path)") from error
