@@ -38,9 +38,14 @@ export function sortedGroups(groups) {
   return [...groups].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
 }
 
-// The band of standard errors of a loss, which are logged at the same steps.
+// The name of the standard error of a loss, or of a score: "shapes/above_chance/standard_error".
+function errorName(name) {
+  return WITH_ERRORS.test(name) ? name.replace("/loss", "/standard_error") : name.replace(/(_train)?$/, "/standard_error$1");
+}
+
+// The band of standard errors of a loss or a score, which are logged at the same steps.
 export function withErrors(name, series) {
-  const curve = series[name], errors = WITH_ERRORS.test(name) ? series[name.replace("/loss", "/standard_error")] : null;
+  const curve = series[name], errors = series[errorName(name)];
   if (!errors || errors.x.length !== curve.x.length || curve.low) return curve;
   const edge = (sign) => curve.y.map((value, index) => (value === null || errors.y[index] === null ? null : value + sign * errors.y[index]));
   return { ...curve, low: edge(-1), high: edge(1) };
