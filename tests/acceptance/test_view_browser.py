@@ -262,6 +262,8 @@ def test_hostile_names_are_shown_as_text(tab: Callable[..., Tab], tmp_path: Path
     for name in ("curves", "samples", "config", "events", "about", "try"):
         page = opened.open(f"#/run/{identity(run)}/{name}", wait="[role=tabpanel] > *")
         page.wait_for_load_state("networkidle")
+        if name == "about":
+            assert page.locator(".panel code.command").first.inner_text().startswith("dit-run plan '")
         assert page.locator("main img[onerror], main script").count() == 0
     assert page.evaluate("window.hit") is None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -129,7 +130,7 @@ def _end(files: RunFiles) -> Iterator[Event]:
 
 def _command(start: Mapping[str, Any]) -> str:
     words = start.get("arguments")
-    return "dit-run " + " ".join(map(str, words)) if isinstance(words, list) and words else ""
+    return shlex.join(["dit-run", *map(str, words)]) if isinstance(words, list) and words else ""
 
 
 def _step(values: Mapping[str, Any]) -> int | None:

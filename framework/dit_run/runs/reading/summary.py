@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -132,7 +133,9 @@ def is_gone(status: Mapping[str, Any]) -> bool:
 
 def _reason(state: str, status: Mapping[str, Any], files: RunFiles) -> str:
     if state == "killed":
-        return f"the process ended without a report; continue the run with: dit-run train {files.path}"
+        return (
+            f"the process ended without a report; continue the run with: dit-run train {shlex.quote(str(files.path))}"
+        )
     reason = status.get("reason")
     return reason if isinstance(reason, str) and state in ("failed", "interrupted") else ""
 

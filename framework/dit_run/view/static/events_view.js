@@ -15,8 +15,13 @@ export function eventsView(run) {
   return rows.length ? h("ol.events", {}, rows) : h("p.empty", {}, t("none"));
 }
 
-export function command(text) {
-  return h("code.command", {}, foreign(text));
+// A command to copy into a shell, in which the names of files mean nothing else.
+export function command(...words) {
+  return h("code.command", {}, foreign(words.map(quoted).join(" ")));
+}
+
+function quoted(word) {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`;
 }
 
 export function aboutView(run) {
@@ -31,7 +36,7 @@ export function aboutView(run) {
     section(t("plan"), planView(run)),
     section(t("check"), run.check && source.check(run.id)
       ? h("img.whole", { src: source.check(run.id), alt: t("check"), loading: "lazy" })
-      : h("p.empty", {}, `${t("check_none")} `, command(`dit-run check ${run.path}/config.yaml --output ${run.path}/check.png`))));
+      : h("p.empty", {}, `${t("check_none")} `, command("dit-run", "check", `${run.path}/config.yaml`, "--output", `${run.path}/check.png`))));
 }
 
 function section(title, content) {
@@ -39,14 +44,14 @@ function section(title, content) {
 }
 
 function planView(run) {
-  const plan = run.plan;
-  if (!plan || !Object.keys(plan).length) return h("p.empty", {}, `${t("plan_none")} `, command(`dit-run plan ${run.path}/config.yaml --output ${run.path}/plan.json`));
+  const { plan } = run;
+  const note = Object.keys(plan).length ? null : h("p.empty", {}, `${t("plan_none")} `, command("dit-run", "plan", `${run.path}/config.yaml`, "--output", `${run.path}/plan.json`));
   const rows = [
     [t("step_seconds"), number(plan.step_seconds, 3), number(run.seconds_per_step, 3)],
     [t("total_time"), duration(plan.total_seconds), run.state === "finished" && !run.events.some((event) => event.kind === "continued") ? duration(run.updated - run.started) : "–"],
     [t("checkpoint_size"), bytes(plan.checkpoint_bytes), bytes(run.checkpoint_bytes ?? NaN)],
     [t("peak_memory"), bytes(plan.peak_bytes), bytes(1e9 * (run.latest.memory_gb ?? NaN))],
   ];
-  return h("table.plan", {}, h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col" }, t("predicted")), h("th", { scope: "col" }, t("measured")))),
-    h("tbody", {}, rows.map(([name, before, after]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, before), h("td", {}, after)))));
+  return h("div", {}, note, h("table.plan", {}, h("thead", {}, h("tr", {}, h("td"), h("th", { scope: "col" }, t("predicted")), h("th", { scope: "col" }, t("measured")))),
+    h("tbody", {}, rows.map(([name, before, after]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, before), h("td", {}, after))))));
 }

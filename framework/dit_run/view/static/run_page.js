@@ -82,7 +82,7 @@ function runHead(run) {
   return [
     h("div.run-title", {}, h("h1", {}, foreign(run.name)), pill(run.state), h("span.muted.small", {}, foreign([run.dataset, run.model, run.device].filter(Boolean).join(" · "))), h("span.fill"), h("span.muted.small", {}, `${t("updated")} ${ago(run.updated)}`)),
     progressBar(run) ?? "",
-    run.reason ? h(`div.problem.${run.state}`, { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command(`dit-run train ${run.path}`))) : "",
+    run.reason ? h(`div.problem.${run.state}`, { role: run.state === "failed" ? "alert" : "status" }, h("p", {}, foreign(run.reason)), run.state === "finished" || run.reason.includes("dit-run ") ? null : h("p", {}, `${t("continue_hint")} `, command("dit-run", "train", run.path))) : "",
     h("dl.values", {}, facts),
   ];
 }

@@ -80,10 +80,12 @@ def test_a_run_whose_process_is_gone_was_killed(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     make_run(tmp_path / "a", state="running", pid=gone.pid)
+    make_run(tmp_path / "a $(b)", state="running", pid=gone.pid)
     make_run(tmp_path / "b", state="running", pid=gone.pid, host="another machine")
     rows = {row["name"]: row for row in dit_run.load_runs(tmp_path)}
     assert (rows["a"]["state"], rows["b"]["state"]) == ("killed", "running")
-    assert f"dit-run train {tmp_path / 'a'}" in rows["a"]["reason"]
+    assert rows["a"]["reason"].endswith(f"dit-run train {tmp_path / 'a'}")
+    assert rows["a $(b)"]["reason"].endswith(f"dit-run train '{tmp_path / 'a $(b)'}'")
 
 
 def test_time_left_ignores_a_pause(tmp_path: Path) -> None:
