@@ -105,8 +105,7 @@ def download(remote: RemoteFile, into: BinaryIO, *, pause: Pause = time.sleep, a
     from xxhash import xxh3_128
 
     files, path = _opened(remote.url)
-    files.invalidate_cache(path)  # its state at the start may be listed there
-    now = _remote_file(remote.url, _tried(partial(files.info, path), remote.url, pause))
+    now = _remote_file(remote.url, _tried(partial(_fresh_info, files, path), remote.url, pause))
     if now != remote:
         raise RemoteFailed(
             f"{remote.url} has changed since the start: it has {now.bytes:,} bytes and the version "
@@ -121,6 +120,13 @@ def download(remote: RemoteFile, into: BinaryIO, *, pause: Pause = time.sleep, a
         checksum.update(content)
         at += len(content)
     return checksum.hexdigest()
+
+
+def _fresh_info(files: AbstractFileSystem, path: str) -> Mapping[str, Any]:
+    """Return the description of a file as it is now, though the file system may have listed it before."""
+    files.invalidate_cache(path)  # hf asks the server even for this
+    info: Mapping[str, Any] = files.info(path)
+    return info
 
 
 def _range(files: AbstractFileSystem, path: str, start: int, end: int, size: int) -> bytes:
