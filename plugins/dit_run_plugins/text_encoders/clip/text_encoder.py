@@ -24,7 +24,7 @@ _VERSION = 1
 
 
 def build(options: Clip) -> ClipTextEncoder:
-    """Return the encoder. Files are found or downloaded now; weights are loaded at the first use.
+    """Return the encoder. Its small files are found or downloaded now; weights are loaded at the first use.
 
     Raises InputError if files are missing or do not belong to a CLIP text encoder.
     """

@@ -30,7 +30,7 @@ _LENGTH = 256
 
 
 def build(options: Transformers) -> TransformersTextEncoder:
-    """Return the encoder. Files are found or downloaded now; weights are loaded at the first use.
+    """Return the encoder. Its small files are found or downloaded now; weights are loaded at the first use.
 
     Raises InputError if files are missing, do not belong to a text encoder, or do not fit the options.
     """
