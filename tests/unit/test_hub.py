@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
+from builders import hub_repository
 from safetensors.torch import save_file
 
-from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained
+from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained, recorded_files
 from dit_run.problems import InputError
 
 
@@ -118,6 +120,32 @@ def test_a_pointer_in_place_of_a_shard_is_named(tmp_path: Path) -> None:
     (sharded(tmp_path) / "model-00001-of-00002.safetensors").write_text(POINTER)
     with pytest.raises(InputError, match=r"model-00001-of-00002\.safetensors is a Git LFS pointer"):
         weights(tmp_path).weight_files(TRANSFORMERS)
+
+
+def test_optional_files_are_asked_for_until_the_hub_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    folder, asked = hub_repository(tmp_path, "kl"), list[str]()
+    folder.mkdir(parents=True)
+    (folder / "here.json").write_text("{}")
+    absent = folder.parents[1] / ".no_exist" / folder.name
+    absent.mkdir(parents=True)
+    (absent / "absent.json").touch()
+    own = huggingface_hub.hf_hub_download
+
+    def out_of_reach(name: str, file: str, *, revision: str | None, local_files_only: bool) -> str:
+        if not local_files_only:
+            asked.append(file)
+        return own(name, file, revision=revision, local_files_only=True)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", out_of_reach)
+    with recorded_files() as found:
+        Pretrained("tiny/kl", "vae.pretrained_model_name").fetch("absent.json", "one.json", "here.json", "two.json")
+    assert asked == ["one.json"]
+    assert [each.file for each in found] == ["here.json"]
+    Pretrained(str(folder), "vae.pretrained_model_name").fetch("absent.json", "one.json")
+    assert asked == ["one.json"]
 
 
 @pytest.mark.parametrize("folder", ["", "vae"])

@@ -85,11 +85,15 @@ class Pretrained:
     def fetch(self, *candidates: str) -> None:
         """Download those of these files that the hub has, next to the others; without effect where it is out of reach.
 
-        For files that a library reads if they are there.
+        For files that a library reads if they are there. The hub is not asked for a file that it did not have before.
         """
-        for each in candidates:
-            with contextlib.suppress(InputError):
-                self.find(each)
+        missing = [each for each in candidates if self._found([each], cached=True) is None]
+        if not on_hub(self.name):
+            return
+        with contextlib.suppress(InputError):  # a hub that is out of reach for the first file is so for all
+            for each in missing:
+                if not self._known_absent(each):
+                    self._found([each], cached=False)
 
     def weight_files(self, library: Library, folders: Iterable[str] = ("",)) -> WeightFiles:
         """Return the weights of one network as ``library`` saves them, from the first of the folders that has them.
@@ -188,6 +192,13 @@ class Pretrained:
         if found is not None and records is not None:
             records.append(RecordedFile(self.name, file, found))
         return found
+
+    def _known_absent(self, file: str) -> bool:
+        """Return True for a file that the hub did not have in the revision on this machine."""
+        from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+        known = try_to_load_from_cache(hub_name(self.name), file, cache_dir=_files_folder(), revision=self.revision)
+        return known is _CACHED_NO_EXIST
 
     def _download(self, file: str, *, cached: bool) -> Path | None:
         from huggingface_hub import hf_hub_download
