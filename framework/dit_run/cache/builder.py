@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dit_run.cache.locks import building, hold
+from dit_run.cache.locks import building, hold, looking
 from dit_run.cache.space import Space
 from dit_run.model.codec import ENCODING_VERSION, device_of
 from dit_run.problems import DitRunError, InputError
@@ -24,6 +24,7 @@ __all__ = ["CACHE_PATIENCE", "Build", "Stopped", "cache_bytes"]
 CACHE_PATIENCE = 2.0
 """Time after a signal to stop in which a builder keeps its records and ends by itself (seconds)."""
 _LARGE = 10**8
+_BUSY = "another process builds the same part of the cache"
 
 Progress = Callable[[str, int, int], None]
 
@@ -81,12 +82,29 @@ class Build:
         if space.folder in self._locked:
             yield
             return
-        with building(space.folder, partial(self._wait, "another process builds the same part of the cache")):
+        with building(space.folder, partial(self._wait, _BUSY)):
             self._locked.add(space.folder)
             try:
                 yield
             finally:
                 self._locked.remove(space.folder)
+
+    @contextlib.contextmanager
+    def looking(self, space: Space) -> Iterator[bool]:
+        """Lock the space to look for what is missing: see :func:`dit_run.cache.locks.looking`.
+
+        Raises Stopped on a request to stop while another process builds.
+        """
+        if space.folder in self._locked:
+            yield True
+            return
+        with looking(space.folder, partial(self._wait, _BUSY)) as alone:
+            if alone:
+                self._locked.add(space.folder)
+            try:
+                yield alone
+            finally:
+                self._locked.discard(space.folder)
 
     def check_room(self, *, latents: int, states: int) -> None:
         """Raise InputError if the disk has less space than latents and caption states take (bytes).

@@ -46,16 +46,24 @@ def examined(
 ) -> Iterator[LatentWork]:
     """Yield the work for samples of one part at one size, (height, width), with mirrored images if the part has them.
 
-    No other process does the same work until the context ends. ``code`` is the digest of the encoder's plugin, ``kind``
-    that of the spaces. Raises InputError for an unreadable image, unless the data skips those, and Stopped.
+    The first of several processes looks alone; the others then look at once, and build what is still missing. While one
+    builds, no other process does the same work until the context ends. ``code`` is the digest of the encoder's plugin,
+    ``kind`` that of the spaces. Raises InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     common = reader.parts.common(indices[0])
     flips = (False, True) if common.random_flip else (False,)
     settings = _pixel_settings(common, size)
     spaces = tuple(build.space(kind, vae, code, {**settings, "mirrored": flip}) for flip in flips)
-    with build.alone(spaces[0]), FileDigests(build.root / "files.sqlite") as files:
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(FileDigests(build.root / "files.sqlite"))
         work = LatentWork(build, vae, reader, common, size, spaces, tuple(map(CurrentRecords, spaces)), files)
+        held = stack.enter_context(contextlib.ExitStack())
+        alone = held.enter_context(build.looking(spaces[0]))
         work.examine(indices)
+        if not (alone and work.incomplete):
+            held.close()
+        if not alone and work.incomplete:
+            held.enter_context(build.alone(spaces[0]))
         yield work
 
 
@@ -113,6 +121,11 @@ class LatentWork:
                 self.build.done("reading image digests", done, len(indices))
         if shown:
             self.build.done("reading image digests", len(indices), len(indices))
+
+    @property
+    def incomplete(self) -> bool:
+        """True if the cache lacks latents."""
+        return bool(self._missing())
 
     def missing_bytes(self) -> int:
         """Return the size of the missing latents (bytes)."""

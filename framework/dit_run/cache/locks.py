@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["Waiting", "building", "hold", "unused"]
+__all__ = ["Waiting", "building", "hold", "looking", "unused"]
 
 Waiting = Callable[[int], None]
 """Called with the number of tries while another process holds the lock; may raise."""
@@ -35,6 +35,26 @@ def building(folder: Path, waiting: Waiting) -> Iterator[None]:
     try:
         _lock(descriptor, fcntl.LOCK_EX, waiting)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def looking(folder: Path, waiting: Waiting) -> Iterator[bool]:
+    """Lock a folder, which may be complete, to look at it.
+
+    Yields True to a process that is alone and may build. Another one waits until it is done; then all that waited look
+    together, and get False.
+    """
+    descriptor = _opened(folder / _BUILD)
+    if descriptor is None:
+        yield True
+        return
+    try:
+        alone = _locked(descriptor, fcntl.LOCK_EX)
+        if not alone:
+            _lock(descriptor, fcntl.LOCK_SH, waiting)
+        yield alone
     finally:
         os.close(descriptor)
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dit_run.cache.locks import building
+from dit_run.cache.locks import building, looking
 from dit_run.cache.records import DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
 
@@ -151,6 +151,26 @@ def test_other_settings_are_another_space(tmp_path: Path) -> None:
     first, second = (Space.of(tmp_path, "latents", {"size": size}) for size in (1, 2))
     assert first.folder != second.folder
     assert first.describe() == {"kind": "latents", "size": 1}
+
+
+def test_after_the_first_all_others_look_together(tmp_path: Path) -> None:
+    space, waiting, together = filled(tmp_path), threading.Semaphore(0), threading.Barrier(2)
+    found: list[bool] = []
+
+    def other() -> None:
+        with looking(space.folder, lambda tries: waiting.release()) as alone:
+            together.wait(10)
+            found.append(alone)
+
+    threads = [threading.Thread(target=other) for _ in range(2)]
+    with looking(space.folder, lambda tries: None) as alone:
+        found.append(alone)
+        for thread in threads:
+            thread.start()
+        assert waiting.acquire(timeout=10) and waiting.acquire(timeout=10)
+    for thread in threads:
+        thread.join(10)
+    assert found == [True, False, False]
 
 
 def test_the_second_builder_waits_for_the_first(tmp_path: Path) -> None:
