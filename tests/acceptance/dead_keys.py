@@ -215,6 +215,8 @@ CHANGES: Mapping[str, Change] = {
     "model.dit.positions": _change("model.positions=sincos"),
     "model.dit.modulation": _change("model.modulation=adaln_zero"),
     "model.dit.pooled_text": _change("model.pooled_text=false"),
+    "model.dit.routed_share": _change("model.routed_share=0.5", "model.num_layers=3"),
+    "model.dit.routed_blocks": _change("model.routed_blocks=[0, 1]", "model.num_layers=3", "model.routed_share=0.5"),
     "model.dit.null_condition": _change("model.null_condition=encoded", "training.caption_dropout=0.5"),
     "model.diffusers_transformer.class_name": _change("model.class_name=PixArtTransformer2DModel"),
     "model.diffusers_transformer.config": _change("model.config.num_layers=2"),

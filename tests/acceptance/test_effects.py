@@ -72,6 +72,8 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "model={type: pixart, pretrained_model_name: px, revision: main}",
         "scheduler={type: ddpm}",
     ),
+    "objective.repa.revision": ("objective={type: repa, pretrained_model_name: here, revision: main}",),
+    "model.dit.routed_blocks": ("model.num_layers=3", "model.routed_blocks=[0, 1]"),
     "model.dit.null_condition": (
         "training.caption_dropout=0",
         "sampling.guidance_scale=1",

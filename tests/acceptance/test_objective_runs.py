@@ -122,6 +122,14 @@ def test_cached_features_are_live_ones_and_a_stopped_run_continues(command: Comm
     assert sorted(Path("cache/features").glob("*/*.safetensors")) == cached
 
 
+def test_routed_patches_are_the_same_in_a_run_that_continues(command: Command, config: Path) -> None:
+    words = (config, "model.num_layers=3", "model.routed_share=0.5", "training.max_steps=4")
+    assert command(*words, "training.output_dir=whole").status == 0
+    assert command(*words, *stopping(2)).status == 143
+    assert command(*words).status == 0
+    assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+
+
 def test_other_weights_of_its_network_are_refused(command: Command, config: Path) -> None:
     tiny_dinov2(config.parent / "dino")
     assert command(config, ALIGNED, *stopping(3)).status == 143

@@ -12,13 +12,13 @@ from dit_run.options import build as make_options
 from dit_run.problems import InputError
 from dit_run.protocols import Facts, RuleContext, TextStates
 from dit_run.testing import check_model
-from dit_run_plugins.models.dit import Dit, mlp_width
+from dit_run_plugins.models.dit import Dit, mlp_width, routed_range
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
 from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products, attend_with_channel
 from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
-from dit_run_plugins.models.dit.rules import channels_agree, heads_divide
+from dit_run_plugins.models.dit.rules import channels_agree, heads_divide, route_fits
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "in_channels": 3, "out_channels": 3, "dropout": 0.0}
 CHOICES = [
@@ -420,3 +420,88 @@ def test_states_after_blocks_are_those_that_the_next_block_gets(checkpointing):
     gradient = torch.autograd.grad(taps["blocks.0"].sum(), model.input.weight, retain_graph=True)[0]
     assert gradient.any()
     assert torch.equal(output, model(latents(), TIMES, text()))
+
+
+ROUTED = {"num_layers": 4, "routed_share": 0.5, "routed_blocks": (1, 2)}
+
+
+def test_a_share_of_the_patches_skips_the_routed_blocks_in_training_alone():
+    model, plain = awake(**ROUTED), awake(num_layers=4)
+    seen = []
+    for block in model.blocks:
+        block.register_forward_pre_hook(lambda block, states: seen.append(states[0].shape[1]))
+    patches = latents().shape[-1] * latents().shape[-2] // 4
+    assert torch.equal(model(latents(), TIMES, text()), plain(latents(), TIMES, text()))
+    assert seen == [patches] * 4
+    model.train()
+    torch.manual_seed(0)
+    output = model(latents(), TIMES, text())
+    assert seen[4:] == [patches, patches // 2, patches // 2, patches]
+    torch.manual_seed(0)
+    assert torch.equal(output, model(latents(), TIMES, text()))
+    assert not torch.equal(output, model(latents(), TIMES, text()))
+
+
+@pytest.mark.parametrize("positions", ["rope", "sincos"])
+def test_patches_that_are_kept_attend_where_they_stand(positions):
+    """With one routed block, kept patches have the states of a model that sees these patches alone there."""
+    model = awake(num_layers=3, routed_share=0.5, routed_blocks=(1, 1), positions=positions).train()
+    given = {}
+    for index, block in enumerate(model.blocks):
+        block.register_forward_pre_hook(lambda block, states, index=index: given.update({index: states}))
+    torch.manual_seed(0)
+    model(latents(), TIMES, text())
+    (before, after), inside = (given[index][0] for index in (1, 2)), given[1]
+    torch.manual_seed(0)
+    whole = model.blocks[0](*given[0])
+    kept = (whole[:, :, None] == before[:, None]).all(-1).any(-1)
+    assert kept.sum(1).tolist() == [before.shape[1]] * len(before)
+    assert torch.equal(whole[kept].view_as(before), before)
+    assert torch.equal(after[~kept], whole[~kept])
+    assert torch.equal(after[kept].view_as(before), model.blocks[1](*inside))
+    if positions == "rope":
+        turn = given[0][-1]
+        assert torch.equal(inside[-1][0][0, 0], turn[0][kept[0]])
+
+
+@pytest.mark.parametrize("checkpointing", [True, "attention", 2])
+def test_routing_keeps_its_patches_under_gradient_checkpointing(checkpointing):
+    gradients = []
+    for chosen in (False, checkpointing):
+        model = awake(gradient_checkpointing=chosen, dropout=0.2, **ROUTED).train()
+        torch.manual_seed(5)
+        model(latents(), TIMES, text()).square().sum().backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_states_of_a_part_of_the_patches_are_not_offered():
+    model = awake(**ROUTED).train()
+    assert list(model.taps) == ["blocks.0", "blocks.2", "blocks.3"]
+    _, taps = model(latents(), TIMES, text(), taps=("blocks.2",))
+    assert taps["blocks.2"].shape[2:] == (latents().shape[2] // 2, latents().shape[3] // 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "blocks"),
+    [
+        ({"num_layers": 28, "routed_share": 0.5}, range(2, 24)),
+        ({"num_layers": 16, "routed_share": 0.5}, range(2, 14)),
+        ({"num_layers": 3, "routed_share": 0.5}, range(1, 2)),
+        ({"num_layers": 28}, range(0)),
+        ({"num_layers": 28, "routed_blocks": (2, 3)}, range(0)),
+    ],
+)
+def test_the_blocks_that_patches_skip_by_default(options, blocks):
+    assert routed_range(Dit(**options)) == blocks
+
+
+@pytest.mark.parametrize("blocks", [(2, 1), (0, 4), None])
+def test_a_range_of_no_blocks_is_refused(blocks):
+    layers = 1 if blocks is None else 4
+    options = Dit(num_layers=layers, routed_share=0.5, routed_blocks=blocks)
+    context = SimpleNamespace(path=("model",), options=options)
+    (problem,) = route_fits(context)
+    assert problem.path == ("model", "routed_blocks")
+    assert f"names no range of the {layers} blocks" in problem.message
+    assert not list(route_fits(SimpleNamespace(path=("model",), options=Dit(num_layers=4, routed_share=0.5))))

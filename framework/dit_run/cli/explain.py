@@ -61,6 +61,9 @@ def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
     for part in cost.parts:
         share = "" if whole else f"  {part.trained:>13,} of them trained"
         print(f"{part.name:<12}  {part.parameters:>13,} parameters{share}  {part.flops / 1e9:>9,.3f} GFLOPs per sample")
+        if part.training_flops != part.flops:
+            less = 1 - part.training_flops / part.flops
+            print(f"{'':<12}  {part.training_flops / 1e9:,.3f} GFLOPs in training, {less:.0%} less")
     size = " x ".join(map(str, cost.latents))
     print(
         f"forward pass for latents {size} and {cost.text_length} text tokens; a training step takes "

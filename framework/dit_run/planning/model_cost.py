@@ -33,6 +33,8 @@ class ModelPart:
     """Operations of one sample's forward pass: products of matrices, with a multiplication and an addition as two.
     Norms, activations and softmax, a few per cent of the whole, are left out. A training step takes three times as
     many; with frozen parameters two to three times."""
+    training_flops: int
+    """The same in training, where a model may leave out a part of its work."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ def _mask(text: TextEncoder) -> Tensor:
 def _part(name: str, module: nn.Module, *inputs: Tensor | TextStates) -> ModelPart:
     with operations() as counter, torch.no_grad():
         module.eval()(*inputs)
+    with operations() as trained_counter, torch.no_grad():
+        module.train()(*inputs)
     parameters = sum(value.numel() for value in module.parameters())
     trained = sum(value.numel() for _, value in trainable_parameters(module))
-    return ModelPart(name, parameters, trained, counter.get_total_flops())
+    return ModelPart(name, parameters, trained, counter.get_total_flops(), trained_counter.get_total_flops())

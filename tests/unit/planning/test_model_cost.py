@@ -71,3 +71,14 @@ def test_any_model_is_counted(tiny: Path) -> None:
     (model, words) = cost_of(load_config(tiny, pixart)).parts
     assert model.flops > 0
     assert words.flops == cost_of(load_config(tiny)).parts[1].flops
+
+
+def test_routed_patches_cost_less_in_training(tiny: Path) -> None:
+    words = ("model.num_layers=3", "model.routed_share=0.5", "model.routed_blocks=[1, 1]")
+    routed, plain = (cost_of(load_config(tiny, *given)).parts[0] for given in (words, words[:1]))
+    seen, left = TOKENS + 1, PATCHES // 2
+    self_attention = 4 * left * WIDTH**2 + 2 * (PATCHES**2 - left**2) * WIDTH
+    cross_attention = 2 * left * WIDTH**2 + 2 * left * seen * WIDTH
+    saved = self_attention + cross_attention + 3 * left * WIDTH * GATED
+    assert (plain.training_flops, routed.flops) == (plain.flops, plain.flops)
+    assert routed.training_flops == plain.flops - 2 * saved

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from dit_run.options import Operational, PositiveFloat, PositiveInt, acts_unless, bounds
+from dit_run.options import NonNegativeInt, Operational, PositiveFloat, PositiveInt, acts_unless, bounds
 
-__all__ = ["Dit", "mlp_width"]
+__all__ = ["Dit", "mlp_width", "routed_range"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +52,25 @@ class Dit:
     `aesthetic_score`, or `original_height`, `original_width`, `crop_top` and `crop_left`, which every image has."""
     null_condition: Annotated[Literal["learned", "encoded"], acts_unless("training.caption_dropout", 0.0)] = "learned"
     """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
+    routed_share: Annotated[float, bounds(ge=0, lt=1)] = 0.0
+    """Share of the patches of each image that skips the blocks of `routed_blocks` in training, drawn anew for each
+    (TREAD, Krause et al. 2025): a step takes less time. Sampling and validation use all patches in all blocks."""
+    routed_blocks: Annotated[tuple[NonNegativeInt, NonNegativeInt] | None, acts_unless("routed_share", 0.0)] = None
+    """The first and the last block that these patches skip, counted from 0. null leaves the first two blocks and the
+    last seventh of all blocks to all patches."""
     gradient_checkpointing: Annotated[Literal[False, True, "attention", 2, 3, 4], Operational] = False
     """Compute blocks again in the backward pass instead of keeping their states. `true` does it for each block: much
     less memory, a third slower. 2, 3 and 4 do it for every second, third and fourth block, `attention` for the
     attention of each block: between the two in memory and time."""
+
+
+def routed_range(options: Dit) -> range:
+    """Return the numbers of the blocks that a share of the patches skips in training; empty without routing."""
+    if options.routed_share == 0:
+        return range(0)
+    count = options.num_layers
+    first, last = options.routed_blocks or (min(2, count // 3), count - 1 - max(1, count // 7))
+    return range(first, last + 1)
 
 
 def mlp_width(options: Dit) -> int:

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from dit_run.protocols import TextStates
-from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.dit import Dit, routed_range
 from dit_run_plugins.models.dit.block import Block
 from dit_run_plugins.models.dit.condition import ConditionEmbedder, Text
 from dit_run_plugins.models.dit.layers import make_norm, modulate
 from dit_run_plugins.models.dit.patch_weights import resized_input, resized_output
 from dit_run_plugins.models.dit.positions import rotations, sincos
+from dit_run_plugins.models.dit.routing import Route
 from dit_run_plugins.models.dit.rules import check_channels
 
 __all__ = ["Network", "build"]
@@ -36,6 +37,7 @@ class Network(nn.Module):
         self.options = options
         self.patch_size = options.patch_size
         self.scalars = options.scalars
+        self._routed = routed_range(options)
         width, area = options.hidden_size, options.patch_size**2
         self.input = nn.Linear(options.in_channels * area, width)
         self.condition = ConditionEmbedder(options, pooled_widths)
@@ -48,8 +50,12 @@ class Network(nn.Module):
 
     @property
     def taps(self) -> dict[str, int]:
-        """Width of the states after each block, by the names ``blocks.0`` to the last."""
-        return {f"blocks.{index}": self.options.hidden_size for index in range(len(self.blocks))}
+        """Width of the states after each block, by the names ``blocks.0`` to the last.
+
+        Blocks that some patches skip have no states of these, except for the last of them, after which they return.
+        """
+        partly = self._routed[:-1]
+        return {f"blocks.{index}": self.options.hidden_size for index in range(len(self.blocks)) if index not in partly}
 
     def forward(
         self,
@@ -69,9 +75,13 @@ class Network(nn.Module):
         vector, shared = self.condition(timesteps, text, scalars)
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
-        tapped = {}
+        tapped, route, whole, turned = {}, self._route(x), x, turn
         for index, block in enumerate(self.blocks):
-            x = self._run(block, index, x, shared, tokens, mask, turn)
+            if route is not None and index == self._routed[0]:
+                whole, x, turned = x, route.enter(x), route.turned(turn)
+            x = self._run(block, index, x, shared, tokens, mask, turned)
+            if route is not None and index == self._routed[-1]:
+                x, turned = route.leave(whole, x), turn
             if (name := f"blocks.{index}") in taps:
                 tapped[name] = x.transpose(1, 2).reshape(len(x), -1, rows, columns)
         shift, scale = self.output_modulation(vector).to(x.dtype)[:, None].chunk(2, dim=-1)
@@ -85,6 +95,12 @@ class Network(nn.Module):
         if name in ("output.weight", "output.bias"):
             return resized_output(value, self.get_parameter(name).detach(), options, self.options)
         return None
+
+    def _route(self, x: Tensor) -> Route | None:
+        """Return the route of the patches [n, patches, d] past some blocks; None outside of training."""
+        if not (self.training and self._routed):
+            return None
+        return Route.drawn(x.shape[0], x.shape[1], self.options.routed_share, x.device)
 
     def _run(self, block: nn.Module, index: int, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
         if self.training and torch.is_grad_enabled() and self._computes_again(index):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.models.dit import Dit
+from dit_run_plugins.models.dit import Dit, routed_range
 
-__all__ = ["channels_agree", "check_channels", "heads_divide"]
+__all__ = ["channels_agree", "check_channels", "heads_divide", "route_fits"]
 
 
 def heads_divide(context: RuleContext) -> Iterator[Problem]:
@@ -57,6 +57,22 @@ def channels_agree(context: RuleContext) -> Iterator[Problem | Adjustment]:
             path=out,
             related=(into,),
         )
+
+
+def route_fits(context: RuleContext) -> Iterator[Problem]:
+    """Check that the blocks which a share of the patches skips are blocks of the model."""
+    options: Dit = context.options
+    blocks, path = routed_range(options), (*context.path, "routed_blocks")
+    if options.routed_share == 0 or (blocks and blocks[-1] < options.num_layers):
+        return
+    named = "null" if options.routed_blocks is None else f"[{', '.join(map(str, options.routed_blocks))}]"
+    yield Problem(
+        "route-does-not-fit",
+        f"model.routed_blocks is {named}, which names no range of the {options.num_layers} blocks of the model",
+        path,
+        related=((*context.path, "routed_share"), (*context.path, "num_layers")),
+        help=(f"write the first and the last block, from 0 to {options.num_layers - 1}, or routed_share: 0",),
+    )
 
 
 def check_channels(in_channels: int, latent_channels: int) -> None:
