@@ -52,6 +52,7 @@ def test_nothing_heavy(words: Sequence[str]) -> None:
     assert not modules & HEAVY
 
 
+@pytest.mark.slow
 def test_training_imports_what_its_components_need_and_no_more(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(CONFIG)

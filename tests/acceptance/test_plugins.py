@@ -472,6 +472,7 @@ def test_a_package_that_breaks_after_a_run_is_reported_once(command: Command, si
     assert "the earlier run used it" not in refused
 
 
+@pytest.mark.slow
 def test_what_a_file_defines_works_in_loading_processes(site: Path) -> None:
     Path("parts").mkdir()
     Path("parts/squares.py").write_text(SQUARES)
@@ -517,6 +518,7 @@ ctypes.CDLL(None).printf(b"noise of C\\n")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("schema",), ("explain", "--format", "json"), ("validate", "--format", "json")])
 def test_what_a_plugin_prints_at_import_stays_out_of_data(site: Path, words: tuple[str, ...]) -> None:
     Path("momentum.py").write_text(NOISY + MOMENTUM)

@@ -195,6 +195,7 @@ def test_the_process_is_as_it_was_afterwards(config: Path, ending: str) -> None:
 # ------------------------------------------------------------------------------------------------------------ load_run
 
 
+@pytest.mark.slow
 def test_loading_sampling_and_exporting_import_no_training(trained: Path, tmp_path: Path) -> None:
     code = f"""
 import sys, dit_run

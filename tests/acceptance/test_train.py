@@ -305,6 +305,7 @@ def test_python_reads_the_config_a_run_used(train: Train) -> None:
     assert values["training"]["batch_size"] == 4
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_ends_no_run(config: Path) -> None:
     words = [sys.executable, "-m", "dit_run", str(config)]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -243,6 +243,7 @@ def test_the_fingerprint_follows_weights_and_tokenizer(folder: Path, tmp_path: P
     assert opened(folder).fingerprint() == opened(folder).fingerprint()
 
 
+@pytest.mark.slow
 def test_tokenizing_and_fingerprints_do_not_import_transformers(folder: Path) -> None:
     code = (
         "import sys\nfrom dit_run_plugins.text_encoders.clip import Clip\n"

@@ -186,12 +186,14 @@ print(step)
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_was_full_for_a_while_leaves_no_half_event(tmp_path, read):
     ran = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
     failed = int(ran.stdout)
     assert scalars(read()) == [*((step, float(step)) for step in range(1, failed)), (100, 100.0)]
 
 
+@pytest.mark.slow
 def test_no_tensorflow_is_imported(tmp_path):
     code = (
         "import sys, pathlib; from dit_run_plugins.trackers.tensorboard import *; "

@@ -78,6 +78,7 @@ SCENARIOS = {
             "training.mixed_precision=bf16",
             "training.gradient_accumulation_steps=2",
             "training.learning_rate_factors={blocks.*: 0.5}",
+            "objective=[{type: denoising}, {type: contrastive, weight: 0.3, until: 0.5}]",
             "data.buckets=[32x32,24x40]",
             "metrics=[{type: frechet_distance, pretrained_model_name: dinov2, count: 4}, "
             "{type: clip_score, pretrained_model_name: clip_pair, count: 4}]",

@@ -45,7 +45,7 @@ class StepLoss(nn.Module):
         predict = _Predictions(self.denoiser, batch, examples, self._precision, taps)
         total: Tensor | None = None
         values: list[Tensor] = []
-        acts: list[float] = []
+        acts: list[Tensor] = []
         for each in self._objectives:
             own: list[Tensor] = [batch.timesteps.new_zeros(())] * len(each.logged)
             if each in acting:
@@ -55,9 +55,10 @@ class StepLoss(nn.Module):
                 total = _added(total, loss.samples, each.weight)
                 own = _logged(each, loss)
             values += own
-            acts += [float(each in acting)] * len(own)
+            # Made on the device: a copy of a number of the host would wait for it.
+            acts += [batch.timesteps.new_full((), float(each in acting))] * len(own)
         assert total is not None  # a config without an objective for every step is refused
-        return total, torch.stack([*values, *total.new_tensor(acts)]) if values else total.new_zeros(0)
+        return total, torch.stack([*values, *acts]) if values else total.new_zeros(0)
 
 
 def _checked(each: ActiveObjective, loss: ObjectiveLoss, count: int) -> ObjectiveLoss:

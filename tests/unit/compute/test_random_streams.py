@@ -78,6 +78,7 @@ def test_the_global_generator_is_neither_read_nor_left_changed():
     assert np.array_equal(Streams(3).normal("n", 1, (3,)), first)
 
 
+@pytest.mark.slow
 def test_another_process_draws_the_same():
     code = "from dit_run.compute.random_streams import Streams; print(Streams(42).uniforms('timestep', [0])[0])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
