@@ -166,3 +166,33 @@ def test_a_card_that_is_not_at_hand_needs_its_memory(command: Command, config: P
     result = command("plan", config, "--device", "cuda")
     assert result.status == 2
     assert "this machine has no cuda; name the memory of the card with --memory, such as 24GB" in result.words
+
+
+@pytest.mark.slow
+def test_a_plan_for_many_gpus_proposes_the_fewest_shards_that_fit(command: Command, config: Path) -> None:
+    large = ("model.hidden_size=1024", "model.num_layers=24", "model.num_heads=16", "model.patch_size=8")
+    plan = ("plan", config, *large, "--gpus", "16", "--gpu-memory")
+    shared, whole, small = (command(*plan, memory) for memory in ("6GB", "80GB", "700MB"))
+    assert [each.status for each in (shared, whole, small)] == [0, 0, 1]
+    assert "machines 2 with 8 GPUs of 6.00 GB" in shared.words
+    assert shared.out.splitlines()[-1] == "proposed: training.shard=node, the fewest shards that fit"
+    assert whole.out.splitlines()[-1] == "proposed: training.shard=1, the fewest shards that fit"
+    assert "not even one sample fits into 700 MB" in small.words
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("--gpus", "12", "--gpu-memory", "80GB"),
+            "12 GPUs are no whole number of machines with 8; set --gpus-per-node",
+        ),
+        (("--gpus", "0", "--gpu-memory", "80GB"), "--gpus and --gpus-per-node need at least 1 GPU"),
+        (("--gpus", "8"), "name the memory of a GPU with --gpu-memory, such as 80GB"),
+    ],
+)
+def test_a_plan_for_gpus_needs_their_memory_and_whole_machines(
+    command: Command, config: Path, words: tuple[str, ...], told: str
+) -> None:
+    result = command("plan", config, *words)
+    assert result.status == 2 and told in result.words

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_config, print_notices, resolved
+from dit_run.cli.plan_gpus import run_for_gpus
 from dit_run.problems import InputError
 from dit_run.runs.run_folder import place_of
 from dit_run.system.durable import write_atomic
@@ -40,11 +41,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="device to plan for (default: training.device); for cuda on a machine without a GPU, the memory is "
         "estimated for a card of --memory",
     )
+    parser.add_argument("--gpus", type=int, metavar="N", help="plan for so many GPUs, which need not be at hand")
+    parser.add_argument("--gpu-memory", type=_bytes, metavar="SIZE", help="memory of each of the --gpus, such as 80GB")
+    parser.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="GPUs of a machine (default: 8)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     config = resolved(arguments).config
     print_notices(config, arguments)
+    if arguments.gpus is not None:
+        return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, arguments.gpus_per_node)
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.compute.distributed import choose_device
     from dit_run.planning.batch_split import best_split, splits
