@@ -31,6 +31,7 @@ from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.objectives.contrastive import Contrastive
 from dit_run_plugins.objectives.denoising import Denoising
+from dit_run_plugins.objectives.perceptual import Perceptual
 from dit_run_plugins.objectives.repa import Repa
 from dit_run_plugins.optimizers.adamw import AdamW
 from dit_run_plugins.optimizers.adamw_8bit import AdamW8bit
@@ -107,6 +108,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE, DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "warmup_stable_decay", WarmupStableDecay, ":build", ":phases_fit", DECAY_RULE),
         _component(Kind.OBJECTIVE, "contrastive", Contrastive, ":build", ":has_other_samples"),
+        _component(Kind.OBJECTIVE, "perceptual", Perceptual, ":build", ":sees_images"),
         _component(Kind.OBJECTIVE, "repa", Repa, ".objective:build"),
         _component(Kind.OBJECTIVE, "denoising", Denoising, ":build"),
         _component(Kind.GUIDANCE, "apg", Apg, ":build"),

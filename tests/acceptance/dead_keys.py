@@ -31,6 +31,7 @@ def metric(kind: str, name: str = "eye", count: int = 3, more: str = "") -> str:
     return f"metrics=[{{type: {kind}, pretrained_model_name: {name}, count: {count}{more}}}]"
 
 
+PERCEPTUAL = "objective={type: perceptual, pretrained_model_name: eye}"
 REPA = "objective={type: repa, pretrained_model_name: eye, projector_width: 8}"
 
 SETTINGS: Mapping[str, tuple[str, ...]] = {
@@ -89,6 +90,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "objective.denoising": (),
     "objective.contrastive": ("objective.type=contrastive",),
     "objective.repa": (REPA,),
+    "objective.perceptual": (PERCEPTUAL,),
     "guidance.apg": ("guidance.type=apg",),
     "guidance.autoguidance": ("guidance={type: autoguidance, weights: live}",),
     "guidance.cfg": (),
@@ -306,6 +308,8 @@ CHANGES: Mapping[str, Change] = {
     "objective.contrastive.strength": _change("objective.strength=0.2"),
     "objective.repa.pretrained_model_name": _change("objective.pretrained_model_name=eye2"),
     "objective.repa.revision": _change("objective.revision=other", "objective.pretrained_model_name=tiny/eye"),
+    "objective.perceptual.pretrained_model_name": _change("objective.pretrained_model_name=eye2"),
+    "objective.perceptual.revision": _change("objective.revision=other", "objective.pretrained_model_name=tiny/eye"),
     "objective.repa.tap": _change("objective.tap=blocks.1", "model.num_layers=2"),
     "objective.repa.projector_width": _change("objective.projector_width=9"),
     # adapters

@@ -72,6 +72,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "model={type: pixart, pretrained_model_name: px, revision: main}",
         "scheduler={type: ddpm}",
     ),
+    "objective.perceptual.revision": ("objective={type: perceptual, pretrained_model_name: here, revision: main}",),
     "objective.repa.revision": ("objective={type: repa, pretrained_model_name: here, revision: main}",),
     "model.dit.routed_blocks": ("model.num_layers=3", "model.routed_blocks=[0, 1]"),
     "model.dit.null_condition": (

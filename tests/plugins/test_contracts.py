@@ -107,6 +107,7 @@ def mlflow(folder: Path) -> dict[str, Any]:
 
 OPTIONS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "adapter.lora": with_package("peft", rank=2, dropout=0.1),
+    "objective.perceptual": lambda folder: {"pretrained_model_name": tiny_dinov2(folder / "dino")},
     "objective.repa": lambda folder: {"pretrained_model_name": tiny_dinov2(folder / "dino"), "projector_width": 8},
     "optimizer.adamw_8bit": with_package("bitsandbytes", min_8bit_size=16),
     "optimizer.prodigy": with_package("prodigyopt"),
