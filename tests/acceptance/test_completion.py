@@ -43,7 +43,7 @@ def offered(tmp_path: Path) -> object:
         ("dit-run ti", ["tiny.yaml"]),
         ("dit-run train ti", ["tiny.yaml"]),
         ("dit-run no", []),
-        ("dit-run in", ["init"]),
+        ("dit-run in", ["init", "info"]),
         ("dit-run data ti", ["tiny.yaml"]),
         ("dit-run sample out", ["outputs/"]),
         ("dit-run tiny.yaml training.ba", ["training.batch_size="]),
