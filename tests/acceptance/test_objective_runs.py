@@ -164,3 +164,10 @@ def test_it_trains_on_two_processes(words: tuple[object, ...], command: Command,
     assert 0 not in run(with_stop(words, 4))
     assert run(with_stop(words, 0)) == (0, 0)
     assert Run(Path("run")).learnt() == Run(Path("whole")).learnt()
+
+
+def test_another_split_of_a_step_compares_other_samples_which_is_noted(command: Command, config: Path) -> None:
+    assert command(config, "objective.type=contrastive", *stopping(3)).status == 143
+    split = ("training.batch_size=2", "training.gradient_accumulation_steps=2", "training.max_steps=6")
+    said = command(config, "objective.type=contrastive", *split)
+    assert said.status == 0 and "an objective that compares the samples of a micro-batch compares others" in said.words

@@ -15,6 +15,7 @@ from dit_run.data.sample_index import SampleIndex
 from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
+from dit_run.registry.kinds import Kind
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
 from dit_run.settings import Config
@@ -118,7 +119,10 @@ class Start:
         """
         lines = changed_inputs(self.state.get("inputs", {}), given, index_before=indices[0], index=indices[1])
         refuse_changed_inputs(lines, self.folder, arguments)
-        said = notes(self.changes, self.step, buckets=config.has_buckets, adapted=bool(self.base))
+        objectives = any(each.type != Kind.OBJECTIVE.default_type for each in config.chosen("objective"))
+        said = notes(
+            self.changes, self.step, buckets=config.has_buckets, adapted=bool(self.base), objectives=objectives
+        )
         if total_steps == self.total_steps:
             return said
         former = self._with_former_length(config)

@@ -37,6 +37,10 @@ _BUCKET_TEXT = (
     "with data.buckets a micro-batch has one size, so samples come in another order from here on, and the weights are "
     "not those of an uninterrupted run"
 )
+_COMPARED_TEXT = (
+    "each step keeps its samples, captions, noise and timesteps; an objective that compares the samples of a "
+    "micro-batch compares others from here on, so the weights may differ from those of an uninterrupted run"
+)
 _VALIDATION_TEXT = "validation losses from here on cannot be compared with earlier ones, so the best one is forgotten"
 _INITIAL: tuple[KeyPath, ...] = (("training", "init_from"), ("training", "init_rename"))
 _BASE_TEXT = "the weights that the adapter changes are the same as before"
@@ -93,13 +97,17 @@ def refuse_other_global_batch(
         )
 
 
-def notes(changes: Changes, step: int, *, buckets: bool = False, adapted: bool = False) -> list[str]:
+def notes(
+    changes: Changes, step: int, *, buckets: bool = False, adapted: bool = False, objectives: bool = False
+) -> list[str]:
     """Return a line for each consequence of the changes, except for changes of the length.
 
     ``buckets`` is True for a run with ``data.buckets``, whose order depends on the size of micro-batches, ``adapted``
-    for one with an adapter, which reads its base again.
+    for one with an adapter, which reads its base again, ``objectives`` for one with other objectives than the default,
+    which may compare the samples of a micro-batch.
     """
     consequences = dict(_CONSEQUENCES)
+    consequences |= dict.fromkeys(_SPLIT, _COMPARED_TEXT) if objectives else {}
     consequences |= dict.fromkeys(_SPLIT, _BUCKET_TEXT) if buckets else {}
     consequences |= dict.fromkeys(_INITIAL, _BASE_TEXT) if adapted else {}
     default = f"the new value holds from step {step + 1} on, so the weights are not those of an uninterrupted run"
