@@ -217,6 +217,7 @@ def test_the_example_of_every_component_is_valid(command: Command, site: Path) -
 # --------------------------------------------------------------------------------------------------------------- check
 
 
+@pytest.mark.slow
 def test_check_runs_the_contract_tests_of_a_file(command: Command, site: Path) -> None:
     Path("momentum.py").write_text(MOMENTUM)
     result = command("plugins", "check", "momentum.py")
@@ -236,6 +237,7 @@ def test_check_says_what_is_broken(command: Command, site: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_check_takes_values_for_options(command: Command, site: Path) -> None:
     result = command("plugins", "check", "dataset.custom", f"dataset_path={site / 'nowhere'}")
     (line,) = [line for line in result.out.splitlines() if line.startswith("not run")]
@@ -263,6 +265,7 @@ def test_check_of_an_option_that_does_not_exist(command: Command, site: Path) ->
     )
 
 
+@pytest.mark.slow
 def test_check_gives_each_component_of_a_plugin_the_options_that_it_has(command: Command, site: Path) -> None:
     Path("both.py").write_text(TWO)
     result = command("plugins", "check", "both.py", "size=20")
@@ -419,6 +422,7 @@ def stopped(command: Command, site: Path) -> str:
     return config
 
 
+@pytest.mark.slow
 def test_a_file_that_changed_has_to_be_allowed(command: Command, stopped: str) -> None:
     changed = MOMENTUM + "# other words\n"
     Path("momentum.py").write_text(changed)
@@ -435,6 +439,7 @@ def test_a_file_that_changed_has_to_be_allowed(command: Command, stopped: str) -
     assert Path(f"run/plugins/momentum_{new}.py").read_text() == changed
 
 
+@pytest.mark.slow
 def test_a_run_whose_file_is_gone_goes_on_with_its_copy(command: Command, stopped: str) -> None:
     Path("momentum.py").unlink()
     refused = command(stopped)

@@ -51,6 +51,7 @@ def dit_run_components():
 """
 
 
+@pytest.mark.slow
 def test_saving_is_not_what_bounds_a_run(command: Command, config: Path) -> None:
     Path("slow.py").write_text(SLOW_SAVES)
     words = ("plugins=[slow.py]", "callbacks=[{type: slow_saves}]", "training.save_steps=1", "training.max_steps=3")

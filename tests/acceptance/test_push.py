@@ -36,6 +36,7 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_folder_is_pushed_to_a_private_repository(
     hub: Hub, run_folder: Path, command: Command, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_public_does_not_open_a_private_repository(
     assert hub.repositories["ann/shapes"].private
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["/repos/create", "/preupload/", "/objects/", "/commit/"])
 def test_a_failed_upload_is_no_success_and_leaves_nothing_half(
     step: str, hub: Hub, run_folder: Path, command: Command, tmp_path: Path

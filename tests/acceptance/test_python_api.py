@@ -151,6 +151,7 @@ def test_a_plugin_file_that_changed_after_load_config_is_refused(config: Path) -
 # ------------------------------------------------------------------------------------------------ any thread, notebooks
 
 
+@pytest.mark.slow
 def test_train_works_in_another_thread(config: Path) -> None:
     whole = dit_run.train(dit_run.load_config(config, "training.output_dir=whole"))
     with ThreadPoolExecutor() as pool:
@@ -177,6 +178,7 @@ def process_settings() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
 def test_the_process_is_as_it_was_afterwards(config: Path, ending: str) -> None:
     words = ["training.deterministic=true", f"training.num_threads={torch.get_num_threads() + 1}"]
@@ -207,6 +209,7 @@ print(*[name for name in sys.modules if name.startswith(("dit_run.training", "di
     assert done.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_a_loaded_run_knows_its_config_checkpoint_and_prompts(trained: Path) -> None:
     run = dit_run.load_run(trained, "sampling.steps=3", checkpoint="step-00000003", ema=False)
     assert run.path == trained
@@ -285,6 +288,7 @@ def test_metrics_are_one_dict_per_logged_step(trained: Path, tmp_path: Path) -> 
 # -------------------------------------------------------------------------------------------------------------- export
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ema", [True, False])
 def test_an_exported_folder_gives_the_same_images(trained: Path, tmp_path: Path, ema: bool) -> None:
     run = dit_run.load_run(trained, ema=ema)
@@ -305,6 +309,7 @@ def test_a_folder_of_an_earlier_version_is_opened(trained: Path, tmp_path: Path)
     assert dit_run.load_run(folder).step == 6
 
 
+@pytest.mark.slow
 def test_live_and_averaged_exports_differ(trained: Path, tmp_path: Path) -> None:
     averaged, live = (dit_run.load_run(trained, ema=ema).export(tmp_path / str(ema)) for ema in (True, False))
     assert (averaged / "single.safetensors").read_bytes() != (live / "single.safetensors").read_bytes()
@@ -312,6 +317,7 @@ def test_live_and_averaged_exports_differ(trained: Path, tmp_path: Path) -> None
         dit_run.load_run(averaged, ema=False)
 
 
+@pytest.mark.slow
 def test_an_exported_config_is_runnable_and_names_no_path_of_the_run(trained: Path, tmp_path: Path) -> None:
     text = (dit_run.load_run(trained, "cache.dir=/somewhere").export(tmp_path / "exported") / "config.yaml").read_text()
     assert str(trained.parent) not in text and "/somewhere" not in text
@@ -320,6 +326,7 @@ def test_an_exported_config_is_runnable_and_names_no_path_of_the_run(trained: Pa
     assert Run(result.path).learnt() == Run(trained).learnt()
 
 
+@pytest.mark.slow
 def test_the_model_card_says_how_to_sample(trained: Path, command: Command, tmp_path: Path) -> None:
     folder = dit_run.load_run(trained).export(tmp_path / "exported")
     card = (folder / "README.md").read_text()
@@ -334,6 +341,7 @@ def test_the_model_card_says_how_to_sample(trained: Path, command: Command, tmp_
     assert (folder / "samples" / "00000-a-cross.png").exists()
 
 
+@pytest.mark.slow
 def test_an_export_carries_the_plugin_files_it_needs(config: Path) -> None:
     plugin = shutil.copy(STOPPER, "exported_stopper.py")
     words = (f"plugins=[{plugin}]", "callbacks=[{type: stopper}]", "training.max_steps=1")

@@ -94,6 +94,7 @@ def test_half_of_a_shard_is_named_with_its_last_member(server: FileServer, comma
     assert "it is damaged, cut short or no plain tar archive" in said.words
 
 
+@pytest.mark.slow
 def test_a_parquet_file_is_read_by_url(server: FileServer, command: Command) -> None:
     pytest.importorskip("pyarrow", reason="dit-run[parquet] is not installed")
     columns = {"image": [picture(n) for n in range(8)], "text": [f"number {n}" for n in range(8)]}

@@ -11,6 +11,7 @@ from builders import tiny_clip
 from runs import Command, Train
 
 
+@pytest.mark.slow
 def test_train_split_holds_samples_out(train: Train) -> None:
     whole = ("training.max_steps=null", "training.num_epochs=1", "training.use_ema=false")
     all_, half = (
@@ -63,6 +64,7 @@ def test_prediction_type_decides_what_is_learnt(train: Train) -> None:
     assert abs(velocity.values("loss")[0] - 1.0) > 0.05
 
 
+@pytest.mark.slow
 def test_optimizer_type_decides_the_update(train: Train) -> None:
     short = ("training.max_steps=3", "training.use_ema=false")
     adamw, muon = (train(*short, f"optimizer.type={name}", output=name) for name in ("adamw", "muon"))
@@ -93,6 +95,7 @@ def test_the_rate_that_is_logged_is_the_one_that_is_used(train: Train) -> None:
     assert not moved
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [512, 768])
 def test_the_text_encoder_may_be_as_wide_as_it_likes(train: Train, tmp_path: Path, width: int) -> None:
     folder = tiny_clip(tmp_path / "clip", width=width, layers=1)

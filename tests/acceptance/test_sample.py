@@ -49,6 +49,7 @@ def pixels(folder: Path) -> NDArray[np.int64]:
     return np.stack([np.asarray(Image.open(path), np.int64) for path in image_files(folder)])
 
 
+@pytest.mark.slow
 def test_one_image_per_prompt_named_in_their_order(sample: Any, run: Run, tmp_path: Path) -> None:
     prompts = ["a red circle", "a blue square", "a red circle"]
     result = sample(*prompts, "--steps", 2, "--seed", 5)
@@ -141,6 +142,7 @@ def test_each_flag_changes_the_image(sample: Any, tmp_path: Path, words: tuple[o
     assert (pixels(tmp_path / "plain") != pixels(tmp_path / "changed")).any()
 
 
+@pytest.mark.slow
 def test_previews_are_sampled_with_averaged_weights(command: Command, train: Train, tmp_path: Path) -> None:
     run = train("sampling.every_n_steps=6")
     preview = np.asarray(Image.open(run.path / "samples" / "step-00000006.png"))
@@ -262,6 +264,7 @@ def test_a_file_that_does_not_fit_is_refused(
     assert not (tmp_path / output).exists()
 
 
+@pytest.mark.slow
 def test_flags_without_effect_are_noted(sample: Any, command: Command, train: Train, tmp_path: Path) -> None:
     words = ("a cross", "--negative-prompt", "blue")
     note = "note: --negative-prompt has no effect: guidance_scale is 1, which turns guidance off\n"

@@ -97,6 +97,7 @@ def test_a_setting_without_effect_is_reported(run: Run, command: Command, word: 
     assert f"note: {word.partition('=')[0]} has no effect here" in result.words
 
 
+@pytest.mark.slow
 def test_an_encoder_may_have_moved(train: Train, command: Command) -> None:
     tiny_clip(Path("clip"))
     train("text_encoder={type: clip, pretrained_model_name: clip}", "training.max_steps=1")

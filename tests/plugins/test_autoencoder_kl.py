@@ -123,6 +123,7 @@ def test_each_half_is_read_when_it_is_used(tmp_path: Path) -> None:
     assert vae.decoder.loaded and not vae.encoder.loaded
 
 
+@pytest.mark.slow
 def test_a_pipelines_vae_subfolder_is_found(tmp_path: Path) -> None:
     bare, pipeline = tiny_autoencoder_kl(tmp_path / "bare"), tiny_pipeline(tmp_path / "pipeline")
     assert torch.equal(opened(bare).encode(images())[0], opened(pipeline).encode(images())[0])
@@ -144,6 +145,7 @@ def _patches(latents: torch.Tensor) -> torch.Tensor:
     return latents.view(n, c, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4).reshape(n, 4 * c, h // 2, w // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
 def test_latents_of_flux2_are_normalised_by_the_statistics_of_its_patches(tmp_path: Path, file: str) -> None:
     reference = AutoencoderKLFlux2.from_pretrained(tiny_flux2_vae(tmp_path))
@@ -214,6 +216,7 @@ def test_a_single_file_of_16_channels_gives_the_latents_of_its_family(
     assert torch.equal(opened(file, family="flux").encode(images())[0], opened(folder).encode(images())[0])
 
 
+@pytest.mark.slow
 def test_a_single_file_of_flux2_gives_the_latents_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,6 +246,7 @@ def test_a_git_lfs_pointer_as_a_single_file_is_refused(tmp_path: Path) -> None:
         opened(file)
 
 
+@pytest.mark.slow
 def test_slices_give_the_latents_and_images_of_one_at_a_time(tmp_path: Path) -> None:
     tiny_autoencoder_kl(tmp_path)
     sliced, whole = opened(tmp_path, use_slicing=True), opened(tmp_path)
@@ -259,6 +263,7 @@ def test_slicing_passes_one_image_at_a_time(tmp_path: Path) -> None:
     assert sizes == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_every_weight_of_the_original_layout_finds_its_place(tmp_path: Path) -> None:
     with torch.device("meta"):
         model = AutoencoderKL.from_config(dict(FAMILIES["sd"]))
@@ -282,6 +287,7 @@ def test_attention_names_of_older_diffusers_are_taken() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vae.safetensors", "vae.ckpt"])
 def test_a_single_file_in_the_original_layout_gives_the_same_latents(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -295,6 +301,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
     assert torch.equal(opened(file).decode(latents), opened(folder).decode(latents))
 
 
+@pytest.mark.slow
 def test_a_folder_with_nothing_but_such_a_file_is_that_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())

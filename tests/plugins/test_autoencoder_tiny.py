@@ -32,6 +32,7 @@ def original_pair(folder: Path, latent_channels: int = 4) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_diffusers_folder_gives_what_diffusers_gives(tmp_path: Path) -> None:
     vae, reference = opened(tiny_taesd(tmp_path)), Reference.from_pretrained(tmp_path)
     mean, spread = vae.encode(images())
@@ -41,6 +42,7 @@ def test_a_diffusers_folder_gives_what_diffusers_gives(tmp_path: Path) -> None:
     assert spread is None
 
 
+@pytest.mark.slow
 def test_the_original_pair_gives_the_same_as_diffusers(tmp_path: Path) -> None:
     vae, reference = opened(original_pair(tmp_path, 16)), opened(tmp_path / "diffusers")
     mean, spread = vae.encode(images())
@@ -90,6 +92,7 @@ def test_a_file_that_is_no_taesd_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+@pytest.mark.slow
 def test_taef2_reconstructs_real_photographs(shared_data: Path) -> None:
     vae = opened(shared_data / "weights" / "taef2")
     assert (vae.latent_channels, vae.factor) == (32, 8)

@@ -157,6 +157,7 @@ def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     return OPTIONS.get(component.name, lambda folder: {})(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("component", named(COMPONENTS))
 def test_the_contract_of_its_kind(component: Component, options: dict[str, Any]) -> None:
     check_all(Subject.of(component.kind, component, options), CONTRACTS[component.kind])
