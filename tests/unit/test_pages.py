@@ -14,6 +14,7 @@ from dit_run.config.schema_check import CODES
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 TRANSLATED = [*sorted(DOCS.glob("*.zh.md")), ROOT / "README.zh.md"]
+NAMES = {page.name for page in TRANSLATED}
 CODE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 
@@ -63,3 +64,10 @@ def test_every_code_of_a_problem_has_its_anchor() -> None:
     page = re.findall(r"^### (\S+)$", (DOCS / "codes.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(codes_in_the_source() - set(page)) == []
     assert sorted(set(page) - codes_in_the_source()) == [] and len(set(page)) == len(page)
+
+
+def test_start_guides_and_troubleshooting_are_there_in_chinese() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    parts = navigation.partition("  - Reference:")[0]
+    missing = [page for page in re.findall(r"([\w-]+)\.md$", parts, re.MULTILINE) if f"{page}.zh.md" not in NAMES]
+    assert "own-images" in parts and missing == []
