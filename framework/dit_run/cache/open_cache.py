@@ -40,7 +40,7 @@ class Cached:
 
     latents: LatentCache | GroupedLatentCache | None = None
     captions: tuple[CaptionCache | None, ...] = ()
-    """One for each text encoder; empty if the states of none are cached."""
+    """Caches of states, in the order of the text encoders; empty if the states of none are cached."""
     features: Mapping[str, LatentCache | GroupedLatentCache] = field(default_factory=dict)
     """Outputs of the frozen networks of objectives, for the training samples, by the objectives' names."""
 

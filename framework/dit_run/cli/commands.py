@@ -15,7 +15,7 @@ class Command:
     """A command in words."""
 
     text: str
-    """What it does, without a capital and a full stop."""
+    """Its effect, without a capital and a full stop."""
     examples: Mapping[str, str] = field(default_factory=dict)
     """Lines of the command, without ``dit-run``, and what each does."""
 
@@ -152,7 +152,7 @@ COMMANDS = {
         },
     ),
 }
-"""Each command is a module ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> exit status``."""
+"""The commands by name: modules ``dit_run.cli.<name>`` with ``configure(parser)`` and ``run(arguments) -> status``."""
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:

@@ -39,7 +39,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a training step of one GPU takes without sharding (bytes)."""
+    """Memory that a training step of one GPU takes without sharding (bytes)."""
 
     trained: int
     """Parameters that train (number)."""

@@ -41,7 +41,7 @@ class Sample:
     """Name of the sample, unique in the dataset and the same on every machine: it decides order, split and
     ``num_samples``."""
     captions: tuple[str, ...]
-    """One caption or more; each visit of the sample uses one of them."""
+    """Captions, at least one; each visit of the sample uses one of them."""
     image: Path | FilePart | Callable[[], Image.Image]
     """A file, a part of a file, or a picklable function that returns the image, of any size and mode.
 
@@ -63,7 +63,7 @@ class LeftOut:
     """Noun phrase in the singular: ``image without a caption``."""
     count: int
     example: str
-    """One of them, such as the path of a file."""
+    """An example of them, such as the path of a file."""
     images: tuple[Path | FilePart, ...] = ()
     """Some of them that are images, to be shown by ``dit-run data``; optional."""
 

@@ -48,7 +48,7 @@ class TinyRun:
     """Problems of the config, the error that ended the run, or failures of what watched it; empty after success."""
     run_dir: Path
     metrics: tuple[Mapping[str, Any], ...]
-    """One mapping per logged step, with ``step``, ``loss``, ``learning_rate`` and others."""
+    """Values of the logged steps, a mapping for each, with ``step``, ``loss``, ``learning_rate`` and others."""
     config: Config | None
     """The checked config; None if it has errors."""
 
