@@ -77,3 +77,15 @@ def test_what_would_be_lost_is_a_failure_at_once(
     result = command(config, *blocked, f"callbacks=[{{type: blocker, {words[1:-1]}}}]")
     assert result.status == 1
     assert Run(Path("run")).status["state"] == "failed"
+
+
+def test_a_save_that_torchrun_would_cut_off_is_told_once(
+    command: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = "and torchrun kills its processes 0s after a signal to stop: start torchrun with --shutdown-timeout"
+    assert told not in command(config, "training.output_dir=alone").words
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "0")
+    assert command(config).words.count(told) == 1  # of two saves
+    monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
+    assert "torchrun kills" not in command(config, "training.output_dir=patient").words

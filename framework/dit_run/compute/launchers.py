@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dit_run.problems import InputError
 
-__all__ = ["Launch", "find_launch"]
+__all__ = ["Launch", "find_launch", "shutdown_seconds"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,14 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
         int(environment.get("LOCAL_RANK", "0")),
         int(local_count) if local_count.isdecimal() else count,
     )
+
+
+def shutdown_seconds(environment: Mapping[str, str]) -> float | None:
+    """Return the time that torchrun gives a process after SIGTERM, as far as the environment tells; None without it."""
+    if "TORCHELASTIC_RUN_ID" not in environment:
+        return None
+    given = environment.get("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "")
+    return float(given) if given.isdecimal() else 30.0
 
 
 def _fault_of(environment: Mapping[str, str]) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from dit_run.assembly.layout import Layout
+from dit_run.compute.launchers import shutdown_seconds
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import gemm_peak
 from dit_run.training.compile import compile_blocks, count_shapes
@@ -65,7 +67,15 @@ def build_loop(
         processes=run.processes,
         reporter=run.reporter,
         watching=Watching(state, schedule, observer, guard, run.folder, run.reporter),
-        saver=Saver(facts, run.checkpoints, run.folder, run.processes, run.reporter, parts.sharding is not None),
+        saver=Saver(
+            facts,
+            run.checkpoints,
+            run.folder,
+            run.processes,
+            run.reporter,
+            sharded=parts.sharding is not None,
+            shutdown=shutdown_seconds(os.environ),
+        ),
         timer=timer,
         stop=run.stop,
         memory=MemoryMeter(run.device),

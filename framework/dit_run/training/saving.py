@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.durable import DiskFailed, translate_disk_failure
+from dit_run.system.units import duration_text
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 
@@ -87,6 +89,9 @@ class Saver:
     processes: Processes
     reporter: Reporter
     sharded: bool = False
+    shutdown: float | None = None
+    """Time that the launcher gives this process to save after SIGTERM (seconds); None for as long as it takes."""
+    clock: Callable[[], float] = time.monotonic
     failed: int = 0
     """Number of saves in a row that failed."""
 
@@ -95,14 +100,28 @@ class Saver:
 
         Raises DitRunError after too many failures in a row, and after any failure of the ``last`` save of this process.
         """
+        began = self.clock()
         if self.sharded:
             with state.evaluation.shown():
                 contents = self.facts.contents(state).gathered(keep=self.processes.first)
-            return self.processes.on_first(lambda: self._write(state, contents, last))
-        if not self.processes.first:
+            path = self.processes.on_first(lambda: self._write(state, contents, last))
+        elif not self.processes.first:
             return None
-        with state.evaluation.shown():
-            return self._write(state, self.facts.contents(state), last)
+        else:
+            with state.evaluation.shown():
+                path = self._write(state, self.facts.contents(state), last)
+        self._warn_of_shutdown(self.clock() - began)
+        return path
+
+    def _warn_of_shutdown(self, took: float) -> None:
+        """Report once that a stop might not leave the time for a save."""
+        if self.shutdown is not None and took > self.shutdown / 2:
+            self.reporter.notice(
+                f"a checkpoint took {duration_text(took)} to save, and torchrun kills its processes "
+                f"{duration_text(self.shutdown)} after a signal to stop: start torchrun with "
+                f"--shutdown-timeout {3 * took:.0f}"
+            )
+            self.shutdown = None
 
     def _write(self, state: TrainState, contents: CheckpointContents, last: bool) -> Path | None:
         try:

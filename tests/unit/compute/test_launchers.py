@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_run.compute.launchers import Launch, find_launch
+from dit_run.compute.launchers import Launch, find_launch, shutdown_seconds
 from dit_run.problems import InputError
 
 TORCHRUN = {
@@ -50,3 +50,9 @@ def test_the_first_machine_of_a_list(nodes: str, host: str) -> None:
 def test_an_incomplete_environment_of_slurm_is_refused(changes: dict[str, str], told: str) -> None:
     with pytest.raises(InputError, match=told):
         find_launch(SLURM | changes)
+
+
+def test_torchrun_gives_thirty_seconds_unless_told_otherwise() -> None:
+    assert shutdown_seconds({"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "90"}) is None
+    assert shutdown_seconds({"TORCHELASTIC_RUN_ID": "none"}) == 30
+    assert shutdown_seconds({"TORCHELASTIC_RUN_ID": "none", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "90"}) == 90
