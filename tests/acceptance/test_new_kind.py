@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 MEMBER = '    CALLBACK = "callback"\n'
@@ -69,8 +70,6 @@ TEMPLATE = '''
 from dataclasses import dataclass
 
 from dit_run import Component, Kind, hookimpl
-
-pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True, kw_only=True)
