@@ -95,5 +95,5 @@ def test_images_of_a_bucket_can_be_sampled(command: Command, words: tuple[object
     assert Image.open(image).size == (24, 12)
     assert "did not train" not in said.words
     said = command("sample", "run", "image 3", "--size", "20x20", "--steps", "1")
-    trained = "note: the run did not train on images of 20x20; --size takes one of its sizes: 24x12, 16x16, 12x24"
+    trained = "note: the run did not train on images of 20x20; it trained on 24x12, 16x16, 12x24"
     assert said.status == 0 and trained in said.words

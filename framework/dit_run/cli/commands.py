@@ -52,7 +52,7 @@ COMMANDS = {
         "show runs in the browser: curves, samples, configs",
         {
             "view": "all runs in ./outputs",
-            "view runs --host 0.0.0.0 --port 6110": "for other machines, with a key in the address",
+            "view runs --host 0.0.0.0 --port 6110": "for other machines, with a token in the address",
         },
     ),
     "report": Command(

@@ -64,8 +64,8 @@ def _table(steps: list[ShardedStep], batch: int, cluster: Cluster) -> list[str]:
 def _assumptions(cluster: Cluster) -> list[str]:
     return [
         "Estimated, not measured. Assumptions:",
-        "- memory: that of a step with this batch size, and with twice of it; a tenth of the weights is gathered at a "
-        "time",
+        "- memory: that of a step with this batch size, and with twice as many samples; a tenth of the weights is "
+        "gathered at a time",
         f"- traffic: {size_text(cluster.inside)}/s for each GPU inside a machine, {size_text(cluster.between)}/s "
         "between machines, nothing overlaps with it; with shard 1 once a step, else in each micro-step",
         f"- checkpoints: one process writes {size_text(cluster.writing)}/s",

@@ -123,7 +123,7 @@ def _untrained_size(run: LoadedRun, size: tuple[int, int] | None) -> Iterator[st
     """Yield a line for a size that a run with buckets did not train on."""
     if size is not None and run.config.has_buckets and size not in run.sizes:
         trained = ", ".join(f"{high}x{wide}" for high, wide in run.sizes)
-        yield f"the run did not train on images of {size[0]}x{size[1]}; --size takes one of its sizes: {trained}"
+        yield f"the run did not train on images of {size[0]}x{size[1]}; it trained on {trained}"
 
 
 def _prompts(arguments: argparse.Namespace, words: Sequence[str]) -> list[str]:

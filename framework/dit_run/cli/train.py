@@ -132,7 +132,8 @@ def _train(resolution: Resolution, fork_from: Path | None, chosen: argparse.Name
     if outcome.already_finished:
         reporter.notice(
             f"the run in {outcome.path} finished after {outcome.step} steps; start a new run with --fresh DIR, or "
-            "continue this one with a larger training.max_steps or num_epochs"
+            "continue this one with a larger training.max_steps or num_epochs, if its learning rates do not depend on "
+            "the length (lr_scheduler.type: constant)"
         )
         _report_failures(outcome, reporter)
     elif not outcome.stopped:

@@ -226,8 +226,10 @@ def continued_accumulation(global_batch: int, batch_size: int, processes: int) -
     if rest:
         micro_batches = global_batch // batch_size
         fitting = [str(count) for count in range(1, micro_batches + 1) if global_batch % (batch_size * count) == 0]
+        smaller = next((size for size in range(batch_size, 0, -1) if global_batch % (size * processes) == 0), None)
+        other = "" if smaller is None else f"; with training.batch_size={smaller} the {processes} processes fit"
         raise InputError(
             f"this run's global batch is {global_batch}; {processes} processes of batch_size {batch_size} cannot share "
-            f"it evenly. Numbers of processes that fit: {', '.join(fitting) or 'none at this batch_size'}"
+            f"it evenly. Numbers of processes that fit: {', '.join(fitting) or 'none at this batch_size'}{other}"
         )
     return accumulation

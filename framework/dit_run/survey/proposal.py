@@ -40,6 +40,7 @@ class Line:
 
     section: str
     key: str
+    """Key in the section; empty for a section that is a list."""
     value: Any
     reason: str
 
@@ -123,6 +124,8 @@ class Proposal:
         yield Line("cache", "mode", "auto", self._cache_text())
         if self.latents:
             yield Line("sampling", "prompts", [], "captions of held-out images")
+        elif self.found.type != "shapes":
+            yield Line("metrics", "", [], "those of quickstart.yaml score images of shapes")
 
     def _data(self) -> Iterator[Line]:
         yield Line("data", "type", self.found.type, self.found.reason)

@@ -33,16 +33,15 @@ def config_text(head: Sequence[str], extends: tuple[str, str], lines: Sequence[L
     name, reason = extends
     text = [f"# {line}" for line in head] + ["", f"extends: {name} # {reason}"]
     for section in dict.fromkeys(line.section for line in lines):
-        text += ["", f"{section}:"]
-        for line in lines:
-            if line.section == section:
-                text += [f"  {part}" for part in _entry(line)]
+        own = [line for line in lines if line.section == section]
+        keys = [f"  {part}" for line in own if line.key for part in _entry(line)]
+        text += ["", *([f"{section}:", *keys] if keys else [part for line in own for part in _entry(line)])]
     return "\n".join(text) + "\n"
 
 
 def _entry(line: Line) -> list[str]:
     """Return a key with its value and reason; a value of several lines has its reason above it."""
-    value = to_yaml({line.key: line.value}).rstrip().splitlines()
+    value = to_yaml({line.key or line.section: line.value}).rstrip().splitlines()
     if not line.reason:
         return value
     return [f"{value[0]} # {line.reason}"] if len(value) == 1 else [f"# {line.reason}", *value]

@@ -193,7 +193,7 @@ def continues_from_its_state(subject: Subject) -> None:
 
 
 def evaluates_without_a_trace(subject: Subject) -> None:
-    """Check that an optimizer with eval() and train() continues after them as without, and that both may repeat."""
+    """Check that calls of eval() and train() change nothing of the training, and that both may be repeated."""
     watched, unwatched = _network(), _network()
     optimizers = [_make(subject, network) for network in (watched, unwatched)]
     modes = [name for name in ("train", "eval") if callable(getattr(optimizers[0], name, None))]

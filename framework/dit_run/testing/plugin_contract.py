@@ -148,7 +148,7 @@ def is_documented(component: Component) -> None:
 
 
 def has_a_valid_schema(component: Component) -> None:
-    """Check that its options give a valid JSON Schema, and that the defaults are within the limits."""
+    """Check that its options make a valid JSON Schema, and that their defaults keep the limits."""
     schemas = schema_of(component.options, documented=True)
     try:
         jsonschema.Draft7Validator.check_schema({"type": "object", "properties": schemas})

@@ -152,7 +152,7 @@ class _Check:
         target = scheduler.target(batch.latents, batch.noise, timesteps)
         implied = (target.square().flatten(1).mean(1) * scheduler.weight(timesteps)).mean().item()
         measured = self._loss(batch)
-        text = f"the loss at initialisation is {measured:.4f}; an output of zero implies {implied:.4f}"
+        text = f"the loss at initialisation is {measured:.4f}; an output of zero would have {implied:.4f}"
         return CheckResult("initial loss", (0 if self.pretrained else 0.8) * implied <= measured <= 1.2 * implied, text)
 
     def _caption_effect(self) -> CheckResult:

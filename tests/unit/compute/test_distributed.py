@@ -60,7 +60,13 @@ def test_accumulation_keeps_the_global_batch(stored: int, batch: int, processes:
 
 @pytest.mark.parametrize(
     ("stored", "batch", "processes", "fitting"),
-    [(12, 2, 4, "1, 2, 3, 6"), (8, 2, 8, "1, 2, 4"), (8, 3, 1, "none at this batch_size"), (4, 8, 1, "none")],
+    [
+        (12, 2, 4, "1, 2, 3, 6; with training.batch_size=1 the 4 processes fit"),
+        (8, 2, 8, "1, 2, 4; with training.batch_size=1"),
+        (16, 16, 2, "1; with training.batch_size=8 the 2 processes fit"),
+        (8, 3, 1, "none at this batch_size; with training.batch_size=2"),
+        (4, 8, 3, "none at this batch_size$"),
+    ],
 )
 def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, processes: int, fitting: str) -> None:
     with pytest.raises(

@@ -42,6 +42,7 @@ def test_model_and_size_follow_from_images_and_machine(
 ) -> None:
     proposal = proposed(count, size, machine, pretrained=pretrained)
     assert (proposal.base[0], proposal.image_size) == (base, side)
+    assert ("metrics." in values(proposal)) == (base == "quickstart.yaml")  # whose scores are those of shapes
 
 
 def test_images_that_are_no_squares_get_buckets() -> None:
