@@ -177,10 +177,11 @@ def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> Non
 CONDITIONAL = (
     "vae.autoencoder_kl.family",
     "model.diffusers_transformer.revision",
+    "model.dit.routed_blocks",
     "model.pixart.revision",
     "scheduler.flow_matching.shift_by",
 )
-"""Options that are read for single files, and for pretrained models, alone."""
+"""Options that are read only with other values of others: single files, pretrained models, routed patches."""
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -55,6 +56,6 @@ def test_the_reference_has_every_option_of_every_command() -> None:
     for name in COMMANDS:
         section = page.partition(f"\n## dit-run {name}\n")[2].partition("\n## ")[0]
         for action in command_parser(name)._actions:
-            if action.dest not in ("help", "verbose", "quiet"):
+            if action.dest not in ("help", "verbose", "quiet") and action.help != argparse.SUPPRESS:
                 assert all(f"`{option}" in section for option in action.option_strings)
                 assert action.help, f"{name} {action.dest}"
