@@ -175,7 +175,8 @@ def test_a_factory_whose_module_fails(faults: Faults, tmp_path: Path, monkeypatc
 def test_a_factory_that_asks_for_what_its_kind_does_not_get(faults: Faults) -> None:
     said = faults(("*, total_steps: int", "*, total_steps: int, optimizer: object"))
     assert said == (
-        "lr_scheduler.line: its factory asks for 'optimizer'; the runtime keywords of kind lr_scheduler are total_steps"
+        "lr_scheduler.line: its factory asks for 'optimizer'; the runtime keywords of kind lr_scheduler are "
+        "total_steps, learning_rate"
     )
 
 
