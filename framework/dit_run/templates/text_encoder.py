@@ -1,4 +1,4 @@
-"""A text encoder: one vector per character, trained with the model."""
+"""A text encoder: a vector for each byte of a caption, trained with the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One vector per character, trained with the model."""
+    """A vector for each byte of a caption, trained with the model."""
 
     width: PositiveInt = 64
     """Size of a token's vector."""
