@@ -34,6 +34,13 @@ def test_the_sheet_is_written_where_the_option_says(command: Command, config: Pa
     assert not Path("check.png").exists()
 
 
+def test_notes_are_left_out_of_the_result_and_of_a_quiet_check(command: Command, config: Path) -> None:
+    words = ("check", config, "text_encoder.max_length=4", "training.batch_size=2")
+    shown, quiet = command(*words), command(*words, "-q")
+    assert shown.err.startswith("note: ") and quiet.err == ""
+    assert "note: " not in shown.out and quiet.out == shown.out
+
+
 @pytest.mark.slow
 def test_a_vae_that_does_not_give_images_back_fails(command: Command, config: Path, tmp_path: Path) -> None:
     folder = tiny_autoencoder_kl(tmp_path / "vae")

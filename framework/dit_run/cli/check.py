@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dit_run.cli.common_options import add_config, print_notices, resolved
+from dit_run.cli.common_options import add_config, print_notes, print_notices, resolved
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
@@ -37,29 +37,28 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output {image} cannot be written; name a file in an existing folder")
     config = resolved(arguments).config
     print_notices(config, arguments)
-    return _find_rate(config, image, quiet=arguments.quiet) if arguments.find_lr else _check(config, image)
+    return (_find_rate if arguments.find_lr else _check)(config, image, arguments)
 
 
-def _check(config: Config, sheet: Path) -> int:
+def _check(config: Config, sheet: Path, arguments: argparse.Namespace) -> int:
     from dit_run.compute.distributed import choose_device
     from dit_run.training.sanity_check import sanity_check
 
     report = sanity_check(config, device=choose_device(config.training.device), sheet=sheet)
-    for notice in report.notices:
-        print(f"note: {notice}")
+    print_notes(report.notices, arguments)
     for result in report.results:
         print(f"{'ok  ' if result.passed else 'FAIL'}  {result.name}: {result.text}")
     print(f"images as the model sees them: {report.sheet}")
     return 0 if report.passed else 1
 
 
-def _find_rate(config: Config, plot: Path, *, quiet: bool) -> int:
+def _find_rate(config: Config, plot: Path, arguments: argparse.Namespace) -> int:
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.compute.distributed import choose_device
     from dit_run.training.rate_plot import write_plot
     from dit_run.training.rate_sweep import sweep_rates
 
-    with progress_on_stderr(quiet=quiet) as reporter:
+    with progress_on_stderr(quiet=arguments.quiet) as reporter:
         sweep = sweep_rates(config, device=choose_device(config.training.device), reporter=reporter)
     if sweep.losses:
         write_plot(plot, sweep)

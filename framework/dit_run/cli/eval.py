@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -45,8 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.run} has no metrics; add some: dit-run eval RUN 'metrics=[{{type: ...}}]'")
     data = build_data(trained.config)
     metrics = build_metrics(trained.config, data)
-    for notice in () if arguments.quiet else scoring_notices(metrics, trained.config, data):
-        print(f"note: {notice}", file=sys.stderr)
+    print_notes(scoring_notices(metrics, trained.config, data), arguments)
     with output_to_stderr(), progress_on_stderr(quiet=arguments.quiet) as reporter:
         scores = score(metrics, trained.config, data, trained.pipeline, reporter)
     if arguments.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,8 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(f"{path}  {prompt}", markup=False)
     if images.grid is not None:
         console.print(f"grid of all images: {images.grid}", markup=False)
-    if images.notice and not arguments.quiet:
-        print(f"note: {images.notice}", file=sys.stderr)
+    print_notes([images.notice] if images.notice else [], arguments)
     return 0
 
 
