@@ -189,9 +189,11 @@ def test_a_plan_for_many_gpus_proposes_the_fewest_shards_that_fit(command: Comma
         ),
         (("--gpus", "0", "--gpu-memory", "80GB"), "--gpus and --gpus-per-node need at least 1 GPU"),
         (("--gpus", "8"), "name the memory of a GPU with --gpu-memory, such as 80GB"),
+        (("--gpus-per-node", "4"), "--gpus-per-node has no effect without --gpus N"),
+        (("--gpus", "8", "--memory", "80GB"), "--memory has no effect with --gpus; leave one of the two out"),
     ],
 )
-def test_a_plan_for_gpus_needs_their_memory_and_whole_machines(
+def test_a_plan_for_gpus_needs_their_memory_and_whole_machines_and_no_device(
     command: Command, config: Path, words: tuple[str, ...], told: str
 ) -> None:
     result = command("plan", config, *words)

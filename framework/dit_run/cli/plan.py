@@ -27,6 +27,10 @@ __all__ = ["configure", "run"]
 
 _SHOWN = 6
 """Rows of the table."""
+_PER_NODE = 8
+"""Default of ``--gpus-per-node`` (GPUs)."""
+_OF_ONE_DEVICE, _OF_MANY_GPUS = ("memory", "device", "output"), ("gpu_memory", "gpus_per_node")
+"""Options without an effect next to ``--gpus``, and those without one alone."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gpus", type=int, metavar="N", help="plan for so many GPUs, which need not be at hand")
     parser.add_argument("--gpu-memory", type=_bytes, metavar="SIZE", help="memory of each of the --gpus, such as 80GB")
-    parser.add_argument("--gpus-per-node", type=int, default=8, metavar="N", help="GPUs of a machine (default: 8)")
+    parser.add_argument("--gpus-per-node", type=int, metavar="N", help=f"GPUs of a machine (default: {_PER_NODE})")
 
 
 def run(arguments: argparse.Namespace) -> int:
+    _refuse_unused(arguments)
     config = resolved(arguments).config
     print_notices(config, arguments)
     if arguments.gpus is not None:
-        return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, arguments.gpus_per_node)
+        per_node = _PER_NODE if arguments.gpus_per_node is None else arguments.gpus_per_node
+        return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, per_node)
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.compute.distributed import choose_device
     from dit_run.planning.batch_split import best_split, splits
@@ -77,6 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     for shortage in missing:
         print(_advice(shortage, config, memory))
     return 0 if proposal is not None and not missing else 1
+
+
+def _refuse_unused(arguments: argparse.Namespace) -> None:
+    """Raise InputError for an option that has no effect next to ``--gpus``, or without it."""
+    unused = _OF_ONE_DEVICE if arguments.gpus is not None else _OF_MANY_GPUS
+    given = next((name for name in unused if getattr(arguments, name) is not None), None)
+    if given is not None:
+        reason = "with --gpus; leave one of the two out" if arguments.gpus is not None else "without --gpus N"
+        raise InputError(f"--{given.replace('_', '-')} has no effect {reason}")
 
 
 def _is_absent(device: str) -> bool:
