@@ -129,8 +129,9 @@ class _Check:
         error = (decoded - pixels).square().mean().item() / 4
         psnr = float("inf") if error == 0 else -10 * log10(error)
         deviation = latents.std().item()
+        back = "exactly" if error == 0 else f"at {psnr:.1f} dB PSNR"
         text = (
-            f"images come back from the VAE at {psnr:.1f} dB PSNR; {self._normalised()}latents have standard deviation "
+            f"images come back from the VAE {back}; {self._normalised()}latents have standard deviation "
             f"{deviation:.2f}, by channel {LatentStatistics.of(latents).text}"
         )
         if pixels.std() < MIN_CONTRAST:
@@ -162,7 +163,10 @@ class _Check:
         if all(torch.equal(*pair) for pair in zip(_tensors(batch.text), _tensors(moved.text), strict=True)):
             return CheckResult("captions", True, self._equal_captions())
         own, other = self._loss(batch), self._loss(moved)
-        text = f"after {STEPS} steps the loss is {own:.6f}, and {other:.6f} with the captions given to other images"
+        text = (
+            f"after {STEPS} steps the loss is {own:.6f} with the captions of the images and {other:.6f} with those of "
+            "others; so early they only have to differ"
+        )
         return CheckResult("captions", other != own, text)
 
     def _equal_captions(self) -> str:
@@ -181,7 +185,7 @@ class _Check:
         own, empty = self._loss(self.given), self._loss(self.empty)
         text = (
             f"{share:.0%} of captions are dropped in training, guidance is {scale:g}; the loss is {own:.6f} with "
-            f"captions and {empty:.6f} without"
+            f"captions and {empty:.6f} without, which have to differ"
         )
         return CheckResult("empty condition", (share > 0 or not samples_empty_captions(config)) and empty != own, text)
 
