@@ -466,6 +466,21 @@ def test_a_run_whose_package_is_gone_is_refused_by_the_name_of_its_plugin(comman
     assert named not in command(config, "training.output_dir=elsewhere").words
 
 
+def test_a_plugin_that_is_left_out_after_a_run_is_not_to_be_installed(
+    command: Command, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
+    config = written(CONFIG + "optimizer: {type: lion}\n")
+    assert command(config, "training.max_steps=1").status == 0
+    named = "the earlier run used it from plugin lion (dit-run-lion 0.2.0), which "
+    refused = command("validate", config, "--no-plugin", "dit-run-lion")
+    assert f"{named}--no-plugin dit-run-lion leaves out; remove that" in refused.words
+    monkeypatch.setenv("DIT_RUN_DISABLE_PLUGINS", "1")
+    refused = command("validate", config)
+    assert f"{named}DIT_RUN_DISABLE_PLUGINS leaves out; remove that" in refused.words
+    assert "pip install" not in refused.words
+
+
 def test_a_package_that_breaks_after_a_run_is_reported_once(command: Command, site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": MOMENTUM.replace('"momentum"', '"lion"')})
     config = written(CONFIG + "optimizer: {type: lion}\n")

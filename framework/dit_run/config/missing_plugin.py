@@ -1,4 +1,4 @@
-"""Advice for a type that an earlier run took from a plugin which is no longer installed."""
+"""Advice for a type that an earlier run took from a plugin which is no longer installed, or is left out now."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_former_plugin(problem: Problem, root: MapNode, registry: Registry, reco
     wanted = {"section": key_name(section), "component": f"{KINDS_BY_SECTION[str(section[0])]}.{type_}"}
     for record in records(_run_folder(root)):
         if wanted.items() <= record.items() and all(record["plugin"] != plugin.name for plugin in registry.failed):
-            return dataclasses.replace(problem, help=(_advice(record), *problem.help))
+            return dataclasses.replace(problem, help=(_advice(record, registry), *problem.help))
     return problem
 
 
@@ -41,10 +41,12 @@ def _run_folder(root: MapNode) -> Path:
     return Path(folder if isinstance(folder, str) else TrainingOptions.output_dir)
 
 
-def _advice(record: Mapping[str, Any]) -> str:
+def _advice(record: Mapping[str, Any], registry: Registry) -> str:
     if not record.get("distribution"):
         source = record.get("source")
         return f"the earlier run used it from the file {source}: add that file, or the run's copy of it, to plugins:"
     distribution = record["distribution"]
     named = " ".join(filter(None, (distribution, record.get("version"))))
-    return f"the earlier run used it from plugin {record['plugin']} ({named}): pip install {distribution}"
+    cause = registry.left_out.get((record["plugin"], distribution))
+    advice = f": pip install {distribution}" if cause is None else f", which {cause} leaves out; remove that"
+    return f"the earlier run used it from plugin {record['plugin']} ({named}){advice}"

@@ -8,8 +8,8 @@ an installed package, then a built-in plugin.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,8 @@ class Registry:
     """The plugins with their components. Built by :func:`discover`, or in a test from plugins of your own."""
 
     plugins: tuple[Plugin, ...] = ()
+    left_out: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Causes by name and distribution of the installed plugins that were not loaded: ``--no-plugin lion``."""
 
     def component(self, kind: Kind, type: str) -> Component:
         """Return the component that this type means in a config. Raises UnknownType."""
@@ -108,7 +110,7 @@ class Registry:
                     f"the plugin files {other.source} and {plugin.source} have the same name, and would be one module; "
                     "rename one"
                 )
-        return Registry((*(other for other in self.plugins if other.source != plugin.source), plugin))
+        return replace(self, plugins=(*(other for other in self.plugins if other.source != plugin.source), plugin))
 
     def record(self, kind: Kind, type: str) -> dict[str, Any]:
         """Return plain values that name the plugin behind a type, for the record of a run."""
@@ -158,11 +160,22 @@ def discover(
         third_party = os.environ.get(DISABLE_VARIABLE, "") not in ("1", "true")
     found = sorted(installed_plugins(), key=lambda plugin: (origin_of(plugin), plugin.distribution, plugin.name))
     _refuse_unknown(disabled, found)
-    wanted = [plugin for plugin in found if not {plugin.name, plugin.distribution} & set(disabled)]
-    registry = Registry(tuple(load_installed(p) for p in wanted if third_party or origin_of(p) is Origin.BUILT_IN))
+    causes = [_cause(plugin, disabled, third_party=third_party) for plugin in found]
+    registry = Registry(
+        tuple(load_installed(plugin) for plugin, cause in zip(found, causes, strict=True) if cause is None),
+        {(p.name, p.distribution): cause for p, cause in zip(found, causes, strict=True) if cause is not None},
+    )
     for path in config_plugins:
         registry = registry.with_file(path)
     return registry
+
+
+def _cause(plugin: Installed, disabled: Collection[str], *, third_party: bool) -> str | None:
+    """Return what leaves a plugin out, or None for one that is loaded."""
+    named = next((name for name in (plugin.name, plugin.distribution) if name in disabled), None)
+    if named is not None:
+        return f"--no-plugin {named}"
+    return None if third_party or origin_of(plugin) is Origin.BUILT_IN else DISABLE_VARIABLE
 
 
 def _refuse_unknown(disabled: Collection[str], found: Sequence[Installed]) -> None:

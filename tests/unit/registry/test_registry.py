@@ -368,7 +368,9 @@ def test_an_unknown_type_says_what_there_is_and_what_failed(site: Path) -> None:
 def test_a_plugin_is_left_out_by_name_or_distribution(site: Path) -> None:
     distribution(site, entry_point="beast = dit_run_lion")
     for name in ("beast", "dit-run-lion"):
-        assert [plugin.name for plugin in discover(disabled=[name]).plugins] == ["builtin"]
+        registry = discover(disabled=[name])
+        assert [plugin.name for plugin in registry.plugins] == ["builtin"]
+        assert registry.left_out == {("beast", "dit-run-lion"): f"--no-plugin {name}"}
 
 
 def test_leaving_out_what_is_not_there_is_refused(site: Path) -> None:
@@ -384,6 +386,7 @@ def test_the_environment_drops_plugins_of_others_but_not_built_in_ones(
     distribution(site)
     monkeypatch.setenv("DIT_RUN_DISABLE_PLUGINS", "1")
     assert [plugin.name for plugin in discover().plugins] == ["builtin"]
+    assert discover().left_out == {("lion", "dit-run-lion"): "DIT_RUN_DISABLE_PLUGINS"}
     assert [plugin.name for plugin in discover(third_party=True).plugins] == ["builtin", "lion"]
 
 
