@@ -174,14 +174,8 @@ def test_no_option_is_dead(component: Component, options: dict[str, Any]) -> Non
     reads_every_option(Subject.of(component.kind, component, options), CONDITIONAL)
 
 
-CONDITIONAL = (
-    "vae.autoencoder_kl.family",
-    "model.diffusers_transformer.revision",
-    "model.dit.routed_blocks",
-    "model.pixart.revision",
-    "scheduler.flow_matching.shift_by",
-)
-"""Options that are read only with other values of others: single files, pretrained models, routed patches."""
+CONDITIONAL = ("vae.autoencoder_kl.family",)
+"""Options that are read only with other values of others: single files."""
 
 
 @pytest.mark.parametrize("plugin", BUILT_IN.plugins, ids=str)

@@ -36,7 +36,8 @@ def check_plugin(
     It is light to import and documented, its defaults are valid, its factories and rules resolve, and every option has
     an effect. ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` has values for
     components with required options: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that are read
-    only with values other than the defaults: ``["optimizer.lion.eps"]``. Raises ContractError with the first fault of
+    only with values other than the defaults, ``["optimizer.lion.eps"]``, and do not say so by ``acts_if`` or
+    ``acts_unless``. Raises ContractError with the first fault of
     each component.
     """
     faults = []

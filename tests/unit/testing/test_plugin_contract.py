@@ -190,8 +190,8 @@ def test_a_rule_that_raises(faults: Faults) -> None:
 def test_a_dead_option(faults: Faults) -> None:
     assert faults(("1 + options.bend", "2.0")) == (
         "lr_scheduler.line: option 'bend' is never read; "
-        "use it, or remove it (if it is read only with other values of other options, pass "
-        "conditional=['lr_scheduler.line.bend'])"
+        "use it, or remove it (if it is read only with other values of other options, say so with acts_if or "
+        "acts_unless in its hint, or pass conditional=['lr_scheduler.line.bend'])"
     )
 
 
@@ -199,6 +199,23 @@ def test_a_conditional_option_is_named(tmp_path: Path) -> None:
     path = tmp_path / "line_plugin.py"
     path.write_text(GOOD.replace("1 + options.bend", "2.0"))
     check_plugin(path, conditional=["lr_scheduler.line.bend"])
+
+
+ACTS_IF = ("import Probability, bounds", "import Probability, acts_if, bounds")
+
+
+def test_an_option_that_acts_with_no_value_that_is_tried_may_stay_unread(tmp_path: Path) -> None:
+    path = tmp_path / "line_plugin.py"
+    hint = 'bend: Annotated[Probability, acts_if("end", 0.25)]'
+    path.write_text(GOOD.replace("1 + options.bend", "2.0").replace("bend: Probability", hint).replace(*ACTS_IF))
+    check_plugin(path)
+    with pytest.raises(ContractError, match="option 'bend' is never read"):
+        check_plugin(path, {"lr_scheduler.line": {"end": 0.25}})
+
+
+def test_an_option_that_acts_with_another_value_of_a_choice_is_read_then(faults: Faults) -> None:
+    hint = ("bend: Probability", 'bend: Annotated[Probability, acts_if("form", "bent")]')
+    assert "option 'bend' is never read" in faults(("1 + options.bend", "2.0"), hint, ACTS_IF)
 
 
 def test_what_ends_it_before_an_option_could_be_read(faults: Faults) -> None:
