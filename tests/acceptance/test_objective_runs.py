@@ -86,6 +86,12 @@ def test_images_and_weights_of_such_a_run_need_no_head(words: tuple[object, ...]
     assert names and not any(name.startswith("objective.") for name in names)
 
 
+def test_a_check_follows_gradients_to_the_head(words: tuple[object, ...], command: Command) -> None:
+    checked = command("check", *words)
+    assert checked.status == 0, checked.words
+    assert "gradients reach 46 of 46 tensors" in checked.out
+
+
 def test_validation_measures_the_denoising_loss_alone(command: Command, config: Path) -> None:
     assert command(config, "training.output_dir=plain", "training.learning_rate=1e-30").status == 0
     assert command(config, "objective={type: contrastive, strength: 0.9}", "training.learning_rate=1e-30").status == 0

@@ -39,9 +39,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
     config, data, encoders = prepare(config, device=device)
     with torch.device("meta"):  # only its sizes count
         denoiser = build_denoiser(config, encoders, torch.device("meta"))
-    objectives = build_objectives(
-        config, denoiser, device, total_steps=data.run_length.total_steps, latent_factor=encoders.vae.factor
-    )
+    objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
     samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:

@@ -16,6 +16,7 @@ from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
 from dit_run.protocols import ImageEncoder, Objective
 from dit_run.registry.factories import PluginFault
+from dit_run.registry.kind_options import ObjectiveCommon
 from dit_run.settings import Choice, Config
 
 __all__ = ["ActiveObjective", "build_objectives", "features_of"]
@@ -58,11 +59,12 @@ class ActiveObjective:
 
 
 def build_objectives(
-    config: Config, denoiser: Denoiser, device: torch.device, *, total_steps: int, latent_factor: int = 1
+    config: Config, denoiser: Denoiser, device: torch.device, *, total_steps: int | None = None, latent_factor: int = 1
 ) -> tuple[ActiveObjective, ...]:
-    """Return the objectives of a run of so many steps; the denoiser takes the modules that they train.
+    """Return the objectives of a run of ``total_steps``; the denoiser takes the modules that they train.
 
-    Raises InputError for an objective that reads states which the model does not offer.
+    Without a total they act at every step, as in trials, whose steps are not those of a run. Raises InputError for an
+    objective that reads states which the model does not offer.
     """
     choices = config.chosen("objective")
     runtime = {"device": device, "taps": denoiser.taps, "token_size": latent_factor * patch_size(config)}
@@ -71,9 +73,7 @@ def build_objectives(
             name,
             _objective(config, name, choice, runtime),
             choice.common.weight,
-            round(choice.common.start * total_steps),
-            # Checks, plans and sweeps take more steps than a short run has.
-            round(choice.common.until * total_steps) if choice.common.until < 1 else float("inf"),
+            *_steps(choice.common, total_steps),
             alone=len(choices) == 1,
         )
         for name, choice in _named(choices)
@@ -82,6 +82,13 @@ def build_objectives(
         _refuse_missing_taps(each, denoiser, config.model.type)
     denoiser.add_objectives({each.name: module for each in built if (module := _trained(each.objective)) is not None})
     return built
+
+
+def _steps(common: ObjectiveCommon, total: int | None) -> tuple[int, float]:
+    """Return the first step at which an objective acts, and the step from which on it no longer acts."""
+    if total is None:
+        return 0, float("inf")
+    return round(common.start * total), round(common.until * total) if common.until < 1 else float("inf")
 
 
 def _named(choices: tuple[Choice, ...]) -> Iterator[tuple[str, Choice]]:
@@ -108,7 +115,7 @@ def _refuse_missing_taps(each: ActiveObjective, denoiser: Denoiser, model: str) 
 
 
 def _objective(config: Config, name: str, choice: Choice, runtime: Mapping[str, Any]) -> Objective:
-    """Return an objective, whose trained module is on the device."""
+    """Return an objective; its trained module moves to the device with the denoiser."""
     objective: Objective = seeded(config, f"objective.{name}", choice, **runtime)
     trained: Any = getattr(objective, "trained", None)
     if trained is not None and not isinstance(trained, nn.Module):
@@ -116,8 +123,6 @@ def _objective(config: Config, name: str, choice: Choice, runtime: Mapping[str, 
             f"objective {choice.type} has the attribute trained of type {type(trained).__name__}; let it be a "
             "torch.nn.Module, or leave it out (a fault of the plugin)"
         )
-    if trained is not None:
-        trained.to(runtime["device"])
     return objective
 
 

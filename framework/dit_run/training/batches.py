@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dit_run.model.codec import LatentShape
     from dit_run.settings import Config
 
-__all__ = ["Batch", "Loading", "Visits", "batches"]
+__all__ = ["Batch", "FeatureVisits", "Loading", "Visits", "batches"]
 
 _ADVICE = (
     "The same command continues from the last checkpoint; with training.num_workers=0 batches are loaded in the "
@@ -60,8 +61,25 @@ class Batch(NamedTuple):
     """float [n, k]: the numbers that the model takes; None if it takes none."""
     dropped: tuple[tuple[bool, ...], ...] = ()
     """For each of several text encoders, True for each caption that it alone drops."""
-    features: Mapping[str, Tensor] = MappingProxyType({})
-    """Cached outputs of the frozen networks of objectives, float [n, 1, d, rows, columns], by the objectives' names."""
+    features: Mapping[str, Tensor | None] = MappingProxyType({})
+    """Outputs of the frozen networks of the objectives that act, by the objectives' names: cached ones, float
+    [n, 1, d, rows, columns], or None where they are computed in the step from the pixels."""
+
+
+@dataclass(frozen=True)
+class FeatureVisits:
+    """The visits at which an objective acts, which compares with the output of a frozen network."""
+
+    cached: LatentLookup | None
+    """Cached outputs; None: they are computed in the step."""
+    first: float
+    """First position at which it acts."""
+    end: float
+    """Position from which on it no longer acts."""
+
+    def includes(self, position: int) -> bool:
+        """Return True if the objective acts at this position."""
+        return self.first <= position < self.end
 
 
 @dataclass(frozen=True)
@@ -78,8 +96,8 @@ class Visits:
     """Share of captions that each text encoder alone drops."""
     posterior: bool = True
     """False if the latents have no standard deviation, so that none are drawn."""
-    features: Mapping[str, LatentLookup] = field(default_factory=dict)
-    """Cached outputs of the frozen networks of objectives, by the objectives' names."""
+    features: Mapping[str, FeatureVisits] = field(default_factory=dict)
+    """Those that need outputs of the frozen networks of objectives, by the objectives' names."""
 
     @classmethod
     def of(
@@ -93,7 +111,7 @@ class Visits:
         return cls(samples, training.seed, encoders.latent_shape, dropout, encoders.cached.latents, own, posterior)
 
     def __getitems__(self, positions: Sequence[int]) -> Batch:
-        """Return the micro-batch at these positions, whose samples share a size."""
+        """Return the micro-batch at these positions of a step, whose samples share a size."""
         streams = Streams(self.seed)
         reading, images, features = self._read(positions)
         shape = self.latent_shape(*reading.visits[0].size)
@@ -133,20 +151,21 @@ class Visits:
             return np.zeros(len(positions), dtype=np.bool_)
         return streams.uniforms(f"text_encoder_dropout_{place}", positions) < share
 
-    def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor, dict[str, Tensor]]:
-        read = self.samples.read(positions, self._fetch)
+    def _read(self, positions: Sequence[int]) -> tuple[FetchedVisits[Any], Tensor, dict[str, Tensor | None]]:
+        wanted = {name: each.cached for name, each in self.features.items() if each.includes(positions[0])}
+        cached = {name: lookup for name, lookup in wanted.items() if lookup is not None}
+        read = self.samples.read(positions, partial(self._fetch, cached.values()))
         images, *found = zip(*read.values, strict=True)
-        features = {
-            name: lookup.gather(each) for (name, lookup), each in zip(self.features.items(), found, strict=True)
-        }
+        gathered = {name: lookup.gather(each) for (name, lookup), each in zip(cached.items(), found, strict=True)}
+        features = {name: gathered.get(name) for name in wanted}
         if self.latents is None:
             return read, torch.from_numpy(np.stack(images)), features
         return read, self.latents.gather(images), features
 
-    def _fetch(self, visit: Visit) -> tuple[Any, ...]:
+    def _fetch(self, features: Iterable[LatentLookup], visit: Visit) -> tuple[Any, ...]:
         """Return the pixels of a visit or the place of its latents, and the places of its features."""
         image = self.samples.pixels(visit) if self.latents is None else self.latents.find(visit)
-        return image, *(lookup.find(visit) for lookup in self.features.values())
+        return image, *(lookup.find(visit) for lookup in features)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +12,6 @@ from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
 from dit_run.model.conditioning import SeveralCaptions, Text, moved
 from dit_run.model.latent_normalization import LatentNormalization
-from dit_run.protocols import ImageEncoder
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_timer import StepTimer
@@ -30,8 +28,6 @@ class BatchEncoder:
     timer: StepTimer = field(default_factory=StepTimer)
     normalization: LatentNormalization | None = None
     """Normalisation of the latents that the model takes; None takes them as they are."""
-    features: Mapping[str, ImageEncoder] = field(default_factory=dict)
-    """Frozen networks of objectives, which encode pixels where the cache does not have their outputs."""
 
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""
@@ -44,13 +40,14 @@ class BatchEncoder:
                 keys=batch.keys,
                 parts=None if batch.parts is None else self._move(batch.parts),
                 scalars=None if batch.scalars is None else self._move(batch.scalars),
-                features={name: self._features(name, batch) for name in self.features},
+                features={name: self._features(name, batch) for name in batch.features},
             )
 
     def _features(self, name: str, batch: Batch) -> Tensor:
-        if name in batch.features:
-            return self._move(batch.features[name]).float()[:, 0]
-        return encode_latents(self.features[name], self._move(batch.images), self.encoders.dtype)[0]
+        cached = batch.features[name]
+        if cached is not None:
+            return self._move(cached).float()[:, 0]
+        return encode_latents(self.encoders.features[name], self._move(batch.images), self.encoders.dtype)[0]
 
     def _text(self, batch: Batch) -> Text:
         conditions = self.encoders.conditions

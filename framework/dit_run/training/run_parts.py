@@ -26,7 +26,7 @@ from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Guidance, LearningRateFactor, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
-from dit_run.training.batches import Visits
+from dit_run.training.batches import FeatureVisits, Visits
 from dit_run.training.ema import Ema
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.step import Gradients, TrainingStep
@@ -76,14 +76,13 @@ class RunParts:
     ) -> RunParts:
         """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance.
 
-        ``objectives`` are those of a denoiser that is given. With ``sharding`` weights and averages stay in main
-        memory, from where they are sharded before the first step.
+        ``objectives`` are those of a denoiser that is given; without them all act at every step, as in a trial. With
+        ``sharding`` weights and averages stay in main memory, from where they are sharded before the first step.
         """
         training, place = config.training, device if sharding is None else torch.device("cpu")
         denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser
         if objectives is None:
-            factor, steps = encoders.vae.factor, data.run_length.total_steps
-            objectives = build_objectives(config, denoiser, device, total_steps=steps, latent_factor=factor)
+            objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
         denoiser = denoiser.to(place)
         averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
         return cls(
@@ -142,16 +141,29 @@ class RunParts:
         other = self.evaluated[""] if weaker_step(self.config) is None else self.weaker.denoiser()
         return (self.guidance, other) if other is not None else (None, None)
 
-    def visits(self, samples: Samples | None = None, *, caption_dropout: float | None = None) -> Visits:
-        """Return the visits to some samples, by default to the training samples."""
+    def visits(
+        self, samples: Samples | None = None, *, caption_dropout: float | None = None, features: bool = True
+    ) -> Visits:
+        """Return the visits to some samples, by default to the training samples.
+
+        Without ``features`` they leave out what objectives alone read.
+        """
         chosen = self.data.train if samples is None else samples
         visits = Visits.of(self.config, chosen, self.encoders, caption_dropout=caption_dropout)
-        return replace(visits, features=self.encoders.cached.features) if samples is None else visits
+        return replace(visits, features=self._feature_visits) if features else visits
 
-    def encoder(self, timer: StepTimer | None = None, *, features: bool = True) -> BatchEncoder:
-        """Return the encoder of batches; without ``features`` it leaves out what objectives alone read."""
-        wanted = self.encoders.features if features else {}
-        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization, wanted)
+    @property
+    def _feature_visits(self) -> dict[str, FeatureVisits]:
+        step, cached = self.data.run_length.global_batch, self.encoders.cached.features
+        return {
+            each.name: FeatureVisits(cached.get(each.name), each.start * step, each.end * step)
+            for each in self.objectives
+            if each.name in self.encoders.features
+        }
+
+    def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
+        """Return the encoder of batches."""
+        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization)
 
     def learning_rate_factor(self) -> LearningRateFactor:
         """Return the factor on the peak learning rate as a function of the step."""

@@ -82,10 +82,10 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
     objectives = build_objectives(
         config, denoiser, run.device, total_steps=data.run_length.total_steps, latent_factor=encoders.vae.factor
     )
-    features = features_of(objectives)
-    given |= feature_inputs(features)
+    given |= feature_inputs(features_of(objectives))
     if start is not None and not start.forked:
         start.refuse_other_features(given, index, run.arguments)
+    begun = 0 if start is None else start.step
     try:
         with run.stop.interrupting(after=CACHE_PATIENCE):
             cached = open_cache(
@@ -93,7 +93,7 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
                 [data.train] if data.validation is None else [data.train, data.validation],
                 texts=encoders.texts,
                 vae=encoders.vae,
-                features=features,
+                features=features_of(each for each in objectives if each.end > begun),
                 dtype=encoders.dtype,
                 reporter=run.reporter,
                 prompts=preview_prompts(config, data),

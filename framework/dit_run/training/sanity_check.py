@@ -108,14 +108,10 @@ class _Check:
         yield self._empty_condition()
         yield self._gradients()
 
-    def _losses(self, batch: EncodedBatch) -> Tensor:
-        scheduler = self.parts.scheduler_of(batch.shape)
-        return denoising_loss(self.parts.denoiser, scheduler, batch, self.parts.precision)
-
     @torch.no_grad()
     def _loss(self, batch: EncodedBatch) -> float:
-        self.parts.denoiser.eval()
-        return self._losses(batch).mean().item()
+        denoiser, scheduler = self.parts.denoiser.eval(), self.parts.scheduler_of(batch.shape)
+        return denoising_loss(denoiser, scheduler, batch, self.parts.precision).mean().item()
 
     def _train(self) -> None:
         step = self.parts.training_step(learning_rate_factor=lambda step: 1.0)
@@ -192,7 +188,8 @@ class _Check:
     def _gradients(self) -> CheckResult:
         denoiser = self.parts.denoiser
         denoiser.zero_grad(set_to_none=True)
-        self._losses(self.mixed).mean().backward()  # type: ignore[no-untyped-call]
+        losses, _ = self.parts.step_loss()(self.mixed, self.parts.scheduler_of(self.mixed.shape), STEPS)
+        losses.mean().backward()
         parameters = trainable_parameters(denoiser)
         dead = [name for name, parameter in parameters if parameter.grad is None or not parameter.grad.any()]
         count = sum(parameter.numel() for _, parameter in parameters)

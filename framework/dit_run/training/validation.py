@@ -73,12 +73,12 @@ class ValidationSet:
         options = parts.config.validation
         fixed = replace(samples.without_augmentation(), batch_size=None)
         return cls(
-            visits=parts.visits(fixed, caption_dropout=0.0),
+            visits=parts.visits(fixed, caption_dropout=0.0, features=False),
             count=min(len(samples), options.num_samples),
             bins=options.timestep_bins,
             batch_size=parts.config.training.batch_size,
             scheduler_of=parts.scheduler_of,
-            encoder=parts.encoder(features=False),
+            encoder=parts.encoder(),
             precision=parts.precision,
         )
 

@@ -14,7 +14,7 @@ from tiny_parts import Parts
 from dit_run.assembly.layout import Layout
 from dit_run.data.visits import Visit
 from dit_run.model.codec import LatentShape
-from dit_run.training.batches import Batch, Visits, batches
+from dit_run.training.batches import Batch, FeatureVisits, Visits, batches
 
 
 def visits(parts: Parts, **changes: object) -> Visits:
@@ -90,3 +90,31 @@ def test_a_run_that_continues_gets_the_rest(parts: Parts) -> None:
 
     for batch, other in zip(loaded(0)[4:], loaded(2), strict=True):
         assert same(batch, other)
+
+
+class Listing(Zeros):
+    """Features that list the samples whose features were looked up."""
+
+    def __init__(self) -> None:
+        self.found: list[int] = []
+
+    def find(self, visit: Visit) -> int:
+        self.found.append(visit.index)
+        return visit.index
+
+
+def test_features_are_read_where_their_objective_acts(parts: Parts) -> None:
+    listing = Listing()
+    features = {"cached": FeatureVisits(listing, 8, 16), "computed": FeatureVisits(None, 0, float("inf"))}
+    chosen = visits(parts, features=features)
+    taken = [chosen.__getitems__(range(start, start + 4)).features for start in (0, 4, 8, 12, 16)]
+    assert [[*each] for each in taken] == [
+        ["computed"],
+        ["computed"],
+        ["cached", "computed"],
+        ["cached", "computed"],
+        ["computed"],
+    ]
+    assert taken[2]["computed"] is None
+    assert torch.equal(taken[2]["cached"], torch.zeros(4, 1, 1, 1, 1))
+    assert listing.found == [visit.index for visit in chosen.samples.visits(range(8, 16))]
