@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import tiny_autoencoder_kl, tiny_clip
+from builders import tiny_autoencoder_kl, tiny_clip, tiny_dinov2
 from runs import Command, Train
 
 from dit_run.planning.measurements import Measurements, SamplingCost
@@ -134,19 +134,26 @@ def test_a_size_that_is_none_is_refused(command: Command, config: Path) -> None:
     assert "a size such as 24GB or 800MB is expected, not 'lots'" in result.words
 
 
-def test_the_cache_of_frozen_encoders_is_predicted(command: Command, config: Path, tmp_path: Path) -> None:
+REPA = "objective=[{type: denoising}, {type: repa, projector_width: 8, start: 0.5, pretrained_model_name: dino}]"
+
+
+@pytest.mark.parametrize("objective", ["objective.type=denoising", REPA])
+def test_the_cache_of_frozen_encoders_is_predicted(
+    command: Command, config: Path, tmp_path: Path, objective: str
+) -> None:
     clip, vae = tiny_clip(tmp_path / "clip"), tiny_autoencoder_kl(tmp_path / "vae")
+    tiny_dinov2(tmp_path / "dino")
     text = config.read_text().replace("vae: {type: identity}", f"vae: {{pretrained_model_name: {vae}}}")
     text = text.replace(
         "text_encoder: {type: words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}",
         f"text_encoder: {{pretrained_model_name: {clip}}}",
     )
     config.write_text(text.replace("in_channels: 3, out_channels: 3", "in_channels: 4, out_channels: 4"))
-    result = command("plan", config, "cache.dir=kept")
+    result = command("plan", config, objective, "cache.dir=kept")
     assert result.status == 0, result.words
     assert "filling the cache" in result.words
     said = float(result.words.split(" kB of cache")[0].split()[-1]) * 1e3
-    assert command("cache", config, "cache.dir=kept").status == 0
+    assert command("cache", config, objective, "cache.dir=kept").status == 0
     real = sum(path.stat().st_size for path in Path("kept").rglob("*.safetensors"))
     assert said == pytest.approx(real, rel=0.1)
 

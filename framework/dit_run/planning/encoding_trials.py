@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from statistics import median
 from typing import Any
@@ -19,11 +19,12 @@ from dit_run.cache.open_cache import Cached, cacheable, release
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of
+from dit_run.data.samples import Samples
 from dit_run.data.visits import Visit
-from dit_run.model.codec import device_of, encode_captions, encode_latents
+from dit_run.model.codec import LatentShape, device_of, encode_captions, encode_latents
 from dit_run.model.conditioning import CaptionStates, FrozenCaptions
 from dit_run.planning.measurements import CacheCost
-from dit_run.protocols import TextEncoder
+from dit_run.protocols import ImageEncoder, TextEncoder
 from dit_run.settings import Config
 
 __all__ = ["EncodingTrials"]
@@ -49,21 +50,23 @@ class EncodingTrials:
         """
         encoders = self.encoders
         keeps = cacheable(self.config, encoders.texts, encoders.vae)
-        if not (keeps.latents or any(keeps.captions)):
+        networks = encoders.features if keeps.features else {}
+        if not (keeps.latents or networks or any(keeps.captions)):
             return encoders, CacheCost(), 0.0
         self.meter.reset()
+        train, held_out = self.data.train, self.data.validation
         kept = [text for text, keep in zip(encoders.texts, keeps.captions, strict=True) if keep]
-        trials = [self._try_text(text) for text in kept]
-        images, image_values, image_seconds, latents = self._try_vae() if keeps.latents else (0, 0, 0.0, None)
-        size = cache_bytes(encoders.dtype, images=images, latent_values=image_values)
-        size += sum(trial.size for trial in trials)
-        seconds = image_seconds + sum(trial.seconds for trial in trials)
+        costs = [self._try_text(text) for text in kept]
+        used = [train] if held_out is None else [train, held_out]
+        latents = self._try_images(encoders.vae, used) if keeps.latents else None
+        features = {name: self._try_images(network, [train]) for name, network in networks.items()}
+        costs += [each.cost for each in (latents, *features.values()) if each is not None]
         longest = encoders.state_format.longest
         states = tuple(
             _fake_states(text, longest(text.max_length)) if text in kept else None for text in encoders.texts
         )
-        cached = _FakeCache(latents, states)
-        return replace(encoders, cached=cached), CacheCost(size, seconds), float(self.meter.peak)
+        total = CacheCost(sum(each.size for each in costs), sum(each.seconds for each in costs))
+        return replace(encoders, cached=_FakeCache(latents, states, features)), total, float(self.meter.peak)
 
     def _try_text(self, text: TextEncoder) -> CacheCost:
         """Return the approximate cost of the states of all captions."""
@@ -77,15 +80,15 @@ class EncodingTrials:
         tokens = kept_tokens(text, form, shown) / len(shown)
         return CacheCost(state_bytes(text, form, captions=count, tokens=tokens), seconds)
 
-    def _try_vae(self) -> tuple[int, int, float, _FakeLatents]:
-        """Return the number of images, the values of each one's latents, the seconds of all, and fake latents."""
-        used = [samples for samples in (self.data.train, self.data.validation) if samples is not None]
-        images = sum(each.mirrored_too() for each in used)
-        shape = self.encoders.latent_shape(*self.data.train.of_largest_size().size_of(0))
-        seconds, deviations = self._seconds_of_image()
-        release(self.encoders.vae)
+    def _try_images(self, encoder: ImageEncoder, samples: Sequence[Samples]) -> _FakeLatents:
+        """Return fake outputs of an encoder of images, with the cost of those of all samples."""
+        images = sum(each.mirrored_too() for each in samples)
+        shape = LatentShape.of(encoder)(*self.data.train.of_largest_size().size_of(0))
+        seconds, deviations = self._seconds_of_image(encoder)
+        release(encoder)
         values = int(np.prod(shape)) if deviations else int(np.prod(shape)) // 2
-        return images, values, images * seconds, _FakeLatents(shape, deviations)
+        size = cache_bytes(self.encoders.dtype, images=images, latent_values=values)
+        return _FakeLatents(shape, deviations, CacheCost(size, images * seconds))
 
     def _seconds_of_caption(self, text: TextEncoder) -> float:
         device, train = device_of(self.encoders.vae), self.data.train
@@ -98,18 +101,18 @@ class EncodingTrials:
 
         return median(seconds_of(encode, device, clock=self.clock)) / len(captions)
 
-    def _seconds_of_image(self) -> tuple[float, bool]:
-        """Return the seconds of reading and encoding an image; True if latents have a standard deviation."""
-        vae, train = self.encoders.vae, self.data.train.of_largest_size()
-        size = min(encoding_chunks(device_of(vae))[0], len(train))
+    def _seconds_of_image(self, encoder: ImageEncoder) -> tuple[float, bool]:
+        """Return the seconds of reading and encoding an image; True if outputs have a standard deviation."""
+        device, train = device_of(encoder), self.data.train.of_largest_size()
+        size = min(encoding_chunks(device)[0], len(train))
 
         def encode() -> bool:
             pixels = train.read(range(size), train.pixels).values
-            images = torch.from_numpy(np.stack(pixels)).to(device_of(vae))
-            return encode_latents(vae, images, self.encoders.dtype)[1] is not None
+            images = torch.from_numpy(np.stack(pixels)).to(device)
+            return encode_latents(encoder, images, self.encoders.dtype)[1] is not None
 
         deviations = encode()
-        return median(seconds_of(encode, device_of(vae), clock=self.clock)) / size, deviations
+        return median(seconds_of(encode, device, clock=self.clock)) / size, deviations
 
 
 @dataclass(frozen=True)
@@ -118,12 +121,15 @@ class _FakeCache(Cached):
 
     latents: Any = None
     captions: Any = ()
+    features: Any = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _FakeLatents:
     shape: tuple[int, int, int]
     deviations: bool
+    cost: CacheCost
+    """That of the real outputs."""
 
     def find(self, visit: Visit) -> int:
         return visit.index

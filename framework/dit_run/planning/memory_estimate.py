@@ -14,15 +14,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from dit_run.assembly.objectives import build_objectives, features_of
 from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_schedulers
 from dit_run.compute.precision import Precision
+from dit_run.hub import deferred_weights
+from dit_run.model.codec import LatentShape
 from dit_run.model.conditioning import TextIds
 from dit_run.planning.device_kernels import device_kernels
 from dit_run.planning.model_cost import META
 from dit_run.protocols import TextEncoder, TextStates
 from dit_run.settings import Config
 from dit_run.training.step import EncodedBatch
-from dit_run.training.step_loss import denoising_loss
+from dit_run.training.step_loss import StepLoss
 
 __all__ = ["StepMemory", "estimate_step"]
 
@@ -64,18 +67,20 @@ def estimate_step(config: Config, encoders: Encoders, *, batch_size: int, accumu
         denoiser = build_denoiser(config, encoders, META).train()
     with FakeTensorMode(allow_non_fake_inputs=True), Ledger() as ledger, device_kernels():
         _materialise(denoiser)
+        with deferred_weights():
+            objectives = build_objectives(config, denoiser, CPU, latent_factor=encoders.vae.factor)
         training = config.training
         averages = [torch.empty_like(each) for each in denoiser.parameters()] if training.use_ema else []
         optimizer = build_optimizer(config, denoiser, GPU)
-        batch = _batch(config, encoders, batch_size)
+        batch = _batch(config, replace(encoders, features=features_of(objectives)), batch_size)
         scheduler = build_schedulers(config, encoders)(batch.shape)
-        precision = Precision.of(training.mixed_precision, CPU)
+        loss = StepLoss(denoiser, objectives, Precision.of(training.mixed_precision, CPU))
         for parameter in denoiser.parameters():
             parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
         optimizer.step()
         if not accumulates:  # else these gradients are those of the micro-batch before
             optimizer.zero_grad(set_to_none=True)
-        denoising_loss(denoiser, scheduler, batch, precision).mean().backward()  # type: ignore[no-untyped-call]
+        loss(batch, scheduler, 0)[0].mean().backward()
         optimizer.zero_grad(set_to_none=True)
         trained = sum(parameter.numel() for parameter in denoiser.parameters() if parameter.requires_grad)
         held = ledger.live
@@ -138,6 +143,9 @@ def _batch(config: Config, encoders: Encoders, size: int) -> EncodedBatch:
         uniform=torch.empty(size),
         text=texts[0] if len(texts) == 1 else texts,
         scalars=torch.empty(size, len(names)) if names else None,
+        features={
+            name: torch.empty(size, *LatentShape.of(encoder)(side, side)) for name, encoder in encoders.features.items()
+        },
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from dit_run.assembly.objectives import build_objectives, features_of
+from dit_run.assembly.parts import build_denoiser
 from dit_run.assembly.prepare import prepare
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock
@@ -57,9 +59,12 @@ def probe(
     meter = meter or MemoryMeter(device)
     with process_setup(config.training, device):
         config, data, encoders = prepare(config, device=device)
-        encoding = EncodingTrials(config, data, encoders, meter, clock)
-        encoders, cache, peak = encoding.run()
-        trial = TrialRun.of(RunParts.build(config, data, encoders, device), meter, clock)
+        denoiser = build_denoiser(config, encoders, torch.device("cpu"))
+        objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
+        encoders = replace(encoders, features=features_of(objectives))
+        encoders, cache, peak = EncodingTrials(config, data, encoders, meter, clock).run()
+        parts = RunParts.build(config, data, encoders, device, denoiser=denoiser, objectives=objectives)
+        trial = TrialRun.of(parts, meter, clock)
         workload = workload_of(config, data)
         measured = _measure(trial, workload, reporter, cache, peak)
         return ProbeResult(measured, workload, meter.total, device, len(data.train))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders import tiny_dinov2
 from tiny_parts import CONFIG, CPU
 
 from dit_run import load_config
@@ -44,6 +45,22 @@ def test_checkpointing_takes_less(tmp_path: Path) -> None:
 
 def test_half_precision_takes_less(tmp_path: Path) -> None:
     assert estimated(tmp_path, "training.mixed_precision=bf16", size=64).tensors < estimated(tmp_path, size=64).tensors
+
+
+def test_what_objectives_train_and_call_takes_memory(tmp_path: Path) -> None:
+    network = f"pretrained_model_name: {tiny_dinov2(tmp_path / 'dino')}"
+
+    def with_objective(second: str) -> StepMemory:
+        listed = f"objective=[{{type: denoising}}, {{{second}, {network}, start: 0.5}}]"
+        return estimated(tmp_path, listed, "scheduler.prediction_type=sample")
+
+    plain = estimated(tmp_path, "scheduler.prediction_type=sample")
+    narrow, wide = (with_objective(f"type: repa, projector_width: {width}") for width in (128, 256))
+    trained = wide.parameters - narrow.parameters
+    assert trained == (16 + 16) * 128 + 256**2 - 128**2 + 2 * 128
+    assert wide.held - narrow.held == 3 * 4 * trained
+    perceptual = with_objective("type: perceptual")
+    assert (perceptual.parameters, perceptual.tensors > plain.tensors) == (plain.parameters, True)
 
 
 def test_the_ledger_counts_memory_while_it_is_used() -> None:
