@@ -23,6 +23,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -106,12 +107,13 @@ def reading(samples: Samples) -> Callable[[], None]:
 def reading_webdataset(shards: list[Path]) -> Callable[[], None]:
     import webdataset
 
-    data = webdataset.WebDataset([str(path) for path in shards], shardshuffle=False, repeat=True)
-    images = iter(data.to_tuple("jpg", "txt").map(lambda pair: read_image(Encoded(pair[0]), (SIZE, SIZE))))
+    data = webdataset.WebDataset([str(path) for path in shards], shardshuffle=False)
+    pairs = data.to_tuple("jpg", "txt").repeat()  # its option repeat=True ends after an epoch
+    images = iter(pairs.map(lambda pair: read_image(Encoded(pair[0]), (SIZE, SIZE))))
 
     def read() -> None:
-        for _ in islice(images, 8 * BATCH):
-            pass
+        for _ in range(8 * BATCH):
+            next(images)
 
     return read
 
@@ -167,19 +169,18 @@ def server(folder: Path) -> Iterator[str]:
 def epoch(samples: Samples) -> float:
     """Return the seconds to read an epoch without its first window."""
     batches = list(positions(0, SHARDS * EACH))
+    loaded = (samples.read(batch, samples.pixels) for batch in batches)
     remote = RemoteShards.of(samples)
     if remote is None:
-        return _timed(samples, iter(batches))
+        return _timed(loaded)
     with ShardsAhead(remote, batches) as ahead:
-        return _timed(samples, ahead.counted(iter(batches)))
+        return _timed(ahead.counted(loaded))
 
 
-def _timed(samples: Samples, batches: Iterator[list[int]]) -> float:
-    began = 0.0
-    for number, batch in enumerate(batches):
-        if number == WINDOW * EACH // BATCH:
-            began = time.perf_counter()
-        samples.read(batch, samples.pixels)
+def _timed(loaded: Iterator[object]) -> float:
+    deque(islice(loaded, WINDOW * EACH // BATCH), maxlen=0)
+    began = time.perf_counter()
+    deque(loaded, maxlen=0)
     return time.perf_counter() - began
 
 
