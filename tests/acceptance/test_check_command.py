@@ -50,7 +50,7 @@ def test_a_vae_that_does_not_give_images_back_fails(command: Command, config: Pa
     )  # fmt: skip
     assert result.status == 1
     assert findings(result.out)["vae"] == "FAIL"
-    assert "by channel mean " in result.words
+    assert "dB PSNR; latents have standard deviation " in result.words and "by channel mean " in result.words
     assert "note: the latents of channels 0, 2, 3 are far from mean 0 and standard deviation 1" in result.words
 
 

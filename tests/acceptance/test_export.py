@@ -292,3 +292,12 @@ def test_a_plugin_that_needs_more_than_the_libraries_is_refused(tmp_path: Path) 
     assert "gray.py, line 4, imports yaml, which programs without dit-run do not have" in str(caught.value)
     assert not (tmp_path / "exported").exists()
     run.export(tmp_path / "exported", format="safetensors")
+
+
+def test_damaged_weights_of_a_frozen_part_are_not_copied(tmp_path: Path) -> None:
+    run = dit_run.load_run(trained(tmp_path, f"text_encoder={clip(tmp_path)}", "training.max_steps=1"))
+    weights = tmp_path / "clip" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(dit_run.InputError, match=r"^text_encoder\.pretrained_model_name: .*not a readable safetensors"):
+        run.export(tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()

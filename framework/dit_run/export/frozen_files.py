@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dit_run.hub import RecordedFile, local_path, recorded_files
+from dit_run.hub import RecordedFile, local_path, read_tensors, recorded_files
 from dit_run.options import HubOrPath, LocalPath, options_of
 from dit_run.problems import InputError
 from dit_run.registry.factories import make
@@ -54,8 +54,14 @@ class FrozenFiles:
         return {}
 
     def _copy(self, option: str, name: str, folder: Path) -> str:
-        """Copy the files of one option; return their place."""
+        """Copy the files of one option; return their place. Raises InputError for weights that are damaged."""
         target = Path(_FOLDER) / option
+        try:
+            return self._copied(name, folder, target)
+        except InputError as error:
+            raise InputError(f"{self.section}.{option}: {error}") from error
+
+    def _copied(self, name: str, folder: Path, target: Path) -> str:
         path = local_path(name)
         if path is not None and path.is_file():
             _copy(path, folder / target / path.name)
@@ -64,7 +70,7 @@ class FrozenFiles:
         for record in records:
             _copy(record.path, folder / target / record.file)
         if not records and path is not None:
-            shutil.copytree(path, folder / target)
+            shutil.copytree(path, folder / target, copy_function=_copy)
         return str(target / inner)
 
     def _records_of(self, name: str, path: Path | None) -> tuple[Sequence[RecordedFile], str]:
@@ -96,6 +102,9 @@ def component_folder(section: str, place: int) -> str:
     return section if place == 0 else f"{section}_{place + 1}"
 
 
-def _copy(source: Path, target: Path) -> None:
+def _copy(source: str | Path, target: str | Path) -> None:
+    source, target = Path(source), Path(target)
+    if source.suffix == ".safetensors":
+        read_tensors(source, lambda name: False)  # refuses a file that is cut off, which nobody could load
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)  # follows the links of the hub's cache
