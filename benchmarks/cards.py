@@ -40,6 +40,8 @@ CARDS: Mapping[str, tuple[Card, ...]] = {
     "large": (Card("A100", 80, 312e12), Card("H100", 80, 989e12)),
 }
 """Cards that a config fits on."""
+WIDTHS = {"openai/clip-vit-base-patch32": 512, "openai/clip-vit-large-patch14": 768, "google/t5-v1_1-large": 1024}
+"""Width of the text encoders that the configs name."""
 MEASURED: Mapping[tuple[str, str], float] = {}
 """Measured images per second, by config and card."""
 
@@ -49,17 +51,18 @@ class _Shapes:
 
     trainable = False
     factor, latent_channels = 8, 4
-    max_length = 77
 
-    def __init__(self, width: int = 0) -> None:
+    def __init__(self, width: int = 0, max_length: int = 77) -> None:
         self.width = self.pooled_width = width
+        self.max_length = max_length
 
 
 def encoders_of(config: Any) -> Any:
     from dit_run.assembly.parts import Encoders
 
-    width = 512 if "base" in config.text_encoder.options.pretrained_model_name else 768
-    return Encoders((_Shapes(width),), _Shapes(), None)  # type: ignore[arg-type]
+    chosen = [choice.options for choice in config.chosen("text_encoder")]
+    texts = [_Shapes(WIDTHS[each.pretrained_model_name], getattr(each, "max_length", 77)) for each in chosen]
+    return Encoders(tuple(texts), _Shapes(), None)  # type: ignore[arg-type]
 
 
 @cache

@@ -10,6 +10,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
+CARDED = ["train_config", "small", "medium", "large", "stage-256", "stage-512", "stage-1024", "two-encoders"]
+"""The shipped configs for GPUs, except those that are one of these on other data, and lora.yaml, which names no card."""
+
 pytestmark = pytest.mark.slow
 
 
@@ -19,7 +22,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("name", ["train_config", "small", "medium", "large", "stage-1024"])
+@pytest.mark.parametrize("name", CARDED)
 def test_a_config_fits_its_card_and_uses_most_of_it(name: str) -> None:
     from benchmarks.cards import card_memory, memory_of
 
