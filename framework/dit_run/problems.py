@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "DitRunError", "InputError", "KeyPath", "Place", "Problem"]
+__all__ = ["ConfigError", "DitRunError", "InputError", "KeyPath", "NotInDiffusers", "Place", "Problem"]
 
 KeyPath = tuple[str | int, ...]
 """Path of a key in a config: ``("training", "batch_size")``, ``("trackers", 0, "type")``."""
@@ -57,6 +57,10 @@ class InputError(DitRunError):
     """A wrong input: a missing path, a broken image, a checkpoint of another shape. Exit status 2."""
 
     exit_status = 2
+
+
+class NotInDiffusers(InputError):
+    """A part or a setting of a run that no pipeline of diffusers has, so that its export holds code."""
 
 
 class ConfigError(InputError):

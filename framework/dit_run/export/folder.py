@@ -23,7 +23,7 @@ from dit_run.export.model_card import CURVES, SAMPLES, TrainedWeights, model_car
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_folder import StockExport
 from dit_run.model.latent_normalization import LATENT_PREFIX
-from dit_run.problems import DitRunError, InputError
+from dit_run.problems import DitRunError, InputError, NotInDiffusers
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from dit_run.runs.run_folder import RunFolder
@@ -111,9 +111,9 @@ def _pipeline(folder: Path, config: Config, tensors: Mapping[str, Tensor], optio
     parts = FrozenParts.of(config)
     try:
         if not options.frozen:
-            raise InputError("a pipeline without code holds its frozen parts, and these are left out")
+            raise NotInDiffusers("a pipeline without code holds its frozen parts, and these are left out")
         use = StockExport(config, tensors, parts).write(folder)
-    except InputError as error:
+    except NotInDiffusers as error:
         use = PipelineUse(write_pipeline(folder, config, tensors, parts, copied=options.frozen), reason=str(error))
     write_places(folder, use.places)
     return use

@@ -17,7 +17,7 @@ from dit_run.export.stock_pipelines import StockPipeline, stock_pipeline
 from dit_run.hub import quiet_transformers
 from dit_run.model.codec import LatentShape
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX, check_tensors, model_keywords
-from dit_run.problems import InputError
+from dit_run.problems import NotInDiffusers
 from dit_run.registry.factories import make
 from dit_run.settings import Choice, Config
 from dit_run.system.json_files import read_object
@@ -32,16 +32,16 @@ class StockExport:
     """The parts of a run as modules of diffusers and transformers, and the pipeline that takes them."""
 
     def __init__(self, config: Config, tensors: Mapping[str, Tensor], parts: FrozenParts) -> None:
-        """Load the parts. Raises InputError with the reason where one of them does not fit."""
+        """Load the parts. Raises NotInDiffusers where one does not fit, and InputError for weights that are broken."""
         self._config, self._parts = config, parts
         _check_encoding(config)
         _check_sampling(config)
         if len(parts.texts) > 1:
-            raise InputError("the pipelines of diffusers do not take these text encoders together")
-        model = _model(config, tensors, parts)
+            raise NotInDiffusers("the pipelines of diffusers do not take these text encoders together")
+        model = _empty_model(config, parts)
         self._transformer = getattr(model, "diffusers_module", None)
         if self._transformer is None:
-            raise InputError(f"no pipeline of diffusers has the model {config.model.type}")
+            raise NotInDiffusers(f"no pipeline of diffusers has the model {config.model.type}")
         self._pipeline = stock_pipeline(self._transformer)
         size = config.data.common.image_size
         self._latent_shape = LatentShape.of(parts.vae.part)(size, size)
@@ -52,6 +52,7 @@ class StockExport:
         self._pipeline.check("text_encoder", self._text_encoder)
         self._vae = _seam(vae.part, vae.choice, "to_diffusers")()
         self._pipeline.check("vae", self._vae)
+        _fill(model, tensors)
 
     def write(self, folder: Path) -> PipelineUse:
         """Write the pipeline into the folder."""
@@ -105,7 +106,7 @@ class StockExport:
         """Return the largest number of tokens, to which a network without a mask fills all texts."""
         length: int = self._parts.texts[0].part.max_length
         if text_length not in (None, length):
-            raise InputError(
+            raise NotInDiffusers(
                 f"text_encoder.max_length is {length} and the model reads {text_length} tokens (model.text_length), "
                 f"but {self._pipeline.name} has one number for both"
             )
@@ -119,7 +120,7 @@ class StockExport:
             self._config.has_buckets
             and self._scheduler_for((channels, 2 * height, 2 * width)).config != scheduler.config
         ):
-            raise InputError("the scheduler depends on the size of an image (scheduler.shift)")
+            raise NotInDiffusers("the scheduler depends on the size of an image (scheduler.shift)")
         return scheduler
 
     def _scheduler_for(self, latent_shape: tuple[int, int, int]) -> Any:
@@ -137,14 +138,14 @@ def _check_encoding(config: Config) -> None:
     }
     used = [name for name, is_used in settings.items() if is_used]
     if used:
-        raise InputError(f"the pipelines of diffusers have no {' and no '.join(used)}")
+        raise NotInDiffusers(f"the pipelines of diffusers have no {' and no '.join(used)}")
 
 
 def _check_sampling(config: Config) -> None:
     """Refuse settings that no pipeline of diffusers has."""
     sampling = config.sampling
     if sampling.guidance_scale != 1 and not getattr(config.guidance.options, "in_diffusers", False):
-        raise InputError(f"the pipelines of diffusers have no guidance {config.guidance.type}")
+        raise NotInDiffusers(f"the pipelines of diffusers have no guidance {config.guidance.type}")
     settings = {
         "guidance_scale": sampling.guidance_scale < 1,
         "guidance_rescale": sampling.guidance_rescale != 0,
@@ -152,25 +153,29 @@ def _check_sampling(config: Config) -> None:
     }
     used = [f"sampling.{name}" for name, is_used in settings.items() if is_used and sampling.guidance_scale != 1]
     if used:
-        raise InputError(f"the pipelines of diffusers have no {' and no '.join(used)} like that of the run")
+        raise NotInDiffusers(f"the pipelines of diffusers have no {' and no '.join(used)} like that of the run")
 
 
-def _model(config: Config, tensors: Mapping[str, Tensor], parts: FrozenParts) -> nn.Module:
-    """Return the model with the trained weights, which it holds without a copy."""
+def _empty_model(config: Config, parts: FrozenParts) -> nn.Module:
+    """Return the model on the meta device, without values."""
     keywords = model_keywords([text.part for text in parts.texts], parts.vae.part)
     with torch.device("meta"):
         model: nn.Module = make(config.model.component, config.model.options, **keywords)
-    own = {name: value for name, value in tensors.items() if not name.startswith(TEXT_ENCODER_PREFIX)}
-    check_tensors(model.state_dict(), own, where="the run")
-    model.load_state_dict(own, assign=True)
     return model
 
 
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Put the trained weights into the model, which holds them without a copy."""
+    own = {name: value for name, value in tensors.items() if not name.startswith(TEXT_ENCODER_PREFIX)}
+    check_tensors(model.state_dict(), own, where="the run")
+    model.load_state_dict(own, assign=True)
+
+
 def _seam(part: Any, choice: Choice, name: str) -> Callable[..., Any]:
-    """Return a part's method. Raises InputError for a part without it."""
+    """Return a part's method. Raises NotInDiffusers for a part without it."""
     method: Callable[..., Any] | None = getattr(part, name, None)
     if method is None:
-        raise InputError(f"no pipeline of diffusers has the {choice.component.kind} {choice.type}")
+        raise NotInDiffusers(f"no pipeline of diffusers has the {choice.component.kind} {choice.type}")
     return method
 
 

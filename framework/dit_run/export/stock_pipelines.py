@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from dit_run.problems import InputError
+from dit_run.problems import NotInDiffusers
 
 __all__ = ["StockPipeline", "stock_pipeline"]
 
@@ -27,19 +27,19 @@ class StockPipeline:
     """True for a class that changes prompts to lower case."""
 
     def check(self, section: Literal["scheduler", "text_encoder", "vae"], part: Any) -> None:
-        """Raise InputError with the reason where the part of this section does not fit."""
+        """Raise NotInDiffusers where the part of this section does not fit."""
         name, wanted = type(part).__name__, getattr(self, section)
         if name != wanted:
-            raise InputError(f"the {section} is a {name}, and {self.name} takes a {wanted}")
+            raise NotInDiffusers(f"the {section} is a {name}, and {self.name} takes a {wanted}")
         if section == "vae":
             self._check_vae(part)
 
     def _check_vae(self, vae: Any) -> None:
         changed = [key for key in _NOT_APPLIED if vae.config.get(key)]
         if changed:
-            raise InputError(f"{self.name} does not apply the {' and '.join(changed)} of the VAE")
+            raise NotInDiffusers(f"{self.name} does not apply the {' and '.join(changed)} of the VAE")
         if not vae.config.get("scaling_factor"):
-            raise InputError(f"{self.name} needs a scaling_factor, and the VAE has none")
+            raise NotInDiffusers(f"{self.name} needs a scaling_factor, and the VAE has none")
 
 
 _NOT_APPLIED = ("shift_factor", "latents_mean", "latents_std")
@@ -77,15 +77,15 @@ _MICRO_CONDITIONED = 128
 
 
 def stock_pipeline(transformer: Any) -> StockPipeline:
-    """Return the pipeline of this module of diffusers. Raises InputError with the reason where none fits."""
+    """Return the pipeline of this module of diffusers. Raises NotInDiffusers where none fits."""
     name = type(transformer).__name__
     if name not in _PIPELINES:
-        raise InputError(_OTHERS.get(name, f"no pipeline is known for {name}"))
+        raise NotInDiffusers(_OTHERS.get(name, f"no pipeline is known for {name}"))
     found = _PIPELINES[name]
     if found is not _PIXART or not transformer.use_additional_conditions:
         return found
     if transformer.config.sample_size != _MICRO_CONDITIONED:
-        raise InputError(
+        raise NotInDiffusers(
             f"PixArtAlphaPipeline has micro-conditions only with model.sample_size {_MICRO_CONDITIONED}, not "
             f"{transformer.config.sample_size}"
         )

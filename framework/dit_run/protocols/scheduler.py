@@ -32,8 +32,8 @@ class Scheduler(Protocol):
 
     A process may have a method ``to_diffusers(sampler)``, which returns the scheduler of diffusers with the same steps
     as this sampler: for any number n of them, or for the ``sigmas`` 1, 1 - 1/n, … 1/n where its ``set_timesteps``
-    takes sigmas. It raises InputError with the reason where diffusers has none. An export then can use a pipeline of
-    diffusers itself.
+    takes sigmas. It raises :class:`dit_run.problems.NotInDiffusers` with the reason where diffusers has none. An export
+    then can use a pipeline of diffusers itself.
     """
 
     prediction_type: str

@@ -54,8 +54,8 @@ class TextEncoder(Protocol):
     until the next call: with a complete cache it is never called.
 
     An encoder whose token states are the last ones of a model of transformers may have a method ``to_transformers()``,
-    which returns that model and its tokenizer. It raises InputError with the reason where its options make other
-    states. An export then can use a pipeline of diffusers itself.
+    which returns that model and its tokenizer. It raises :class:`dit_run.problems.NotInDiffusers` with the reason where
+    its options make other states. An export then can use a pipeline of diffusers itself.
     """
 
     trainable: bool

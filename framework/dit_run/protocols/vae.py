@@ -37,7 +37,8 @@ class VAE(Protocol):
     until the next use: with a complete cache ``encode`` is never called, and ``decode`` only when an image is sampled.
 
     A VAE that is a class of diffusers may have a method ``to_diffusers()``, which returns that module with its weights.
-    An export then can use a pipeline of diffusers itself.
+    It raises :class:`dit_run.problems.NotInDiffusers` with the reason where its latents are others than those of the
+    module. An export then can use a pipeline of diffusers itself.
 
     A VAE without a posterior may have the attribute ``posterior = False``: then no noise is drawn for its latents.
     """

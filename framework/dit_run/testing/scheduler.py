@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.problems import InputError
+from dit_run.problems import NotInDiffusers
 from dit_run.protocols import Scheduler
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
@@ -160,12 +160,12 @@ def equals_its_scheduler_of_diffusers(subject: Subject) -> None:
     if convert is None:
         return
     for sampler in scheduler.samplers:
-        with contextlib.suppress(InputError):  # diffusers has no such sampler
+        with contextlib.suppress(NotInDiffusers):
             miss = _distance_from(convert(sampler), scheduler, sampler)
             subject.expect(
                 miss < _DIFFUSERS_TOLERANCE,
                 f"to_diffusers({sampler!r}) samples latents {miss:.3g} away from those of the sampler; return a "
-                "scheduler of the same steps, or raise InputError",
+                "scheduler of the same steps, or raise dit_run.problems.NotInDiffusers",
             )
 
 

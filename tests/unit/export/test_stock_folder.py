@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from runs import CONFIG
 from text_models import tiny_text_model
 
 import dit_run
+from dit_run.export.export_options import ExportOptions
+from dit_run.export.folder import ExportSource, TrainedWeights, write_export
 from dit_run.export.frozen_files import FrozenParts
 from dit_run.export.stock_folder import StockExport
 from dit_run.model.denoiser import model_keywords
-from dit_run.problems import InputError
+from dit_run.problems import InputError, NotInDiffusers
 from dit_run.registry.factories import make
 
 T5 = "{type: transformers, pretrained_model_name: t5, max_length: 20"
@@ -53,14 +56,15 @@ def export(parts: Path, monkeypatch: pytest.MonkeyPatch) -> Export:
     """Make the export of a config with new weights."""
     monkeypatch.chdir(parts)
 
-    def prepared(*words: str) -> StockExport:
-        config = dit_run.load_config("tiny.yaml", *GIVEN, *words)
-        frozen = FrozenParts.of(config)
-        keywords = model_keywords([text.part for text in frozen.texts], frozen.vae.part)
-        model = make(config.model.component, config.model.options, **keywords)
-        return StockExport(config, model.state_dict(), frozen)
+    return lambda *words: StockExport(*given(*words))
 
-    return prepared
+
+def given(*words: str) -> tuple[dit_run.Config, dict[str, torch.Tensor], FrozenParts]:
+    """Return a config, new weights of its model, and its frozen parts."""
+    config = dit_run.load_config("tiny.yaml", *GIVEN, *words)
+    frozen = FrozenParts.of(config)
+    keywords = model_keywords([text.part for text in frozen.texts], frozen.vae.part)
+    return config, make(config.model.component, config.model.options, **keywords).state_dict(), frozen
 
 
 def of_class(name: str, **more: Any) -> str:
@@ -143,9 +147,23 @@ REASONS = {
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_parts_that_do_not_fit_are_named(reason: str, export: Export) -> None:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(NotInDiffusers) as caught:
         export(*REASONS[reason])
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "name"), [("text_encoder", "t5"), ("vae", "kl")])
+def test_broken_weights_are_an_error_and_no_reason_for_code(
+    key: str, name: str, parts: Path, export: Export, tmp_path: Path
+) -> None:
+    broken = tmp_path / name
+    shutil.copytree(parts / name, broken)
+    config, tensors, _ = given(f"{key}.pretrained_model_name={broken}")
+    (weights,) = broken.glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-8])
+    with pytest.raises(InputError, match=str(weights)):
+        write_export(tmp_path / "out", TrainedWeights(tensors, 1, 1, True), config, ExportSource(), ExportOptions())
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,6 @@ def test_a_scheduler_of_diffusers_with_other_steps() -> None:
     Shifted.shift = 3.0
     assert re.fullmatch(
         r"to_diffusers\('euler'\) samples latents 0\.\d+ away from those of the sampler; return a scheduler of the "
-        r"same steps, or raise InputError",
+        r"same steps, or raise dit_run\.problems\.NotInDiffusers",
         broken(Shifted),
     )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dit_run.problems import InputError
+from dit_run.problems import InputError, NotInDiffusers
 from dit_run.protocols import Predict, StepNoise
 from dit_run_plugins.schedulers.ddpm import STRIDED, Ddpm
 from dit_run_plugins.schedulers.ddpm.noise_schedules import alphas_cumprod
@@ -125,12 +125,14 @@ class DiffusionProcess:
     def to_diffusers(self, sampler: str) -> Any:
         """Return a DPMSolverMultistepScheduler of first order, which is DDIM for any number of steps.
 
-        Raises InputError for a sampler or a scale of timesteps that no scheduler of diffusers has.
+        Raises NotInDiffusers for a sampler or a scale of timesteps that none of its schedulers has.
         """
         if sampler != "ddim":
-            raise InputError(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of ddim")
+            raise NotInDiffusers(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of ddim")
         if self.count != MODEL_SCALE:
-            raise InputError(f"scheduler.num_train_timesteps is {self.count}, and the pipelines of diffusers take 1000")
+            raise NotInDiffusers(
+                f"scheduler.num_train_timesteps is {self.count}, and the pipelines of diffusers take 1000"
+            )
         from diffusers import DPMSolverMultistepScheduler
 
         options = self._options

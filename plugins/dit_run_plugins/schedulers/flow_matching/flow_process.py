@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dit_run.problems import InputError
+from dit_run.problems import InputError, NotInDiffusers
 from dit_run.protocols import Predict, StepNoise
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.schedulers.samplers import SamplingPath, run_sampler, spacing
@@ -84,11 +84,11 @@ class FlowProcess:
         return run_sampler(sampler, predict, self._invert, noise, path, step_noise)
 
     def to_diffusers(self, sampler: str) -> Any:
-        """Return a FlowMatchEulerDiscreteScheduler. Raises InputError for another sampler or prediction type."""
+        """Return a FlowMatchEulerDiscreteScheduler. Raises NotInDiffusers for another sampler or prediction type."""
         if sampler != "euler":
-            raise InputError(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of euler")
+            raise NotInDiffusers(f"no scheduler of diffusers has the steps of sampler {sampler}, only those of euler")
         if self.prediction_type != "velocity":
-            raise InputError(
+            raise NotInDiffusers(
                 f"scheduler.prediction_type is {self.prediction_type}, and the pipelines of diffusers take a velocity"
             )
         from diffusers import FlowMatchEulerDiscreteScheduler

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dit_run.digests import combined
 from dit_run.hub import TRANSFORMERS, Pretrained
-from dit_run.problems import InputError
+from dit_run.problems import InputError, NotInDiffusers
 from dit_run.protocols import Tokens
 from dit_run_plugins.frozen_networks import LazyNetwork
 from dit_run_plugins.text_encoders.folders import EncoderFolders
@@ -63,14 +63,14 @@ class TransformersTextEncoder(nn.Module):
         self._network = LazyNetwork(self._load, dtype)
 
     def to_transformers(self) -> tuple[nn.Module, Any]:
-        """Return the model and the tokenizer of transformers. Raises InputError if they give other states than these.
+        """Return the model and the tokenizer of transformers. Raises NotInDiffusers if they give other states.
 
         The model is loaded anew, in the precision of ``dtype``.
         """
         if self._options.template is not None:
-            raise InputError("text_encoder.template cuts states that the pipelines of diffusers keep")
+            raise NotInDiffusers("text_encoder.template cuts states that the pipelines of diffusers keep")
         if any(layer % (self._shape.layers + 1) != self._shape.layers for layer in self._options.layers):
-            raise InputError("text_encoder.layers are not only the last one, which the pipelines of diffusers take")
+            raise NotInDiffusers("text_encoder.layers are not only the last one, which the pipelines of diffusers take")
         tokenizer = self._tokenizer.to_transformers()
         return self._load().model, tokenizer
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from dit_run.digests import combined
-from dit_run.problems import InputError
+from dit_run.problems import NotInDiffusers
 from dit_run.protocols import Tokens
 from dit_run_plugins.text_encoders.folders import EncoderFolders
 
@@ -89,11 +89,11 @@ class CaptionTokenizer:
         return combined([content, self._gap, frame.cut, frame.head, frame.tail, frame.rest])
 
     def to_transformers(self) -> Any:
-        """Return the tokenizer of transformers. Raises InputError if it puts other markers around a caption."""
+        """Return the tokenizer of transformers. Raises NotInDiffusers if it puts other markers around a caption."""
         tokenizer = _load(self._folders)
         for text in ("", _PROBE):
             if tokenizer(text)["input_ids"] != [*self.frame.head, *self._encode([text])[0], *self.frame.tail]:
-                raise InputError("the text encoder's tokenizer puts no marker after a caption, which dit-run adds")
+                raise NotInDiffusers("the text encoder's tokenizer puts no marker after a caption, which dit-run adds")
         return tokenizer
 
     def _encode(self, texts: list[str]) -> list[list[int]]:

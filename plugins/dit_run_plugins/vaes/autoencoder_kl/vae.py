@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.hub import DIFFUSERS, Pretrained, WeightFiles, local_path, tensor_shapes
-from dit_run.problems import InputError
+from dit_run.problems import InputError, NotInDiffusers
 from dit_run_plugins.vaes.autoencoder_kl import AutoencoderKl
 from dit_run_plugins.vaes.autoencoder_kl.families import CLASSES, FAMILIES, FLUX2, family_of
 from dit_run_plugins.vaes.autoencoder_kl.original_layout import current_name, current_tensors
@@ -59,9 +59,9 @@ class KlVae(LazyAutoencoder):
         self._whole = partial(_load_whole, config, files)
 
     def to_diffusers(self) -> nn.Module:
-        """Return the module of diffusers. Raises InputError for a class whose latents are not only scaled."""
+        """Return the module of diffusers. Raises NotInDiffusers for a class whose latents are not only scaled."""
         if self._class_name == FLUX2:
-            raise InputError(f"vae {self._class_name} normalises latents by running statistics")
+            raise NotInDiffusers(f"vae {self._class_name} normalises latents by running statistics")
         return self._whole()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
