@@ -18,7 +18,7 @@ from dit_run.runs.checkpoint.store import Checkpoints, load_state
 from dit_run.runs.checkpoint.weights import has_averages, read_weights, weight_damages
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
-from dit_run.system.durable import make_folder, sync_file, translate_disk_failure
+from dit_run.system.durable import make_folder, sync_file, sync_folder, translate_disk_failure
 from dit_run.system.json_files import read_object
 
 __all__ = ["AverageWeights", "average_file", "average_weights"]
@@ -71,11 +71,20 @@ def average_weights(
     weights = TrainedWeights(_mixed(sources, found), steps[-1], int(state["global_batch"]), True, base)
     with translate_disk_failure(path.parent):
         make_folder(path.parent)
-        unfinished = path.with_suffix(".partial")
+        _write(path, weights)
+    return AverageWeights(path, steps[-1], len(sources), found.error)
+
+
+def _write(path: Path, weights: TrainedWeights) -> None:
+    """Write the file so that it is whole or not there, also after a crash. Raises OSError."""
+    unfinished = path.with_suffix(".partial")
+    try:
         write_safetensors(unfinished, weights.tensors, weights_metadata(weights))
         sync_file(unfinished)
         unfinished.rename(path)
-    return AverageWeights(path, steps[-1], len(sources), found.error)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def _free_file(folder: RunFolder, name: str) -> Path:
