@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import locale
 import os
@@ -58,10 +59,8 @@ def _versions() -> dict[str, str]:
     found = dict(versions())
     for line in metadata.requires("dit-run") or ():
         name = _NAME.findall(line)[0]
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found.setdefault(name, metadata.version(name))
-        except metadata.PackageNotFoundError:
-            continue
     return found
 
 
@@ -101,27 +100,22 @@ def _devices() -> dict[str, str]:
 
 
 def _disks() -> dict[str, str]:
-    """Return the free space where runs, caches, downloads and shared memory go by default."""
+    """Return the free space where runs, caches, downloads and shared memory go by default, as far as they are there."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    shared = Path("/dev/shm")
     folders = {
         "working folder": Path.cwd(),
         "cache": cache_home(),
-        "hub": _hub_cache(),
-        "shared memory": Path("/dev/shm"),
+        "hub": Path(HF_HUB_CACHE),
+        "shared memory": shared if shared.is_dir() else None,
     }
     return {name: _free(folder) for name, folder in folders.items() if folder is not None}
 
 
-def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
-
-
 def _free(folder: Path) -> str:
-    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
-    if existing is None:
-        return f"{folder}: there is no such folder"
-    usage = shutil.disk_usage(existing)
+    """Return the free space of the disk of a folder, which may be made later."""
+    usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
     return f"{folder}: {size_text(usage.free)} of {size_text(usage.total)} free"
 
 
