@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import tiny_clip_pair
-from PIL import Image
+from feature_metrics import scores_of_three
 
-from dit_run import load_config
 from dit_run_plugins.metrics.cmmd import Cmmd, build
 from dit_run_plugins.metrics.distances import clip_discrepancy
 from dit_run_plugins.metrics.standard_errors import RESAMPLES, mean_with_error, measure, named
@@ -36,14 +35,8 @@ def test_a_set_is_at_zero_from_itself_whatever_the_length_of_its_embeddings() ->
 
 
 def test_its_score_is_named_after_its_source_and_count(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text("data: {type: shapes}\nmodel: {in_channels: 3, out_channels: 3}\nvae: {type: identity}\n")
     options = Cmmd(pretrained_model_name=str(tiny_clip_pair(tmp_path / "clip-l")), count=3)
-    colours = [Image.new("RGB", (32, 32), (80 * index, 0, 0)) for index in range(3)]
-    metric = build(
-        options, config=load_config(path, "training.device=cpu"), references=lambda n: [(c, "") for c in colours[:n]]
-    )
-    scores = metric.score(colours, [""] * 3)
+    scores = scores_of_three(build, options, tmp_path)
     assert scores["clip-l_n3"] == pytest.approx(0, abs=1e-4)
     assert set(scores) == {"clip-l_n3", "clip-l_n3/standard_error"}
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import tiny_dinov2
-from PIL import Image
+from feature_metrics import scores_of_three
 
-from dit_run import load_config
 from dit_run_plugins.metrics import distances
 from dit_run_plugins.metrics.kernel_distance import KernelDistance, build
 from dit_run_plugins.metrics.standard_errors import measure
@@ -81,11 +80,5 @@ def test_grows_with_a_shift() -> None:
 
 
 def test_its_score_is_named_after_its_source_and_count(tmp_path: Path) -> None:
-    path = tmp_path / "c.yaml"
-    path.write_text("data: {type: shapes}\nmodel: {in_channels: 3, out_channels: 3}\nvae: {type: identity}\n")
     options = KernelDistance(pretrained_model_name=str(tiny_dinov2(tmp_path / "dino")), count=3)
-    colours = [Image.new("RGB", (32, 32), (80 * index, 0, 0)) for index in range(3)]
-    metric = build(
-        options, config=load_config(path, "training.device=cpu"), references=lambda n: [(c, "") for c in colours[:n]]
-    )
-    assert set(metric.score(colours, [""] * 3)) == {"dino_n3", "dino_n3/standard_error"}
+    assert set(scores_of_three(build, options, tmp_path)) == {"dino_n3", "dino_n3/standard_error"}
