@@ -15,6 +15,14 @@ __all__ = ["CORE_RULES", "RuleResult"]
 RuleResult = Problem | Adjustment
 
 
+_NOT_SHARDED = (
+    ("elastic_exact", True, "false"),
+    ("mixed_precision", "fp16", "bf16"),
+    ("compile_model", "whole", "true"),
+)
+"""Keys of training with the value that sharded weights do not allow, and one that they do."""
+
+
 def _checkpoints_are_saved(context: RuleContext) -> Iterator[RuleResult]:
     training = context.config.training
     if training.save_steps is None and training.save_every_n_epochs is None:
@@ -131,13 +139,8 @@ def _gradients_fill_a_tree(context: RuleContext) -> Iterator[RuleResult]:
 def _shards_fit(context: RuleContext) -> Iterator[RuleResult]:
     """Refuse what sharded weights do not allow."""
     training = context.config.training
-    hindrances = (
-        ("elastic_exact", True, "false"),
-        ("mixed_precision", "fp16", "bf16"),
-        ("compile_model", "whole", "true"),
-    )
-    for name, value, instead in hindrances if training.shard != 1 else ():
-        if getattr(training, name) == value and type(getattr(training, name)) is type(value):
+    for name, value, instead in _NOT_SHARDED if training.shard != 1 else ():
+        if getattr(training, name) == value:
             yield Problem(
                 "not-sharded",
                 f"training.{name} is {str(value).lower()}, which sharded weights (training.shard is {training.shard}) "

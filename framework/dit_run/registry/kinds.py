@@ -11,10 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dit_run.options import (
-    Option,
-    options_of,
-)
+from dit_run.options import Option, options_of
 from dit_run.registry.kind_options import DatasetCommon, ObjectiveCommon, TextEncoderCommon, VaeCommon
 
 __all__ = ["KINDS", "Kind", "KindSpec"]

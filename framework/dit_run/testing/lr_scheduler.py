@@ -23,9 +23,13 @@ def check_lr_scheduler(component: Component | str | Path, **options: Any) -> Non
     check_all(Subject.of(Kind.LR_SCHEDULER, component, options), CHECKS)
 
 
+def _make(subject: Subject) -> Any:
+    return subject.make(total_steps=_TOTAL, learning_rate=_PEAK)
+
+
 def gives_a_factor_for_every_step(subject: Subject) -> None:
     """Check that the factor of each step is a float from 0 to 1."""
-    factor = subject.make(total_steps=_TOTAL, learning_rate=_PEAK)
+    factor = _make(subject)
     subject.expect(
         callable(factor),
         f"the factory returned {type(factor).__name__}; return a function of the step, such as functools.partial(...)",
@@ -45,10 +49,7 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
 
 def is_a_function_of_the_step(subject: Subject) -> None:
     """Check that the factor of a step does not depend on the order of the calls."""
-    one, other = (
-        subject.make(total_steps=_TOTAL, learning_rate=_PEAK),
-        subject.make(total_steps=_TOTAL, learning_rate=_PEAK),
-    )
+    one, other = _make(subject), _make(subject)
     forwards = [one(step) for step in range(_TOTAL)]
     backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
     for step, (first, second) in enumerate(zip(forwards, backwards, strict=True)):
@@ -61,7 +62,7 @@ def is_a_function_of_the_step(subject: Subject) -> None:
 
 def is_not_always_zero(subject: Subject) -> None:
     """Check that the factor of at least one step is above 0."""
-    factor = subject.make(total_steps=_TOTAL, learning_rate=_PEAK)
+    factor = _make(subject)
     subject.expect(
         any(factor(step) > 0 for step in range(_TOTAL)),
         f"the factor of all {_TOTAL} steps is 0, so the model would learn nothing; return 1 for the peak learning rate",

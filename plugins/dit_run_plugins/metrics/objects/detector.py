@@ -31,17 +31,14 @@ class Detector:
         self._weights, self._device = weights, device
         labels = weights.object("config.json").get("id2label") or {}
         self._labels: dict[int, str] = {int(number): str(label) for number, label in labels.items()}
+        self.classes = sorted(set(self._labels.values()) - {_NO_CLASS})
+        """Names of all classes, without repetition."""
         self._preprocessing = Preprocessing.of(weights)
         self._files = weights.weight_files(TRANSFORMERS)
         if len(self.classes) < 2:
             raise weights.error(
                 f"names {len(self.classes)} classes of objects in its config.json; two at least are needed"
             )
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of all classes, without repetition."""
-        return sorted(set(self._labels.values()) - {_NO_CLASS})
 
     def seen(self, images: Sequence[Image.Image], threshold: float) -> list[list[Detection]]:
         """Return the objects of each image with at least this confidence.
