@@ -267,7 +267,7 @@ def test_what_is_left_out_of_the_data_is_said(command: Command, config: Path, tm
         "  1  sample beyond data.num_samples=10 (null uses all), such as "
     )
     assert table in command(config, *words, "training.max_steps=1").out
-    assert table in command("check", config, *words).out
+    assert table in command("check", config, *words).err
 
 
 @pytest.mark.parametrize("name", ["2026", "no: [", "über alles 'x' \"y\""])
