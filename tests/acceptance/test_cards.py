@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 CARDED = ["train_config", "small", "medium", "large", "stage-256", "stage-512", "stage-1024", "two-encoders"]
-"""The shipped configs for GPUs, except those that are one of these on other data, and lora.yaml, which names no card."""
+"""The shipped configs that name a card; others are one of these with other data."""
 
 pytestmark = pytest.mark.slow
 
