@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides
-from dit_run.config.describe import expected
+from dit_run.config.describe import expected, meaning
 from dit_run.config.dump import to_yaml
 from dit_run.config.resolve import registry_of
 from dit_run.options import Option, documentation, options_of, summary
@@ -177,7 +177,7 @@ def _options(cls: type) -> Iterator[tuple[str, ...]]:
     texts = documentation(cls)
     for option in options_of(cls):
         default = "must be written" if option.required else json.dumps(option.default, ensure_ascii=False)
-        yield option.name, default, expected(option.schema), " ".join(texts.get(option.name, "").split())
+        yield option.name, default, expected(option.schema), meaning(option, texts.get(option.name, ""))
 
 
 def example(component: Component) -> str:

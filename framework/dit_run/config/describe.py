@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["expected", "received"]
+from dit_run.options import Option
+
+__all__ = ["expected", "meaning", "received"]
 
 _LONGEST = 60
 _NOUNS = {
@@ -89,3 +91,9 @@ def received(value: Any) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def meaning(option: Option, text: str) -> str:
+    """Return the documentation of a key on one line, with its old names."""
+    former = "".join(f" Formerly `{name}`." for name in option.formerly)
+    return " ".join(text.split()) + former

@@ -8,6 +8,7 @@ from typing import Any
 
 from dit_run.config.describe import expected
 from dit_run.config.keys import TOP_LEVEL, config_options, key_name
+from dit_run.config.renamed_keys import former_names
 from dit_run.config.suggestions import did_you_mean
 from dit_run.options import MISSING, documentation, options_of, summary
 from dit_run.problems import ConfigError, KeyPath, Problem
@@ -46,7 +47,9 @@ def explanations(config: Config, key: str | None = None) -> list[Explanation]:
     chosen = [item for item in found if key is None or f"{key_name(item.path)}.".startswith((f"{key}.", f"{key}["))]
     if not chosen and key is not None:
         names = [key_name(item.path) for item in found] + list(TOP_LEVEL)
-        raise ConfigError([Problem("unknown-key", f"the config has no key '{key}'", help=did_you_mean(key, names))])
+        now = former_names(config).get(key)
+        help_ = did_you_mean(key, names) if now is None else (f"its name is now '{now}'",)
+        raise ConfigError([Problem("unknown-key", f"the config has no key '{key}'", help=help_)])
     return chosen
 
 

@@ -68,7 +68,7 @@ def _without_other_type(section: str, base: MapNode, layer: MapNode) -> MapNode:
     kind = _KIND_OF_SECTION.get(section)
     if kind is None or "type" not in layer.entries or _type(layer, kind) == _type(base, kind):
         return base
-    kept = [option.name for option in kind.spec.common_options()]
+    kept = [name for option in kind.spec.common_options() for name in option.names]
     return MapNode(base.span, {key: base.entries[key] for key in kept if key in base.entries})
 
 

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from dit_run.config.describe import expected
+from dit_run.config.describe import expected, meaning
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL
 from dit_run.config.schema import SECTION_TEXTS
 from dit_run.options import Option, documentation, options_of, summary
@@ -84,7 +84,7 @@ def _row(option: Option, text: str) -> str:
     mark = "*" if "operational" in option.markers else "°" if "adjustable" in option.markers else ""
     default = "must be written" if option.required else f"`{json.dumps(option.default, ensure_ascii=False)}`"
     takes = _PATTERN.sub(r"matches `\1`", expected(option.schema))
-    cells = (f"`{option.name}`{mark}", _cell(takes), default, _cell(" ".join(text.split())))
+    cells = (f"`{option.name}`{mark}", _cell(takes), default, _cell(meaning(option, text)))
     return f"| {' | '.join(cells)} |"
 
 

@@ -16,6 +16,7 @@ from dit_run.config.home_folders import path_of, with_homes
 from dit_run.config.interpolation import expand_all
 from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
+from dit_run.config.renamed_keys import rename_keys
 from dit_run.config.replaced_types import replaced_types
 from dit_run.config.rules import check_rules
 from dit_run.config.schema import compose
@@ -82,17 +83,18 @@ def resolve(
     installed = discover() if registry is None else registry
     files = _plugin_files(root, problems, allowed=config_plugins)
     known, cause = _with_files(installed, files, problems)
+    renamed = rename_keys(root, known, layers.sources, problems)
     secrets = expand_all(root, known, problems)
     drop_lower_alternatives(root, known, layers.sources, problems)
     if not any(problem.code.startswith("plugin") for problem in problems):
         found = schema_problems(root, compose(known), known)
         problems += [with_former_plugin(problem, root, known, plugin_records) for problem in found]
     if problems:
-        raise ConfigError(_in_order(problems, layers)) from cause
+        raise ConfigError(_in_order([*problems, *renamed], layers)) from cause
     config = typed(root, known, tuple(dict.fromkeys(str(file) for file, _ in files)), problems)
     if config is None:
         raise ConfigError(_in_order(problems, layers))
-    notices += replaced_types(config, known)
+    notices += [*renamed, *replaced_types(config, known)]
     config = dataclasses.replace(config, secrets=secrets, notices=tuple(notices))
     try:
         config = check_rules(with_homes(config), Facts(total_steps=config.training.max_steps))

@@ -13,7 +13,7 @@ from typing import Any
 from dit_run.config.describe import expected
 from dit_run.config.environment import ENV_PATTERN
 from dit_run.config.keys import KINDS_BY_SECTION, TOP_LEVEL, nested_components
-from dit_run.options import ComponentsOf, options_of, schema_of, summary
+from dit_run.options import ComponentsOf, Option, options_of, schema_of, summary
 from dit_run.registry.components import Component
 from dit_run.registry.kinds import Kind
 from dit_run.registry.registry import Registry
@@ -72,17 +72,24 @@ def _paths(section: str) -> Schema:
 
 
 def _closed(properties: Schema, *classes: type) -> Schema:
-    required = [option.name for cls in classes for option in options_of(cls) if option.required]
+    needed = [option for cls in classes for option in options_of(cls) if option.required]
+    required = [option.name for option in needed if not properties.keys() & option.formerly]  # one name is enough
     schema: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
     return schema | ({"required": required} if required else {})
 
 
 def _options(cls: type, editor: bool) -> Schema:
     if not editor:
-        return schema_of(cls)
-    required = {option.name for option in options_of(cls) if option.required}
-    schemas = schema_of(cls, documented=True)
-    return {name: _editor_form(schema, required=name in required) for name, schema in schemas.items()}
+        return schema_of(cls)  # old names were replaced before
+    schemas, forms = schema_of(cls, documented=True), {}
+    for option in options_of(cls):
+        form = forms[option.name] = _editor_form(schemas[option.name], required=option.required)
+        forms |= {old: {**form, **_deprecated(option)} for old in option.formerly}
+    return forms
+
+
+def _deprecated(option: Option) -> Schema:
+    return {"deprecated": True, "deprecationMessage": f"The name is now {option.name}.", **_SILENT}
 
 
 # --------------------------------------------------------------------------------------------------------- components
@@ -149,7 +156,8 @@ def _nested(
         properties: Schema = {"type": True} | _options(place.item, editor)
         if holder.kind is kind:
             common = {option: _inherited(schema, holder, editor) for option, schema in common.items()}
-        properties |= {option: schema for option, schema in common.items() if option not in place.without}
+        left_out = {name for option in kind.spec.common_options() if option.name in place.without for name in option.names}
+        properties |= {option: schema for option, schema in common.items() if option not in left_out}
         closed = _closed(properties | _options(component.options, editor), component.options, place.item)
         definitions[key] = _documented(component.name, _unwrapped(summary(component.options)), closed, editor)
         is_type = {"const": component.type, **(_SILENT if editor else {})}

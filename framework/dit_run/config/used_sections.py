@@ -42,7 +42,7 @@ def keep_used(root: MapNode, used: Used) -> None:
 
 
 def _common(kind: Kind, node: MapNode) -> Iterator[tuple[str, Entry]]:
-    names = {option.name for option in kind.spec.common_options()}
+    names = {name for option in kind.spec.common_options() for name in option.names}
     return ((key, entry) for key, entry in node.entries.items() if key in names)
 
 
@@ -56,5 +56,5 @@ def _is_used(steps: Sequence[str], sections: Collection[str]) -> bool:
     kind = KINDS_BY_SECTION.get(steps[0])
     if steps[0] in sections or steps[0] not in TOP_LEVEL:
         return True
-    common = {option.name for option in kind.spec.common_options()} if kind is not None else set()
-    return len(steps) > 1 and steps[1] in common
+    options = kind.spec.common_options() if kind is not None else ()
+    return len(steps) > 1 and any(steps[1] in option.names for option in options)

@@ -24,12 +24,13 @@ from dit_run.options.constraints import (
 )
 from dit_run.options.conversion import MISSING, Option, build, options_of, plain, schema_of
 from dit_run.options.docstrings import documentation, summary
-from dit_run.options.relations import acts_if, acts_unless, instead_of
+from dit_run.options.relations import Formerly, acts_if, acts_unless, instead_of
 
 __all__ = [
     "MISSING",
     "Adjustable",
     "ComponentsOf",
+    "Formerly",
     "HintError",
     "HubOrPath",
     "LocalPath",

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -14,7 +14,7 @@ from dit_run.options.component_lists import ComponentsOf, HasPlainValues
 from dit_run.options.constraints import HintError, Secret
 from dit_run.options.docstrings import documentation
 from dit_run.options.hint_schemas import hint_schema
-from dit_run.options.relations import Condition, InsteadOf
+from dit_run.options.relations import Condition, Formerly, InsteadOf
 
 __all__ = ["MISSING", "Option", "build", "options_of", "plain", "schema_of"]
 
@@ -38,10 +38,17 @@ class Option:
     """The key of the same mapping that this one is another form of."""
     components: ComponentsOf | None = None
     """The components that the option holds; None for an option of plain values."""
+    formerly: tuple[str, ...] = ()
+    """Old names of the key, which configs may still write."""
 
     @property
     def required(self) -> bool:
         return self.default is MISSING
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of the key, then its old ones."""
+        return self.name, *self.formerly
 
 
 MISSING: Any = dataclasses.MISSING
@@ -53,7 +60,7 @@ def options_of(cls: type) -> tuple[Option, ...]:
     Raises HintError if the class is not a frozen keyword-only dataclass, if a hint is not one of ``int``, ``float``,
     ``bool``, ``str``, ``Literal``, ``tuple[X, ...]``, ``tuple[X, X]``, ``Mapping[str, X]`` of scalars or lists X, any
     of these with ``| None``, ``Annotated``, a list of components (:func:`dit_run.options.components_of`), or if a
-    secret has a default or a default is not finite.
+    secret has a default, a default is not finite, or two keys share a name.
     """
     return _options_of(cls)
 
@@ -68,7 +75,19 @@ def _options_of(cls: type) -> tuple[Option, ...]:
         hints = typing.get_type_hints(cls, include_extras=True)
     except (NameError, TypeError, AttributeError, SyntaxError) as error:
         raise HintError(f"the hints of {_name(cls)} cannot be resolved: {error}") from error
-    return tuple(_option(cls, field, hints[field.name]) for field in dataclasses.fields(cls))
+    options = tuple(_option(cls, field, hints[field.name]) for field in dataclasses.fields(cls))
+    _refuse_shared_names(cls, options)
+    return options
+
+
+def _refuse_shared_names(cls: type, options: Sequence[Option]) -> None:
+    """Raise HintError for an old name of a key that is a name of another key too, or is no name at all."""
+    names = [name for option in options for name in option.names]
+    for option in options:
+        for old in option.formerly:
+            if not old.isidentifier() or names.count(old) > 1:
+                fault = "is a name of another key too" if old.isidentifier() else "is no name of a key"
+                raise HintError(f"{_name(cls)}.{option.name}: Formerly({old!r}) {fault}")
 
 
 def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
@@ -94,6 +113,7 @@ def _option(cls: type, field: dataclasses.Field[Any], hint: object) -> Option:
         conditions=tuple(_extras(hint, Condition)),
         instead_of=next((relation.key for relation in _extras(hint, InsteadOf)), None),
         components=next(_extras(hint, ComponentsOf), None),
+        formerly=tuple(former.name for former in _extras(hint, Formerly)),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from dit_run.options.component_lists import ComponentsOf
 from dit_run.options.constraints import HintError, Limits, Marker
-from dit_run.options.relations import Condition, InsteadOf
+from dit_run.options.relations import Condition, Formerly, InsteadOf
 
 __all__ = ["hint_schema"]
 
@@ -32,7 +32,7 @@ def hint_schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
             elif isinstance(extra, Limits):
                 target = schema["items"] if isinstance(schema.get("items"), dict) else schema
                 _limit(target, extra, where)
-            elif not isinstance(extra, Condition | InsteadOf):
+            elif not isinstance(extra, Condition | InsteadOf | Formerly):
                 raise HintError(f"{where}: Annotated takes bounds(...), markers and relations, not {extra!r}")
         return schema, markers
     if hint in _SCALARS:

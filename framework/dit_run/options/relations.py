@@ -1,4 +1,4 @@
-"""Relations between keys: a key that acts only under a condition, and a key that is another form of one."""
+"""Relations between keys: a key that acts under a condition, is another form of one, or had another name before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Condition", "InsteadOf", "acts_if", "acts_unless", "instead_of"]
+__all__ = ["Condition", "Formerly", "InsteadOf", "acts_if", "acts_unless", "instead_of"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +47,14 @@ def instead_of(key: str) -> InsteadOf:
     The other key has to accept null, which it gets when this one is written.
     """
     return InsteadOf(key)
+
+
+@dataclass(frozen=True)
+class Formerly:
+    """An old name of the key, to use inside ``Annotated``: ``Annotated[float, Formerly("old_name")]``.
+
+    A config with the old name has the same meaning, and a notice names the new one; a mapping that has both names is
+    refused. A key that was renamed twice has two of them.
+    """
+
+    name: str

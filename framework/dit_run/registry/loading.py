@@ -113,11 +113,11 @@ def _checked(offers: Sequence[object]) -> tuple[Component, ...]:
 
 def _refuse_taken_keys(component: Component) -> None:
     spec = component.kind.spec
-    taken = {"type", *spec.aliases, *(option.name for option in spec.common_options())}
-    for option in options_of(component.options):
-        if option.name in taken:
+    taken = {"type", *spec.aliases, *(name for option in spec.common_options() for name in option.names)}
+    for name in (name for option in options_of(component.options) for name in option.names):
+        if name in taken:
             raise _Refused(
-                f"{component.name}: an option cannot be named {option.name!r}, which every {component.kind} has; "
+                f"{component.name}: an option cannot be named {name!r}, which every {component.kind} has; "
                 f"rename it in {component.options.__qualname__}"
             )
 
