@@ -54,6 +54,7 @@ from dit_run_plugins.vaes.autoencoder_tiny import AutoencoderTiny
 from dit_run_plugins.vaes.diffusers_autoencoder import DiffusersAutoencoder
 from dit_run_plugins.vaes.identity import Identity
 
+DIT_RUN_CONTRACT = 1
 MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
 SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
 WHOLE_WEIGHTS_RULE = "dit_run_plugins.optimizers.whole_weights:not_sharded"

@@ -104,9 +104,9 @@ def states(listing: str) -> str:
 def test_the_listing_says_who_offers_what(command: Command, site: Path) -> None:
     distribution(site)
     lines = command("plugins").out.splitlines()
-    assert lines[0].split() == ["plugin", "version", "from", "components", "state"]
-    assert lines[1].startswith("builtin  0.1.0    dit-run, built in        ")
-    assert lines[-1].split() == ["lion", "0.2.0", "dit-run-lion,", "installed", "optimizer.lion", "ok"]
+    assert lines[0].split() == ["plugin", "version", "contract", "from", "components", "state"]
+    assert lines[1].startswith("builtin  0.1.0    1         dit-run, built in        ")
+    assert lines[-1].split() == ["lion", "0.2.0", "-", "dit-run-lion,", "installed", "optimizer.lion", "ok"]
 
 
 def test_a_broken_plugin_is_listed_with_its_fault(command: Command, site: Path) -> None:
@@ -121,7 +121,24 @@ def test_a_broken_plugin_is_listed_with_its_fault(command: Command, site: Path) 
         "",
         "dit-run plugins -v shows where",
     ]
-    assert result.out.splitlines()[-5].split() == ["lion", "0.2.0", "dit-run-lion,", "installed", "none", "failed"]
+    assert result.out.splitlines()[-5].split() == ["lion", "0.2.0", "-", "dit-run-lion,", "installed", "none", "failed"]
+
+
+def test_a_plugin_of_a_later_contract_is_refused_with_what_to_upgrade(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": GOOD + "DIT_RUN_CONTRACT = 7\n"})
+    result = command("plugins")
+    assert result.out.splitlines()[-3] == (
+        "plugin lion (dit-run-lion 0.2.0) did not load: it was written for contract 7 of plugins, and dit-run 0.1.0 "
+        "has contract 1; upgrade dit-run: pip install --upgrade dit-run"
+    )
+    refused = command("validate", written("optimizer: {type: lion}\n"))
+    assert refused.status == 2 and "upgrade dit-run: pip install --upgrade dit-run" in refused.words
+
+
+def test_the_contract_that_a_plugin_states_is_listed(command: Command, site: Path) -> None:
+    distribution(site, modules={"dit_run_lion.py": GOOD + "DIT_RUN_CONTRACT = 1\n"})
+    listed = command("plugins").out.splitlines()[-1]
+    assert listed.split() == ["lion", "0.2.0", "1", "dit-run-lion,", "installed", "optimizer.lion", "ok"]
 
 
 def test_its_traceback_is_shown_on_v(command: Command, site: Path) -> None:
@@ -420,6 +437,19 @@ def stopped(command: Command, site: Path) -> str:
     config = written(CONFIG + files + "callbacks: [{type: stopper, after: 3}]\n")
     assert command(config).status == 143
     return config
+
+
+@pytest.mark.slow
+def test_a_run_continues_after_its_plugin_renamed_a_key(command: Command, stopped: str) -> None:
+    renamed = MOMENTUM.replace("    decay: float", "    keep: Annotated[float, Formerly('decay')]").replace(
+        ".decay", ".keep"
+    )
+    imports = "from typing import Annotated\nfrom dit_run.options import Formerly\n"
+    Path("momentum.py").write_text(imports + renamed)
+    continued = command(stopped, "optimizer.decay=0.9", "--allow-changed-plugins")
+    assert continued.status == 0, continued.words
+    assert "note: optimizer.decay is now optimizer.keep" in continued.out
+    assert "\n  keep: 0.9\n" in Path("run/config.yaml").read_text()
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _listing(registry: Registry, verbose: bool) -> Iterator[str]:
     rows = [_row(plugin, registry) for plugin in registry.plugins]
-    yield from _table([("plugin", "version", "from", "components", "state"), *rows])
+    yield from _table([("plugin", "version", "contract", "from", "components", "state"), *rows])
     for plugin in registry.failed:
         assert plugin.failure is not None
         yield ""
@@ -73,7 +73,8 @@ def _row(plugin: Plugin, registry: Registry) -> tuple[str, ...]:
     kinds = list(Kind)
     components = sorted(plugin.components, key=lambda component: kinds.index(component.kind))
     names = ", ".join(component.name for component in components) or "none"
-    return plugin.name, plugin.version or "-", source, names, "; ".join(_states(plugin, registry)) or "ok"
+    states = "; ".join(_states(plugin, registry)) or "ok"
+    return plugin.name, plugin.version or "-", str(plugin.contract or "-"), source, names, states
 
 
 def _states(plugin: Plugin, registry: Registry) -> Iterator[str]:

@@ -72,7 +72,9 @@ def _both(path: KeyPath, former: Entry, current: Entry) -> Problem:
 def former_names(config: Config) -> dict[str, str]:
     """Return the current name of each key of a config by its old names: ``{"training.old": "training.new"}``."""
     return {
-        key_name((*path[:-1], old)): key_name(path) for path, option, _ in config_options(config) for old in option.formerly
+        key_name((*path[:-1], old)): key_name(path)
+        for path, option, _ in config_options(config)
+        for old in option.formerly
     }
 
 

@@ -156,7 +156,9 @@ def _nested(
         properties: Schema = {"type": True} | _options(place.item, editor)
         if holder.kind is kind:
             common = {option: _inherited(schema, holder, editor) for option, schema in common.items()}
-        left_out = {name for option in kind.spec.common_options() if option.name in place.without for name in option.names}
+        left_out = {
+            name for option in kind.spec.common_options() if option.name in place.without for name in option.names
+        }
         properties |= {option: schema for option, schema in common.items() if option not in left_out}
         closed = _closed(properties | _options(component.options, editor), component.options, place.item)
         definitions[key] = _documented(component.name, _unwrapped(summary(component.options)), closed, editor)

@@ -16,8 +16,9 @@ from dit_run.options import options_of
 from dit_run.problems import InputError
 from dit_run.registry import hookspecs
 from dit_run.registry.components import Component
+from dit_run.registry.contract import contract_fault, contract_of_source, stated_contract
 
-__all__ = ["LoadFailure", "load_offers", "missing"]
+__all__ = ["LoadFailure", "Offers", "load_offers", "missing"]
 
 _HOOK = hookspecs.dit_run_components.__name__
 
@@ -32,25 +33,37 @@ class LoadFailure:
     """File, line number and code of each call in the traceback, the innermost last."""
 
 
+@dataclass(frozen=True)
+class Offers:
+    """The components that a plugin offers, or none and the reason."""
+
+    components: tuple[Component, ...] = ()
+    failure: LoadFailure | None = None
+    contract: int | None = None
+    """Version of the contract that the plugin states; None if it states none or did not load."""
+
+
 class _Refused(Exception):
     """A plugin that does not do what the hook asks for."""
 
 
-def load_offers(load: Callable[[], object]) -> tuple[tuple[Component, ...], LoadFailure | None]:
-    """Return the components of the plugin that ``load`` imports, or no components and the failure.
+def load_offers(load: Callable[[], object]) -> Offers:
+    """Return what the plugin that ``load`` imports offers.
 
     Every exception of the plugin is caught, and its output goes to stderr.
     """
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            return _checked(_called(_imported(load))), None
+            plugin = _imported(load)
+            contract = _contract(plugin)
+            return Offers(_checked(_called(plugin)), contract=contract)
     except _Refused as error:
         import traceback
 
         cause = error.__cause__ or error
         frames = traceback.extract_tb(cause.__traceback__)
         places = tuple((frame.filename, frame.lineno or 0, frame.line or "") for frame in frames)
-        return (), LoadFailure(str(error), "".join(traceback.format_exception(cause)), places)
+        return Offers(failure=LoadFailure(str(error), "".join(traceback.format_exception(cause)), places))
 
 
 def _imported(load: Callable[[], object]) -> object:
@@ -61,7 +74,17 @@ def _imported(load: Callable[[], object]) -> object:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise _Refused(f"its module cannot be imported: {_named(error)}") from error
+        later = contract_fault(contract_of_source(error))
+        raise _Refused(later or f"its module cannot be imported: {_named(error)}") from error
+
+
+def _contract(plugin: object) -> int | None:
+    """Return the version of the contract that a plugin states, if any."""
+    stated = stated_contract(plugin)
+    fault = contract_fault(stated)
+    if fault is not None:
+        raise _Refused(fault)
+    return stated if isinstance(stated, int) else None
 
 
 def _called(plugin: object) -> list[object]:

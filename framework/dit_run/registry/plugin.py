@@ -48,6 +48,8 @@ class Plugin:
     failure: LoadFailure | None = None
     file: PluginFile | None = None
     """Set for a plugin in one file."""
+    contract: int | None = None
+    """Version of the contract of plugins that it states; None if it states none."""
 
     @cached_property
     def digest(self) -> str:
@@ -68,8 +70,17 @@ def load_installed(found: Installed) -> Plugin:
     """Return an installed plugin with its components, or with its failure."""
     origin = origin_of(found)
     with contextlib.nullcontext() if origin is Origin.BUILT_IN else output_to_stderr():
-        components, failure = load_offers(found.load)
-    return Plugin(found.name, origin, found.source, found.distribution, found.version, components, failure)
+        offers = load_offers(found.load)
+    return Plugin(
+        found.name,
+        origin,
+        found.source,
+        found.distribution,
+        found.version,
+        offers.components,
+        offers.failure,
+        contract=offers.contract,
+    )
 
 
 def origin_of(found: Installed) -> Origin:
@@ -82,13 +93,15 @@ def load_file(path: Path) -> Plugin:
     file = PluginFile.read(path)
     file.refuse_taken_name()
     with output_to_stderr():
-        components, failure = load_offers(file.load)
-    if failure:
+        offers = load_offers(file.load)
+    if failure := offers.failure:
         hints = f"{_where(file, failure)}{_hint(file, failure)}"
         error = InputError(f"the plugin file {file.path} did not load: {failure.message}{hints}")
         error.add_note(failure.traceback)
         raise error
-    return Plugin(file.name, Origin.FILE, str(file.path), components=components, file=file)
+    return Plugin(
+        file.name, Origin.FILE, str(file.path), components=offers.components, file=file, contract=offers.contract
+    )
 
 
 def _where(file: PluginFile, failure: LoadFailure) -> str:

@@ -34,9 +34,9 @@ def heavy_imports(source: str, file: PluginFile | None) -> list[str]:
     Raises ImportError if the plugin does not load.
     """
     load = file.load if file else EntryPoint("checked", source, ENTRY_POINT_GROUP).load
-    components, failure = load_offers(load)
-    if failure:
-        raise ImportError(failure.message)
-    for rule in (rule for component in components for rule in component.rules):
+    offers = load_offers(load)
+    if offers.failure:
+        raise ImportError(offers.failure.message)
+    for rule in (rule for component in offers.components for rule in component.rules):
         __import__(rule.partition(":")[0])
     return [name for name in HEAVY if name in sys.modules]

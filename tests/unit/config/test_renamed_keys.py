@@ -168,4 +168,4 @@ def test_an_old_name_that_every_type_has_is_refused() -> None:
         def dit_run_components(self) -> list[Component]:
             return [Component(Kind.DATASET, "own", Own, print)]
 
-    assert "cannot be named 'image_size'" in str(load_offers(Plugin)[1])
+    assert "cannot be named 'image_size'" in str(load_offers(Plugin).failure)
