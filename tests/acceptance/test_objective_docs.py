@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
+from pages import PAGES, blocks
 from runs import Command
 
 from dit_run import load_config
 from dit_run.testing import check_objective, check_plugin
 
-TEXT = (Path(__file__).resolve().parent.parent.parent / "docs" / "objectives.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(PAGES["docs/objectives.md"].read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with the files of the page."""
     monkeypatch.chdir(tmp_path)
-    for _, name, text in BLOCKS:
-        (tmp_path / (name or "config.yaml")).write_text(text)
+    for block in BLOCKS:
+        (tmp_path / (block.name or "config.yaml")).write_text(block.text)
     return tmp_path
 
 
-@pytest.mark.parametrize("block", [text for language, name, text in BLOCKS if language == "yaml" and not name])
+@pytest.mark.parametrize("block", [block.text for block in BLOCKS if block.language == "yaml" and not block.name])
 def test_every_config_is_valid(block: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(block)
     config = load_config(tmp_path / "config.yaml")

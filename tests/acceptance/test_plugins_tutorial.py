@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 from environments import ROOT, Environment, build_wheels
+from pages import blocks
 
 from dit_run.registry.components import Kind
 
 TUTORIAL = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+) ?(\S*)\n(.*?)^```$", TUTORIAL, re.MULTILINE | re.DOTALL)
+BLOCKS = blocks(TUTORIAL)
 
 
 def lines_of(file: str) -> int:
     """Return the number of lines of a file of the tutorial that are not empty."""
-    (text,) = [text for _, name, text in BLOCKS if name == file]
+    (text,) = [block.text for block in BLOCKS if block.name == file]
     return sum(bool(line.strip()) for line in text.splitlines())
 
 
@@ -43,11 +44,10 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.mkdir()
     said = ""
-    for language, name, text in BLOCKS:
-        if name:
-            (here / name).write_text(text)
-        elif language == "sh":
-            said += "".join(environment.run("bash", "-c", line, cwd=here) for line in text.splitlines())
+    for block in BLOCKS:
+        if block.name:
+            (here / block.name).write_text(block.text)
+        said += "".join(environment.run("bash", "-c", command, cwd=here) for command in block.commands)
     assert "finished after 20 steps" in said
     assert '"keep"' in (here / "dit-run-lion" / "dit-run.schema.json").read_text()
     assert (here / "outputs" / "lion" / "checkpoints" / "step-00000020").is_dir()
@@ -56,8 +56,8 @@ def test_every_command_works_in_order(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_fault_that_it_shows_is_what_is_said(tmp_path: Path) -> None:
-    (source,) = [text for _, name, text in BLOCKS if name.endswith("dit_run_lion/plugin.py")]
-    (shown,) = [text for language, _, text in BLOCKS if language == "text"]
+    (source,) = [block.text for block in BLOCKS if block.name.endswith("dit_run_lion/plugin.py")]
+    (shown,) = [block.text for block in BLOCKS if block.language == "text"]
     broken = source.replace("self.state[p].setdefault(", "self.__dict__.setdefault(p, {}).setdefault(")
     path = tmp_path / "lion_of_the_tutorial.py"
     path.write_text(broken)

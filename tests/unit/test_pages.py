@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT
 
 from dit_run.config.effects import WITHOUT_EFFECT
 from dit_run.config.schema_check import CODES
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 TRANSLATED = [*sorted(DOCS.glob("*.zh.md")), ROOT / "README.zh.md"]
 NAMES = {page.name for page in TRANSLATED}
@@ -47,6 +47,12 @@ def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE)
     assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md") if not path.name.endswith(".zh.md"))
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_the_site_shows_every_block(page: Path) -> None:
+    lines = [line.strip() for line in page.read_text(encoding="utf-8").splitlines() if line.lstrip().startswith("```")]
+    assert [line for line in lines if not re.fullmatch(r'```(\w+( title="\S+")?)?', line)] == []
 
 
 def codes_in_the_source() -> set[str]:

@@ -8,20 +8,18 @@ import shlex
 from pathlib import Path
 
 import pytest
+from pages import PAGES, ROOT, blocks
 
 from dit_run.cli.commands import COMMANDS, command_parser
 from dit_run.cli.commands_reference import commands_reference
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^ *```(?:sh|bash)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINE = re.compile(r"(?:^|[ /])(?:dit-run|-m dit_run) +(.*)")
 
 
 def shown(text: str) -> list[str]:
-    """Return the arguments of dit-run in each line of the shell blocks of a page."""
-    lines = "\n".join(BLOCK.findall(text)).replace("\\\n", " ").splitlines()
-    return [found[1] for line in lines if not line.lstrip().startswith("#") and (found := LINE.search(line))]
+    """Return the arguments of dit-run in each command of a page."""
+    commands = [command for block in blocks(text) for command in block.commands]
+    return [found[1] for command in commands if (found := LINE.search(command))]
 
 
 def parsed(line: str) -> str:
@@ -39,7 +37,7 @@ def test_each_command_has_examples_that_its_parser_takes(name: str) -> None:
     assert {parsed(line) for line in COMMANDS[name].examples} == {name}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_pages_show_commands_and_options_that_exist(page: Path) -> None:
     for line in shown(page.read_text(encoding="utf-8")):
         assert parsed(line) in COMMANDS
