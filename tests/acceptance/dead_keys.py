@@ -216,6 +216,7 @@ CHANGES: Mapping[str, Change] = {
     "model.dit.mlp": _change("model.mlp=gelu"),
     "model.dit.positions": _change("model.positions=sincos"),
     "model.dit.modulation": _change("model.modulation=adaln_zero"),
+    "model.dit.zero_outputs": _change("model.zero_outputs=true"),
     "model.dit.pooled_text": _change("model.pooled_text=false"),
     "model.dit.routed_share": _change("model.routed_share=0.5", "model.num_layers=3"),
     "model.dit.routed_blocks": _change("model.routed_blocks=[0, 1]", "model.num_layers=3", "model.routed_share=0.5"),

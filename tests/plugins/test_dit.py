@@ -25,6 +25,7 @@ CHOICES = [
     {},
     {"norm": "layernorm", "qk_norm": False, "mlp": "gelu", "positions": "sincos", "modulation": "adaln_zero"},
     {"positions": "rope", "null_condition": "encoded", "pooled_text": False, "gradient_checkpointing": True},
+    {"zero_outputs": True},
 ]
 
 
@@ -60,6 +61,16 @@ TIMES = torch.tensor([100.0, 900.0])
 @pytest.mark.parametrize("options", CHOICES)
 def test_the_output_is_zero_at_first(options):
     assert not make(**options)(latents(), TIMES, text()).any()
+
+
+@pytest.mark.parametrize("modulation", ["adaln_single", "adaln_zero"])
+def test_blocks_with_zero_outputs_first_pass_their_input_on(modulation):
+    model, x = make(modulation=modulation, zero_outputs=True), torch.randn(2, 16, 32)
+    condition = torch.randn((2, 6, 32) if modulation == "adaln_single" else (2, 32))
+    mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
+    for block in model.blocks:
+        assert torch.equal(block(x, condition, torch.randn(2, 5, 32), mask, None), x)
+        assert block.mlp.down.weight.any() == (modulation == "adaln_zero")  # its gate is zero: both would stay so
 
 
 @pytest.mark.parametrize("options", CHOICES)

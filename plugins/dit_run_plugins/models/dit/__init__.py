@@ -45,6 +45,8 @@ class Dit:
     modulation: Literal["adaln_single", "adaln_zero"] = "adaln_single"
     """Conditioning on the timestep: one projection for all blocks plus a table per block, or one projection per block.
     """
+    zero_outputs: bool = False
+    """Start the last layer of both attentions and of the MLP at zero, so that each block first passes its input on."""
     pooled_text: bool = True
     """Add the pooled vector of the caption to the timestep's, so that it reaches every patch directly."""
     scalars: tuple[Annotated[str, bounds(pattern=r"^[^=\s]+$")], ...] = ()

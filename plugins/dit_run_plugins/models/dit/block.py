@@ -40,6 +40,12 @@ class Block(nn.Module):
         else:
             self.modulation = nn.Linear(width, 6 * width)
 
+    @property
+    def ungated_outputs(self) -> tuple[nn.Linear, ...]:
+        """The last layers of the branches whose gate does not start at zero."""
+        cross = self.cross_attention.out
+        return (cross,) if self.modulation is not None else (self.self_attention.out, cross, self.mlp.down)
+
     def forward(
         self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None
     ) -> Tensor:

@@ -147,3 +147,5 @@ class Network(nn.Module):
         for block in self.blocks:
             if isinstance(block.modulation, nn.Linear):
                 nn.init.zeros_(block.modulation.weight)
+            for layer in block.ungated_outputs if self.options.zero_outputs else ():
+                nn.init.zeros_(layer.weight)
