@@ -55,7 +55,7 @@ def sampling(trial: Trial) -> Values:
     from diffusers import DPMSolverMultistepScheduler
 
     from dit_run.assembly.parts import build_guidance
-    from dit_run.model.guidance import GuidanceSettings, guided, unguided, with_empty
+    from dit_run.model.guided_prediction import GuidanceSettings, guided, unguided, with_empty
 
     config, device = shipped("medium", trial), choose_device()
     own, peer = Step(config), _peer(config).eval()

@@ -10,7 +10,7 @@ from PIL import Image
 from runs import CONFIG, Command, Run
 
 from dit_run import load_run
-from dit_run.sampling.image_files import grid
+from dit_run.sampling.image_grid import grid
 
 pytestmark = pytest.mark.slow
 

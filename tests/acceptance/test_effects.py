@@ -11,7 +11,7 @@ from dead_keys import CHANGES, SETTINGS, metric
 from runs import CONFIG
 
 from dit_run import Config, Kind, load_config
-from dit_run.config.rules import check_rules
+from dit_run.config.rule_checks import check_rules
 from dit_run.options import Option, options_of
 from dit_run.protocols import Facts
 from dit_run.registry.registry import discover

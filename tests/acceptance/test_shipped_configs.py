@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dit_run import load_config
-from dit_run.config.rules import check_rules
+from dit_run.config.rule_checks import check_rules
 from dit_run.protocols import Facts
 
 FOLDER = Path(__file__).resolve().parent.parent.parent / "configs"

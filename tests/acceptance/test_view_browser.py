@@ -305,10 +305,10 @@ def test_the_page_is_in_english_and_chinese(tab: Callable[..., Tab], runs: dict[
 
 
 def test_a_report_opens_from_disk_alone(tab: Callable[..., Tab], runs: dict[str, Path], tmp_path: Path) -> None:
-    from dit_run.view.library import Library
+    from dit_run.view.library import RunLibrary
 
     file = tmp_path / "report.html"
-    file.write_text(report_html(Library([tmp_path / "runs"])), encoding="utf-8")
+    file.write_text(report_html(RunLibrary([tmp_path / "runs"])), encoding="utf-8")
     shutil.rmtree(tmp_path / "runs")
     opened = tab(file=file)
     page = opened.open()

@@ -17,7 +17,7 @@ from runs import CONFIG
 from safetensors.torch import load_file, save_file
 
 from dit_run import Config, ConfigError, load_config
-from dit_run.config.rules import check_rules
+from dit_run.config.rule_checks import check_rules
 from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dit_run.assembly.parts import seeded
-from dit_run.config.rules import patch_size
+from dit_run.config.rule_checks import patch_size
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
 from dit_run.protocols import ImageEncoder, Objective

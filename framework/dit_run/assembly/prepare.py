@@ -13,7 +13,7 @@ import torch
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders, try_model
 from dit_run.cache.open_cache import cacheable
-from dit_run.config.rules import check_rules, encoder_problems, patch_size, refuse
+from dit_run.config.rule_checks import check_rules, encoder_problems, patch_size, refuse
 from dit_run.data.fitting import Fit, fit, fit_held_out, is_fitted
 from dit_run.data.inventory import Inventory
 from dit_run.data.order import RunLength

@@ -16,7 +16,7 @@ from dit_run.system.durable import write_atomic
 from dit_run.system.units import duration_text, read_size, size_text
 
 if TYPE_CHECKING:
-    from dit_run.planning.batch_split import BatchSplit
+    from dit_run.planning.batch_choice import BatchSplit
     from dit_run.planning.forecast import Forecast, Shortage
     from dit_run.planning.probe import ProbeResult
     from dit_run.planning.split_estimate import EstimatedSplit
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, per_node)
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.compute.distributed import choose_device
-    from dit_run.planning.batch_split import best_split, splits
+    from dit_run.planning.batch_choice import best_split, splits
     from dit_run.planning.forecast import forecast, shortages
     from dit_run.planning.probe import probe
 
@@ -102,7 +102,7 @@ def _is_absent(device: str) -> bool:
 
 def _run_estimate(config: Config, device: str, memory: int | None) -> int:
     """Print the memory that training takes on a GPU that this machine does not have."""
-    from dit_run.planning.batch_split import fits
+    from dit_run.planning.batch_choice import fits
     from dit_run.planning.split_estimate import estimate_splits
 
     if memory is None:
@@ -124,7 +124,7 @@ def _run_estimate(config: Config, device: str, memory: int | None) -> int:
 
 
 def _needs(config: Config, probed: ProbeResult, needs: Forecast, memory: int) -> list[str]:
-    from dit_run.planning.batch_split import MARGIN
+    from dit_run.planning.batch_choice import MARGIN
 
     load = probed.workload
     parts = ", ".join(f"{name} {size_text(value)}" for name, value in needs.memory.items())
@@ -156,7 +156,7 @@ def _json(needs: Forecast) -> bytes:
 
 def _table(candidates: list[BatchSplit], proposal: BatchSplit | None, probed: ProbeResult, memory: int) -> list[str]:
     """Return the batch sizes around the one of the config, and the proposed one."""
-    from dit_run.planning.batch_split import fits
+    from dit_run.planning.batch_choice import fits
 
     own = next(index for index, split in enumerate(candidates) if split.batch_size == probed.workload.batch_size)
     first = max(0, min(own - _SHOWN // 2, len(candidates) - _SHOWN))

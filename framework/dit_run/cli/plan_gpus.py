@@ -16,7 +16,7 @@ __all__ = ["run_for_gpus"]
 
 def run_for_gpus(config: Config, gpus: int, memory: int | None, per_node: int) -> int:
     """Print memory, batch size and traffic of each way to share the weights, and propose one."""
-    from dit_run.planning.batch_split import fits
+    from dit_run.planning.batch_choice import fits
     from dit_run.planning.cluster_estimate import Cluster, estimate_needs, sharded_step, shards_of
 
     if gpus < 1 or per_node < 1:
@@ -49,7 +49,7 @@ def _facts(config: Config, needs: Needs, cluster: Cluster) -> list[str]:
 
 
 def _table(steps: list[ShardedStep], batch: int, cluster: Cluster) -> list[str]:
-    from dit_run.planning.batch_split import fits
+    from dit_run.planning.batch_choice import fits
 
     rows = [f"{'shard':>6}  {'memory':>9}  {'largest batch':>13}  {'traffic':>9}  {'s/micro-step':>12}"]
     for step in steps:

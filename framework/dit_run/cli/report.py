@@ -30,10 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder; name runs, or a folder of runs")
     require_view()
-    from dit_run.view.library import Library
+    from dit_run.view.library import RunLibrary
     from dit_run.view.report import report_html
 
-    library = Library(folders)
+    library = RunLibrary(folders)
     count = len(library.runs())
     if not count:
         raise InputError(f"there is no run in {', '.join(map(str, folders))}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from dit_run.config.keys import config_options
 from dit_run.config.renamed_keys import with_current_names
-from dit_run.config.rules import replace_value
+from dit_run.config.rule_checks import replace_value
 from dit_run.options import Option
 from dit_run.problems import KeyPath
 from dit_run.registry.kinds import Kind

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dit_run.config.keys import config_options, key_name
-from dit_run.config.rules import refuse, replace_value
+from dit_run.config.rule_checks import refuse, replace_value
 from dit_run.problems import KeyPath, Problem
 from dit_run.settings import Config
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dit_run.config.rules import refuse
+from dit_run.config.rule_checks import refuse
 from dit_run.problems import Problem
 from dit_run.settings import Config
 from dit_run.system.compilers import missing_compiler

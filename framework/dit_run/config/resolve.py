@@ -18,7 +18,7 @@ from dit_run.config.missing_plugin import PluginRecords, with_former_plugin
 from dit_run.config.nodes import ListNode, MapNode, Scalar, Source
 from dit_run.config.renamed_keys import rename_keys
 from dit_run.config.replaced_types import replaced_types
-from dit_run.config.rules import check_rules
+from dit_run.config.rule_checks import check_rules
 from dit_run.config.schema import compose
 from dit_run.config.schema_check import schema_problems
 from dit_run.config.typed import typed

@@ -52,12 +52,14 @@ class CodeFile:
 
 
 def component_code(choice: Choice, base: str, attributes: Mapping[str, Any] | None = None) -> CodeFile:
-    """Return the code of a component; ``base`` is a class of :mod:`dit_run.remote.parts`.
+    """Return the code of a component; ``base`` is a class of :mod:`dit_run.remote.components`.
 
     ``attributes`` are further ones of the class. Raises InputError, naming the component, for code that would not run
     without dit-run.
     """
-    name, code = _subclass(choice, ("dit_run.remote.parts", base), f"Run{base.removeprefix('Exported')}", attributes)
+    name, code = _subclass(
+        choice, ("dit_run.remote.components", base), f"Run{base.removeprefix('Exported')}", attributes
+    )
     return _file(choice.type, name, f"The {choice.component.kind} {choice.type}.", code)
 
 

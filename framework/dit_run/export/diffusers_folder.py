@@ -32,7 +32,7 @@ _SAMPLING = ("guidance_interval", "guidance_rescale", "guidance_scale", "sampler
 _WEIGHTS, _TRAINED = "diffusion_pytorch_model.safetensors", "trained/weights.safetensors"
 """Files of the weights of the model, and of a text encoder that was trained, in the folders of the components."""
 _PREFIX = "network."
-"""Path of the run's own module in the classes of :mod:`dit_run.remote.parts`, with a dot."""
+"""Path of the run's own module in the classes of :mod:`dit_run.remote.components`, with a dot."""
 
 
 def write_pipeline(

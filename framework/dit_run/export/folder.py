@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from dit_run.config.dump import dump
-from dit_run.export.curves import curves
 from dit_run.export.diffusers_folder import write_pipeline
 from dit_run.export.export_options import ExportOptions
 from dit_run.export.frozen_files import FrozenParts
 from dit_run.export.frozen_places import original_names, write_places
+from dit_run.export.loss_drawing import curves
 from dit_run.export.model_card import CURVES, SAMPLES, TrainedWeights, model_card
 from dit_run.export.pipeline_use import PipelineUse
 from dit_run.export.stock_folder import StockExport

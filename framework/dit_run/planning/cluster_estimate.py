@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dit_run.assembly.parts import encoder_shapes
-from dit_run.planning.batch_split import MARGIN
+from dit_run.planning.batch_choice import MARGIN
 from dit_run.planning.memory_estimate import estimate_step
 from dit_run.settings import Config
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dit_run.planning.batch_split import fits, split_of
+from dit_run.planning.batch_choice import fits, split_of
 from dit_run.planning.measurements import Measurements, interpolate
 from dit_run.planning.workload import Workload
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dit_run.assembly.parts import encoder_shapes
-from dit_run.planning.batch_split import fits
+from dit_run.planning.batch_choice import fits
 from dit_run.planning.measurements import interpolate
 from dit_run.planning.memory_estimate import estimate_step
 from dit_run.settings import Config

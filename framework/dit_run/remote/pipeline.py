@@ -13,7 +13,7 @@ from dit_run.compute.precision import Precision
 from dit_run.model.codec import caption_conditions
 from dit_run.model.conditioning import SeveralCaptions
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import GuidanceSettings
+from dit_run.model.guided_prediction import GuidanceSettings
 from dit_run.model.state_format import StateFormat
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LONGEST", "Mixture", "decay_at", "mixture", "power_of_length", "power_profile", "profile"]
+__all__ = ["LONGEST", "AverageMixture", "decay_at", "mixture", "power_of_length", "power_profile", "profile"]
 
 Profile = NDArray[np.float64]
 """float64 [n + 1]: shares of the initial weights and of those after each of n steps; their sum is 1."""
@@ -56,7 +56,7 @@ def power_profile(length: float, steps: int) -> Profile:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class AverageMixture:
     """The mixture of some averages that is nearest to another one."""
 
     factors: tuple[float, ...]
@@ -65,7 +65,7 @@ class Mixture:
     """Reconstruction error: the norm of the difference of both profiles, over that of the one that is wanted."""
 
 
-def mixture(profiles: Sequence[Profile], wanted: Profile) -> Mixture:
+def mixture(profiles: Sequence[Profile], wanted: Profile) -> AverageMixture:
     """Return the mixture of averages, at least one, whose profile is nearest to the wanted one by least squares.
 
     Each profile may end before the wanted one, which has all steps.
@@ -75,4 +75,4 @@ def mixture(profiles: Sequence[Profile], wanted: Profile) -> Mixture:
     found = np.linalg.lstsq(rest, wanted - last, rcond=_SMALLEST_SINGULAR)[0] if len(profiles) > 1 else np.empty(0)
     factors = (*found.tolist(), 1 - float(found.sum()))
     error = np.linalg.norm(columns @ np.array(factors) - wanted) / np.linalg.norm(wanted)
-    return Mixture(factors, float(error))
+    return AverageMixture(factors, float(error))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dit_run.export.folder import TrainedWeights, weights_metadata
 from dit_run.problems import InputError
-from dit_run.runs.average_profiles import LONGEST, Mixture, decay_at, mixture, power_profile, profile
+from dit_run.runs.average_profiles import LONGEST, AverageMixture, decay_at, mixture, power_profile, profile
 from dit_run.runs.checkpoint.safetensors_file import write_safetensors
 from dit_run.runs.checkpoint.store import Checkpoints, load_state
 from dit_run.runs.checkpoint.weights import has_averages, read_weights, weight_damages
@@ -117,7 +117,7 @@ def _sources(folder: RunFolder, last: Path) -> Sequence[Path]:
     return [path for path in paths if path.name <= last.name and not weight_damages(path, ema=True)]
 
 
-def _mixed(sources: Sequence[Path], found: Mixture) -> Mapping[str, Tensor]:
+def _mixed(sources: Sequence[Path], found: AverageMixture) -> Mapping[str, Tensor]:
     """Return the mixture of the averages in some checkpoints; tensors that are the same in all of them stay so."""
     newest = read_weights(sources[-1], ema=True)
     sums = {name: value.double() for name, value in newest.items()}

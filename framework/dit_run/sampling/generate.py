@@ -14,7 +14,8 @@ from PIL import Image
 from dit_run.problems import DitRunError, InputError
 from dit_run.reporting import Reporter
 from dit_run.sampling.drawn_captions import undrawable_notice
-from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.image_files import save_png
+from dit_run.sampling.image_grid import grid
 from dit_run.sampling.load_run import LoadedRun
 
 __all__ = ["GeneratedImages", "generate_images"]

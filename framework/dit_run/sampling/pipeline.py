@@ -22,7 +22,7 @@ from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guidance import Forward, GuidanceSettings, guided, unguided, with_empty, with_other
+from dit_run.model.guided_prediction import Forward, GuidanceSettings, guided, unguided, with_empty, with_other
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, Guidance, Predict, Scheduler, SchedulerOf, TextStates
 from dit_run.reporting import Reporter

@@ -12,7 +12,7 @@ from dit_run.data.images import image_size, read_image
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
 from dit_run.sampling.drawn_captions import LINE_HEIGHT, draw_line
-from dit_run.sampling.image_files import grid
+from dit_run.sampling.image_grid import grid
 from dit_run.survey.data_report import DataReport
 
 __all__ = ["Section", "problem_sheet", "sections"]

@@ -14,7 +14,7 @@ from dit_run.assembly.prepare import prepare
 from dit_run.config.nodes import MapNode, value_of
 from dit_run.config.overrides import parse_overrides
 from dit_run.config.resolve import resolve
-from dit_run.planning.batch_split import best_split, splits
+from dit_run.planning.batch_choice import best_split, splits
 from dit_run.planning.probe import probe
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry

@@ -16,7 +16,8 @@ from dit_run.data.samples import Samples
 from dit_run.data.visits import Visit
 from dit_run.model.conditioning import TextIds
 from dit_run.protocols import TextStates
-from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.image_files import save_png
+from dit_run.sampling.image_grid import grid
 
 __all__ = ["write_sheet"]
 

@@ -16,7 +16,8 @@ from dit_run.protocols import Callback, LoggedStep, Metric, Progress, RunEnd, Tr
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
-from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.image_files import save_png
+from dit_run.sampling.image_grid import grid
 from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.sampling.trained_sizes import default_size
 from dit_run.training.retry_queue import RetryQueue

@@ -10,7 +10,7 @@ from typing import Any
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
 from dit_run.config.comparison import Changes, changes
-from dit_run.config.rules import check_rules
+from dit_run.config.rule_checks import check_rules
 from dit_run.data.sample_index import SampleIndex
 from dit_run.options import options_of
 from dit_run.problems import InputError

@@ -20,9 +20,9 @@ from dit_run import __version__
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.view.config_entries import config_entries, differing_entries
 from dit_run.view.curves import curves
-from dit_run.view.images import cell_webp, file_webp, thumbnail_webp
-from dit_run.view.library import Kept, Library, stamp
+from dit_run.view.library import Kept, RunLibrary, stamp
 from dit_run.view.run_data import run_details, run_row
+from dit_run.view.web_images import cell_webp, file_webp, thumbnail_webp
 
 __all__ = ["HERE", "RunPages", "build_app", "json_answer", "plain_json", "templates"]
 
@@ -37,7 +37,7 @@ def templates() -> Environment:
     return Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
 
 
-def build_app(library: Library, *routes: BaseRoute) -> Starlette:
+def build_app(library: RunLibrary, *routes: BaseRoute) -> Starlette:
     """Return the application for the runs of a library; ``routes`` are added to its own."""
     pages = RunPages(library)
     page = templates().get_template("page.html").render(version=__version__)
@@ -67,7 +67,7 @@ def plain_json(value: Any) -> bytes:
 class RunPages:
     """The data and the images of runs."""
 
-    def __init__(self, library: Library) -> None:
+    def __init__(self, library: RunLibrary) -> None:
         self.library = library
         self._images = Kept[bytes | None](lambda data: len(data or b""), _IMAGE_BYTES)
         self._configs = Kept[list[dict[str, Any]]](lambda _: 1, 64)

@@ -15,7 +15,7 @@ from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import SampleGrid, grid_file, grid_steps, read_grid
 from dit_run.runs.reading.summary import RunSummary, is_gone, summarize
 
-__all__ = ["Kept", "Library", "run_id"]
+__all__ = ["Kept", "RunLibrary", "run_id"]
 
 T = TypeVar("T")
 
@@ -62,7 +62,7 @@ class Kept(Generic[T]):
             total -= self._size(dropped)
 
 
-class Library:
+class RunLibrary:
     """The runs under some folders."""
 
     def __init__(self, folders: Iterable[Path]) -> None:

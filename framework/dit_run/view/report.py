@@ -15,10 +15,10 @@ from dit_run.runs.reading.sample_grids import SampleGrid
 from dit_run.view.app import HERE, plain_json, templates
 from dit_run.view.config_entries import config_entries, differing_entries
 from dit_run.view.curves import curves
-from dit_run.view.images import cells_webp, file_webp
-from dit_run.view.library import Library, run_id
+from dit_run.view.library import RunLibrary, run_id
 from dit_run.view.one_script import one_script
 from dit_run.view.run_data import run_details, run_row, samples
+from dit_run.view.web_images import cells_webp, file_webp
 
 __all__ = ["report_html"]
 
@@ -33,7 +33,7 @@ _WHOLE = 600
 _POINTS = 600
 
 
-def report_html(library: Library, *, originals: bool = False) -> str:
+def report_html(library: RunLibrary, *, originals: bool = False) -> str:
     """Return the report of all runs of a library; ``originals`` adds the PNG files of the grids."""
     runs = library.runs()
     details, images = dict[str, Any](), dict[str, str]()
@@ -78,7 +78,7 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _curves(library: Library, files: RunFiles) -> dict[str, Any]:
+def _curves(library: RunLibrary, files: RunFiles) -> dict[str, Any]:
     log = library.log(files)
     if log is None:
         return {}

@@ -11,7 +11,7 @@ from dit_run.runs.reading.events import checkpoint_bytes, checkpoint_steps, read
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import SampleGrid
 from dit_run.runs.reading.summary import RunSummary
-from dit_run.view.library import Library, run_id
+from dit_run.view.library import RunLibrary, run_id
 
 __all__ = ["run_details", "run_row", "samples"]
 
@@ -27,7 +27,7 @@ def run_row(files: RunFiles, summary: RunSummary) -> dict[str, Any]:
     }
 
 
-def run_details(library: Library, files: RunFiles) -> dict[str, Any]:
+def run_details(library: RunLibrary, files: RunFiles) -> dict[str, Any]:
     """Return all of a run but its curves and its config."""
     return {
         **run_row(files, library.summary(files)),

@@ -16,7 +16,7 @@ import uvicorn
 from dit_run.problems import InputError
 from dit_run.view.app import build_app
 from dit_run.view.guard import Guard
-from dit_run.view.library import Library
+from dit_run.view.library import RunLibrary
 from dit_run.view.try_pages import TryPages
 from dit_run.view.try_queue import TryQueue
 
@@ -70,7 +70,7 @@ def open_page(
     _allow_files()
     listener = _listen(host, port)
     token = secrets.token_urlsafe(24)
-    library, queue = Library(folders), queue or TryQueue()
+    library, queue = RunLibrary(folders), queue or TryQueue()
     app = build_app(library, *TryPages(library, queue).routes())
     guarded = Guard(app, token, [socket.gethostname(), socket.getfqdn(), host], names)
     config = uvicorn.Config(

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from dit_run.problems import InputError
 from dit_run.view.app import json_answer
-from dit_run.view.library import Library
+from dit_run.view.library import RunLibrary
 from dit_run.view.try_queue import TryJob, TryQueue
 from dit_run.view.try_settings import offered, read_settings
 
@@ -25,7 +25,7 @@ _LARGEST = 2**18
 class TryPages:
     """The form, the queue and the images of jobs."""
 
-    def __init__(self, library: Library, queue: TryQueue) -> None:
+    def __init__(self, library: RunLibrary, queue: TryQueue) -> None:
         self.library = library
         self.queue = queue
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dit_run.config.rules import latent_problems
+from dit_run.config.rule_checks import latent_problems
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.vaes.pretrained_vae import other_class

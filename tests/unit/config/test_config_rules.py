@@ -9,7 +9,7 @@ import pytest
 from small_registry import COMPONENTS, Nothing, plugin
 
 from dit_run import Component, Config, Kind, load_config
-from dit_run.config.rules import check_rules, latent_problems
+from dit_run.config.rule_checks import check_rules, latent_problems
 from dit_run.problems import ConfigError, Problem
 from dit_run.protocols import Adjustment, Facts, RuleContext
 from dit_run.registry.registry import Registry

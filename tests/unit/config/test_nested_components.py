@@ -180,7 +180,7 @@ def test_an_option_knows_its_components() -> None:
 
 
 def test_rules_may_adjust_a_key_of_a_part(load: Callable[..., Config]) -> None:
-    from dit_run.config.rules import replace_value
+    from dit_run.config.rule_checks import replace_value
 
     config: Any = load("{type: remote}\n    - {type: coco}")
     changed = replace_value(config, ("data", "parts", 1, "weight"), 3.0)

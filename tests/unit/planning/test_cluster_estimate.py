@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dit_run.planning.batch_split import MARGIN
+from dit_run.planning.batch_choice import MARGIN
 from dit_run.planning.cluster_estimate import Cluster, Needs, sharded_step, shards_of
 
 NEEDS = Needs(trained=10**9, held=16 * 10**9, sample=10**9, fixed=5 * 10**8, gathered_bytes=2)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dit_run.planning.batch_split import best_split, splits
+from dit_run.planning.batch_choice import best_split, splits
 from dit_run.planning.forecast import Shortage, forecast, shortages
 from dit_run.planning.measurements import CacheCost, Measurements, SamplingCost, interpolate
 from dit_run.planning.workload import Workload

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dit_run.sampling.image_files import grid, save_png, to_images
+from dit_run.sampling.image_files import save_png, to_images
+from dit_run.sampling.image_grid import grid
 
 
 def plain(colour: str, side: int = 64) -> Image.Image:

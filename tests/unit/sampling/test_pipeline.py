@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from tiny_parts import Parts, assembled
 
-from dit_run.model.guidance import GuidanceSettings
+from dit_run.model.guided_prediction import GuidanceSettings
 from dit_run.problems import InputError
 from dit_run.sampling.pipeline import SamplingRequest
 

@@ -16,7 +16,7 @@ __all__ = ["SampleGrid", "grid_file", "grid_steps", "read_grid"]
 
 _NAME = re.compile(r"step-(\d{1,12})\.png", re.ASCII)
 _MARGIN = 4
-"""Pixels around each image, as :func:`dit_run.sampling.image_files.grid` leaves them."""
+"""Pixels around each image, as :func:`dit_run.sampling.image_grid.grid` leaves them."""
 
 
 @dataclass(frozen=True)

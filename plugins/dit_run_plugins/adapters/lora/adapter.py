@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dit_run_plugins.adapters.lora import Lora
 from dit_run_plugins.adapters.lora.files import write_files
-from dit_run_plugins.adapters.lora.layers import chosen_layers, target_modules
+from dit_run_plugins.adapters.lora.target_layers import chosen_layers, target_modules
 from dit_run_plugins.extras import import_extra
 
 __all__ = ["LoraAdapter", "build"]

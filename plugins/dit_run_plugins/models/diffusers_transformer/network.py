@@ -16,7 +16,8 @@ from dit_run.protocols import TextStates
 from dit_run_plugins.models.diffusers_transformer import DiffusersTransformer
 from dit_run_plugins.models.diffusers_transformer.calls import CALLS, Inputs
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES
-from dit_run_plugins.models.diffusers_transformer.folder import (
+from dit_run_plugins.models.diffusers_transformer.pretrained_weights import load_weights
+from dit_run_plugins.models.diffusers_transformer.transformer_config import (
     FOLDERS,
     KEY,
     TransformerConfig,
@@ -24,7 +25,6 @@ from dit_run_plugins.models.diffusers_transformer.folder import (
     read_config,
     unknown_class,
 )
-from dit_run_plugins.models.diffusers_transformer.weights import load_weights
 
 __all__ = ["DiffusersNetwork", "Widths", "build", "check_arguments", "make_module"]
 

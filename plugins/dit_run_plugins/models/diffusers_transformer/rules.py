@@ -9,7 +9,7 @@ from dit_run.hub import Pretrained, local_path
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.models.diffusers_transformer.families import FAMILIES, Family
-from dit_run_plugins.models.diffusers_transformer.folder import (
+from dit_run_plugins.models.diffusers_transformer.transformer_config import (
     TransformerConfig,
     folder_problem,
     pretrained,

@@ -40,11 +40,12 @@ class Block(nn.Module):
         else:
             self.modulation = nn.Linear(width, 6 * width)
 
-    @property
-    def ungated_outputs(self) -> tuple[nn.Linear, ...]:
-        """The last layers of the branches whose gate does not start at zero."""
-        cross = self.cross_attention.out
-        return (cross,) if self.modulation is not None else (self.self_attention.out, cross, self.mlp.down)
+    def zero_outputs(self) -> None:
+        """Set the last layers to zero of the branches whose gate does not start at zero."""
+        nn.init.zeros_(self.cross_attention.out.weight)
+        if self.modulation is None:
+            nn.init.zeros_(self.self_attention.out.weight)
+            nn.init.zeros_(self.mlp.down.weight)
 
     def forward(
         self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None

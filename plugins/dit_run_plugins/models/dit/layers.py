@@ -111,6 +111,6 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
-def make_mlp(kind: str, width: int, inner: int) -> nn.Module:
+def make_mlp(kind: str, width: int, inner: int) -> Mlp | SwiGlu:
     """Return the MLP of this kind, from ``width`` through ``inner`` to ``width``."""
     return SwiGlu(width, inner) if kind == "swiglu" else Mlp(width, inner)

@@ -144,8 +144,9 @@ class Network(nn.Module):
         nn.init.zeros_(self.output_modulation.weight)
         if self.condition.scalars is not None:
             nn.init.zeros_(self.condition.scalars.last.weight)
-        for block in self.blocks:
-            if isinstance(block.modulation, nn.Linear):
-                nn.init.zeros_(block.modulation.weight)
-            for layer in block.ungated_outputs if self.options.zero_outputs else ():
-                nn.init.zeros_(layer.weight)
+        for block in self.modules():
+            if isinstance(block, Block):
+                if block.modulation is not None:
+                    nn.init.zeros_(block.modulation.weight)
+                if self.options.zero_outputs:
+                    block.zero_outputs()

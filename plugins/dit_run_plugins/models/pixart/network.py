@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from dit_run.hub import DIFFUSERS
-from dit_run_plugins.models.diffusers_transformer.folder import FOLDERS, KEY, TransformerConfig, pretrained, read_config
 from dit_run_plugins.models.diffusers_transformer.network import DiffusersNetwork, Widths, make_module
-from dit_run_plugins.models.diffusers_transformer.weights import load_weights
+from dit_run_plugins.models.diffusers_transformer.pretrained_weights import load_weights
+from dit_run_plugins.models.diffusers_transformer.transformer_config import (
+    FOLDERS,
+    KEY,
+    TransformerConfig,
+    pretrained,
+    read_config,
+)
 from dit_run_plugins.models.dit.rules import check_channels
 from dit_run_plugins.models.pixart import Pixart
 from dit_run_plugins.models.pixart.rules import CLASS, options_in

@@ -7,13 +7,13 @@ from typing import Any
 
 from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
-from dit_run_plugins.models.diffusers_transformer.folder import (
+from dit_run_plugins.models.diffusers_transformer.rules import all_written, channels_problems, config_of, scheduler_fits
+from dit_run_plugins.models.diffusers_transformer.transformer_config import (
     TransformerConfig,
     folder_problem,
     pretrained,
     weight_problems,
 )
-from dit_run_plugins.models.diffusers_transformer.rules import all_written, channels_problems, config_of, scheduler_fits
 from dit_run_plugins.models.pixart import Pixart
 
 __all__ = ["CLASS", "folder_fits", "micro_conditions_fit", "options_in"]

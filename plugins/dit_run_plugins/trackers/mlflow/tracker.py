@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from dit_run.protocols import LoggedStep, RunEnd
 from dit_run_plugins.extras import import_extra
 from dit_run_plugins.trackers.flat_values import flat
+from dit_run_plugins.trackers.grid_image import open_grid_image
 from dit_run_plugins.trackers.mlflow import Mlflow
 from dit_run_plugins.trackers.remote_run import TrackedRun
-from dit_run_plugins.trackers.sample_grids import read_grid
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -141,7 +141,7 @@ class MlflowTracker:
         files = {file.path for file in client.list_artifacts(self._run_id, "samples")} if with_images else set()
         for logged in with_images:
             if logged.samples is not None and (file := _image_file(logged.step, "samples")) + ".png" not in files:
-                self._write_image(client, file, read_grid(logged.samples))
+                self._write_image(client, file, open_grid_image(logged.samples))
 
     def _metrics(self, client: Any, logged: LoggedStep) -> list[Any]:
         """Return the values of a step that MLflow does not have."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from dit_run.problems import InputError
 from dit_run.protocols import LoggedStep, RunEnd
 from dit_run_plugins.extras import import_extra
+from dit_run_plugins.trackers.grid_image import open_grid_image
 from dit_run_plugins.trackers.remote_run import TrackedRun
-from dit_run_plugins.trackers.sample_grids import read_grid
 from dit_run_plugins.trackers.wandb import Wandb
 from dit_run_plugins.trackers.wandb.offline_files import last_step
 
@@ -141,7 +141,7 @@ class WandbTracker:
         self._shown = last_step(self._folder, self._id) if offline else self._run.step - 1
         for logged in self._tracked.history():
             if logged.samples is not None:
-                self.image(logged.step, "samples", read_grid(logged.samples))
+                self.image(logged.step, "samples", open_grid_image(logged.samples))
             self.log(logged.step, logged.values)
 
     def _open(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dit_run.config.rules import latent_problems
+from dit_run.config.rule_checks import latent_problems
 from dit_run.problems import Problem
 from dit_run.protocols import Adjustment, RuleContext
 

@@ -9,7 +9,8 @@ from run_folders import make_grid, make_run
 
 from dit_run.runs.reading.run_files import RunFiles
 from dit_run.runs.reading.sample_grids import grid_steps, read_grid
-from dit_run.sampling.image_files import grid, save_png
+from dit_run.sampling.image_files import save_png
+from dit_run.sampling.image_grid import grid
 
 
 def files(path: Path) -> RunFiles:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["read_grid"]
+__all__ = ["open_grid_image"]
 
 
-def read_grid(path: Path) -> Image.Image:
+def open_grid_image(path: Path) -> Image.Image:
     """Return a grid, RGB, with its prompts in ``info``. Raises OSError."""
     with Image.open(path) as file:
         return file.convert("RGB")

@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from dit_run.model.guidance import Forward, GuidanceSettings, guided, rescaled, unguided, with_empty, with_other
+from dit_run.model.guided_prediction import (
+    Forward,
+    GuidanceSettings,
+    guided,
+    rescaled,
+    unguided,
+    with_empty,
+    with_other,
+)
 from dit_run.protocols import Guidance, GuidedStep, Predict, TextStates
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
 from dit_run_plugins.schedulers.flow_matching.flow_process import build
