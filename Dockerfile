@@ -15,6 +15,7 @@ COPY framework /dit-run/framework
 COPY plugins /dit-run/plugins
 COPY configs /dit-run/configs
 COPY schemas /dit-run/schemas
+COPY docs/codes.md /dit-run/docs/codes.md
 RUN pip install --no-cache-dir -c /dit-run/constraints.txt '/dit-run[view,lora,parquet,remote]'
 
 # Any user may run it; the work folder is mounted.

@@ -58,6 +58,7 @@ def offered(tmp_path: Path) -> object:
         ("dit-run tiny.yaml training.use_ema=t", ["training.use_ema=true"]),
         ("dit-run nowhere.yaml training.max_s", ["training.max_steps="]),
         ("dit-run train --f", ["--fresh", "--fork"]),
+        ("dit-run explain two-", ["two-types", "two-forms", "two-names"]),
         ("dit-run sample --che", ["--checkpoint"]),
     ],
 )

@@ -70,6 +70,7 @@ def test_arguments_are_checked_on_top_of_each_file(run: Run) -> None:
         "1 | training.seed=x\n"
         "  |               ^\n"
         "\n"
+        "what the code means: dit-run explain wrong-type\n"
         "a.yaml: 1 problem\n"
     )
 
@@ -234,6 +235,35 @@ def test_explain_keys_or_the_cost(run: Run) -> None:
     status, _, err = run("explain", "a.yaml", "model", "--cost", a="")
     assert status == 2
     assert "--cost takes no key, not model; explain keys in another call" in err
+
+
+def test_explain_codes(run: Run) -> None:
+    assert run("explain", "never-saved", "two-names")[:2] == (
+        0,
+        "never-saved\nNeither `save_steps` nor `save_every_n_epochs` saves it.\n\n"
+        "two-names\nA key is written with its old and its new name. Keep the new one.\n",
+    )
+    assert json.loads(run("explain", "two-types", "--format", "json")[1]) == {
+        "two-types": "Two forms of the type are written, and differ. Keep `type`."
+    }
+
+
+def test_explain_an_unknown_code(run: Run) -> None:
+    status, _, err = run("explain", "two-names", "unknow-key")
+    assert (status, err) == (2, "error: there is no code 'unknow-key'. did you mean 'unknown-key'?\n")
+
+
+def test_a_config_that_is_named_like_a_code_is_a_config(run: Run) -> None:
+    Path("unknown-key").write_text("training: {batch_size: 4}\n")
+    assert run("explain", "unknown-key", "training.batch_size")[1].startswith("training.batch_size: 4\n")
+
+
+def test_errors_end_with_the_command_that_explains_their_codes(run: Run) -> None:
+    _, _, err = run("validate", "a.yaml", a="training: {bach_size: 4, seed: x, batch_siz: 2}\n")
+    assert err.splitlines()[-2:] == [
+        "what the codes mean: dit-run explain unknown-key wrong-type",
+        "a.yaml: 3 problems",
+    ]
 
 
 def test_explain_an_unknown_key(run: Run) -> None:

@@ -89,11 +89,12 @@ COMMANDS = {
         },
     ),
     "explain": Command(
-        "show every key of a config, its value and where it is set",
+        "show every key of a config, its value and where it is set; or the meaning of a code",
         {
             "explain configs/custom.yaml": "all keys",
             "explain configs/custom.yaml training.batch_size": "one key, with its meaning",
             "explain configs/medium.yaml --cost": "parameters and operations of the model",
+            "explain unknown-key": "the code of a problem",
         },
     ),
     "diff": Command(

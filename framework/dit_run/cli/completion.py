@@ -14,6 +14,7 @@ import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 
 from dit_run.cli.commands import command_parser
+from dit_run.config.code_texts import code_texts
 from dit_run.config.keys import KINDS_BY_SECTION, config_options, key_name
 from dit_run.config.resolve import resolve
 from dit_run.options import Option, options_of
@@ -68,10 +69,16 @@ def _keys(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> Iterator[st
     return key_completions(prefix, getattr(parsed_args, "config", None))
 
 
+def _configs_and_codes(prefix: str, **rest: Any) -> Iterator[str]:
+    yield from _CONFIGS(prefix, **rest)
+    yield from (code for code in code_texts() if prefix and code.startswith(prefix))
+
+
 _COMPLETERS: Mapping[str, Callable[..., Any]] = {
     "config": _CONFIGS,
     "words": _CONFIGS,
     "run": DirectoriesCompleter(),
+    "subject": _configs_and_codes,
     "overrides": _keys,
 }
 """Completers by the names of arguments."""

@@ -1,16 +1,19 @@
-"""``dit-run explain CONFIG [key]``: each key with its value, the origin of the value, and its documentation."""
+"""``dit-run explain CONFIG [key]``: keys with values, origins and documentation; or the meaning of a code."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dit_run.cli.common_options import add_plugin_flags, installed, keys_and_overrides, print_notices, read_config
 from dit_run.cli.problem_rendering import json_text, value_text
+from dit_run.config.code_texts import code_texts
 from dit_run.config.explanation import Explanation, explanations
 from dit_run.config.keys import key_name
+from dit_run.config.suggestions import did_you_mean
 from dit_run.options import MISSING
 from dit_run.problems import InputError
 
@@ -21,7 +24,9 @@ __all__ = ["configure", "run"]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", help="config file (YAML)")
+    parser.add_argument(
+        "subject", metavar="CONFIG|CODE", help="config file (YAML), or the code of a problem, such as unknown-key"
+    )
     parser.add_argument(
         "words", metavar="key|key=value", nargs="*", default=[], help="key or section to explain, or a value to replace"
     )
@@ -33,8 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    codes = {} if Path(arguments.subject).exists() else code_texts()
+    if arguments.subject in codes:
+        return _explain_codes([arguments.subject, *arguments.words], codes, arguments.format)
     keys, overrides = keys_and_overrides(arguments.words)
-    config = read_config(arguments.config, overrides, arguments, installed(arguments)).config
+    config = read_config(arguments.subject, overrides, arguments, installed(arguments)).config
     if arguments.cost:
         return _explain_cost(config, keys, arguments.format)
     found = [item for key in keys for item in explanations(config, key)] if keys else explanations(config)
@@ -45,6 +53,15 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n\n".join(_paragraph(item) for item in found))
     else:
         print("\n".join(_table(found)))
+    return 0
+
+
+def _explain_codes(words: Sequence[str], codes: Mapping[str, str], form: str) -> int:
+    unknown = [word for word in words if word not in codes]
+    if unknown:
+        raise InputError(" ".join([f"there is no code {unknown[0]!r}.", *did_you_mean(unknown[0], codes)]))
+    found = {code: codes[code] for code in words}
+    print(json_text(found) if form == "json" else "\n\n".join(f"{code}\n{text}" for code, text in found.items()))
     return 0
 
 

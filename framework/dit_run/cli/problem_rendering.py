@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from dit_run.config.code_texts import code_texts
 from dit_run.config.keys import key_name
 from dit_run.problems import Place, Problem
 
@@ -22,10 +23,18 @@ _COLOURS = {"error": "\x1b[1;31m", "notice": "\x1b[1;36m", "place": "\x1b[1;34m"
 
 
 def print_problems(problems: Sequence[Problem], stream: TextIO | None = None) -> None:
-    """Write problems as text to a stream (default: standard error), in colour if it is a terminal."""
+    """Write problems as text to a stream (default: standard error), in colour if it is a terminal.
+
+    After errors comes the command that explains their codes.
+    """
     stream = stream or sys.stderr
     for problem in problems:
         print(as_text(problem, colours=has_colours(stream)), file=stream)
+    codes = dict.fromkeys(problem.code for problem in problems if problem.severity == "error")
+    explained = [code for code in codes if code in code_texts()]
+    if explained:
+        words = "the codes mean" if len(explained) > 1 else "the code means"
+        print(f"what {words}: dit-run explain {' '.join(explained)}", file=stream)
 
 
 def has_colours(stream: TextIO) -> bool:

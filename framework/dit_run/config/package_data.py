@@ -1,4 +1,4 @@
-"""Configs and schemas that come with dit-run, in a wheel or an editable install."""
+"""Configs, schemas and a page of the docs that come with dit-run, in a wheel or an editable install."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_each_command_has_help_and_can_be_quiet(command: str, capsys: Captured) 
     assert "-q, --quiet" in text
 
 
-@pytest.mark.parametrize(("command", "word"), [("train", "CONFIG"), ("sample", "RUN"), ("explain", "CONFIG")])
+@pytest.mark.parametrize(("command", "word"), [("train", "CONFIG"), ("sample", "RUN"), ("explain", "CONFIG|CODE")])
 def test_only_required_words_are_called_required(command: str, word: str, capsys: Captured) -> None:
     with pytest.raises(SystemExit):
         main([command])

@@ -76,6 +76,15 @@ def test_a_stream_that_is_no_terminal_gets_no_colours() -> None:
     assert stream.getvalue() == "notice[code]: m\n\n"
 
 
+def test_errors_of_codes_that_the_docs_have_end_with_a_command() -> None:
+    stream = io.StringIO()
+    problems = [Problem("wrong-type", "m"), Problem("of-a-plugin", "m"), Problem("moved-run", "m", severity="notice")]
+    print_problems([*problems, problems[0]], stream)
+    assert stream.getvalue().splitlines()[-1] == "what the code means: dit-run explain wrong-type"
+    print_problems([problems[1]], stream := io.StringIO())
+    assert stream.getvalue() == "error[of-a-plugin]: m\n\n"
+
+
 def test_json_values() -> None:
     problem = Problem("code", "m", ("trackers", 0, "type"), at("a: 1", 4, 2), ("h",), related_places=(at("b", 1),))
     assert as_json([problem]) == [
