@@ -476,6 +476,10 @@ ELSEWHERE: Mapping[str, tuple[str, str]] = {
         "how early a worker begins changes no batch",
         "tests/unit/training/test_batches.py::test_a_batch_is_the_same_in_another_process",
     ),
+    "training.async_save": (
+        "a checkpoint is the same, whenever it is written",
+        "tests/acceptance/test_async_saves.py::test_checkpoints_written_behind_training_are_those_written_at_once",
+    ),
     "training.compile_model": (
         "compiling is slow, and gives the same kind of run",
         "tests/acceptance/test_continue.py::test_compiled_or_not_it_is_the_same_kind_of_run",

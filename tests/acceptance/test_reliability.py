@@ -32,6 +32,10 @@ def test_killed_at_any_call_it_continues_to_the_same_bytes(workshop: Workshop) -
     assert failures(parts.kill_points(workshop, every=50)) == {}
 
 
+def test_killed_while_a_thread_saves_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
+    assert failures(islice(parts.kills_of_async_saves(workshop, every=50), 1, None)) == {}
+
+
 def test_killed_inside_a_write_it_continues_to_the_same_bytes(workshop: Workshop) -> None:
     assert failures(parts.torn_writes(workshop, every=20)) == {}
 

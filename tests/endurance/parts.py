@@ -19,8 +19,19 @@ from .forge import Ended, Fault, Forge
 from .power import Tree, images, read_log
 from .scenario import CONFIG, differences, newest, overrides, stopped_after
 
-__all__ = ["Case", "Workshop", "disk_faults", "kill_points", "power_losses", "refused_stops", "torn_writes"]
+__all__ = [
+    "Case",
+    "Workshop",
+    "async_disk_faults",
+    "disk_faults",
+    "kill_points",
+    "kills_of_async_saves",
+    "power_losses",
+    "refused_stops",
+    "torn_writes",
+]
 
+ASYNC = ("training.async_save=true",)
 _ROOMLESS = ("rename", "truncate", "unlink")
 """Calls that a full disk does not hinder."""
 
@@ -96,6 +107,18 @@ def kill_points(workshop: Workshop, every: int = 1) -> Iterator[Case]:
         yield f"{point}", partial(_killed, workshop, Fault.KILL, point)
 
 
+def kills_of_async_saves(workshop: Workshop, every: int = 1) -> Iterator[Case]:
+    """SIGKILL before each call of a run whose checkpoints a thread writes, so that the calls come in another order."""
+    for point in range(1, len(workshop.calls), every):
+        yield f"{point}", partial(_killed, workshop, Fault.KILL, point, ASYNC)
+
+
+def async_disk_faults(workshop: Workshop, every: int = 1) -> Iterator[Case]:
+    """EIO once at each call of a run whose checkpoints a thread writes."""
+    for point in range(1, len(workshop.calls) + 1, every):
+        yield f"{point}", partial(_starved, workshop, Fault.FAIL_ONCE, point, errno.EIO, ASYNC)
+
+
 def torn_writes(workshop: Workshop, every: int = 1) -> Iterator[Case]:
     """SIGKILL in the middle of each write."""
     writes = [point for point, name in enumerate(workshop.calls, start=1) if name == "write"]
@@ -103,9 +126,9 @@ def torn_writes(workshop: Workshop, every: int = 1) -> Iterator[Case]:
         yield f"{point}", partial(_killed, workshop, Fault.TEAR, point)
 
 
-def _killed(workshop: Workshop, fault: Fault, point: int) -> list[str]:
+def _killed(workshop: Workshop, fault: Fault, point: int, words: Sequence[str] = ()) -> list[str]:
     path = workshop.fresh("killed")
-    ended = workshop.run(path, fault, point)
+    ended = workshop.run(path, fault, point, words=words)
     if ended.status != -9:
         return [f"status {ended.status} instead of a kill"]
     return workshop.finished(path)
@@ -121,9 +144,9 @@ def disk_faults(workshop: Workshop, every: int = 1) -> Iterator[Case]:
                 yield name, partial(_starved, workshop, fault, point, error)
 
 
-def _starved(workshop: Workshop, fault: Fault, point: int, error: int) -> list[str]:
+def _starved(workshop: Workshop, fault: Fault, point: int, error: int, words: Sequence[str] = ()) -> list[str]:
     path = workshop.fresh("starved")
-    ended = workshop.run(path, fault, point, error=error)
+    ended = workshop.run(path, fault, point, error=error, words=words)
     if ended.status not in (0, 1, 2) or "Traceback" in ended.output:
         return [f"status {ended.status}: {ended.output[-2000:]}"]
     if ended.status == 0:

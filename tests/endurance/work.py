@@ -40,7 +40,9 @@ class Part:
 PARTS = (
     Part("kill at every call", parts.kill_points, 4),
     Part("kill inside every write", parts.torn_writes, 4),
+    Part("kill at every call, saves in a thread", parts.kills_of_async_saves, 6),
     Part("full and failing disk at every call", parts.disk_faults, 5),
+    Part("failing disk at every call, saves in a thread", parts.async_disk_faults, 10),
     Part("stop while the disk refuses the checkpoint", parts.refused_stops, 8),
     Part("power loss after every call", parts.power_losses),
     Part("random SIGKILL", signals.random_kills, 10, "signals", signals.PER_CHAIN),

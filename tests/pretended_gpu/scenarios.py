@@ -168,7 +168,7 @@ def stage(name: str, which: str) -> None:
         "whole": lambda: train(name, f"{name}-whole"),
         "shared": lambda: train(name, f"{name}-shared"),
         "alone": lambda: train(name, f"{name}-alone", f"training.gradient_accumulation_steps={RANKS}"),
-        "stopped": lambda: train(name, f"{name}-run", *UNWATCHED, stop_at=2),
+        "stopped": lambda: train(name, f"{name}-run", *UNWATCHED, "training.async_save=false", stop_at=2),
         "continued": lambda: train(name, f"{name}-run", *UNWATCHED),
         "sample": lambda: sample(name),
         "check": lambda: command("check", name),

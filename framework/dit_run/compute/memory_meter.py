@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["MemoryMeter"]
+__all__ = ["MemoryMeter", "available_memory"]
 
-_KERNEL = Path("/proc/self")
+_KERNEL, _MACHINE = Path("/proc/self"), Path("/proc/meminfo")
 _GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
@@ -73,9 +73,20 @@ class MemoryMeter:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def available_memory() -> int:
+    """Return the memory that this process can still take from the machine or its container (bytes)."""
+    meter = MemoryMeter(torch.device("cpu"))
+    left, unused = meter.total - meter.now, _reported(_MACHINE, "MemAvailable")
+    return left if unused is None else min(left, unused)
+
+
 def _status(name: str) -> int | None:
-    """Return the bytes that Linux reports under this name for this process."""
+    return _reported(_KERNEL / "status", name)
+
+
+def _reported(file: Path, name: str) -> int | None:
+    """Return the bytes that a file of Linux reports under this name; None where it is missing."""
     with contextlib.suppress(OSError):
-        lines = (_KERNEL / "status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+        lines = file.read_text().splitlines()
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
     return None

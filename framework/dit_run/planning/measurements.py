@@ -55,7 +55,7 @@ class Measurements:
     checkpoint: int
     """Size on the disk (bytes)."""
     saving: float
-    """Time of a checkpoint (seconds)."""
+    """Time that training waits for a checkpoint (seconds)."""
     cache: CacheCost
     gradients: float = 0.0
     """Size of the gradients on a level of the tree of ``training.elastic_exact``; 0 without it (bytes)."""

@@ -18,13 +18,14 @@ from dit_run.planning.batch_trials import BatchTrials
 from dit_run.planning.encoding_trials import EncodingTrials
 from dit_run.planning.measurements import CacheCost, Measurements
 from dit_run.planning.sampling_trials import try_sampling
-from dit_run.planning.save_timing import saving_seconds
+from dit_run.planning.save_timing import waiting_seconds
 from dit_run.planning.trial_run import TrialRun
 from dit_run.planning.workload import Workload, workload_of
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.store import needed_bytes
 from dit_run.settings import Config
 from dit_run.training.run_parts import RunParts
+from dit_run.training.saving import saves_behind
 from dit_run.training.setup import process_setup
 
 __all__ = ["ProbeResult", "probe"]
@@ -77,7 +78,7 @@ def _measure(
     reporter.phase("trying batch sizes", 0, 1)
     batch_trials.run()
     reporter.phase("trying batch sizes", 1, 1)
-    checkpoint, run_dir = trial.checkpoint(), Path(trial.parts.config.training.output_dir)
+    checkpoint, training = trial.checkpoint(), trial.parts.config.training
     return Measurements(
         parameters=sum(parameter.numel() for _, parameter in trainable_parameters(trial.parts.denoiser)),
         peaks=batch_trials.peaks,
@@ -88,7 +89,12 @@ def _measure(
         sampling=try_sampling(trial, max(workload.images_at_a_time.values(), default=1)),
         encoding=encoding_peak,
         checkpoint=needed_bytes(checkpoint),
-        saving=saving_seconds(checkpoint, run_dir, clock=trial.clock),
+        saving=waiting_seconds(
+            checkpoint,
+            Path(training.output_dir),
+            behind=saves_behind(training.async_save, trial.parts.device),
+            clock=trial.clock,
+        ),
         cache=cache,
         gradients=trial.gradient_bytes(),
     )

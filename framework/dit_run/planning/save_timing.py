@@ -1,4 +1,4 @@
-"""A trial save: the time of a checkpoint on the disk of the run folder."""
+"""A trial save: the time that training waits for a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,16 +12,32 @@ from statistics import median
 
 from torch import Tensor
 
+from dit_run.compute.memory_meter import available_memory
 from dit_run.compute.timing import Clock
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
 from dit_run.runs.run_folder import place_of
 
-__all__ = ["saving_seconds"]
+__all__ = ["saving_seconds", "waiting_seconds"]
 
 MOST_BYTES = 256 * 2**20
 """Most tensors that a trial writes; the time of a larger checkpoint is extrapolated (bytes)."""
 LONG_ENOUGH, MOST_SAVES = 1.0, 3
 """Time after which no further save is tried (seconds), and most saves (number)."""
+
+
+def waiting_seconds(
+    contents: CheckpointContents, run_dir: Path, *, behind: bool, clock: Clock = time.perf_counter
+) -> float:
+    """Return the seconds that training waits for a checkpoint: for its copies, if it is written ``behind`` training.
+
+    Without room for copies it is written at once, as by a run.
+    """
+    if not behind or needed_bytes(contents) > available_memory():
+        return saving_seconds(contents, run_dir, clock=clock)
+    contents.copied()  # from the second time on a GPU's copies find their memory
+    began = clock()
+    contents.copied()
+    return clock() - began
 
 
 def saving_seconds(contents: CheckpointContents, run_dir: Path, *, clock: Clock = time.perf_counter) -> float:

@@ -48,7 +48,10 @@ class Callback:
         """After each optimizer step, its checkpoint and samples; ``values`` has what was logged, often nothing."""
 
     def on_checkpoint_saved(self, progress: Progress) -> None:
-        """After a checkpoint is complete on disk, at ``path``."""
+        """After a checkpoint is complete on disk, at ``path``.
+
+        ``step`` is its own, which may be an earlier one than the last: see ``training.async_save``.
+        """
 
     def on_sample(self, progress: Progress) -> None:
         """After a grid of sample images was written to ``path``, before ``on_step_end`` of the same step.

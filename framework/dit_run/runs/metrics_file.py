@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,26 +17,29 @@ __all__ = ["MetricsFile"]
 
 
 class MetricsFile:
-    """``metrics.jsonl``: written by one process, read by any."""
+    """``metrics.jsonl``: written by one process, of which any thread may sync it, and read by any."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._unwritten = b""
         self._end: int | None = None
+        self._writing = threading.Lock()
 
     def append(self, values: Mapping[str, Any]) -> None:
         """Append an object, which has a value ``step``.
 
         If the disk is full or fails, the line waits for the next call; :meth:`sync` raises the error.
         """
-        self._unwritten += json.dumps(values).encode() + b"\n"
-        with suppress(OSError):
-            self._write()
+        with self._writing:
+            self._unwritten += json.dumps(values).encode() + b"\n"
+            with suppress(OSError):
+                self._write()
 
     def sync(self) -> None:
         """Force all lines to the disk; called before a checkpoint is committed. Raises OSError."""
-        if self._unwritten:
-            self._write()
+        with self._writing:
+            if self._unwritten:
+                self._write()
         if self.path.exists():
             sync_file(self.path)
             sync_folder(self.path.parent)

@@ -40,14 +40,17 @@ def _newest(folder: RunFolder, checkpoints: Checkpoints, *, ema: bool) -> tuple[
 
 
 def _best(folder: RunFolder, checkpoints: Checkpoints) -> Path:
-    """Return the checkpoint whose step the status names as the best, else the one that the newest checkpoint names."""
+    """Return the checkpoint whose step the status names as the best, else the one that the newest checkpoint names.
+
+    That of the status may still be written.
+    """
     status = folder.read_status() or {}
-    last = checkpoints.paths()[-1:]
-    best = status.get("best") or (load_state(last[0]).get("best") if last else None) or {}
-    step = best.get("step") if isinstance(best, dict) else None
-    if not isinstance(step, int):
+    records = [status, *(load_state(last) for last in checkpoints.paths()[-1:])]
+    named = [best["step"] for record in records if isinstance(best := record.get("best"), dict) and "step" in best]
+    paths = [checkpoints.path(step) for step in named if isinstance(step, int)]
+    if not paths:
         raise InputError(f"{folder.path} has no best checkpoint: no validation loss was measured; choose another one")
-    path = checkpoints.path(step)
-    if not path.is_dir():
-        raise InputError(f"the best checkpoint of {folder.path}, {path.name}, is missing; choose another one")
-    return path
+    found = next((path for path in paths if path.is_dir()), None)
+    if found is None:
+        raise InputError(f"the best checkpoint of {folder.path}, {paths[0].name}, is missing; choose another one")
+    return found

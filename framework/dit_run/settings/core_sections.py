@@ -54,6 +54,10 @@ class TrainingOptions:
     """Optimizer steps between checkpoints; null turns them off. The last step of a run is always saved."""
     save_total_limit: Annotated[Annotated[int, bounds(ge=2)] | None, Operational] = 3
     """Number of checkpoints kept, including the one with the lowest validation loss; null keeps all."""
+    async_save: Annotated[Literal[False, True, "auto"], Operational] = "auto"
+    """Write checkpoints while training continues: at their step their contents are copied to the memory of the host,
+    which must have room for them. A save waits for the one before it, and the last save of a run that ends or stops is
+    always waited for. `auto` does it on a GPU. Checkpoints are the same with and without it."""
     logging_steps: Annotated[PositiveInt, Operational] = 50
     """Optimizer steps between two logged lines."""
     mixed_precision: Annotated[Literal["no", "fp16", "bf16"], Adjustable] = "bf16"

@@ -11,31 +11,47 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-__all__ = ["exit_past", "run_in_thread"]
+__all__ = ["exit_past", "run_in_thread", "run_now"]
 
 T = TypeVar("T")
 
 _running: set[threading.Thread] = set()
 
 
-def run_in_thread(call: Callable[[], T]) -> Future[T]:
-    """Call a function in a thread; the future holds its result or its exception."""
+def run_in_thread(call: Callable[[], T], *, needed: bool = False) -> Future[T]:
+    """Call a function in a thread; the future holds its result or its exception.
+
+    The exit of the interpreter waits for a ``needed`` one.
+    """
     from concurrent.futures import Future
 
     result: Future[T] = Future()
 
-    def fulfil() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
-            result.set_exception(error)
-        finally:
-            _running.discard(threading.current_thread())
+    def work() -> None:
+        _fulfil(result, call)
+        _running.discard(threading.current_thread())
 
-    thread = threading.Thread(target=fulfil, daemon=True)
-    _running.add(thread)
+    thread = threading.Thread(target=work, daemon=not needed)
+    if not needed:
+        _running.add(thread)
     thread.start()
     return result
+
+
+def run_now(call: Callable[[], T]) -> Future[T]:
+    """Call a function; the future, which is done, holds its result or its exception."""
+    from concurrent.futures import Future
+
+    result: Future[T] = Future()
+    _fulfil(result, call)
+    return result
+
+
+def _fulfil(result: Future[T], call: Callable[[], T]) -> None:
+    try:
+        result.set_result(call())
+    except BaseException as error:  # noqa: BLE001  raised again where the result is asked for
+        result.set_exception(error)
 
 
 def exit_past(error: BaseException) -> None:

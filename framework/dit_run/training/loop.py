@@ -103,7 +103,6 @@ class Loop:
         wanted = self.processes.largest(self._request())
         if wanted == _SAVE:
             self._save()
-            self._commit()
         return wanted == _STOP
 
     def _request(self) -> int:
@@ -146,6 +145,7 @@ class Loop:
     def _do_due_work(self, result: StepResult) -> None:
         """Do all work that is due after a step: first save, so that nothing else can lose the step."""
         step = self.state.step
+        self._settle()
         self.reporter.step(step, result.loss.item() if result.loss.device.type == "cpu" else None)
         values = self._read_meters() if self.schedule.logs(step) else {}
         if self.schedule.saves(step):
@@ -203,7 +203,7 @@ class Loop:
         with contextlib.suppress(Interrupted), self._uncounted(), run_eagerly(), polled(denoisers, self._poll):
             self.watching.run(values)
             if self.saved_step == self.state.step:
-                self._commit()
+                self.watching.commit()
 
     def _poll(self) -> None:
         """Answer requests before each call of the model while the run is watched."""
@@ -212,10 +212,6 @@ class Loop:
             with self.stop.uninterrupted():
                 self._save()
         self.stop.check()
-
-    def _commit(self) -> None:
-        if self.processes.first:
-            self.watching.commit()
 
     @contextlib.contextmanager
     def _uncounted(self) -> Iterator[None]:
@@ -228,27 +224,35 @@ class Loop:
             self._counted_from = (step, since + time.monotonic() - began)
 
     def _save(self, *, last: bool = False) -> None:
-        """Save the state of the last step, unless it is saved."""
-        if self.saved_step == self.state.step:
-            return
-        self.state.nonfinite.settle()
+        """Save the state of the last step, or begin to, unless it is saved; the ``last`` time it is saved on return."""
         with self._uncounted():
-            self.watching.observer.flush()
-            path = self.saver.save(self.state, last=last)
-            if path is None:
+            self._settle(wait=True)
+            if self.saved_step == self.state.step:
                 return
-            self.saved_step = self.state.step
-            if self.processes.first:
-                self.reporter.saved(path)
-                self.watching.notify("on_checkpoint_saved", path=path)
+            self.state.nonfinite.settle()
+            self.watching.observer.flush()
+            self.saver.begin(self.state, last=last)
+            self._settle(wait=last)
+
+    def _settle(self, *, wait: bool = False) -> None:
+        """Announce the checkpoint that was completed since the last call, if any."""
+        saved = self.saver.settle(wait=wait)
+        if saved is None:
+            return
+        self.saved_step = saved.step
+        if self.processes.first:
+            self.reporter.saved(saved.path)
+            self.watching.notify("on_checkpoint_saved", path=saved.path, step=saved.step)
+            if self.watching.record.watched >= saved.step:
+                self.watching.commit()
 
     def _rescue(self, error: BaseException) -> None:
         """Save the state of the last step after an exception, where it is whole and finite; hide no error."""
+        lost = self.step.updating or isinstance(error, NonFiniteLoss | DiskFailed | SaveFailed)
         alone = self.processes.first and self.whole is None
-        if not alone or self.step.updating or isinstance(error, NonFiniteLoss | DiskFailed | SaveFailed):
-            return
         try:
-            if self.state.is_finite():
-                self._save()
+            self._settle(wait=True)
+            if alone and not lost and self.state.is_finite():
+                self._save(last=True)
         except Exception as failure:  # noqa: BLE001 (the first error is raised)
             self.reporter.notice(f"the state after step {self.state.step} was not saved: {failure}")

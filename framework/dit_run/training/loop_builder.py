@@ -22,7 +22,7 @@ from dit_run.training.observer import Observer
 from dit_run.training.resume_checks import machine
 from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
-from dit_run.training.saving import RunFacts, Saver
+from dit_run.training.saving import RunFacts, Saver, saves_behind
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
@@ -74,6 +74,7 @@ def build_loop(
             run.processes,
             run.reporter,
             sharded=parts.sharding is not None,
+            behind=saves_behind(run.config.training.async_save, run.device) and parts.sharding is None,
             shutdown=shutdown_seconds(os.environ),
         ),
         timer=timer,

@@ -130,7 +130,8 @@ def _execute(run: RunContext, fork_from: Path | None, *, profile: bool, allow_ch
         del start  # Its tensors would take memory as long as the run.
         run.processes.on_first(lambda: begin_run(prepared, loop, origin))
         if origin is not None:
-            loop.saver.save(loop.state)
+            loop.saver.begin(loop.state)
+            loop.saver.settle(wait=True)
         return _train(prepared.run, prepared.parts, loop)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
+from dit_run.compute.memory_meter import available_memory
 from dit_run.compute.random_streams import STREAMS_VERSION
 from dit_run.config.comparison import absolute
 from dit_run.config.weaker_predictions import weaker_step
@@ -18,18 +23,29 @@ from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.runs.checkpoint.disk_space import room_notice
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints
+from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
+from dit_run.system.background import run_in_thread, run_now
 from dit_run.system.durable import DiskFailed, translate_disk_failure
-from dit_run.system.units import duration_text
+from dit_run.system.units import duration_text, size_text
 from dit_run.training.schedule import Schedule
 from dit_run.training.state import TrainState
 
-__all__ = ["RunFacts", "Saver"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["RunFacts", "SavedState", "Saver", "saves_behind"]
 
 _MAX_FAILED_SAVES = 3
 """Failed saves in a row that end a run (number)."""
+_SHOWN_EVERY = 1.0
+"""Time after which a process that waits for its own save shows progress to the others (seconds)."""
+
+
+def saves_behind(wanted: bool | str, device: torch.device) -> bool:
+    """Return True where ``training.async_save`` writes checkpoints while this device trains."""
+    return device.type != "cpu" if wanted == "auto" else bool(wanted)
 
 
 @dataclass(frozen=True)
@@ -76,11 +92,30 @@ class RunFacts:
         }
 
 
+@dataclass(frozen=True)
+class SavedState:
+    """A state with a complete checkpoint."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Writing:
+    """A checkpoint that is being written, or was."""
+
+    step: int
+    last: bool
+    result: Future[tuple[Saved, float]]
+    """The checkpoint, and the seconds that it took."""
+
+
 @dataclass
 class Saver:
     """Saves in the first process; the other processes write nothing.
 
-    With sharded weights all processes save together, and each gets the result.
+    With sharded weights all processes save together, and each gets the result. A save is begun by :meth:`begin`, and
+    its result is asked for by :meth:`settle`; in between it may be written by a thread.
     """
 
     facts: RunFacts
@@ -89,29 +124,90 @@ class Saver:
     processes: Processes
     reporter: Reporter
     sharded: bool = False
+    behind: bool = False
+    """Write in a thread, from copies in host memory, as long as that has room for them."""
     shutdown: float | None = None
     """Time that the launcher gives this process to save after SIGTERM (seconds); None for as long as it takes."""
     clock: Callable[[], float] = time.monotonic
+    available: Callable[[], int] = available_memory
+    """Returns the free memory of the host (bytes)."""
     failed: int = 0
     """Number of saves in a row that failed."""
+    _writing: _Writing | None = None
+    _copies: int = 0
+    """Size of the copies for which the host had room (bytes)."""
 
-    def save(self, state: TrainState, *, last: bool = False) -> Path | None:
-        """Return the checkpoint of this state, or None where the disk failed and training continues.
+    def begin(self, state: TrainState, *, last: bool = False) -> None:
+        """Save this state, or begin to, after the save before is settled; the ``last`` one of this process is written."""
+        assert self._writing is None
+        if not (self.sharded or self.processes.first):
+            return
+        with state.evaluation.shown():
+            contents = self.facts.contents(state)
+            if self.sharded:
+                contents = contents.gathered(keep=self.processes.first)
+            at_once = last or state.step in self._needed
+            behind = self.behind and not at_once and self._has_room(contents)
+            write = partial(self._write, contents.copied() if behind else contents, state.step, state.best.get("step"))
+            result = run_in_thread(write, needed=True) if behind else run_now(partial(self._together, write))
+        self._writing = _Writing(state.step, last, result)
 
-        Raises DitRunError after too many failures in a row, and after any failure of the ``last`` save of this process.
+    def _together(self, write: Callable[[], tuple[Saved, float]]) -> tuple[Saved, float]:
+        """Write in the first process; with sharded weights all get its result."""
+        if not self.sharded:
+            return write()
+
+        def written() -> tuple[Saved, float] | str:
+            try:
+                return write()
+            except (DiskFailed, SaveFailed) as error:
+                return str(error)
+
+        result = self.processes.on_first(written)
+        if isinstance(result, str):
+            raise SaveFailed(result)
+        return result
+
+    def settle(self, *, wait: bool = False) -> SavedState | None:
+        """Return the state whose checkpoint was completed since the last call, if any.
+
+        ``wait`` waits for one that is being written. A failure is reported, and training continues. Raises DitRunError
+        after too many failures in a row, and after any failure of the ``last`` save of this process.
         """
-        began = self.clock()
-        if self.sharded:
-            with state.evaluation.shown():
-                contents = self.facts.contents(state).gathered(keep=self.processes.first)
-            path = self.processes.on_first(lambda: self._write(state, contents, last))
-        elif not self.processes.first:
+        writing = self._writing
+        if writing is None or not (wait or writing.result.done()):
             return None
-        else:
-            with state.evaluation.shown():
-                path = self._write(state, self.facts.contents(state), last)
-        self._warn_of_shutdown(self.clock() - began)
-        return path
+        self._wait(writing.result)
+        self._writing = None
+        try:
+            saved, took = writing.result.result()
+        except (DiskFailed, SaveFailed) as error:
+            self._note_failure(error, writing.last)
+            return None
+        self.failed = 0
+        for notice in saved.notices:
+            self.reporter.notice(notice)
+        self._warn_of_shutdown(took)
+        return SavedState(writing.step, saved.path)
+
+    def _wait(self, result: Future[Any]) -> None:
+        """Wait for a result while the other processes see progress."""
+        while not result.done():
+            with suppress(TimeoutError):
+                result.exception(timeout=_SHOWN_EVERY)
+            self.processes.show_progress()
+
+    def _has_room(self, contents: CheckpointContents) -> bool:
+        """Return True where the host has room for copies of these contents; report once where it has not."""
+        needed = needed_bytes(contents)
+        if needed > self._copies and needed > (room := self.available()):
+            self.behind = False
+            self.reporter.notice(
+                f"training waits for each checkpoint while it is written: writing it meanwhile (training.async_save) "
+                f"needs a copy of {size_text(needed)}, and the host has {size_text(room)} of memory left"
+            )
+        self._copies = max(self._copies, needed)
+        return self.behind
 
     def _warn_of_shutdown(self, took: float) -> None:
         """Report once that a stop might not leave the time for a save."""
@@ -123,24 +219,13 @@ class Saver:
             )
             self.shutdown = None
 
-    def _write(self, state: TrainState, contents: CheckpointContents, last: bool) -> Path | None:
-        try:
-            with translate_disk_failure(self.folder.metrics.path):
-                self.folder.metrics.sync()
-            saved = self.checkpoints.save(
-                state.step,
-                contents,
-                limit=self._limit,
-                best_step=state.best.get("step"),
-                protect={step for step in (weaker_step(self.facts.config),) if step is not None},
-            )
-        except (DiskFailed, SaveFailed) as error:
-            self._note_failure(error, last)
-            return None
-        self.failed = 0
-        for notice in saved.notices:
-            self.reporter.notice(notice)
-        return saved.path
+    def _write(self, contents: CheckpointContents, step: int, best: int | None) -> tuple[Saved, float]:
+        """Return the written checkpoint, and the seconds that it took. Raises DiskFailed and SaveFailed."""
+        began = self.clock()
+        with translate_disk_failure(self.folder.metrics.path):
+            self.folder.metrics.sync()
+        saved = self.checkpoints.save(step, contents, limit=self._limit, best_step=best, protect=self._needed)
+        return saved, self.clock() - began
 
     def warn_of_full_disk(self, state: TrainState, schedule: Schedule) -> None:
         """Report a disk that has no room for the checkpoints to come."""
@@ -150,6 +235,11 @@ class Saver:
         notice = room_notice(self.checkpoints.folder, one, limit=self._limit, saves=saves)
         if notice is not None:
             self.reporter.notice(notice)
+
+    @property
+    def _needed(self) -> set[int]:
+        """Steps of checkpoints that the run itself reads after them."""
+        return {step for step in (weaker_step(self.facts.config),) if step is not None}
 
     @property
     def _limit(self) -> int | None:

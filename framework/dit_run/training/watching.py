@@ -95,10 +95,16 @@ class Watching:
         self.observer.close(end, self.latest)
         self._show_samples()
 
-    def notify(self, event: str, values: Mapping[str, float] | None = None, path: Path | None = None) -> None:
-        """Call an event of all callbacks."""
-        total = self.schedule.run_length.total_steps
-        self.observer.notify(event, Progress(self.state.step, total, self.folder.path, values or {}, path))
+    def notify(
+        self,
+        event: str,
+        values: Mapping[str, float] | None = None,
+        path: Path | None = None,
+        step: int | None = None,
+    ) -> None:
+        """Call an event of all callbacks; ``step`` is that of the event, None for the last step."""
+        done, total = self.state.step if step is None else step, self.schedule.run_length.total_steps
+        self.observer.notify(event, Progress(done, total, self.folder.path, values or {}, path))
 
     def _due(self, step: int) -> Iterator[_Work]:
         if self.schedule.validates(step):

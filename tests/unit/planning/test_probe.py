@@ -16,7 +16,7 @@ from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.out_of_memory import OutOfMemory
 from dit_run.planning.measurements import CacheCost
 from dit_run.planning.probe import ProbeResult, probe
-from dit_run.planning.save_timing import saving_seconds
+from dit_run.planning.save_timing import saving_seconds, waiting_seconds
 from dit_run.problems import ConfigError
 from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
@@ -115,6 +115,15 @@ def test_a_save_is_tried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert seconds == pytest.approx(0.1 * needed_bytes(contents) / written[-1])
     assert {size // 4_000_000 for size in written} == {1, 2}
     assert not list(tmp_path.iterdir())
+
+
+def test_a_save_behind_training_takes_the_time_of_its_copies_and_writes_nothing(tmp_path: Path) -> None:
+    contents = CheckpointContents({"a": torch.ones(1000)}, {}, {}, {})
+    clock = FakeClock()
+    assert waiting_seconds(contents, tmp_path / "not" / "there", behind=True, clock=clock) == pytest.approx(0.1)
+    assert clock.now == pytest.approx(0.2)  # one measurement; saves that are written are tried several times
+    assert waiting_seconds(contents, tmp_path, behind=False, clock=clock) == pytest.approx(0.1)
+    assert clock.now == pytest.approx(0.2 + 3 * 0.2)
 
 
 def test_images_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:

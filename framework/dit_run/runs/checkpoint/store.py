@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dit_run.compute.host_copies import host_copy
 from dit_run.compute.sharding import gathered
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_damage, remove
@@ -49,6 +50,11 @@ class CheckpointContents:
     config: Mapping[str, Any]
     """The resolved config as plain values."""
     ema: Mapping[str, Tensor] | None = None
+
+    def copied(self) -> CheckpointContents:
+        """Return them with copies of all tensors in host memory, which later training does not change."""
+        model, ema, optimizer = host_copy((self.model, self.ema, self.optimizer))
+        return replace(self, model=model, ema=ema, optimizer=optimizer)
 
     def gathered(self, *, keep: bool) -> CheckpointContents:
         """Return them with whole tensors in place of sharded ones; all processes call this, and some ``keep`` them."""
