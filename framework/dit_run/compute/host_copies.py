@@ -18,7 +18,9 @@ def host_copy(value: Any) -> Any:
     """
     copied = _copied(value)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.current_stream().synchronize()
+        done = torch.Event("cuda")
+        done.record()
+        done.synchronize()
     return copied
 
 
