@@ -138,7 +138,10 @@ class Saver:
     """Size of the copies for which the host had room (bytes)."""
 
     def begin(self, state: TrainState, *, last: bool = False) -> None:
-        """Save this state, or begin to, after the save before is settled; the ``last`` one of this process is written."""
+        """Save this state, or begin to, after the save before is settled.
+
+        The ``last`` save of this process is done on return.
+        """
         assert self._writing is None
         if not (self.sharded or self.processes.first):
             return
