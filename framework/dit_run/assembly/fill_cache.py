@@ -12,7 +12,7 @@ from dit_run.assembly.parts import build_denoiser
 from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import CACHE_PATIENCE, Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
-from dit_run.compute.distributed import choose_device
+from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
 from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
@@ -34,8 +34,20 @@ class FilledCache:
 
 
 def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
-    """Encode what a run of the config reads from its cache. Raises InputError as the run would."""
-    device = choose_device(config.training.device)
+    """Encode what a run of the config reads from its cache; the processes of a launcher share the work.
+
+    Raises InputError as the run would.
+    """
+    processes = join_processes(config.training.device)
+    try:
+        with translate_lost_process(processes, "with the missing records"):
+            return _filled(config, registry, reporter, processes)
+    finally:
+        processes.leave()
+
+
+def _filled(config: Config, registry: Registry, reporter: Reporter, processes: Processes) -> FilledCache:
+    device = processes.device
     config, data, encoders = prepare(config, device=device)
     with torch.device("meta"):  # only its sizes count
         denoiser = build_denoiser(config, encoders, torch.device("meta"))
@@ -55,6 +67,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
                     prompts=config.sampling.prompts,
                     stopped=lambda: stop.signal is not None,
                     first=registry.files,
+                    processes=processes,
                 )
         except (Stopped, Interrupted) as stopped:
             return FilledCache([str(stopped) or "stopped; finished records are kept"], stop.status)

@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
 from dit_run.cache.locks import building, hold, looking
 from dit_run.cache.space import Space
+from dit_run.cache.team import Team
+from dit_run.compute.shared_work import SharedWork
 from dit_run.model.codec import ENCODING_VERSION, device_of
 from dit_run.problems import DitRunError, InputError
 from dit_run.protocols import ImageEncoder, TextEncoder
@@ -26,6 +28,8 @@ CACHE_PATIENCE = 2.0
 _LARGE = 10**8
 _BUSY = "another process builds the same part of the cache"
 
+T = TypeVar("T")
+
 Progress = Callable[[str, int, int], None]
 
 
@@ -35,7 +39,10 @@ class Stopped(DitRunError):
 
 @dataclass(frozen=True)
 class Build:
-    """Fill spaces below ``root`` with outputs of encoders, each on its device, in the precision ``dtype``."""
+    """Fill spaces below ``root`` with outputs of encoders, each on its device, in the precision ``dtype``.
+
+    All processes of a run call the same methods in the same order.
+    """
 
     root: Path
     dtype: torch.dtype | None
@@ -44,8 +51,12 @@ class Build:
     """Called with the name of a phase, the number of finished items and their total."""
     notice: Callable[[str], None] = lambda text: None
     stopped: Callable[[], bool] = lambda: False
+    shared: SharedWork = field(default_factory=SharedWork)
+    """Work of all processes of the run."""
+    team: Team = field(default_factory=Team)
+    """The processes that fill this folder together."""
     _locked: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
-    """Folders of the spaces that this build has locked."""
+    """Folders of the spaces that this build, or the first of its team, has locked."""
 
     @property
     def stored_dtype(self) -> torch.dtype:
@@ -79,15 +90,8 @@ class Build:
         Without locks in the file system all of them build, which is safe but slow. Two parts of a mixture may lock one
         space together.
         """
-        if space.folder in self._locked:
+        with self._first_locked(space, partial(building, space.folder, partial(self._wait, _BUSY))):
             yield
-            return
-        with building(space.folder, partial(self._wait, _BUSY)):
-            self._locked.add(space.folder)
-            try:
-                yield
-            finally:
-                self._locked.remove(space.folder)
 
     @contextlib.contextmanager
     def looking(self, space: Space) -> Iterator[bool]:
@@ -95,16 +99,38 @@ class Build:
 
         Raises Stopped on a request to stop while another process builds.
         """
+        with self._first_locked(space, partial(looking, space.folder, partial(self._wait, _BUSY))) as alone:
+            yield alone is not False
+
+    @contextlib.contextmanager
+    def _first_locked(
+        self, space: Space, lock: Callable[[], contextlib.AbstractContextManager[bool | None]]
+    ) -> Iterator[bool | None]:
+        """Lock a space in the first process of each team; yield False in all if one of them shares the lock."""
         if space.folder in self._locked:
-            yield True
+            yield None
             return
-        with looking(space.folder, partial(self._wait, _BUSY)) as alone:
+        with contextlib.ExitStack() as stack:
+            alone = False not in self.shared.each(lambda: stack.enter_context(lock()) if self.team.leads else None)
             if alone:
                 self._locked.add(space.folder)
             try:
                 yield alone
             finally:
                 self._locked.discard(space.folder)
+
+    def together(self, phase: str, work: Callable[[], T]) -> list[T]:
+        """Call ``work`` in all processes and return their values by rank: see :meth:`SharedWork.each`."""
+        return self.shared.each(work, partial(self.progress, phase))
+
+    def by_leader(self, work: Callable[[], T]) -> T:
+        """Return the value of the first process of the team in all of them: what it finds holds for all."""
+        value = self.team.values(self.shared.each(lambda: work() if self.team.leads else None))[0]
+        return cast(T, value)
+
+    def any(self, flag: bool) -> bool:
+        """Return True if the flag is set in any process."""
+        return any(self.shared.each(lambda: flag))
 
     def check_room(self, *, latents: int, states: int) -> None:
         """Raise InputError if the disk has less space than latents and caption states take (bytes).
@@ -125,8 +151,8 @@ class Build:
             )
 
     def done(self, phase: str, done: int, total: int) -> None:
-        """Report progress. Raises Stopped on a request to stop."""
-        self.progress(phase, done, total)
+        """Report progress, in :meth:`together`. Raises Stopped on a request to stop."""
+        self.shared.advance(done, total)
         if self.stopped():
             raise Stopped(f"stopped while {phase} ({done} of {total}); finished records are kept")
 
@@ -138,6 +164,7 @@ class Build:
     def _wait(self, why: str, tries: int) -> None:
         if tries == 1:
             self.notice(f"{why}; waiting for it")
+        self.shared.wait_longer()
         if self.stopped():
             raise Stopped(f"stopped while waiting: {why}")
 

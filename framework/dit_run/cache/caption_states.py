@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from dit_run.cache.builder import Build, cache_bytes
@@ -23,6 +24,7 @@ __all__ = ["CaptionWork", "kept_tokens", "state_bytes"]
 _COUNTED = 10_000
 """Number of captions whose tokens are counted, spread over all; it gives the mean with an error of about 1 %."""
 _AT_A_TIME = 256
+_ENCODING = "encoding captions"
 _CHUNKS = 8
 """Chunks of captions that are sorted by length together, so that most chunks are full."""
 
@@ -63,8 +65,8 @@ class CaptionWork:
 
     def keep(self) -> CaptionCache:
         """Encode the missing captions and return the cache. Raises Stopped."""
-        if self._missing():
-            with self.build.alone(self.space):  # another process may have encoded them in the meantime
+        if self.build.any(bool(self._missing())):
+            with self.build.alone(self.space):  # another run may have encoded them in the meantime
                 self._encode(self._missing())
         return CaptionCache(
             self.records(),
@@ -77,8 +79,13 @@ class CaptionWork:
         )
 
     def _missing(self) -> list[str]:
-        places = self.records().find(list(self.wanted))
-        return [caption for caption, at in zip(self.wanted.values(), places, strict=True) if at < 0]
+        captions = list(self.wanted.values())
+        return [captions[place] for place in self.build.by_leader(self._absent)]
+
+    def _absent(self) -> list[int]:
+        """Return the places of the captions without states."""
+        found: list[int] = np.flatnonzero(self.records().find(list(self.wanted)) < 0).tolist()
+        return found
 
     def _states(self, captions: Sequence[str]) -> list[CaptionStates]:
         return encode_captions(self.encoder, captions, self.build.dtype, self.form, to=torch.device("cpu"))
@@ -89,6 +96,13 @@ class CaptionWork:
         return sum(kept_tokens(self.encoder, self.form, chunk) for chunk in chunks) / max(1, len(shown))
 
     def _encode(self, captions: Sequence[str]) -> None:
+        """Encode these captions, each process a part of them."""
+        mine = self.build.team.part(captions)
+        for shards in self.build.team.values(self.build.together(_ENCODING, lambda: self._written(mine))):
+            self.records.announce(shards)
+
+    def _written(self, captions: Sequence[str]) -> list[str]:
+        """Encode captions; return the file names of the shards that were written."""
         encoder, build, form = self.encoder, self.build, self.form
         if captions:
             self.space.check_writable()
@@ -98,7 +112,8 @@ class CaptionWork:
                 chunk = captions[start : start + size]
                 for caption, states in zip(chunk, self._states(chunk), strict=True):
                     writer.add(caption_key(caption), form.record(states))
-                build.done("encoding captions", start + len(chunk), len(captions))
+                build.done(_ENCODING, start + len(chunk), len(captions))
+        return writer.names
 
 
 def state_bytes(encoder: TextEncoder, form: StateFormat, *, captions: int, tokens: float) -> int:

@@ -45,7 +45,7 @@ class Content:
     key: bytes
     """SHA-256 of the image file, or of the pixels of a generated image."""
     state: Stat | None
-    """Stat of the file; None for a generated image."""
+    """Stat of the file, as signed numbers of 64 bits; None for a generated image."""
 
 
 @dataclass
@@ -85,7 +85,10 @@ class ImageReader:
             else:
                 generated.append(index)
         for (index, path), found in zip(paths, files.digests([path for _, path in paths]), strict=True):
-            yield _why(index, path, size) if isinstance(found, OSError) else Content(index, found[1], found[0])
+            if isinstance(found, OSError):
+                yield _why(index, path, size)
+            else:
+                yield Content(index, found[1], _signed(found[0]))
         drawn = self._map(_DatasetImages.read, [(index, size) for index in generated])
         for index, pixels in zip(generated, drawn, strict=True):
             yield (index, pixels) if isinstance(pixels, InputError) else Content(index, _generated_key(pixels), None)
@@ -145,7 +148,8 @@ class _DatasetImages:
         pixels = self.read((content.index, size))
         image = self.dataset[content.index].image
         if isinstance(image, Path | FilePart):
-            return pixels if state_of(image) == content.state else None
+            state = state_of(image)
+            return None if isinstance(state, OSError) or _signed(state) != content.state else pixels
         if isinstance(pixels, InputError):
             return pixels
         return pixels if _generated_key(pixels) == content.key else None
@@ -167,6 +171,12 @@ class _WorkerImages:
 
 def _generated_key(pixels: Pixels) -> bytes:
     return hashlib.sha256(b"drawn" + pixels.tobytes()).digest()
+
+
+def _signed(state: Stat) -> Stat:
+    """Return the numbers of a stat modulo 2**64, as an array of int64 holds them; some inodes need the last bit."""
+    size, written, changed, inode = ((number + 2**63) % 2**64 - 2**63 for number in state)
+    return size, written, changed, inode
 
 
 def _why(index: int, path: Path | FilePart, size: Size) -> tuple[int, InputError]:

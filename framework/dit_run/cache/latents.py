@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dit_run.cache.builder import Build, cache_bytes
+from dit_run.cache.contents import Contents, ContentsBuilder
 from dit_run.cache.file_digests import FileDigests
 from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
-from dit_run.cache.records import CurrentRecords
+from dit_run.cache.records import CurrentRecords, first_bytes
 from dit_run.cache.space import Space, Writer
 from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
@@ -32,6 +34,7 @@ __all__ = ["LatentWork", "examined"]
 
 _ROUNDS = 3
 _REPORTED_AFTER = 1.0
+_EXAMINING, _ENCODING = "reading image digests", "encoding images"
 
 
 @contextlib.contextmanager
@@ -46,8 +49,8 @@ def examined(
 ) -> Iterator[LatentWork]:
     """Yield the work for samples of one part at one size, (height, width), with mirrored images if the part has them.
 
-    The first of several processes looks alone; the others then look at once, and build what is still missing. While one
-    builds, no other process does the same work until the context ends. ``code`` is the digest of the encoder's plugin,
+    The first of several runs looks alone; the others then look at once, and build what is still missing. While one
+    builds, no other run does the same work until the context ends. ``code`` is the digest of the encoder's plugin,
     ``kind`` that of the spaces. Raises InputError for an unreadable image, unless the data skips those, and Stopped.
     """
     common = reader.parts.common(indices[0])
@@ -60,9 +63,10 @@ def examined(
         held = stack.enter_context(contextlib.ExitStack())
         alone = held.enter_context(build.looking(spaces[0]))
         work.examine(indices)
-        if not (alone and work.incomplete):
+        incomplete = build.any(work.incomplete)
+        if not (alone and incomplete):
             held.close()
-        if not alone and work.incomplete:
+        if not alone and incomplete:
             held.enter_context(build.alone(spaces[0]))
         yield work
 
@@ -88,8 +92,20 @@ class _Image:
 
 
 @dataclass(frozen=True)
+class _Written:
+    """The result of encoding in one process."""
+
+    changed: list[int]
+    """Samples that changed before they were read."""
+    bad: dict[int, str]
+    """Reason why a sample cannot be read, by index."""
+    shards: list[list[str]]
+    """File names of the shards that were written, for each space."""
+
+
+@dataclass
 class LatentWork:
-    """Images to cache."""
+    """Images to cache. All processes of a run call the same methods; each process of a team does a part of the work."""
 
     build: Build
     vae: ImageEncoder
@@ -103,35 +119,43 @@ class LatentWork:
     records: tuple[CurrentRecords, ...]
     """The latents that each of them has."""
     files: FileDigests
-    known: dict[int, Content] = field(default_factory=dict)
-    """Content of each sample, by index."""
+    known: Contents = field(default_factory=Contents.none)
+    """The contents of all samples that have some."""
     bad: dict[int, str] = field(default_factory=dict)
     """Reason why a sample cannot be read, by index."""
 
     def examine(self, indices: Sequence[int]) -> None:
         """Determine the content of these samples; report progress only if it takes long."""
-        since, shown = time.monotonic(), False
+        mine = self.build.team.part(indices)
+        found = self.build.together(_EXAMINING, lambda: self._examined(mine))
+        self.known = Contents.joined([self.known, *(contents for contents, _ in self.build.team.values(found))])
+        for _, bad in found:
+            self.bad.update(bad)
+
+    def _examined(self, indices: Sequence[int]) -> tuple[Contents, dict[int, str]]:
+        """Return the contents of these samples, and why others have none."""
+        since, shown, contents, bad = time.monotonic(), False, ContentsBuilder(), dict[int, str]()
         for done, found in enumerate(self.reader.contents(indices, self.files, self.size), start=1):
             if isinstance(found, Content):
-                self.known[found.index] = found
+                contents.add(found)
             else:
-                self._refuse(*found)
+                bad[found[0]] = self._refused(found[1])
             if time.monotonic() - since > _REPORTED_AFTER:
                 since, shown = time.monotonic(), True
-                self.build.done("reading image digests", done, len(indices))
+                self.build.done(_EXAMINING, done, len(indices))
         if shown:
-            self.build.done("reading image digests", len(indices), len(indices))
+            self.build.done(_EXAMINING, len(indices), len(indices))
+        return contents.contents(), bad
 
     @property
     def incomplete(self) -> bool:
         """True if the cache lacks latents."""
-        return bool(self._missing())
+        return bool(self._missing().any())
 
     def missing_bytes(self) -> int:
         """Return the size of the missing latents (bytes)."""
         values = math.prod(self._shape())
-        images = sum(len(spaces) for _, spaces in self._missing())
-        return cache_bytes(self.build.dtype, images=images, latent_values=values)
+        return cache_bytes(self.build.dtype, images=int(self._missing().sum()), latent_values=values)
 
     def keep(self) -> LatentCache:
         """Encode the missing images and return the cache. Raises InputError and Stopped."""
@@ -148,61 +172,81 @@ class LatentWork:
     def _encode(self) -> list[int]:
         """Encode the missing images; return the samples that changed before they were read."""
         missing = self._missing()
-        count = sum(len(spaces) for _, spaces in missing)
-        for space in {space for _, spaces in missing for space in spaces}:
+        mine = self.build.team.part(np.flatnonzero(missing.any(axis=1)))
+        encoded = self.build.together(_ENCODING, lambda: self._written(mine, missing[mine]))
+        for written in encoded:
+            self.bad.update(written.bad)
+        for written in self.build.team.values(encoded):
+            for records, names in zip(self.records, written.shards, strict=True):
+                records.announce(names)
+        return sorted(index for written in encoded for index in written.changed)
+
+    def _written(self, rows: NDArray[np.int64], missing: NDArray[np.bool_]) -> _Written:
+        """Encode the images of these rows for the spaces where they are missing; return what was found and written."""
+        for space in np.flatnonzero(missing.any(axis=0)).tolist():
             self.spaces[space].check_writable()
-        changed: list[int] = []
+        changed, bad = list[int](), dict[int, str]()
         writers = [Writer(space, self.build.stored_dtype) for space in self.spaces]
         try:
-            encoded = self._encoded(self._images(missing, changed))
+            encoded, count = self._encoded(self._images(rows, missing, changed, bad)), int(missing.sum())
             for done, (image, values) in enumerate(encoded, start=1):
                 writers[image.space].add(image.key, values)
-                self.build.done("encoding images", done, count)
+                self.build.done(_ENCODING, done, count)
         finally:
             for writer in writers:
                 writer.flush()
-        return changed
+        return _Written(changed, bad, [writer.names for writer in writers])
 
     def _cache(self) -> LatentCache:
         """Return the cache of all examined samples."""
-        indices = sorted({*self.known, *self.bad})
-        keys = [self.known[index].key if index in self.known else bytes(32) for index in indices]
-        unreadable = {self.known[index].key: reason for index, reason in self.bad.items() if index in self.known}
-        alike = {
-            index: self.reader.refusal(index, self.size) or unreadable[key]
-            for index, key in zip(indices, keys, strict=True)
-            if key in unreadable and index not in self.bad
-        }
+        known = self.known
+        indices = np.union1d(known.indices, np.array(sorted(self.bad), dtype=np.int64))
+        rows = np.searchsorted(indices, known.indices)
         records = tuple(each() for each in self.records)
-        return LatentCache(
-            records=records,
-            indices=np.array(indices, dtype=np.int64),
-            places=tuple(each.find(keys) for each in records),
-            bad=self.bad | alike,
-            shape=self._shape(),
-            dtype=self.build.stored_dtype,
-        )
+        places = tuple(np.full(len(indices), -1, dtype=np.int64) for _ in records)
+        for kept, each in zip(records, places, strict=True):
+            each[rows] = kept.find(known.keys)
+        return LatentCache(records, indices, places, self.bad | self._alike(), self._shape(), self.build.stored_dtype)
+
+    def _alike(self) -> dict[int, str]:
+        """Return the reason for each other sample whose content is that of an unreadable one."""
+        rows = self.known.rows(self.bad)
+        reasons = {self.known[row].key: self.bad[self.known[row].index] for row in rows.tolist()}
+        if not reasons:
+            return {}
+        prefixes = first_bytes(self.known.keys)
+        others = np.setdiff1d(np.flatnonzero(np.isin(prefixes, prefixes[rows])), rows)
+        alike = [content for content in map(self.known.__getitem__, others.tolist()) if content.key in reasons]
+        return {
+            content.index: self.reader.refusal(content.index, self.size) or reasons[content.key] for content in alike
+        }
 
     def _shape(self) -> tuple[int, int, int]:
         return LatentShape.of(self.vae)(*self.size)
 
-    def _missing(self) -> list[tuple[Content, list[int]]]:
-        """Return the distinct contents that are missing, each with the numbers of the spaces that need it."""
-        distinct = list({content.key: content for content in self.known.values()}.values())
-        keys = [content.key for content in distinct]
-        absent = np.stack([each().find(keys) < 0 for each in self.records], axis=1)
-        rows = np.flatnonzero(absent.any(axis=1)).tolist()
-        return [(distinct[row], np.flatnonzero(absent[row]).tolist()) for row in rows]
+    def _missing(self) -> NDArray[np.bool_]:
+        """Return which contents are missing, [n, spaces]; of equal contents the first."""
+        return self.build.by_leader(self._absent)
 
-    def _images(self, missing: Sequence[tuple[Content, list[int]]], changed: list[int]) -> Iterator[_Image]:
-        contents = (content for content, _ in missing)
-        for (content, pixels), (_, spaces) in zip(self.reader.pixels(contents, self.size), missing, strict=True):
+    def _absent(self) -> NDArray[np.bool_]:
+        absent = np.stack([each().find(self.known.keys) < 0 for each in self.records], axis=1)
+        rows = np.flatnonzero(absent.any(axis=1))
+        _, firsts = np.unique(self.known.keys[rows], axis=0, return_index=True)
+        absent[np.delete(rows, firsts)] = False
+        return absent
+
+    def _images(
+        self, rows: NDArray[np.int64], missing: NDArray[np.bool_], changed: list[int], bad: dict[int, str]
+    ) -> Iterator[_Image]:
+        """Yield the images; add the samples without one to ``changed`` or, with the reason, to ``bad``."""
+        contents = map(self.known.__getitem__, rows.tolist())
+        for (content, pixels), spaces in zip(self.reader.pixels(contents, self.size), missing, strict=True):
             if pixels is None:
                 changed.append(content.index)
             elif isinstance(pixels, InputError):
-                self._refuse(content.index, pixels)
+                bad[content.index] = self._refused(pixels)
             else:
-                for space in spaces:
+                for space in np.flatnonzero(spaces).tolist():
                     yield _Image(content.key, space, pixels[:, ::-1] if space else pixels)
 
     def _encoded(self, todo: Iterable[_Image]) -> Iterator[tuple[_Image, Tensor]]:
@@ -215,10 +259,10 @@ class LatentWork:
             both = mean[:, None] if spread is None else torch.stack([mean, spread], dim=1)
             yield from zip(chunk, both.cpu(), strict=True)
 
-    def _refuse(self, index: int, error: InputError) -> None:
-        """Record an unreadable image, or raise InputError if the data does not skip those."""
+    def _refused(self, error: InputError) -> str:
+        """Return the reason why an image is skipped, or raise InputError if the data does not skip those."""
         if self.common.on_bad_sample == "error":
             raise InputError(
                 f"{error}\nRepair or remove it, or leave out such samples with data.on_bad_sample=skip"
             ) from error
-        self.bad[index] = str(error)
+        return str(error)

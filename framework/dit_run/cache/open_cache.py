@@ -17,6 +17,9 @@ from dit_run.cache.caption_states import CaptionWork
 from dit_run.cache.image_reader import ImageReader
 from dit_run.cache.latents import LatentWork, examined
 from dit_run.cache.lookup import CaptionCache, Group, GroupedLatentCache, LatentCache
+from dit_run.cache.team import Team
+from dit_run.compute.distributed import Processes
+from dit_run.compute.shared_work import SharedWork
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
 from dit_run.model.state_format import StateFormat
@@ -84,6 +87,7 @@ def open_cache(
     prompts: Iterable[str] = (),
     stopped: Callable[[], bool] = lambda: False,
     first: object = None,
+    processes: Processes | None = None,
 ) -> Cached:
     """Open the cache for all these samples (of one dataset) and encode what is missing.
 
@@ -92,15 +96,17 @@ def open_cache(
     before the dataset: unpickling it imports what the dataset needs. An encoder whose output is cached and that has a
     method ``release`` gives back its memory afterwards.
 
-    Every process of a run may call this: one builds, the others wait. Raises InputError for an unreadable image, a disk
-    that is too small, or an encoder that cannot be cached although ``cache.mode`` is ``required``; raises
-    :class:`~dit_run.cache.builder.Stopped` when ``stopped`` returns True.
+    All ``processes`` of a run call this and share the work; another run that builds the same waits. Raises InputError
+    for an unreadable image, a disk that is too small, or an encoder that cannot be cached although ``cache.mode`` is
+    ``required``; raises :class:`~dit_run.cache.builder.Stopped` when ``stopped`` returns True.
     """
     keeps = cacheable(config, texts, vae)
     features = features if keeps.features else {}
     if not (keeps.latents or features or any(keeps.captions)):
         return Cached()
-    build = Build(_made(cache_folder(config.cache)), dtype, reporter.phase, reporter.notice, stopped)
+    shared, root = SharedWork(processes), _made(cache_folder(config.cache))
+    team = Team.of(root, shared.processes)
+    build = Build(root, dtype, reporter.phase, reporter.notice, stopped, shared, team)
     indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
     states: list[CaptionWork | None] = []
     images: dict[str, dict[Group, LatentWork]] = {}
@@ -121,10 +127,9 @@ def open_cache(
         if any(keeps.captions):
             shown = (caption for index in indices for caption in samples[0].texts(index))
             states = _caption_work(config, build, texts, keeps.captions, list(dict.fromkeys((*prompts, *shown))))
-        build.check_room(
-            latents=sum(work.missing_bytes() for each in images.values() for work in each.values()),
-            states=sum(work.missing_bytes() for work in states if work is not None),
-        )
+        latent_bytes = sum(work.missing_bytes() for each in images.values() for work in each.values())
+        state_bytes = sum(work.missing_bytes() for work in states if work is not None)
+        build.by_leader(lambda: build.check_room(latents=latent_bytes, states=state_bytes))
         captions = tuple(None if work is None else _kept(work) for work in states)
         kept: dict[str, LatentCache | GroupedLatentCache] = {}
         for name, encoder in encoders.items():

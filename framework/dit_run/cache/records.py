@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from dit_run.cache.shards import KEY_BYTES, Bits, DamagedShard, Shard
 from dit_run.cache.space import Space
 from dit_run.problems import DitRunError
 
-__all__ = ["CurrentRecords", "DamagedRecord", "Places", "Records", "allow_many_open_files", "keys_array"]
+__all__ = ["CurrentRecords", "DamagedRecord", "Places", "Records", "allow_many_open_files", "first_bytes", "keys_array"]
 
 Places = NDArray[np.int64]
 """Places of records: number of the shard times 2**32, plus the row."""
@@ -28,8 +28,13 @@ class DamagedRecord(DitRunError):
     """A record is damaged. It is noted, and encoded again when the cache is opened the next time."""
 
 
-def keys_array(keys: Sequence[bytes]) -> NDArray[np.uint8]:
+Keys = Sequence[bytes] | NDArray[np.uint8]
+
+
+def keys_array(keys: Keys) -> NDArray[np.uint8]:
     """Return keys as uint8 [n, 32]."""
+    if isinstance(keys, np.ndarray):
+        return keys
     return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
 
 
@@ -49,12 +54,15 @@ class Records:
     _shards: list[Shard | None] = field(repr=False, compare=False)
 
     @classmethod
-    def open(cls, space: Space, before: Records | None = None) -> Records:
+    def open(cls, space: Space, before: Records | None = None, announced: Collection[str] = ()) -> Records:
         """Open a space. Broken shards are left out: their records count as missing.
 
         Records of the same space that were opened ``before`` are returned where nothing was added or noted since.
+        ``announced`` are shards that another process wrote; a list of files may lack them yet on a network disk.
         """
         paths, damaged = space.shards(), frozenset(space.damaged())
+        if hidden := set(announced).difference(path.name for path in paths):
+            paths = sorted([*paths, *(space.folder / name for name in hidden)])
         if before is not None and before.names == tuple(path.name for path in paths) and before.damaged == damaged:
             return before
         shards: list[Shard] = []
@@ -64,7 +72,7 @@ class Records:
                 shards.append(Shard(path))
         places = [number << _ROW_BITS | np.arange(len(shard)) for number, shard in enumerate(shards)]
         place = np.concatenate([np.empty(0, np.int64), *places])
-        prefix = np.concatenate([np.empty(0, np.uint64), *(_prefix(shard.keys) for shard in shards)])
+        prefix = np.concatenate([np.empty(0, np.uint64), *(first_bytes(shard.keys) for shard in shards)])
         numbers = {shard.path.name: number for number, shard in enumerate(shards)}
         kept = ~np.isin(place, [numbers[name] << _ROW_BITS | row for name, row in damaged if name in numbers])
         order = np.argsort(prefix[kept], kind="stable")
@@ -76,13 +84,13 @@ class Records:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": [None] * len(self.names)}
 
-    def find(self, keys: Sequence[bytes]) -> Places:
+    def find(self, keys: Keys) -> Places:
         """Return the places of keys; -1 for a missing one."""
         wanted = keys_array(keys)
         places = np.full(len(keys), -1, dtype=np.int64)
         if not len(self):
             return places
-        at = np.searchsorted(self.prefixes, _prefix(wanted)) % len(self)
+        at = np.searchsorted(self.prefixes, first_bytes(wanted)) % len(self)
         candidates = self.places[at]
         numbers, rows = candidates >> _ROW_BITS, candidates & _ROWS
         for number in np.unique(numbers):
@@ -131,13 +139,19 @@ class CurrentRecords:
 
     space: Space
     _last: Records | None = None
+    _announced: set[str] = field(default_factory=set)
 
     def __call__(self) -> Records:
-        self._last = Records.open(self.space, self._last)
+        self._last = Records.open(self.space, self._last, self._announced)
         return self._last
 
+    def announce(self, shards: Iterable[str]) -> None:
+        """Look for these shards, too, which another process wrote."""
+        self._announced.update(shards)
 
-def _prefix(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+
+def first_bytes(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the first 8 bytes of keys [n, 32] as numbers."""
     return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
 
 

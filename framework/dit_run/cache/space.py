@@ -113,6 +113,8 @@ class Writer:
 
     def __init__(self, space: Space, dtype: torch.dtype) -> None:
         self._space, self._dtype = space, dtype
+        self.names: list[str] = []
+        """File names of the shards that were written."""
         self._keys: list[bytes] = []
         self._records: list[Bits] = []
         self._bytes, self._since = 0, time.monotonic()
@@ -139,6 +141,7 @@ class Writer:
             path = self._space.folder / f"{uuid.uuid4().hex}.safetensors"
             with _translate_unwritable(self._space.folder):
                 write_shard(path, self._keys, self._records, self._dtype)
+            self.names.append(path.name)
         self._keys, self._records, self._bytes, self._since = [], [], 0, time.monotonic()
 
 

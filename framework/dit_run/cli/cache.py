@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,14 +80,16 @@ def _build(arguments: argparse.Namespace) -> int:
     print_notices(resolution.config, arguments)
     from dit_run.assembly.fill_cache import fill
     from dit_run.cli.progress import ConsoleReporter
+    from dit_run.compute.launchers import find_launch
     from dit_run.reporting import Silent
 
-    reporter = Silent() if arguments.quiet else ConsoleReporter()
+    first = find_launch(os.environ).rank == 0
+    reporter = ConsoleReporter() if first and not arguments.quiet else Silent()
     try:
         filled = fill(resolution.config, resolution.registry, reporter)
     finally:
         reporter.end()
-    for line in filled.lines:
+    for line in filled.lines if first else ():
         print(line)
     return filled.exit_status
 

@@ -79,6 +79,16 @@ class Processes:
         dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
         return values[0]
 
+    def gather(self, value: T) -> list[T]:
+        """Return the picklable values of all processes, by rank."""
+        if self.count == 1:
+            return [value]
+        import torch.distributed as dist
+
+        values: list[T] = [value] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
     def on_first(self, work: Callable[[], T]) -> T:
         """Call ``work`` in the first process and return its picklable value in every process.
 
@@ -169,8 +179,11 @@ class ProcessLost(DitRunError):
 
 
 @contextlib.contextmanager
-def translate_lost_process(processes: Processes) -> Iterator[None]:
-    """Translate torch.distributed's errors about unreachable processes into ProcessLost."""
+def translate_lost_process(processes: Processes, continues: str = "from the last checkpoint") -> Iterator[None]:
+    """Translate torch.distributed's errors about unreachable processes into ProcessLost.
+
+    ``continues`` is how the same command continues.
+    """
     try:
         yield
     except RuntimeError as error:
@@ -179,8 +192,7 @@ def translate_lost_process(processes: Processes) -> Iterator[None]:
             raise
         raise ProcessLost(
             f"process {processes.rank} cannot reach another process of this run, which was killed, failed or froze "
-            f"({reason.splitlines()[0][-120:]}). Its output says why; the same command continues from the last "
-            "checkpoint"
+            f"({reason.splitlines()[0][-120:]}). Its output says why; the same command continues {continues}"
         ) from error
 
 

@@ -99,6 +99,7 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
                 prompts=preview_prompts(config, data),
                 stopped=run.stop.requested,
                 first=run.registry.files,
+                processes=run.processes,
             )
     finally:
         run.reporter.end()

@@ -1,0 +1,122 @@
+"""Shared work: each process of a run does its part for any time; then all meet.
+
+No collective operation waits for a process at work. The store of the processes, which each reads and writes alone, has
+the number of finished items and an error that ends the work of all.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from dit_run.compute.distributed import Processes, ProcessLost
+from dit_run.problems import DitRunError, InputError
+from dit_run.system.signals import timeout_seconds
+
+__all__ = ["SharedWork", "Show"]
+
+T = TypeVar("T")
+
+Show = Callable[[int, int], None]
+"""Called with the number of finished items and their total, of all processes."""
+_TOLD_EVERY = 1.0
+"""Time between two reports of a process at work to the others (seconds)."""
+_FAILED = "work/failed"
+
+
+class SharedWork:
+    """Work of all processes. They call :meth:`each` equally often; a single process needs no communication."""
+
+    def __init__(self, processes: Processes | None = None) -> None:
+        """Share work over these processes, by default one."""
+        self.processes = processes or Processes()
+        self._rounds = 0
+        self._own = (0, 0)
+        """Finished items of this process and their total, as the others know them."""
+        self._told = 0.0
+        self._shown = (0, 0)
+        self._show: Show = _show_nothing
+
+    def each(self, work: Callable[[], T], show: Show | None = None) -> list[T]:
+        """Call ``work`` in every process; when the last is done, return their picklable values by rank.
+
+        ``show`` is called in the first process. Raises, in every process, the DitRunError of one; ProcessLost where
+        another process failed otherwise, or shows no progress for :func:`timeout_seconds`.
+        """
+        self._show = show or _show_nothing
+        if self.processes.store is None:
+            return [work()]
+        self._rounds, self._own, self._shown, self._told = self._rounds + 1, (0, 0), (0, 0), time.monotonic()
+        try:
+            value = work()
+        except Exception as error:
+            self.processes.store.set(_FAILED, pickle.dumps(self._portable(error)).hex())
+            raise
+        self._wait()
+        return self.processes.gather(value)
+
+    def advance(self, done: int, total: int) -> None:
+        """Show finished items of this process to all; call it in the work. Raises the error of another process."""
+        if self.processes.store is None:
+            self._show(done, total)
+        elif done == total or time.monotonic() - self._told > _TOLD_EVERY:
+            self._count("done", done - self._own[0])
+            self._count("total", total - self._own[1])
+            self._own, self._told = (done, total), time.monotonic()
+            self._look()
+
+    def wait_longer(self) -> None:
+        """Let the others see that this process has a reason to wait; call it in the work."""
+        if self.processes.store is not None and time.monotonic() - self._told > _TOLD_EVERY:
+            self._told = time.monotonic()
+            self._count("waits", 1)
+            self._look()
+
+    def _wait(self) -> None:
+        self._count("ready", 1)
+        pause, seen, since = 0.001, (0, 0, 0), time.monotonic()
+        while (now := self._look())[0] < self.processes.count:
+            if now != seen:
+                seen, since = now, time.monotonic()
+            if time.monotonic() - since > timeout_seconds():
+                raise ProcessLost(
+                    f"process {self.processes.rank} waits for {self.processes.count - now[0]} other processes, which "
+                    f"have shown no progress for {timeout_seconds():g} seconds. Their output says why; the same "
+                    "command continues"
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, 0.5)
+
+    def _look(self) -> tuple[int, int, int]:
+        """Show the progress of all processes; return the number of those that are done, of items and of waits.
+
+        Raises the error of another process.
+        """
+        store = self.processes.store
+        if store is not None and store.check([_FAILED]):
+            raise pickle.loads(bytes.fromhex(store.get(_FAILED).decode()))
+        ready = self._count("ready", 0)  # first: then the numbers of items are complete when all are ready
+        items = self._count("done", 0), self._count("total", 0)
+        if self.processes.first and items != self._shown:
+            self._shown = items
+            self._show(*items)
+        return ready, items[0], self._count("waits", 0)
+
+    def _count(self, name: str, more: int) -> int:
+        """Add to a number of this round that all processes count together, and return it."""
+        assert self.processes.store is not None
+        return int(self.processes.store.add(f"work/{self._rounds}/{name}", more))
+
+    def _portable(self, error: Exception) -> DitRunError:
+        """Return an error that the other processes can unpickle."""
+        if not isinstance(error, DitRunError):
+            return ProcessLost(f"process {self.processes.rank} of this run failed. Its output says why")
+        if type(error).__init__ is DitRunError.__init__:
+            return type(error)(str(error))
+        return (InputError if isinstance(error, InputError) else DitRunError)(str(error))
+
+
+def _show_nothing(done: int, total: int) -> None:
+    """Show no progress."""
