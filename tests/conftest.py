@@ -16,6 +16,10 @@ settings.load_profile("untimed")  # a busy machine breaks no property
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Tests run side by side, and torch is imported after this."""
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+"""Where a test asks for more threads, those that wait take no time from the tests of other processes."""
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+"""A pool of compiling processes imports torch in each of them, which takes longer than the few kernels of the tests."""
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 """Nothing is downloaded, and huggingface_hub reads this once, when it is imported."""
 
@@ -34,6 +38,14 @@ def cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     """Everything that is kept between runs is kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_wait_for_the_disk() -> Iterator[None]:
+    """Wait for no disk: a test run survives no loss of power. The order of the calls is tested by tests/endurance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 

@@ -39,7 +39,8 @@ def import_all() -> None:
 
     Image.preinit()
     sharding = ("torch.distributed.fsdp", "torch.distributed.tensor", "torch.distributed.device_mesh")
-    for name in ("dit_run.cli.train", "dit_run.cli.progress", "dit_run.training.run", "rich.progress", *sharding):
+    late = ("torch._dynamo", "rich.progress")  # torch imports its compiler at the first step of an optimizer
+    for name in ("dit_run.cli.train", "dit_run.cli.progress", "dit_run.training.run", *late, *sharding):
         importlib.import_module(name)
     for module in pkgutil.walk_packages(dit_run_plugins.__path__, "dit_run_plugins."):
         importlib.import_module(module.name)
