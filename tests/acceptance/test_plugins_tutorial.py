@@ -30,7 +30,9 @@ def test_the_dataset_has_at_most_40_lines() -> None:
 
 
 def test_the_table_of_kinds_is_complete() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|(.*?)\| .*? \| `(check_\w+)` \|$", TUTORIAL, re.MULTILINE)
+    rows = re.findall(
+        r"^\| \[?`(\w+)`(?:\]\(plugins/\1\.md\))? \|(.*?)\| .*? \| `(check_\w+)` \|$", TUTORIAL, re.MULTILINE
+    )
     keywords = {Kind(kind): tuple(re.findall(r"`(\w+)`", words)) for kind, words, _ in rows}
     assert keywords == {kind: kind.spec.runtime for kind in Kind}
     assert [check for _, _, check in rows] == [f"check_{kind}" for kind in Kind]

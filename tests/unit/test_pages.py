@@ -46,7 +46,9 @@ def test_a_difference_shows() -> None:
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     listed = re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE)
-    assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md") if not path.name.endswith(".zh.md"))
+    assert sorted(listed) == sorted(
+        str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md") if not path.name.endswith(".zh.md")
+    )
 
 
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)

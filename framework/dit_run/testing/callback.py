@@ -39,11 +39,11 @@ def _overrides(callback: object, name: str) -> bool:
 
 
 def follows_a_run(subject: Subject) -> None:
-    """Check that it accepts each event of a run in order."""
+    """Check that it accepts each event of a run in order; the checkpoint and the image are there."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        saved, image = _written(folder)
         callback = subject.make(run_dir=folder)
-        saved, image = folder / "checkpoints" / "step-00000002", folder / "samples" / "step-00000002.png"
         for event, step, path in (
             ("on_train_start", 0, None),
             ("on_step_end", 1, None),
@@ -57,6 +57,17 @@ def follows_a_run(subject: Subject) -> None:
                 getattr(callback, event, lambda progress: None)(Progress(step, 2, folder, values, path))
             except Exception as error:  # noqa: BLE001 (a plugin may raise anything)
                 subject.fail(f"{event}(progress) raised {type(error).__name__}: {error}; a run reports it as a failure")
+
+
+def _written(folder: Path) -> tuple[Path, Path]:
+    """Write a checkpoint without files and an image into a run folder, and return their paths."""
+    from PIL import Image
+
+    saved, image = folder / "checkpoints" / "step-00000002", folder / "samples" / "step-00000002.png"
+    saved.mkdir(parents=True)
+    image.parent.mkdir()
+    Image.new("RGB", (8, 8)).save(image)
+    return saved, image
 
 
 CHECKS: tuple[Check, ...] = (has_methods_that_are_called, follows_a_run)
