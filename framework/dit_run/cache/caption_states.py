@@ -68,6 +68,7 @@ class CaptionWork:
         if self.build.any(bool(self._missing())):
             with self.build.alone(self.space):  # another run may have encoded them in the meantime
                 self._encode(self._missing())
+        self.records.announce(self.build.by_leader(self.records.store_index))
         return CaptionCache(
             self.records(),
             self.encoder.width,

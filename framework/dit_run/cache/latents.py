@@ -20,8 +20,9 @@ from dit_run.cache.contents import Contents, ContentsBuilder
 from dit_run.cache.file_digests import FileDigests
 from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
-from dit_run.cache.records import CurrentRecords, first_bytes
+from dit_run.cache.records import CurrentRecords
 from dit_run.cache.space import Space, Writer
+from dit_run.cache.space_index import first_bytes
 from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
@@ -202,6 +203,8 @@ class LatentWork:
         known = self.known
         indices = np.union1d(known.indices, np.array(sorted(self.bad), dtype=np.int64))
         rows = np.searchsorted(indices, known.indices)
+        for current in self.records:
+            current.announce(self.build.by_leader(current.store_index))
         records = tuple(each() for each in self.records)
         places = tuple(np.full(len(indices), -1, dtype=np.int64) for _ in records)
         for kept, each in zip(records, places, strict=True):

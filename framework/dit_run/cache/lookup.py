@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dit_run.cache.records import Places, Records
+from dit_run.cache.records import Records
 from dit_run.cache.shards import Bits, bits_of
+from dit_run.cache.space_index import Places
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.visits import Visit
 from dit_run.model.conditioning import CaptionStates, padded_length

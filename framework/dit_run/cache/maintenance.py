@@ -15,6 +15,7 @@ from dit_run.cache.locks import unused
 from dit_run.cache.records import Records
 from dit_run.cache.shards import DamagedShard, Shard, write_shard
 from dit_run.cache.space import Space
+from dit_run.cache.space_index import indexes
 
 __all__ = ["SpaceReport", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
 
@@ -91,6 +92,7 @@ def verify(root: Path) -> Verified:
                 shard = Shard(path)
             except DamagedShard as error:
                 broken.append(str(error))
+                _remove_indexes(space)
                 continue
             known = {row for name, row in noted if name == path.name and row < len(shard)}
             found = set(shard.damaged()) - known
@@ -153,7 +155,16 @@ def _clean(space: Space) -> int:
     damaged = space.damaged()
     removed = sum(_clean_shard(space, path, damaged) for path in space.shards())
     (space.folder / "damaged.txt").unlink(missing_ok=True)
+    _remove_indexes(space, but=Records.open(space).index.path)
     return removed
+
+
+def _remove_indexes(space: Space, but: Path | None = None) -> None:
+    """Remove the indexes of a space, ``but`` one; where that is impossible, the shards refute a wrong one."""
+    for path in indexes(space.folder):
+        if path != but:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _clean_shard(space: Space, path: Path, damaged: set[tuple[str, int]]) -> int:

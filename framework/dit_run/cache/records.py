@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from dit_run.cache.shards import KEY_BYTES, Bits, DamagedShard, Shard
-from dit_run.cache.space import Space
+from dit_run.cache.shards import Bits, DamagedShard, Shard
+from dit_run.cache.space import SHARD_SUFFIX, Space
+from dit_run.cache.space_index import Keys, Places, SpaceIndex, indexes, row_of, shard_number
 from dit_run.problems import DitRunError
 
-__all__ = ["CurrentRecords", "DamagedRecord", "Places", "Records", "allow_many_open_files", "first_bytes", "keys_array"]
+__all__ = ["CurrentRecords", "DamagedRecord", "Records", "allow_many_open_files"]
 
-Places = NDArray[np.int64]
-"""Places of records: number of the shard times 2**32, plus the row."""
-
-_ROW_BITS = 32
-_ROWS = (1 << _ROW_BITS) - 1
+_MAPPED = 4096
+"""Largest number of shards of a space that a process keeps mapped; each takes a descriptor."""
+_INDEXED = 1 << 16
+"""Number of records from which on a space has an index."""
 
 
 class DamagedRecord(DitRunError):
     """A record is damaged. It is noted, and encoded again when the cache is opened the next time."""
-
-
-Keys = Sequence[bytes] | NDArray[np.uint8]
-
-
-def keys_array(keys: Keys) -> NDArray[np.uint8]:
-    """Return keys as uint8 [n, 32]."""
-    if isinstance(keys, np.ndarray):
-        return keys
-    return np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, KEY_BYTES)
 
 
 @dataclass(frozen=True)
@@ -43,65 +30,49 @@ class Records:
     """The records of a space when it was opened. Picklable: each process maps the shards that it reads."""
 
     space: Space
-    names: tuple[str, ...]
-    """File names of the shards."""
-    places: Places
-    """Places of all records without known damage, in the order of ``prefixes``."""
-    prefixes: NDArray[np.uint64]
-    """The first 8 bytes of their keys, ascending."""
+    index: SpaceIndex
     damaged: frozenset[tuple[str, int]]
     """Records with known damage, as (shard, row)."""
-    _shards: list[Shard | None] = field(repr=False, compare=False)
+    _left_out: frozenset[int]
+    """Places of records with known damage."""
+    _shards: dict[int, Shard] = field(default_factory=dict, repr=False, compare=False)
+    """Mapped shards by number, the longest mapped first."""
+    _verified: dict[int, bytearray] = field(default_factory=dict, repr=False, compare=False)
+    """For each shard that was mapped once, the records that were verified."""
 
     @classmethod
-    def open(cls, space: Space, before: Records | None = None, announced: Collection[str] = ()) -> Records:
+    def open(
+        cls,
+        space: Space,
+        before: Records | None = None,
+        announced: Collection[str] = (),
+    ) -> Records:
         """Open a space. Broken shards are left out: their records count as missing.
 
         Records of the same space that were opened ``before`` are returned where nothing was added or noted since.
-        ``announced`` are shards that another process wrote; a list of files may lack them yet on a network disk.
+        ``announced`` are shards and indexes that another process wrote; a list of files may lack them yet on a network
+        disk.
         """
-        paths, damaged = space.shards(), frozenset(space.damaged())
-        if hidden := set(announced).difference(path.name for path in paths):
-            paths = sorted([*paths, *(space.folder / name for name in hidden)])
-        if before is not None and before.names == tuple(path.name for path in paths) and before.damaged == damaged:
+        sizes, damaged = _sizes(space, announced), frozenset(space.damaged())
+        if before is not None and before.damaged == damaged and before.index.sizes == sizes:
             return before
-        shards: list[Shard] = []
-        allow_many_open_files()
-        for path in paths:
-            with contextlib.suppress(DamagedShard, FileNotFoundError):
-                shards.append(Shard(path))
-        places = [number << _ROW_BITS | np.arange(len(shard)) for number, shard in enumerate(shards)]
-        place = np.concatenate([np.empty(0, np.int64), *places])
-        prefix = np.concatenate([np.empty(0, np.uint64), *(first_bytes(shard.keys) for shard in shards)])
-        numbers = {shard.path.name: number for number, shard in enumerate(shards)}
-        kept = ~np.isin(place, [numbers[name] << _ROW_BITS | row for name, row in damaged if name in numbers])
-        order = np.argsort(prefix[kept], kind="stable")
-        return cls(space, tuple(numbers), place[kept][order], prefix[kept][order], damaged, list(shards))
+        index = _stored_index(space, sizes, announced) or _index_of_shards(space, sizes)
+        places = (index.place(name, row) for name, row in damaged)
+        return cls(space, index, damaged, frozenset(place for place in places if place is not None))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.index) - len(self._left_out)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_shards": [None] * len(self.names)}
+        return {**self.__dict__, "_shards": {}, "_verified": {}}
 
     def find(self, keys: Keys) -> Places:
         """Return the places of keys; -1 for a missing one."""
-        wanted = keys_array(keys)
-        places = np.full(len(keys), -1, dtype=np.int64)
-        if not len(self):
-            return places
-        at = np.searchsorted(self.prefixes, first_bytes(wanted)) % len(self)
-        candidates = self.places[at]
-        numbers, rows = candidates >> _ROW_BITS, candidates & _ROWS
-        for number in np.unique(numbers):
-            mine = np.flatnonzero(numbers == number)
-            same = (self._shard(int(number)).keys[rows[mine]] == wanted[mine]).all(1)
-            places[mine[same]] = candidates[mine[same]]
-        return places
+        return self.index.find(keys, self._left_out)
 
     def read(self, place: int) -> Bits:
         """Return the flat values of a record without copying. Raises DamagedRecord."""
-        shard, row = self._shard(place >> _ROW_BITS), place & _ROWS
+        shard, row = self._shard(shard_number(place)), row_of(place)
         values = shard.values(row)
         if not shard.holds(row, values):
             raise self._damage(place)
@@ -109,9 +80,10 @@ class Records:
 
     def _damage(self, place: int) -> DamagedRecord:
         """Note all damaged records of the shard, so that one restart repairs them all, and return the error."""
-        number, row = place >> _ROW_BITS, place & _ROWS
+        number, row = shard_number(place), row_of(place)
+        name = self.index.names[number]
         rows = sorted({row, *self._shard(number).damaged()})
-        noted = self.space.note_damage(self.names[number], rows)
+        noted = self.space.note_damage(name, rows)
         one = len(rows) == 1
         what = f"record {row} of the cache is" if one else f"{len(rows)} records of the cache are"
         advice = (
@@ -120,17 +92,56 @@ class Records:
             if noted
             else "The damage cannot be noted there and will be met again: set cache.dir to another folder"
         )
-        return DamagedRecord(f"{self.space.folder / self.names[number]}: {what} damaged. {advice}")
+        return DamagedRecord(f"{self.space.folder / name}: {what} damaged. {advice}")
 
     def _shard(self, number: int) -> Shard:
-        shard = self._shards[number]
-        if shard is None:
-            allow_many_open_files()
-            try:
-                shard = self._shards[number] = Shard(self.space.folder / self.names[number])
-            except DamagedShard as error:
-                raise DamagedRecord(f"{error}. Start again: its records are encoded again") from error
+        return self._shards.get(number) or self._map(number)
+
+    def _map(self, number: int) -> Shard:
+        """Map a shard, in the place of the one that was mapped first if there are many."""
+        allow_many_open_files()
+        try:
+            shard = Shard(self.space.folder / self.index.names[number], self._verified.get(number))
+            if not self.index.fits(number, shard):
+                raise DamagedShard(f"{shard.path}: it has changed since it was indexed")
+        except DamagedShard as error:
+            if self.index.path is not None:
+                with contextlib.suppress(OSError):
+                    self.index.path.unlink(missing_ok=True)
+            raise DamagedRecord(f"{error}. Start again: its records are encoded again") from error
+        if len(self._shards) >= _MAPPED:
+            self._shards.pop(next(iter(self._shards)), None)
+        self._verified[number] = shard.verified
+        self._shards[number] = shard
         return shard
+
+
+def _sizes(space: Space, announced: Collection[str]) -> dict[str, int]:
+    """Return the size of each shard of a space (bytes), in the order of the names."""
+    paths = {path.name: path for path in space.shards()}
+    paths |= {name: space.folder / name for name in announced if name.endswith(SHARD_SUFFIX)}
+    sizes: dict[str, int] = {}
+    for name in sorted(paths):
+        with contextlib.suppress(FileNotFoundError):
+            sizes[name] = paths[name].stat().st_size
+    return sizes
+
+
+def _stored_index(space: Space, sizes: Mapping[str, int], announced: Collection[str]) -> SpaceIndex | None:
+    """Return the index of all shards from a file; None if there is none."""
+    named = [space.folder / name for name in announced if not name.endswith(SHARD_SUFFIX)]
+    read = (SpaceIndex.read(path, sizes) for path in dict.fromkeys([*named, *indexes(space.folder)]))
+    return next((index for index in read if index is not None), None)
+
+
+def _index_of_shards(space: Space, names: Iterable[str]) -> SpaceIndex:
+    """Return the index of these shards, read from them; broken ones are left out."""
+    shards: list[Shard] = []
+    allow_many_open_files()
+    for name in names:
+        with contextlib.suppress(DamagedShard, FileNotFoundError):
+            shards.append(Shard(space.folder / name))
+    return SpaceIndex.of(shards)
 
 
 @dataclass
@@ -138,6 +149,8 @@ class CurrentRecords:
     """The records of a space at each time they are asked for; read again only where the space has changed."""
 
     space: Space
+    indexed_from: int = _INDEXED
+    """Number of records from which on an index is stored."""
     _last: Records | None = None
     _announced: set[str] = field(default_factory=set)
 
@@ -145,14 +158,22 @@ class CurrentRecords:
         self._last = Records.open(self.space, self._last, self._announced)
         return self._last
 
-    def announce(self, shards: Iterable[str]) -> None:
-        """Look for these shards, too, which another process wrote."""
-        self._announced.update(shards)
+    def announce(self, files: Iterable[str]) -> None:
+        """Look for these shards and indexes, too, which another process wrote."""
+        self._announced.update(files)
 
+    def store_index(self) -> list[str]:
+        """Store the index of a large space, unless it is stored or nothing can be written; return the file's name.
 
-def first_bytes(keys: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the first 8 bytes of keys [n, 32] as numbers."""
-    return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
+        A space with broken shards has none.
+        """
+        records = self()
+        whole = records.index.sizes == _sizes(self.space, self._announced)
+        if records.index.path is None and len(records) >= self.indexed_from and whole:
+            with contextlib.suppress(OSError):
+                self._last = replace(records, index=records.index.stored(self.space.folder))
+        stored = self().index.path
+        return [] if stored is None else [stored.name]
 
 
 _MANY = 65536

@@ -84,10 +84,11 @@ class Shard:
     The constructor raises DamagedShard if the structure is broken, and OSError if too many files are open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, verified: bytearray | None = None) -> None:
+        """Map the file; ``verified`` is that of an earlier mapping in this process."""
         self.path = path
         try:
-            header, self._data = _mapped(path)
+            header, self._data, self.size = _mapped(path)
             self.dtype = _DTYPES[header["values"]["dtype"]]
             self._values = self._array(header["values"], BITS[self.dtype])
             self._starts = self._array(header["starts"], np.int64, "I64").data
@@ -101,7 +102,8 @@ class Shard:
         count = len(self.keys)
         if len(self._starts) != count + 1 or len(self._sums) != count:
             raise DamagedShard(f"{path}: its tables have different lengths")
-        self._checked = bytearray(count)
+        self.verified = bytearray(count) if verified is None else verified
+        """Truth values of the records: 1 for one that was read and is as written."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -112,10 +114,10 @@ class Shard:
 
     def holds(self, row: int, values: Bits) -> bool:
         """Return True if values read by :meth:`values` are as written; verified once per record."""
-        if not self._checked[row]:
+        if not self.verified[row]:
             key = self._key_bytes[row * KEY_BYTES : (row + 1) * KEY_BYTES]
-            self._checked[row] = checksum(key, values) == self._sums[row]
-        return bool(self._checked[row])
+            self.verified[row] = checksum(key, values) == self._sums[row]
+        return bool(self.verified[row])
 
     def damaged(self) -> list[int]:
         """Return the rows of damaged records."""
@@ -130,8 +132,8 @@ class Shard:
         return np.frombuffer(self._data[start:end], dtype=kind)
 
 
-def _mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
-    """Return the header of a safetensors file and its data."""
+def _mapped(path: Path) -> tuple[dict[str, Any], memoryview, int]:
+    """Return the header of a safetensors file, its data, and the size of the file (bytes)."""
     with path.open("rb") as file:
         view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     length = int.from_bytes(view[:8], "little")
@@ -140,4 +142,4 @@ def _mapped(path: Path) -> tuple[dict[str, Any], memoryview]:
     header = json.loads(bytes(view[8 : 8 + length]))
     if not isinstance(header, dict):
         raise ValueError("its header is not an object")
-    return header, view[8 + length :]
+    return header, view[8 + length :], len(view)

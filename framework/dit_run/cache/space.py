@@ -21,7 +21,9 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.system.durable import make_folder, write_atomic
 from dit_run.system.json_files import read_object
 
-__all__ = ["Space", "Writer"]
+__all__ = ["SHARD_SUFFIX", "Space", "Writer"]
+
+SHARD_SUFFIX = ".safetensors"
 
 _FLUSH_BYTES = 64 << 20
 _FLUSH_SECONDS = 60.0
@@ -84,7 +86,7 @@ class Space:
 
     def shards(self) -> list[Path]:
         """Return all shards, sorted by name."""
-        return sorted(path for path in self.folder.glob("*.safetensors") if path.is_file())
+        return sorted(path for path in self.folder.glob(f"*{SHARD_SUFFIX}") if path.is_file())
 
     def note_damage(self, shard: str, rows: Iterable[int]) -> bool:
         """Note damaged records, which count as missing from now on; return True if it could be noted.
@@ -138,7 +140,7 @@ class Writer:
     def flush(self) -> None:
         """Write the added records to disk. Raises DitRunError if that fails."""
         if self._keys:
-            path = self._space.folder / f"{uuid.uuid4().hex}.safetensors"
+            path = self._space.folder / f"{uuid.uuid4().hex}{SHARD_SUFFIX}"
             with _translate_unwritable(self._space.folder):
                 write_shard(path, self._keys, self._records, self._dtype)
             self.names.append(path.name)
