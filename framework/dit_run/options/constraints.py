@@ -102,7 +102,12 @@ HubOrPath = Marker("hub_or_path")
 """A name on a model hub, or a local path; an existing path has precedence."""
 
 PositiveInt = Annotated[int, bounds(ge=1)]
+"""A whole number of at least 1."""
 NonNegativeInt = Annotated[int, bounds(ge=0)]
+"""A whole number of at least 0."""
 PositiveFloat = Annotated[float, bounds(gt=0)]
+"""A number above 0."""
 NonNegativeFloat = Annotated[float, bounds(ge=0)]
+"""A number of at least 0."""
 Probability = Annotated[float, bounds(ge=0, le=1)]
+"""A number from 0 to 1."""

@@ -52,6 +52,7 @@ class Option:
 
 
 MISSING: Any = dataclasses.MISSING
+"""Default of a key that must be written."""
 
 
 def options_of(cls: type) -> tuple[Option, ...]:

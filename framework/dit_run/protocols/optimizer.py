@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["NamedParameters", "Optimizer", "ParameterRole"]
 
 NamedParameters = Sequence[tuple[str, "torch.nn.Parameter"]]
+"""Parameters with their names."""
 
 ParameterRole = str
 """``matrix`` (weight of a linear layer in a member of a ``ModuleList`` or ``Sequential``, as repeated blocks are),
