@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = [
     "Run",
     "Train",
     "advised",
+    "as_if_killed_after_saving",
     "stopped_on_two_processes",
     "stopped_twice",
     "stopping",
@@ -125,6 +127,19 @@ class Run:
 def stopping(after: int, signal: str = "SIGTERM") -> tuple[str, str]:
     """Arguments with which a run sends itself a signal after a step; 0 sends none."""
     return f"plugins=[{STOPPER}]", f"callbacks=[{{type: stopper, after: {after}, signal: {signal}}}]"
+
+
+def as_if_killed_after_saving(run: Run, step: int) -> None:
+    """Bring a finished run to the state after the checkpoint of a step was saved, and nothing more."""
+    for name in run.checkpoints:
+        if name > f"step-{step:08d}":
+            shutil.rmtree(run.path / "checkpoints" / name)
+    for image in (run.path / "samples").iterdir():
+        if image.stem >= f"step-{step:08d}":
+            image.unlink()
+    lines = (run.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run.path / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] < step))
+    (run.path / "status.json").write_text(json.dumps({"state": "running", "step": 0, "watched": 0}))
 
 
 def stopped_twice(command: Command, words: Sequence[object], first: int, second: int) -> tuple[Run, Run]:

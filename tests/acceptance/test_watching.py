@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from builders import tiny_dinov2
 from PIL import Image
-from runs import Command, Run, Train
+from runs import Command, Run, Train, as_if_killed_after_saving
 
 PLUGIN = f"plugins=[{Path(__file__).with_name('faulty.py')}]"
 DRAWN = "sampling.every_n_steps=3"
@@ -181,19 +180,6 @@ def test_what_a_kill_left_undone_is_done_after_the_resume(
     assert run.status["best"] == whole.status["best"]
     for image in (whole.path / "samples").iterdir():
         assert (run.path / "samples" / image.name).read_bytes() == image.read_bytes()
-
-
-def as_if_killed_after_saving(run: Run, step: int) -> None:
-    """Bring a finished run to the state after the checkpoint of a step was saved, and nothing more."""
-    for name in run.checkpoints:
-        if name > f"step-{step:08d}":
-            shutil.rmtree(run.path / "checkpoints" / name)
-    for image in (run.path / "samples").iterdir():
-        if image.stem >= f"step-{step:08d}":
-            image.unlink()
-    lines = (run.path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (run.path / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] < step))
-    (run.path / "status.json").write_text(json.dumps({"state": "running", "step": 0, "watched": 0}))
 
 
 @pytest.mark.slow

@@ -6,9 +6,15 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_overrides, add_run, print_notes
 from dit_run.problems import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from dit_run.sampling.pipeline import SamplingRequest
 
 __all__ = ["configure", "run"]
 
@@ -46,7 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     metrics = build_metrics(trained.config, data)
     print_notes(scoring_notices(metrics, trained.config, data), arguments)
     with output_to_stderr(), progress_on_stderr(quiet=arguments.quiet) as reporter:
-        scores = score(metrics, trained.config, data, trained.pipeline, reporter)
+
+        def sample(request: SamplingRequest, name: str) -> list[Image.Image]:
+            return trained.pipeline.generate(request, reporter, f"sampling for {name}")
+
+        scores = score(metrics, trained.config, data, sample)
     if arguments.json:
         weights = "ema" if trained.ema else "model"
         print(json.dumps({"checkpoint": trained.checkpoint.name, "weights": weights, **scores}))

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 
 from dit_run.compute.launchers import find_launch
+from dit_run.compute.progress import ProcessLost, Progress
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
-
-if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
 
 __all__ = [
     "ProcessLost",
@@ -44,11 +41,10 @@ class Processes:
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    store: Store | None = field(default=None, compare=False)
-    """Values that all processes read; None for a single process."""
+    progress: Progress | None = field(default=None, compare=False)
+    """Progress that the processes show each other; None for a single process."""
     local_count: int = 1
     """Number of processes of this machine."""
-    _shown: list[float] = field(default_factory=lambda: [0.0], compare=False)
 
     @property
     def first(self) -> bool:
@@ -112,38 +108,37 @@ class Processes:
         self.any(False)
 
     @contextlib.contextmanager
-    def first_alone(self, name: str) -> Iterator[None]:
+    def first_alone(self, name: str, meanwhile: Callable[[], object] | None = None) -> Iterator[None]:
         """Let the first process work in the block for any time; the others wait after it while that shows progress.
 
-        ``name`` is the same in all processes and was not used before. Raises ProcessLost in a process that sees no
-        progress for :func:`timeout_seconds`.
+        ``name`` is the same in all processes and was not used before. ``meanwhile`` is called again and again in the
+        processes that wait. Raises ProcessLost in a process that sees no progress for :func:`timeout_seconds`.
         """
         try:
             yield
         finally:
-            if self.store is not None and self.first:
-                self.store.set(f"done/{name}", "")
-        if self.store is not None and not self.first:
-            self._wait_for_first(f"done/{name}", self.store)
+            if self.progress is not None and self.first:
+                self.progress.store.set(f"done/{name}", "")
+        if self.progress is not None and not self.first:
+            store = self.progress.store
+
+            def done() -> bool:
+                if store.check([f"done/{name}"]):
+                    return True
+                if meanwhile is not None:
+                    meanwhile()
+                return False
+
+            self.progress.wait_for(0, done)
 
     def show_progress(self) -> None:
-        """Let the other processes see that the first one works; call it often in :meth:`first_alone`."""
-        if self.store is not None and time.monotonic() - self._shown[0] > timeout_seconds() / 8:
-            self._shown[0] = time.monotonic()
-            self.store.add("progress", 1)
+        """Let the other processes see that this one works; call it often in work for which they wait."""
+        if self.progress is not None:
+            self.progress.show()
 
-    def _wait_for_first(self, done: str, store: Store) -> None:
-        pause, seen, since = 0.001, store.add("progress", 0), time.monotonic()
-        while not store.check([done]):
-            time.sleep(pause)
-            pause = min(2 * pause, 0.5)
-            if seen != (seen := store.add("progress", 0)):
-                since = time.monotonic()
-            if time.monotonic() - since > timeout_seconds():
-                raise ProcessLost(
-                    f"process {self.rank} waits for process 0, which has shown no progress for {timeout_seconds():g} "
-                    "seconds. Its output says why; the same command continues from the last checkpoint"
-                )
+    def at_work(self) -> contextlib.AbstractContextManager[object]:
+        """Return a context that shows progress all the time, for work that never calls :meth:`show_progress`."""
+        return contextlib.nullcontext() if self.progress is None else self.progress.shown()
 
     def leave(self) -> None:
         """Close the connection to the other processes."""
@@ -171,11 +166,8 @@ def join_processes(device: str) -> Processes:
     timeout = timedelta(seconds=timeout_seconds())
     store, rank, count = next(rendezvous(launch.address, launch.rank, launch.count, timeout=timeout))
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
-    return Processes(rank, count, chosen, PrefixStore("dit-run", store), launch.local_count)
-
-
-class ProcessLost(DitRunError):
-    """Another process of the run was killed, failed or froze."""
+    progress = Progress(PrefixStore("dit-run", store), rank, count)
+    return Processes(rank, count, chosen, progress, launch.local_count)
 
 
 @contextlib.contextmanager

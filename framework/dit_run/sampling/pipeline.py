@@ -57,6 +57,11 @@ class SamplingRequest:
     scalars: Mapping[str, float] = field(default_factory=dict)
     """Values of numbers that the model takes, in place of those of the pipeline."""
 
+    @property
+    def batches(self) -> int:
+        """Number of batches."""
+        return -(-len(self.prompts) // self.batch_size)
+
     @classmethod
     def of(
         cls, options: SamplingOptions, prompts: Sequence[str], *, size: Size, batch_size: int = PREVIEW_BATCH
@@ -122,12 +127,21 @@ class Pipeline:
     def images(self, request: SamplingRequest) -> Iterator[Image.Image]:
         """Yield one image per prompt, in order. Raises InputError for a request that does not fit the run."""
         request = self.checked(request)
+        for images in self.batches(request, range(request.batches)):
+            yield from images
+
+    def batches(self, request: SamplingRequest, numbers: Sequence[int]) -> Iterator[list[Image.Image]]:
+        """Yield the images of some batches of a request, each a function of its number.
+
+        Raises InputError for a request that does not fit the run.
+        """
+        request = self.checked(request)
         modes = [(denoiser, denoiser.training) for denoiser in (self.denoiser, self.other) if denoiser is not None]
         for denoiser, _ in modes:
             denoiser.eval()
         try:
-            for start in range(0, len(request.prompts), request.batch_size):
-                yield from self._batch(request, start)
+            for number in numbers:
+                yield self._batch(request, number * request.batch_size)
         finally:
             for denoiser, training in modes:
                 denoiser.train(training)

@@ -187,7 +187,7 @@ def kill_children(others: Collection[BaseProcess]) -> None:
 
 
 _TIMEOUT_SECONDS = 1800.0
-"""Default time limit for a silent process (seconds). The first process validates and saves while the others wait."""
+"""Default time limit for a silent process (seconds). The first process saves while the others wait."""
 
 
 def timeout_seconds() -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import MemoryMeter
+from dit_run.model.denoiser import Denoiser
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.system.durable import DiskFailed
@@ -18,9 +19,11 @@ from dit_run.system.signals import Interrupted
 from dit_run.training.compile import run_eagerly
 from dit_run.training.nonfinite import NonFiniteLoss
 from dit_run.training.polling import polled
+from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.setup import StopSwitch
+from dit_run.training.shared_work import SharedWork
 from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import StepTimer
@@ -51,6 +54,8 @@ class Loop:
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
     memory: MemoryMeter
+    shared: SharedWork[RunParts]
+    """Evaluation that all processes share."""
     whole: WholeCopies | None = None
     """Copies to watch in place of sharded weights; then all processes save together, and none alone."""
     saved_step: int = 0
@@ -87,7 +92,7 @@ class Loop:
     def _run(self, batches: Iterator[EncodedBatch]) -> bool:
         self.watching.notify("on_train_start")
         if self.processes.any(self._outstanding):
-            with self._shown(), self.processes.first_alone("start"):
+            with self._evaluation("start"):
                 self._watch(self._logged_values(self.state.meters.again) if self._outstanding else {})
         if self.processes.any(self._outstanding):
             return False  # interrupted again; the checkpoint of this step is there
@@ -106,8 +111,8 @@ class Loop:
         return wanted == _STOP
 
     def _request(self) -> int:
-        if self.stop.requested() and (self.state.step < self.total_steps or self._outstanding):
-            return _STOP
+        if self._outstanding or (self.stop.requested() and self.state.step < self.total_steps):
+            return _STOP  # work is outstanding after a stop of this process or of one that helped it
         return _SAVE if self.stop.take_save_request() else _CONTINUE
 
     def _advance(self, batches: Iterator[EncodedBatch]) -> StepResult:
@@ -151,9 +156,10 @@ class Loop:
         if self.schedule.saves(step):
             self._save(last=step == self.total_steps)
         if not self.schedule.watches(step):
-            self._watch(values)
+            with self._uncounted():
+                self._watch(values)
             return
-        with self._shown(), self.processes.first_alone(f"step-{step}"):
+        with self._evaluation(f"step-{step}"):
             self._watch(values)
 
     def _read_meters(self) -> dict[str, float]:
@@ -187,20 +193,36 @@ class Loop:
         return self.processes.first and self.watching.outstanding
 
     @contextlib.contextmanager
+    def _evaluation(self, name: str) -> Iterator[None]:
+        """Let the first process watch in the block, with the help of the others; all processes call this."""
+        with self._uncounted(), self._shown(), self.shared.led(name, self._helping):
+            yield
+
+    @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:
-        """Let the first process have whole copies of sharded weights, those to evaluate; all processes call this."""
+        """Let all processes have whole copies of sharded weights, those to evaluate."""
         if self.whole is None:
             yield
             return
-        with self.state.evaluation.shown(), self.whole.filled(keep=self.processes.first):
+        with self.state.evaluation.shown(), self.whole.filled():
             yield
+
+    @contextlib.contextmanager
+    def _helping(self) -> Iterator[None]:
+        """Let this process evaluate as the first one does; a stop ends that at once."""
+        evaluated = polled(self._evaluated, self.shared.poll)
+        with self.state.evaluation.shown(), run_eagerly(), evaluated, self.stop.interrupting():
+            yield
+
+    @property
+    def _evaluated(self) -> Iterable[Denoiser]:
+        return self.state.denoisers if self.whole is None else self.whole.copies.values()
 
     def _watch(self, values: Mapping[str, float]) -> None:
         """Do the due work that only watches, in the first process; a stop leaves the rest of it to the next start."""
         if not self._outstanding:
             return
-        denoisers = self.state.denoisers if self.whole is None else self.whole.copies.values()
-        with contextlib.suppress(Interrupted), self._uncounted(), run_eagerly(), polled(denoisers, self._poll):
+        with contextlib.suppress(Interrupted), run_eagerly(), polled(self._evaluated, self._poll):
             self.watching.run(values)
             if self.saved_step == self.state.step:
                 self.watching.commit()

@@ -24,11 +24,12 @@ from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import RunFacts, Saver, saves_behind
 from dit_run.training.schedule import Schedule
+from dit_run.training.shared_work import SharedWork
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
-from dit_run.training.watch_guard import WatchGuard
+from dit_run.training.watch_guard import WatchGuard, describe_failure
 from dit_run.training.watch_record import WatchRecord
 from dit_run.training.watching import Watching
 
@@ -48,7 +49,8 @@ def build_loop(
     step = _distributed_step(run, parts, layout, timer)
     state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
     guard = WatchGuard(record, run.stop, run.folder, run.reporter, state)
-    observer = Observer(parts, run.folder, run.reporter, guard)
+    shared = SharedWork(parts, run.processes, run.stop.check, describe_failure)
+    observer = Observer(parts, run.folder, run.reporter, guard, shared)
     facts = RunFacts(
         config=run.config,
         layout=layout,
@@ -80,6 +82,7 @@ def build_loop(
         timer=timer,
         stop=run.stop,
         memory=MemoryMeter(run.device),
+        shared=shared,
         whole=parts.whole,
     )
 

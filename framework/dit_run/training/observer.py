@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import isfinite
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from PIL import Image
 
-from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Callback, LoggedStep, Metric, Progress, RunEnd, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
@@ -20,10 +19,12 @@ from dit_run.sampling.image_files import save_png
 from dit_run.sampling.image_grid import grid
 from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.sampling.trained_sizes import default_size
+from dit_run.training.evaluation_tasks import ImageTask, LossTask
 from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
-from dit_run.training.scoring import build_metrics, preview_prompts, score, scoring_notices
-from dit_run.training.validation import ValidationSet
+from dit_run.training.scoring import build_metrics, memory_advice, preview_prompts, score, scoring_notices
+from dit_run.training.shared_work import SharedWork
+from dit_run.training.validation import ValidationLoss
 from dit_run.training.watch_guard import WatchGuard
 
 __all__ = ["Observer"]
@@ -37,6 +38,8 @@ class Observer:
     folder: RunFolder
     reporter: Reporter
     guard: WatchGuard
+    shared: SharedWork[RunParts]
+    """Computes losses and images, with the other processes."""
     trackers: list[tuple[str, Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
     callbacks: list[tuple[str, Callback]] = field(default_factory=list)
@@ -123,16 +126,19 @@ class Observer:
         """Return ``validation/loss`` on held-out and ``probe/loss`` on training samples; ``_ema`` for the averages."""
         parts = self.parts
         values: dict[str, float] = {}
-        for name, samples in (("validation", parts.data.validation), ("probe", parts.data.train)):
-            if samples is None:
+        for name, held_out in (("validation", True), ("probe", False)):
+            if held_out and parts.data.validation is None:
                 continue
-            for suffix, loss in ValidationSet.of(parts, samples).measure(parts.evaluated).items():
+            for suffix, loss in self._losses(LossTask(held_out)).items():
                 values[f"{name}/loss{suffix}"] = loss.mean
                 if isfinite(loss.standard_error):
                     values[f"{name}/standard_error{suffix}"] = loss.standard_error
                 values |= {f"{name}/loss{suffix}_part_{index}": mean for index, mean in enumerate(loss.bins)}
                 values |= {f"{name}/loss{suffix}/{part}": mean for part, mean in loss.parts.items()}
         return values
+
+    def _losses(self, task: LossTask) -> dict[str, ValidationLoss]:
+        return task.validation_set(self.parts).mean(self.shared.results(task))
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:
@@ -148,10 +154,9 @@ class Observer:
         config = self.parts.config
         size = default_size(config, self.parts.pipeline.size_unit)
         request = SamplingRequest.of(config.sampling, self.prompts, size=size)
-        with translate_working(
-            "sampling previews", "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
-        ):
-            self._sheet = sheet = grid(list(self.parts.pipeline.images(request)), self.prompts)
+        advice = "lower sampling.num_images, or set vae.use_slicing if the VAE has it"
+        images = self._sampled(request, "sampling previews", advice)
+        self._sheet = sheet = grid(images, self.prompts)
         metadata = {"prompts": "\n".join(self.prompts), "prompt_list": json.dumps(self.prompts), "step": str(step)}
         sheet.info.update(metadata)
         self._images.do(partial(_save_image, self.samples_path(step), sheet, metadata))
@@ -159,7 +164,26 @@ class Observer:
     def score(self, index: int) -> dict[str, float]:
         """Return the scores of one of the config's metrics on samples of its prompts."""
         metric = self.metrics[index]
-        return score([metric], self.parts.config, self.parts.data, self.parts.pipeline, self.reporter)
+
+        def sample(request: SamplingRequest, name: str) -> list[Image.Image]:
+            return self._sampled(request, *memory_advice(*metric), phase=f"sampling for {name}")
+
+        return score([metric], self.parts.config, self.parts.data, sample, self.shared.processes.at_work)
+
+    def _sampled(self, request: SamplingRequest, work: str, remedy: str, phase: str = "") -> list[Image.Image]:
+        """Return the images of a request in order, and report each as progress of ``phase``, if it has a name."""
+        done, count = 0, len(request.prompts)
+
+        def arrived(images: Sequence[Image.Image]) -> None:
+            nonlocal done
+            done += len(images)
+            self.reporter.phase(phase, done, count)
+
+        if phase:
+            self.reporter.phase(phase, 0, count)
+        guided = self.parts.pipeline.guidance is not None
+        batches = self.shared.results(ImageTask(request, work, remedy, guided), arrived if phase else None)
+        return [image for batch in batches for image in batch]
 
 
 def _end(tracker: Tracker, end: RunEnd, values: Mapping[str, float]) -> None:

@@ -6,7 +6,8 @@ then end in ``_train``, because they are not comparable with those of held-out s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from PIL import Image
 
@@ -14,11 +15,10 @@ from dit_run.assembly.prepare import Data
 from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make, takes
-from dit_run.reporting import Reporter
-from dit_run.sampling.pipeline import SCORING_BATCH, Pipeline, SamplingRequest
+from dit_run.sampling.pipeline import SCORING_BATCH, SamplingRequest
 from dit_run.settings import Config
 
-__all__ = ["build_metrics", "captions_of", "preview_prompts", "score", "scoring_notices"]
+__all__ = ["build_metrics", "captions_of", "memory_advice", "preview_prompts", "score", "scoring_notices"]
 
 
 def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
@@ -34,20 +34,34 @@ def build_metrics(config: Config, data: Data) -> list[tuple[str, Metric]]:
 
 
 def score(
-    metrics: Sequence[tuple[str, Metric]], config: Config, data: Data, pipeline: Pipeline, reporter: Reporter
+    metrics: Sequence[tuple[str, Metric]],
+    config: Config,
+    data: Data,
+    sample: Callable[[SamplingRequest, str], Sequence[Image.Image]],
+    scoring: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> dict[str, float]:
-    """Return the scores of every metric, its type before each name: ``shapes/wholly_right``."""
+    """Return the scores of every metric, its type before each name: ``shapes/wholly_right``.
+
+    ``sample`` returns the images of a request for the metric of this name, ``scoring`` a context for the metric itself.
+    """
     on_train = set(_on_training_samples(metrics, config, data))
     values: dict[str, float] = {}
     for name, metric in metrics:
         prompts = metric.prompts(metric.count) or captions_of(data, metric.count)
         side = config.data.common.image_size
         request = SamplingRequest.of(config.sampling, prompts, size=(side, side), batch_size=SCORING_BATCH)
-        with translate_working(f"scoring by the metric {name}", f"lower its count of {metric.count} images"):
-            images = pipeline.generate(request, reporter, f"sampling for {name}")
-            suffix = "_train" if name in on_train else ""
-            values |= {f"{name}/{part}{suffix}": value for part, value in metric.score(images, prompts).items()}
+        with translate_working(*memory_advice(name, metric)):
+            images = sample(request, name)
+            with scoring():
+                scores = metric.score(images, prompts)
+        suffix = "_train" if name in on_train else ""
+        values |= {f"{name}/{part}{suffix}": value for part, value in scores.items()}
     return values
+
+
+def memory_advice(name: str, metric: Metric) -> tuple[str, str]:
+    """Return what scoring by a metric is called, and the advice where it runs out of memory."""
+    return f"scoring by the metric {name}", f"lower its count of {metric.count} images"
 
 
 def scoring_notices(metrics: Sequence[tuple[str, Metric]], config: Config, data: Data) -> Iterator[str]:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from dit_run.training.run_parts import RunParts
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_loss import denoising_loss
 
-__all__ = ["ValidationLoss", "ValidationSet"]
+__all__ = ["BatchLosses", "ValidationLoss", "ValidationSet"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ class ValidationLoss:
         of_parts = {} if parts is None else {name: samples[own] for name, own in zip(names, parts, strict=True)}
         means = {name: own.mean().item() for name, own in of_parts.items() if len(own)}
         return cls(values.mean().item(), error, tuple(values.mean(0).tolist()), means)
+
+
+class BatchLosses(NamedTuple):
+    """The losses of a batch of n samples, on the CPU."""
+
+    losses: Mapping[str, Tensor]
+    """float [n, bins] of each denoiser."""
+    parts: Tensor | None
+    """bool [p, n]: the samples of each part of a mixture; None without a mixture."""
 
 
 @dataclass(frozen=True)
@@ -82,28 +92,42 @@ class ValidationSet:
             precision=parts.precision,
         )
 
-    @torch.no_grad()
     def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, ValidationLoss]:
         """Return the loss of each denoiser on the same samples; their training modes are always restored."""
-        rows: dict[str, list[Tensor]] = {name: [] for name in denoisers}
-        parts: list[Tensor] = []
+        return self.mean(list(self.losses(denoisers, self.batches())))
+
+    def batches(self) -> list[list[int]]:
+        """Return the positions of each batch of samples, which share a size."""
+        return list(self.visits.samples.once(self.count, self.batch_size))
+
+    @torch.no_grad()
+    def losses(self, denoisers: Mapping[str, Denoiser], batches: Iterable[Sequence[int]]) -> Iterator[BatchLosses]:
+        """Yield the losses of some batches, each a function of its positions; training modes are always restored."""
         with _evaluated(denoisers.values()):
-            for binned in self._batches():
-                parts += [] if binned[0].parts is None else [binned[0].parts.cpu()]
-                for name, denoiser in denoisers.items():
-                    losses = [self._losses(denoiser, batch) for batch in binned]
-                    rows[name].append(torch.stack(losses, dim=1).cpu())
+            for positions in batches:
+                binned = self._binned(positions)
+                losses = {
+                    name: torch.stack([self._losses(denoiser, batch) for batch in binned], dim=1).cpu()
+                    for name, denoiser in denoisers.items()
+                }
+                yield BatchLosses(losses, None if binned[0].parts is None else binned[0].parts.cpu())
+
+    def mean(self, batches: Sequence[BatchLosses]) -> dict[str, ValidationLoss]:
+        """Return the loss of each denoiser from its losses of all batches, in their order."""
+        parts = [batch.parts for batch in batches if batch.parts is not None]
         names, of_parts = self.visits.samples.parts.names, torch.cat(parts, dim=1) if parts else None
-        return {name: ValidationLoss.of(torch.cat(losses), names, of_parts) for name, losses in rows.items()}
+        return {
+            name: ValidationLoss.of(torch.cat([batch.losses[name] for batch in batches]), names, of_parts)
+            for name in batches[0].losses
+        }
 
     def _losses(self, denoiser: Denoiser, batch: EncodedBatch) -> Tensor:
         return denoising_loss(denoiser, self.scheduler_of(batch.shape), batch, self.precision)
 
-    def _batches(self) -> Iterator[list[EncodedBatch]]:
-        """Yield each batch of samples, which share a size, at the timesteps of every bin."""
-        for positions in self.visits.samples.once(self.count, self.batch_size):
-            batch = self.encoder(self.visits.__getitems__(positions))
-            yield [self._in_bin(batch, positions, index) for index in range(self.bins)]
+    def _binned(self, positions: Sequence[int]) -> list[EncodedBatch]:
+        """Return a batch of samples at the timesteps of every bin."""
+        batch = self.encoder(self.visits.__getitems__(positions))
+        return [self._in_bin(batch, positions, index) for index in range(self.bins)]
 
     def _in_bin(self, batch: EncodedBatch, positions: Sequence[int], index: int) -> EncodedBatch:
         streams, device = Streams(self.visits.seed), batch.latents.device

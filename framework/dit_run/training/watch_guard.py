@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dit_run.compute.progress import ProcessLost
 from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import plugin_fault
 from dit_run.reporting import Reporter
@@ -17,7 +18,7 @@ from dit_run.training.setup import StopSwitch
 from dit_run.training.state import TrainState
 from dit_run.training.watch_record import WatchRecord
 
-__all__ = ["WatchGuard"]
+__all__ = ["WatchGuard", "describe_failure"]
 
 _PATIENCE = 1.0
 """Time that a callback or a tracker has after a signal to stop (seconds)."""
@@ -37,10 +38,15 @@ class WatchGuard:
 
     @contextlib.contextmanager
     def long(self, work: str) -> Iterator[None]:
-        """Guard work that a stop ends at once, by Interrupted, to be done again when the run continues."""
+        """Guard work that a stop ends at once, by Interrupted, to be done again when the run continues.
+
+        Raises ProcessLost: without the other processes the run cannot continue.
+        """
         try:
             with self.stop.interrupting():
                 yield
+        except ProcessLost:
+            raise
         except Exception as error:  # noqa: BLE001 (a failed watcher ends no run)
             self._keep(work, error)
 
@@ -68,14 +74,14 @@ class WatchGuard:
             self.folder.write_status("running", step=self.state.step, record=self.record.to_dict())
 
     def _keep(self, work: str, error: Exception) -> None:
-        text = _described(error)
+        text = describe_failure(error)
         if self.record.add_failure(work, text, self.state.step):
             self.reporter.notice(f"{work} failed after step {self.state.step}, and the run continues: {text}")
             self.write()
 
 
-def _described(error: Exception) -> str:
-    """Return the error with its place."""
+def describe_failure(error: Exception) -> str:
+    """Return the text of an error, with its place where the error does not tell it."""
     if isinstance(error, DitRunError):
         return str(error)
     if fault := plugin_fault(error):

@@ -27,11 +27,11 @@ class WholeCopies:
 
     @contextlib.contextmanager
     @torch.no_grad()
-    def filled(self, *, keep: bool) -> Iterator[None]:
-        """Let the copies have the present weights and buffers, in the processes that ``keep`` them; all call this."""
+    def filled(self) -> Iterator[None]:
+        """Let the copies have the present weights and buffers; all processes call this."""
         try:
             for name, denoiser in self._sharded.items():
-                _fill(self.copies[name], denoiser, keep)
+                _fill(self.copies[name], denoiser)
             yield
         finally:
             for each in self.copies.values():
@@ -47,10 +47,8 @@ def _without_weights(denoiser: Denoiser) -> Denoiser:
     return copy.deepcopy(denoiser, dict(empty))
 
 
-def _fill(target: Denoiser, sharded: Denoiser, keep: bool) -> None:
+def _fill(target: Denoiser, sharded: Denoiser) -> None:
     for parameter, part in zip(target.parameters(), sharded.parameters(), strict=True):
-        whole = part.full_tensor()  # type: ignore[attr-defined]
-        if keep:
-            parameter.data = whole
+        parameter.data = part.full_tensor()  # type: ignore[attr-defined]
     for buffer, live in zip(target.buffers(), sharded.buffers(), strict=True):
         buffer.copy_(live)

@@ -1,0 +1,84 @@
+"""Progress: the processes of a run show that they work, so that others can wait for them for any time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dit_run.problems import DitRunError
+from dit_run.system.signals import timeout_seconds
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
+
+__all__ = ["ProcessLost", "Progress"]
+
+_SHORTEST_WAIT = 0.001
+"""Time between the first two questions to the store (seconds)."""
+_MOST_QUESTIONS = 2000
+"""Questions that the store, one thread of one process, answers in a second, from all processes."""
+
+
+class ProcessLost(DitRunError):
+    """Another process of the run was killed, failed or froze."""
+
+
+@dataclass
+class Progress:
+    """The progress of all processes of a run, of which there are several."""
+
+    store: Store
+    """Values that all processes read."""
+    rank: int
+    count: int
+    """Number of processes."""
+    _shown: float = 0.0
+
+    def show(self) -> None:
+        """Let the other processes see that this one works; call it often in work for which they wait."""
+        if time.monotonic() - self._shown > timeout_seconds() / 8:
+            self._shown = time.monotonic()
+            self.store.add(f"progress/{self.rank}", 1)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show progress all the time in this context, for work that never calls :meth:`show`."""
+        over = threading.Event()
+        thread = threading.Thread(target=self._show_until, args=(over,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _show_until(self, over: threading.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the store is lost, which the main thread sees when it asks next
+            while not over.wait(timeout_seconds() / 8):
+                self.store.add(f"progress/{self.rank}", 1)
+
+    def wait_for(self, rank: int, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready`` returns True, which is called again and again.
+
+        Raises ProcessLost once process ``rank`` has shown no progress for :func:`timeout_seconds`.
+        """
+        longest = max(0.02, self.count / _MOST_QUESTIONS)
+        pause, seen, since = _SHORTEST_WAIT, self._of(rank), time.monotonic()
+        while not ready():
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+            if seen != (seen := self._of(rank)):
+                since = time.monotonic()
+            if time.monotonic() - since > timeout_seconds():
+                raise ProcessLost(
+                    f"process {self.rank} waits for process {rank}, which has shown no progress for "
+                    f"{timeout_seconds():g} seconds. Its output says why; the same command continues from the last "
+                    "checkpoint"
+                )
+
+    def _of(self, rank: int) -> int:
+        return self.store.add(f"progress/{rank}", 0)
