@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 
@@ -15,6 +15,9 @@ from dit_run.compute.launchers import find_launch
 from dit_run.compute.progress import ProcessLost, Progress
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 __all__ = [
     "ProcessLost",
@@ -50,6 +53,11 @@ class Processes:
     def first(self) -> bool:
         """True in the process that writes files."""
         return self.rank == 0
+
+    @property
+    def store(self) -> Store | None:
+        """Values that all processes read; None for a single process."""
+        return None if self.progress is None else self.progress.store
 
     def any(self, flag: bool) -> bool:
         """Return True if the flag is set in any process."""
@@ -117,8 +125,8 @@ class Processes:
         try:
             yield
         finally:
-            if self.progress is not None and self.first:
-                self.progress.store.set(f"done/{name}", "")
+            if self.store is not None and self.first:
+                self.store.set(f"done/{name}", "")
         if self.progress is not None and not self.first:
             store = self.progress.store
 

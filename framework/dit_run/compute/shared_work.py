@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dit_run.compute.distributed import Processes, ProcessLost
+from dit_run.compute.distributed import Processes
+from dit_run.compute.progress import ProcessLost
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
 

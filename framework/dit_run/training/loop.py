@@ -23,7 +23,7 @@ from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.setup import StopSwitch
-from dit_run.training.shared_work import SharedWork
+from dit_run.training.shared_tasks import SharedTasks
 from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import StepTimer
@@ -54,7 +54,7 @@ class Loop:
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
     memory: MemoryMeter
-    shared: SharedWork[RunParts]
+    shared: SharedTasks[RunParts]
     """Evaluation that all processes share."""
     whole: WholeCopies | None = None
     """Copies to watch in place of sharded weights; then all processes save together, and none alone."""

@@ -24,7 +24,7 @@ from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import RunFacts, Saver, saves_behind
 from dit_run.training.schedule import Schedule
-from dit_run.training.shared_work import SharedWork
+from dit_run.training.shared_tasks import SharedTasks
 from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
 from dit_run.training.step_loss import StepLoss
@@ -49,7 +49,7 @@ def build_loop(
     step = _distributed_step(run, parts, layout, timer)
     state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
     guard = WatchGuard(record, run.stop, run.folder, run.reporter, state)
-    shared = SharedWork(parts, run.processes, run.stop.check, describe_failure)
+    shared = SharedTasks(parts, run.processes, run.stop.check, describe_failure)
     observer = Observer(parts, run.folder, run.reporter, guard, shared)
     facts = RunFacts(
         config=run.config,

@@ -23,7 +23,7 @@ from dit_run.training.evaluation_tasks import ImageTask, LossTask
 from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics, memory_advice, preview_prompts, score, scoring_notices
-from dit_run.training.shared_work import SharedWork
+from dit_run.training.shared_tasks import SharedTasks
 from dit_run.training.validation import ValidationLoss
 from dit_run.training.watch_guard import WatchGuard
 
@@ -38,7 +38,7 @@ class Observer:
     folder: RunFolder
     reporter: Reporter
     guard: WatchGuard
-    shared: SharedWork[RunParts]
+    shared: SharedTasks[RunParts]
     """Computes losses and images, with the other processes."""
     trackers: list[tuple[str, Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)

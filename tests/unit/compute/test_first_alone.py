@@ -11,7 +11,8 @@ import pytest
 
 SHARED = """
 import os, socket, sys, time
-from dit_run.compute.distributed import ProcessLost, join_processes
+from dit_run.compute.distributed import join_processes
+from dit_run.compute.progress import ProcessLost
 
 def work(processes, seconds, shows):
     end = time.monotonic() + seconds

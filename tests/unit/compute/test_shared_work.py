@@ -8,7 +8,8 @@ from functools import partial
 import pytest
 from joint_threads import in_threads
 
-from dit_run.compute.distributed import Processes, ProcessLost
+from dit_run.compute.distributed import Processes
+from dit_run.compute.progress import ProcessLost
 from dit_run.compute.shared_work import SharedWork
 from dit_run.problems import ConfigError, DitRunError, InputError, Problem
 

@@ -1,4 +1,4 @@
-"""Shared work: tasks that the first process gives out while the others wait for it, and whose items all compute.
+"""Shared tasks: work that the first process gives out while the others wait for it, and whose items all compute.
 
 Tasks and results travel through the store of the run. So no process waits in a collective operation for one that works
 for hours, and one that fails, or stops, leaves no other behind.
@@ -19,7 +19,7 @@ from dit_run.compute.progress import Progress
 from dit_run.problems import DitRunError
 from dit_run.system.signals import Interrupted
 
-__all__ = ["SharedWork", "Task"]
+__all__ = ["SharedTasks", "Task"]
 
 P = TypeVar("P")
 P_contra = TypeVar("P_contra", contravariant=True)
@@ -56,7 +56,7 @@ class _TaskOver(BaseException):
 
 
 @dataclass
-class SharedWork(Generic[P]):
+class SharedTasks(Generic[P]):
     """The tasks of a run: process r of n computes items r, r + n, r + 2n and so on, and the first gathers them."""
 
     parts: P

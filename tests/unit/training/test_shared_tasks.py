@@ -15,7 +15,7 @@ from dit_run.compute.distributed import Processes
 from dit_run.compute.progress import ProcessLost, Progress
 from dit_run.problems import DitRunError
 from dit_run.system.signals import Interrupted
-from dit_run.training.shared_work import SharedWork
+from dit_run.training.shared_tasks import SharedTasks
 
 
 @dataclass
@@ -65,14 +65,14 @@ class Group:
         self.parts = [Parts() for _ in range(count)]
         self.works = [self.work(rank, count) for rank in range(count)]
 
-    def work(self, rank: int, count: int) -> SharedWork[Parts]:
+    def work(self, rank: int, count: int) -> SharedTasks[Parts]:
         progress = Progress(self.store, rank, count) if count > 1 else None
-        work = SharedWork(self.parts[rank], Processes(rank, count, progress=progress), lambda: None, str)
+        work = SharedTasks(self.parts[rank], Processes(rank, count, progress=progress), lambda: None, str)
         self.parts[rank].poll = work.poll
         return work
 
     @contextlib.contextmanager
-    def block(self, name: str) -> Iterator[SharedWork[Parts]]:
+    def block(self, name: str) -> Iterator[SharedTasks[Parts]]:
         """The first process in the block, the others as its helpers until the end of it."""
         helpers = [threading.Thread(target=self.help, args=(work, name)) for work in self.works[1:]]
         for helper in helpers:
@@ -85,7 +85,7 @@ class Group:
                 helper.join(timeout=20)
                 assert not helper.is_alive()
 
-    def help(self, work: SharedWork[Parts], name: str) -> None:
+    def help(self, work: SharedTasks[Parts], name: str) -> None:
         with work.led(name, contextlib.nullcontext):
             pass
 
