@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from dit_run.config.keys import config_options
-from dit_run.config.renamed_keys import with_current_names
 from dit_run.config.rule_checks import replace_value
 from dit_run.options import Option
 from dit_run.problems import KeyPath
@@ -25,15 +24,16 @@ _PATHS = ("local_path", "hub_or_path")
 def changes(before: Mapping[str, Any], config: Config, *, by_content: Collection[str] = ()) -> Changes:
     """Return how a config differs from the values of the config that a run was saved with, apart from free keys.
 
-    ``before`` is a result of ``absolute(...).to_dict()``. Free keys are operational ones, secrets, components that only
-    observe, and local paths and hub names in the sections ``by_content``, whose content is compared elsewhere. Plugin
-    files do not count, because a run compares their digests. A key that ``before`` does not have, because an earlier
-    release did not have it, had its default, as had a section that it does not have. Old names of keys are known.
+    ``before`` is a result of ``absolute(...).to_dict()``, with the names that keys have now. Free keys are operational
+    ones, secrets, components that only observe, and local paths and hub names in the sections ``by_content``, whose
+    content is compared elsewhere. Plugin files do not count, because a run compares their digests. A key that
+    ``before`` does not have, because an earlier release did not have it, had its default, as had a section that it does
+    not have.
     """
     options = {path: option for path, option, _ in config_options(config)}
     new = {name for name in config.sections if name not in before and _is_default(name, config)}
     found = Changes()
-    for change in differences(_deciding(with_current_names(before, config)), _deciding(absolute(config).to_dict())):
+    for change in differences(_deciding(before), _deciding(absolute(config).to_dict())):
         option = _option_at(options, change.path)
         markers = option.markers if option is not None else frozenset()
         placed = change.path[0] in by_content and markers & set(_PATHS)

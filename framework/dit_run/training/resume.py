@@ -10,6 +10,7 @@ from typing import Any
 from dit_run.compute.distributed import Processes
 from dit_run.compute.random_streams import STREAMS_VERSION
 from dit_run.config.comparison import Changes, changes
+from dit_run.config.renamed_keys import with_current_names
 from dit_run.config.rule_checks import check_rules
 from dit_run.data.sample_index import SampleIndex
 from dit_run.options import options_of
@@ -87,11 +88,12 @@ class Start:
         Raises InputError where the run would learn something else. ``arguments`` are those of the command.
         """
         by_content = {"data", *self.state.get("inputs", {})}
-        found = changes(self.contents.config, self._with_former_length(config), by_content=by_content)
+        before = with_current_names(self.contents.config, config)
+        found = changes(before, self._with_former_length(config), by_content=by_content)
         refuse_changes(self.folder, found, arguments)
         refuse_other_global_batch(
             self.folder,
-            self.contents.config["training"],
+            before["training"],
             config.training,
             global_batch=int(self.state["global_batch"]),
             processes=processes,

@@ -7,6 +7,7 @@ from typing import Any
 
 from dit_run.config.explanation import Explanation, explanations
 from dit_run.config.keys import key_name
+from dit_run.config.renamed_keys import with_current_names
 from dit_run.config.resolve import resolve
 from dit_run.config.used_sections import Used
 from dit_run.options import MISSING
@@ -29,10 +30,11 @@ def config_entries(files: RunFiles) -> list[dict[str, Any]]:
 
     Values are those of the run's ``config.yaml``. Keys of plugins that are not installed here have no documentation.
     """
-    written = dict(_leaves(files.config))
+    config, installed = _config(files)
+    written = dict(_leaves(files.config if config is None else with_current_names(files.config, config)))
     origins = files.object("provenance.json").get("origins")
     known = origins if isinstance(origins, dict) else {}
-    explained = {item.path: item for item in _explanations(files)}
+    explained = {item.path: item for item in _explanations(config, installed)}
     paths = [*explained, *(path for path in written if path not in explained)]
     return [_entry(path, written, explained.get(path), known) for path in paths[:_MOST]]
 
@@ -77,10 +79,9 @@ def sampler_names(files: RunFiles) -> list[str]:
     return [str(name) for choice in choices for name in getattr(choice.options, "samplers", ())]
 
 
-def _explanations(files: RunFiles) -> list[Explanation]:
-    config, known = _config(files)
+def _explanations(config: Config | None, installed: frozenset[str]) -> list[Explanation]:
     found = [] if config is None else explanations(config)
-    return [item for item in found if item.path[0] in known or item.path[0] in SECTIONS]
+    return [item for item in found if item.path[0] in installed or item.path[0] in SECTIONS]
 
 
 def _config(files: RunFiles) -> tuple[Config | None, frozenset[str]]:

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from distributions import GOOD, distribution
 from PIL import Image
 from run_folders import CONFIG_TEXT, make_run
 from served_pages import Serve, Served
@@ -86,6 +88,19 @@ def test_the_config_has_origin_and_documentation(serve: Serve, tmp_path: Path) -
     assert (batch["value"], batch["origin"], batch["changed"]) == (4, "x.yaml:7:15", True)
     assert batch["text"] == "Samples per process and micro-step."
     assert (entries["training.seed"]["origin"], entries["training.seed"]["changed"]) == ("default", False)
+
+
+def test_a_key_that_was_renamed_has_its_current_name(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renamed = GOOD.replace("decay: PositiveFloat", "decay: Annotated[PositiveFloat, Formerly('weight')]")
+    imports = "from typing import Annotated\nfrom dit_run.options import Formerly\n"
+    monkeypatch.syspath_prepend(distribution(tmp_path / "site", modules={"dit_run_lion.py": imports + renamed}))
+    make_run(tmp_path / "runs" / "a", config=CONFIG_TEXT + "optimizer: {type: lion, weight: 0.5}\n")
+    served = serve(tmp_path / "runs")
+    entries = {entry["key"]: entry for entry in data(served, f"/api/runs/{ids(served)['a']}/config")}
+    assert (entries["optimizer.decay"]["value"], entries["optimizer.decay"]["text"]) == (0.5, "Weight decay.")
+    assert "optimizer.weight" not in entries
 
 
 def test_a_config_that_cannot_be_checked_is_shown_as_written(serve: Serve, tmp_path: Path) -> None:
