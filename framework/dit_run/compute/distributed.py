@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -17,6 +17,7 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
     from torch.distributed.distributed_c10d import Store
 
 __all__ = [
@@ -48,6 +49,8 @@ class Processes:
     """Progress that the processes show each other; None for a single process."""
     local_count: int = 1
     """Number of processes of this machine."""
+    group: ProcessGroup | None = field(default=None, compare=False)
+    """The connection of the collective operations; None for the default one."""
 
     @property
     def first(self) -> bool:
@@ -70,7 +73,7 @@ class Processes:
         import torch.distributed as dist
 
         value = torch.tensor([number])
-        dist.all_reduce(value, op=dist.ReduceOp.MAX)
+        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.group)
         return int(value.item())
 
     def broadcast(self, value: T) -> T:
@@ -80,18 +83,27 @@ class Processes:
         import torch.distributed as dist
 
         values = [value]
-        dist.broadcast_object_list(values, src=0, device=torch.device("cpu"))
+        dist.broadcast_object_list(values, src=0, group=self.group, device=torch.device("cpu"))
         return values[0]
 
     def gather(self, value: T) -> list[T]:
-        """Return the picklable values of all processes, by rank."""
+        """Return the picklable values of all processes, by rank, in every process."""
         if self.count == 1:
             return [value]
         import torch.distributed as dist
 
-        values: list[T] = [value] * self.count
-        dist.all_gather_object(values, value)
-        return values
+        values: list[T | None] = [None] * self.count
+        dist.all_gather_object(values, value, group=self.group)
+        return cast(list[T], values)
+
+    def apart(self) -> Processes:
+        """Return the same processes with a connection of their own, for collective operations of another thread."""
+        if self.count == 1:
+            return self
+        import torch.distributed as dist
+
+        timeout = timedelta(seconds=timeout_seconds())
+        return replace(self, group=dist.new_group(backend="gloo", timeout=timeout))
 
     def on_first(self, work: Callable[[], T]) -> T:
         """Call ``work`` in the first process and return its picklable value in every process.

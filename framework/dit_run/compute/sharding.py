@@ -20,7 +20,17 @@ from dit_run.problems import InputError
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["Sharding", "copy_into", "gathered", "is_sharded", "local", "of_whole", "part_of", "take_parts"]
+__all__ = [
+    "Sharding",
+    "copy_into",
+    "first_rows",
+    "is_sharded",
+    "local",
+    "local_parts",
+    "of_whole",
+    "part_of",
+    "take_parts",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,16 @@ class Sharding:
     def count(self) -> int:
         """Number of processes that share the weights."""
         return self.mesh.get_group("shard").size()
+
+    @property
+    def index(self) -> int:
+        """Place of this process among those that share the weights."""
+        return self.mesh.get_local_rank("shard")
+
+    @property
+    def replica(self) -> int:
+        """Number of the replica of which this process has a part."""
+        return self.mesh.get_local_rank("replica") if self.mesh.ndim == 2 else 0
 
     def apply(self, module: nn.Module) -> None:
         """Shard a module in place, each of its blocks by itself, and move it to the device of this process.
@@ -152,21 +172,30 @@ def of_whole(function: Callable[[Tensor], Tensor], parts: Tensor, like: Tensor) 
     return done.redistribute(mesh, split).to_local()
 
 
-def gathered(value: Any, *, keep: bool) -> Any:
-    """Return nested dicts, lists and tuples with whole tensors on the CPU in place of sharded ones.
-
-    Every process calls this. Those without ``keep`` get empty tensors.
-    """
+def local_parts(value: Any) -> Any:
+    """Return nested dicts, lists and tuples with this process's parts in place of sharded tensors."""
     if isinstance(value, Tensor):
-        if not is_sharded(value):
-            return value
-        whole: Tensor = value.full_tensor()  # type: ignore[attr-defined]
-        return whole.to("cpu") if keep else whole.new_empty(0)
+        return local(value)
     if isinstance(value, Mapping):
-        return {key: gathered(each, keep=keep) for key, each in value.items()}
+        return {key: local_parts(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)([gathered(each, keep=keep) for each in value])
+        return type(value)([local_parts(each) for each in value])
     return value
+
+
+def first_rows(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the place of this process's part among the rows of each sharded tensor, by name."""
+    return {name: _first_row(tensor) for name, tensor in tensors.items() if is_sharded(tensor)}
+
+
+def _first_row(tensor: Tensor) -> int:
+    """Return the number of rows before this process's part; fully_shard splits rows into equal parts, the last less."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    assert isinstance(tensor, DTensor)
+    dimension = tensor.placements.index(Shard(0))
+    most = -(-tensor.shape[0] // tensor.device_mesh.size(dimension))
+    return min(tensor.device_mesh.get_local_rank(dimension) * most, tensor.shape[0])
 
 
 def take_parts(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:

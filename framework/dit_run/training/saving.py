@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import available_memory
 from dit_run.compute.random_streams import STREAMS_VERSION
+from dit_run.compute.sharding import Sharding
 from dit_run.config.comparison import absolute
 from dit_run.config.weaker_predictions import weaker_step
 from dit_run.problems import DitRunError
@@ -24,6 +25,7 @@ from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.runs.checkpoint.disk_space import room_notice
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
+from dit_run.runs.checkpoint.tensor_files import Part
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.background import run_in_thread, run_now
@@ -114,8 +116,8 @@ class _Writing:
 class Saver:
     """Saves in the first process; the other processes write nothing.
 
-    With sharded weights all processes save together, and each gets the result. A save is begun by :meth:`begin`, and
-    its result is asked for by :meth:`settle`; in between it may be written by a thread.
+    With sharded weights all processes save together: each writes its part, and gets the result. A save is begun by
+    :meth:`begin`, and its result is asked for by :meth:`settle`; in between it may be written by a thread.
     """
 
     facts: RunFacts
@@ -123,7 +125,7 @@ class Saver:
     folder: RunFolder
     processes: Processes
     reporter: Reporter
-    sharded: bool = False
+    sharding: Sharding | None = None
     behind: bool = False
     """Write in a thread, from copies in host memory, as long as that has room for them."""
     shutdown: float | None = None
@@ -133,9 +135,14 @@ class Saver:
     """Returns the free memory of the host (bytes)."""
     failed: int = 0
     """Number of saves in a row that failed."""
+    apart: Processes = field(init=False)
+    """The processes in a thread of their own."""
     _writing: _Writing | None = None
     _copies: int = 0
     """Size of the copies for which the host had room (bytes)."""
+
+    def __post_init__(self) -> None:
+        self.apart = self.processes if self.sharding is None else self.processes.apart()
 
     def begin(self, state: TrainState, *, last: bool = False) -> None:
         """Save this state, or begin to, after the save before is settled.
@@ -143,33 +150,17 @@ class Saver:
         The ``last`` save of this process is done on return.
         """
         assert self._writing is None
-        if not (self.sharded or self.processes.first):
+        if self.sharding is None and not self.processes.first:
             return
         with state.evaluation.shown():
             contents = self.facts.contents(state)
-            if self.sharded:
-                contents = contents.gathered(keep=self.processes.first)
+            if self.sharding is not None:
+                contents = contents.split(Part(self.sharding.index, self.sharding.count))
             at_once = last or state.step in self._needed
             behind = self.behind and not at_once and self._has_room(contents)
             write = partial(self._write, contents.copied() if behind else contents, state.step, state.best.get("step"))
-            result = run_in_thread(write, needed=True) if behind else run_now(partial(self._together, write))
+            result = run_in_thread(write, needed=True) if behind else run_now(write)
         self._writing = _Writing(state.step, last, result)
-
-    def _together(self, write: Callable[[], tuple[Saved, float]]) -> tuple[Saved, float]:
-        """Write in the first process; with sharded weights all get its result."""
-        if not self.sharded:
-            return write()
-
-        def written() -> tuple[Saved, float] | str:
-            try:
-                return write()
-            except (DiskFailed, SaveFailed) as error:
-                return str(error)
-
-        result = self.processes.on_first(written)
-        if isinstance(result, str):
-            raise SaveFailed(result)
-        return result
 
     def settle(self, *, wait: bool = False) -> SavedState | None:
         """Return the state whose checkpoint was completed since the last call, if any.
@@ -225,10 +216,28 @@ class Saver:
     def _write(self, contents: CheckpointContents, step: int, best: int | None) -> tuple[Saved, float]:
         """Return the written checkpoint, and the seconds that it took. Raises DiskFailed and SaveFailed."""
         began = self.clock()
+        if self.sharding is None:
+            self._sync_metrics()
+            saved = self.checkpoints.save(step, contents, limit=self._limit, best_step=best, protect=self._needed)
+        else:
+            saved = self._write_together(contents, step, best)
+        return saved, self.clock() - began
+
+    def _write_together(self, contents: CheckpointContents, step: int, best: int | None) -> Saved:
+        """Write this process's part; the first replica of the weights has all of them."""
+        assert self.sharding is not None
+        own = contents if self.sharding.replica == 0 else None
+        try:
+            self.apart.on_first(self._sync_metrics)
+            return self.checkpoints.save_together(
+                step, own, self.apart, limit=self._limit, best_step=best, protect=self._needed
+            )
+        except DitRunError as error:  # of the first process, perhaps in another one
+            raise SaveFailed(str(error)) from error
+
+    def _sync_metrics(self) -> None:
         with translate_disk_failure(self.folder.metrics.path):
             self.folder.metrics.sync()
-        saved = self.checkpoints.save(step, contents, limit=self._limit, best_step=best, protect=self._needed)
-        return saved, self.clock() - began
 
     def warn_of_full_disk(self, state: TrainState, schedule: Schedule) -> None:
         """Report a disk that has no room for the checkpoints to come."""

@@ -8,12 +8,13 @@ different name.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import stat
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,24 @@ from dit_run.problems import DitRunError, InputError
 from dit_run.system.durable import make_folder, sync_file, sync_folder
 from dit_run.system.units import size_text
 
-__all__ = ["MANIFEST", "Damage", "SaveFailed", "clean", "commit", "find_damage", "has_file", "remove"]
+__all__ = [
+    "MANIFEST",
+    "Damage",
+    "Entry",
+    "SaveFailed",
+    "Uncommitted",
+    "clean",
+    "commit",
+    "committed_files",
+    "committing",
+    "entry_of",
+    "find_damage",
+    "remove",
+]
 
 MANIFEST = "MANIFEST.json"
-_FORMAT = 1
+_FORMAT, _FORMAT_OF_PARTS = 1, 2
+"""Formats of a folder: files of one writer, and files of several. Release 0.1 reads the first one only."""
 _PARTIAL = ".partial"
 _REMOVED = ".removed"
 
@@ -44,8 +59,28 @@ class Damage:
         return f"{self.file} {self.what}"
 
 
-def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> None:
-    """Create ``folder`` with the files that ``write`` puts into the folder it gets. Allows one writer at a time.
+Entry = dict[str, Any]
+"""Size and SHA-256 of a file, as the manifest has them."""
+
+
+@dataclass
+class Uncommitted:
+    """A folder that is being written."""
+
+    path: Path
+    entries: dict[str, Entry] = field(default_factory=dict)
+    """Files that other processes wrote and synced: see :func:`entry_of`."""
+
+
+def commit(folder: Path, write: Callable[[Path], object], *, needed: int = 0) -> None:
+    """Create ``folder`` with the files that ``write`` puts into the folder it gets: see :func:`committing`."""
+    with committing(folder, needed=needed) as uncommitted:
+        write(uncommitted.path)
+
+
+@contextlib.contextmanager
+def committing(folder: Path, *, needed: int = 0) -> Iterator[Uncommitted]:
+    """Create ``folder`` with the files that are in another one at the end of the context. Allows one caller at a time.
 
     ``needed`` is the approximate size in bytes; if less space is free, nothing is written. An existing folder is
     replaced: the caller has found it damaged. Raises SaveFailed, and leaves nothing behind.
@@ -60,8 +95,9 @@ def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> N
                 f"{folder.parent} needs {size_text(needed)} and its disk has {size_text(free)} free; free space there"
             )
         partial.mkdir()
-        write(partial)
-        _seal(partial)
+        uncommitted = Uncommitted(partial)
+        yield uncommitted
+        _seal(partial, uncommitted.entries)
         if folder.exists():
             folder.rename(_temporary(folder, _REMOVED))
         partial.rename(folder)
@@ -71,6 +107,12 @@ def commit(folder: Path, write: Callable[[Path], None], *, needed: int = 0) -> N
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(_temporary(folder, _REMOVED), ignore_errors=True)
+
+
+def entry_of(path: Path) -> Entry:
+    """Sync a file and return its entry in the manifest. Raises OSError."""
+    sync_file(path)
+    return {"size": path.stat().st_size, "sha256": _sha256(path)}
 
 
 def find_damage(folder: Path, only: Collection[str] | None = None) -> list[Damage]:
@@ -93,12 +135,12 @@ def find_damage(folder: Path, only: Collection[str] | None = None) -> list[Damag
     return damages + _damages(folder, files)
 
 
-def has_file(folder: Path, name: str) -> bool:
-    """Return True if a committed folder was written with this file, which may be missing now."""
+def committed_files(folder: Path) -> frozenset[str]:
+    """Return the names of the files that a folder was committed with; none where its manifest cannot be read."""
     try:
-        return name in (_read_manifest(folder) or {})
+        return frozenset(_read_manifest(folder) or {})
     except OSError:
-        return False
+        return frozenset()
 
 
 def remove(folder: Path) -> None:
@@ -119,18 +161,15 @@ def clean(parent: Path) -> None:
                 path.unlink()
 
 
-def _seal(folder: Path) -> None:
-    """Sync every file, add the manifest, and sync the folder."""
-    files = {}
-    for path in sorted(folder.iterdir()):
-        sync_file(path)
-        files[path.name] = {"size": path.stat().st_size, "sha256": _sha256(path)}
-    (folder / MANIFEST).write_bytes(_manifest_bytes(files))
+def _seal(folder: Path, known: Mapping[str, Entry]) -> None:
+    """Sync every file that is not known yet, add the manifest, and sync the folder."""
+    files = {path.name: known.get(path.name) or entry_of(path) for path in sorted(folder.iterdir())}
+    (folder / MANIFEST).write_bytes(_manifest_bytes(files, _FORMAT_OF_PARTS if known else _FORMAT))
     sync_file(folder / MANIFEST)
     sync_folder(folder)
 
 
-def _manifest_bytes(files: dict[str, Any], version: int = _FORMAT) -> bytes:
+def _manifest_bytes(files: dict[str, Any], version: int) -> bytes:
     """Return the bytes of a manifest. Only this form is accepted, so a change of any byte is detected."""
     content = {"files": files, "format": version}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -149,9 +188,9 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
         intact = _manifest_bytes(files, version) == raw and all(_plain_name(name) for name in files)
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if intact and version > _FORMAT:
+    if intact and version > _FORMAT_OF_PARTS:
         raise InputError(
-            f"{folder} has format {version}, and this version of dit-run reads formats up to {_FORMAT}: "
+            f"{folder} has format {version}, and this version of dit-run reads formats up to {_FORMAT_OF_PARTS}: "
             "install the version of dit-run that wrote it, or a later one"
         )
     return files if intact else None

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dit_run.compute.distributed import Processes
 from dit_run.compute.host_copies import host_copy
-from dit_run.compute.sharding import gathered
+from dit_run.compute.sharding import first_rows, local_parts
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.commit import Damage, SaveFailed, commit, find_damage, remove
+from dit_run.runs.checkpoint.commit import (
+    Damage,
+    Entry,
+    SaveFailed,
+    Uncommitted,
+    commit,
+    committing,
+    entry_of,
+    find_damage,
+    remove,
+)
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
-from dit_run.runs.checkpoint.safetensors_file import read_safetensors, tensor_bytes, write_safetensors
-from dit_run.runs.checkpoint.weights import AVERAGES, WEIGHTS, refuse_damage
+from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
+from dit_run.runs.checkpoint.tensor_files import AVERAGES, OPTIMIZER, WEIGHTS, Part, read_tensors, write_tensors
+from dit_run.runs.checkpoint.weights import has_averages, refuse_damage
 from dit_run.system.durable import sync_folder
 from dit_run.system.json_files import read_object
 
@@ -50,16 +62,22 @@ class CheckpointContents:
     config: Mapping[str, Any]
     """The resolved config as plain values."""
     ema: Mapping[str, Tensor] | None = None
+    part: Part | None = None
+    """The part of sharded tensors that these are; None for whole ones."""
+    first_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """First row of each tensor of which a part is here, by file and name."""
 
     def copied(self) -> CheckpointContents:
         """Return them with copies of all tensors in host memory, which later training does not change."""
         model, ema, optimizer = host_copy((self.model, self.ema, self.optimizer))
         return replace(self, model=model, ema=ema, optimizer=optimizer)
 
-    def gathered(self, *, keep: bool) -> CheckpointContents:
-        """Return them with whole tensors in place of sharded ones; all processes call this, and some ``keep`` them."""
-        tensors = {name: gathered(getattr(self, name), keep=keep) for name in ("model", "ema", "optimizer")}
-        return replace(self, **tensors)
+    def split(self, part: Part) -> CheckpointContents:
+        """Return this process's parts of sharded tensors, which share their memory."""
+        named = {WEIGHTS: self.model, AVERAGES: self.ema or {}, OPTIMIZER: split_state(self.optimizer)[0]}
+        model, ema, optimizer = local_parts((self.model, self.ema, self.optimizer))
+        rows = {stem: first_rows(tensors) for stem, tensors in named.items()}
+        return replace(self, model=model, ema=ema, optimizer=optimizer, part=part, first_rows=rows)
 
 
 @dataclass(frozen=True)
@@ -136,24 +154,85 @@ class Checkpoints:
         full or fails; then nothing has changed.
         """
         path = self.path(step)
-        owner = self._owner(path)
-        if owner == self.run_id:
-            _sync(path)
-        elif owner is not None:
-            raise SaveFailed(f"{path} is a checkpoint of another run, {owner}; move it away")
-        else:
+        if not self._is_saved(path):
             commit(path, lambda folder: self._write(folder, step, contents), needed=needed_bytes(contents))
             self._known[path] = (_signature(path), self.run_id)
         return self._prune(path, limit, best_step, protect)
 
-    def _write(self, folder: Path, step: int, contents: CheckpointContents) -> None:
-        write_safetensors(folder / WEIGHTS, contents.model)
-        if contents.ema is not None:
-            write_safetensors(folder / AVERAGES, contents.ema)
+    def save_together(
+        self,
+        step: int,
+        contents: CheckpointContents | None,
+        processes: Processes,
+        *,
+        limit: int | None,
+        best_step: int | None = None,
+        protect: Collection[int] = (),
+    ) -> Saved:
+        """Save as :meth:`save` does, with other processes, each of which calls this with its part, or None for nothing.
+
+        Each writes, syncs and hashes its own files; the first one commits. Raises a DitRunError in all processes if a
+        disk of any of them is full or fails; then nothing has changed.
+        """
+        path = self.path(step)
+        with ExitStack() as stack:
+            opened: list[Uncommitted] = []
+
+            def begin() -> str:
+                if self._is_saved(path) or contents is None or contents.part is None:
+                    return ""
+                needed = needed_bytes(contents) * contents.part.count
+                opened.append(stack.enter_context(committing(path, needed=needed)))
+                return opened[0].path.name
+
+            def finish(results: Sequence[dict[str, Entry] | str]) -> None:
+                with stack:
+                    for result in results:
+                        if isinstance(result, str):
+                            raise SaveFailed(f"{path} could not be written: {result}")
+                        opened[0].entries.update(result)
+                self._known[path] = (_signature(path), self.run_id)
+
+            if partial := processes.on_first(begin):
+                results = processes.gather(self._written(self.folder / partial, step, contents))
+                processes.on_first(lambda: finish(results))
+        return processes.on_first(lambda: self._prune(path, limit, best_step, protect))
+
+    def _is_saved(self, path: Path) -> bool:
+        """Return True for a complete checkpoint of this run. Raises SaveFailed for one of another run."""
+        owner = self._owner(path)
+        if owner is None:
+            return False
+        if owner != self.run_id:
+            raise SaveFailed(f"{path} is a checkpoint of another run, {owner}; move it away")
+        _sync(path)
+        return True
+
+    def _written(self, folder: Path, step: int, contents: CheckpointContents | None) -> dict[str, Entry] | str:
+        """Write and sync this process's files; return their entries in the manifest, or why they are not there."""
+        if contents is None:
+            return {}
+        try:
+            return {path.name: entry_of(path) for path in self._write(folder, step, contents)}
+        except OSError as error:
+            return error.strerror or str(error)
+
+    def _write(self, folder: Path, step: int, contents: CheckpointContents) -> list[Path]:
+        """Write all files; return those of tensors."""
         tensors, skeleton = split_state(contents.optimizer)
-        write_safetensors(folder / "optimizer.safetensors", tensors, {"skeleton": skeleton})
-        _write_json(folder / "state.json", {**contents.state, "step": step, "run_id": self.run_id})
-        _write_json(folder / "config.json", contents.config)
+        files: list[tuple[str, Mapping[str, Tensor], dict[str, str]]] = [(WEIGHTS, contents.model, {})]
+        if contents.ema is not None:
+            files.append((AVERAGES, contents.ema, {}))
+        files.append((OPTIMIZER, tensors, {"skeleton": skeleton}))
+        part, rows = contents.part, contents.first_rows
+        paths = [
+            write_tensors(folder, stem, values, texts, part=part, first_rows=rows.get(stem))
+            for stem, values, texts in files
+        ]
+        if part is None or part.index == 0:
+            _write_json(folder / "state.json", {**contents.state, "step": step, "run_id": self.run_id})
+            _write_json(folder / "config.json", contents.config)
+        return paths
 
     def _prune(self, newest: Path, limit: int | None, best_step: int | None, protect: Collection[int]) -> Saved:
         if limit is None:
@@ -187,14 +266,13 @@ class Checkpoints:
 def load_checkpoint(path: Path) -> CheckpointContents:
     """Return the contents of a complete checkpoint. Raises InputError with the damage."""
     refuse_damage(path, find_damage(path))
-    averaged = path / AVERAGES
-    tensors, texts = read_safetensors(path / "optimizer.safetensors")
+    tensors, texts = read_tensors(path, OPTIMIZER)
     return CheckpointContents(
-        model=read_safetensors(path / WEIGHTS)[0],
+        model=read_tensors(path, WEIGHTS)[0],
         optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
         state=read_object(path / "state.json"),
         config=read_object(path / "config.json"),
-        ema=read_safetensors(averaged)[0] if averaged.exists() else None,
+        ema=read_tensors(path, AVERAGES)[0] if has_averages(path) else None,
     )
 
 

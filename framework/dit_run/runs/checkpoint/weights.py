@@ -8,12 +8,10 @@ from pathlib import Path
 from torch import Tensor
 
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.commit import Damage, find_damage, has_file
-from dit_run.runs.checkpoint.safetensors_file import read_safetensors
+from dit_run.runs.checkpoint.commit import Damage, find_damage
+from dit_run.runs.checkpoint.tensor_files import AVERAGES, WEIGHTS, read_tensors, tensor_files
 
 __all__ = [
-    "AVERAGES",
-    "WEIGHTS",
     "has_averages",
     "load_weights",
     "newest_weights",
@@ -21,9 +19,6 @@ __all__ = [
     "refuse_damage",
     "weight_damages",
 ]
-
-WEIGHTS, AVERAGES = "model.safetensors", "ema.safetensors"
-"""Files of a checkpoint."""
 
 
 def newest_weights(paths: Iterable[Path], *, ema: bool) -> tuple[Path | None, tuple[str, ...]]:
@@ -53,17 +48,17 @@ def load_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
 
 def read_weights(path: Path, *, ema: bool) -> dict[str, Tensor]:
     """Return what :func:`load_weights` returns, of weights that were verified before. Raises InputError."""
-    return read_safetensors(path / _file(path, ema=ema))[0]
+    return read_tensors(path, _stem(path, ema=ema))[0]
 
 
 def weight_damages(path: Path, *, ema: bool) -> list[Damage]:
-    """Return the damages of the two files that sampling reads, the weights and ``state.json``; each is hashed once."""
-    return find_damage(path, only={_file(path, ema=ema), "state.json"})
+    """Return the damages of the files that sampling reads, the weights and ``state.json``; each is hashed once."""
+    return find_damage(path, only={*tensor_files(path, _stem(path, ema=ema)), "state.json"})
 
 
 def has_averages(path: Path) -> bool:
     """Return True if a checkpoint was saved with averaged weights."""
-    return has_file(path, AVERAGES)
+    return bool(tensor_files(path, AVERAGES))
 
 
 def refuse_damage(path: Path, damages: Sequence[Damage]) -> None:
@@ -72,5 +67,5 @@ def refuse_damage(path: Path, damages: Sequence[Damage]) -> None:
         raise InputError(f"the checkpoint {path} is damaged: {'; '.join(map(str, damages))}")
 
 
-def _file(path: Path, *, ema: bool) -> str:
+def _stem(path: Path, *, ema: bool) -> str:
     return AVERAGES if ema and has_averages(path) else WEIGHTS

@@ -94,13 +94,13 @@ def test_the_same_manifest_spelt_otherwise_is_refused(committed: Path) -> None:
 
 
 def test_a_folder_of_a_later_format_is_refused_with_what_to_do(committed: Path) -> None:
-    content = {"files": json.loads((committed / MANIFEST).read_bytes())["files"], "format": 2}
+    content = {"files": json.loads((committed / MANIFEST).read_bytes())["files"], "format": 3}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     later = json.dumps({**content, "digest": digest}, sort_keys=True, indent=1) + "\n"
     (committed / MANIFEST).write_text(later)
-    with pytest.raises(InputError, match=r"has format 2, and this .* reads formats up to 1: install the version"):
+    with pytest.raises(InputError, match=r"has format 3, and this .* reads formats up to 2: install the version"):
         find_damage(committed)
-    (committed / MANIFEST).write_text(later.replace('"format": 2', '"format": 3'))
+    (committed / MANIFEST).write_text(later.replace('"format": 3', '"format": 4'))
     assert find_damage(committed) == [Damage(MANIFEST, "does not match its own digest")]
 
 
