@@ -115,8 +115,10 @@ class Run:
         return self.path / "checkpoints" / newest / name
 
     def learnt(self, step: int | None = None) -> dict[str, bytes]:
-        """The bytes of all that a checkpoint has learnt."""
-        return {name: self.file(f"{name}.safetensors", step).read_bytes() for name in ("model", "ema", "optimizer")}
+        """The bytes of all that a checkpoint has learnt, by file: ``model``, ``ema`` and ``optimizer``, or parts."""
+        files = {path.stem: path.read_bytes() for path in self.file("", step).glob("*.safetensors")}
+        assert {stem.split("-")[0] for stem in files} == {"model", "ema", "optimizer"}
+        return files
 
     def everything(self) -> dict[str, tuple[int, bytes]]:
         """Every file with its time and content, but for the lock."""

@@ -22,7 +22,7 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
 
     assert run("whole").statuses == (0, 0)
     assert run("replicas", "training.shard=1").statuses == (0, 0)
-    assert 0 not in run("stopped", *stopping(2)).statuses
+    assert 0 not in run("stopped", "training.async_save=true", *stopping(2)).statuses
     assert run("stopped", *stopping(0)).statuses == (0, 0)
     refused = run("refused", "training.shard=3")
     assert "training.shard is 3, and 2 processes cannot be shared out over 3 shards" in " ".join(refused.output.split())
@@ -32,11 +32,18 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
     for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
         assert stopped.values(name) == whole.values(name)
         assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-5)
+    assert sorted(whole.learnt())[:2] == ["ema-00001-of-00002", "ema-00002-of-00002"]
     image = "samples/step-00000006.png"
     assert (whole.path / image).read_bytes() == (stopped.path / image).read_bytes()
+    sampled = command("sample", "stopped", "a red circle", "--output", "made.png", "sampling.steps=2")
+    assert sampled.status == 0, sampled.words
+    flipped = whole.file("optimizer-00002-of-00002.safetensors")
+    flipped.write_bytes(flipped.read_bytes()[:-1] + b"\xff")
     continued = command(*words, "training.shard=1", "training.max_steps=7", "training.output_dir=whole")
     assert continued.status == 0, continued.words
     assert "training.shard: 2 -> 1: the weights may differ in their last bits" in continued.words
+    told = "passed over: step-00000006 (optimizer-00002-of-00002.safetensors does not match its checksum)"
+    assert told in continued.words
     assert whole.checkpoints[-1] == "step-00000007"
 
 

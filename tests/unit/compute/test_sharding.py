@@ -15,9 +15,10 @@ from dit_run.compute.sharding import (
     Sharding,
     blocks,
     copy_into,
-    gathered,
+    first_rows,
     is_sharded,
     local,
+    local_parts,
     of_whole,
     part_of,
     take_parts,
@@ -83,7 +84,8 @@ def test_tensors_that_are_not_sharded_stay_as_they_are() -> None:
     tensor, other = torch.ones(3), torch.zeros(3)
     assert not is_sharded(tensor)
     assert local(tensor) is tensor and part_of(tensor, other) is tensor
-    assert gathered({"a": [tensor, 1, ("b", None)]}, keep=False) == {"a": [tensor, 1, ("b", None)]}
+    assert local_parts({"a": [tensor, 1, ("b", None)]}) == {"a": [tensor, 1, ("b", None)]}
+    assert first_rows({"a": tensor}) == {}
     assert torch.equal(of_whole(torch.neg, tensor[None], tensor), -tensor[None])
 
 
@@ -132,7 +134,7 @@ def test_the_state_of_an_optimizer_loads_as_it_was_saved(sharding: Sharding) -> 
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
     module(values).sum().backward()
     optimizer.step()
-    saved = gathered(optimizer.state_dict(), keep=True)
+    saved = local_parts(optimizer.state_dict())  # of one process: whole
     assert not any(is_sharded(each) for state in saved["state"].values() for each in state.values())
     other = torch.optim.AdamW(module.parameters(), lr=0.1)
     other.register_load_state_dict_pre_hook(take_parts)
@@ -143,13 +145,14 @@ def test_the_state_of_an_optimizer_loads_as_it_was_saved(sharding: Sharding) -> 
             assert torch.equal(local(other.state[parameter][name]), local(value))
 
 
-def test_processes_that_do_not_save_keep_nothing(sharding: Sharding) -> None:
+def test_a_part_shares_the_memory_of_its_tensor_and_has_a_place(sharding: Sharding) -> None:
     like = part_of(torch.arange(4.0), whole_like(sharding, torch.zeros(4)))
     assert is_sharded(like) and torch.equal(local(like), torch.arange(4.0))
-    assert torch.equal(gathered([like], keep=True)[0], torch.arange(4.0))
-    assert gathered([like], keep=False)[0].numel() == 0
+    (part,) = local_parts([like])
+    assert first_rows({"w": like, "n": torch.zeros(())}) == {"w": 0}
+    assert (sharding.index, sharding.count, sharding.replica) == (0, 1, 0)
     copy_into(like, torch.full((4,), 7.0))
-    assert local(like).tolist() == [7.0] * 4
+    assert local(like).tolist() == part.tolist() == [7.0] * 4
 
 
 def test_a_function_of_whole_matrices_gets_and_gives_parts(sharding: Sharding) -> None:

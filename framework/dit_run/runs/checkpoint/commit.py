@@ -169,7 +169,7 @@ def _seal(folder: Path, known: Mapping[str, Entry]) -> None:
     sync_folder(folder)
 
 
-def _manifest_bytes(files: dict[str, Any], version: int) -> bytes:
+def _manifest_bytes(files: dict[str, Any], version: int = _FORMAT) -> bytes:
     """Return the bytes of a manifest. Only this form is accepted, so a change of any byte is detected."""
     content = {"files": files, "format": version}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
