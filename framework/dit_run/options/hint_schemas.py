@@ -16,10 +16,11 @@ __all__ = ["hint_schema"]
 _SCALARS: dict[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null"}
 
 
-def hint_schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
+def hint_schema(hint: Any, where: str, *, part: bool = False) -> tuple[dict[str, Any], frozenset[str]]:
     """Return the JSON Schema (draft-07) of a type hint and the names of its markers.
 
-    ``where`` names the field in HintError, which is raised for a hint that cannot be a config key.
+    ``where`` names the field in HintError, which is raised for a hint that cannot be a config key. ``part`` is True for
+    a hint inside another one, where relations to other keys would be lost.
     """
     if get_origin(hint) is Annotated:
         inner, *extras = get_args(hint)
@@ -34,6 +35,8 @@ def hint_schema(hint: Any, where: str) -> tuple[dict[str, Any], frozenset[str]]:
                 _limit(target, extra, where)
             elif not isinstance(extra, Condition | InsteadOf | Formerly):
                 raise HintError(f"{where}: Annotated takes bounds(...), markers and relations, not {extra!r}")
+            elif part:
+                raise HintError(f"{where}: {extra!r} holds for the whole key; write Annotated around all of the hint")
         return schema, markers
     if hint in _SCALARS:
         return {"type": _SCALARS[hint]}, frozenset()
@@ -70,7 +73,7 @@ def _literal(values: tuple[Any, ...], where: str) -> dict[str, Any]:
 
 
 def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    items, markers = hint_schema(args[0] if args else None, where)
+    items, markers = hint_schema(args[0] if args else None, where, part=True)
     schema = {"type": "array", "items": items}
     if len(args) == 2 and args[1] is Ellipsis:
         return schema, markers
@@ -80,7 +83,7 @@ def _tuple(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset
 
 
 def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
-    values, markers = hint_schema(args[1], where)
+    values, markers = hint_schema(args[1], where, part=True)
     if args[0] is not str or "additionalProperties" in values:
         raise HintError(
             f"{where}: a mapping has strings as keys and scalars or lists as values, as Mapping[str, float]"
@@ -90,7 +93,7 @@ def _mapping(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozens
 
 def _union(args: tuple[Any, ...], where: str) -> tuple[dict[str, Any], frozenset[str]]:
     """Return one schema for ``X | None`` or ``int | str``: a draft-07 keyword only limits values of its own type."""
-    parts = [hint_schema(arg, where) for arg in args]
+    parts = [hint_schema(arg, where, part=True) for arg in args]
     schema: dict[str, Any] = {}
     kinds: list[str] = []
     for part, _ in parts:

@@ -152,6 +152,14 @@ def test_an_old_name_that_is_taken_is_refused() -> None:
 
         a: Annotated[int, Formerly("two words")] = 2
 
+    @dataclass(frozen=True, kw_only=True)
+    class Inside:
+        """A name within a union."""
+
+        a: Annotated[int, Formerly("b")] | None = None
+
+    with pytest.raises(HintError, match=r"Inside\.a: Formerly\(name='b'\) holds for the whole key"):
+        options_of(Inside)
     for cls, fault in ((Two, r"Two\.b: Formerly\('a'\) is a name of another key too"), (Spaced, "is no name of a key")):
         with pytest.raises(HintError, match=fault):
             options_of(cls)
