@@ -28,6 +28,7 @@ MINUTES = {
     "plan": 4.5,
     "epochs": 5.0,
     "cache": 1.0,
+    "cache_index": 1.5,
     "decode": 0.5,
     "sampling": 2.5,
     "index": 1.0,

@@ -20,9 +20,9 @@ from dit_run.cache.contents import Contents, ContentsBuilder
 from dit_run.cache.file_digests import FileDigests
 from dit_run.cache.image_reader import Content, ImageReader, Pixels
 from dit_run.cache.lookup import LatentCache
-from dit_run.cache.records import CurrentRecords
+from dit_run.cache.records import CurrentRecords, Records
 from dit_run.cache.space import Space, Writer
-from dit_run.cache.space_index import first_bytes
+from dit_run.cache.space_index import Places, first_bytes
 from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
@@ -208,8 +208,13 @@ class LatentWork:
         records = tuple(each() for each in self.records)
         places = tuple(np.full(len(indices), -1, dtype=np.int64) for _ in records)
         for kept, each in zip(records, places, strict=True):
-            each[rows] = kept.find(known.keys)
+            each[rows] = self._found(kept)
         return LatentCache(records, indices, places, self.bad | self._alike(), self._shape(), self.build.stored_dtype)
+
+    def _found(self, records: Records) -> Places:
+        """Return the places of all contents; each process of the team looks for a part of them."""
+        mine = self.build.team.part(self.known.keys)
+        return np.concatenate(self.build.team.values(self.build.shared.each(lambda: records.find(mine))))
 
     def _alike(self) -> dict[int, str]:
         """Return the reason for each other sample whose content is that of an unreadable one."""

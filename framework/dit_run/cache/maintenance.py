@@ -16,6 +16,7 @@ from dit_run.cache.records import Records
 from dit_run.cache.shards import DamagedShard, Shard, write_shard
 from dit_run.cache.space import Space
 from dit_run.cache.space_index import indexes
+from dit_run.data.kept_columns import remove_unused
 
 __all__ = ["SpaceReport", "Swept", "Verified", "info", "spaces", "sweep", "verify"]
 
@@ -106,12 +107,12 @@ def verify(root: Path) -> Verified:
 def sweep(root: Path, *, unused_days: float, max_bytes: int | None = None) -> Swept:
     """Remove spaces that were unused for ``unused_days`` days, then the longest unused ones beyond ``max_bytes``.
 
-    Also removes damaged records, broken shards and remains of killed builders everywhere. Spaces in use stay as they
-    are. Raises OSError.
+    Also removes damaged records, broken shards and remains of killed builders everywhere, and indexes of tar and
+    parquet files that were unused as long. What is in use stays as it is. Raises OSError.
     """
     parts, now = info(root), time.time()
     total = sum(part.size for part in parts)
-    freed, records = _remove_leftovers(root), 0
+    freed, records = _remove_leftovers(root) + remove_unused(root, now - unused_days * 86400), 0
     gone: list[SpaceReport] = []
     in_use: list[SpaceReport] = []
     for part in reversed(parts):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from dit_run.system.durable import write_atomic
+from dit_run.system.durable import replacing
 
 __all__ = ["BITS", "FORMAT", "KEY_BYTES", "Bits", "DamagedShard", "Shard", "bits_of", "checksum", "write_shard"]
 
@@ -36,6 +36,8 @@ BITS: dict[torch.dtype, Any] = {
 }
 """Dtypes in which numpy holds values of these dtypes, as they are or as bits."""
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_ALIGNMENT = 8
 _MAX_HEADER = 1 << 20
 
 Bits = NDArray[Any]
@@ -61,21 +63,33 @@ def checksum(key: bytes | memoryview, values: Bits) -> int:
 def write_shard(path: Path, keys: Sequence[bytes], records: Sequence[Bits], dtype: torch.dtype) -> None:
     """Write records, flat arrays of values or bits of ``dtype``. The file is complete or absent. Raises OSError.
 
-    Any number of processes may write other shards at the same time.
+    Any number of processes may write other shards at the same time. The records are not copied in memory.
     """
-    from safetensors.torch import save
+    starts = np.cumsum([0, *(record.size for record in records)], dtype=np.int64)
+    sums = np.array([checksum(key, record) for key, record in zip(keys, records, strict=True)], dtype=np.uint64)
+    size = int(starts[-1]) * dtype.itemsize
+    tensors = {
+        "starts": ("I64", [len(starts)], starts.nbytes),
+        "sums": ("I64", [len(sums)], sums.nbytes),
+        "values": (_NAMES[dtype], [int(starts[-1])], size),
+        "keys": ("U8", [len(keys), KEY_BYTES], len(keys) * KEY_BYTES),
+    }
+    with replacing(path, path.with_name(f".{path.name}.partial")) as file:
+        file.write(_header(tensors))
+        for part in (starts, sums, *records):
+            file.write(part.data)
+        file.write(b"".join(keys))
 
-    lengths = np.array([0, *(record.size for record in records)], dtype=np.int64)
-    sums = [checksum(key, record) for key, record in zip(keys, records, strict=True)]
-    data = save(
-        {
-            "values": torch.from_numpy(np.concatenate(records)).view(dtype),
-            "starts": torch.from_numpy(np.cumsum(lengths)),
-            "keys": torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), KEY_BYTES),
-            "sums": torch.from_numpy(np.array(sums, dtype=np.uint64).view(np.int64)),
-        }
-    )
-    write_atomic(path, data)
+
+def _header(tensors: Mapping[str, tuple[str, list[int], int]]) -> bytes:
+    """Return the header of a safetensors file of tensors with these dtypes, shapes and sizes (bytes), in this order."""
+    entries, end = dict[str, object](), 0
+    for name, (dtype, shape, size) in tensors.items():
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return len(text).to_bytes(8, "little") + text
 
 
 class Shard:

@@ -25,7 +25,10 @@ __all__ = ["SHARD_SUFFIX", "Space", "Writer"]
 
 SHARD_SUFFIX = ".safetensors"
 
-_FLUSH_BYTES = 64 << 20
+_SMALLEST, _LARGEST = 64 << 20, 1 << 30
+"""Sizes of shards (bytes)."""
+_SHARE = 16
+"""Largest share of a shard in what a writer has written is one in this number: few shards need few mappings."""
 _FLUSH_SECONDS = 60.0
 _DESCRIPTION, _DAMAGED = "space.json", "damaged.txt"
 
@@ -111,15 +114,20 @@ class Space:
 
 
 class Writer:
-    """Add records to a space. A record is on disk at most a minute, or 64 MiB, after it was added."""
+    """Add records to a space. A record is on disk at most a minute after it was added, as long as others follow.
 
-    def __init__(self, space: Space, dtype: torch.dtype) -> None:
+    The first shards have 64 MiB; those of a long build grow, up to 1 GiB.
+    """
+
+    def __init__(self, space: Space, dtype: torch.dtype, smallest: int = _SMALLEST) -> None:
+        """Write to this space in this dtype; ``smallest`` is the size of the first shards (bytes)."""
         self._space, self._dtype = space, dtype
         self.names: list[str] = []
         """File names of the shards that were written."""
         self._keys: list[bytes] = []
         self._records: list[Bits] = []
-        self._bytes, self._since = 0, time.monotonic()
+        self._size = smallest
+        self._bytes, self._since, self._written = 0, time.monotonic(), 0
 
     def __enter__(self) -> Writer:
         return self
@@ -134,7 +142,7 @@ class Writer:
         self._keys.append(key)
         self._records.append(flat)
         self._bytes += flat.nbytes
-        if self._bytes >= _FLUSH_BYTES or time.monotonic() - self._since > _FLUSH_SECONDS:
+        if self._bytes >= self._size or time.monotonic() - self._since > _FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
@@ -144,6 +152,8 @@ class Writer:
             with _translate_unwritable(self._space.folder):
                 write_shard(path, self._keys, self._records, self._dtype)
             self.names.append(path.name)
+            self._written += self._bytes
+            self._size = max(self._size, min(self._written // _SHARE, _LARGEST))
         self._keys, self._records, self._bytes, self._since = [], [], 0, time.monotonic()
 
 

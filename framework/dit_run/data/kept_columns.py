@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 from dit_run.data.column_files import Columns
 from dit_run.digests import cache_home, combined
 from dit_run.system.durable import make_folder
-from dit_run.system.file_locks import locked
+from dit_run.system.file_locks import is_locked, locked, share
 
-__all__ = ["kept", "known"]
+__all__ = ["kept", "known", "remove_unused"]
+
+_FOLDER = "indexes"
+_IN_USE = "in-use"
 
 
 def known(identity: Sequence[Any]) -> Columns | None:
     """Return the columns that are kept for plain values that name their content; None if there are none."""
     file = _file(identity)
-    return None if file is None else Columns.read(file)
+    return None if file is None else _read(file)
 
 
 def kept(identity: Sequence[Any], build: Callable[[], Columns]) -> Columns:
@@ -29,7 +34,7 @@ def kept(identity: Sequence[Any], build: Callable[[], Columns]) -> Columns:
     with contextlib.suppress(OSError):
         make_folder(file.parent)
     with locked(file.with_suffix(".lock")):
-        columns = Columns.read(file)
+        columns = _read(file)
         if columns is None:
             columns = build()
             with contextlib.suppress(OSError):  # the next start builds them again
@@ -37,6 +42,35 @@ def kept(identity: Sequence[Any], build: Callable[[], Columns]) -> Columns:
     return columns
 
 
+def remove_unused(home: Path, before: float) -> int:
+    """Remove columns that no process used since ``before`` (seconds since the epoch); return their size (bytes).
+
+    Nothing is removed while any process uses some: its workers open them by name. Raises OSError.
+    """
+    folder = home / _FOLDER
+    if not folder.is_dir() or is_locked(folder / _IN_USE):
+        return 0
+    size = 0
+    for file in [*folder.glob("*.index"), *folder.glob(".*.partial")]:
+        with contextlib.suppress(FileNotFoundError):  # removed in the meantime
+            status = file.stat()
+            if max(status.st_atime, status.st_mtime) < before:
+                file.unlink()
+                file.with_suffix(".lock").unlink(missing_ok=True)
+                size += status.st_size
+    return size
+
+
+def _read(file: Path) -> Columns | None:
+    """Return the columns in a file and count them as used now; None if there are none."""
+    share(file.with_name(_IN_USE))
+    columns = Columns.read(file)
+    if columns is not None:
+        with contextlib.suppress(OSError):  # the time of the last access, which a file system need not keep itself
+            os.utime(file, ns=(time.time_ns(), file.stat().st_mtime_ns))
+    return columns
+
+
 def _file(identity: Sequence[Any]) -> Path | None:
     home = cache_home()
-    return None if home is None else home / "indexes" / f"{combined(identity)[:32]}.index"
+    return None if home is None else home / _FOLDER / f"{combined(identity)[:32]}.index"

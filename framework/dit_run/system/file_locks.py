@@ -8,7 +8,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_locked", "locked"]
+__all__ = ["is_locked", "locked", "share"]
+
+_shared: dict[Path, int] = {}
+"""Descriptors of the files that this process shares."""
 
 
 @contextlib.contextmanager
@@ -36,3 +39,17 @@ def is_locked(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def share(path: Path) -> None:
+    """Share the lock of a file with others until this process ends, so that :func:`is_locked` is True for all."""
+    if path in _shared:
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        except OSError:
+            os.close(descriptor)
+        else:
+            _shared[path] = descriptor

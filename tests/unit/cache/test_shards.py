@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dit_run.cache import space
-from dit_run.cache.shards import FORMAT, DamagedShard, Shard, checksum, write_shard
+from dit_run.cache.shards import BITS, FORMAT, DamagedShard, Shard, checksum, write_shard
 
 KEYS = [bytes([number]) * 32 for number in (1, 2, 3)]
 RECORDS = [np.arange(count, dtype=np.int16) for count in (4, 1, 7)]
@@ -33,6 +33,24 @@ def test_the_file_is_plain_safetensors(path: Path) -> None:
     assert tensors["values"].dtype == torch.bfloat16
     assert tensors["values"].view(torch.int16).tolist() == np.concatenate(RECORDS).tolist()
     assert tensors["starts"].tolist() == [0, 4, 5, 12]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+def test_shards_written_by_the_library_are_read_too(tmp_path: Path, dtype: torch.dtype) -> None:
+    write_shard(tmp_path / "ours", KEYS, [np.arange(4, dtype=BITS[dtype])] * 3, dtype)
+    save_file(load_file(tmp_path / "ours"), tmp_path / "theirs")
+    assert what_it_says(tmp_path / "theirs") == what_it_says(tmp_path / "ours") != {}
+    assert (tmp_path / "theirs").stat().st_size == (tmp_path / "ours").stat().st_size
+
+
+def test_shards_grow_with_what_was_written(tmp_path: Path) -> None:
+    of = space.Space.of(tmp_path, "latents", {})
+    with space.Writer(of, torch.float32, smallest=8) as writer:
+        for number in range(100):
+            writer.add(KEYS[0], torch.tensor([float(number)]))
+    counts = [len(Shard(of.folder / name)) for name in writer.names]
+    assert counts[:4] == [2, 2, 2, 2] and sum(counts) == 100
+    assert counts[:-1] == sorted(counts[:-1]) and max(counts) == 6
 
 
 def test_the_checksum_is_that_of_its_format() -> None:
