@@ -39,7 +39,14 @@ STOPPER = Path(__file__).resolve().parent.parent / "acceptance" / "stopper.py"
 WORKERS = (0, 1, 4)
 """Numbers of loading processes."""
 
-_NOT_LEARNT = ("time", "images_per_second", "memory_gb")
+_NOT_LEARNT = (
+    "time",
+    "images_per_second",
+    "memory_gb",
+    "processes/step_seconds_slowest",
+    "processes/step_seconds_median",
+    "processes/memory_gb",
+)
 
 
 def overrides(folder: Path, **values: Any) -> list[str]:

@@ -19,6 +19,7 @@ from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
 from dit_run.training.nonfinite import NonFiniteGuard, continue_advice
 from dit_run.training.observer import Observer
+from dit_run.training.process_pace import ProcessPace
 from dit_run.training.resume_checks import machine
 from dit_run.training.run_context import RunContext
 from dit_run.training.run_parts import RunParts
@@ -45,7 +46,8 @@ def build_loop(
     timer: StepTimer | None = None,
 ) -> Loop:
     """Build the loop with a new state, at step 0 with initial weights."""
-    timer = timer or StepTimer()
+    memory = MemoryMeter(run.device)
+    timer = timer or _timer(run, memory)
     step = _distributed_step(run, parts, layout, timer)
     state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
     guard = WatchGuard(record, run.stop, run.folder, run.reporter, state)
@@ -81,10 +83,17 @@ def build_loop(
         ),
         timer=timer,
         stop=run.stop,
-        memory=MemoryMeter(run.device),
+        memory=memory,
         shared=shared,
         whole=parts.whole,
     )
+
+
+def _timer(run: RunContext, memory: MemoryMeter) -> StepTimer:
+    """Return the timer of a run without a profile, which compares the processes where there are several."""
+    if run.processes.count == 1:
+        return StepTimer()
+    return ProcessPace(run.processes, run.device, memory, run.reporter.notice)
 
 
 def profile_timer(run: RunContext, parts: RunParts, steps: int) -> StepTimer:
