@@ -71,7 +71,7 @@ class ProcessPace(StepTimer):
         report: Callable[[str], None],
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Time the steps of this process on its device; ``report`` gets, in the first process, a sentence about each straggler."""
+        """Time the steps of this process; ``report`` gets a sentence about each straggler, in the first process."""
         self._processes, self._device, self._memory = processes, device, memory
         self._clock = clock
         self._stragglers = Stragglers(report)
