@@ -1,0 +1,90 @@
+"""Print the bytes of weights, gradients, optimizer state and averages in each process, by the number of shards.
+
+``python benchmarks/sharded_state.py CONFIG SHARDS ...`` forks as many processes for each number, shards the config's
+model as a run does, makes one update and prints a JSON object such as ``{"1": [1000], "2": [500, 500]}``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torch.distributed.fsdp
+from torch import Tensor
+
+import dit_run
+from dit_run.assembly.parts import Encoders, build_optimizer
+from dit_run.assembly.prepare import Data, prepare
+from dit_run.compute.distributed import Processes, join_processes
+from dit_run.compute.sharding import Sharding, local
+from dit_run.training.run_parts import RunParts
+
+Prepared = tuple[dit_run.Config, Data, Encoders]
+
+
+def state_bytes(prepared: Prepared, processes: Processes) -> int:
+    """Return the bytes that stay in this process, after an update, with weights that all processes share."""
+    config, data, encoders = prepared
+    parts = RunParts.build(config, data, encoders, processes.device)
+    sharding = Sharding.of(processes.count, processes, parts.precision)
+    if sharding is not None:
+        sharding.apply(parts.step_loss())
+        if parts.averages is not None:
+            parts.averages.shard(sharding.apply)
+    optimizer = build_optimizer(config, parts.denoiser, processes.device)
+    for parameter in parts.denoiser.parameters():
+        parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+    optimizer.step()
+    return sum(local(tensor).numel() * tensor.element_size() for tensor in _tensors(parts, optimizer))
+
+
+def _tensors(parts: RunParts, optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:
+    for parameter in parts.denoiser.parameters():
+        yield parameter
+        if parameter.grad is not None:
+            yield parameter.grad
+    for values in optimizer.state.values():
+        yield from (value for value in values.values() if isinstance(value, Tensor))
+    if parts.averages is not None:
+        yield from parts.averages.module.parameters()
+
+
+def measure(prepared: Prepared, count: int) -> list[int]:
+    """Return the bytes of each of ``count`` processes."""
+    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        children = [_fork(prepared, rank, count, port, Path(folder)) for rank in range(count)]
+        if any(os.waitpid(child, 0)[1] for child in children):
+            raise SystemExit("a process failed")
+        return [int((Path(folder) / str(rank)).read_text()) for rank in range(count)]
+
+
+def _fork(prepared: Prepared, rank: int, count: int, port: int, folder: Path) -> int:
+    if child := os.fork():
+        return child
+    if count > 1:
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    processes = join_processes("cpu")
+    (folder / str(rank)).write_text(str(state_bytes(prepared, processes)))
+    processes.barrier()
+    processes.leave()
+    os._exit(0)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    prepared = prepare(dit_run.load_config(sys.argv[1]), device=torch.device("cpu"))
+    print(json.dumps({count: measure(prepared, int(count)) for count in sys.argv[2:]}))
+
+
+if __name__ == "__main__":
+    main()
