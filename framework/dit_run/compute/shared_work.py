@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import time
+import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -24,15 +25,16 @@ Show = Callable[[int, int], None]
 """Called with the number of finished items and their total, of all processes."""
 _TOLD_EVERY = 1.0
 """Time between two reports of a process at work to the others (seconds)."""
-_FAILED = "work/failed"
 
 
 class SharedWork:
     """Work of all processes. They call :meth:`each` equally often; a single process needs no communication."""
 
     def __init__(self, processes: Processes | None = None) -> None:
-        """Share work over these processes, by default one."""
+        """Share work over these processes, by default one. Call it in all of them."""
         self.processes = processes or Processes()
+        self._name = self.processes.broadcast(uuid.uuid4().hex) if self.processes.count > 1 else ""
+        """Beginning of the names of its values in the store, which earlier work used, too."""
         self._rounds = 0
         self._own = (0, 0)
         """Finished items of this process and their total, as the others know them."""
@@ -53,7 +55,7 @@ class SharedWork:
         try:
             value = work()
         except Exception as error:
-            self.processes.store.set(_FAILED, pickle.dumps(self._portable(error)).hex())
+            self.processes.store.set(f"{self._name}/failed", pickle.dumps(self._portable(error)).hex())
             raise
         self._wait()
         return self.processes.gather(value)
@@ -62,9 +64,9 @@ class SharedWork:
         """Show finished items of this process to all; call it in the work. Raises the error of another process."""
         if self.processes.store is None:
             self._show(done, total)
-        elif done == total or time.monotonic() - self._told > _TOLD_EVERY:
+        elif done == total or self._own == (0, 0) or time.monotonic() - self._told > _TOLD_EVERY:
+            self._count("total", total - self._own[1])  # first: no process sees more finished items than there are
             self._count("done", done - self._own[0])
-            self._count("total", total - self._own[1])
             self._own, self._told = (done, total), time.monotonic()
             self._look()
 
@@ -95,9 +97,9 @@ class SharedWork:
 
         Raises the error of another process.
         """
-        store = self.processes.store
-        if store is not None and store.check([_FAILED]):
-            raise pickle.loads(bytes.fromhex(store.get(_FAILED).decode()))
+        store, failed = self.processes.store, f"{self._name}/failed"
+        if store is not None and store.check([failed]):
+            raise pickle.loads(bytes.fromhex(store.get(failed).decode()))
         ready = self._count("ready", 0)  # first: then the numbers of items are complete when all are ready
         items = self._count("done", 0), self._count("total", 0)
         if self.processes.first and items != self._shown:
@@ -108,7 +110,7 @@ class SharedWork:
     def _count(self, name: str, more: int) -> int:
         """Add to a number of this round that all processes count together, and return it."""
         assert self.processes.store is not None
-        return int(self.processes.store.add(f"work/{self._rounds}/{name}", more))
+        return int(self.processes.store.add(f"{self._name}/{self._rounds}/{name}", more))
 
     def _portable(self, error: Exception) -> DitRunError:
         """Return an error that the other processes can unpickle."""

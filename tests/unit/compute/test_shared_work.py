@@ -50,6 +50,18 @@ def test_the_first_shows_the_progress_of_all_together() -> None:
     assert shown[0] == sorted(set(shown[0]))
 
 
+def test_later_work_of_the_same_processes_knows_nothing_of_earlier_work() -> None:
+    def work(processes: Processes) -> list[int]:
+        def fail() -> None:
+            raise InputError("once")
+
+        with pytest.raises(InputError, match="once"):
+            SharedWork(processes).each(fail)
+        return SharedWork(processes).each(lambda: processes.rank)
+
+    assert in_threads(2, work) == [[0, 1], [0, 1]]
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
