@@ -179,14 +179,15 @@ def _training(recipe: Recipe) -> Iterator[int]:
     """Train this recipe; each ``next`` runs one step as `dit-run train` does."""
     import torch
 
+    from dit_run.assembly.averages import build_average_shares
     from dit_run.assembly.layout import Layout
     from dit_run.assembly.objectives import build_objectives
     from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve
+    from dit_run.training.average import Average
     from dit_run.training.batches import Loading, Visits, batches
-    from dit_run.training.ema import Ema
     from dit_run.training.encoding import BatchEncoder
     from dit_run.training.step import Gradients, TrainingStep
     from dit_run.training.step_loss import StepLoss
@@ -198,7 +199,7 @@ def _training(recipe: Recipe) -> Iterator[int]:
     layout, files = Layout(training.batch_size, 1), resolution.registry.files
     loaded = batches(visits, layout.micro_batches(0, 10**9), Loading(plugins=files))
     denoiser = build_denoiser(config, encoders, device).train()
-    ema = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+    averages = [Average(denoiser, share) for share in build_average_shares(config).values()]
     precision = Precision.of(training.mixed_precision, device)
     step = TrainingStep(
         forward=StepLoss(denoiser, build_objectives(config, denoiser, device, total_steps=1), precision),
@@ -212,8 +213,8 @@ def _training(recipe: Recipe) -> Iterator[int]:
     )
     for number, examples in enumerate(map(BatchEncoder(encoders, device), loaded)):
         step.run(number, [examples], count=1)
-        if ema is not None:
-            ema.update(number)
+        for average in averages:
+            average.update(number)
         yield number
 
 

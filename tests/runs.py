@@ -117,7 +117,7 @@ class Run:
     def learnt(self, step: int | None = None) -> dict[str, bytes]:
         """The bytes of all that a checkpoint has learnt, by file: ``model``, ``ema`` and ``optimizer``, or parts."""
         files = {path.stem: path.read_bytes() for path in self.file("", step).glob("*.safetensors")}
-        assert {stem.split("-")[0] for stem in files} == {"model", "ema", "optimizer"}
+        assert {stem.split("-")[0] for stem in files} - {"average"} == {"model", "ema", "optimizer"}
         return files
 
     def everything(self) -> dict[str, tuple[int, bytes]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dit_run import Component, Kind, hookimpl
 from dit_run_plugins.adapters.lora import Lora
+from dit_run_plugins.averages.ema import Ema
+from dit_run_plugins.averages.power import Power
 from dit_run_plugins.datasets.coco import Coco
 from dit_run_plugins.datasets.cub import Cub
 from dit_run_plugins.datasets.custom import Custom
@@ -116,6 +118,8 @@ def dit_run_components() -> list[Component]:
         _component(Kind.GUIDANCE, "autoguidance", Autoguidance, ":build", ":weights_differ"),
         _component(Kind.GUIDANCE, "cfg", Cfg, ":build"),
         _component(Kind.GUIDANCE, "cfg_zero", CfgZero, ":build", ":fits_velocities"),
+        _component(Kind.AVERAGE, "ema", Ema, ":build"),
+        _component(Kind.AVERAGE, "power", Power, ":build"),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),
         _component(Kind.TRACKER, "csv", Csv, ":build"),
         _component(Kind.TRACKER, "mlflow", Mlflow, ".tracker:build"),

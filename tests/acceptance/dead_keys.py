@@ -95,6 +95,8 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "guidance.autoguidance": ("guidance={type: autoguidance, weights: live}",),
     "guidance.cfg": (),
     "guidance.cfg_zero": ("guidance.type=cfg_zero",),
+    "average.ema": ("averages=[{type: ema}]",),
+    "average.power": ("averages=[{type: power}]",),
     "adapter.lora": ("adapter={type: lora, rank: 2}", "training.init_from=earlier"),
     "tracker.tensorboard": ("trackers=[{type: tensorboard}]",),
     "tracker.csv": ("trackers=[{type: csv}]",),
@@ -313,6 +315,11 @@ CHANGES: Mapping[str, Change] = {
     "objective.perceptual.revision": _change("objective.revision=other", "objective.pretrained_model_name=tiny/eye"),
     "objective.repa.tap": _change("objective.tap=blocks.1", "model.num_layers=2"),
     "objective.repa.projector_width": _change("objective.projector_width=9"),
+    # averages
+    "averages.name": _change("averages=[{type: power, name: short}]", "averages=[{type: power}]"),
+    "average.ema.decay": _change("averages=[{type: ema, decay: 0.3}]"),
+    "average.ema.warmup": _change("averages=[{type: ema, warmup: 0}]"),
+    "average.power.length": _change("averages=[{type: power, length: 0.2}]"),
     # adapters
     "adapter.lora.rank": _change("adapter.rank=3"),
     "adapter.lora.alpha": _change("adapter.alpha=8"),

@@ -11,7 +11,7 @@ from runs import CONFIG, Command, Run, Train
 from safetensors.torch import load_file
 
 from dit_run import load_run
-from dit_run.runs.average_profiles import power_profile
+from dit_run.model.average_profiles import power_profile
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_images_by_it(run: Run, command: Command, tmp_path: Path) -> None:
         (("average", "--length", "0.1", "--name", "../a"), "--name '../a' is no file name"),
         (("average", "--length", "0.1", "--checkpoint", "9"), "has no checkpoint '9'"),
         (("sample", "--average", "none"), "has no average 'none'; its averages are: "),
-        (("sample", "--average", "none", "--no-ema"), "average 'none' is one set of weights; leave out the checkpoint"),
+        (("sample", "--average", "none", "--no-ema"), "average 'none' is one set of weights; leave out no-ema"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Run, command: Command, words: tuple[str, ...], message: str) -> None:

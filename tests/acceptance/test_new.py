@@ -67,7 +67,7 @@ def test_a_package_has_a_folder_a_distribution_an_entry_point_and_a_type(command
         (
             ("optimiser", "tiger"),
             "there is no kind 'optimiser'; the kinds are dataset, text_encoder, vae, model, scheduler, optimizer, "
-            "lr_scheduler, objective, guidance, adapter, tracker, metric, callback",
+            "lr_scheduler, objective, guidance, average, adapter, tracker, metric, callback",
         ),
         (
             ("optimizer", "Tiger"),

@@ -219,7 +219,9 @@ def _with_state(contents: CheckpointContents, **values: Any) -> CheckpointConten
 
 _CHANGES: Mapping[str, Callable[[CheckpointContents], CheckpointContents]] = {
     "a weight": lambda contents: replace(contents, model=_nudged(contents.model, 1e-6)),
-    "an average": lambda contents: replace(contents, ema=_nudged(contents.ema or {}, 1e-3)),
+    "an average": lambda contents: replace(
+        contents, averages={name: _nudged(each, 1e-3) for name, each in contents.averages.items()}
+    ),
     "first moment": lambda contents: _nudged_moment(contents, "exp_avg"),
     "second moment": lambda contents: _nudged_moment(contents, "exp_avg_sq"),
     "optimizer's step": lambda contents: _nudged_moment(contents, "step"),

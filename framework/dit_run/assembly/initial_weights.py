@@ -20,7 +20,7 @@ from dit_run.model.tensor_fitting import Fitting, added_prefix, fit
 from dit_run.model.tensor_resizing import resize_known
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST
-from dit_run.runs.checkpoint.weights import load_weights, newest_weights
+from dit_run.runs.checkpoint.weights import FIRST, load_weights, newest_weights
 from dit_run.settings import TrainingOptions
 from dit_run.system.json_files import read_object
 
@@ -94,7 +94,7 @@ def _read(path: Path) -> _Source:
         return _of_checkpoint(path)
     found = sorted((path / "checkpoints").glob("step-*"))
     if found:
-        newest, passed_over = newest_weights(found, ema=True)
+        newest, passed_over = newest_weights(found, average=FIRST)
         assert newest is not None
         return _of_checkpoint(newest, tuple(f"damaged checkpoint passed over: {each}" for each in passed_over))
     return _of_folder(path)
@@ -103,7 +103,7 @@ def _read(path: Path) -> _Source:
 def _of_checkpoint(path: Path, notices: tuple[str, ...] = ()) -> _Source:
     config = read_object(path / "config.json") if (path / "config.json").exists() else {}
     _refuse_adapter(path, config)
-    return _Source(path, load_weights(path, ema=True), config.get("model", {}), notices)
+    return _Source(path, load_weights(path, average=FIRST), config.get("model", {}), notices)
 
 
 def _of_file(path: Path) -> _Source:

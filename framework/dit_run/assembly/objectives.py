@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import ImageEncoder, Objective
 from dit_run.registry.factories import PluginFault
 from dit_run.registry.kind_options import ObjectiveCommon
-from dit_run.settings import Choice, Config
+from dit_run.settings import Choice, Config, numbered
 
 __all__ = ["ActiveObjective", "build_objectives", "features_of"]
 
@@ -76,7 +75,7 @@ def build_objectives(
             *_steps(choice.common, total_steps),
             alone=len(choices) == 1,
         )
-        for name, choice in _named(choices)
+        for name, choice in zip(numbered(choice.type for choice in choices), choices, strict=True)
     )
     for each in built:
         _refuse_missing_taps(each, denoiser, config.model.type)
@@ -89,13 +88,6 @@ def _steps(common: ObjectiveCommon, total: int | None) -> tuple[int, float]:
     if total is None:
         return 0, float("inf")
     return round(common.start * total), round(common.until * total) if common.until < 1 else float("inf")
-
-
-def _named(choices: tuple[Choice, ...]) -> Iterator[tuple[str, Choice]]:
-    seen: Counter[str] = Counter()
-    for choice in choices:
-        seen[choice.type] += 1
-        yield choice.type if seen[choice.type] == 1 else f"{choice.type}_{seen[choice.type]}", choice
 
 
 def features_of(objectives: Iterable[ActiveObjective]) -> dict[str, ImageEncoder]:

@@ -28,6 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="checkpoint at which the average ends: best, last or a step (default: last)",
     )
+    parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files in the run folder")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -35,7 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     from dit_run.sampling.average_weights import average_weights
 
     made = average_weights(
-        RunFolder(Path(arguments.run)), arguments.length, name=arguments.name, checkpoint=arguments.checkpoint
+        RunFolder(Path(arguments.run)),
+        arguments.length,
+        name=arguments.name,
+        checkpoint=arguments.checkpoint,
+        allow_plugins=arguments.allow_plugins,
     )
     if made.error > _FAR:
         line = (

@@ -68,7 +68,11 @@ def add_run(parser: argparse.ArgumentParser) -> None:
         help="best (lowest validation loss), last, or a step such as 100 (default: last, the newest complete one)",
     )
     parser.add_argument("--no-ema", action="store_true", help="use the trained weights instead of their average")
-    parser.add_argument("--average", metavar="NAME", help="use an average that dit-run average made")
+    parser.add_argument(
+        "--average",
+        metavar="NAME",
+        help="use this average: one that the run keeps, or that dit-run average made",
+    )
     parser.add_argument("--allow-plugins", action="store_true", help="run the plugin files in the run folder")
 
 

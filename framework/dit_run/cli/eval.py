@@ -58,13 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
 
         scores = score(metrics, trained.config, data, sample)
     if arguments.json:
-        weights = "ema" if trained.ema else "model"
+        weights = "model" if trained.average is None else trained.average
         print(json.dumps({"checkpoint": trained.checkpoint.name, "weights": weights, **scores}))
     else:
-        print(f"{trained.checkpoint.name}, {'averaged (EMA)' if trained.ema else 'trained'} weights")
+        print(f"{trained.checkpoint.name}, {_weights(trained.average)}")
         for line in _lines(scores):
             print(line)
     return 0
+
+
+def _weights(average: str | None) -> str:
+    if average is None:
+        return "trained weights"
+    return "averaged (EMA) weights" if average == "ema" else f"averaged weights ({average})"
 
 
 def _lines(scores: Mapping[str, float]) -> Iterator[str]:

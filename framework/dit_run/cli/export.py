@@ -84,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         reporter=reporter,
     )
     print_notes(reporter.texts, arguments)
-    weights = "the averaged weights" if opened.ema else "the weights"
+    named = "" if opened.average in (None, "ema") else f" ({opened.average})"
+    weights = f"the averaged weights{named}" if opened.ema else "the weights"
     print(f"{folder}  {weights} of step {opened.step}")
     return 0

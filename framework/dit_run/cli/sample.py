@@ -12,7 +12,6 @@ from dit_run.cli.common_options import add_run, print_notes
 from dit_run.cli.sample_words import prompts_and_overrides
 from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.problems import InputError
-from dit_run.settings import Config
 
 if TYPE_CHECKING:
     from dit_run.sampling.load_run import LoadedRun
@@ -75,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         average=arguments.average,
         allow_plugins=arguments.allow_plugins,
     )
-    notes = [*opened.notices, *_without_effect(arguments, opened.config, scales), *_untrained_size(opened, size)]
+    notes = [*opened.notices, *_without_effect(arguments, opened, scales), *_untrained_size(opened, size)]
     print_notes(notes, arguments)
     from rich.console import Console
 
@@ -106,14 +105,15 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _without_effect(arguments: argparse.Namespace, config: Config, scales: Sequence[float]) -> Iterator[str]:
+def _without_effect(arguments: argparse.Namespace, run: LoadedRun, scales: Sequence[float]) -> Iterator[str]:
     """Yield a line for each flag that has no effect with this run."""
+    config = run.config
     guided = any(scale != 1 for scale in scales or [config.sampling.guidance_scale])
     if arguments.negative_prompt and not guided:
         yield "--negative-prompt has no effect: guidance_scale is 1, which turns guidance off"
     if arguments.negative_prompt and weaker_prediction(config) != "empty":
         yield f"--negative-prompt has no effect: guidance {config.guidance.type} uses no empty caption"
-    if arguments.no_ema and not config.training.use_ema:
+    if arguments.no_ema and not run.kept_averages:
         yield "--no-ema has no effect: this run keeps no average of its weights"
 
 

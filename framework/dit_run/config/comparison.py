@@ -61,8 +61,10 @@ def _is_new_default(change: Difference, option: Option | None) -> bool:
 
 
 def _is_default(section: str, config: Config) -> bool:
-    """Return True if a section of one component has the default type with all its defaults."""
+    """Return True if a section chooses nothing, or one component of the default type with all its defaults."""
     choice = config.sections[section]
+    if choice == ():
+        return True
     if not isinstance(choice, Choice) or choice.type != choice.component.kind.default_type:
         return False
     return all(getattr(holder, option.name) == option.default for holder, option in choice.held_options())

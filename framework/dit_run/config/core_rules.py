@@ -199,6 +199,19 @@ def _scalars_are_named_once(context: RuleContext) -> Iterator[RuleResult]:
             )
 
 
+def _averages_are_named_once(context: RuleContext) -> Iterator[RuleResult]:
+    names, listed = context.config.average_names, context.config.averages
+    for index, choice in enumerate(listed):
+        name = choice.common.name
+        if name is not None and names.count(name) > 1:
+            yield Problem(
+                "named-twice",
+                f"two averages of this run have the name {name!r}",
+                ("averages", index, "name"),
+                help=(f"all names: {', '.join(names)}; leave out name, or choose another one",),
+            )
+
+
 CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _checkpoints_are_saved,
     _guidance_is_trained,
@@ -212,4 +225,5 @@ CORE_RULES: tuple[Callable[[RuleContext], Iterable[RuleResult]], ...] = (
     _one_form_counts,
     _sampled_scalars_are_taken,
     _scalars_are_named_once,
+    _averages_are_named_once,
 )

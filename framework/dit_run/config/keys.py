@@ -23,10 +23,10 @@ __all__ = [
 KINDS_BY_SECTION = {kind.section: kind for kind in Kind}
 
 _FIRST = ("data", "model", "vae", "training", "scheduler", "text_encoder", "optimizer", "lr_scheduler")
-_SINGLE = tuple(kind.section for kind in Kind if not kind.listed)
-_LISTED = tuple(kind.section for kind in Kind if kind.listed)
+_WATCHING = tuple(kind.section for kind in Kind if kind.listed and kind.spec.observes)
+_OTHERS = tuple(kind.section for kind in Kind if kind.section not in _WATCHING)
 
-TOP_LEVEL = tuple(dict.fromkeys((*_FIRST, *_SINGLE, *SECTIONS, *_LISTED, "plugins", "extends")))
+TOP_LEVEL = tuple(dict.fromkeys((*_FIRST, *_OTHERS, *SECTIONS, *_WATCHING, "plugins", "extends")))
 """Every top-level key, in the order of the reference."""
 
 

@@ -26,6 +26,7 @@ from dit_run.model.latent_normalization import LATENT_PREFIX
 from dit_run.problems import DitRunError, InputError, NotInDiffusers
 from dit_run.registry.plugin_files import PluginFile
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
+from dit_run.runs.checkpoint.weights import EMA
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import CacheOptions, Config, TrainingOptions
 
@@ -150,8 +151,9 @@ def read_export(path: Path) -> TrainedWeights:
     """Return the model in an exported folder's file of weights. Raises InputError."""
     tensors, facts = read_safetensors(path)
     try:
-        averaged, base = facts["weights"] == "ema", facts.get("base", "")
-        return TrainedWeights(tensors, int(facts["step"]), int(facts["global_batch"]), averaged, base)
+        average = facts.get("average", EMA) if facts["weights"] == "ema" else None
+        step, global_batch = int(facts["step"]), int(facts["global_batch"])
+        return TrainedWeights(tensors, step, global_batch, average, facts.get("base", ""))
     except (KeyError, ValueError) as error:
         raise InputError(
             f"{path} was not written by an export of dit-run: its metadata have no valid step, global_batch and weights"
@@ -161,7 +163,9 @@ def read_export(path: Path) -> TrainedWeights:
 def weights_metadata(model: TrainedWeights) -> dict[str, str]:
     """Return the texts in a file of weights, which :func:`read_export` reads."""
     facts = {"format": "pt", "global_batch": str(model.global_batch), "step": str(model.step)}
-    return {**facts, "weights": "ema" if model.ema else "live", **({"base": model.base} if model.base else {})}
+    facts["weights"] = "live" if model.average is None else "ema"
+    named = {"average": model.average} if model.average not in (None, EMA) else {}
+    return {**facts, **named, **({"base": model.base} if model.base else {})}
 
 
 def _portable(config: Config, plugins: Sequence[str], source: ExportSource) -> Config:

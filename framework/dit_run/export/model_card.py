@@ -18,6 +18,7 @@ from dit_run.export.pipeline_use import PipelineUse, usage
 from dit_run.hub import on_hub
 from dit_run.model.denoiser import TEXT_ENCODER_PREFIX
 from dit_run.options import HubOrPath, options_of
+from dit_run.runs.checkpoint.weights import EMA
 from dit_run.settings import Choice, Config
 
 __all__ = ["CURVES", "SAMPLES", "TrainedWeights", "hub_names", "model_card"]
@@ -100,8 +101,8 @@ class TrainedWeights:
     step: int
     global_batch: int
     """Samples per step."""
-    ema: bool
-    """True for the averaged weights, False for the live ones."""
+    average: str | None
+    """Name of the average; None for the weights that train."""
     base: str = ""
     """Digest of the weights that an adapter changes; empty where ``tensors`` are those of a whole model."""
 
@@ -157,10 +158,16 @@ def _facts(config: Config, model: TrainedWeights, options: ExportOptions) -> dic
         "Scheduler": config.scheduler.type,
         "Training steps": f"{model.step:,}",
         "Samples per step": f"{model.global_batch:,}",
-        "Weights": "exponential moving average" if model.ema else "of the last step",
+        "Weights": _weights(model),
         "Precision": options.dtype,
         "Seed": str(config.training.seed),
     }
+
+
+def _weights(model: TrainedWeights) -> str:
+    if model.average is None:
+        return "of the last step"
+    return "exponential moving average" if model.average == EMA else f"average `{model.average}`"
 
 
 def _base(config: Config) -> str:

@@ -70,7 +70,7 @@ def estimate_step(config: Config, encoders: Encoders, *, batch_size: int, accumu
         with deferred_weights():
             objectives = build_objectives(config, denoiser, CPU, latent_factor=encoders.vae.factor)
         training = config.training
-        averages = [torch.empty_like(each) for each in denoiser.parameters()] if training.use_ema else []
+        averages = [torch.empty_like(each) for each in denoiser.parameters() for _ in config.average_names]
         optimizer = build_optimizer(config, denoiser, GPU)
         batch = _batch(config, replace(encoders, features=features_of(objectives)), batch_size)
         scheduler = build_schedulers(config, encoders)(batch.shape)

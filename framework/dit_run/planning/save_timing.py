@@ -42,7 +42,7 @@ def waiting_seconds(
 
 def saving_seconds(contents: CheckpointContents, run_dir: Path, *, clock: Clock = time.perf_counter) -> float:
     """Return the seconds of a checkpoint. The written files are removed. Raises SaveFailed where writing fails."""
-    part = replace(contents, model=_part(contents.model), ema=None, optimizer={})
+    part = replace(contents, model=_part(contents.model), averages={}, optimizer={})
     whole = needed_bytes(contents) <= MOST_BYTES
     taken: list[float] = []
     with tempfile.TemporaryDirectory(prefix=".dit-run-plan-", dir=_writable(place_of(run_dir))) as folder:

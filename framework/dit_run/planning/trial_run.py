@@ -91,9 +91,10 @@ class TrialRun:
         """Do one step with micro-batches of this size."""
         positions, count = range(self.done * size, (self.done + 1) * size), self.micro_batches(size)
         self.step.run(self.done, (self._encoded(positions) for _ in range(count)), count=count)
-        if self.parts.averages is not None:
+        if self.parts.averages:
             with self.timer.phase("average"):
-                self.parts.averages.update(self.done)
+                for average in self.parts.averages.values():
+                    average.update(self.done)
         self.done += 1
 
     def micro_batches(self, size: int) -> int:
@@ -127,12 +128,11 @@ class TrialRun:
 
     def checkpoint(self) -> CheckpointContents:
         """Return the contents of a checkpoint, apart from some small values."""
-        averages = self.parts.averages
-        ema = None if averages is None else averages.module.tensors()
+        averages = {name: average.module.tensors() for name, average in self.parts.averages.items()}
         model, optimizer = self.parts.denoiser.tensors(), dict(self.step.optimizer.state_dict())
         if has_modes(self.step.optimizer):
             optimizer[TRAIN_WEIGHTS] = dict(trainable_parameters(self.parts.denoiser))
-        return CheckpointContents(model, optimizer, {}, {}, ema)
+        return CheckpointContents(model, optimizer, {}, {}, averages)
 
     def gradient_bytes(self) -> float:
         """Return the size of a leaf of the tree of gradients; 0 without a tree."""

@@ -68,7 +68,7 @@ def workload_of(config: Config, data: Data) -> Workload:
         kept_checkpoints=training.save_total_limit,
         checkpoints=schedule.saves_after(0),
         validations=schedule.validations,
-        validation_passes=passes * (2 if training.use_ema else 1),
+        validation_passes=passes * (2 if config.average_names else 1),
         previews=schedule.samplings,
         preview_images=len(preview_prompts(config, data)),
         scorings=schedule.scorings if scored else 0,

@@ -18,6 +18,7 @@ model's initial weights and dropout, for which the core seeds torch's generator.
 from __future__ import annotations
 
 from dit_run.protocols.adapter import Adapter
+from dit_run.protocols.average import AverageShare
 from dit_run.protocols.callback import EVENTS, Callback, Progress, unknown_event
 from dit_run.protocols.dataset import (
     Dataset,
@@ -51,6 +52,7 @@ __all__ = [
     "VAE",
     "Adapter",
     "Adjustment",
+    "AverageShare",
     "Callback",
     "Dataset",
     "DatasetPart",

@@ -16,7 +16,7 @@ from dit_run.options import (
     bounds,
 )
 
-__all__ = ["AUTO", "DatasetCommon", "ObjectiveCommon", "TextEncoderCommon", "VaeCommon"]
+__all__ = ["AUTO", "AverageCommon", "DatasetCommon", "ObjectiveCommon", "TextEncoderCommon", "VaeCommon"]
 
 AUTO = "auto"
 """Value of ``data.buckets`` for the preset list of sizes."""
@@ -116,3 +116,15 @@ class ObjectiveCommon:
     """Share of the run's steps after which this objective begins to act."""
     until: Annotated[float, bounds(gt=0, le=1), Adjustable] = 1.0
     """Share of the run's steps after which this objective no longer acts."""
+
+
+AverageName = Annotated[str, bounds(pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageCommon:
+    """Options of every average."""
+
+    name: AverageName | None = None
+    """Name of the average for `--average`: letters, digits, `_`, `.` and `-`. null takes the type, from the second
+    average of a type on with a number, such as `power_2`; `ema` is that of `training.use_ema`."""

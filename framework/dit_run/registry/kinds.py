@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dit_run.options import Option, options_of
-from dit_run.registry.kind_options import DatasetCommon, ObjectiveCommon, TextEncoderCommon, VaeCommon
+from dit_run.registry.kind_options import AverageCommon, DatasetCommon, ObjectiveCommon, TextEncoderCommon, VaeCommon
 
 __all__ = ["KINDS", "Kind", "KindSpec"]
 
@@ -67,6 +67,7 @@ class Kind(StrEnum):
     LR_SCHEDULER = "lr_scheduler"
     OBJECTIVE = "objective"
     GUIDANCE = "guidance"
+    AVERAGE = "average"
     ADAPTER = "adapter"
     TRACKER = "tracker"
     METRIC = "metric"
@@ -198,6 +199,16 @@ KINDS: Mapping[Kind, KindSpec] = {
         default_type="cfg",
         observes=True,
         protocol="dit_run.protocols:Guidance",
+        members=("__call__",),
+    ),
+    Kind.AVERAGE: KindSpec(
+        title="average",
+        text="Averages: averages of the weights that a run keeps, in addition to that of `training.use_ema`. The first "
+        "average of a run makes its images and is validated.",
+        section="averages",
+        listed=True,
+        common=AverageCommon,
+        protocol="dit_run.protocols:AverageShare",
         members=("__call__",),
     ),
     Kind.ADAPTER: KindSpec(

@@ -12,15 +12,16 @@ from dit_run.runs.run_folder import RunFolder
 __all__ = ["named_checkpoint"]
 
 
-def named_checkpoint(folder: RunFolder, name: str, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
+def named_checkpoint(folder: RunFolder, name: str, *, average: str | None) -> tuple[Path, tuple[str, ...]]:
     """Return the folder of a checkpoint of a run, its weights verified, and newer damaged ones that were passed over.
 
-    ``last`` is the newest one with complete weights, ``best`` the one with the lowest validation loss. ``ema`` chooses
-    the weights, and no other file is read. Raises InputError where there is none of this name.
+    ``last`` is the newest one with complete weights, ``best`` the one with the lowest validation loss. ``average``
+    chooses the weights (see :mod:`dit_run.runs.checkpoint.weights`), and no other file is read. Raises InputError where
+    there is none of this name.
     """
     checkpoints = Checkpoints(folder.checkpoints, folder.run_id())
     if name == "last":
-        return _newest(folder, checkpoints, ema=ema)
+        return _newest(folder, checkpoints, average)
     if name == "best":
         path = _best(folder, checkpoints)
     else:
@@ -28,12 +29,12 @@ def named_checkpoint(folder: RunFolder, name: str, *, ema: bool) -> tuple[Path, 
     if not path.is_dir():
         names = ", ".join(found.name for found in checkpoints.paths()) or "none"
         raise InputError(f"{folder.path} has no checkpoint {name!r}; its checkpoints are: {names} (or: last, best)")
-    refuse_damage(path, weight_damages(path, ema=ema))
+    refuse_damage(path, weight_damages(path, average=average))
     return path, ()
 
 
-def _newest(folder: RunFolder, checkpoints: Checkpoints, *, ema: bool) -> tuple[Path, tuple[str, ...]]:
-    newest, passed_over = newest_weights(checkpoints.paths(), ema=ema)
+def _newest(folder: RunFolder, checkpoints: Checkpoints, average: str | None) -> tuple[Path, tuple[str, ...]]:
+    newest, passed_over = newest_weights(checkpoints.paths(), average=average)
     if newest is None:
         raise InputError(f"{folder.path} has no checkpoint yet")
     return newest, passed_over

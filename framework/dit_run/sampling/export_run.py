@@ -57,7 +57,7 @@ class Exportable(Protocol):
     @property
     def global_batch(self) -> int: ...
     @property
-    def ema(self) -> bool: ...
+    def average(self) -> str | None: ...
     @property
     def left_out(self) -> ConfigError | None: ...
     def metrics(self) -> list[dict[str, Any]]: ...
@@ -90,7 +90,7 @@ def export_run(
 
 def _model(run: Exportable) -> TrainedWeights:
     denoiser = run.pipeline.denoiser
-    return TrainedWeights(denoiser.tensors(), run.step, run.global_batch, run.ema, denoiser.base)
+    return TrainedWeights(denoiser.tensors(), run.step, run.global_batch, run.average, denoiser.base)
 
 
 def _merged(run: Exportable, adapter: Adapter | None, options: ExportOptions) -> tuple[TrainedWeights, Config]:

@@ -21,15 +21,16 @@ from dit_run.export.export_options import ExportOptions
 from dit_run.problems import ConfigError, InputError
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter, Silent
+from dit_run.runs.checkpoint.weights import EMA
 from dit_run.runs.run_folder import RunFolder
-from dit_run.sampling.average_weights import average_file
+from dit_run.sampling.average_files import kept_in
 from dit_run.sampling.export_run import Destination, export_run
 from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
 from dit_run.sampling.prompts import refuse_undecoded
 from dit_run.sampling.trained_config import SAMPLED, read_run_config
 from dit_run.sampling.trained_denoiser import trained_denoiser, weaker_denoiser
 from dit_run.sampling.trained_sizes import default_size, trained_sizes
-from dit_run.sampling.trained_weights import find_weights, read_prompts, read_scalars
+from dit_run.sampling.trained_weights import choose_weights, read_prompts, read_scalars
 from dit_run.settings import Config
 
 __all__ = ["LoadedRun", "load_run", "open_run"]
@@ -54,12 +55,22 @@ class LoadedRun:
     """Optimizer steps that the weights were trained for."""
     global_batch: int
     """Training samples per step."""
-    ema: bool
-    """True where the weights are the averaged ones."""
+    average: str | None
+    """Name of the average that the weights are; None for those that train."""
     notices: tuple[str, ...] = ()
     """Facts about loading that the user should see, such as damaged checkpoints that were passed over."""
     left_out: ConfigError | None = None
     """The error because of which components that sampling does not use have their defaults in ``config``."""
+
+    @property
+    def ema(self) -> bool:
+        """True where the weights are averaged ones."""
+        return self.average is not None
+
+    @property
+    def kept_averages(self) -> tuple[str, ...]:
+        """Names of the averages in the run's checkpoints."""
+        return kept_in(RunFolder(self.path))
 
     @property
     def sizes(self) -> tuple[Size, ...]:
@@ -173,6 +184,7 @@ class LoadedRun:
             "run": str(self.path),
             "checkpoint": self.checkpoint.name,
             "ema": json.dumps(self.ema),
+            **({"average": self.average} if self.average not in (None, EMA) else {}),
             "version": f"dit-run {__version__}",
         }
 
@@ -201,7 +213,7 @@ def load_run(
     trains. ``overrides`` are ``section.key=value`` on top of the run's config, such as the new path of an encoder.
     ``checkpoint`` names one: ``step-00000100``, the step ``100``, ``best`` (lowest validation loss) or ``last``, the
     newest complete one, which None loads too. ``ema`` False loads the live weights in place of the averaged ones,
-    ``average`` an average that ``dit-run average`` made.
+    ``average`` the average of this name: one that the run keeps, or one that ``dit-run average`` made.
     ``allow_plugins`` allows the code of plugin files in the folder to run. ``device`` replaces ``training.device``.
 
     Raises InputError for a folder that holds no run, a checkpoint that is missing or damaged, and plugin files that are
@@ -235,18 +247,16 @@ def open_run(
     chosen = [*overrides, f"training.device={device}"] if device is not None else overrides
     read = read_run_config(folder, chosen, used, allow_plugins=allow_plugins)
     config = read.resolution.config
-    if average is not None and (checkpoint is not None or not ema):
-        raise InputError(f"average {average!r} is one set of weights; leave out the checkpoint and no-ema")
-    source, passed_over = find_weights(folder, checkpoint, ema=ema)
-    chosen_weights = source if average is None else average_file(folder, average)
+    weights_of = choose_weights(folder, checkpoint, ema=ema, average=average)
+    source = weights_of.source
     target = choose_device(config.training.device)
     encoders = build_encoders(config, target)
-    denoiser, weights = trained_denoiser(config, encoders, target, chosen_weights, ema=ema)
-    guided = (source, weights.ema) if average is None else None
+    denoiser, weights = trained_denoiser(config, encoders, target, weights_of.weights, average=weights_of.average)
+    guided = (source, weights.average) if weights_of.weights == source else None
     other = weaker_denoiser(config, encoders, target, folder, source, guided=guided)
     return LoadedRun(
         path=folder.path,
-        checkpoint=chosen_weights,
+        checkpoint=weights_of.weights,
         config=config,
         registry=read.resolution.registry,
         pipeline=Pipeline.of(
@@ -262,7 +272,7 @@ def open_run(
         prompts=config.sampling.prompts or read_prompts(source) or _DEFAULT_PROMPTS,
         step=weights.step,
         global_batch=weights.global_batch,
-        ema=weights.ema,
-        notices=(*read.notices, *(f"damaged checkpoint passed over: {damaged}" for damaged in passed_over)),
+        average=weights.average,
+        notices=(*read.notices, *(f"damaged checkpoint passed over: {damaged}" for damaged in weights_of.passed_over)),
         left_out=read.left_out,
     )

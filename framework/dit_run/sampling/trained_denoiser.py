@@ -12,6 +12,7 @@ from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.export.folder import TrainedWeights
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.weights import FIRST
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
 from dit_run.sampling.trained_weights import read_weights
@@ -21,14 +22,14 @@ __all__ = ["trained_denoiser", "weaker_denoiser"]
 
 
 def trained_denoiser(
-    config: Config, encoders: Encoders, device: torch.device, source: Path, *, ema: bool
+    config: Config, encoders: Encoders, device: torch.device, source: Path, *, average: str | None
 ) -> tuple[Denoiser, TrainedWeights]:
     """Return the denoiser with the weights of a verified checkpoint or exported file, and what was read of these.
 
     Raises InputError for weights that do not fit.
     """
     denoiser = build_denoiser(config, encoders, device, base=True)
-    weights = read_weights(source, ema=ema)
+    weights = read_weights(source, average=average)
     refuse_other_base(denoiser, weights.base, where=str(source))
     denoiser.load_tensors(weights.tensors, where=str(source))
     denoiser.eval().requires_grad_(False)
@@ -42,12 +43,12 @@ def weaker_denoiser(
     folder: RunFolder,
     source: Path,
     *,
-    guided: tuple[Path, bool] | None,
+    guided: tuple[Path, str | None] | None,
 ) -> Denoiser | None:
     """Return the denoiser that guidance moves away from, or None for the empty caption.
 
     ``source`` is the checkpoint of a guidance that names none; ``guided`` has that of the weights that make images, and
-    True for its average; None for weights of no checkpoint. Raises InputError where the folder has no other weights.
+    the name of its average; None for weights of no checkpoint. Raises InputError where the folder has no other weights.
     """
     weaker = weaker_prediction(config)
     if weaker == "empty":
@@ -58,11 +59,13 @@ def weaker_denoiser(
             "weights; sample from the run, or add guidance.type=cfg"
         )
     name = source.name if weaker.checkpoint is None else str(weaker.checkpoint)
-    path, _ = named_checkpoint(folder, name, ema=weaker.averaged)
-    denoiser, weights = trained_denoiser(config, encoders, device, path, ema=weaker.averaged)
-    if (path, weights.ema) == guided:
+    average = FIRST if weaker.averaged else None
+    path, _ = named_checkpoint(folder, name, average=average)
+    denoiser, weights = trained_denoiser(config, encoders, device, path, average=average)
+    if (path, weights.average) == guided:
+        averaged = "" if weights.average is None else "averaged "
         raise InputError(
-            f"guidance {config.guidance.type} would move away from the {'averaged ' if weights.ema else ''}weights of "
+            f"guidance {config.guidance.type} would move away from the {averaged}weights of "
             f"{source.name} that it guides; choose others with guidance.checkpoint or guidance.weights"
         )
     return denoiser

@@ -7,6 +7,7 @@ from dit_run.settings.core_sections import (
     TrainingOptions,
     ValidationOptions,
 )
+from dit_run.settings.numbering import numbered
 from dit_run.settings.resolved_config import Choice, Config, put
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "SamplingOptions",
     "TrainingOptions",
     "ValidationOptions",
+    "numbered",
     "put",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from dit_run.options import Option, options_of, plain
 from dit_run.problems import KeyPath, Place, Problem
 from dit_run.settings.core_sections import CacheOptions, SamplingOptions, TrainingOptions, ValidationOptions
+from dit_run.settings.numbering import numbered
 
 if TYPE_CHECKING:
     from dit_run.registry.components import Component
@@ -98,6 +99,7 @@ class Config:
     lr_scheduler = _Section[Choice]("lr_scheduler")
     objective = _Section["Choice | tuple[Choice, ...]"]("objective")
     guidance = _Section[Choice]("guidance")
+    averages = _Section[tuple[Choice, ...]]("averages")
     adapter = _Section["Choice | None"]("adapter")
     sampling = _Section[SamplingOptions]("sampling")
     validation = _Section[ValidationOptions]("validation")
@@ -116,6 +118,14 @@ class Config:
         """True if training drops captions for all text encoders at once, so that the model learns the empty one."""
         each = (choice.common for choice in self.chosen("text_encoder"))
         return self.training.caption_dropout > 0 or all(common.caption_dropout > 0 for common in each)
+
+    @property
+    def average_names(self) -> tuple[str, ...]:
+        """Names of the averages of the weights that the run keeps, in order: first that of ``training.use_ema``."""
+        own = ("ema",) if self.training.use_ema else ()
+        names = numbered((*own, *(choice.type for choice in self.averages)))
+        written = (*own, *(choice.common.name for choice in self.averages))
+        return tuple(given or name for given, name in zip(written, names, strict=True))
 
     @property
     def scalar_names(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from dit_run.testing.contract_error import ContractError
 
 if TYPE_CHECKING:
     from dit_run.testing.adapter import check_adapter
+    from dit_run.testing.average import check_average
     from dit_run.testing.callback import check_callback
     from dit_run.testing.dataset import check_dataset
     from dit_run.testing.guidance import check_guidance
@@ -41,6 +42,7 @@ __all__ = [
     "ContractError",
     "TinyRun",
     "check_adapter",
+    "check_average",
     "check_callback",
     "check_dataset",
     "check_guidance",

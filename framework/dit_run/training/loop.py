@@ -123,10 +123,11 @@ class Loop:
             first = self.layout.first_micro_batch
             result = self.step.run(state.step, micro_batches, count=accumulation, first_index=first)
         state.nonfinite.add(state.step + 1, result, micro_batches)
-        if state.averages is not None:
+        if state.averages:
             # After a skipped update, too: the weights have not changed, and asking would wait for the device.
             with self.timer.phase("optimizer"), state.evaluation.shown():
-                state.averages.update(state.step)
+                for average in state.averages.values():
+                    average.update(state.step)
         state.step += 1
         self.step.updating = False
         state.meters.add(result)

@@ -128,8 +128,8 @@ def _sharded(parts: RunParts, loss: StepLoss) -> StepLoss:
     """Shard all that trains, in place, and its averages, where the config shards them."""
     if parts.sharding is not None:
         parts.sharding.apply(loss)
-        if parts.averages is not None:
-            parts.averages.shard(parts.sharding.apply)
+        for average in parts.averages.values():
+            average.shard(parts.sharding.apply)
     return loss
 
 

@@ -123,7 +123,7 @@ class Observer:
         return RetryQueue("the samples", self.reporter.notice)
 
     def validate(self) -> dict[str, float]:
-        """Return ``validation/loss`` on held-out and ``probe/loss`` on training samples; ``_ema`` for the averages."""
+        """Return ``validation/loss`` of held-out, ``probe/loss`` of training samples; ``_ema`` is the first average."""
         parts = self.parts
         values: dict[str, float] = {}
         for name, held_out in (("validation", True), ("probe", False)):

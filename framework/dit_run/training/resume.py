@@ -144,7 +144,7 @@ class Start:
     def restore(self, state: TrainState, config: Config, total_steps: int) -> None:
         """Load the checkpoint. Raises InputError where it does not fit, or a fork has no steps to do."""
         contents, own = self.contents, _optimizer_options(state, config) if self.forked else []
-        tensors = {"model": contents.model, "ema": contents.ema, "optimizer": contents.optimizer}
+        tensors = {"model": contents.model, "averages": contents.averages, "optimizer": contents.optimizer}
         state.load_state_dict({**contents.state, **tensors}, where=str(self.path))
         for group, values in zip(state.optimizer.param_groups, own, strict=False):
             group.update(values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from dit_run.assembly.averages import build_average_shares
 from dit_run.assembly.objectives import ActiveObjective, build_objectives, features_of
 from dit_run.assembly.parts import (
     Encoders,
@@ -26,8 +27,8 @@ from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Guidance, LearningRateFactor, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
+from dit_run.training.average import Average
 from dit_run.training.batches import FeatureVisits, Visits
-from dit_run.training.ema import Ema
 from dit_run.training.encoding import BatchEncoder
 from dit_run.training.step import Gradients, TrainingStep
 from dit_run.training.step_loss import StepLoss
@@ -47,8 +48,8 @@ class RunParts:
     encoders: Encoders
     device: torch.device
     denoiser: Denoiser
-    averages: Ema[Denoiser] | None
-    """Averages of the denoiser's weights; None for a config without them."""
+    averages: Mapping[str, Average[Denoiser]]
+    """Averages of the denoiser's weights by name. The first one makes images and is evaluated."""
     scheduler_of: SchedulerOf
     """The scheduler of each latent shape that is trained on."""
     objectives: tuple[ActiveObjective, ...]
@@ -79,12 +80,12 @@ class RunParts:
         ``objectives`` are those of a denoiser that is given; without them all act at every step, as in a trial. With
         ``sharding`` weights and averages stay in main memory, from where they are sharded before the first step.
         """
-        training, place = config.training, device if sharding is None else torch.device("cpu")
+        place = device if sharding is None else torch.device("cpu")
         denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser
         if objectives is None:
             objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
         denoiser = denoiser.to(place)
-        averages = Ema(denoiser, decay=training.ema_decay, power=training.ema_warmup) if training.use_ema else None
+        averages = {name: Average(denoiser, share) for name, share in build_average_shares(config).items()}
         return cls(
             sharding=sharding,
             whole=None if sharding is None else WholeCopies(_by_ending(denoiser, averages), device),
@@ -115,12 +116,12 @@ class RunParts:
 
     @property
     def evaluated(self) -> Mapping[str, Denoiser]:
-        """The denoisers to evaluate, by the ending of names of values: the live weights and their averages."""
+        """The denoisers to evaluate, by the ending of names of values: the live weights and their first average."""
         return _by_ending(self.denoiser, self.averages) if self.whole is None else self.whole.copies
 
     @property
     def pipeline(self) -> Pipeline:
-        """Pipeline of the averages where there are any, else of the live weights."""
+        """Pipeline of the first average where there is one, else of the live weights."""
         denoiser = list(self.evaluated.values())[-1]
         guidance, other = self._guided()
         return Pipeline.of(
@@ -195,5 +196,6 @@ class RunParts:
         )
 
 
-def _by_ending(denoiser: Denoiser, averages: Ema[Denoiser] | None) -> dict[str, Denoiser]:
-    return {"": denoiser} | ({} if averages is None else {"_ema": averages.module})
+def _by_ending(denoiser: Denoiser, averages: Mapping[str, Average[Denoiser]]) -> dict[str, Denoiser]:
+    first = next(iter(averages.values()), None)
+    return {"": denoiser} | ({} if first is None else {"_ema": first.module})

@@ -73,7 +73,7 @@ class RunFacts:
         values = state.state_dict()
         return CheckpointContents(
             model=values.pop("model"),
-            ema=values.pop("ema"),
+            averages=values.pop("averages"),
             optimizer=values.pop("optimizer"),
             config=absolute(self.config).to_dict(),
             state={**self._values(), **values},
@@ -242,7 +242,7 @@ class Saver:
     def warn_of_full_disk(self, state: TrainState, schedule: Schedule) -> None:
         """Report a disk that has no room for the checkpoints to come."""
         weights = tensor_bytes(state.denoiser.tensors())
-        one = weights * (4 if state.averages is not None else 3)  # most optimizers keep two numbers for each weight
+        one = weights * (3 + len(state.averages))  # most optimizers keep two numbers for each weight
         saves = schedule.saves_after(state.step) if self._limit is None else self._limit + 1
         notice = room_notice(self.checkpoints.folder, one, limit=self._limit, saves=saves)
         if notice is not None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
-from dit_run.training.ema import Ema
+from dit_run.runs.checkpoint.weights import EMA, average_stem
+from dit_run.training.average import Average
 from dit_run.training.evaluation_weights import EvaluationWeights
 from dit_run.training.meters import Meters
 from dit_run.training.nonfinite import NonFiniteGuard
@@ -26,7 +28,8 @@ class TrainState:
     """The state of a run after ``step`` steps."""
 
     denoiser: Denoiser
-    averages: Ema[Denoiser] | None
+    averages: Mapping[str, Average[Denoiser]]
+    """Averages of the weights by name."""
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     meters: Meters
@@ -44,22 +47,22 @@ class TrainState:
 
     @property
     def denoisers(self) -> list[Denoiser]:
-        """The denoiser with the live weights and, where there are any, the one with the averages."""
-        return [self.denoiser] if self.averages is None else [self.denoiser, self.averages.module]
+        """The denoiser with the live weights, and those with averages."""
+        return [self.denoiser, *(average.module for average in self.averages.values())]
 
     def is_finite(self) -> bool:
         """Return True if all weights, and their averages, are finite numbers."""
         return all(bool(torch.isfinite(values).all()) for each in self.denoisers for values in each.tensors().values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors as ``model``, ``ema`` (None without averages) and ``optimizer``, the rest as JSON values.
+        """Return tensors as ``model``, ``averages`` by name and ``optimizer``, the rest as JSON values.
 
         While evaluation weights are shown, ``model`` has those, and ``optimizer`` has those that train, too.
         """
         kept = self.evaluation.kept
         return {
             "model": self.denoiser.tensors(),
-            "ema": None if self.averages is None else self.averages.module.tensors(),
+            "averages": {name: average.module.tensors() for name, average in self.averages.items()},
             "optimizer": self.optimizer.state_dict() | ({} if kept is None else {TRAIN_WEIGHTS: dict(kept)}),
             "meters": self.meters.state_dict(),
             "best": self.best,
@@ -73,7 +76,7 @@ class TrainState:
 
         Raises InputError, naming ``where`` they are from, for weights or an optimizer of another shape.
         """
-        self.load_weights(values["model"], values["ema"], where=where)
+        self.load_weights(values["model"], values["averages"], where=where)
         optimizer = dict(values["optimizer"])
         kept = optimizer.pop(TRAIN_WEIGHTS, None)
         try:
@@ -89,11 +92,12 @@ class TrainState:
         self.step = values["step"]
 
     def load_weights(
-        self, weights: Mapping[str, torch.Tensor], averages: Mapping[str, torch.Tensor] | None, *, where: str
+        self, weights: Mapping[str, Tensor], averages: Mapping[str, Mapping[str, Tensor]], *, where: str
     ) -> None:
-        """Take over weights and, with ``training.use_ema``, their averages. Raises InputError where they do not fit."""
+        """Take over weights and their averages. Raises InputError where they do not fit."""
         self.denoiser.load_tensors(weights, where=where)
-        if self.averages is not None:
-            if averages is None:
-                raise InputError(f"{where} has no ema.safetensors, and training.use_ema is true")
-            self.averages.module.load_tensors(averages, where=where)
+        for name, average in self.averages.items():
+            if name not in averages:
+                key = "training.use_ema is true" if name == EMA else "the config keeps this average"
+                raise InputError(f"{where} has no {average_stem(name)}.safetensors, and {key}")
+            average.module.load_tensors(averages[name], where=where)

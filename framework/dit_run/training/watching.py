@@ -126,7 +126,7 @@ class Watching:
                 self.notify("on_sample", path=path)
 
     def _note_best(self, values: Mapping[str, float]) -> None:
-        name = "validation/loss_ema" if self.state.averages is not None else "validation/loss"
+        name = "validation/loss_ema" if self.state.averages else "validation/loss"
         lowest = self.state.best.get("loss", float("inf"))
         if self.schedule.saves(self.state.step) and values.get(name, float("inf")) < lowest:
             self.state.best = self.record.best = {"loss": values[name], "step": self.state.step}

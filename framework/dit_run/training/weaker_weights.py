@@ -12,6 +12,7 @@ from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import OtherWeights
 from dit_run.runs.checkpoint.store import Checkpoints
+from dit_run.runs.checkpoint.weights import FIRST
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
 from dit_run.sampling.trained_denoiser import trained_denoiser
@@ -39,8 +40,9 @@ class WeakerWeights:
         """Return the denoiser, or None before the checkpoint is saved. Raises InputError for a damaged checkpoint."""
         weaker = weaker_prediction(self.config)
         if self._denoiser is None and self.saved and isinstance(weaker, OtherWeights):
-            path, _ = named_checkpoint(self._folder, str(weaker.checkpoint), ema=weaker.averaged)
-            self._denoiser, _ = trained_denoiser(self.config, self.encoders, self.device, path, ema=weaker.averaged)
+            average = FIRST if weaker.averaged else None
+            path, _ = named_checkpoint(self._folder, str(weaker.checkpoint), average=average)
+            self._denoiser, _ = trained_denoiser(self.config, self.encoders, self.device, path, average=average)
         return self._denoiser
 
     @property

@@ -47,7 +47,7 @@ def offered(files: RunFiles) -> dict[str, Any]:
     return {
         "checkpoints": checkpoint_steps(files),
         "best": best.get("step") if isinstance(best, dict) else None,
-        "averaged": training.get("use_ema") is True,
+        "averaged": training.get("use_ema") is True or bool(files.section("averages")),
         "guided": training.get("caption_dropout", 0.1) != 0,
         "size": files.section("data").get("image_size"),
         "prompts": _prompts(files)[:4],

@@ -37,7 +37,7 @@ class Autoguidance:
 def weights_differ(context: RuleContext) -> Iterator[Problem]:
     """Refuse guidance by the very weights that are guided."""
     options, config = context.options, context.config
-    averages = config.training.use_ema
+    averages = bool(config.average_names)
     if options.checkpoint is None and (options.weights == "averaged" or not averages):
         yield Problem(
             "guided-by-itself",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from tiny_parts import CPU, Parts, assembled
 
 from dit_run.assembly.objectives import build_objectives
 from dit_run.assembly.parts import build_denoiser, build_optimizer
+from dit_run.model.average_profiles import ema_share
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
 from dit_run.problems import InputError
 from dit_run.registry.factories import PluginFault
-from dit_run.training.ema import Ema
+from dit_run.training.average import Average
 
 SEVERAL = (
     "objective=[{type: denoising}, {type: contrastive, weight: 0.5, until: 0.4}, {type: contrastive, start: 0.75}]"
@@ -92,7 +94,7 @@ def test_what_an_objective_trains_is_optimised_averaged_and_saved(tmp_path: Path
     optimizer = build_optimizer(parts.config, denoiser, CPU)
     held = {id(each) for group in optimizer.param_groups for each in group["params"]}
     assert {id(each) for each in objectives[1].objective.trained.parameters()} <= held
-    average = Ema(denoiser, decay=0.5, power=0.0)
+    average = Average(denoiser, partial(ema_share, decay=0.5, power=0.0))
     with torch.no_grad():
         denoiser.objective.head.weight.add_(1)  # type: ignore[union-attr, operator]
     average.update(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from dit_run import Kind
 from dit_run.assembly.parts import build_optimizer
 from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import freeze
+from dit_run.model.average_profiles import ema_share
 from dit_run.model.denoiser import Denoiser, checkpoint_name, trainable_parameters
 from dit_run.problems import InputError
 from dit_run.registry.registry import discover
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
-from dit_run.training.ema import Ema
+from dit_run.training.average import Average
 from dit_run.training.evaluation_weights import EvaluationWeights, start_training
 from dit_run.training.step import update_where
 
@@ -153,7 +155,7 @@ def test_a_state_of_other_factors_is_refused(tmp_path: Path) -> None:
 def test_averages_share_frozen_weights_and_follow_the_others(tmp_path: Path) -> None:
     denoiser = assembled(tmp_path).denoiser
     freeze(denoiser, ("blocks",))
-    ema = Ema(denoiser, decay=0.5, power=0)
+    ema = Average(denoiser, partial(ema_share, decay=0.5, power=0))
     before = copy.deepcopy(denoiser)
     with torch.no_grad():
         for _, parameter in trainable_parameters(denoiser):

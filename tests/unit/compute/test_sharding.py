@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -23,8 +24,9 @@ from dit_run.compute.sharding import (
     part_of,
     take_parts,
 )
+from dit_run.model.average_profiles import ema_share
 from dit_run.problems import InputError
-from dit_run.training.ema import Ema
+from dit_run.training.average import Average
 from dit_run.training.gradients import ShardedGradients
 
 EXACT = Precision.of("no", torch.device("cpu"))
@@ -115,7 +117,7 @@ def test_a_parameter_without_dimensions_is_refused(sharding: Sharding) -> None:
 
 def test_the_average_of_sharded_weights_is_that_of_whole_ones(sharding: Sharding) -> None:
     whole, sharded = layered(), layered()
-    averages = [Ema(module, decay=0.5, power=0) for module in (whole, sharded)]
+    averages = [Average(module, partial(ema_share, decay=0.5, power=0)) for module in (whole, sharded)]
     sharding.apply(sharded)
     averages[1].shard(sharding.apply)
     with torch.no_grad():

@@ -125,6 +125,7 @@ COMPONENTS = (
     ),
     Component(Kind.OBJECTIVE, "denoising", Nothing, "nowhere:build"),
     Component(Kind.GUIDANCE, "cfg", Nothing, "nowhere:build"),
+    Component(Kind.AVERAGE, "ema", Nothing, "nowhere:build"),
     Component(Kind.TRACKER, "tensorboard", Nothing, "nowhere:build"),
     Component(Kind.TRACKER, "remote", Remote, "nowhere:build"),
 )

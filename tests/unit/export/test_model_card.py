@@ -16,7 +16,7 @@ from dit_run.export.model_card import TrainedWeights, model_card
 def card(folder: Path, options: ExportOptions, *words: str) -> str:
     (folder / "tiny.yaml").write_text(CONFIG)
     config = dit_run.load_config(folder / "tiny.yaml", "sampling.prompts=[a circle]", *words)
-    return model_card(config, TrainedWeights({"a": torch.zeros(3)}, 7, 8, True), folder, options, None)
+    return model_card(config, TrainedWeights({"a": torch.zeros(3)}, 7, 8, "ema"), folder, options, None)
 
 
 def test_a_licence_stands_in_the_head_and_in_the_text(tmp_path: Path) -> None:

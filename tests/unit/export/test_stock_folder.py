@@ -162,7 +162,7 @@ def test_broken_weights_are_an_error_and_no_reason_for_code(
     (weights,) = broken.glob("*.safetensors")
     weights.write_bytes(weights.read_bytes()[:-8])
     with pytest.raises(InputError, match=str(weights)):
-        write_export(tmp_path / "out", TrainedWeights(tensors, 1, 1, True), config, ExportSource(), ExportOptions())
+        write_export(tmp_path / "out", TrainedWeights(tensors, 1, 1, "ema"), config, ExportSource(), ExportOptions())
     assert not (tmp_path / "out").exists()
 
 

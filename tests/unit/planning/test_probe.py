@@ -22,7 +22,7 @@ from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
-from dit_run.training.ema import Ema
+from dit_run.training.average import Average
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 
 
@@ -144,11 +144,11 @@ def test_images_are_tried_until_memory_runs_out(parts: Parts, monkeypatch: pytes
 def test_the_average_is_part_of_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, clock = assembled(tmp_path, "training.use_ema=true").config, FakeClock()
 
-    def update(self: Ema[Any], step: int) -> None:
+    def update(self: Average[Any], step: int) -> None:
         clock.now += 50.0
 
     without = probed(assembled(tmp_path, "training.use_ema=false").config).measured.update
-    monkeypatch.setattr(Ema, "update", update)
+    monkeypatch.setattr(Average, "update", update)
     assert probed(config, clock).measured.update == pytest.approx(without + 50.0 + clock.tick)
 
 

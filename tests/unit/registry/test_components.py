@@ -41,7 +41,7 @@ def test_it_is_named_by_kind_and_type() -> None:
             {"kind": "optimiser"},
             TypeError,
             "component 'lion': unknown kind 'optimiser'; the kinds are dataset, text_encoder, vae, model, scheduler, "
-            "optimizer, lr_scheduler, objective, guidance, adapter, tracker, metric, callback",
+            "optimizer, lr_scheduler, objective, guidance, average, adapter, tracker, metric, callback",
         ),
         (
             {"type": "Lion"},

@@ -22,8 +22,14 @@ def test_every_kind_has_its_row_in_the_same_order() -> None:
 
 def test_kinds_know_their_sections() -> None:
     sections = {kind: kind.section for kind in Kind if kind.section != kind}
-    assert sections == {"dataset": "data", "tracker": "trackers", "metric": "metrics", "callback": "callbacks"}
-    assert [kind for kind in Kind if kind.listed] == ["tracker", "metric", "callback"]
+    assert sections == {
+        "dataset": "data",
+        "tracker": "trackers",
+        "average": "averages",
+        "metric": "metrics",
+        "callback": "callbacks",
+    }
+    assert [kind for kind in Kind if kind.listed] == ["average", "tracker", "metric", "callback"]
 
 
 def test_the_sections_stand_in_the_order_of_the_reference() -> None:
@@ -32,6 +38,7 @@ def test_the_sections_stand_in_the_order_of_the_reference() -> None:
         *(
             "objective",
             "guidance",
+            "averages",
             "adapter",
             "sampling",
             "validation",

@@ -142,7 +142,7 @@ def test_a_hook_that_fails_is_told_with_its_line(write: Write) -> None:
     assert refused(path) == (
         f"the plugin file {path} did not load: dit_run_components() raised TypeError: component 'lion': unknown kind "
         "'optimiser'; the kinds are dataset, text_encoder, vae, model, scheduler, optimizer, lr_scheduler, "
-        "objective, guidance, adapter, tracker, metric, callback "
+        "objective, guidance, average, adapter, tracker, metric, callback "
         "(line 18: return [Component('optimiser', 'lion', Lion, build)])"
     )
 

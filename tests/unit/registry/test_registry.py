@@ -140,7 +140,7 @@ def test_an_unknown_kind(site: Path) -> None:
     text = GOOD.replace("Kind.OPTIMIZER", "'optimiser'")
     assert fault(site, {"broken_plugin.py": text}) == (
         "dit_run_components() raised TypeError: component 'lion': unknown kind 'optimiser'; the kinds are dataset, "
-        "text_encoder, vae, model, scheduler, optimizer, lr_scheduler, objective, guidance, adapter, "
+        "text_encoder, vae, model, scheduler, optimizer, lr_scheduler, objective, guidance, average, adapter, "
         "tracker, metric, callback"
     )
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def found(folder: RunFolder, name: str) -> str:
-    return named_checkpoint(folder, name, ema=False)[0].name
+    return named_checkpoint(folder, name, average=None)[0].name
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ from dit_run.runs.checkpoint.commit import (
 )
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
-from dit_run.runs.checkpoint.tensor_files import AVERAGES, OPTIMIZER, WEIGHTS, Part, read_tensors, write_tensors
-from dit_run.runs.checkpoint.weights import has_averages, refuse_damage
+from dit_run.runs.checkpoint.tensor_files import OPTIMIZER, WEIGHTS, Part, read_tensors, write_tensors
+from dit_run.runs.checkpoint.weights import EMA, average_stem, kept_averages, refuse_damage
 from dit_run.system.durable import sync_folder
 from dit_run.system.json_files import read_object
 
@@ -61,7 +61,8 @@ class CheckpointContents:
     """Plain JSON values with finite floats; ``step`` and ``run_id`` are added when saving."""
     config: Mapping[str, Any]
     """The resolved config as plain values."""
-    ema: Mapping[str, Tensor] | None = None
+    averages: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    """Averages of the model by name, in the order of the config."""
     part: Part | None = None
     """The part of sharded tensors that these are; None for whole ones."""
     first_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -69,15 +70,16 @@ class CheckpointContents:
 
     def copied(self) -> CheckpointContents:
         """Return them with copies of all tensors in host memory, which later training does not change."""
-        model, ema, optimizer = host_copy((self.model, self.ema, self.optimizer))
-        return replace(self, model=model, ema=ema, optimizer=optimizer)
+        model, averages, optimizer = host_copy((self.model, self.averages, self.optimizer))
+        return replace(self, model=model, averages=averages, optimizer=optimizer)
 
     def split(self, part: Part) -> CheckpointContents:
         """Return this process's parts of sharded tensors, which share their memory."""
-        named = {WEIGHTS: self.model, AVERAGES: self.ema or {}, OPTIMIZER: split_state(self.optimizer)[0]}
-        model, ema, optimizer = local_parts((self.model, self.ema, self.optimizer))
+        averaged = {average_stem(name): tensors for name, tensors in self.averages.items()}
+        named = {WEIGHTS: self.model, **averaged, OPTIMIZER: split_state(self.optimizer)[0]}
+        model, averages, optimizer = local_parts((self.model, self.averages, self.optimizer))
         rows = {stem: first_rows(tensors) for stem, tensors in named.items()}
-        return replace(self, model=model, ema=ema, optimizer=optimizer, part=part, first_rows=rows)
+        return replace(self, model=model, averages=averages, optimizer=optimizer, part=part, first_rows=rows)
 
 
 @dataclass(frozen=True)
@@ -221,8 +223,7 @@ class Checkpoints:
         """Write all files; return those of tensors."""
         tensors, skeleton = split_state(contents.optimizer)
         files: list[tuple[str, Mapping[str, Tensor], dict[str, str]]] = [(WEIGHTS, contents.model, {})]
-        if contents.ema is not None:
-            files.append((AVERAGES, contents.ema, {}))
+        files += [(average_stem(name), average, {}) for name, average in contents.averages.items()]
         files.append((OPTIMIZER, tensors, {"skeleton": skeleton}))
         part, rows = contents.part, contents.first_rows
         paths = [
@@ -230,7 +231,8 @@ class Checkpoints:
             for stem, values, texts in files
         ]
         if part is None or part.index == 0:
-            _write_json(folder / "state.json", {**contents.state, "step": step, "run_id": self.run_id})
+            named = {"averages": list(contents.averages)} if set(contents.averages) - {EMA} else {}
+            _write_json(folder / "state.json", {**contents.state, **named, "step": step, "run_id": self.run_id})
             _write_json(folder / "config.json", contents.config)
         return paths
 
@@ -272,7 +274,7 @@ def load_checkpoint(path: Path) -> CheckpointContents:
         optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
         state=read_object(path / "state.json"),
         config=read_object(path / "config.json"),
-        ema=read_tensors(path, AVERAGES)[0] if has_averages(path) else None,
+        averages={name: read_tensors(path, average_stem(name))[0] for name in kept_averages(path)},
     )
 
 
@@ -284,7 +286,7 @@ def load_state(path: Path) -> dict[str, Any]:
 def needed_bytes(contents: CheckpointContents) -> int:
     """Return the approximate size of a checkpoint (bytes)."""
     tensors, skeleton = split_state(contents.optimizer)
-    values = tensor_bytes(contents.model) + tensor_bytes(contents.ema or {}) + tensor_bytes(tensors)
+    values = sum(map(tensor_bytes, (contents.model, tensors, *contents.averages.values())))
     return values + len(skeleton) + _ALLOWANCE
 
 

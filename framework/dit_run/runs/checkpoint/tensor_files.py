@@ -23,9 +23,9 @@ from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import committed_files
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 
-__all__ = ["AVERAGES", "OPTIMIZER", "WEIGHTS", "Part", "read_tensors", "tensor_files", "write_tensors"]
+__all__ = ["OPTIMIZER", "WEIGHTS", "Part", "read_tensors", "tensor_files", "write_tensors"]
 
-WEIGHTS, AVERAGES, OPTIMIZER = "model", "ema", "optimizer"
+WEIGHTS, OPTIMIZER = "model", "optimizer"
 """First words of the names of the files."""
 _ROWS, _VERSION = "DCP_SHARDING_INFO", {"DCP_VERSION": "1.0"}
 
@@ -69,7 +69,7 @@ def write_tensors(
 
 def tensor_files(folder: Path, stem: str) -> list[str]:
     """Return the names of the file or the parts of a committed checkpoint, in order; none where it has none."""
-    known = re.compile(rf"{stem}(-\d{{5,}}-of-\d{{5,}})?\.safetensors")
+    known = re.compile(rf"{re.escape(stem)}(-\d{{5,}}-of-\d{{5,}})?\.safetensors")
     return sorted(name for name in committed_files(folder) if known.fullmatch(name))
 
 

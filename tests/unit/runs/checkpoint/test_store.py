@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,14 @@ import torch
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST, SaveFailed
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, needed_bytes
-from dit_run.runs.checkpoint.weights import load_weights
+from dit_run.runs.checkpoint.weights import FIRST, load_weights
 
 
 def contents(value: float = 0.0, **state: Any) -> CheckpointContents:
     weight = torch.full((2, 3), value)
     return CheckpointContents(
         model={"weight": weight},
-        ema={"weight": weight + 0.5},
+        averages={"ema": {"weight": weight + 0.5}},
         optimizer={"state": {0: {"step": torch.tensor(value)}}, "param_groups": [{"lr": 1e-4, "params": [0]}]},
         state=state,
         config={"training": {"seed": 1}},
@@ -50,10 +51,22 @@ def test_what_is_saved_comes_back(store: Checkpoints) -> None:
     got = load_checkpoint(path)
     assert path.name == "step-00000100"
     assert torch.equal(got.model["weight"], torch.full((2, 3), 3.0))
-    assert got.ema is not None and torch.equal(got.ema["weight"], torch.full((2, 3), 3.5))
+    assert torch.equal(got.averages["ema"]["weight"], torch.full((2, 3), 3.5))
     assert got.optimizer["param_groups"] == [{"lr": 1e-4, "params": [0]}]
     assert got.state == {"meters": {"steps": 2}, "step": 100, "run_id": "mine"}
     assert got.config == {"training": {"seed": 1}}
+
+
+def test_several_averages_come_back_in_their_order(store: Checkpoints) -> None:
+    whole = contents(1.0)
+    several = {"power": {"weight": torch.zeros(1)}, "ema": {"weight": torch.ones(1)}}
+    path = store.save(1, replace(whole, averages=several), limit=3).path
+    assert {"average-power.safetensors", "ema.safetensors"} < {file.name for file in path.iterdir()}
+    assert list(load_checkpoint(path).averages) == ["power", "ema"]
+    assert load_weights(path, average=FIRST)["weight"] == 0
+    assert load_weights(path, average="ema")["weight"] == 1
+    assert load_weights(path, average=None)["weight"][0, 0] == 1
+    assert needed_bytes(replace(whole, averages=several)) - needed_bytes(replace(whole, averages={})) == 8
 
 
 def test_a_checkpoint_is_these_files(store: Checkpoints) -> None:
@@ -73,8 +86,8 @@ def test_the_same_state_is_the_same_bytes(store: Checkpoints, tmp_path: Path) ->
 
 def test_weights_alone_are_the_average_where_asked_and_there(store: Checkpoints) -> None:
     path = store.save(1, contents(2.0), limit=3).path
-    assert load_weights(path, ema=True)["weight"][0, 0] == 2.5
-    assert load_weights(path, ema=False)["weight"][0, 0] == 2.0
+    assert load_weights(path, average=FIRST)["weight"][0, 0] == 2.5
+    assert load_weights(path, average=None)["weight"][0, 0] == 2.0
 
 
 def test_without_checkpoints_there_is_no_newest(store: Checkpoints) -> None:
@@ -260,4 +273,4 @@ def _unwritable(whole: CheckpointContents) -> CheckpointContents:
         def __iter__(self) -> Any:
             raise OSError(5, "Input/output error")
 
-    return CheckpointContents(whole.model, whole.optimizer, whole.state, Failing(a=1), whole.ema)
+    return CheckpointContents(whole.model, whole.optimizer, whole.state, Failing(a=1), whole.averages)

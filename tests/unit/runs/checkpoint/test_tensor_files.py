@@ -20,7 +20,7 @@ from dit_run.runs.checkpoint.commit import MANIFEST, committing, entry_of, find_
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, load_checkpoint
 from dit_run.runs.checkpoint.tensor_files import OPTIMIZER, WEIGHTS, Part, read_tensors, tensor_files, write_tensors
-from dit_run.runs.checkpoint.weights import has_averages, load_weights, newest_weights
+from dit_run.runs.checkpoint.weights import load_weights, newest_weights
 
 WHOLE = {
     "matrix": torch.arange(10.0).view(5, 2),
@@ -47,7 +47,7 @@ def contents(index: int, tensors: dict[str, Tensor] = WHOLE) -> CheckpointConten
         optimizer={"state": {0: own}},
         state={"best": {}},
         config={},
-        ema=own,
+        averages={"ema": own},
         part=Part(index, 2),
         first_rows={"model": rows, "ema": rows, "optimizer": {f"state/0/{name}": row for name, row in rows.items()}},
     )
@@ -109,9 +109,13 @@ def test_parts_are_one_checkpoint_of_format_2_and_read_as_a_whole(tmp_path: Path
     assert tensor_files(path, OPTIMIZER) == [f"optimizer-0000{number}-of-00002.safetensors" for number in (1, 2)]
     assert find_damage(path) == []
     loaded = load_checkpoint(path)
-    assert equal(dict(loaded.model)) and equal(dict(loaded.ema or {})) and equal(loaded.optimizer["state"][0])
+    assert equal(dict(loaded.model)) and equal(dict(loaded.averages["ema"])) and equal(loaded.optimizer["state"][0])
     assert (loaded.state["step"], loaded.state["run_id"]) == (4, "one")
-    assert has_averages(path) and equal(load_weights(path, ema=True)) and equal(load_weights(path, ema=False))
+    assert (
+        kept_averages(path) == ("ema",)
+        and equal(load_weights(path, average=FIRST))
+        and equal(load_weights(path, average=None))
+    )
     assert read_safetensors(path / "model-00002-of-00002.safetensors")[0].keys() == ROWS.keys()
 
 
@@ -151,11 +155,11 @@ def test_a_flipped_byte_of_any_part_is_noticed_and_passed_over(tmp_path: Path) -
         whole = (newer / name).read_bytes()
         (newer / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         told = (f"step-00000005 ({name} does not match its checksum)",)
-        assert newest_weights([older, newer], ema=False) == (older, told)
+        assert newest_weights([older, newer], average=None) == (older, told)
         assert [damage.file for damage in find_damage(newer)] == [name]
         (newer / name).write_bytes(whole)
     (newer / name).unlink()
-    assert newest_weights([older, newer], ema=False) == (older, (f"step-00000005 ({name} is missing)",))
+    assert newest_weights([older, newer], average=None) == (older, (f"step-00000005 ({name} is missing)",))
 
 
 def test_parts_that_do_not_say_their_rows_are_refused(tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
 
+from dit_run.model.average_profiles import decay_at, ema_share
 from dit_run.model.denoiser import Denoiser
-from dit_run.runs.average_profiles import decay_at
-from dit_run.training.ema import Ema
+from dit_run.training.average import Average
 
 
 def test_the_decay_warms_up_by_its_power_to_its_limit() -> None:
@@ -31,7 +33,7 @@ def set_weights(module: nn.Module, value: float) -> None:
 def test_the_average_is_the_recursion() -> None:
     live = nn.Linear(2, 2)
     set_weights(live, 4.0)
-    ema = Ema(live, decay=0.75, power=0)
+    ema = Average(live, partial(ema_share, decay=0.75, power=0))
     for step, value in enumerate([8.0, 0.0]):
         set_weights(live, value)
         ema.update(step)
@@ -41,7 +43,7 @@ def test_the_average_is_the_recursion() -> None:
 
 def test_with_a_warmup_the_first_update_copies_the_weights_exactly() -> None:
     live = nn.Linear(7, 5)
-    ema = Ema(live, decay=0.9999, power=0.75)
+    ema = Average(live, partial(ema_share, decay=0.9999, power=0.75))
     nn.init.normal_(live.weight)
     ema.update(0)
     assert torch.equal(ema.module.weight, live.weight)
@@ -49,7 +51,7 @@ def test_with_a_warmup_the_first_update_copies_the_weights_exactly() -> None:
 
 def test_live_weights_and_gradients_are_never_touched() -> None:
     live = nn.Linear(3, 3)
-    ema = Ema(live, decay=0.9, power=0)
+    ema = Average(live, partial(ema_share, decay=0.9, power=0))
     live(torch.ones(1, 3)).sum().backward()
     weight, gradient = live.weight.detach().clone(), live.weight.grad
     ema.update(5)
@@ -60,14 +62,14 @@ def test_live_weights_and_gradients_are_never_touched() -> None:
 
 
 def test_the_averaged_module_takes_no_gradients_and_drops_nothing() -> None:
-    ema = Ema(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.9)), decay=0.9, power=0)
+    ema = Average(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.9)), partial(ema_share, decay=0.9, power=0))
     assert not ema.module.training
     assert not any(parameter.requires_grad for parameter in ema.module.parameters())
 
 
 def test_buffers_follow_the_live_ones() -> None:
     live = nn.BatchNorm1d(2)
-    ema = Ema(live, decay=0.99, power=0)
+    ema = Average(live, partial(ema_share, decay=0.99, power=0))
     live(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
     ema.update(0)
     assert torch.equal(ema.module.running_mean, live.running_mean)
@@ -77,7 +79,7 @@ def test_buffers_follow_the_live_ones() -> None:
 def test_averages_are_kept_in_fp32() -> None:
     live = nn.Linear(2, 2).to(torch.bfloat16)
     set_weights(live, 1.0)
-    ema = Ema(live, decay=0.999, power=0)
+    ema = Average(live, partial(ema_share, decay=0.999, power=0))
     set_weights(live, 2.0)
     ema.update(0)
     assert ema.module.weight.dtype == torch.float32
@@ -86,12 +88,12 @@ def test_averages_are_kept_in_fp32() -> None:
 
 def test_model_and_text_encoder_are_averaged_together_and_restored_by_name() -> None:
     live = Denoiser(nn.Linear(2, 2), nn.Embedding(3, 2))
-    ema = Ema(live, decay=0.5, power=0)
+    ema = Average(live, partial(ema_share, decay=0.5, power=0))
     set_weights(live, 1.0)
     ema.update(0)
     saved = {name: tensor.clone() for name, tensor in ema.module.tensors().items()}
     assert sorted(saved) == ["bias", "text_encoder.weight", "weight"]
-    restored = Ema(Denoiser(nn.Linear(2, 2), nn.Embedding(3, 2)), decay=0.5, power=0)
+    restored = Average(Denoiser(nn.Linear(2, 2), nn.Embedding(3, 2)), partial(ema_share, decay=0.5, power=0))
     restored.module.load_tensors(saved, where="ema.safetensors")
     assert all(torch.equal(saved[name], value) for name, value in restored.module.tensors().items())
 
@@ -99,6 +101,6 @@ def test_model_and_text_encoder_are_averaged_together_and_restored_by_name() -> 
 def test_shared_weights_stay_shared() -> None:
     live = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     live[1].weight = live[0].weight
-    ema = Ema(live, decay=0.5, power=0)
+    ema = Average(live, partial(ema_share, decay=0.5, power=0))
     ema.update(0)
     assert ema.module[1].weight is ema.module[0].weight

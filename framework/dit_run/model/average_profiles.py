@@ -10,11 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LONGEST", "AverageMixture", "decay_at", "mixture", "power_of_length", "power_profile", "profile"]
+__all__ = [
+    "LONGEST",
+    "AverageMixture",
+    "Profile",
+    "decay_at",
+    "ema_share",
+    "mixture",
+    "power_decay",
+    "power_of_length",
+    "power_profile",
+    "profile",
+]
 
 Profile = NDArray[np.float64]
 """float64 [n + 1]: shares of the initial weights and of those after each of n steps; their sum is 1."""
@@ -31,6 +43,16 @@ def decay_at(step: int, *, decay: float, power: float) -> float:
     With a warm-up the first update copies the weights, so that the initial weights do not count.
     """
     return min(decay, 1 - (1 + step) ** -power) if power > 0 else decay
+
+
+def ema_share(step: int, *, decay: float, power: float) -> float:
+    """Return the share of the new weights in update ``step`` of an exponential moving average."""
+    return 1 - decay_at(step, decay=decay, power=power)
+
+
+def power_decay(step: int, *, power: float) -> float:
+    """Return the decay of update ``step``, counted from 0, of a power function average: (1 - 1 / t)^(power + 1)."""
+    return float((1 - 1 / (step + 1)) ** (power + 1))
 
 
 def profile(decay: Callable[[int], float], steps: int) -> Profile:
@@ -50,9 +72,8 @@ def power_of_length(length: float) -> float:
 
 
 def power_profile(length: float, steps: int) -> Profile:
-    """Return the profile of a power function average: decay (1 - 1 / t)^(power + 1) in update t, counted from 1."""
-    power = power_of_length(length)
-    return profile(lambda step: (1 - 1 / (step + 1)) ** (power + 1), steps)
+    """Return the profile of a power function average of this length."""
+    return profile(partial(power_decay, power=power_of_length(length)), steps)
 
 
 @dataclass(frozen=True)

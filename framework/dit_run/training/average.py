@@ -1,4 +1,4 @@
-"""The exponential moving average (EMA) of the weights that train."""
+"""The moving average of the weights that train."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.sharding import local
-from dit_run.runs.average_profiles import decay_at
+from dit_run.protocols import AverageShare
 
-__all__ = ["Ema"]
+__all__ = ["Average"]
 
 M = TypeVar("M", bound=nn.Module)
 
 
-class Ema(Generic[M]):
+class Average(Generic[M]):
     """A second instance of a module whose parameters are fp32 averages of the first's.
 
     The live module is only read; frozen weights, which are their own average, belong to both. The averages are ordinary
@@ -28,10 +28,9 @@ class Ema(Generic[M]):
     module: M
     """In eval mode, on the live module's device, without gradients."""
 
-    def __init__(self, live: M, *, decay: float, power: float) -> None:
+    def __init__(self, live: M, share: AverageShare) -> None:
         self._live = live
-        self._decay = decay
-        self._power = power
+        self._share = share
         frozen = {id(weight): weight for weight in live.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(live, dict(frozen)).float().eval().requires_grad_(False)
         self._pairs = self._paired()
@@ -52,6 +51,6 @@ class Ema(Generic[M]):
         """Add the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
         averages: list[Tensor] = [average for _, average in self._pairs]
         weights = [weight.to(average.dtype) for weight, average in self._pairs]
-        torch._foreach_lerp_(averages, weights, 1 - decay_at(step, decay=self._decay, power=self._power))
+        torch._foreach_lerp_(averages, weights, self._share(step))
         for average, buffer in zip(self.module.buffers(), self._live.buffers(), strict=True):
             average.copy_(buffer)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.runs.average_profiles import decay_at, mixture, power_of_length, power_profile, profile
-from dit_run.training.ema import Ema
+from dit_run.model.average_profiles import decay_at, ema_share, mixture, power_of_length, power_profile, profile
+from dit_run.training.average import Average
 
 EMA = partial(decay_at, decay=0.95, power=0.75)
 
@@ -39,7 +39,7 @@ def test_the_length_is_the_relative_standard_deviation_of_the_profile(length: fl
 
 def test_the_profile_is_that_of_the_average_that_a_run_keeps() -> None:
     live, generator = nn.Linear(1, 1, bias=False).double(), torch.Generator().manual_seed(0)
-    ema, seen = Ema(live, decay=0.9, power=0.5), [live.weight.item()]
+    ema, seen = Average(live, partial(ema_share, decay=0.9, power=0.5)), [live.weight.item()]
     ema.module.double()
     for step in range(40):
         with torch.no_grad():
