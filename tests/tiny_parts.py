@@ -42,7 +42,7 @@ class Parts:
 
     @property
     def pipeline(self) -> Pipeline:
-        guidance = build_guidance(self.config)
+        guidance = build_guidance(self.config, self.denoiser)
         return Pipeline.of(self.config, self.encoders, self.denoiser, lambda shape: self.scheduler, guidance, CPU)
 
 

@@ -63,7 +63,7 @@ def sampling(trial: Trial) -> Values:
     steps, scheduler = trial.size(20, 2), own.step.scheduler_of(own.batch.shape)
     count = min(own.size, 16)
     text = TextStates(*(part[:count] for part in own.text))
-    noise, guidance = own.batch.noise[:count], build_guidance(config)
+    noise, guidance = own.batch.noise[:count], build_guidance(config, own.denoiser)
 
     @torch.no_grad()
     def ours() -> None:

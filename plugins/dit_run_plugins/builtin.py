@@ -18,6 +18,7 @@ from dit_run_plugins.guidance.apg import Apg
 from dit_run_plugins.guidance.autoguidance import Autoguidance
 from dit_run_plugins.guidance.cfg import Cfg
 from dit_run_plugins.guidance.cfg_zero import CfgZero
+from dit_run_plugins.guidance.tread import Tread
 from dit_run_plugins.lr_schedulers.constant import Constant
 from dit_run_plugins.lr_schedulers.cosine import Cosine
 from dit_run_plugins.lr_schedulers.linear import Linear
@@ -118,6 +119,7 @@ def dit_run_components() -> list[Component]:
         _component(Kind.GUIDANCE, "autoguidance", Autoguidance, ":build", ":weights_differ"),
         _component(Kind.GUIDANCE, "cfg", Cfg, ":build"),
         _component(Kind.GUIDANCE, "cfg_zero", CfgZero, ":build", ":fits_velocities"),
+        _component(Kind.GUIDANCE, "tread", Tread, ":build", ":model_routes"),
         _component(Kind.AVERAGE, "ema", Ema, ":build"),
         _component(Kind.AVERAGE, "power", Power, ":build"),
         _component(Kind.ADAPTER, "lora", Lora, ".adapter:build"),

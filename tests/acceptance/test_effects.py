@@ -45,6 +45,12 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
         "sampling.guidance_scale=1",
         "guidance.zero_calls=2",
     ),
+    "guidance.tread.share": (
+        "guidance.type=tread",
+        "model.routed_share=0.5",
+        "sampling.guidance_scale=1",
+        "guidance.share=0.25",
+    ),
     "validation.num_samples": ("validation.every_n_steps=null", "validation.num_samples=3"),
     "validation.timestep_bins": ("validation.every_n_steps=null", "validation.timestep_bins=3"),
     "validation.metrics_every_n_steps": ("metrics=[]", "validation.metrics_every_n_steps=3"),

@@ -18,6 +18,7 @@ from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products, 
 from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
+from dit_run_plugins.models.dit.routing import Route
 from dit_run_plugins.models.dit.rules import channels_agree, heads_divide, route_fits
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "in_channels": 3, "out_channels": 3, "dropout": 0.0}
@@ -484,6 +485,20 @@ def test_routing_keeps_its_patches_under_gradient_checkpointing(checkpointing):
         model(latents(), TIMES, text()).square().sum().backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_patches_to_keep_may_be_given():
+    """A given route is the one of training, and a route of all patches none."""
+    model = awake(**ROUTED)
+    patches = latents().shape[-1] * latents().shape[-2] // 4
+    assert (model.routes, awake().routes) == (True, False)
+    every = torch.arange(patches).expand(len(latents()), -1)
+    torch.testing.assert_close(model(latents(), TIMES, text(), kept=every), model(latents(), TIMES, text()))
+    torch.manual_seed(0)
+    kept = Route.drawn(len(latents()), patches, 0.5, torch.device("cpu")).kept
+    given = model(latents(), TIMES, text(), kept=kept)
+    torch.manual_seed(0)
+    assert torch.equal(given, model.train()(latents(), TIMES, text()))
 
 
 def test_states_of_a_part_of_the_patches_are_not_offered():

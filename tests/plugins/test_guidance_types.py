@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_parts import assembled
 from torch import Tensor
 
 from dit_run import ConfigError, load_config
-from dit_run.protocols import GuidedStep, Scheduler
+from dit_run.problems import InputError
+from dit_run.protocols import GuidedStep, Routed, Scheduler
 from dit_run.registry.registry import discover
 from dit_run_plugins.guidance.apg import Apg
 from dit_run_plugins.guidance.apg import build as apg
@@ -139,6 +141,20 @@ def test_a_velocity_of_zero_leaves_the_latents() -> None:
 def loaded(tmp_path: Path, *arguments: str) -> Any:
     (tmp_path / "a.yaml").write_text("guidance: {type: cfg_zero}\n")
     return load_config(tmp_path / "a.yaml", *arguments, registry=discover(third_party=False))
+
+
+def test_tread_needs_a_model_with_token_routing(tmp_path: Path) -> None:
+    assert loaded(tmp_path, "guidance={type: tread}", "model.routed_share=0.5").guidance.options.weaker == Routed(0.5)
+    with pytest.raises(
+        ConfigError, match=r"guidance\.tread needs a model that is trained with token routing, but model\.r"
+    ):
+        loaded(tmp_path, "guidance={type: tread}")
+    pixart = (
+        "model={type: pixart, hidden_size: 16, num_layers: 1, num_heads: 2, patch_size: 4}",
+        "guidance.type=tread",
+    )
+    with pytest.raises(InputError, match="guidance tread needs a model with token routing, which pixart has not"):
+        assembled(tmp_path, *pixart).pipeline  # noqa: B018 (a property that builds)
 
 
 def test_noise_of_zero_is_no_velocity(tmp_path: Path) -> None:

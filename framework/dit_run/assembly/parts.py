@@ -21,6 +21,7 @@ from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
 from dit_run.compute.sharding import take_parts
 from dit_run.config.keys import key_name
+from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
@@ -28,7 +29,16 @@ from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, tr
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Guidance, ImageEncoder, LearningRateFactor, Scheduler, SchedulerOf, TextEncoder
+from dit_run.protocols import (
+    VAE,
+    Guidance,
+    ImageEncoder,
+    LearningRateFactor,
+    Routed,
+    Scheduler,
+    SchedulerOf,
+    TextEncoder,
+)
 from dit_run.registry.factories import PluginFault, make
 from dit_run.settings import Choice, Config
 
@@ -194,8 +204,13 @@ def _scheduler(config: Config, shape: tuple[int, int, int]) -> Scheduler:
     return scheduler
 
 
-def build_guidance(config: Config) -> Guidance:
-    """Return the guidance of sampling."""
+def build_guidance(config: Config, denoiser: Denoiser) -> Guidance:
+    """Return the guidance of sampling. Raises InputError for one by token routing of a model without it."""
+    if isinstance(weaker_prediction(config), Routed) and not denoiser.routes:
+        raise InputError(
+            f"guidance {config.guidance.type} needs a model with token routing, which {config.model.type} has not; "
+            "choose another guidance.type"
+        )
     guidance: Guidance = make(config.guidance.component, config.guidance.options)
     return guidance
 

@@ -66,18 +66,30 @@ class Denoiser(nn.Module):
         offered: Mapping[str, int] = getattr(self.model, "taps", {})
         return offered
 
+    @property
+    def routes(self) -> bool:
+        """True if patches of the model may skip blocks while images are sampled."""
+        return bool(getattr(self.model, "routes", False))
+
     def forward(
-        self, noisy: Tensor, timesteps: Tensor, text: Text, scalars: Tensor | None = None, taps: tuple[str, ...] = ()
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        text: Text,
+        scalars: Tensor | None = None,
+        taps: tuple[str, ...] = (),
+        kept: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Mapping[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n].
 
         ``scalars``, float [n, k], are the numbers that the model takes; those of one row are those of all n. With
-        ``taps`` the states inside the model of these names follow, each float [n, d, rows, columns].
+        ``taps`` the states inside the model of these names follow, each float [n, d, rows, columns]. ``kept``, int64
+        [n, k], are the patches that pass all blocks, of a model that routes; None for all patches.
         """
         numbers = () if scalars is None else (scalars.expand(len(noisy), -1),)
-        tapped = {"taps": taps} if taps else {}
+        asked = ({"taps": taps} if taps else {}) | ({} if kept is None else {"kept": kept})
         found: Tensor | tuple[Tensor, Mapping[str, Tensor]]
-        found = self.model(noisy, timesteps, self.condition(text), *numbers, **tapped)
+        found = self.model(noisy, timesteps, self.condition(text), *numbers, **asked)
         return found
 
     def condition(self, text: Text) -> TextStates:

@@ -21,6 +21,7 @@ __all__ = [
     "unguided",
     "with_empty",
     "with_other",
+    "with_routed",
 ]
 
 Forward = Callable[[Tensor, Tensor, TextStates], Tensor]
@@ -90,6 +91,24 @@ def with_other(forward: Forward, text: TextStates, other: Forward, other_text: T
     """Return the outputs of two models for the same captions, whose states may be encoded by each."""
     plain, weaker = unguided(forward, text), unguided(other, other_text)
     return lambda noisy, timesteps: (plain(noisy, timesteps), weaker(noisy, timesteps))
+
+
+def with_routed(
+    forward: Forward, text: TextStates, routed: Callable[..., Tensor], draws: Callable[[int], Tensor], share: float
+) -> BothPredictions:
+    """Return the outputs of a model for captions, without and with routing of this share of the patches.
+
+    ``routed`` is the model that takes the patches to keep, too. ``draws`` returns a random number for each patch of
+    each image, [n, patches], in each call from 0 on.
+    """
+    plain, calls = unguided(forward, text), count()
+
+    def predict(noisy: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        order = draws(next(calls)).argsort(dim=1)
+        kept = order[:, : max(1, round(order.shape[1] * (1 - share)))].sort(dim=1).values
+        return plain(noisy, timesteps), routed(noisy, timesteps, text, kept=kept).to(noisy.dtype)
+
+    return predict
 
 
 def guided(

@@ -35,7 +35,7 @@ from dit_run.protocols.dataset import (
     Sample,
     Sharded,
 )
-from dit_run.protocols.guidance import Guidance, GuidedStep, OtherWeights, WeakerPrediction
+from dit_run.protocols.guidance import Guidance, GuidedStep, OtherWeights, Routed, WeakerPrediction
 from dit_run.protocols.lr_scheduler import LearningRateFactor
 from dit_run.protocols.metric import Metric
 from dit_run.protocols.model import Model
@@ -84,6 +84,7 @@ __all__ = [
     "Progress",
     "Recognised",
     "Recognises",
+    "Routed",
     "Rule",
     "RuleContext",
     "RunEnd",

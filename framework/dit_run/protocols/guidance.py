@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from dit_run.protocols.scheduler import Scheduler
 
-__all__ = ["Guidance", "GuidedStep", "OtherWeights", "WeakerPrediction"]
+__all__ = ["Guidance", "GuidedStep", "OtherWeights", "Routed", "WeakerPrediction"]
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,18 @@ class OtherWeights:
     """True for the averaged weights of that checkpoint, False for those that train."""
 
 
-WeakerPrediction: TypeAlias = Literal["empty"] | OtherWeights
+@dataclass(frozen=True)
+class Routed:
+    """Token routing of the model, for models that offer it (:attr:`dit_run.protocols.Model` says how)."""
+
+    share: float
+    """Share of the patches of each image that skips blocks, above 0 and below 1."""
+
+
+WeakerPrediction: TypeAlias = Literal["empty"] | OtherWeights | Routed
 """The prediction that guidance moves away from: ``empty``, that of the model for the empty caption or the negative
-prompt, which goes through the model in one call with that for the caption; or that of other weights for the caption."""
+prompt, which goes through the model in one call with that for the caption; that of other weights for the caption; or
+that of the same weights for the caption with routed tokens."""
 
 
 @dataclass(frozen=True)

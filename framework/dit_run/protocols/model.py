@@ -52,6 +52,10 @@ class Model(Protocol):
     # their widths, and takes the keyword ``taps``, a tuple of names. With names it returns the prediction and a mapping
     # of these names to states, float [n, width, rows, columns].
 
+    # A model whose patches may skip blocks offers that to guidance: it then has the attribute ``routes``, True, and
+    # takes the keyword ``kept``, int64 [n, k]: for each sample the indices, ascending, of the patches that pass all
+    # blocks.
+
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
 

@@ -44,10 +44,11 @@ class ExportedModel(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.network = type(self).factory(self.options, **given)
         self.patch_size: int = self.network.patch_size
         self.scalars: tuple[str, ...] = tuple(getattr(self.network, "scalars", ()))
+        self.routes: bool = getattr(self.network, "routes", False)
 
-    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, *scalars: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, *scalars: Tensor, **kept: Tensor) -> Tensor:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000]."""
-        output: Tensor = self.network(latents, timesteps, text, *scalars)
+        output: Tensor = self.network(latents, timesteps, text, *scalars, **kept)
         return output
 
 

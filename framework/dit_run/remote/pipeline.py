@@ -15,6 +15,7 @@ from dit_run.model.conditioning import SeveralCaptions
 from dit_run.model.denoiser import Denoiser
 from dit_run.model.guided_prediction import GuidanceSettings
 from dit_run.model.state_format import StateFormat
+from dit_run.protocols import Routed
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 
 __all__ = ["DitRunPipeline"]
@@ -140,6 +141,7 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
         held = (self.text_encoder, self.text_encoder_2, self.text_encoder_3, self.text_encoder_4)
         texts = [text for text in held if text is not None]
         form = StateFormat.named(self.config.text_dtype, self.config.max_tokens)
+        weaker = getattr(self.options, "weaker", None)
         conditions = [caption_conditions(text, precision.dtype, form) for text in texts]
         return Pipeline(
             denoiser=Denoiser(self.transformer, *(text if text.trainable else None for text in texts)),
@@ -150,4 +152,5 @@ class DitRunPipeline(DiffusionPipeline):  # type: ignore[misc]
             device=device,
             precision=precision,
             scalars=self.config.scalars,
+            routed=weaker if isinstance(weaker, Routed) else None,
         )

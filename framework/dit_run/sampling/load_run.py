@@ -264,7 +264,7 @@ def open_run(
             encoders,
             denoiser,
             build_schedulers(config, encoders),
-            build_guidance(config),
+            build_guidance(config, denoiser),
             target,
             read_scalars(source),
             other,

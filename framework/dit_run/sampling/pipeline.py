@@ -22,9 +22,17 @@ from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
-from dit_run.model.guided_prediction import Forward, GuidanceSettings, guided, unguided, with_empty, with_other
+from dit_run.model.guided_prediction import (
+    Forward,
+    GuidanceSettings,
+    guided,
+    unguided,
+    with_empty,
+    with_other,
+    with_routed,
+)
 from dit_run.problems import InputError
-from dit_run.protocols import VAE, Guidance, Predict, Scheduler, SchedulerOf, TextStates
+from dit_run.protocols import VAE, Guidance, Predict, Routed, Scheduler, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
 
@@ -94,7 +102,9 @@ class Pipeline:
     scalars: Mapping[str, float] = field(default_factory=dict)
     """Values of numbers that the model takes, by name."""
     other: Denoiser | None = None
-    """The denoiser that guidance moves away from; None moves away from the empty caption."""
+    """The denoiser with other weights that guidance moves away from; None moves away from another prediction."""
+    routed: Routed | None = None
+    """Token routing with which guidance moves away; None without other weights moves away from the empty caption."""
 
     @classmethod
     def of(
@@ -114,8 +124,18 @@ class Pipeline:
         """
         precision = Precision.of(config.training.mixed_precision, device)
         scalars = {**(scalar_means or {}), **config.sampling.scalar_values()}
+        weaker = getattr(config.guidance.options, "weaker", None)
         return cls(
-            denoiser, encoders.conditions, encoders.vae, scheduler_of, guidance, device, precision, scalars, other
+            denoiser,
+            encoders.conditions,
+            encoders.vae,
+            scheduler_of,
+            guidance,
+            device,
+            precision,
+            scalars,
+            other,
+            weaker if isinstance(weaker, Routed) else None,
         )
 
     @property
@@ -199,7 +219,7 @@ class Pipeline:
         assert request.sampler is not None
         with self.precision.autocast():
             latents = scheduler.sample(
-                self._predict(prompts, request, settings, scheduler),
+                self._predict(prompts, request, settings, scheduler, seeds),
                 self._noise("sampling_start", 0, seeds, shape),
                 sampler=request.sampler,
                 steps=request.steps,
@@ -208,7 +228,12 @@ class Pipeline:
         return to_images(decode_latents(self.vae, self.denoiser.latents_of_vae(latents), self.precision.dtype))
 
     def _predict(
-        self, prompts: Sequence[str], request: SamplingRequest, settings: GuidanceSettings, scheduler: Scheduler
+        self,
+        prompts: Sequence[str],
+        request: SamplingRequest,
+        settings: GuidanceSettings,
+        scheduler: Scheduler,
+        seeds: Sequence[int],
     ) -> Predict:
         """Return the model for some prompts as samplers call it, guided where the settings say so."""
         forward, count = self._forward(self.denoiser, request), len(prompts)
@@ -217,6 +242,11 @@ class Pipeline:
         if self.other is not None:
             text, weaker = (self._encode(each, prompts, [False] * count) for each in (self.denoiser, self.other))
             both = with_other(forward, text, self._forward(self.other, request), weaker)
+        elif self.routed is not None:
+            text = self._encode(self.denoiser, prompts, [False] * count)
+            patches = request.height * request.width // self.size_unit**2
+            draws = partial(self._noise, "sampling_route", seeds=seeds, shape=(patches,))
+            both = with_routed(forward, text, forward, draws, self.routed.share)
         else:
             text, weaker = self._texts(prompts, request.negative_prompt)
             both = with_empty(forward, text, weaker)
@@ -242,7 +272,7 @@ class Pipeline:
     def _encode(self, denoiser: Denoiser, captions: Sequence[str], null: Sequence[bool]) -> TextStates:
         return denoiser.condition(moved(self.conditions(captions, null), self.device))
 
-    def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
         return move(torch.from_numpy(np.stack(draws)), self.device)
 

@@ -12,6 +12,7 @@ from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.export.folder import TrainedWeights
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
+from dit_run.protocols import OtherWeights
 from dit_run.runs.checkpoint.weights import FIRST
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
@@ -45,13 +46,13 @@ def weaker_denoiser(
     *,
     guided: tuple[Path, str | None] | None,
 ) -> Denoiser | None:
-    """Return the denoiser that guidance moves away from, or None for the empty caption.
+    """Return the denoiser that guidance moves away from, or None where that has no other weights.
 
     ``source`` is the checkpoint of a guidance that names none; ``guided`` has that of the weights that make images, and
     the name of its average; None for weights of no checkpoint. Raises InputError where the folder has no other weights.
     """
     weaker = weaker_prediction(config)
-    if weaker == "empty":
+    if not isinstance(weaker, OtherWeights):
         return None
     if source.is_file():
         raise InputError(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.protocols import Guidance, GuidedStep
+from dit_run.protocols import Guidance, GuidedStep, OtherWeights, Routed
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
 from dit_run.testing.torch_modules import expect_tensor
@@ -85,6 +85,16 @@ def returns_an_output_of_the_model(subject: Subject) -> None:
     )
 
 
+def moves_away_from_a_known_prediction(subject: Subject) -> None:
+    """Check that the attribute ``weaker`` of the options, if there is one, is a weaker prediction."""
+    weaker = getattr(subject.options, "weaker", "empty")
+    subject.expect(
+        weaker == "empty" or isinstance(weaker, OtherWeights | Routed),
+        f"the attribute weaker of the options is {weaker!r}; let it be 'empty', or OtherWeights or Routed of "
+        "dit_run.protocols",
+    )
+
+
 def keeps_the_caption_at_scale_one(subject: Subject) -> None:
     """Check that at scale 1 it returns the prediction for the caption."""
     caption = _normal(1)
@@ -139,6 +149,7 @@ def treats_images_alone(subject: Subject) -> None:
 
 CHECKS: tuple[Check, ...] = (
     returns_an_output_of_the_model,
+    moves_away_from_a_known_prediction,
     keeps_the_caption_at_scale_one,
     follows_the_scale,
     keeps_equal_predictions,

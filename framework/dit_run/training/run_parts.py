@@ -24,7 +24,7 @@ from dit_run.compute.sharding import Sharding
 from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
-from dit_run.protocols import Guidance, LearningRateFactor, SchedulerOf
+from dit_run.protocols import Guidance, LearningRateFactor, OtherWeights, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
 from dit_run.settings import Config
 from dit_run.training.average import Average
@@ -97,7 +97,7 @@ class RunParts:
             averages=averages,
             scheduler_of=build_schedulers(config, encoders),
             objectives=objectives,
-            guidance=build_guidance(config),
+            guidance=build_guidance(config, denoiser),
             weaker=WeakerWeights(config, encoders, device),
         )
 
@@ -137,7 +137,7 @@ class RunParts:
 
     def _guided(self) -> tuple[Guidance | None, Denoiser | None]:
         """Return the guidance and the denoiser that it moves away from; neither before its checkpoint is saved."""
-        if weaker_prediction(self.config) == "empty":
+        if not isinstance(weaker_prediction(self.config), OtherWeights):
             return self.guidance, None
         other = self.evaluated[""] if weaker_step(self.config) is None else self.weaker.denoiser()
         return (self.guidance, other) if other is not None else (None, None)

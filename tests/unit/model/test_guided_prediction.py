@@ -14,6 +14,7 @@ from dit_run.model.guided_prediction import (
     unguided,
     with_empty,
     with_other,
+    with_routed,
 )
 from dit_run.protocols import Guidance, GuidedStep, Predict, TextStates
 from dit_run_plugins.schedulers.flow_matching import FlowMatching
@@ -192,3 +193,21 @@ def test_images_do_not_depend_on_their_neighbours() -> None:
     together = predicting(GuidanceSettings(4.0, 0.7))(NOISY, at(500))
     alone = predicting(GuidanceSettings(4.0, 0.7), rows=slice(1, 2))
     torch.testing.assert_close(alone(NOISY[1:], at(500)[1:]), together[1:])
+
+
+def test_the_routed_prediction_is_for_the_same_caption_and_keeps_a_share_of_the_patches() -> None:
+    seen: list[list[list[int]]] = []
+
+    def routed(noisy: Tensor, timesteps: Tensor, text: TextStates, *, kept: Tensor) -> Tensor:
+        assert text is TEXT
+        seen.append(kept.tolist())
+        return torch.zeros_like(noisy)
+
+    draws = [torch.tensor([[0.3, 0.1, 0.2, 0.9], [0.9, 0.8, 0.1, 0.2]]), torch.zeros(2, 4)]
+    both = with_routed(Model(), TEXT, routed, draws.__getitem__, share=0.5)
+    caption, weaker = both(NOISY, at(500))
+    assert torch.equal(caption, NOISY + 2)
+    assert not weaker.any()
+    both(NOISY, at(400))
+    assert seen[0] == [[1, 2], [2, 3]]
+    assert len(seen[1][0]) == 2

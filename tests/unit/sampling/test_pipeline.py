@@ -49,6 +49,13 @@ def test_two_batch_sizes_sample_the_same_images_of_a_flow(parts: Parts) -> None:
     assert furthest(sampled(parts, *PROMPTS, batch_size=5), sampled(parts, *PROMPTS, batch_size=2)) <= 2
 
 
+def test_guidance_by_routed_patches_depends_on_the_image_alone(tmp_path: Path) -> None:
+    routed = assembled(tmp_path, "guidance.type=tread", "model={num_layers: 3, routed_share: 0.5}")
+    whole = sampled(routed, *PROMPTS, batch_size=5)
+    assert furthest(whole, sampled(routed, *PROMPTS, batch_size=2)) <= 2
+    assert furthest(whole, sampled(routed, *PROMPTS, guidance=GuidanceSettings(1.0))) > 2
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_image_i_depends_on_seed_plus_i_alone(ddpm: Parts, sampler: str) -> None:
     together = sampled(ddpm, *PROMPTS, sampler=sampler)

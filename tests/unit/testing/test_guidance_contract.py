@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from faults import fault, keep
+from faults import Nothing, fault, keep
 from torch import Tensor
 
 from dit_run.protocols import Guidance, GuidedStep
-from dit_run.registry.components import Kind
-from dit_run.testing import check_guidance, check_plugin
+from dit_run.registry.components import Component, Kind
+from dit_run.testing import ContractError, check_guidance, check_plugin
 
 KIND = Kind.GUIDANCE
 
@@ -63,6 +64,17 @@ def test_no_function() -> None:
 )
 def test_a_broken_promise_is_named(guidance: Guidance, message: str) -> None:
     assert fault(KIND, lambda options: guidance).startswith(message)
+
+
+def test_an_unknown_weaker_prediction_is_named() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Away(Nothing):
+        """Guidance away from nothing that the core can make."""
+
+        weaker = "blurred"
+
+    with pytest.raises(ContractError, match="the attribute weaker of the options is 'blurred'; let it be 'empty', or"):
+        check_guidance(Component(KIND, "away", Away, lambda options: plain))
 
 
 def test_the_plugin_of_the_manual_has_25_lines_and_keeps_the_contract(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ class Network(nn.Module):
         self.patch_size = options.patch_size
         self.scalars = options.scalars
         self._routed = routed_range(options)
+        self.routes = bool(self._routed)
         width, area = options.hidden_size, options.patch_size**2
         self.input = nn.Linear(options.in_channels * area, width)
         self.condition = ConditionEmbedder(options, pooled_widths)
@@ -64,18 +65,20 @@ class Network(nn.Module):
         text: TextStates,
         scalars: Tensor | None = None,
         taps: Sequence[str] = (),
+        kept: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000].
 
         ``scalars``, float [n, k], are the values of ``options.scalars``. With names in ``taps`` the states after these
-        blocks follow, each [n, width, rows, columns].
+        blocks follow, each [n, width, rows, columns]. ``kept``, int64 [n, k], are the patches that pass all blocks;
+        None draws them in training, and elsewhere keeps all.
         """
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self._positioned(self.input(self._patches(latents)), rows, columns)
         vector, shared = self.condition(timesteps, text, scalars)
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
-        tapped, route, whole, turned = {}, self._route(x), x, turn
+        tapped, route, whole, turned = {}, self._route(x, kept), x, turn
         for index, block in enumerate(self.blocks):
             if route is not None and index == self._routed[0]:
                 whole, x, turned = x, route.enter(x), route.turned(turn)
@@ -96,8 +99,10 @@ class Network(nn.Module):
             return resized_output(value, self.get_parameter(name).detach(), options, self.options)
         return None
 
-    def _route(self, x: Tensor) -> Route | None:
-        """Return the route of the patches [n, patches, d] past some blocks; None outside of training."""
+    def _route(self, x: Tensor, kept: Tensor | None) -> Route | None:
+        """Return the route of the patches [n, patches, d] past some blocks; None where all pass them."""
+        if kept is not None:
+            return Route(kept)
         if not (self.training and self._routed):
             return None
         return Route.drawn(x.shape[0], x.shape[1], self.options.routed_share, x.device)
