@@ -223,6 +223,7 @@ CHANGES: Mapping[str, Change] = {
     "model.dit.pooled_text": _change("model.pooled_text=false"),
     "model.dit.routed_share": _change("model.routed_share=0.5", "model.num_layers=3"),
     "model.dit.routed_blocks": _change("model.routed_blocks=[0, 1]", "model.num_layers=3", "model.routed_share=0.5"),
+    "model.dit.second_time": _change("model.second_time=true"),
     "model.dit.null_condition": _change("model.null_condition=encoded", "training.caption_dropout=0.5"),
     "model.diffusers_transformer.class_name": _change("model.class_name=PixArtTransformer2DModel"),
     "model.diffusers_transformer.config": _change("model.config.num_layers=2"),

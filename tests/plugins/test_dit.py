@@ -501,6 +501,25 @@ def test_patches_to_keep_may_be_given():
     assert torch.equal(given, model.train()(latents(), TIMES, text()))
 
 
+def test_a_second_timestep_changes_no_weight_and_no_prediction_at_first():
+    plain, second = make(), make(second_time=True)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, second.state_dict()[name])
+    with torch.no_grad():
+        for model in (plain, second):
+            model.output.weight.fill_(0.1)
+    other = second.eval()(latents(), TIMES, text(), second_timesteps=TIMES / 2)
+    assert torch.equal(plain.eval()(latents(), TIMES, text()), other)
+    with torch.no_grad():
+        second.second_time_code.last.weight.fill_(0.01)
+        for block in second.blocks:
+            for parameter in block.parameters():
+                parameter.add_(0.01)
+    same, other = (second(latents(), TIMES, text(), second_timesteps=each) for each in (TIMES, TIMES / 2))
+    assert torch.equal(second(latents(), TIMES, text()), same)
+    assert not torch.equal(same, other)
+
+
 def test_states_of_a_part_of_the_patches_are_not_offered():
     model = awake(**ROUTED).train()
     assert list(model.taps) == ["blocks.0", "blocks.2", "blocks.3"]

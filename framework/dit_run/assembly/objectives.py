@@ -63,7 +63,7 @@ def build_objectives(
     """Return the objectives of a run of ``total_steps``; the denoiser takes the modules that they train.
 
     Without a total they act at every step, as in trials, whose steps are not those of a run. Raises InputError for an
-    objective that reads states which the model does not offer.
+    objective that reads states which the model does not offer, or gives a second timestep that it does not take.
     """
     choices = config.chosen("objective")
     runtime = {"device": device, "taps": denoiser.taps, "token_size": latent_factor * patch_size(config)}
@@ -79,6 +79,7 @@ def build_objectives(
     )
     for each in built:
         _refuse_missing_taps(each, denoiser, config.model.type)
+        _refuse_missing_second_time(each, denoiser, config.model.type)
     denoiser.add_objectives({each.name: module for each in built if (module := _trained(each.objective)) is not None})
     return built
 
@@ -103,6 +104,14 @@ def _refuse_missing_taps(each: ActiveObjective, denoiser: Denoiser, model: str) 
         raise InputError(
             f"objective {each.name} reads the states {', '.join(missing)} inside the model, and model {model} offers "
             f"{offered}"
+        )
+
+
+def _refuse_missing_second_time(each: ActiveObjective, denoiser: Denoiser, model: str) -> None:
+    if getattr(each.objective, "second_time", False) and not denoiser.second_time:
+        raise InputError(
+            f"objective {each.name} gives the model a second timestep, and model {model} takes none; a model that does "
+            "may have an option for it, such as model.second_time: true"
         )
 
 

@@ -67,6 +67,11 @@ class Denoiser(nn.Module):
         return offered
 
     @property
+    def second_time(self) -> bool:
+        """True if the model takes a second timestep."""
+        return bool(getattr(self.model, "second_time", False))
+
+    @property
     def routes(self) -> bool:
         """True if patches of the model may skip blocks while images are sampled."""
         return bool(getattr(self.model, "routes", False))
@@ -79,15 +84,18 @@ class Denoiser(nn.Module):
         scalars: Tensor | None = None,
         taps: tuple[str, ...] = (),
         kept: Tensor | None = None,
+        second_timesteps: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Mapping[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n].
 
         ``scalars``, float [n, k], are the numbers that the model takes; those of one row are those of all n. With
         ``taps`` the states inside the model of these names follow, each float [n, d, rows, columns]. ``kept``, int64
-        [n, k], are the patches that pass all blocks, of a model that routes; None for all patches.
+        [n, k], are the patches that pass all blocks, of a model that routes; None for all patches. A model with a
+        second time takes ``second_timesteps`` [n].
         """
         numbers = () if scalars is None else (scalars.expand(len(noisy), -1),)
-        asked = ({"taps": taps} if taps else {}) | ({} if kept is None else {"kept": kept})
+        given = {"taps": taps or None, "kept": kept, "second_timesteps": second_timesteps}
+        asked = {name: value for name, value in given.items() if value is not None}
         found: Tensor | tuple[Tensor, Mapping[str, Tensor]]
         found = self.model(noisy, timesteps, self.condition(text), *numbers, **asked)
         return found

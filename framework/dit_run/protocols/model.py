@@ -56,6 +56,10 @@ class Model(Protocol):
     # takes the keyword ``kept``, int64 [n, k]: for each sample the indices, ascending, of the patches that pass all
     # blocks.
 
+    # A model may take a second timestep of each sample, for objectives that train it between two times: it then has the
+    # attribute ``second_time``, True, and takes the keyword ``second_timesteps``, float [n] in [0, 1000]. Without the
+    # keyword, as in sampling, the second timestep is the first one.
+
     def __call__(self, latents: Tensor, timesteps: Tensor, text: TextStates) -> Tensor:
         """Return the prediction, float [n, c, h, w], for noisy ``latents``, float [n, c, h, w].
 

@@ -54,10 +54,13 @@ class PredictFor(Protocol):
     """``predict()`` and ``predict(noisy, timesteps)``: calls of the model that trains, with the captions of the batch.
 
     Without arguments it is the prediction for ``batch.noisy`` at ``batch.timesteps``: one call of the model, which all
-    objectives of a run share. With arguments the model is called again.
+    objectives of a run share. With arguments the model is called again. ``second_timesteps``, float [n] in [0, 1000],
+    are for an objective with the attribute ``second_time``.
     """
 
-    def __call__(self, noisy: Tensor | None = None, timesteps: Tensor | None = None) -> ModelOutput: ...
+    def __call__(
+        self, noisy: Tensor | None = None, timesteps: Tensor | None = None, *, second_timesteps: Tensor | None = None
+    ) -> ModelOutput: ...
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,9 @@ class Objective(Protocol):
 
     An objective that reads states inside the model has an attribute ``taps``, a tuple of their names, and finds them in
     the results of ``predict``.
+
+    An objective that trains the model between two times, such as a mean flow, has an attribute ``second_time``, True,
+    and gives the second one as ``predict(noisy, timesteps, second_timesteps=...)``. Models that take none are refused.
 
     An objective that compares with the output of a frozen network has that in an attribute ``features``, an
     :class:`dit_run.protocols.ImageEncoder` in eval mode, on the device, whose ``factor`` divides the sides of training

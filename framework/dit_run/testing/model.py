@@ -106,6 +106,46 @@ def depends_on_all_it_gets(subject: Subject) -> None:
 
 
 @torch.no_grad()
+def takes_a_second_timestep(subject: Subject) -> None:
+    """Check that a model with the attribute ``second_time`` uses the second timestep, the first one by default."""
+    model = awake_model(subject)
+    if not getattr(model, "second_time", False):
+        return
+    latents, timesteps, text = model_inputs(subject, model)
+    plain = predict(model, latents, timesteps, text)
+    same, other = (
+        predict(model, latents, timesteps, text, second_timesteps=each) for each in (timesteps, timesteps / 2)
+    )
+    subject.expect(
+        torch.equal(plain, same),
+        "without second_timesteps the prediction is not that for the first timesteps as the second; use these then",
+    )
+    subject.expect(
+        not torch.equal(plain, other), "other second_timesteps give the same prediction; use them in forward()"
+    )
+
+
+@torch.no_grad()
+def routes_the_patches_that_it_gets(subject: Subject) -> None:
+    """Check that a model with the attribute ``routes`` lets the patches in ``kept`` alone pass all blocks."""
+    model = awake_model(subject)
+    if not getattr(model, "routes", False):
+        return
+    latents, timesteps, text = model_inputs(subject, model)
+    count = latents.shape[2] * latents.shape[3] // model.patch_size**2
+    every = torch.arange(count).expand(len(latents), -1)
+    plain = predict(model, latents, timesteps, text)
+    subject.expect(
+        close(plain, predict(model, latents, timesteps, text, kept=every)),
+        "with the indices of all patches in kept it gives another prediction than without",
+    )
+    subject.expect(
+        not torch.equal(plain, predict(model, latents, timesteps, text, kept=every[:, ::2].contiguous())),
+        "with half of the patches in kept it gives the same prediction; let the others skip blocks",
+    )
+
+
+@torch.no_grad()
 def ignores_padding(subject: Subject) -> None:
     """Check that more masked tokens at the end of the text do not change the prediction."""
     model = awake_model(subject)
@@ -255,6 +295,8 @@ CHECKS: tuple[Check, ...] = (
     repeats_itself,
     sees_each_sample_alone,
     depends_on_all_it_gets,
+    takes_a_second_timestep,
+    routes_the_patches_that_it_gets,
     ignores_padding,
     ignores_gaps,
     repeats_itself_in_training,

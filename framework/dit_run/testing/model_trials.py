@@ -71,7 +71,7 @@ def predict(
     timesteps: Tensor,
     text: TextStates,
     scalars: Tensor | None = None,
-    **more: tuple[str, ...],
+    **more: tuple[str, ...] | Tensor,
 ) -> Any:
     """Return the prediction, as a run calls the model: with the numbers that it takes, if it takes some.
 

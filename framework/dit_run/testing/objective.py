@@ -14,7 +14,7 @@ from dit_run.assembly.objectives import ActiveObjective
 from dit_run.compute.precision import Precision
 from dit_run.protocols import ImageEncoder, NoisyBatch, ObjectiveLoss, TextStates
 from dit_run.registry.components import Component, Kind
-from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.contract_error import Check, ContractError, Subject, check_all
 from dit_run.testing.torch_modules import expect_tensor
 from dit_run.training.step import EncodedBatch
 from dit_run.training.step_loss import StepLoss
@@ -44,8 +44,20 @@ class _Network(nn.Module):
         self.input = nn.Conv2d(3, _WIDTH, 3, padding=1)
         self.output = nn.Conv2d(_WIDTH, 3, 3, padding=1)
         self.objective: nn.Module | None = None
+        self.second_time = False
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextStates, taps: tuple[str, ...] = ()) -> Any:
+    def forward(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        text: TextStates,
+        taps: tuple[str, ...] = (),
+        second_timesteps: Tensor | None = None,
+    ) -> Any:
+        if second_timesteps is not None:
+            if not self.second_time:
+                raise ContractError("it gives a second timestep; set its attribute second_time to True")
+            timesteps = timesteps + 0.5 * (second_timesteps - timesteps)
         states = torch.tanh(self.input(noisy) * (1 + timesteps / 1000)[:, None, None, None])
         tapped = {name: nn.functional.avg_pool2d(states, _TOKEN_SIZE) for name in taps}
         return (self.output(states), tapped) if taps else self.output(states)
@@ -116,6 +128,7 @@ def _made(subject: Subject) -> tuple[_Recorder, StepLoss]:
     torch.manual_seed(1)
     network = _Network()
     network.objective = recorder.trained
+    network.second_time = getattr(recorder.objective, "second_time", False)
     return recorder, StepLoss(network, [ActiveObjective(_NAME, recorder)], Precision("cpu", None))
 
 

@@ -106,17 +106,20 @@ class _Predictions:
     taps: tuple[str, ...]
     _shared: ModelOutput | None = None
 
-    def __call__(self, noisy: Tensor | None = None, timesteps: Tensor | None = None) -> ModelOutput:
+    def __call__(
+        self, noisy: Tensor | None = None, timesteps: Tensor | None = None, *, second_timesteps: Tensor | None = None
+    ) -> ModelOutput:
         if noisy is not None and timesteps is not None:
-            return self._predicted(noisy, timesteps)
+            second = {} if second_timesteps is None else {"second_timesteps": second_timesteps}
+            return self._predicted(noisy, timesteps, **second)
         if self._shared is None:
             self._shared = self._predicted(self.batch.noisy, self.batch.timesteps)
         return self._shared
 
-    def _predicted(self, noisy: Tensor, timesteps: Tensor) -> ModelOutput:
+    def _predicted(self, noisy: Tensor, timesteps: Tensor, **second: Tensor) -> ModelOutput:
         numbers = () if self.examples.scalars is None else (self.examples.scalars,)
         with self.precision.autocast():
             if not self.taps:
-                return ModelOutput(self.denoiser(noisy, timesteps, self.examples.text, *numbers).float())
-            output, states = self.denoiser(noisy, timesteps, self.examples.text, *numbers, taps=self.taps)
+                return ModelOutput(self.denoiser(noisy, timesteps, self.examples.text, *numbers, **second).float())
+            output, states = self.denoiser(noisy, timesteps, self.examples.text, *numbers, taps=self.taps, **second)
         return ModelOutput(output.float(), states)

@@ -119,6 +119,16 @@ def test_a_model_for_sampling_takes_a_checkpoint_without_them(tmp_path: Path) ->
         built(parts)[0].load_tensors(without, where="here")
 
 
+def test_a_second_timestep_that_the_model_does_not_take_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "between.py").write_text(
+        HEAD.replace("class HeadLoss:", "class HeadLoss:\n        second_time = True").replace("TRAINED", "None")
+    )
+    words = (f"plugins=[{tmp_path / 'between.py'}]", "objective={type: head}")
+    with pytest.raises(InputError, match="objective head gives the model a second timestep, and model dit takes none"):
+        built(assembled(tmp_path, *words))
+    built(assembled(tmp_path, *words, "model.second_time=true"))
+
+
 def test_what_it_trains_must_be_a_module(tmp_path: Path) -> None:
     with pytest.raises(PluginFault, match="objective head has the attribute trained of type list"):
         built(headed(tmp_path, "[nn.Linear(1, 1)]"))

@@ -56,6 +56,60 @@ def test_a_mixer_keeps_the_contract() -> None:
     keep(KIND, factory(Mixer))
 
 
+class Between(Mixer):
+    """Takes a second timestep."""
+
+    second_time = True
+
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, second_timesteps: Any = None) -> Any:
+        return super().forward(latents, timesteps, text) + self.added(timesteps, second_timesteps)
+
+    def added(self, first: Tensor, second: Any) -> Any:
+        return (first if second is None else second)[:, None, None, None] / 1000
+
+
+def test_a_second_timestep_is_used_and_the_first_one_by_default() -> None:
+    class Ignored(Between):
+        def added(self, first: Tensor, second: Any) -> Any:
+            return 0
+
+    class Nought(Between):
+        def added(self, first: Tensor, second: Any) -> Any:
+            return 0 if second is None else super().added(first, second)
+
+    keep(KIND, factory(Between))
+    assert broken(Ignored) == "other second_timesteps give the same prediction; use them in forward()"
+    assert broken(Nought).startswith("without second_timesteps the prediction is not that for the first timesteps as ")
+
+
+class Routing(Mixer):
+    """Patches that are not kept skip the condition."""
+
+    routes = True
+
+    def forward(self, latents: Tensor, timesteps: Tensor, text: TextStates, kept: Any = None) -> Any:
+        output = super().forward(latents, timesteps, text)
+        return output if kept is None else self.routed(output, self.image(latents), kept)
+
+    def routed(self, output: Tensor, skipped: Tensor, kept: Tensor) -> Tensor:
+        chosen = torch.zeros(len(kept), output[0, 0].numel(), dtype=torch.bool).scatter(1, kept, True)
+        return torch.where(chosen.view(len(kept), 1, *output.shape[2:]), output, skipped)
+
+
+def test_patches_that_are_not_kept_skip_something() -> None:
+    class Deaf(Routing):
+        def routed(self, output: Tensor, skipped: Tensor, kept: Tensor) -> Tensor:
+            return output
+
+    class Other(Routing):
+        def routed(self, output: Tensor, skipped: Tensor, kept: Tensor) -> Tensor:
+            return skipped
+
+    keep(KIND, factory(Routing))
+    assert broken(Deaf) == "with half of the patches in kept it gives the same prediction; let the others skip blocks"
+    assert broken(Other) == "with the indices of all patches in kept it gives another prediction than without"
+
+
 def test_no_patch_size() -> None:
     class Patched(Mixer):
         patch_size = 0

@@ -48,6 +48,26 @@ def test_an_objective_with_weights_of_its_own_keeps_the_contract() -> None:
     check_objective(component(Plain))
 
 
+class Between(Plain):
+    """Trains the model between two times."""
+
+    second_time = True
+
+    def __call__(self, batch: NoisyBatch, predict: PredictFor) -> Any:
+        output = predict(batch.noisy, batch.timesteps, second_timesteps=batch.timesteps / 2).output
+        return ObjectiveLoss(batch.denoising_loss(self.trained(output)))
+
+
+class Unasked(Between):
+    second_time = False
+
+
+def test_an_objective_may_give_a_second_timestep_where_it_says_so() -> None:
+    check_objective(component(Between))
+    with pytest.raises(ContractError, match="it gives a second timestep; set its attribute second_time to True"):
+        check_objective(component(Unasked))
+
+
 class Bare(Plain):
     def __call__(self, batch: NoisyBatch, predict: PredictFor) -> Any:
         return super().__call__(batch, predict).samples

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny_parts import CPU, Parts
+from tiny_parts import CPU, Parts, assembled
 from torch import Tensor, nn
 
 from dit_run.assembly.objectives import ActiveObjective
@@ -113,6 +114,25 @@ def test_a_second_call_has_the_captions_of_the_batch(parts: Parts, examples: Enc
     first = parts.denoiser(noisy, timesteps, examples.text)
     second = parts.denoiser(examples.latents, torch.zeros_like(timesteps), examples.text)
     torch.testing.assert_close(of_samples, (first - second).square().mean((1, 2, 3)))
+
+
+def test_an_objective_may_give_a_second_timestep(tmp_path: Path) -> None:
+    class Between:
+        second_time = True
+
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def __call__(self, batch: NoisyBatch, predict: PredictFor) -> ObjectiveLoss:
+            output = predict(batch.noisy, batch.timesteps, second_timesteps=batch.timesteps * self.share).output
+            return ObjectiveLoss(batch.denoising_loss(output))
+
+    parts = assembled(tmp_path, "model.second_time=true")
+    visits = Visits.of(parts.config, parts.data.train, parts.encoders)
+    batch = BatchEncoder(parts.encoders, CPU)(visits.__getitems__(range(4)))
+    found = [losses(parts, batch, objectives(Between(share)))[0] for share in (1.0, 0.5)]
+    assert torch.equal(found[0], losses(parts, batch, objectives(DenoisingLoss()))[0])
+    assert not torch.equal(found[0], found[1])
 
 
 def test_losses_of_another_shape_are_a_fault_of_the_plugin(parts: Parts, examples: EncodedBatch) -> None:

@@ -54,6 +54,9 @@ class Dit:
     `aesthetic_score`, or `original_height`, `original_width`, `crop_top` and `crop_left`, which every image has."""
     null_condition: Annotated[Literal["learned", "encoded"], acts_unless("training.caption_dropout", 0.0)] = "learned"
     """Condition of a dropped caption: learned vectors, or the text encoder's states of the empty caption."""
+    second_time: bool = False
+    """Take a second timestep from objectives that give one, such as the end of a step of a mean flow; without one it is
+    the timestep itself. Initially it changes no prediction."""
     routed_share: Annotated[float, bounds(ge=0, lt=1)] = 0.0
     """Share of the patches of each image that skips the blocks of `routed_blocks` in training, drawn anew for each
     (TREAD, Krause et al. 2025): a step takes less time. Sampling and validation use all patches in all blocks."""

@@ -13,7 +13,7 @@ from dit_run_plugins.models.dit import Dit
 from dit_run_plugins.models.dit.layers import make_part_norm
 from dit_run_plugins.models.dit.positions import timestep_code
 
-__all__ = ["ConditionEmbedder", "Text"]
+__all__ = ["ConditionEmbedder", "ScalarEmbedding", "Text"]
 
 CODE_WIDTH = 256
 
@@ -33,8 +33,13 @@ class ConditionEmbedder(nn.Module):
         self.scalars = ScalarEmbedding(len(options.scalars), width) if options.scalars else None
         self.shared = nn.Linear(width, 6 * width) if options.modulation == "adaln_single" else None
 
-    def forward(self, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the vector [n, d] and the blocks' input: [n, 6, d] for adaln_single, the vector for adaln_zero."""
+    def forward(
+        self, timesteps: Tensor, text: TextStates, scalars: Tensor | None = None, added: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the vector [n, d] and the blocks' input: [n, 6, d] for adaln_single, the vector for adaln_zero.
+
+        ``added`` [n, d] is added to the vector.
+        """
         code = timestep_code(timesteps, CODE_WIDTH).to(self.first.weight.dtype)
         vector = self.second(F.silu(self.first(code)))
         if self.pooled is not None and self.pooled_norm is not None:
@@ -43,6 +48,8 @@ class ConditionEmbedder(nn.Module):
             vector = vector + (pooled * ~text.null[:, None] if self._learned_null else pooled)
         if self.scalars is not None and scalars is not None:
             vector = vector + self.scalars(scalars)
+        if added is not None:
+            vector = vector + added
         vector = F.silu(vector)
         if self.shared is None:
             return vector, vector

@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from dit_run.protocols import TextStates
 from dit_run_plugins.models.dit import Dit, routed_range
 from dit_run_plugins.models.dit.block import Block
-from dit_run_plugins.models.dit.condition import ConditionEmbedder, Text
+from dit_run_plugins.models.dit.condition import ConditionEmbedder, ScalarEmbedding, Text
 from dit_run_plugins.models.dit.layers import make_norm, modulate
 from dit_run_plugins.models.dit.patch_weights import resized_input, resized_output
 from dit_run_plugins.models.dit.positions import rotations, sincos
@@ -48,6 +48,16 @@ class Network(nn.Module):
         self.output_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, options.out_channels * area)
         self._initialise()
+        self.second_time_code: ScalarEmbedding | None = None
+        if options.second_time:  # after all others, whose first weights are those that they have without it
+            self.second_time_code = ScalarEmbedding(1, width)
+            _initialise_linear(self.second_time_code)
+            nn.init.zeros_(self.second_time_code.last.weight)
+
+    @property
+    def second_time(self) -> bool:
+        """True if it takes a second timestep."""
+        return self.second_time_code is not None
 
     @property
     def taps(self) -> dict[str, int]:
@@ -66,16 +76,18 @@ class Network(nn.Module):
         scalars: Tensor | None = None,
         taps: Sequence[str] = (),
         kept: Tensor | None = None,
+        second_timesteps: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Return the prediction [n, c, h, w] for noisy latents [n, c, h, w] at timesteps [n] in [0, 1000].
 
         ``scalars``, float [n, k], are the values of ``options.scalars``. With names in ``taps`` the states after these
         blocks follow, each [n, width, rows, columns]. ``kept``, int64 [n, k], are the patches that pass all blocks;
-        None draws them in training, and elsewhere keeps all.
+        None draws them in training, and elsewhere keeps all. ``second_timesteps`` [n] are those of
+        ``options.second_time``; None stands for ``timesteps``.
         """
         rows, columns = (side // self.patch_size for side in latents.shape[-2:])
         x = self._positioned(self.input(self._patches(latents)), rows, columns)
-        vector, shared = self.condition(timesteps, text, scalars)
+        vector, shared = self.condition(timesteps, text, scalars, self._second_time(timesteps, second_timesteps))
         tokens, mask = self.text(text)
         turn = self._rotations(rows, columns, x.device)
         tapped, route, whole, turned = {}, self._route(x, kept), x, turn
@@ -106,6 +118,13 @@ class Network(nn.Module):
         if not (self.training and self._routed):
             return None
         return Route.drawn(x.shape[0], x.shape[1], self.options.routed_share, x.device)
+
+    def _second_time(self, timesteps: Tensor, second: Tensor | None) -> Tensor | None:
+        """Return what the second timestep adds to the condition, [n, d]; None for a model without it."""
+        if self.second_time_code is None:
+            return None
+        added: Tensor = self.second_time_code(timesteps if second is None else second)
+        return added
 
     def _run(self, block: nn.Module, index: int, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
         if self.training and torch.is_grad_enabled() and self._computes_again(index):
@@ -139,12 +158,8 @@ class Network(nn.Module):
         return F.pixel_shuffle(grid, self.patch_size)
 
     def _initialise(self) -> None:
-        """Initialise weights Xavier-uniform and biases to zero; layers that must start without effect are zero."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.xavier_uniform_(layer.weight)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        """Initialise all layers; those that must start without effect are zero."""
+        _initialise_linear(self)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output_modulation.weight)
         if self.condition.scalars is not None:
@@ -155,3 +170,12 @@ class Network(nn.Module):
                     nn.init.zeros_(block.modulation.weight)
                 if self.options.zero_outputs:
                     block.zero_outputs()
+
+
+def _initialise_linear(module: nn.Module) -> None:
+    """Initialise the weights of linear layers Xavier-uniform, and their biases to zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
