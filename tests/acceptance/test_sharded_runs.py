@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from forks import Ended, Forks
 from runs import Command, Run, stopping
 
 SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")
-PREVIEWS = ("sampling.every_n_steps=3",)
+WATCHED = ("sampling.every_n_steps=3", "averages=[{type: power, length: 0.2}]")
 
 
 @pytest.mark.slow
 def test_two_processes_share_weights(config: Path, command: Command, forks: Forks) -> None:
     """Sharded, not sharded, and sharded, stopped and continued; then continued by one process."""
-    words = (config, *SHARDED, *PREVIEWS)
+    words = (config, *SHARDED, *WATCHED)
 
     def run(name: str, *more: str) -> Ended:
         return forks.run(*words, f"training.output_dir={name}", *more, processes=2)
@@ -29,6 +30,10 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
     assert not Path("refused").exists()
     whole, replicas, stopped = (Run(Path(name)) for name in ("whole", "replicas", "stopped"))
     assert stopped.learnt() == whole.learnt()
+    power = "average-power.safetensors"
+    assert stopped.file(power).read_bytes() == whole.file(power).read_bytes()
+    for name, value in replicas.tensors("average-power").items():
+        torch.testing.assert_close(whole.tensors("average-power")[name], value, rtol=1e-3, atol=1e-5)
     for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
         assert stopped.values(name) == whole.values(name)
         assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-5)
