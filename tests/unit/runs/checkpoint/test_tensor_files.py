@@ -20,7 +20,7 @@ from dit_run.runs.checkpoint.commit import MANIFEST, committing, entry_of, find_
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, load_checkpoint
 from dit_run.runs.checkpoint.tensor_files import OPTIMIZER, WEIGHTS, Part, read_tensors, tensor_files, write_tensors
-from dit_run.runs.checkpoint.weights import load_weights, newest_weights
+from dit_run.runs.checkpoint.weights import FIRST, kept_averages, load_weights, newest_weights
 
 WHOLE = {
     "matrix": torch.arange(10.0).view(5, 2),
@@ -111,11 +111,8 @@ def test_parts_are_one_checkpoint_of_format_2_and_read_as_a_whole(tmp_path: Path
     loaded = load_checkpoint(path)
     assert equal(dict(loaded.model)) and equal(dict(loaded.averages["ema"])) and equal(loaded.optimizer["state"][0])
     assert (loaded.state["step"], loaded.state["run_id"]) == (4, "one")
-    assert (
-        kept_averages(path) == ("ema",)
-        and equal(load_weights(path, average=FIRST))
-        and equal(load_weights(path, average=None))
-    )
+    assert kept_averages(path) == ("ema",)
+    assert equal(load_weights(path, average=FIRST)) and equal(load_weights(path, average=None))
     assert read_safetensors(path / "model-00002-of-00002.safetensors")[0].keys() == ROWS.keys()
 
 
