@@ -47,7 +47,7 @@ WITHOUT_EFFECT: Mapping[str, tuple[str, ...]] = {
     ),
     "guidance.tread.share": (
         "guidance.type=tread",
-        "model.routed_share=0.5",
+        "model={num_layers: 3, routed_share: 0.5}",
         "sampling.guidance_scale=1",
         "guidance.share=0.25",
     ),
