@@ -98,7 +98,7 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 @pytest.mark.parametrize(("scheduler", "sampler"), RUNS)
 def test_a_perfect_predictor_of_one_image_ends_at_it(scheduler: Scheduler, sampler: str) -> None:
     image = 4 * normal(1, 2, 3, 2).clamp(-1, 1)
-    for steps in (1, 2, 3, 7, 50, 333):
+    for steps in (1, 2, 3, 7, 50):
         found = scheduler.sample(
             Perfect(scheduler, image),
             normal(1, 2, 3, 2, seed=1),
@@ -113,7 +113,7 @@ def test_a_perfect_predictor_of_one_image_ends_at_it(scheduler: Scheduler, sampl
 def test_a_perfect_predictor_in_single_precision_ends_at_its_image(scheduler: Scheduler, sampler: str) -> None:
     """From two steps on: one step from pure noise cannot read the image off predicted noise in single precision."""
     image = 4 * normal(1, 2, 3, 2, dtype=torch.float32).clamp(-1, 1)
-    for steps in (2, 20, 250):
+    for steps in (2, 20, 100):
         found = scheduler.sample(
             Perfect(scheduler, image),
             normal(1, 2, 3, 2, seed=1, dtype=torch.float32),
