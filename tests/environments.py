@@ -26,9 +26,9 @@ class Environment:
     folder: Path
 
     @classmethod
-    def make(cls, folder: Path) -> Environment:
-        """With pip; what it does not have is found in the environment that runs the tests, editable installs aside."""
-        venv.create(folder, with_pip=True)
+    def make(cls, folder: Path, *, pip: bool = True) -> Environment:
+        """With pip, or without; what it lacks is found in the environment of the tests, editable installs aside."""
+        venv.create(folder, with_pip=pip)
         environment = cls(folder)
         paths = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), str(Path(pytest.__file__).parents[1])}
         (environment.site / "outer.pth").write_text("".join(f"{path}\n" for path in sorted(paths)))

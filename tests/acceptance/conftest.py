@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from builders import hub_repository
 from forks import Forks
-from runs import CONFIG, AllStages, Command, Repository, Result, Run, Train
+from runs import CONFIG, AllStages, Command, Repository, Result, Run, Train, stopping
 
 from dit_run.cli.main import main
 
@@ -66,6 +67,23 @@ def train(command: Command, config: Path) -> Train:
     return trained
 
 
+@pytest.fixture(scope="session")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of the tiny config that a signal stopped after 4 of 6 steps; to be left as it is."""
+    folder = tmp_path_factory.mktemp("stopped")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("tiny.yaml").write_text(CONFIG)
+        assert main(["tiny.yaml", *stopping(4)]) == 143
+    return folder / "run"
+
+
+@pytest.fixture
+def unfinished(stopped_run: Path, config: Path) -> Run:
+    """A copy of the stopped run, which the tiny config continues."""
+    return Run(Path(shutil.copytree(stopped_run, "run")).absolute())
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """A hub's cache of the test's own, as a function from the name of a repository to the folder of its files."""
@@ -75,15 +93,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 @pytest.fixture
 def all_stages(train: Train, command: Command, config: Path, tmp_path: Path) -> AllStages:
-    """Trains 20 steps from a cache, and to the same bytes without one and in two parts; then makes an image."""
-    always = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null", "cache.dir=cache")
+    """Trains 8 steps from a cache, and to the same bytes without one and in two parts; then makes an image."""
+    always = ("training.max_steps=8", "training.save_steps=4", "validation.every_n_steps=null", "cache.dir=cache")
 
     def run(*overrides: str, cached: str) -> None:
         given = (*always, *overrides)
         whole = train(*given, output="whole")
         assert list((tmp_path / "cache" / cached).glob("*/*.safetensors"))
         assert train(*given, "cache.mode=off", output="uncached").learnt() == whole.learnt()
-        half = train(*given, "training.max_steps=10", output="half")
+        half = train(*given, "training.max_steps=4", output="half")
         assert command(config, *given, "training.output_dir=half").status == 0
         assert Run(half.path).learnt() == whole.learnt()
         made = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")

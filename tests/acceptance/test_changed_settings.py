@@ -51,12 +51,6 @@ FAILING = dedent(
 )
 
 
-@pytest.fixture
-def unfinished(command: Command, config: Path) -> Run:
-    assert command(config, *STOP).status == 143
-    return Run(Path("run").absolute())
-
-
 FREE = [
     "data.on_bad_sample=skip",
     "training.max_bad_steps=3",

@@ -66,12 +66,6 @@ def test_a_stop_after_the_last_step_is_the_end(command: Command, config: Path) -
     assert Run(Path("run")).status["state"] == "finished"
 
 
-@pytest.fixture
-def unfinished(command: Command, config: Path) -> Run:
-    assert command(config, *stopping(4)).status == 143
-    return Run(Path("run").absolute())
-
-
 @pytest.mark.parametrize(
     ("override", "change"),
     [

@@ -176,7 +176,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[Pix
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(place / "hub"))
         patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         expected = {name: exported(case, place / name) for name, case in CASES.items()}
-    environment = Environment.make(place / "venv")
+    environment = Environment.make(place / "venv", pip=False)
     caches = {"HF_MODULES_CACHE": f"{place}/code", "HF_HUB_CACHE": f"{place}/hub"}
     environment.run("python", PROGRAM, *(place / name for name in CASES), cwd=place, **caches)
     files = [f"image-{index}.png" for index in range(len(PROMPTS))]

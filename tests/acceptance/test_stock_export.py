@@ -105,7 +105,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, np
         run.export(place / name)
         expected[name] = np.asarray(run.sample()[0]).astype(int)
         shutil.rmtree(work)
-    environment = Environment.make(place / "venv")
+    environment = Environment.make(place / "venv", pip=False)
     environment.run("python", PROGRAM, *(place / name for name in CASES), cwd=place)
     return {
         name: (place / name, ours, np.asarray(Image.open(place / name / "image.png")).astype(int))
