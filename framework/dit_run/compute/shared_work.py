@@ -24,7 +24,9 @@ T = TypeVar("T")
 Show = Callable[[int, int], None]
 """Called with the number of finished items and their total, of all processes."""
 _TOLD_EVERY = 1.0
-"""Time between two reports of a process at work to the others (seconds)."""
+"""Least time between two reports of a process at work to the others (seconds)."""
+_MOST_REPORTS = 300
+"""Reports that the store takes in a second, from all processes: each is about six questions to it."""
 
 
 class SharedWork:
@@ -39,6 +41,7 @@ class SharedWork:
         self._own = (0, 0)
         """Finished items of this process and their total, as the others know them."""
         self._told = 0.0
+        self._pause = max(_TOLD_EVERY, self.processes.count / _MOST_REPORTS)
         self._shown = (0, 0)
         self._show: Show = _show_nothing
 
@@ -64,7 +67,7 @@ class SharedWork:
         """Show finished items of this process to all; call it in the work. Raises the error of another process."""
         if self.processes.store is None:
             self._show(done, total)
-        elif done == total or self._own == (0, 0) or time.monotonic() - self._told > _TOLD_EVERY:
+        elif done == total or self._own == (0, 0) or time.monotonic() - self._told > self._pause:
             self._count("total", total - self._own[1])  # first: no process sees more finished items than there are
             self._count("done", done - self._own[0])
             self._own, self._told = (done, total), time.monotonic()
@@ -72,7 +75,7 @@ class SharedWork:
 
     def wait_longer(self) -> None:
         """Let the others see that this process has a reason to wait; call it in the work."""
-        if self.processes.store is not None and time.monotonic() - self._told > _TOLD_EVERY:
+        if self.processes.store is not None and time.monotonic() - self._told > self._pause:
             self._told = time.monotonic()
             self._count("waits", 1)
             self._look()
@@ -90,7 +93,7 @@ class SharedWork:
                     "command continues"
                 )
             time.sleep(pause)
-            pause = min(2 * pause, 0.5)
+            pause = min(2 * pause, self._pause / 2)
 
     def _look(self) -> tuple[int, int, int]:
         """Show the progress of all processes; return the number of those that are done, of items and of waits.
