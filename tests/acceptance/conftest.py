@@ -93,15 +93,15 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Repository:
 
 @pytest.fixture
 def all_stages(train: Train, command: Command, config: Path, tmp_path: Path) -> AllStages:
-    """Trains 8 steps from a cache, and to the same bytes without one and in two parts; then makes an image."""
-    always = ("training.max_steps=8", "training.save_steps=4", "validation.every_n_steps=null", "cache.dir=cache")
+    """Trains 20 steps from a cache, and to the same bytes without one and in two parts; then makes an image."""
+    always = ("training.max_steps=20", "training.save_steps=10", "validation.every_n_steps=null", "cache.dir=cache")
 
     def run(*overrides: str, cached: str) -> None:
         given = (*always, *overrides)
         whole = train(*given, output="whole")
         assert list((tmp_path / "cache" / cached).glob("*/*.safetensors"))
         assert train(*given, "cache.mode=off", output="uncached").learnt() == whole.learnt()
-        half = train(*given, "training.max_steps=4", output="half")
+        half = train(*given, "training.max_steps=10", output="half")
         assert command(config, *given, "training.output_dir=half").status == 0
         assert Run(half.path).learnt() == whole.learnt()
         made = command("sample", "whole", "a red circle", "--negative-prompt", "a blue square", "--output", "new.png")
