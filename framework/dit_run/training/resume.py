@@ -170,13 +170,9 @@ def find_start(
     checkpoints: Checkpoints, fork_from: Path | None, processes: Processes, reporter: Reporter
 ) -> Start | None:
     """Return the newest whole checkpoint of the run, else the one to fork from; None for a new run."""
-
-    def newest_path() -> str:
-        newest = checkpoints.newest_valid()
-        for passed_over in newest.passed_over:
-            reporter.notice(f"damaged checkpoint passed over: {passed_over}")
-        return str(newest.path or "")
-
-    newest = processes.on_first(newest_path)
-    path = Path(newest) if newest else fork_from
-    return None if path is None else Start(load_checkpoint(path), path, forked=not newest)
+    newest = checkpoints.newest_valid(processes)
+    for passed_over in newest.passed_over if processes.first else ():
+        reporter.notice(f"damaged checkpoint passed over: {passed_over}")
+    path = newest.path or fork_from
+    forked = newest.path is None
+    return None if path is None else Start(load_checkpoint(path, verified=not forked), path, forked=forked)

@@ -115,10 +115,11 @@ def entry_of(path: Path) -> Entry:
     return {"size": path.stat().st_size, "sha256": _sha256(path)}
 
 
-def find_damage(folder: Path, only: Collection[str] | None = None) -> list[Damage]:
+def find_damage(folder: Path, only: Collection[str] | None = None, *, share: tuple[int, int] = (0, 1)) -> list[Damage]:
     """Return the damages of a committed folder after reading every byte; empty if it is complete.
 
-    ``only`` names the files that matter to the caller; no other one is read or missed.
+    ``only`` names the files that matter to the caller; no other one is read or missed. ``share`` is the number of the
+    caller and the number of all callers, each of which reads some of the files.
     """
     try:
         files = _read_manifest(folder)
@@ -132,7 +133,14 @@ def find_damage(folder: Path, only: Collection[str] | None = None) -> list[Damag
     except OSError as error:
         return [Damage(MANIFEST, f"cannot be read: {_reason(error)}")]
     damages = [Damage(name, "is not in the manifest") for name in unknown if name != MANIFEST]
-    return damages + _damages(folder, files)
+    return damages + _damages(folder, _share_of(files, *share))
+
+
+def _share_of(files: Mapping[str, Entry], number: int, count: int) -> dict[str, Entry]:
+    """Return the files that one of several callers reads: about as many bytes as each other one."""
+    large_first = sorted(files, key=lambda name: -files[name]["size"])
+    chosen = set(large_first[number::count])
+    return {name: entry for name, entry in files.items() if name in chosen}
 
 
 def committed_files(folder: Path) -> frozenset[str]:

@@ -109,14 +109,17 @@ class Checkpoints:
     _known: dict[Path, tuple[tuple[int, ...], str | None]] = field(default_factory=dict)
     """By path: the signature of the files when they were verified, and the id of their run."""
 
-    def newest_valid(self) -> Newest:
+    def newest_valid(self, processes: Processes | None = None) -> Newest:
         """Return the newest complete checkpoint of this run, every byte verified.
 
-        Raises InputError if there are checkpoints and none is complete, because a new start would overwrite them.
+        Several ``processes``, which all call this, share out the files. Raises InputError if there are checkpoints and
+        none is complete, because a new start would overwrite them.
         """
+        processes = processes or Processes()
         passed_over: list[str] = []
-        for path in reversed(self.paths()):
-            damages = self._damages(path)
+        for name in reversed(processes.broadcast([path.name for path in self.paths()])):
+            path = self.folder / name
+            damages = self._damages(path, processes)
             if not damages:
                 self._known[path] = (_signature(path), self.run_id)
                 return Newest(path, tuple(passed_over))
@@ -258,16 +261,21 @@ class Checkpoints:
             self._known[path] = (signature, None if find_damage(path) else _run_id(path))
         return self._known[path][1]
 
-    def _damages(self, path: Path) -> list[Damage]:
-        damages = find_damage(path)
+    def _damages(self, path: Path, processes: Processes) -> list[Damage]:
+        shares = processes.gather(find_damage(path, share=(processes.rank, processes.count)))
+        damages = list(dict.fromkeys(damage for share in shares for damage in share))
         if not damages and (owner := _run_id(path)) != self.run_id:
             return [Damage("state.json", f"belongs to another run, {owner}")]
         return damages
 
 
-def load_checkpoint(path: Path) -> CheckpointContents:
-    """Return the contents of a complete checkpoint. Raises InputError with the damage."""
-    refuse_damage(path, find_damage(path))
+def load_checkpoint(path: Path, *, verified: bool = False) -> CheckpointContents:
+    """Return the contents of a complete checkpoint, which may be ``verified`` already.
+
+    Raises InputError with the damage.
+    """
+    if not verified:
+        refuse_damage(path, find_damage(path))
     tensors, texts = read_tensors(path, OPTIMIZER)
     return CheckpointContents(
         model=read_tensors(path, WEIGHTS)[0],

@@ -159,6 +159,26 @@ def test_a_flipped_byte_of_any_part_is_noticed_and_passed_over(tmp_path: Path) -
     assert newest_weights([older, newer], average=None) == (older, (f"step-00000005 ({name} is missing)",))
 
 
+def test_processes_verify_a_share_of_the_files_each_and_agree(tmp_path: Path) -> None:
+    saved_at(tmp_path)
+    path = tmp_path / "step-00000004"
+    shutil.copytree(path, tmp_path / "step-00000005")
+    state = tmp_path / "step-00000005" / "state.json"
+    for name in ("model-00001-of-00002.safetensors", "ema-00002-of-00002.safetensors", "config.json"):
+        changed = state.with_name(name)
+        changed.write_bytes(changed.read_bytes()[:-1] + b"?")
+    shares = [{damage.file for damage in find_damage(state.parent, share=(number, 2))} for number in range(2)]
+    assert len(shares[0] | shares[1]) == 3 and not shares[0] & shares[1] and all(shares)
+
+    def newest(each: Processes) -> Any:
+        return Checkpoints(tmp_path, "one").newest_valid(each)
+
+    one, other = together(newest)
+    assert one == other
+    assert cast(Any, one).path == path
+    assert cast(Any, one).passed_over[0].count("does not match its checksum") == 3
+
+
 def test_parts_that_do_not_say_their_rows_are_refused(tmp_path: Path) -> None:
     with committing(tmp_path / "step") as uncommitted:
         for number in (1, 2):
