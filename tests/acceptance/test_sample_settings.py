@@ -222,11 +222,12 @@ def dit_run_components():
 '''
 
 
-@pytest.fixture
-def plugged(config: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> Run:
+@pytest.fixture(scope="module")
+def trained_with_plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run whose dataset, optimizer and tracker are from a plugin file, and whose tracker needed a token."""
-    Path("own.py").write_text(PLUGIN)
-    monkeypatch.setenv("TOKEN_OF_TEST", "x")
+    from dit_run.cli.main import main
+
+    folder = tmp_path_factory.mktemp("plugged")
     words = (
         "plugins=[own.py]",
         "data.type=own_shapes",
@@ -234,11 +235,21 @@ def plugged(config: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> 
         "trackers=[{type: remote, token: '${env:TOKEN_OF_TEST}'}]",
         "training.max_steps=1",
     )
-    result = command(config, *words)
-    assert result.status == 0, result.words
-    monkeypatch.delenv("TOKEN_OF_TEST")
-    Path("own.py").unlink()
-    return Run(Path("run").absolute())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("TOKEN_OF_TEST", "x")
+        Path("tiny.yaml").write_text(CONFIG)
+        Path("own.py").write_text(PLUGIN)
+        assert main(["tiny.yaml", *words]) == 0
+    (folder / "own.py").unlink()
+    return folder / "run"
+
+
+@pytest.fixture
+def plugged(trained_with_plugin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of the run with a plugin file, in a working directory of its own."""
+    monkeypatch.chdir(tmp_path)
+    return Run(Path(shutil.copytree(trained_with_plugin, tmp_path / "run")))
 
 
 def test_what_only_trains_is_not_loaded(plugged: Run, command: Command) -> None:
