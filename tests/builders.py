@@ -27,9 +27,9 @@ __all__ = [
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
-def hub_repository(cache: Path, name: str) -> Path:
-    """Where a hub's cache has the files of ``tiny/NAME``; the folder itself is to be made."""
-    repository, commit = cache / f"models--tiny--{name}", "0" * 40
+def hub_repository(cache: Path, name: str, owner: str = "tiny") -> Path:
+    """Where a hub's cache has the files of ``OWNER/NAME``; the folder itself is to be made."""
+    repository, commit = cache / f"models--{owner}--{name}", "0" * 40
     (repository / "refs").mkdir(parents=True)
     (repository / "refs" / "main").write_text(commit)
     return repository / "snapshots" / commit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +35,10 @@ class Ended:
 class Forks:
     """The warm process, which answers one request at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *modules: str) -> None:
+        """Import these modules too, each of which would cost every fork that uses it."""
         self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, *modules], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> Forks:
@@ -47,8 +49,19 @@ class Forks:
 
     def run(self, *words: object, processes: int = 1) -> Ended:
         """Run ``dit-run WORDS`` to its end in this directory and environment, on processes such as torchrun starts."""
+        return self.run_at(Path.cwd(), os.environ, *words, processes=processes)
+
+    def run_at(self, folder: Path, variables: Mapping[str, str], *words: object, processes: int = 1) -> Ended:
+        """Run ``dit-run WORDS`` in another directory and environment."""
+        return self._ask(folder, variables, words=[*map(str, words)], processes=processes)
+
+    def execute(self, folder: Path, variables: Mapping[str, str], program: str) -> Ended:
+        """Run a program in Python in a directory and environment."""
+        return self._ask(folder, variables, program=program, processes=1)
+
+    def _ask(self, folder: Path, variables: Mapping[str, str], **asked: object) -> Ended:
         assert self._process.stdin is not None and self._process.stdout is not None
-        request = {"words": [*map(str, words)], "processes": processes, "at": str(Path.cwd()), "set": dict(os.environ)}
+        request = {"words": [], "program": None, "at": str(folder), "set": dict(variables), **asked}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         statuses, output = json.loads(self._process.stdout.readline())
@@ -58,6 +71,8 @@ class Forks:
 def _serve() -> None:
     from endurance.warm import import_all
 
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     import_all()
     for line in sys.stdin:
         print(json.dumps(_run(json.loads(line))), flush=True)
@@ -93,7 +108,7 @@ def _fork(request: dict[str, Any], launched: dict[str, str], output: int) -> int
     child = os.fork()
     if child:
         return child
-    from dit_run.cli.main import main
+    from dit_run.cli.main import entry
 
     signal.alarm(_LIMIT)
     os.dup2(output, 1)
@@ -101,7 +116,11 @@ def _fork(request: dict[str, Any], launched: dict[str, str], output: int) -> int
     os.environ.clear()
     os.environ.update(request["set"], **launched)
     os.chdir(request["at"])
-    sys.exit(main(request["words"]))
+    if request["program"] is None:
+        sys.argv[1:] = request["words"]
+        entry()
+    exec(compile(request["program"], "program", "exec"), {"__name__": "__main__"})
+    sys.exit()
 
 
 def _wait(ranks: Sequence[int]) -> list[int]:

@@ -14,7 +14,7 @@ PAGES = {str(page.relative_to(ROOT)): page for page in (ROOT / "README.md", ROOT
 """All pages in English by their path; those in Chinese have the same blocks, as tests/unit/test_pages.py holds."""
 
 _FENCED = re.compile(r'^ *```(\w*)(?: title="(\S+)")?\n(.*?)^ *```$', re.MULTILINE | re.DOTALL)
-_SHELL = ("sh", "bash", "shell")
+_SHELL = ("sh",)
 _PROGRAMS = r"dit-run|python3?|pip|docker|torchrun|mlflow|wandb|hf|eval|\.venv\S+"
 _MENTIONED = re.compile(rf"`((?:{_PROGRAMS}) [^`]+)`")
 _NAMED_ALONE = re.compile(r"\S+ [\w-]+")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import PAGES, ROOT
+from pages import PAGES, ROOT, blocks
 
 from dit_run.config.effects import WITHOUT_EFFECT
 from dit_run.config.schema_check import CODES
@@ -54,7 +54,16 @@ def test_every_page_is_in_the_navigation() -> None:
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_the_site_shows_every_block(page: Path) -> None:
     lines = [line.strip() for line in page.read_text(encoding="utf-8").splitlines() if line.lstrip().startswith("```")]
-    assert [line for line in lines if not re.fullmatch(r'```(\w+( title="\S+")?)?', line)] == []
+    assert [line for line in lines if not re.fullmatch(r'```((python|sh|text|toml|yaml)( title="\S+")?)?', line)] == []
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_commands_are_in_blocks_of_the_shell(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    others = [block.text for block in blocks(text) if block.language not in ("sh", "python")]
+    indented = re.findall(r"^ {4,}.*", CODE.sub("", text), re.MULTILINE)
+    lines = [line.strip() for each in (*others, *indented) for line in each.splitlines()]
+    assert [line for line in lines if re.match(r"(\$ )?(dit-run|python3?|pip|torchrun|docker) ", line)] == []
 
 
 def codes_in_the_source() -> set[str]:

@@ -35,7 +35,7 @@ COMMANDS = {
             "train runs/birds": "continue a run by its folder",
             "train configs/custom.yaml training.batch_size=16": "with another value",
             "train configs/custom.yaml --fresh runs/second": "start again in another folder",
-            "train configs/custom.yaml --fork runs/longer training.max_steps=20000": "go on from a copy of the run",
+            "train runs/birds --fork runs/longer training.max_steps=20000": "continue a copy of the run for longer",
             "train configs/custom.yaml --profile": "log where the time of a step goes",
         },
     ),
@@ -57,7 +57,7 @@ COMMANDS = {
     ),
     "report": Command(
         "write runs as one file for a browser",
-        {"report runs/birds runs/longer -o report.html": "two runs side by side, in a file to send"},
+        {"report runs/birds runs/shapes -o report.html": "two runs side by side, in a file to send"},
     ),
     "export": Command(
         "write a trained model for other programs",
