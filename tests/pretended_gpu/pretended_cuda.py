@@ -407,6 +407,8 @@ class _Event:
     def __init__(self, *args: Any, **kwargs: Any) -> None: ...
     def record(self, *args: Any) -> None: ...
     def synchronize(self) -> None: ...
+    def elapsed_time(self, end: _Event) -> float:
+        return 0.0
 
 
 @contextlib.contextmanager
@@ -444,6 +446,7 @@ def pretended_cuda(*, memory: int = 24 * 2**30) -> Iterator[Ledger]:
         (torch.backends.cudnn, "version", lambda: 91002),
         (torch.version, "cuda", "13.0"),
         (torch, "Event", _Event),
+        (torch.cuda, "Event", _Event),
         (torch.Tensor, "pin_memory", _pin),
         (torch.Tensor, "is_pinned", _is_pinned),
         (torch.distributed, "init_process_group", _init_process_group(torch.distributed.init_process_group)),
