@@ -32,7 +32,8 @@ __all__ = [
 T = TypeVar("T")
 
 
-_LOST = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+_LOST = ("gloo", "NCCL", "pair closure", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+"""Parts of the texts of errors that mean a lost process; gloo does not always name itself."""
 
 
 @dataclass(frozen=True)

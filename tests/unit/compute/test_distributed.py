@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dit_run.compute.distributed import Processes, choose_device, continued_accumulation, join_processes
+from dit_run.compute.distributed import (
+    ProcessLost,
+    Processes,
+    choose_device,
+    continued_accumulation,
+    join_processes,
+    translate_lost_process,
+)
 from dit_run.problems import InputError
 
 
@@ -136,3 +143,19 @@ def test_an_environment_that_no_launcher_makes_is_refused(
     with pytest.raises(InputError) as refused:
         join_processes("cpu")
     assert str(refused.value).startswith(f"{told}. Start several processes with torchrun")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 15000ms for recv operation to complete",
+        "Application timeout caused pair closure",  # in the backward pass gloo leaves its name out
+        "Connection closed by peer [127.0.0.1]:2400",
+    ],
+)
+def test_what_gloo_says_of_a_lost_process_is_translated(text: str) -> None:
+    with pytest.raises(ProcessLost, match="process 0 cannot reach another process of this run"):  # noqa: SIM117
+        with translate_lost_process(Processes(count=2)):
+            raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="shapes differ"), translate_lost_process(Processes(count=2)):
+        raise RuntimeError("shapes differ")
