@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from dit_run.compute.distributed import (
-    ProcessLost,
     Processes,
+    ProcessLost,
     choose_device,
     continued_accumulation,
     join_processes,
