@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -102,7 +103,15 @@ def _served(words: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
         assert page.stdout is not None
         said = page.stdout.readline()
         opened = said.startswith("runs: http://127.0.0.1:")
-        if opened:
-            page.send_signal(signal.SIGINT)
-        rest, _ = page.communicate(timeout=_LIMIT)
+        rest = _interrupted(page) if opened else page.communicate()[0]
     return Ended((0 if opened and page.returncode in (0, 130) else 1,), said + rest)
+
+
+def _interrupted(page: subprocess.Popen[str]) -> str:
+    """Press Ctrl-C until the page ends, as the first one may come before it is asked for; return what it said."""
+    for _ in range(_LIMIT):
+        page.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return page.communicate(timeout=1)[0]
+    page.kill()
+    return page.communicate()[0]
