@@ -103,7 +103,8 @@ def _served(words: Sequence[str], folder: Path, variables: Mapping[str, str]) ->
         assert page.stdout is not None
         said = page.stdout.readline()
         opened = said.startswith("runs: http://127.0.0.1:")
-        rest = _interrupted(page) if opened else page.communicate()[0]
+        rest = _interrupted(page) if opened else ""
+        page.kill()
     return Ended((0 if opened and page.returncode in (0, 130) else 1,), said + rest)
 
 
@@ -113,5 +114,4 @@ def _interrupted(page: subprocess.Popen[str]) -> str:
         page.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return page.communicate(timeout=1)[0]
-    page.kill()
-    return page.communicate()[0]
+    return ""
