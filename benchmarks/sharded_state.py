@@ -35,7 +35,7 @@ def state_bytes(prepared: Prepared, processes: Processes) -> int:
     sharding = Sharding.of(processes.count, processes, parts.precision)
     if sharding is not None:
         sharding.apply(parts.step_loss())
-        if parts.averages is not None:
+        for average in parts.averages.values():
             parts.averages.shard(sharding.apply)
     optimizer = build_optimizer(config, parts.denoiser, processes.device)
     for parameter in parts.denoiser.parameters():
@@ -51,8 +51,8 @@ def _tensors(parts: RunParts, optimizer: torch.optim.Optimizer) -> Iterator[Tens
             yield parameter.grad
     for values in optimizer.state.values():
         yield from (value for value in values.values() if isinstance(value, Tensor))
-    if parts.averages is not None:
-        yield from parts.averages.module.parameters()
+    for average in parts.averages.values():
+        yield from average.module.parameters()
 
 
 def measure(prepared: Prepared, count: int) -> list[int]:
