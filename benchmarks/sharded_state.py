@@ -51,8 +51,7 @@ def _tensors(parts: RunParts, optimizer: torch.optim.Optimizer) -> Iterator[Tens
             yield parameter.grad
     for values in optimizer.state.values():
         yield from (value for value in values.values() if isinstance(value, Tensor))
-    for average in parts.averages.values():
-        yield from average.module.parameters()
+    yield from (value for average in parts.averages.values() for value in average.module.parameters())
 
 
 def measure(prepared: Prepared, count: int) -> list[int]:
