@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dit_run.problems import DitRunError
@@ -15,7 +16,7 @@ from dit_run.system.signals import timeout_seconds
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["ProcessLost", "Progress"]
+__all__ = ["ProcessLost", "Progress", "wait_until"]
 
 _SHORTEST_WAIT = 0.001
 """Time between the first two questions to the store (seconds)."""
@@ -66,19 +67,34 @@ class Progress:
 
         Raises ProcessLost once process ``rank`` has shown no progress for :func:`timeout_seconds`.
         """
-        longest = max(0.02, self.count / _MOST_QUESTIONS)
-        pause, seen, since = _SHORTEST_WAIT, self._of(rank), time.monotonic()
-        while not ready():
-            time.sleep(pause)
-            pause = min(2 * pause, longest)
-            if seen != (seen := self._of(rank)):
-                since = time.monotonic()
-            if time.monotonic() - since > timeout_seconds():
-                raise ProcessLost(
-                    f"process {self.rank} waits for process {rank}, which has shown no progress for "
-                    f"{timeout_seconds():g} seconds. Its output says why; the same command continues from the last "
-                    "checkpoint"
-                )
+        wait_until(
+            ready,
+            partial(self._of, rank),
+            lambda: f"process {self.rank} waits for process {rank}, which has",
+            "from the last checkpoint",
+            longest=max(0.02, self.count / _MOST_QUESTIONS),
+        )
 
     def _of(self, rank: int) -> int:
         return self.store.add(f"progress/{rank}", 0)
+
+
+def wait_until(
+    ready: Callable[[], bool], signs: Callable[[], object], waits: Callable[[], str], continues: str, *, longest: float
+) -> None:
+    """Wait until ``ready`` returns True, which is called again and again, after pauses of at most ``longest`` seconds.
+
+    Raises ProcessLost once the ``signs`` of progress have been the same for :func:`timeout_seconds`; ``waits`` returns
+    who waits for whom, ``continues`` is how the same command continues.
+    """
+    pause, seen, since = _SHORTEST_WAIT, signs(), time.monotonic()
+    while not ready():
+        time.sleep(pause)
+        pause = min(2 * pause, longest)
+        if seen != (seen := signs()):
+            since = time.monotonic()
+        if time.monotonic() - since > timeout_seconds():
+            raise ProcessLost(
+                f"{waits()} shown no progress for {timeout_seconds():g} seconds. Its output says why; the same command "
+                f"continues {continues}"
+            )

@@ -6,16 +6,15 @@ the number of finished items and an error that ends the work of all.
 
 from __future__ import annotations
 
-import pickle
 import time
 import uuid
 from collections.abc import Callable
 from typing import TypeVar
 
 from dit_run.compute.distributed import Processes
-from dit_run.compute.progress import ProcessLost
+from dit_run.compute.mailbox import Mailbox
+from dit_run.compute.progress import ProcessLost, wait_until
 from dit_run.problems import DitRunError, InputError
-from dit_run.system.signals import timeout_seconds
 
 __all__ = ["SharedWork", "Show"]
 
@@ -42,6 +41,8 @@ class SharedWork:
         """Finished items of this process and their total, as the others know them."""
         self._told = 0.0
         self._pause = max(_TOLD_EVERY, self.processes.count / _MOST_REPORTS)
+        self._seen = (0, 0, 0)
+        """Processes that are done, finished items and waits, at the last look."""
         self._shown = (0, 0)
         self._show: Show = _show_nothing
 
@@ -58,7 +59,7 @@ class SharedWork:
         try:
             value = work()
         except Exception as error:
-            self.processes.store.set(f"{self._name}/failed", pickle.dumps(self._portable(error)).hex())
+            Mailbox(self.processes.store).put(self._failed, self._portable(error))
             raise
         self._wait()
         return self.processes.gather(value)
@@ -82,33 +83,35 @@ class SharedWork:
 
     def _wait(self) -> None:
         self._count("ready", 1)
-        pause, seen, since = 0.001, (0, 0, 0), time.monotonic()
-        while (now := self._look())[0] < self.processes.count:
-            if now != seen:
-                seen, since = now, time.monotonic()
-            if time.monotonic() - since > timeout_seconds():
-                raise ProcessLost(
-                    f"process {self.processes.rank} waits for {self.processes.count - now[0]} other processes, which "
-                    f"have shown no progress for {timeout_seconds():g} seconds. Their output says why; the same "
-                    "command continues"
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, self._pause / 2)
+        wait_until(
+            self._all_ready, lambda: self._seen, self._waits, "with the missing records", longest=self._pause / 2
+        )
 
-    def _look(self) -> tuple[int, int, int]:
-        """Show the progress of all processes; return the number of those that are done, of items and of waits.
+    def _all_ready(self) -> bool:
+        self._look()
+        return self._seen[0] == self.processes.count
 
-        Raises the error of another process.
-        """
-        store, failed = self.processes.store, f"{self._name}/failed"
-        if store is not None and store.check([failed]):
-            raise pickle.loads(bytes.fromhex(store.get(failed).decode()))
+    def _waits(self) -> str:
+        left = self.processes.count - self._seen[0]
+        return f"process {self.processes.rank} waits for {left} other processes, which have"
+
+    def _look(self) -> None:
+        """Look at the progress of all processes, and show it. Raises the error of another process."""
+        assert self.processes.store is not None
+        mailbox = Mailbox(self.processes.store)
+        if mailbox.has(self._failed):
+            raise mailbox.get(self._failed)
         ready = self._count("ready", 0)  # first: then the numbers of items are complete when all are ready
         items = self._count("done", 0), self._count("total", 0)
         if self.processes.first and items != self._shown:
             self._shown = items
             self._show(*items)
-        return ready, items[0], self._count("waits", 0)
+        self._seen = ready, items[0], self._count("waits", 0)
+
+    @property
+    def _failed(self) -> str:
+        """Key of the error that ends the work of all."""
+        return f"{self._name}/failed"
 
     def _count(self, name: str, more: int) -> int:
         """Add to a number of this round that all processes count together, and return it."""
