@@ -51,6 +51,23 @@ def test_saving_and_watching_change_nothing_of_what_schedule_free_learns(train: 
     assert train(*often, output="often").learnt() == train(*quiet, output="quiet").learnt()
 
 
+@pytest.mark.parametrize(
+    ("word", "key", "help_"),
+    [
+        ("training.use_ema=true", "training.use_ema is true", "set training.use_ema: false"),
+        ("averages=[{type: power}]", "averages lists some", "remove averages"),
+    ],
+)
+def test_schedule_free_reports_an_average_of_an_average(
+    command: Command, config: Path, word: str, key: str, help_: str
+) -> None:
+    result = command("validate", config, "optimizer.type=schedule_free_adamw", word)
+    assert result.status == 0
+    reason = "but the weights that schedule_free_adamw evaluates are an average already; averaging them again takes"
+    assert f"{key}, {reason} time in each step" in result.words
+    assert help_ in result.words
+
+
 @pytest.mark.parametrize("kind", ["cosine", "linear", "warmup_stable_decay"])
 def test_schedule_free_refuses_a_rate_that_decays(command: Command, config: Path, kind: str) -> None:
     result = command("validate", config, "optimizer.type=schedule_free_adamw", f"lr_scheduler={{type: {kind}}}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
 
 from dit_run.options import NonNegativeFloat, PositiveFloat, bounds
-from dit_run.problems import Problem
+from dit_run.problems import KeyPath, Problem
 from dit_run.protocols import Adjustment, NamedParameters, ParameterRole, RuleContext
 
 if TYPE_CHECKING:
@@ -68,20 +68,23 @@ def needs_no_decay(context: RuleContext) -> Iterator[Problem]:
 
 
 def needs_no_average(context: RuleContext) -> Iterator[Adjustment | Problem]:
-    """Keep no EMA unless it is written: the evaluated weights are an average already."""
-    path = ("training", "use_ema")
-    if not context.config.training.use_ema:
-        return
-    if path not in context.written:
-        reason = "the weights that schedule_free_adamw evaluates are an average already"
+    """Keep no average unless it is written, and report each that is: the evaluated weights are an average already."""
+    path, reason = ("training", "use_ema"), "the weights that schedule_free_adamw evaluates are an average already"
+    use_ema = context.config.training.use_ema
+    if use_ema and path not in context.written:
         yield Adjustment(path, False, reason)
-        return
-    yield Problem(
+    elif use_ema:
+        yield _averaged_again(context, path, f"training.use_ema is true, but {reason}", "set training.use_ema: false")
+    if context.config.averages:
+        yield _averaged_again(context, ("averages",), f"averages lists some, but {reason}", "remove averages")
+
+
+def _averaged_again(context: RuleContext, path: KeyPath, message: str, help_: str) -> Problem:
+    return Problem(
         "average-of-average",
-        "training.use_ema is true, but the weights that schedule_free_adamw evaluates are an average already; "
-        "averaging them again takes time in each step",
+        f"{message}; averaging them again takes time in each step",
         path,
         related=(context.path,),
-        help=("set training.use_ema: false",),
+        help=(help_,),
         severity="notice",
     )
