@@ -95,7 +95,8 @@ class Records:
         return DamagedRecord(f"{self.space.folder / name}: {what} damaged. {advice}")
 
     def _shard(self, number: int) -> Shard:
-        return self._shards.get(number) or self._map(number)
+        shard = self._shards.get(number)
+        return self._map(number) if shard is None else shard
 
     def _map(self, number: int) -> Shard:
         """Map a shard, in the place of the one that was mapped first if there are many."""
