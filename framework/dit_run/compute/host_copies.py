@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from dit_run.compute.nested_tensors import map_tensors
 
 __all__ = ["host_copy"]
 
@@ -16,7 +17,7 @@ def host_copy(value: Any) -> Any:
 
     Copies of CUDA tensors lie in pinned memory, several times as fast, which torch keeps for the next copies.
     """
-    copied = _copied(value)
+    copied = map_tensors(value, _copied)
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         done = torch.Event("cuda")
         done.record()
@@ -24,13 +25,7 @@ def host_copy(value: Any) -> Any:
     return copied
 
 
-def _copied(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        late = value.device.type == "cuda"
-        copy = torch.empty(value.shape, dtype=value.dtype, pin_memory=late)
-        return copy.copy_(value.detach(), non_blocking=late)
-    if isinstance(value, Mapping):
-        return {key: _copied(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([_copied(each) for each in value])
-    return value
+def _copied(tensor: Tensor) -> Tensor:
+    late = tensor.device.type == "cuda"
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=late)
+    return copy.copy_(tensor.detach(), non_blocking=late)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.distributed import Processes
+from dit_run.compute.nested_tensors import map_tensors
 from dit_run.compute.precision import Precision
 from dit_run.problems import InputError
 
@@ -174,13 +175,7 @@ def of_whole(function: Callable[[Tensor], Tensor], parts: Tensor, like: Tensor) 
 
 def local_parts(value: Any) -> Any:
     """Return nested dicts, lists and tuples with this process's parts in place of sharded tensors."""
-    if isinstance(value, Tensor):
-        return local(value)
-    if isinstance(value, Mapping):
-        return {key: local_parts(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)([local_parts(each) for each in value])
-    return value
+    return map_tensors(value, local)
 
 
 def first_rows(tensors: Mapping[str, Tensor]) -> dict[str, int]:
