@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import cache
 
 from dit_run.config.package_data import packaged
 
@@ -11,7 +13,8 @@ __all__ = ["code_texts"]
 _SECTION = re.compile(r"^### (\S+)\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def code_texts() -> dict[str, str]:
+@cache
+def code_texts() -> Mapping[str, str]:
     """Return the explanation of each code, such as ``unknown-key``; plugins may have codes of their own."""
     page = packaged("docs/codes.md").read_text(encoding="utf-8")
     return {code: text.strip() for code, text in _SECTION.findall(page)}
