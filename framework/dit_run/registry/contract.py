@@ -45,6 +45,9 @@ def contract_of_source(error: BaseException) -> object:
         source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
         for statement in ast.parse(source).body if _NAME in source else ():
             match statement:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value)) if name == _NAME:
+                case (
+                    ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=value))
+                    | ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=value))
+                ) if name == _NAME:
                     return value
     return None

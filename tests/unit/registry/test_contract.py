@@ -41,9 +41,10 @@ def test_a_later_one_is_refused_before_the_hook_is_called(tmp_path: Path) -> Non
     assert str(caught.value) == f"the plugin file {tmp_path / 'later.py'} did not load: {LATER}"
 
 
+@pytest.mark.parametrize("hint", ["", ": int"])
 @pytest.mark.parametrize("position", ["first", "last"])
-def test_a_later_one_is_the_reason_for_a_name_that_is_missing_here(position: str, tmp_path: Path) -> None:
-    lines = [f"DIT_RUN_CONTRACT = {CONTRACT + 1}", "from dit_run.options import NameOfTheFuture"]
+def test_a_later_one_is_the_reason_for_a_name_that_is_missing_here(position: str, hint: str, tmp_path: Path) -> None:
+    lines = [f"DIT_RUN_CONTRACT{hint} = {CONTRACT + 1}", "from dit_run.options import NameOfTheFuture"]
     text = "\n".join(lines if position == "first" else lines[::-1]) + "\n"
     with pytest.raises(InputError) as caught:
         load_file(written(tmp_path, f"future_{position}", text))
