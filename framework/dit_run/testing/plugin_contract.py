@@ -37,8 +37,7 @@ def check_plugin(
     an effect. ``name`` is an entry point, a distribution, a module, a type or a plugin file. ``options`` has values for
     components with required options: ``{"dataset.csv": {"path": "…"}}``. ``conditional`` names options that are read
     only with values other than the defaults, ``["optimizer.lion.eps"]``, and do not say so by ``acts_if`` or
-    ``acts_unless``. Raises ContractError with the first fault of
-    each component.
+    ``acts_unless``. Raises ContractError with the first fault of each component.
     """
     faults = []
     for checks in _checks(name, options or {}, conditional):
