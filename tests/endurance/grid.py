@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
+from dit_run.runs.checkpoint.store import Checkpoints
 
 from .forge import ONE_THREAD
 from .parts import Case, Workshop

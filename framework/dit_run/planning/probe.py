@@ -22,7 +22,7 @@ from dit_run.planning.save_timing import waiting_seconds
 from dit_run.planning.trial_run import TrialRun
 from dit_run.planning.workload import Workload, workload_of
 from dit_run.reporting import Reporter
-from dit_run.runs.checkpoint.store import needed_bytes
+from dit_run.runs.checkpoint.checkpoint_files import needed_bytes
 from dit_run.settings import Config
 from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import saves_behind

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dit_run.compute.memory_meter import available_memory
 from dit_run.compute.timing import Clock
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, needed_bytes
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, needed_bytes
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import place_of
 
 __all__ = ["saving_seconds", "waiting_seconds"]

@@ -15,7 +15,7 @@ from dit_run.compute.distributed import Processes
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of, synchronise
 from dit_run.model.denoiser import Denoiser, trainable_parameters
-from dit_run.runs.checkpoint.store import CheckpointContents
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents
 from dit_run.training.evaluation_weights import has_modes
 from dit_run.training.gradients import distribute
 from dit_run.training.run_parts import RunParts

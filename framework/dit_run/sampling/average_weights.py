@@ -14,9 +14,10 @@ from dit_run.export.folder import TrainedWeights, weights_metadata
 from dit_run.model.average_profiles import LONGEST, AverageMixture, Profile, mixture, power_profile, profile
 from dit_run.problems import InputError
 from dit_run.protocols import AverageShare
+from dit_run.runs.checkpoint.checkpoint_files import load_state
 from dit_run.runs.checkpoint.commit import find_damage
 from dit_run.runs.checkpoint.safetensors_file import write_safetensors
-from dit_run.runs.checkpoint.store import Checkpoints, load_state
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.checkpoint.weights import FIRST, kept_averages, read_weights, weight_damages
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.average_files import free_file

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.store import Checkpoints, load_state
+from dit_run.runs.checkpoint.checkpoint_files import load_state
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.checkpoint.weights import newest_weights, refuse_damage, weight_damages
 from dit_run.runs.run_folder import RunFolder
 

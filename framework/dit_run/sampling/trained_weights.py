@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dit_run.export.folder import OLD_WEIGHTS_FILE, WEIGHTS_FILE, TrainedWeights, read_export
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.store import load_state
+from dit_run.runs.checkpoint.checkpoint_files import load_state
 from dit_run.runs.checkpoint.weights import FIRST, average_of
 from dit_run.runs.checkpoint.weights import read_weights as read_checkpoint
 from dit_run.runs.run_folder import RunFolder

@@ -18,7 +18,8 @@ from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.registry.kinds import Kind
 from dit_run.reporting import Reporter
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.settings import Config
 from dit_run.training.resume_checks import changed_inputs, refuse_changed_inputs
 from dit_run.training.resume_length import NewLength

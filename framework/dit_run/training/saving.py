@@ -21,11 +21,12 @@ from dit_run.config.comparison import absolute
 from dit_run.config.weaker_predictions import weaker_step
 from dit_run.problems import DitRunError
 from dit_run.reporting import Reporter
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, needed_bytes
 from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.runs.checkpoint.disk_space import room_notice
+from dit_run.runs.checkpoint.part_files import Part
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
-from dit_run.runs.checkpoint.tensor_files import Part
+from dit_run.runs.checkpoint.store import Checkpoints, Saved
 from dit_run.runs.run_folder import RunFolder
 from dit_run.settings import Config
 from dit_run.system.background import run_in_thread, run_now

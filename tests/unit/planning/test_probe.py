@@ -19,7 +19,8 @@ from dit_run.planning.probe import ProbeResult, probe
 from dit_run.planning.save_timing import saving_seconds, waiting_seconds
 from dit_run.problems import ConfigError
 from dit_run.reporting import Silent
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, needed_bytes
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, needed_bytes
+from dit_run.runs.checkpoint.store import Checkpoints, Saved
 from dit_run.sampling.pipeline import Pipeline, SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.average import Average

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dit_run.problems import InputError
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.checkpoint_names import named_checkpoint
 

@@ -17,8 +17,9 @@ from torch import Tensor
 from dit_run import load_config
 from dit_run.compute.distributed import Processes
 from dit_run.reporting import Silent
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
 from dit_run.runs.checkpoint.commit import SaveFailed
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, load_checkpoint
+from dit_run.runs.checkpoint.store import Checkpoints, Saved
 from dit_run.runs.run_folder import RunFolder
 from dit_run.training.saving import RunFacts, Saver, saves_behind
 from dit_run.training.state import TrainState

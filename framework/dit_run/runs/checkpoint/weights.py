@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import Damage, find_damage
-from dit_run.runs.checkpoint.tensor_files import WEIGHTS, read_tensors, tensor_files
+from dit_run.runs.checkpoint.part_files import WEIGHTS, read_tensors, tensor_files
 from dit_run.system.json_files import read_object
 
 __all__ = [

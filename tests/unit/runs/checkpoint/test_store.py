@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dit_run.problems import InputError
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint, needed_bytes
 from dit_run.runs.checkpoint.commit import MANIFEST, SaveFailed
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, load_checkpoint, needed_bytes
+from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.runs.checkpoint.weights import FIRST, load_weights
 
 

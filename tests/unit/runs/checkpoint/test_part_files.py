@@ -16,10 +16,11 @@ from torch import Tensor
 
 from dit_run.compute.distributed import Processes
 from dit_run.problems import DitRunError, InputError
+from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
 from dit_run.runs.checkpoint.commit import MANIFEST, committing, entry_of, find_damage
+from dit_run.runs.checkpoint.part_files import OPTIMIZER, WEIGHTS, Part, read_tensors, tensor_files, write_tensors
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
-from dit_run.runs.checkpoint.store import CheckpointContents, Checkpoints, Saved, load_checkpoint
-from dit_run.runs.checkpoint.tensor_files import OPTIMIZER, WEIGHTS, Part, read_tensors, tensor_files, write_tensors
+from dit_run.runs.checkpoint.store import Checkpoints, Saved
 from dit_run.runs.checkpoint.weights import FIRST, kept_averages, load_weights, newest_weights
 
 WHOLE = {
