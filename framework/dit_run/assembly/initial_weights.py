@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from dit_run.config.renamed_keys import with_current_names
 from dit_run.export.folder import WEIGHTS_FILE
 from dit_run.hub import DIFFUSERS, TRANSFORMERS, Pretrained, read_tensors
 from dit_run.model.denoiser import Denoiser
@@ -21,7 +22,7 @@ from dit_run.model.tensor_resizing import resize_known
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import MANIFEST
 from dit_run.runs.checkpoint.weights import FIRST, load_weights, newest_weights
-from dit_run.settings import TrainingOptions
+from dit_run.settings import Config
 from dit_run.system.json_files import read_object
 
 __all__ = ["initialise"]
@@ -42,14 +43,16 @@ class _Source:
     notices: tuple[str, ...] = ()
 
 
-def initialise(denoiser: Denoiser, training: TrainingOptions) -> list[str]:
+def initialise(denoiser: Denoiser, config: Config) -> list[str]:
     """Load the weights that ``training.init_from`` names, the averaged ones where there are any, as far as they fit.
 
     Returns lines that say which tensors were taken, resized and left out. Raises InputError where there are no weights,
     or hardly any of them fits the model.
     """
+    training = config.training
     assert training.init_from is not None
     source = _read(Path(training.init_from))
+    source = replace(source, model=_with_current_names(source.model, config))
     key = "training.init_rename"
     names = renamed(source.tensors, training.init_rename, key=key) if training.init_rename else {}
     given = {names.get(name, name): value for name, value in source.tensors.items()}
@@ -142,6 +145,14 @@ def _exported_config(path: Path) -> Mapping[str, Any]:
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name)
     return section if isinstance(section, dict) else {}
+
+
+def _with_current_names(model: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
+    """Return a section ``model`` with the names that its keys have now; one of another type stays as it is."""
+    if model.get("type") != config.model.type:
+        return model
+    current: Mapping[str, Any] = with_current_names({"model": model}, config)["model"]
+    return current
 
 
 def _refuse_adapter(path: Path, config: Mapping[str, Any]) -> None:

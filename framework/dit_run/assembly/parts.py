@@ -184,7 +184,7 @@ def try_model(config: Config, encoders: Encoders) -> None:
 def _first_weights(config: Config, denoiser: Denoiser) -> list[str]:
     """Load the weights of ``training.init_from``; return lines about these and the model's pretrained ones."""
     lines = list(getattr(denoiser.model, "notices", ()))
-    return lines if config.training.init_from is None else [*lines, *initialise(denoiser, config.training)]
+    return lines if config.training.init_from is None else [*lines, *initialise(denoiser, config)]
 
 
 def build_schedulers(config: Config, encoders: Encoders) -> SchedulerOf:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import torch
@@ -13,7 +15,9 @@ from tiny_parts import CPU, assembled
 
 from dit_run.assembly.parts import build_denoiser
 from dit_run.model.denoiser import Denoiser
+from dit_run.options import Formerly
 from dit_run.problems import InputError
+from dit_run_plugins.models.dit import Dit
 
 Begin = Callable[..., tuple[Denoiser, list[str]]]
 
@@ -96,6 +100,28 @@ def test_an_exported_folder_knows_its_patches(begin: Begin, first: Denoiser, tmp
     torch.testing.assert_close(  # of a patch that is one colour
         after.view(16, 3, 64).sum(-1), before.view(16, 3, 16).sum(-1), rtol=1e-4, atol=1e-4
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenamedDit(Dit):
+    """A dit whose option had another name."""
+
+    patch_size: Annotated[int, Formerly("patch")] = 4
+    """Side of a patch."""
+
+
+def test_a_config_of_an_earlier_release_has_old_names(first: Denoiser, tmp_path: Path) -> None:
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "first.safetensors").rename(tmp_path / "exported" / "model.safetensors")
+    (tmp_path / "exported" / "config.yaml").write_text("model: {type: dit, in_channels: 3, patch: 4}\n")
+    parts = assembled(tmp_path, f"training.init_from={tmp_path / 'exported'}", "model.patch_size=8")
+    model, said = parts.config.model, list[str]()
+    renamed = replace(
+        model, component=replace(model.component, options=RenamedDit), options=RenamedDit(**vars(model.options))
+    )
+    config = replace(parts.config, sections={**parts.config.sections, "model": renamed})
+    build_denoiser(config, parts.encoders, CPU, begin=said.append)
+    assert said[1].startswith("  resized: input.weight [16, 48] -> [16, 192]")
 
 
 def test_a_folder_of_diffusers_with_other_patches(begin: Begin, tmp_path: Path) -> None:
