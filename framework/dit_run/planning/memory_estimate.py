@@ -70,19 +70,20 @@ def estimate_step(config: Config, encoders: Encoders, *, batch_size: int, accumu
         with deferred_weights():
             objectives = build_objectives(config, denoiser, CPU, latent_factor=encoders.vae.factor)
         training = config.training
-        averages = [torch.empty_like(each) for each in denoiser.parameters() for _ in config.average_names]
+        trains = [each for each in denoiser.parameters() if each.requires_grad]
+        averages = [torch.empty_like(each) for each in trains for _ in config.average_names]
         optimizer = build_optimizer(config, denoiser, GPU)
         batch = _batch(config, replace(encoders, features=features_of(objectives)), batch_size)
         scheduler = build_schedulers(config, encoders)(batch.shape)
         loss = StepLoss(denoiser, objectives, Precision.of(training.mixed_precision, CPU))
-        for parameter in denoiser.parameters():
-            parameter.grad = torch.empty_like(parameter) if parameter.requires_grad else None
+        for parameter in trains:
+            parameter.grad = torch.empty_like(parameter)
         optimizer.step()
         if not accumulates:  # else these gradients are those of the micro-batch before
             optimizer.zero_grad(set_to_none=True)
         loss(batch, scheduler, 0)[0].mean().backward()
         optimizer.zero_grad(set_to_none=True)
-        trained = sum(parameter.numel() for parameter in denoiser.parameters() if parameter.requires_grad)
+        trained = sum(parameter.numel() for parameter in trains)
         held = ledger.live
         del averages
         return StepMemory(trained, held, ledger.peak)

@@ -31,6 +31,15 @@ def test_what_stays_between_steps_is_weights_moments_and_averages(tmp_path: Path
     assert muon.held < adam.held  # one moment for matrices
 
 
+def test_weights_that_are_frozen_have_no_averages(tmp_path: Path) -> None:
+    """They are their own average: an average takes the memory of a weight that trains, not of all."""
+    frozen = 'training.freeze=["blocks.*"]'
+    plain, averaged = (estimated(tmp_path, frozen, f"training.use_ema={word}") for word in ("false", "true"))
+    all_weights = 4 * estimated(tmp_path).parameters
+    assert averaged.parameters < estimated(tmp_path).parameters
+    assert 4 * averaged.parameters <= averaged.held - plain.held < all_weights
+
+
 def test_memory_grows_with_the_batch_and_with_gradients_that_are_kept(tmp_path: Path) -> None:
     one, two, three = (estimated(tmp_path, size=64 * size).tensors for size in (1, 2, 3))
     assert three - two == pytest.approx(two - one, rel=0.02)
