@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from PIL import Image
 
@@ -13,7 +14,25 @@ from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.training.run_parts import RunParts
 from dit_run.training.validation import BatchLosses, ValidationSet
 
-__all__ = ["ImageTask", "LossTask"]
+__all__ = ["EvaluationParts", "ImageTask", "LossTask"]
+
+
+@dataclass(frozen=True)
+class EvaluationParts:
+    """The parts of a run, with the sets of samples that are evaluated, each chosen once."""
+
+    run: RunParts
+
+    @cached_property
+    def held_out(self) -> ValidationSet | None:
+        """The held-out samples; None where none are held out."""
+        samples = self.run.data.validation
+        return None if samples is None else ValidationSet.of(self.run, samples)
+
+    @cached_property
+    def probe(self) -> ValidationSet:
+        """The probe of training samples."""
+        return ValidationSet.of(self.run, self.run.data.train)
 
 
 @dataclass(frozen=True)
@@ -22,19 +41,18 @@ class LossTask:
 
     held_out: bool
 
-    def validation_set(self, parts: RunParts) -> ValidationSet:
+    def validation_set(self, parts: EvaluationParts) -> ValidationSet:
         """Return the samples with all that is fixed of them. Not for a run that holds out none."""
-        samples = parts.data.validation if self.held_out else parts.data.train
-        assert samples is not None
-        return ValidationSet.of(parts, samples)
+        chosen = parts.held_out if self.held_out else parts.probe
+        assert chosen is not None
+        return chosen
 
-    def count(self, parts: RunParts) -> int:
-        return len(self.validation_set(parts).batches())
+    def count(self, parts: EvaluationParts) -> int:
+        return len(self.validation_set(parts).batches)
 
-    def results(self, parts: RunParts, numbers: Sequence[int]) -> Iterator[BatchLosses]:
+    def results(self, parts: EvaluationParts, numbers: Sequence[int]) -> Iterator[BatchLosses]:
         chosen = self.validation_set(parts)
-        batches = chosen.batches()
-        return chosen.losses(parts.evaluated, [batches[number] for number in numbers])
+        return chosen.losses(parts.run.evaluated, [chosen.batches[number] for number in numbers])
 
 
 @dataclass(frozen=True)
@@ -49,11 +67,11 @@ class ImageTask:
     guided: bool
     """True where the first process has all that guidance needs."""
 
-    def count(self, parts: RunParts) -> int:
+    def count(self, parts: EvaluationParts) -> int:
         return self.request.batches
 
-    def results(self, parts: RunParts, numbers: Sequence[int]) -> Iterator[list[Image.Image]]:
-        pipeline = parts.pipeline
+    def results(self, parts: EvaluationParts, numbers: Sequence[int]) -> Iterator[list[Image.Image]]:
+        pipeline = parts.run.pipeline
         if self.guided != (pipeline.guidance is not None):
             raise DitRunError(
                 "another process does not see the checkpoint whose weights guide the images, which the first one sees: "

@@ -17,9 +17,9 @@ from dit_run.runs.checkpoint.commit import SaveFailed
 from dit_run.system.durable import DiskFailed
 from dit_run.system.signals import Interrupted
 from dit_run.training.compile import run_eagerly
+from dit_run.training.evaluation_tasks import EvaluationParts
 from dit_run.training.nonfinite import NonFiniteLoss
 from dit_run.training.polling import polled
-from dit_run.training.run_parts import RunParts
 from dit_run.training.saving import Saver
 from dit_run.training.schedule import Schedule
 from dit_run.training.setup import StopSwitch
@@ -54,7 +54,7 @@ class Loop:
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
     memory: MemoryMeter
-    shared: SharedTasks[RunParts]
+    shared: SharedTasks[EvaluationParts]
     """Evaluation that all processes share."""
     whole: WholeCopies | None = None
     """Copies to watch in place of sharded weights; then all processes save together, and none alone."""

@@ -14,6 +14,7 @@ from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import gemm_peak
 from dit_run.training.compile import compile_blocks, count_shapes
 from dit_run.training.compile_choice import reason_not_to_compile
+from dit_run.training.evaluation_tasks import EvaluationParts
 from dit_run.training.gradients import distribute
 from dit_run.training.loop import Loop
 from dit_run.training.meters import Meters
@@ -51,7 +52,7 @@ def build_loop(
     step = _distributed_step(run, parts, layout, timer)
     state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
     guard = WatchGuard(record, run.stop, run.folder, run.reporter, state)
-    shared = SharedTasks(parts, run.processes, run.stop.check, describe_failure)
+    shared = SharedTasks(EvaluationParts(parts), run.processes, run.stop.check, describe_failure)
     observer = Observer(parts, run.folder, run.reporter, guard, shared)
     facts = RunFacts(
         config=run.config,

@@ -19,7 +19,7 @@ from dit_run.sampling.image_files import save_png
 from dit_run.sampling.image_grid import grid
 from dit_run.sampling.pipeline import SamplingRequest
 from dit_run.sampling.trained_sizes import default_size
-from dit_run.training.evaluation_tasks import ImageTask, LossTask
+from dit_run.training.evaluation_tasks import EvaluationParts, ImageTask, LossTask
 from dit_run.training.retry_queue import RetryQueue
 from dit_run.training.run_parts import RunParts
 from dit_run.training.scoring import build_metrics, memory_advice, preview_prompts, score, scoring_notices
@@ -38,7 +38,7 @@ class Observer:
     folder: RunFolder
     reporter: Reporter
     guard: WatchGuard
-    shared: SharedTasks[RunParts]
+    shared: SharedTasks[EvaluationParts]
     """Computes losses and images, with the other processes."""
     trackers: list[tuple[str, Tracker, RetryQueue]] = field(default_factory=list)
     metrics: list[tuple[str, Metric]] = field(default_factory=list)
@@ -138,7 +138,7 @@ class Observer:
         return values
 
     def _losses(self, task: LossTask) -> dict[str, ValidationLoss]:
-        return task.validation_set(self.parts).mean(self.shared.results(task))
+        return task.validation_set(self.shared.parts).mean(self.shared.results(task))
 
     @cached_property
     def prompts(self) -> tuple[str, ...]:

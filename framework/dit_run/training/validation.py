@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import sqrt
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class ValidationSet:
     def of(cls, parts: RunParts, samples: Samples) -> ValidationSet:
         """Return the set that the config takes from these samples."""
         options = parts.config.validation
-        fixed = replace(samples.without_augmentation(), batch_size=None)
+        fixed = replace(samples, augmented=False, batch_size=None)
         return cls(
             visits=parts.visits(fixed, caption_dropout=0.0, features=False),
             count=min(len(samples), options.num_samples),
@@ -94,10 +95,11 @@ class ValidationSet:
 
     def measure(self, denoisers: Mapping[str, Denoiser]) -> dict[str, ValidationLoss]:
         """Return the loss of each denoiser on the same samples; their training modes are always restored."""
-        return self.mean(list(self.losses(denoisers, self.batches())))
+        return self.mean(list(self.losses(denoisers, self.batches)))
 
+    @cached_property
     def batches(self) -> list[list[int]]:
-        """Return the positions of each batch of samples, which share a size."""
+        """The positions of each batch of samples, which share a size."""
         return list(self.visits.samples.once(self.count, self.batch_size))
 
     @torch.no_grad()
