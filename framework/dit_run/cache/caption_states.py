@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
 from dit_run.cache.records import CurrentRecords
 from dit_run.cache.space import Space, Writer
+from dit_run.cache.space_index import keys_array
 from dit_run.compute.devices import encoding_chunks
 from dit_run.model.codec import device_of, encode_captions
 from dit_run.model.conditioning import BUCKET, CaptionStates
@@ -36,8 +38,10 @@ class CaptionWork:
     build: Build
     encoder: TextEncoder
     space: Space
-    wanted: dict[bytes, str]
-    """Distinct captions, by key."""
+    captions: Sequence[str]
+    """Distinct captions."""
+    keys: NDArray[np.uint8]
+    """Key of each, [n, 32]."""
     form: StateFormat
     """Precision and number of tokens of the stored states."""
     records: CurrentRecords
@@ -55,8 +59,9 @@ class CaptionWork:
         """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
         form = form.computed_in(build.dtype)
         space = build.space("captions", encoder, code, _settings(build, encoder, form))
-        wanted = {caption_key(caption): caption for caption in ("", *captions)}
-        return cls(build, encoder, space, wanted, form, CurrentRecords(space))
+        distinct = list(dict.fromkeys(("", *captions)))
+        keys = keys_array([caption_key(caption) for caption in distinct])
+        return cls(build, encoder, space, distinct, keys, form, CurrentRecords(space))
 
     def missing_bytes(self) -> int:
         """Return the size of the missing states (bytes)."""
@@ -76,16 +81,15 @@ class CaptionWork:
             self.encoder.max_length,
             self.form,
             self._states,
-            len(self.wanted),
+            len(self.captions),
         )
 
     def _missing(self) -> list[str]:
-        captions = list(self.wanted.values())
-        return [captions[place] for place in self.build.by_leader(self._absent)]
+        return [self.captions[place] for place in self.build.by_leader(self._absent)]
 
     def _absent(self) -> list[int]:
         """Return the places of the captions without states."""
-        found: list[int] = np.flatnonzero(self.records().find(list(self.wanted)) < 0).tolist()
+        found: list[int] = np.flatnonzero(self.records.find(self.keys) < 0).tolist()
         return found
 
     def _states(self, captions: Sequence[str]) -> list[CaptionStates]:

@@ -238,7 +238,7 @@ class LatentWork:
         return self.build.by_leader(self._absent)
 
     def _absent(self) -> NDArray[np.bool_]:
-        absent = np.stack([each().find(self.known.keys) < 0 for each in self.records], axis=1)
+        absent = np.stack([each.find(self.known.keys) < 0 for each in self.records], axis=1)
         rows = np.flatnonzero(absent.any(axis=1))
         keys = self.known.keys[rows].view(f"V{KEY_BYTES}").ravel()  # numpy compares them much faster than rows of bytes
         _, firsts = np.unique(keys, return_index=True)

@@ -16,7 +16,7 @@ from dit_run.problems import DitRunError
 __all__ = ["CurrentRecords", "DamagedRecord", "Records", "allow_many_open_files"]
 
 _MAPPED = 4096
-"""Largest number of shards of a space that a process keeps mapped; each takes a descriptor."""
+"""Mapped shards of a space; each takes a descriptor (number)."""
 _INDEXED = 1 << 16
 """Number of records from which on a space has an index."""
 
@@ -39,6 +39,8 @@ class Records:
     """Mapped shards by number, the longest mapped first."""
     _verified: dict[int, bytearray] = field(default_factory=dict, repr=False, compare=False)
     """For each shard that was mapped once, the records that were verified."""
+    most_mapped: int = field(default=_MAPPED, compare=False)
+    """Largest number of shards that a process keeps mapped."""
 
     @classmethod
     def open(
@@ -110,7 +112,7 @@ class Records:
                 with contextlib.suppress(OSError):
                     self.index.path.unlink(missing_ok=True)
             raise DamagedRecord(f"{error}. Start again: its records are encoded again") from error
-        if len(self._shards) >= _MAPPED:
+        if len(self._shards) >= self.most_mapped:
             self._shards.pop(next(iter(self._shards)), None)
         self._verified[number] = shard.verified
         self._shards[number] = shard
@@ -154,10 +156,19 @@ class CurrentRecords:
     """Number of records from which on an index is stored."""
     _last: Records | None = None
     _announced: set[str] = field(default_factory=set)
+    _found: tuple[Records, Keys, Places] | None = None
+    """The last keys that were looked up, in which records, and their places."""
 
     def __call__(self) -> Records:
         self._last = Records.open(self.space, self._last, self._announced)
         return self._last
+
+    def find(self, keys: Keys) -> Places:
+        """Return the places of keys; the same object is looked up again only where the space has changed."""
+        records = self()
+        if self._found is None or self._found[0] is not records or self._found[1] is not keys:
+            self._found = records, keys, records.find(keys)
+        return self._found[2]
 
     def announce(self, files: Iterable[str]) -> None:
         """Look for these shards and indexes, too, which another process wrote."""

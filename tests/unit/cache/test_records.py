@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dit_run.cache.locks import building, looking
-from dit_run.cache.records import DamagedRecord, Records
+from dit_run.cache.records import CurrentRecords, DamagedRecord, Records
 from dit_run.cache.space import Space, Writer
 
 
@@ -63,6 +63,16 @@ def test_a_space_that_did_not_change_is_not_read_again(tmp_path: Path) -> None:
     assert (len(records), len(noted)) == (2, 1)
     filled(tmp_path, 3)
     assert len(Records.open(space, noted)) == 2
+
+
+def test_the_same_keys_are_looked_up_again_only_after_a_change(tmp_path: Path) -> None:
+    current, keys = CurrentRecords(filled(tmp_path, 1, 2)), [key(1), key(3)]
+    places = current.find(keys)
+    assert [place >= 0 for place in places] == [True, False]
+    assert current.find(keys) is places
+    assert [place >= 0 for place in current.find([key(2)])] == [True]
+    filled(tmp_path, 3)
+    assert [place >= 0 for place in current.find(keys)] == [True, True]
 
 
 def test_an_empty_space_has_nothing(tmp_path: Path) -> None:
@@ -138,7 +148,10 @@ def test_each_record_is_checked_once_in_a_process(tmp_path: Path) -> None:
     first = records.read(place)
     with pytest.raises(ValueError, match="read-only"):
         first[0] = 7
-    assert records.read(place).tolist() == [1, 1]
+    damage(space, 1)
+    assert records.read(place).tolist() != [1, 1]
+    with pytest.raises(DamagedRecord):
+        Records.open(space).read(place)
 
 
 def test_a_broken_shard_is_left_out(tmp_path: Path) -> None:

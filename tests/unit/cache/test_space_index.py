@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ from dit_run.cache.maintenance import info, sweep, verify
 from dit_run.cache.records import CurrentRecords, DamagedRecord, Records
 from dit_run.cache.shards import Shard
 from dit_run.cache.space import Space, Writer
-from dit_run.cache.space_index import SpaceIndex, indexes
+from dit_run.cache.space_index import indexes
 
 
 def key(number: int) -> bytes:
@@ -175,11 +176,16 @@ def test_equal_first_bytes_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_verification_is_remembered_when_a_shard_is_mapped_again(space: Space) -> None:
-    records = Records.open(space)
-    found(records)
-    shard = Shard(space.folder / records.index.names[0], verified := bytearray([1] * 3))
-    assert shard.verified is verified
-    assert np.array_equal(SpaceIndex.of([shard]).columns["counts"], [len(shard)])
+    records = replace(Records.open(space), most_mapped=1)
+    assert found(records) == ALL
+    for path in space.shards():
+        whole = path.read_bytes()
+        begin = 8 + int.from_bytes(whole[:8], "little")
+        start, end = json.loads(whole[8:begin])["values"]["data_offsets"]
+        path.write_bytes(whole[: begin + start] + bytes(end - start) + whole[begin + end :])
+    assert found(records) == dict.fromkeys(ALL, 0.0)
+    with pytest.raises(DamagedRecord):
+        found(Records.open(space))
 
 
 def test_maintenance_keeps_the_current_index_alone(space: Space, tmp_path: Path) -> None:
