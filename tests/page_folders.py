@@ -37,7 +37,7 @@ trackers: []
 MORE = {
     "quickstart": "data: {size: 100, train_split: 0.8}\nmetrics: [{type: shapes, count: 4}]",
     "stage-512": "data: {image_size: 64}",
-    "stage-1024": "data: {image_size: 128}",
+    "stage-1024": "data: {image_size: 128, upscale: true}",
 }
 SMALL = "data: {image_size: 32}"
 """What only some configs have, or all others."""

@@ -60,7 +60,7 @@ class Shell:
     def run(self, command: str, folder: Path, **variables: str) -> Ended:
         """Type a command in a folder, and wait for its end."""
         done = subprocess.run(
-            ["bash", "-euc", command],
+            ["bash", "-euo", "pipefail", "-c", command],
             cwd=folder,
             env={**os.environ, **self._variables, **variables},
             stdout=subprocess.PIPE,

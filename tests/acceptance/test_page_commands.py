@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -52,7 +52,7 @@ TESTED_ALONE: Mapping[str, str] = {
 GIVEN: Mapping[str, Mapping[str, str]] = {
     "docs/averages.md": {"mine.yaml": "own.yaml"},
     "docs/cache.md": {"mine.yaml": "own.yaml"},
-    "docs/data.md": {"DATA": "photos", "RUN": "of scores", "outputs/mine": "of scores"},
+    "docs/data.md": {"DATA": "photos", "RUN": "of scores"},
     "docs/export.md": {"outputs/shapes": "of shapes"},
     "docs/gpu.md": {"my.yaml": "own.yaml"},
     "docs/guidance.md": {"RUN": "of 500 steps"},
@@ -73,7 +73,7 @@ EXAMPLES: Mapping[str, str] = {
 
 NAMED: Mapping[str, str] = {
     **{name: "own.yaml" for name in ("A", "B", "CONFIG", "my.yaml")},
-    **{name: "of photos" for name in ("NEW_PLACE", "RUN", "outputs/mine", "runs/mine")},
+    **{name: "of photos" for name in ("NEW_PLACE", "RUN", "outputs/mine")},
     "DATA": "photos",
     "EXPORTED": EXPORT,
     "runs/small-lora": "of LoRA",
@@ -103,6 +103,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "per-node N": "per-node 8",
     "prompts prompts.txt": "prompts photos/1.txt",
     "sample FOLDER": "sample EXPORTED",
+    "|| break": "|| exit",  # with the status of the failed command, which break forgets
     "text_encoder.pretrained_model_name=/new/place": "text_encoder.pretrained_model_name=clip",
     "training.init_from=/new/place": "training.init_from=RUN",
     "…": "",
@@ -242,6 +243,20 @@ def test_a_config_in_a_page_is_valid(page: str, tmp_path: Path, monkeypatch: pyt
 def test_each_exception_is_still_in_a_page() -> None:
     assert [pattern for pattern in EXCEPTIONS if not any(fnmatchcase(each, pattern) for each in ALL)] == []
     assert all(EXCEPTIONS.values())
+
+
+def has(texts: Iterable[str], name: str) -> bool:
+    """Return True if one of the texts has the name, or the folder in which it lies, as a word."""
+    words = {word.removeprefix("./") for text in texts for word in re.split(r"[\s\"']+", text)}
+    return bool(words & {name, name.partition("/")[0]})
+
+
+def test_each_name_that_is_given_is_still_used() -> None:
+    used = {page: [block.text for block in SHOWN[page]] for page in GIVEN}
+    assert [(page, name) for page, given in GIVEN.items() for name in given if not has(used[page], name)] == []
+    assert [name for name in EXAMPLES if not has((block.text for block in REFERENCE), name)] == []
+    assert [name for name in NAMED if not has(map(filled, SENTENCES), name)] == []
+    assert [text for text in PLACEHOLDERS if not any(text in command for command in ALL)] == []
 
 
 def test_each_extra_in_a_page_exists() -> None:
