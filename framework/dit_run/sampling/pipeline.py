@@ -22,6 +22,7 @@ from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
 from dit_run.model.conditioning import Conditions, moved
 from dit_run.model.denoiser import Denoiser
+from dit_run.model.evaluation_mode import evaluating
 from dit_run.model.guided_prediction import (
     Forward,
     GuidanceSettings,
@@ -156,15 +157,9 @@ class Pipeline:
         Raises InputError for a request that does not fit the run.
         """
         request = self.checked(request)
-        modes = [(denoiser, denoiser.training) for denoiser in (self.denoiser, self.other) if denoiser is not None]
-        for denoiser, _ in modes:
-            denoiser.eval()
-        try:
+        with evaluating(each for each in (self.denoiser, self.other) if each is not None):
             for number in numbers:
                 yield self._batch(request, number * request.batch_size)
-        finally:
-            for denoiser, training in modes:
-                denoiser.train(training)
 
     def generate(self, request: SamplingRequest, reporter: Reporter, phase: str = "sampling") -> list[Image.Image]:
         """Return :meth:`images` as a list, and report each image as progress of ``phase``."""

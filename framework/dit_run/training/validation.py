@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.random_streams import Streams
 from dit_run.data.samples import Samples
 from dit_run.model.denoiser import Denoiser
+from dit_run.model.evaluation_mode import evaluating
 from dit_run.protocols import SchedulerOf
 from dit_run.training.batches import Visits
 from dit_run.training.encoding import BatchEncoder
@@ -105,7 +105,7 @@ class ValidationSet:
     @torch.no_grad()
     def losses(self, denoisers: Mapping[str, Denoiser], batches: Iterable[Sequence[int]]) -> Iterator[BatchLosses]:
         """Yield the losses of some batches, each a function of its positions; training modes are always restored."""
-        with _evaluated(denoisers.values()):
+        with evaluating(denoisers.values()):
             for positions in batches:
                 binned = self._binned(positions)
                 losses = {
@@ -137,16 +137,3 @@ class ValidationSet:
         noise = torch.from_numpy(streams.normals("validation_noise", places, batch.shape))
         uniform = torch.from_numpy((index + streams.uniforms("validation_timestep", places)) / np.float32(self.bins))
         return replace(batch, noise=move(noise, device), uniform=move(uniform, device))
-
-
-@contextlib.contextmanager
-def _evaluated(denoisers: Iterable[Denoiser]) -> Iterator[None]:
-    """Put denoisers in evaluation mode; afterwards each is in the mode that it was in."""
-    modes = [(denoiser, denoiser.training) for denoiser in denoisers]
-    try:
-        for denoiser, _ in modes:
-            denoiser.eval()
-        yield
-    finally:
-        for denoiser, training in modes:
-            denoiser.train(training)
