@@ -14,7 +14,7 @@ from dit_run.problems import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from dit_run.sampling.pipeline import SamplingRequest
+    from dit_run.sampling.sampling_request import SamplingRequest
 
 __all__ = ["configure", "run"]
 

@@ -10,7 +10,7 @@ from dit_run.compute.out_of_memory import OutOfMemory, translate_working
 from dit_run.compute.timing import seconds_of
 from dit_run.planning.measurements import SamplingCost
 from dit_run.planning.trial_run import TrialRun
-from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.sampling_request import SamplingRequest
 from dit_run.sampling.trained_sizes import default_size
 from dit_run.training.scoring import preview_prompts
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dit_run.assembly.prepare import Data
-from dit_run.sampling.pipeline import PREVIEW_BATCH, SCORING_BATCH
+from dit_run.sampling.sampling_request import PREVIEW_BATCH, SCORING_BATCH
 from dit_run.settings import Config
 from dit_run.system.cores import usable_cores
 from dit_run.training.schedule import Schedule

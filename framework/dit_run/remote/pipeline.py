@@ -16,7 +16,8 @@ from dit_run.model.denoiser import Denoiser
 from dit_run.model.guided_prediction import GuidanceSettings
 from dit_run.model.state_format import StateFormat
 from dit_run.protocols import Routed
-from dit_run.sampling.pipeline import Pipeline, SamplingRequest
+from dit_run.sampling.pipeline import Pipeline
+from dit_run.sampling.sampling_request import SamplingRequest
 
 __all__ = ["DitRunPipeline"]
 

@@ -25,8 +25,9 @@ from dit_run.runs.checkpoint.weights import EMA
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.average_files import kept_in
 from dit_run.sampling.export_run import Destination, export_run
-from dit_run.sampling.pipeline import PREVIEW_BATCH, Pipeline, SamplingRequest
+from dit_run.sampling.pipeline import Pipeline
 from dit_run.sampling.prompts import refuse_undecoded
+from dit_run.sampling.sampling_request import PREVIEW_BATCH, SamplingRequest
 from dit_run.sampling.trained_config import SAMPLED, read_run_config
 from dit_run.sampling.trained_denoiser import trained_denoiser, weaker_denoiser
 from dit_run.sampling.trained_sizes import default_size, trained_sizes

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,7 @@ from torch import Tensor
 
 from dit_run.compute.devices import move
 from dit_run.compute.precision import Precision
-from dit_run.compute.random_streams import MAX_SEED, Streams
-from dit_run.data.aspect_buckets import Size
+from dit_run.compute.random_streams import Streams
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.data.scalars import of_whole_image
 from dit_run.model.codec import LatentShape, decode_latents
@@ -36,56 +34,13 @@ from dit_run.problems import InputError
 from dit_run.protocols import VAE, Guidance, Predict, Routed, Scheduler, SchedulerOf, TextStates
 from dit_run.reporting import Reporter
 from dit_run.sampling.image_files import to_images
+from dit_run.sampling.sampling_request import SamplingRequest
 
 if TYPE_CHECKING:  # an export carries this module without the config and the encoders
     from dit_run.assembly.parts import Encoders
-    from dit_run.settings import Config, SamplingOptions
+    from dit_run.settings import Config
 
-__all__ = ["PREVIEW_BATCH", "SCORING_BATCH", "Pipeline", "SamplingRequest"]
-
-PREVIEW_BATCH, SCORING_BATCH = 16, 50
-"""Batch size of sampling: for previews, and for metrics."""
-
-
-@dataclass(frozen=True)
-class SamplingRequest:
-    """Prompts, and the settings to sample them with."""
-
-    prompts: tuple[str, ...]
-    height: int
-    """Pixels; a multiple of the VAE's factor times the model's patch size."""
-    width: int
-    sampler: str | None = None
-    """None uses the scheduler's first sampler."""
-    steps: int = 50
-    guidance: GuidanceSettings = field(default_factory=GuidanceSettings)
-    seed: int = 0
-    """All noise of image i depends on seed + i alone."""
-    negative_prompt: str = ""
-    batch_size: int = PREVIEW_BATCH
-    scalars: Mapping[str, float] = field(default_factory=dict)
-    """Values of numbers that the model takes, in place of those of the pipeline."""
-
-    @property
-    def batches(self) -> int:
-        """Number of batches."""
-        return -(-len(self.prompts) // self.batch_size)
-
-    @classmethod
-    def of(
-        cls, options: SamplingOptions, prompts: Sequence[str], *, size: Size, batch_size: int = PREVIEW_BATCH
-    ) -> SamplingRequest:
-        """Return a request for images of ``size``, (height, width), with a config's section ``sampling``."""
-        return cls(
-            prompts=tuple(prompts),
-            height=size[0],
-            width=size[1],
-            sampler=options.sampler,
-            steps=options.steps,
-            guidance=GuidanceSettings(options.guidance_scale, options.guidance_rescale, options.guidance_interval),
-            seed=options.seed,
-            batch_size=batch_size,
-        )
+__all__ = ["Pipeline"]
 
 
 @dataclass(frozen=True)
@@ -181,13 +136,7 @@ class Pipeline:
         names = self.scheduler_of(self._latent_shape(request)).samplers
         if request.sampler is not None and request.sampler not in names:
             raise InputError(f"this run's scheduler has no sampler {request.sampler!r}; use one of {', '.join(names)}")
-        if request.batch_size < 1:
-            raise InputError(f"the batch size of sampling must be at least 1, not {request.batch_size}")
-        if request.steps < 1:
-            raise InputError(f"sampling needs at least 1 step, not {request.steps}")
-        if not 0 <= request.seed <= MAX_SEED - len(request.prompts):
-            raise InputError(f"the sampling seed must be a number from 0 to nearly {MAX_SEED}, not {request.seed}")
-        _check_scales(request)
+        request.refuse_numbers_out_of_range()
         return replace(request, sampler=request.sampler or names[0], scalars=self._checked_scalars(request))
 
     def _checked_scalars(self, request: SamplingRequest) -> dict[str, float]:
@@ -270,13 +219,3 @@ class Pipeline:
     def _noise(self, purpose: str, step: int, seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
         draws = [Streams(seed).normal(purpose, step, shape) for seed in seeds]
         return move(torch.from_numpy(np.stack(draws)), self.device)
-
-
-def _check_scales(request: SamplingRequest) -> None:
-    """Raise InputError for guidance scales that are no numbers of at least 0, or not as many as prompts."""
-    scale = request.guidance.scale
-    if isinstance(scale, tuple) and len(scale) != len(request.prompts):
-        raise InputError(f"there are {len(scale)} guidance scales for {len(request.prompts)} images; give one for each")
-    for each in request.guidance.scales:
-        if not 0 <= each < inf:
-            raise InputError(f"the guidance scale must be a number of at least 0, not {each:g}")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dit_run.compute.out_of_memory import translate_working
 from dit_run.problems import DitRunError
-from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.sampling_request import SamplingRequest
 from dit_run.training.run_parts import RunParts
 from dit_run.training.validation import BatchLosses, ValidationSet
 

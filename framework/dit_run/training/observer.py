@@ -17,7 +17,7 @@ from dit_run.reporting import Reporter
 from dit_run.runs.run_folder import RunFolder
 from dit_run.sampling.image_files import save_png
 from dit_run.sampling.image_grid import grid
-from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.sampling_request import SamplingRequest
 from dit_run.sampling.trained_sizes import default_size
 from dit_run.training.evaluation_tasks import EvaluationParts, ImageTask, LossTask
 from dit_run.training.retry_queue import RetryQueue

@@ -15,7 +15,7 @@ from dit_run.assembly.prepare import Data
 from dit_run.compute.out_of_memory import translate_working
 from dit_run.protocols import Metric
 from dit_run.registry.factories import make, takes
-from dit_run.sampling.pipeline import SCORING_BATCH, SamplingRequest
+from dit_run.sampling.sampling_request import SCORING_BATCH, SamplingRequest
 from dit_run.settings import Config
 
 __all__ = ["build_metrics", "captions_of", "memory_advice", "preview_prompts", "score", "scoring_notices"]

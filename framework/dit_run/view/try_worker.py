@@ -55,7 +55,7 @@ class Worker:
 
     def _images(self, job: Job) -> dict[str, Any]:
         from dit_run.sampling.generate import generate_images
-        from dit_run.sampling.pipeline import PREVIEW_BATCH
+        from dit_run.sampling.sampling_request import PREVIEW_BATCH
         from dit_run.training.polling import polled
 
         run = self._run(job)

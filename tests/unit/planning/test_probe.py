@@ -21,7 +21,8 @@ from dit_run.problems import ConfigError
 from dit_run.reporting import Silent
 from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, needed_bytes
 from dit_run.runs.checkpoint.store import Checkpoints, Saved
-from dit_run.sampling.pipeline import Pipeline, SamplingRequest
+from dit_run.sampling.pipeline import Pipeline
+from dit_run.sampling.sampling_request import SamplingRequest
 from dit_run.settings import Config
 from dit_run.training.average import Average
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep

@@ -13,7 +13,7 @@ from tiny_parts import Parts, assembled
 
 from dit_run.model.guided_prediction import GuidanceSettings
 from dit_run.problems import InputError
-from dit_run.sampling.pipeline import SamplingRequest
+from dit_run.sampling.sampling_request import SamplingRequest
 
 PROMPTS = ("a red circle", "a blue square to the left of a green cross on a white background", "", "a cross", "two")
 
