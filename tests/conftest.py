@@ -18,7 +18,7 @@ settings.load_profile("untimed")  # a busy machine breaks no property
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 """Tests run side by side, and torch is imported after this."""
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-"""Where a test asks for more threads, those that wait take no time from the tests of other processes."""
+"""Threads that wait, in a test that asks for more of them, take no time from the tests of other processes."""
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 """A pool of compiling processes imports torch in each of them, which takes longer than the few kernels of the tests."""
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -40,7 +40,7 @@ MORE = {
     "stage-1024": "data: {image_size: 128, upscale: true}",
 }
 SMALL = "data: {image_size: 32}"
-"""What only some configs have, or all others."""
+"""Lines that only some configs have, and the line of all others."""
 
 MINE = """
 extends: configs/custom.yaml

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PAGES", "ROOT", "Block", "blocks", "commands", "mentioned"]
+__all__ = ["PAGES", "ROOT", "Block", "blocks", "commands", "mentioned", "programs"]
 
 ROOT = Path(__file__).resolve().parent.parent
 _DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if not page.name.endswith(".zh.md"))
@@ -14,7 +14,6 @@ PAGES = {str(page.relative_to(ROOT)): page for page in (ROOT / "README.md", ROOT
 """All pages in English by their path; those in Chinese have the same blocks, as tests/unit/test_pages.py holds."""
 
 _FENCED = re.compile(r'^ *```(\w*)(?: title="(\S+)")?\n(.*?)^ *```$', re.MULTILINE | re.DOTALL)
-_SHELL = ("sh",)
 _PROGRAMS = r"dit-run|python3?|pip|docker|torchrun|mlflow|wandb|hf|eval|\.venv\S+"
 _MENTIONED = re.compile(rf"`((?:{_PROGRAMS}) [^`]+)`")
 _NAMED_ALONE = re.compile(r"\S+ [\w-]+")
@@ -32,12 +31,17 @@ class Block:
     @property
     def commands(self) -> list[str]:
         """The commands of a block for a shell; other blocks have none."""
-        return commands(self.text) if self.language in _SHELL else []
+        return commands(self.text) if self.language == "sh" else []
 
 
 def blocks(page: str) -> list[Block]:
     """Return the fenced blocks of a page in their order."""
     return [Block(language, name, text) for language, name, text in _FENCED.findall(page)]
+
+
+def programs(page: str) -> list[str]:
+    """Return the blocks in Python of a page."""
+    return [block.text for block in blocks(page) if block.language == "python"]
 
 
 def commands(script: str) -> list[str]:

@@ -61,7 +61,7 @@ GIVEN: Mapping[str, Mapping[str, str]] = {
     "docs/sampling.md": {"outputs/mine": "of photos"},
     "docs/view.md": {"outputs/birds": "of photos", "runs/mine": "of photos"},
 }
-"""What a page takes for granted, by its name there."""
+"""Files and folders that a page takes for granted, by their names there."""
 
 EXAMPLES: Mapping[str, str] = {
     "mine.yaml": "own.yaml",
@@ -108,7 +108,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "training.init_from=/new/place": "training.init_from=RUN",
     "…": "",
 }
-"""What a page leaves to its reader, and sizes that take minutes."""
+"""Values for the words that a page leaves to its reader, and for sizes that take minutes."""
 
 TINY = (
     "model.hidden_size=16",

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pages import PAGES, programs
 from runs import CONFIG
 
 import dit_run
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+PAGE = PAGES["docs/python.md"].read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -20,7 +21,7 @@ def test_every_block_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     Path("configs").mkdir()
     Path("configs/quickstart.yaml").write_text(CONFIG)
     names: dict[str, Any] = {}
-    for block in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    for block in programs(PAGE):
         exec(compile(block, "docs/python.md", "exec"), names)
     assert "command line:1:21 training.batch_size" in capsys.readouterr().out
     assert names["result"].step == 6 and set(names["losses"]) == {1, 2, 3, 4, 5, 6}

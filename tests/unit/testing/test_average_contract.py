@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from importlib.resources import files
 from itertools import count
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults import fault, keep
+from faults import fault, keep, shown_plugin
 
 from dit_run.registry.components import Kind
 from dit_run.testing import check_average, check_plugin
@@ -49,11 +48,7 @@ def test_a_broken_promise_is_named(factory: Callable[..., Any], message: str) ->
 
 
 def test_the_plugin_of_the_manual_has_25_lines_and_keeps_the_contract(tmp_path: Path) -> None:
-    text = (Path(__file__).resolve().parents[3] / "docs" / "averages.md").read_text()
-    plugin, test = re.findall(r"```python[^\n]*\n(.*?)```", text, re.DOTALL)
-    assert len(plugin.splitlines()) <= 25
-    assert 'check_average(Path("mean.py"), start=3)' in test
-    path = tmp_path / "mean.py"
-    path.write_text(plugin)
+    test = 'check_average(Path("mean.py"), start=3)'
+    path = shown_plugin("docs/averages.md", test, tmp_path / "mean.py")
     check_average(path, start=3)
     check_plugin(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from faults import Nothing, fault, keep
+from faults import Nothing, fault, keep, shown_plugin
 from torch import Tensor
 
 from dit_run.protocols import Guidance, GuidedStep
@@ -16,8 +15,6 @@ from dit_run.registry.components import Component, Kind
 from dit_run.testing import ContractError, check_guidance, check_plugin
 
 KIND = Kind.GUIDANCE
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def plain(caption: Tensor, weaker: Tensor, step: GuidedStep) -> Tensor:
@@ -78,10 +75,7 @@ def test_an_unknown_weaker_prediction_is_named() -> None:
 
 
 def test_the_plugin_of_the_manual_has_25_lines_and_keeps_the_contract(tmp_path: Path) -> None:
-    plugin, test = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "guidance.md").read_text(), re.DOTALL)
-    assert len(plugin.splitlines()) <= 25
-    assert 'check_guidance(Path("limited.py"), most=0.5)' in test
-    path = tmp_path / "limited.py"
-    path.write_text(plugin)
+    test = 'check_guidance(Path("limited.py"), most=0.5)'
+    path = shown_plugin("docs/guidance.md", test, tmp_path / "limited.py")
     check_guidance(path, most=0.5)
     check_plugin(path)
