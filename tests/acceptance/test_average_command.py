@@ -81,7 +81,7 @@ def test_a_run_without_an_average_and_a_fork_have_none(train: Train, command: Co
     plain = train("training.use_ema=false", "training.max_steps=1", output="plain").path
     result = command("average", plain, "--length", "0.1")
     assert result.status == 2
-    assert "keeps no average of its weights, from which others are made: train with use_ema" in result.words
+    assert "keeps no average of its weights, from which others are made: train with use_ema or averages" in result.words
     train("training.max_steps=1", output="begun")
     fork = command(config, "training.max_steps=2", "--fork", "forked", "training.output_dir=begun")
     assert fork.status == 0, fork.words

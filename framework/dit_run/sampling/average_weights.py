@@ -106,7 +106,7 @@ def _refuse_unknown_shares(folder: RunFolder, checkpoint: Path) -> None:
     """Raise InputError for a run of whose steps the shares in its averages are not known."""
     if not kept_averages(checkpoint):
         raise InputError(
-            f"{folder.path} keeps no average of its weights, from which others are made: train with use_ema"
+            f"{folder.path} keeps no average of its weights, from which others are made: train with use_ema or averages"
         )
     if "forked_from" in read_object(folder.provenance):
         raise InputError(
