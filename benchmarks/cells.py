@@ -182,7 +182,8 @@ def _training(recipe: Recipe) -> Iterator[int]:
     from dit_run.assembly.averages import build_average_shares
     from dit_run.assembly.layout import Layout
     from dit_run.assembly.objectives import build_objectives
-    from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
+    from dit_run.assembly.optimization import build_optimizer
+    from dit_run.assembly.parts import build_denoiser, build_schedulers
     from dit_run.assembly.prepare import prepare
     from dit_run.compute.precision import Precision
     from dit_run.config.resolve import resolve

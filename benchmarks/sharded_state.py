@@ -19,7 +19,8 @@ import torch.distributed.fsdp
 from torch import Tensor
 
 import dit_run
-from dit_run.assembly.parts import Encoders, build_optimizer
+from dit_run.assembly.optimization import build_optimizer
+from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.compute.distributed import Processes, join_processes
 from dit_run.compute.sharding import Sharding, local

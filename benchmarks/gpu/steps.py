@@ -43,7 +43,8 @@ class Step:
 
     def __init__(self, config: Config, encoders: Any = None, batch: EncodedBatch | None = None) -> None:
         from dit_run.assembly.objectives import build_objectives
-        from dit_run.assembly.parts import build_denoiser, build_optimizer, build_schedulers
+        from dit_run.assembly.optimization import build_optimizer
+        from dit_run.assembly.parts import build_denoiser, build_schedulers
 
         device = choose_device()
         self.size = config.training.batch_size

@@ -14,18 +14,16 @@ from torch import nn
 
 from dit_run.assembly.adaptation import adapt, build_adapter
 from dit_run.assembly.initial_weights import initialise
-from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import by_factor, freeze
 from dit_run.cache.open_cache import Cached
 from dit_run.compute.out_of_memory import translate_building
 from dit_run.compute.precision import Precision
-from dit_run.compute.sharding import take_parts
 from dit_run.config.keys import key_name
 from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape, caption_conditions
 from dit_run.model.conditioning import Conditions, SeveralCaptions
-from dit_run.model.denoiser import Denoiser, model_keywords, parameter_roles, trainable_parameters
+from dit_run.model.denoiser import Denoiser, model_keywords, trainable_parameters
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
@@ -33,7 +31,6 @@ from dit_run.protocols import (
     VAE,
     Guidance,
     ImageEncoder,
-    LearningRateFactor,
     Routed,
     Scheduler,
     SchedulerOf,
@@ -47,8 +44,6 @@ __all__ = [
     "build_denoiser",
     "build_encoders",
     "build_guidance",
-    "build_learning_rate_factor",
-    "build_optimizer",
     "build_schedulers",
     "encoder_shapes",
     "seeded",
@@ -213,42 +208,6 @@ def build_guidance(config: Config, denoiser: Denoiser) -> Guidance:
         )
     guidance: Guidance = make(config.guidance.component, config.guidance.options)
     return guidance
-
-
-def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer over all trainable parameters, at the peak learning rates.
-
-    Raises InputError for a factor on the learning rate of no parameter.
-    """
-    groups = by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)
-    optimizers: dict[float, torch.optim.Optimizer] = {
-        factor: make(
-            config.optimizer.component,
-            config.optimizer.options,
-            named_parameters=parameters,
-            roles=parameter_roles(denoiser),
-            learning_rate=factor * config.training.learning_rate,
-            device=device,
-        )
-        for factor, parameters in groups.items()
-    }
-    for each in optimizers.values():
-        each.register_load_state_dict_pre_hook(take_parts)
-    optimizer = RateGroups(optimizers) if len(optimizers) > 1 else next(iter(optimizers.values()))
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-    return optimizer
-
-
-def build_learning_rate_factor(config: Config, total_steps: int) -> LearningRateFactor:
-    """Return the factor on the peak learning rate as a function of the step, in a run of this length."""
-    factor: LearningRateFactor = make(
-        config.lr_scheduler.component,
-        config.lr_scheduler.options,
-        total_steps=total_steps,
-        learning_rate=config.training.learning_rate,
-    )
-    return factor
 
 
 def seeded(config: Config, purpose: str, choice: Choice, **runtime: Any) -> Any:

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from dit_run.assembly.objectives import build_objectives, features_of
-from dit_run.assembly.parts import Encoders, build_denoiser, build_optimizer, build_schedulers
+from dit_run.assembly.optimization import build_optimizer
+from dit_run.assembly.parts import Encoders, build_denoiser, build_schedulers
 from dit_run.compute.precision import Precision
 from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.assembly.parts import build_learning_rate_factor
+from dit_run.assembly.optimization import build_learning_rate_factor
 from dit_run.problems import InputError
 from dit_run.protocols import LearningRateFactor
 from dit_run.settings import Config

@@ -10,14 +10,8 @@ from torch import nn
 
 from dit_run.assembly.averages import build_average_shares
 from dit_run.assembly.objectives import ActiveObjective, build_objectives, features_of
-from dit_run.assembly.parts import (
-    Encoders,
-    build_denoiser,
-    build_guidance,
-    build_learning_rate_factor,
-    build_optimizer,
-    build_schedulers,
-)
+from dit_run.assembly.optimization import build_learning_rate_factor, build_optimizer
+from dit_run.assembly.parts import Encoders, build_denoiser, build_guidance, build_schedulers
 from dit_run.assembly.prepare import Data
 from dit_run.compute.precision import Precision
 from dit_run.compute.sharding import Sharding

@@ -11,7 +11,8 @@ import torch
 from tiny_parts import CPU, Parts, assembled
 
 from dit_run.assembly.objectives import build_objectives
-from dit_run.assembly.parts import build_denoiser, build_optimizer
+from dit_run.assembly.optimization import build_optimizer
+from dit_run.assembly.parts import build_denoiser
 from dit_run.model.average_profiles import ema_share
 from dit_run.model.denoiser import Denoiser, parameter_roles, trainable_parameters
 from dit_run.problems import InputError

@@ -13,7 +13,7 @@ from tiny_parts import CPU, assembled
 from torch import Tensor, nn
 
 from dit_run import Kind
-from dit_run.assembly.parts import build_optimizer
+from dit_run.assembly.optimization import build_optimizer
 from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import freeze
 from dit_run.model.average_profiles import ema_share
