@@ -7,6 +7,7 @@ from typing import Any
 
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.step_functions import expect_no_memory, expect_unit_values
 
 __all__ = ["CHECKS", "check_average"]
 
@@ -25,28 +26,13 @@ def gives_a_share_for_every_step(subject: Subject) -> None:
     """Check that the share of each step is a float from 0 to 1."""
     share = subject.make()
     subject.expect(callable(share), f"the factory returned {type(share).__name__}; return a function of the step")
-    for step in _STEPS:
-        value = share(step)
-        subject.expect(
-            isinstance(value, float | int) and not isinstance(value, bool),
-            f"the share of step {step} is {value!r}; return a float",
-        )
-        subject.expect(
-            0 <= value <= 1, f"the share of step {step} is {value:g}; return 0 to 1, the share of the new weights"
-        )
+    expect_unit_values(subject, share, _STEPS, noun="share", advice="the share of the new weights")
 
 
 def is_a_function_of_the_step(subject: Subject) -> None:
     """Check that the share of a step does not depend on the order of the calls."""
-    one, other = subject.make(), subject.make()
-    forwards = [one(step) for step in _STEPS]
-    backwards = [other(step) for step in reversed(_STEPS)][::-1]
-    for step, first, second in zip(_STEPS, forwards, backwards, strict=True):
-        subject.expect(
-            first == second,
-            f"the share of step {step} is {first:g} for calls in order and {second:g} in reverse; compute it from the "
-            "step alone, so that a continued run has the same average",
-        )
+    advice = "so that a continued run has the same average"
+    expect_no_memory(subject, subject.make, _STEPS, noun="share", advice=advice)
 
 
 def takes_new_weights(subject: Subject) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dit_run.registry.components import Component, Kind
 from dit_run.testing.contract_error import Check, Subject, check_all
+from dit_run.testing.step_functions import expect_no_memory, expect_unit_values
 
 __all__ = ["CHECKS", "check_lr_scheduler"]
 
@@ -34,30 +35,14 @@ def gives_a_factor_for_every_step(subject: Subject) -> None:
         callable(factor),
         f"the factory returned {type(factor).__name__}; return a function of the step, such as functools.partial(...)",
     )
-    for step in range(_TOTAL):
-        value = factor(step)
-        subject.expect(
-            isinstance(value, float | int) and not isinstance(value, bool),
-            f"the factor of step {step} is {value!r}; return a float",
-        )
-        subject.expect(
-            math.isfinite(value) and 0 <= value <= 1,
-            f"the factor of step {step} of {_TOTAL} is {value:g}; "
-            "return 0 to 1, because it multiplies the peak learning rate",
-        )
+    advice = "because it multiplies the peak learning rate"
+    expect_unit_values(subject, factor, range(_TOTAL), noun="factor", of=f" of {_TOTAL}", advice=advice)
 
 
 def is_a_function_of_the_step(subject: Subject) -> None:
     """Check that the factor of a step does not depend on the order of the calls."""
-    one, other = _make(subject), _make(subject)
-    forwards = [one(step) for step in range(_TOTAL)]
-    backwards = [other(step) for step in reversed(range(_TOTAL))][::-1]
-    for step, (first, second) in enumerate(zip(forwards, backwards, strict=True)):
-        subject.expect(
-            first == second,
-            f"the factor of step {step} is {first:g} for calls in order and {second:g} in reverse; "
-            "compute it from the step alone, and do not count calls",
-        )
+    advice = "and do not count calls"
+    expect_no_memory(subject, partial(_make, subject), range(_TOTAL), noun="factor", advice=advice)
 
 
 def is_not_always_zero(subject: Subject) -> None:
