@@ -5,29 +5,26 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.contents import Contents, ContentsBuilder
 from dit_run.cache.file_digests import FileDigests
-from dit_run.cache.image_reader import Content, ImageReader, Pixels
+from dit_run.cache.image_encoding import ENCODING, ImageEncoding
+from dit_run.cache.image_reader import Content, ImageReader
 from dit_run.cache.lookup import LatentCache
 from dit_run.cache.records import CurrentRecords, Records
 from dit_run.cache.shards import KEY_BYTES
-from dit_run.cache.space import Space, Writer
+from dit_run.cache.space import Space
 from dit_run.cache.space_index import Places, first_bytes
-from dit_run.compute.devices import encoding_chunks, move
 from dit_run.data.aspect_buckets import Size
 from dit_run.data.images import PREPROCESSING_VERSION, decoder
-from dit_run.model.codec import LatentShape, device_of, encode_latents
+from dit_run.model.codec import LatentShape
 from dit_run.problems import InputError
 from dit_run.protocols import ImageEncoder
 from dit_run.registry.kind_options import DatasetCommon
@@ -36,7 +33,7 @@ __all__ = ["LatentWork", "examined"]
 
 _ROUNDS = 3
 _REPORTED_AFTER = 1.0
-_EXAMINING, _ENCODING = "reading image digests", "encoding images"
+_EXAMINING = "reading image digests"
 
 
 @contextlib.contextmanager
@@ -82,27 +79,6 @@ def _pixel_settings(common: DatasetCommon, size: Size) -> dict[str, Any]:
         "alpha_background": common.alpha_background,
         "crop": common.crop,
     }
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image to encode."""
-
-    key: bytes
-    space: int
-    pixels: Pixels
-
-
-@dataclass(frozen=True)
-class _Written:
-    """The result of encoding in one process."""
-
-    changed: list[int]
-    """Samples that changed before they were read."""
-    bad: dict[int, str]
-    """Reason why a sample cannot be read, by index."""
-    shards: list[list[str]]
-    """File names of the shards that were written, for each space."""
 
 
 @dataclass
@@ -175,29 +151,15 @@ class LatentWork:
         """Encode the missing images; return the samples that changed before they were read."""
         missing = self._missing()
         mine = self.build.team.part(np.flatnonzero(missing.any(axis=1)))
-        encoded = self.build.together(_ENCODING, lambda: self._written(mine, missing[mine]))
-        for written in encoded:
-            self.bad.update(written.bad)
-        for written in self.build.team.values(encoded):
-            for records, names in zip(self.records, written.shards, strict=True):
+        contents = map(self.known.__getitem__, mine.tolist())
+        encoding = ImageEncoding(self.build, self.vae, self.reader, self.size, self.spaces, self._refused)
+        encoded = self.build.together(ENCODING, lambda: encoding.write(contents, missing[mine]))
+        for images in encoded:
+            self.bad.update(images.bad)
+        for images in self.build.team.values(encoded):
+            for records, names in zip(self.records, images.shards, strict=True):
                 records.announce(names)
-        return sorted(index for written in encoded for index in written.changed)
-
-    def _written(self, rows: NDArray[np.int64], missing: NDArray[np.bool_]) -> _Written:
-        """Encode the images of these rows for the spaces where they are missing; return what was found and written."""
-        for space in np.flatnonzero(missing.any(axis=0)).tolist():
-            self.spaces[space].check_writable()
-        changed, bad = list[int](), dict[int, str]()
-        writers = [Writer(space, self.build.stored_dtype) for space in self.spaces]
-        try:
-            encoded, count = self._encoded(self._images(rows, missing, changed, bad)), int(missing.sum())
-            for done, (image, values) in enumerate(encoded, start=1):
-                writers[image.space].add(image.key, values)
-                self.build.done(_ENCODING, done, count)
-        finally:
-            for writer in writers:
-                writer.flush()
-        return _Written(changed, bad, [writer.names for writer in writers])
+        return sorted(index for images in encoded for index in images.changed)
 
     def _cache(self) -> LatentCache:
         """Return the cache of all examined samples."""
@@ -244,30 +206,6 @@ class LatentWork:
         _, firsts = np.unique(keys, return_index=True)
         absent[np.delete(rows, firsts)] = False
         return absent
-
-    def _images(
-        self, rows: NDArray[np.int64], missing: NDArray[np.bool_], changed: list[int], bad: dict[int, str]
-    ) -> Iterator[_Image]:
-        """Yield the images; add the samples without one to ``changed`` or, with the reason, to ``bad``."""
-        contents = map(self.known.__getitem__, rows.tolist())
-        for (content, pixels), spaces in zip(self.reader.pixels(contents, self.size), missing, strict=True):
-            if pixels is None:
-                changed.append(content.index)
-            elif isinstance(pixels, InputError):
-                bad[content.index] = self._refused(pixels)
-            else:
-                for space in np.flatnonzero(spaces).tolist():
-                    yield _Image(content.key, space, pixels[:, ::-1] if space else pixels)
-
-    def _encoded(self, todo: Iterable[_Image]) -> Iterator[tuple[_Image, Tensor]]:
-        """Yield each image with its mean and, if there is one, standard deviation, [1 or 2, c, h, w]."""
-        device, rest = device_of(self.vae), iter(todo)
-        size = encoding_chunks(device)[0]
-        while chunk := list(islice(rest, size)):
-            images = move(torch.from_numpy(np.stack([image.pixels for image in chunk])), device)
-            mean, spread = encode_latents(self.vae, images, self.build.dtype)
-            both = mean[:, None] if spread is None else torch.stack([mean, spread], dim=1)
-            yield from zip(chunk, both.cpu(), strict=True)
 
     def _refused(self, error: InputError) -> str:
         """Return the reason why an image is skipped, or raise InputError if the data does not skip those."""
