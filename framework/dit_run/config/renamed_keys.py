@@ -91,7 +91,9 @@ def with_current_names(values: Mapping[str, Any], config: Config) -> dict[str, A
 
 def _at(values: Any, path: KeyPath) -> Any:
     """Return what lies at a path, or None."""
-    for step in path:
-        within = isinstance(values, dict) or (isinstance(values, list) and isinstance(step, int) and step < len(values))
-        values = (values.get(step) if isinstance(values, dict) else values[step]) if within else None
+    try:
+        for step in path:
+            values = values[step]
+    except (KeyError, IndexError, TypeError):
+        return None
     return values
