@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dit_run.cli.common_options import add_overrides, add_plugin_flags, print_notices, resolved, setting
+from dit_run.compute.launchers import find_launch
 from dit_run.problems import InputError
 from dit_run.system.units import read_size, size_text
 
@@ -77,13 +78,13 @@ def _build(arguments: argparse.Namespace) -> int:
     if arguments.dir is not None:
         arguments.overrides.append(setting("cache.dir", arguments.dir))
     resolution = resolved(arguments)
-    print_notices(resolution.config, arguments)
+    first = find_launch(os.environ).rank == 0
+    if first:
+        print_notices(resolution.config, arguments)
     from dit_run.assembly.fill_cache import fill
     from dit_run.cli.progress import ConsoleReporter
-    from dit_run.compute.launchers import find_launch
     from dit_run.reporting import Silent
 
-    first = find_launch(os.environ).rank == 0
     reporter = ConsoleReporter() if first and not arguments.quiet else Silent()
     try:
         filled = fill(resolution.config, resolution.registry, reporter)
