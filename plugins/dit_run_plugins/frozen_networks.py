@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pickle import UnpicklingError
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dit_run.hub import Pretrained, WeightFiles, quiet_transformers, unsafe_pickle
 
-__all__ = ["LazyNetwork", "load_transformers_network"]
+__all__ = ["LazyNetwork", "load_transformers_network", "refuse_incomplete"]
 
 
 class LazyNetwork(nn.Module):
@@ -89,12 +89,24 @@ def load_transformers_network(
         raise weights.error(f"has weights that do not load: {unsafe_pickle(file, error)}") from error
     except (OSError, RuntimeError, ValueError, SafetensorError, EOFError) as error:
         raise weights.error(f"has weights that do not load: {file}: {error}") from error
-    if mismatched := sorted(report["mismatched_keys"]):
-        shown = [f"{name} is {list(shape)}, expected {list(expected)}" for name, shape, expected in mismatched[:3]]
-        more = f" and {len(mismatched) - 3} more" if len(mismatched) > 3 else ""
-        raise weights.error(f"has weights that are not those of its config.json: {file}: {'; '.join(shown)}{more}")
-    if report["missing_keys"]:
-        names = ", ".join(sorted(report["missing_keys"])[:3])
-        raise weights.error(f"does not have all weights of {noun}: {names} missing from {file}")
+    refuse_incomplete(weights, files, noun, report["mismatched_keys"], report["missing_keys"])
     network: nn.Module = model
     return network.requires_grad_(False).eval()
+
+
+def refuse_incomplete(
+    weights: Pretrained,
+    files: WeightFiles,
+    noun: str,
+    mismatched: Iterable[tuple[str, Sequence[int], Sequence[int]]],
+    missing: Iterable[str],
+) -> None:
+    """Raise InputError if tensors of the ``noun`` are missing or mismatched (name, shape in the file, expected one)."""
+    if mismatched := sorted(mismatched):
+        shown = [f"{name} is {list(shape)}, expected {list(expected)}" for name, shape, expected in mismatched[:3]]
+        more = f" and {len(mismatched) - 3} more" if len(mismatched) > 3 else ""
+        raise weights.error(
+            f"has weights that are not those of its config.json: {files.file}: {'; '.join(shown)}{more}"
+        )
+    if missing := sorted(missing):
+        raise weights.error(f"does not have all weights of {noun}: {', '.join(missing[:3])} missing from {files.file}")

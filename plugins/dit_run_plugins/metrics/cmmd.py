@@ -23,8 +23,8 @@ class Cmmd(FeatureOptions):
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-large-patch14-336"
     """Hub name or local folder of the network that computes embeddings, with its preprocessor_config.json. Published
-    numbers are of the default; other CLIPs, and other vision models of transformers, give numbers of their own. Part
-    of the score's name."""
+    numbers are of the default; other CLIPs, and other vision models of transformers or timm, give numbers of their
+    own. Part of the score's name."""
 
 
 def build(options: Cmmd, *, config: Config, references: References) -> FeatureDistanceMetric:

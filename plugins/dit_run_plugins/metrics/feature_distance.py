@@ -32,7 +32,8 @@ class FeatureOptions:
 
     pretrained_model_name: Annotated[str, HubOrPath] = "openai/clip-vit-base-patch32"
     """Hub name or local folder of the network that computes features: a CLIP, a SigLIP, a DINOv2, or another vision
-    model of transformers, with its preprocessor_config.json. Part of the score's name."""
+    model of transformers, with its preprocessor_config.json, or of timm (`pip install 'dit-run[timm]'`). Part of the
+    score's name."""
     revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
     count: Annotated[int, bounds(ge=2)] = 1000

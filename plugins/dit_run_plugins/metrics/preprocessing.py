@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dit_run.hub import Pretrained
+from dit_run_plugins.timm_models import TimmInput
 
 __all__ = ["Preprocessing"]
 
@@ -28,6 +29,8 @@ class Preprocessing:
     """Side (pixels) of a square image after resizing."""
     crop: int
     """Side (pixels) of the centre crop."""
+    edge: int
+    """Pixels on the left and above the crop."""
     resample: Image.Resampling
     mean: tuple[float, ...]
     """Mean of each channel, for values in [0, 1]."""
@@ -52,13 +55,19 @@ class Preprocessing:
                 mean, std = (tuple(float(value) for value in values[name]) for name in ("image_mean", "image_std"))
         except (KeyError, TypeError, ValueError) as error:
             raise weights.error(f"has a {file.name} without usable values: {error!r}") from error
-        return cls(side, crop, resample, mean, std)
+        return cls(side, crop, (side - crop) // 2, resample, mean, std)
+
+    @classmethod
+    def of_timm(cls, given: TimmInput) -> Preprocessing:
+        """Return the preprocessing of a model of timm, which rounds the place of the crop in a way of its own."""
+        edge = round((given.resized - given.side) / 2)
+        return cls(given.resized, given.side, edge, given.resample, given.mean, given.std)
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """Return float32 [3, crop, crop] for a square image of any size."""
         resized = image.convert("RGB").resize((self.side, self.side), self.resample)
-        edge = (self.side - self.crop) // 2
-        pixels = np.asarray(resized.crop((edge, edge, edge + self.crop, edge + self.crop)), dtype=np.float32) / 255
+        end = self.edge + self.crop
+        pixels = np.asarray(resized.crop((self.edge, self.edge, end, end)), dtype=np.float32) / 255
         normal = (pixels - np.array(self.mean, dtype=np.float32)) / np.array(self.std, dtype=np.float32)
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
 

@@ -1,8 +1,8 @@
-"""Frozen vision models of transformers: features of images, and with CLIP those of captions, too."""
+"""Frozen vision models of transformers or timm: features of images, and with CLIP those of captions, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from dit_run_plugins.frozen_networks import load_transformers_network
 from dit_run_plugins.metrics.preprocessing import Preprocessing
 from dit_run_plugins.text_encoders.clip.tokenizer import ClipTokenizer
 from dit_run_plugins.text_encoders.folders import EncoderFolders
+from dit_run_plugins.timm_models import TimmInput, build_timm, is_timm, load_timm
 
 __all__ = ["ClipModel", "VisionModel"]
 
@@ -28,10 +29,10 @@ class VisionModel:
     """A network from images to one vector each, loaded for each call and then dropped."""
 
     def __init__(self, weights: Pretrained, device: torch.device) -> None:
-        """Find or download the files. Raises InputError if they are missing."""
+        """Find or download the files. Raises InputError if they are missing, or timm is for a model of timm."""
         self._weights, self._device = weights, device
         self._config = weights.object("config.json")
-        self._preprocessing = Preprocessing.of(weights)
+        self._preprocessing = _preprocessing(weights, self._config)
         self._files = weights.weight_files(TRANSFORMERS)
 
     def features(self, images: Sequence[Image.Image]) -> Floats:
@@ -44,6 +45,8 @@ class VisionModel:
     def _load(self) -> nn.Module:
         from transformers import AutoModel
 
+        if is_timm(self._config):
+            return load_timm(self._weights, self._files, self._config).to(self._device)
         return load_transformers_network(AutoModel, self._weights, self._files, "a vision model").to(self._device)
 
     def _image_features(self, network: Any, images: Sequence[Image.Image]) -> Floats:
@@ -51,7 +54,7 @@ class VisionModel:
             pixels = torch.from_numpy(np.stack([self._preprocessing(image) for image in chunk])).to(self._device)
             if hasattr(network, "get_image_features"):
                 return _pooled(network.get_image_features(pixel_values=pixels))
-            return _pooled(network(pixel_values=pixels))
+            return _pooled(network(pixels) if is_timm(self._config) else network(pixel_values=pixels))
 
         return _in_chunks(embed, images)
 
@@ -78,6 +81,14 @@ class ClipModel(VisionModel):
             return _pooled(network.get_text_features(input_ids=self._tokenizer(chunk).ids.to(self._device)))
 
         return _in_chunks(embed, captions)
+
+
+def _preprocessing(weights: Pretrained, config: Mapping[str, Any]) -> Preprocessing:
+    if not is_timm(config):
+        return Preprocessing.of(weights)
+    with torch.device("meta"):
+        build_timm(weights, config)
+    return Preprocessing.of_timm(TimmInput.of(weights, config))
 
 
 @torch.no_grad()

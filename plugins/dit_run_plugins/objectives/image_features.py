@@ -1,4 +1,4 @@
-"""Features of images by a frozen vision model of transformers, on a grid that the caller chooses."""
+"""Features of images by a frozen vision model of transformers or timm, on a grid that the caller chooses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from dit_run.digests import combined
 from dit_run.hub import TRANSFORMERS, Pretrained, WeightFiles
+from dit_run.problems import InputError
 from dit_run_plugins.frozen_networks import LazyNetwork, load_transformers_network
+from dit_run_plugins.objectives.timm_states import TimmStates, any_size
+from dit_run_plugins.timm_models import TimmInput, build_timm, is_timm, load_timm
 
 __all__ = ["ImageFeatures"]
 
@@ -36,16 +39,15 @@ class ImageFeatures(LazyNetwork):
         """Find or download the files; the weights are loaded at the first call. Raises InputError if it fails."""
         files = weights.weight_files(TRANSFORMERS)
         config = weights.object("config.json")
-        super().__init__(partial(_load, weights, files))
+        super().__init__(partial(_load, weights, files, config))
         self.factor = factor
-        self._patch = _patch_size(config)
+        self._patch, self.latent_channels = _patch_and_width(weights, config)
         self._fingerprint = partial(_fingerprint, files, config, factor)
-        mean, std = _normalisation(weights)
+        mean, std = _normalisation(weights, config)
         self._mean: Tensor
         self._std: Tensor
         self.register_buffer("_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.latent_channels = _width(weights, self._patch)
 
     def encode(self, images: Tensor) -> tuple[Tensor, None]:
         """Return float [n, width, H / factor, W / factor] for images [n, 3, H, W] in [-1, 1]; may take gradients."""
@@ -67,7 +69,7 @@ def _fingerprint(files: WeightFiles, config: Mapping[str, Any], factor: int) -> 
 
 
 class _LastStates(nn.Module):
-    """A vision model whose output is the last states, [n, positions, d] or [n, d, rows, columns]."""
+    """A vision model of transformers whose output is the last states, [n, positions, d] or [n, d, rows, columns]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -80,10 +82,38 @@ class _LastStates(nn.Module):
         return states
 
 
-def _load(weights: Pretrained, files: WeightFiles) -> nn.Module:
+def _load(weights: Pretrained, files: WeightFiles, config: Mapping[str, Any]) -> nn.Module:
     from transformers import AutoModel
 
+    if is_timm(config):
+        return TimmStates(load_timm(weights, files, config, **any_size(weights, config)))
     return _LastStates(load_transformers_network(AutoModel, weights, files, "a vision model"))
+
+
+def _build(weights: Pretrained, config: Mapping[str, Any]) -> _LastStates | TimmStates:
+    from transformers import AutoConfig, AutoModel
+
+    if is_timm(config):
+        return TimmStates(build_timm(weights, config, **any_size(weights, config)))
+    return _LastStates(AutoModel.from_config(AutoConfig.for_model(**config)).eval())
+
+
+@torch.no_grad()
+def _patch_and_width(weights: Pretrained, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the side of a patch (pixels), 0 for none, and the width of the states, from an image without values.
+
+    Raises InputError for another kind of model.
+    """
+    try:
+        with torch.device("meta"):
+            network = _build(weights, config)
+            patch = network.patch if isinstance(network, TimmStates) else _patch_size(config)
+            states = network(torch.empty(1, 3, 2 * patch or 64, 3 * patch or 96))
+    except InputError:
+        raise
+    except Exception as error:  # a model of another kind fails in any way
+        raise weights.error(f"is not a vision model that takes images of any size: {error}") from error
+    return patch, int(states.shape[2] if states.ndim == 3 else states.shape[1])
 
 
 def _vision(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -98,23 +128,11 @@ def _patch_size(config: Mapping[str, Any]) -> int:
     return patch if isinstance(patch, int) and "hidden_size" in _vision(config) else 0
 
 
-@torch.no_grad()
-def _width(weights: Pretrained, patch: int) -> int:
-    """Return the width of the states, from an image without values. Raises InputError for another kind of model."""
-    from transformers import AutoConfig, AutoModel
-
-    side = 2 * patch or 64
-    try:
-        config = AutoConfig.for_model(**weights.object("config.json"))
-        with torch.device("meta"):
-            states = _LastStates(AutoModel.from_config(config)).eval()(torch.empty(1, 3, side, side))
-    except Exception as error:  # a model of another kind fails in any way
-        raise weights.error(f"is not a vision model that takes images of any size: {error}") from error
-    return int(states.shape[2] if states.ndim == 3 else states.shape[1])
-
-
-def _normalisation(weights: Pretrained) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(weights: Pretrained, config: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel, for values in [0, 1]."""
+    if is_timm(config):
+        given = TimmInput.of(weights, config)
+        return given.mean, given.std
     file = weights.find("preprocessor_config.json", "processor_config.json")
     if file is None:
         return _MEAN, _STD

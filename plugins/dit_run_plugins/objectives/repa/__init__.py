@@ -19,8 +19,8 @@ class Repa:
     """
 
     pretrained_model_name: Annotated[str, HubOrPath] = "facebook/dinov2-base"
-    """Hub name or local folder of the vision model of transformers that computes the features: a DINOv2, a CLIP, a
-    SigLIP, a ViT or a network of convolutions."""
+    """Hub name or local folder of the vision model of transformers or timm that computes the features: a DINOv2, a
+    CLIP, a SigLIP, a ViT or a network of convolutions. Models of timm need `pip install 'dit-run[timm]'`."""
     revision: Annotated[str | None, acts_if("pretrained_model_name", on_hub)] = None
     """Branch, tag or commit on the hub; null uses the newest."""
     tap: str | None = None
