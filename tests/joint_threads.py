@@ -36,6 +36,9 @@ class _Thread(Processes):
         self.meeting.barrier.wait(60)
         return list(self.meeting.values)
 
+    def largest(self, number: int) -> int:
+        return max(self.gather(number))
+
     def broadcast(self, value: T) -> T:
         return self.gather(value)[0]
 

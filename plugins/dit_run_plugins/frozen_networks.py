@@ -44,14 +44,19 @@ class LazyNetwork(nn.Module):
     def train(self, mode: bool = True) -> LazyNetwork:
         return super().train(False)
 
-    def forward(self, *inputs: Tensor) -> Any:
+    def load(self) -> nn.Module:
+        """Return the network, which is made now if it is not there."""
         if self.network is None:
             with torch.random.fork_rng(devices=[]):
                 network = self._make().requires_grad_(False).eval()
             self.network = network.to(device=self._place.device, dtype=self._dtype)
+        return self.network
+
+    def forward(self, *inputs: Tensor) -> Any:
+        network = self.load()
         given = (value.to(self._dtype) if value.is_floating_point() else value for value in inputs)
         with self._autocast():
-            return self.network(*given)
+            return network(*given)
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -12,6 +12,7 @@ from runs import Command, Run, stopping
 from dit_run.runs.checkpoint.weights import load_weights
 
 SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")
+ENCODER = Path(__file__).with_name("noting_encoder.py")
 WATCHED = ("sampling.every_n_steps=3", "averages=[{type: power, length: 0.2}]")
 
 
@@ -52,6 +53,29 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
     told = "passed over: step-00000006 (optimizer-00002-of-00002.safetensors does not match its checksum)"
     assert told in continued.words
     assert whole.checkpoints[-1] == "step-00000007"
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_frozen_text_encoder_that_works_in_the_step(config: Path, forks: Forks) -> None:
+    """Its states are those that whole weights put into a cache, though the processes call it not equally often."""
+    words = (config, f"plugins=[{ENCODER}]", "text_encoder.type=noting", "training.shard=2", "training.max_steps=3")
+    more = ("training.caption_dropout=0.5", "sampling.every_n_steps=3", "validation.num_samples=8")
+    held = {}
+    for mode in ("auto", "off"):
+        ended = forks.run(*words, *more, f"cache.mode={mode}", f"training.output_dir={mode}", processes=2)
+        assert ended.statuses == (0, 0), ended.output
+        held[mode] = [Path(f"held-{rank}").read_text().split() for rank in range(2)]
+        for rank in range(2):
+            Path(f"held-{rank}").unlink()
+    cached, live = Run(Path("auto")), Run(Path("off"))
+    assert live.learnt() == cached.learnt()
+    for name in ("loss", "validation/loss_ema", "probe/loss"):
+        assert live.values(name) == cached.values(name)
+    image = "samples/step-00000003.png"
+    assert (live.path / image).read_bytes() == (cached.path / image).read_bytes()
+    assert [set(each) for each in held["auto"]] == [{"144/144"}] * 2
+    assert [set(each) for each in held["off"]] == [{"72/144", "144/144"}] * 2
+    assert held["off"][0].count("72/144") == held["off"][1].count("72/144")
 
 
 @pytest.mark.parametrize(

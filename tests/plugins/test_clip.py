@@ -99,6 +99,15 @@ def test_width_is_known_before_weights_are_read(tmp_path: Path, width: int) -> N
     assert states.shape == (1, 77, width) and pooled.shape == (1, width)
 
 
+def test_its_network_has_the_same_weights_before_they_are_read(folder: Path) -> None:
+    encoder = opened(folder)
+    empty = {name: each.shape for name, each in encoder.without_weights().named_parameters()}
+    encoder.load()
+    network = encoder._network.network
+    assert network is not None
+    assert empty == {name: each.shape for name, each in network.named_parameters()}
+
+
 def test_it_never_changes(folder: Path) -> None:
     encoder = opened(folder).train()
     encoder(*encoder.tokenize(["a"])[:2])

@@ -74,6 +74,15 @@ def test_states_are_those_of_the_library(family: str, model: Callable[[str], Pat
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_the_network_has_the_same_weights_before_they_are_read(family: str, model: Callable[[str], Path]) -> None:
+    encoder = opened(model(family), dtype="bf16")
+    empty = [(each.shape, each.dtype) for each in encoder.without_weights().parameters()]
+    assert not list(encoder.parameters())
+    encoder.load()
+    assert empty == [(each.shape, each.dtype) for each in encoder.parameters()]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_layers_are_stacked_along_the_width(family: str, model: Callable[[str], Path]) -> None:
     encoder = opened(model(family), layers=(0, -2))
     _, states, _ = states_of(encoder, ("a red cat",))

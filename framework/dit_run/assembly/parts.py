@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from dit_run.config.keys import key_name
 from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape, caption_conditions
-from dit_run.model.conditioning import Conditions, SeveralCaptions
+from dit_run.model.conditioning import Conditions, EncoderCaptions, of_encoders
 from dit_run.model.denoiser import Denoiser, model_keywords, trainable_parameters
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.model.state_format import StateFormat
@@ -70,12 +70,31 @@ class Encoders:
     @cached_property
     def conditions(self) -> Conditions:
         """Captions to conditions: token ids where an encoder trains, else states, from the cache or encoded now."""
+        return of_encoders(self.captions)
+
+    @property
+    def captions(self) -> list[EncoderCaptions]:
+        """The conditions of each text encoder."""
+        return [self.live(text) if cache is None else cache for text, cache in self._with_caches()]
+
+    @property
+    def live_places(self) -> tuple[int, ...]:
+        """Places of the frozen text encoders that encode captions in each step, because no cache has their states."""
+        texts = enumerate(self._with_caches())
+        return tuple(place for place, (text, cache) in texts if cache is None and not text.trainable)
+
+    def with_texts(self, texts: Mapping[int, TextEncoder]) -> Encoders:
+        """Return the same encoders with others at these places of the text encoders."""
+        return replace(self, texts=tuple(texts.get(place, text) for place, text in enumerate(self.texts)))
+
+    def live(self, text: TextEncoder) -> EncoderCaptions:
+        """Return the conditions of one encoder without a cache."""
+        return caption_conditions(text, self.dtype, self.state_format)
+
+    def _with_caches(self) -> list[tuple[TextEncoder, EncoderCaptions | None]]:
+        """Return each text encoder with the cache of its states; None for one that trains, or that has no cache."""
         caches = self.cached.captions or (None,) * len(self.texts)
-        each = [
-            caption_conditions(text, self.dtype, self.state_format) if text.trainable or cache is None else cache
-            for text, cache in zip(self.texts, caches, strict=True)
-        ]
-        return each[0] if len(each) == 1 else SeveralCaptions(each)
+        return [(text, None if text.trainable else cache) for text, cache in zip(self.texts, caches, strict=True)]
 
     @cached_property
     def latent_shape(self) -> LatentShape:

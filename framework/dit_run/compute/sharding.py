@@ -31,6 +31,7 @@ __all__ = [
     "of_whole",
     "part_of",
     "take_parts",
+    "whole_tensor",
 ]
 
 
@@ -41,7 +42,9 @@ class Sharding:
     mesh: DeviceMesh
     """All processes: by shard or, with several replicas, by replica and shard."""
     dtype: torch.dtype | None
-    """Dtype in which the weights of blocks are gathered; None for their own."""
+    """Dtype in which the weights of blocks that train are gathered; None for their own."""
+    processes: Processes
+    """All processes of the run."""
 
     @classmethod
     def of(cls, wanted: int | str, processes: Processes, precision: Precision) -> Sharding | None:
@@ -64,9 +67,10 @@ class Sharding:
 
         kind, replicas = processes.device.type, processes.count // count
         if replicas == 1:
-            return cls(init_device_mesh(kind, (count,), mesh_dim_names=("shard",)), _gathered_dtype(kind, precision))
-        names = ("replica", "shard")
-        return cls(init_device_mesh(kind, (replicas, count), mesh_dim_names=names), _gathered_dtype(kind, precision))
+            mesh = init_device_mesh(kind, (count,), mesh_dim_names=("shard",))
+        else:
+            mesh = init_device_mesh(kind, (replicas, count), mesh_dim_names=("replica", "shard"))
+        return cls(mesh, _gathered_dtype(kind, precision), processes)
 
     @property
     def count(self) -> int:
@@ -97,6 +101,18 @@ class Sharding:
         for block in blocks(module):
             fully_shard(block, mesh=self.mesh, mp_policy=policy)
         fully_shard(module, mesh=self.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+
+    def apply_frozen(self, module: nn.Module) -> None:
+        """Shard a module that never trains, in place, each of its blocks by itself, and move it to the device.
+
+        Its weights are gathered in their own dtype, so that it computes what it computes with whole weights, and are
+        given back after each call. All its parameters need dimensions.
+        """
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        policy = MixedPrecisionPolicy(cast_forward_inputs=False)
+        for part in [*blocks(module), module]:
+            fully_shard(part, mesh=self.mesh, mp_policy=policy, reshard_after_forward=True)
 
     def norm(self, gradients: Sequence[Tensor]) -> Tensor:
         """Return the norm of sharded gradients: the same bits in every process."""
@@ -137,6 +153,12 @@ def local(tensor: Tensor) -> Tensor:
     """Return this process's part of a tensor, which shares its memory; of one that is not sharded, the tensor."""
     part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return part
+
+
+def whole_tensor(tensor: Tensor) -> Tensor:
+    """Return the whole of a sharded tensor; all processes call this. One that is not sharded is returned itself."""
+    whole: Tensor = tensor.full_tensor() if is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return whole
 
 
 def part_of(tensor: Tensor, like: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ __all__ = [
     "fitted",
     "joined",
     "moved",
+    "of_encoders",
     "padded_length",
     "with_tensors",
 ]
@@ -106,6 +107,11 @@ class SeveralCaptions:
         """Return the conditions of each encoder; ``own`` marks the captions that it drops besides those of ``null``."""
         dropped = [[a or b for a, b in zip(null, mine, strict=True)] for mine in own] or repeat(null)
         return tuple(encode(captions, mine) for encode, mine in zip(self._encoders, dropped, strict=False))
+
+
+def of_encoders(captions: Sequence[EncoderCaptions]) -> Conditions:
+    """Return the conditions of all encoders together, from those of each."""
+    return captions[0] if len(captions) == 1 else SeveralCaptions(captions)
 
 
 def joined(texts: Sequence[TextStates]) -> TextStates:

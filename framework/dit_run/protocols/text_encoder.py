@@ -51,7 +51,9 @@ class TextEncoder(Protocol):
     trained, averaged and saved with the model.
 
     A frozen encoder may load its weights at the first call, and have a method ``release()`` that frees their memory
-    until the next call: with a complete cache it is never called.
+    until the next call: with a complete cache it is never called. Two more methods serve where states are not cached:
+    ``load()`` loads the weights now, on the device of the module, so that processes can share them with
+    ``training.shard``, and ``without_weights()`` returns the network on torch's meta device, so that plans count it.
 
     An encoder whose token states are the last ones of a model of transformers may have a method ``to_transformers()``,
     which returns that model and its tokenizer. It raises :class:`dit_run.problems.NotInDiffusers` with the reason where

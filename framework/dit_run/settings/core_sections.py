@@ -105,7 +105,8 @@ class TrainingOptions:
     shard: Annotated[PositiveInt | Annotated[str, bounds(pattern=r"^node$")], Adjustable] = 1
     """Processes that share weights, gradients, optimizer state and averages, each holding a part of them, so that
     larger models fit: a number that divides the processes of the run, or `node` for those of a machine. 1 gives each
-    process all of them. Each process writes its part of a checkpoint, with which any number of processes continues."""
+    process all of them. Frozen text encoders that work in the step are shared too. Each process writes its part of a
+    checkpoint, with which any number of processes continues."""
     max_bad_steps: Annotated[NonNegativeInt, Operational] = 0
     """Optimizer steps in a row that may be skipped because the loss or gradient is not finite."""
     max_hours: Annotated[PositiveFloat | None, Operational] = None

@@ -45,7 +45,7 @@ class BatchLoader:
         visits = self.parts.visits()
         loaded = batches(visits, self.layout.micro_batches(first_step, end_step), loading)
         with contextlib.closing(loaded), self._shards_ahead(visits, first_step, end_step) as taken:
-            yield map(self.parts.encoder(timer), self._reported(timed(taken(loaded), timer, "data")))
+            yield map(self.parts.step_encoder(timer), self._reported(timed(taken(loaded), timer, "data")))
 
     @contextlib.contextmanager
     def _shards_ahead(

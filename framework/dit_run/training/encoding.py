@@ -10,7 +10,7 @@ from torch import Tensor
 from dit_run.assembly.parts import Encoders
 from dit_run.compute.devices import move
 from dit_run.model.codec import encode_latents
-from dit_run.model.conditioning import SeveralCaptions, Text, moved
+from dit_run.model.conditioning import Conditions, SeveralCaptions, Text, moved
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.training.batches import Batch
 from dit_run.training.step import EncodedBatch
@@ -28,6 +28,8 @@ class BatchEncoder:
     timer: StepTimer = field(default_factory=StepTimer)
     normalization: LatentNormalization | None = None
     """Normalisation of the latents that the model takes; None takes them as they are."""
+    conditions: Conditions | None = None
+    """The step from captions to conditions; None takes that of the encoders."""
 
     def __call__(self, batch: Batch) -> EncodedBatch:
         """Return the batch with latents from the posterior: mean + standard deviation · draw."""
@@ -50,7 +52,7 @@ class BatchEncoder:
         return encode_latents(self.encoders.features[name], self._move(batch.images), self.encoders.dtype)[0]
 
     def _text(self, batch: Batch) -> Text:
-        conditions = self.encoders.conditions
+        conditions = self.conditions or self.encoders.conditions
         if isinstance(conditions, SeveralCaptions):
             text: Text = conditions(batch.captions, batch.null, batch.dropped)
         else:

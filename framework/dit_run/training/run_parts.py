@@ -17,6 +17,7 @@ from dit_run.compute.precision import Precision
 from dit_run.compute.sharding import Sharding
 from dit_run.config.weaker_predictions import weaker_prediction, weaker_step
 from dit_run.data.samples import Samples
+from dit_run.model.conditioning import Conditions
 from dit_run.model.denoiser import Denoiser
 from dit_run.protocols import Guidance, LearningRateFactor, OtherWeights, SchedulerOf
 from dit_run.sampling.pipeline import Pipeline
@@ -24,6 +25,7 @@ from dit_run.settings import Config
 from dit_run.training.average import Average
 from dit_run.training.batches import FeatureVisits, Visits
 from dit_run.training.encoding import BatchEncoder
+from dit_run.training.shared_encoders import shareable, shared_conditions
 from dit_run.training.step import Gradients, TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
@@ -55,7 +57,9 @@ class RunParts:
     sharding: Sharding | None = None
     """Shards of the denoiser and its averages; None where each process has all weights."""
     whole: WholeCopies | None = None
-    """Copies to evaluate in place of sharded denoisers."""
+    """Copies to evaluate in place of sharded denoisers and text encoders; :attr:`encoders` has those of the latter."""
+    step_conditions: Conditions | None = None
+    """Captions to conditions in a step, where text encoders are sharded; all processes call them together."""
 
     @classmethod
     def build(
@@ -72,7 +76,8 @@ class RunParts:
         """Build the denoiser with initial weights, unless it is given, its averages, the scheduler and the guidance.
 
         ``objectives`` are those of a denoiser that is given; without them all act at every step, as in a trial. With
-        ``sharding`` weights and averages stay in main memory, from where they are sharded before the first step.
+        ``sharding`` weights and averages stay in main memory, from where they are sharded before the first step;
+        frozen text encoders that work in the step are sharded here.
         """
         place = device if sharding is None else torch.device("cpu")
         denoiser = build_denoiser(config, encoders, place) if denoiser is None else denoiser
@@ -80,9 +85,16 @@ class RunParts:
             objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
         denoiser = denoiser.to(place)
         averages = {name: Average(denoiser, share) for name, share in build_average_shares(config).items()}
+        whole, step_conditions = None, None
+        if sharding is not None:
+            shared = shareable(encoders, device)
+            whole = WholeCopies(_by_ending(denoiser, averages), device, [*shared.values()])
+            step_conditions = shared_conditions(encoders, shared, sharding)
+            encoders = encoders.with_texts(dict(zip(shared, whole.encoders, strict=True)))
         return cls(
             sharding=sharding,
-            whole=None if sharding is None else WholeCopies(_by_ending(denoiser, averages), device),
+            whole=whole,
+            step_conditions=step_conditions,
             config=config,
             data=data,
             encoders=replace(encoders, features=features_of(objectives)),
@@ -156,9 +168,13 @@ class RunParts:
             if each.name in self.encoders.features
         }
 
-    def encoder(self, timer: StepTimer | None = None) -> BatchEncoder:
-        """Return the encoder of batches."""
-        return BatchEncoder(self.encoders, self.device, timer or StepTimer(), self.denoiser.normalization)
+    def encoder(self) -> BatchEncoder:
+        """Return the encoder of batches for evaluation, in which each process works by itself."""
+        return BatchEncoder(self.encoders, self.device, normalization=self.denoiser.normalization)
+
+    def step_encoder(self, timer: StepTimer) -> BatchEncoder:
+        """Return the encoder of the micro-batches of steps, which all processes encode together."""
+        return replace(self.encoder(), timer=timer, conditions=self.step_conditions)
 
     def learning_rate_factor(self) -> LearningRateFactor:
         """Return the factor on the peak learning rate as a function of the step."""

@@ -23,6 +23,7 @@ from dit_run.compute.sharding import (
     of_whole,
     part_of,
     take_parts,
+    whole_tensor,
 )
 from dit_run.model.average_profiles import ema_share
 from dit_run.problems import InputError
@@ -51,7 +52,7 @@ def sharding() -> Iterator[Sharding]:
     from torch.distributed.device_mesh import init_device_mesh
 
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    yield Sharding(init_device_mesh("cpu", (1,), mesh_dim_names=("shard",)), None)
+    yield Sharding(init_device_mesh("cpu", (1,), mesh_dim_names=("shard",)), None, Processes())
     dist.destroy_process_group()
 
 
@@ -85,7 +86,7 @@ def test_blocks_are_the_members_of_the_outermost_lists() -> None:
 def test_tensors_that_are_not_sharded_stay_as_they_are() -> None:
     tensor, other = torch.ones(3), torch.zeros(3)
     assert not is_sharded(tensor)
-    assert local(tensor) is tensor and part_of(tensor, other) is tensor
+    assert local(tensor) is tensor and whole_tensor(tensor) is tensor and part_of(tensor, other) is tensor
     assert local_parts({"a": [tensor, 1, ("b", None)]}) == {"a": [tensor, 1, ("b", None)]}
     assert first_rows({"a": tensor}) == {}
     assert torch.equal(of_whole(torch.neg, tensor[None], tensor), -tensor[None])
@@ -106,6 +107,17 @@ def test_a_sharded_module_trains_as_a_whole_one(sharding: Sharding) -> None:
     expected = torch.stack([gradient.double().square().sum() for gradient in gradients]).sum().sqrt().float()
     assert torch.equal(reduction.norm(parts), expected)
     assert reduction.norm([]).item() == 0
+
+
+@torch.no_grad()
+def test_a_frozen_module_computes_the_same_and_gives_its_weights_back(sharding: Sharding) -> None:
+    whole, sharded, values = layered().bfloat16(), layered().bfloat16(), torch.arange(6.0).view(2, 3).bfloat16()
+    sharding.apply_frozen(sharded.requires_grad_(False))
+    for _ in range(2):
+        assert torch.equal(sharded(values), whole(values))
+        assert all(is_sharded(each) for each in sharded.parameters())
+    for part, parameter in zip(sharded.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(whole_tensor(part), parameter)
 
 
 def test_a_parameter_without_dimensions_is_refused(sharding: Sharding) -> None:

@@ -45,7 +45,7 @@ class ClipTextEncoder(nn.Module):
         super().__init__()
         weights = folders.weights
         config = weights.object(*folders.encoder_files("config.json"))
-        text = _text_config(weights, config)
+        self._text_config = text = _text_config(weights, config)
         self.width = self.pooled_width = int(text.get("hidden_size", 512))
         self.max_length = int(text.get("max_position_embeddings", 77))
         self._tokenizer = ClipTokenizer(folders, self.max_length)
@@ -62,6 +62,18 @@ class ClipTextEncoder(nn.Module):
         states: Tensor = self._network(ids).last_hidden_state
         last = mask.sum(1) - 1
         return states, states[torch.arange(len(states), device=states.device), last]
+
+    def load(self) -> None:
+        """Load the weights now, instead of at the first use."""
+        self._network.load()
+
+    def without_weights(self) -> nn.Module:
+        """Return the network on torch's meta device."""
+        from transformers import CLIPTextConfig, CLIPTextModel
+
+        with torch.device("meta"):
+            network: nn.Module = CLIPTextModel(CLIPTextConfig(**self._text_config))
+        return network
 
     def release(self) -> None:
         """Free the memory of the weights; they are loaded again at the next use."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dit_run.hub import Pretrained, WeightFiles
 from dit_run_plugins.frozen_networks import load_transformers_network
 
-__all__ = ["DTYPES", "Shape", "TextNetwork", "load_network", "read_shape"]
+__all__ = ["DTYPES", "Shape", "TextNetwork", "load_network", "network_without_weights", "read_shape"]
 
 DTYPES: Mapping[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _HALVES = ("text_model", "language_model")
@@ -70,14 +70,33 @@ def load_network(weights: Pretrained, files: WeightFiles, layers: Sequence[int],
 
     Raises InputError for weights that are damaged, incomplete or of another shape.
     """
-    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+    from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(str(files.file.parent), local_files_only=True)
-    cls = AutoModelForTextEncoding if _is_text_encoding(config) else AutoModel
-    whole = load_transformers_network(cls, weights, files, f"the text encoder {config.model_type}", dtype=dtype)
+    noun = f"the text encoder {config.model_type}"
+    whole = load_transformers_network(_class_of(config), weights, files, noun, dtype=dtype)
+    return TextNetwork(_text_half(config, whole), tuple(layers), Shape(config).layers)
+
+
+def network_without_weights(folder: str, dtype: torch.dtype) -> nn.Module:
+    """Return the encoder whose config.json is in a folder, on torch's meta device."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with torch.device("meta"):
+        return _text_half(config, _class_of(config).from_config(config)).to(dtype)
+
+
+def _class_of(config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding
+
+    return AutoModelForTextEncoding if _is_text_encoding(config) else AutoModel
+
+
+def _text_half(config: Any, whole: nn.Module) -> nn.Module:
+    """Return the language half of a model for images and text, else the model itself."""
     halves = (getattr(whole, name, None) for name in _HALVES if config.get_text_config() is not config)
-    half = next((half for half in halves if isinstance(half, nn.Module)), whole)
-    return TextNetwork(half, tuple(layers), Shape(config).layers)
+    return next((half for half in halves if isinstance(half, nn.Module)), whole)
 
 
 class TextNetwork(nn.Module):

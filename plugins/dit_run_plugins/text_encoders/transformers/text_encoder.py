@@ -17,7 +17,13 @@ from dit_run.protocols import Tokens
 from dit_run_plugins.frozen_networks import LazyNetwork
 from dit_run_plugins.text_encoders.folders import EncoderFolders
 from dit_run_plugins.text_encoders.transformers import Transformers
-from dit_run_plugins.text_encoders.transformers.network import DTYPES, Shape, load_network, read_shape
+from dit_run_plugins.text_encoders.transformers.network import (
+    DTYPES,
+    Shape,
+    load_network,
+    network_without_weights,
+    read_shape,
+)
 from dit_run_plugins.text_encoders.transformers.tokenizer import CaptionTokenizer
 
 __all__ = ["TransformersTextEncoder", "build"]
@@ -59,6 +65,7 @@ class TransformersTextEncoder(nn.Module):
         self.width = shape.width * len(_checked_layers(options, shape))
         self.pooled_width = shape.own_pooled_width if options.pooling == "model" else self.width
         dtype = DTYPES[options.dtype]
+        self._folder = str(folder)
         self._load = partial(load_network, folders.weights, self._files, options.layers, dtype)
         self._network = LazyNetwork(self._load, dtype)
 
@@ -88,6 +95,14 @@ class TransformersTextEncoder(nn.Module):
         if self._options.dtype == "fp16" and not bool(states[mask].isfinite().all()):
             raise InputError("text_encoder.dtype is fp16, and states overflow in it; use bf16 or fp32")
         return states, self._pooled(states, mask, own)
+
+    def load(self) -> None:
+        """Load the weights now, instead of at the first use."""
+        self._network.load()
+
+    def without_weights(self) -> nn.Module:
+        """Return the network on torch's meta device."""
+        return network_without_weights(self._folder, DTYPES[self._options.dtype])
 
     def release(self) -> None:
         """Free the memory of the weights; they are loaded again at the next use."""
