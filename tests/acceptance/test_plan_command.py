@@ -179,12 +179,13 @@ def test_a_card_that_is_not_at_hand_needs_its_memory(command: Command, config: P
 def test_a_plan_for_many_gpus_proposes_the_fewest_shards_that_fit(command: Command, config: Path) -> None:
     large = ("model.hidden_size=1024", "model.num_layers=24", "model.num_heads=16", "model.patch_size=8")
     plan = ("plan", config, *large, "--gpus", "16", "--gpu-memory")
-    shared, whole, small = (command(*plan, memory) for memory in ("6GB", "80GB", "700MB"))
+    shared, whole, small = (command(*plan, memory, "--assume", "writer=2GB") for memory in ("6GB", "80GB", "700MB"))
     assert [each.status for each in (shared, whole, small)] == [0, 0, 1]
     assert "machines 2 with 8 GPUs of 6.00 GB" in shared.words
     assert shared.out.splitlines()[-1] == "proposed: training.shard=node, the fewest shards that fit"
     assert whole.out.splitlines()[-1] == "proposed: training.shard=1, the fewest shards that fit"
     assert "not even one sample fits into 700 MB" in small.words
+    assert "writes its part, writer=2.00 GB/s, to a disk that takes storage=20.00 GB/s from all" in shared.words
 
 
 @pytest.mark.parametrize(
@@ -197,6 +198,7 @@ def test_a_plan_for_many_gpus_proposes_the_fewest_shards_that_fit(command: Comma
         (("--gpus", "0", "--gpu-memory", "80GB"), "--gpus and --gpus-per-node need at least 1 GPU"),
         (("--gpus", "8"), "name the memory of a GPU with --gpu-memory, such as 80GB"),
         (("--gpus-per-node", "4"), "--gpus-per-node has no effect without --gpus N"),
+        (("--assume", "between=25GB"), "--assume has no effect without --gpus N"),
         (("--gpus", "8", "--memory", "80GB"), "--memory has no effect with --gpus; leave one of the two out"),
     ],
 )

@@ -29,7 +29,7 @@ _SHOWN = 6
 """Rows of the table."""
 _PER_NODE = 8
 """Default of ``--gpus-per-node`` (GPUs)."""
-_OF_ONE_DEVICE, _OF_MANY_GPUS = ("memory", "device", "output"), ("gpu_memory", "gpus_per_node")
+_OF_ONE_DEVICE, _OF_MANY_GPUS = ("memory", "device", "output"), ("gpu_memory", "gpus_per_node", "assume")
 """Options without an effect next to ``--gpus``, and those without one alone."""
 
 
@@ -48,6 +48,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, metavar="N", help="plan for so many GPUs, which need not be at hand")
     parser.add_argument("--gpu-memory", type=_bytes, metavar="SIZE", help="memory of each of the --gpus, such as 80GB")
     parser.add_argument("--gpus-per-node", type=int, metavar="N", help=f"GPUs of a machine (default: {_PER_NODE})")
+    parser.add_argument(
+        "--assume",
+        action="append",
+        metavar="NAME=VALUE",
+        help="speed or size that the plan for --gpus assumes, such as between=25GB (a second); it prints all names",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     print_notices(config, arguments)
     if arguments.gpus is not None:
         per_node = _PER_NODE if arguments.gpus_per_node is None else arguments.gpus_per_node
-        return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, per_node)
+        return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, per_node, arguments.assume or [])
     from dit_run.cli.progress import progress_on_stderr
     from dit_run.compute.distributed import choose_device
     from dit_run.planning.batch_choice import best_split, splits

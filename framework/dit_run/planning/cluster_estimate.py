@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from dit_run.assembly.parts import encoder_shapes
-from dit_run.planning.batch_choice import MARGIN
+from dit_run.assembly.parts import Encoders
+from dit_run.planning.assumptions import Assumptions
+from dit_run.planning.batch_choice import MARGIN, fits
 from dit_run.planning.memory_estimate import estimate_step
+from dit_run.planning.text_weights import TextWeights, live_size
 from dit_run.settings import Config
 
 __all__ = ["Cluster", "Needs", "ShardedStep", "estimate_needs", "sharded_step", "shards_of"]
@@ -19,18 +22,13 @@ _GATHERED = 0.1
 
 @dataclass(frozen=True)
 class Cluster:
-    """Machines with GPUs, and how fast data move (bytes a second)."""
+    """Machines with GPUs."""
 
     gpus: int
     per_node: int
     memory: int
     """Memory of a GPU (bytes)."""
-    inside: float = 300e9
-    """Between the GPUs of a machine, for each: NVLink."""
-    between: float = 50e9
-    """Between machines, for each GPU: InfiniBand with 400 Gbit/s."""
-    writing: float = 1e9
-    """Of the process that writes checkpoints."""
+    assumed: Assumptions = field(default_factory=Assumptions)
 
     @property
     def nodes(self) -> int:
@@ -51,6 +49,10 @@ class Needs:
     """All else apart from gradients: kernels and workspaces."""
     gathered_bytes: int
     """Bytes of a gathered weight."""
+    encoders: int = 0
+    """Weights of frozen text encoders that work in the step."""
+    evaluated: int = 0
+    """Weights that are evaluated during training, and their first average; 0 for a run without evaluation."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class ShardedStep:
     shards: int
     memory: float
     """At the config's batch size (bytes)."""
+    evaluation: float
+    """Memory of validation, previews and metrics without their activations (bytes); 0 for a run without them."""
     largest_batch: int
     """Largest batch size that fits; 0 for none."""
     traffic: float
@@ -67,41 +71,57 @@ class ShardedStep:
     seconds: float
     """Time of the traffic where nothing overlaps with it."""
 
+    def fits(self, cluster: Cluster) -> bool:
+        """Return True if the GPUs have the memory."""
+        return fits(max(self.memory, self.evaluation), cluster.memory)
+
 
 def shards_of(cluster: Cluster) -> list[int]:
     """Return the numbers of GPUs that may share weights: one, those of a machine, and all."""
     return sorted({1, cluster.per_node, cluster.gpus})
 
 
-def estimate_needs(config: Config) -> Needs:
-    """Return what a config's step takes. No data are read; of the encoders their shapes count."""
-    encoders, batch = encoder_shapes(config), config.training.batch_size
+def estimate_needs(config: Config, encoders: Encoders, texts: Sequence[TextWeights | None]) -> Needs:
+    """Return what a config's step takes, with the weights of its text encoders. No data are read."""
+    batch = config.training.batch_size
     once, twice = (estimate_step(config, encoders, batch_size=size, accumulates=False) for size in (batch, 2 * batch))
     sample = (twice.tensors - once.tensors) / batch
     gathered = _BYTES if config.training.mixed_precision == "no" else 2
     fixed = max(0.0, once.peak - once.held - sample * batch - _BYTES * once.parameters)
-    return Needs(once.parameters, once.held, sample, fixed, gathered)
+    evaluates = config.validation.every_n_steps or config.sampling.every_n_steps or config.metrics
+    evaluated = once.weights * (1 + bool(config.average_names)) if evaluates else 0
+    return Needs(once.parameters, once.held, sample, fixed, gathered, live_size(texts), evaluated)
 
 
 def sharded_step(needs: Needs, cluster: Cluster, shards: int, batch_size: int) -> ShardedStep:
-    """Return memory and traffic of a micro-step with ``shards`` GPUs that share the weights."""
-    resident = (needs.held + _BYTES * needs.trained) / shards + needs.fixed
-    if shards > 1:
-        resident += _GATHERED * needs.gathered_bytes * needs.trained
-    largest = max(0, int((MARGIN * cluster.memory - resident) // needs.sample))
+    """Return memory and traffic of a micro-step with ``shards`` GPUs that share the weights.
+
+    A run that shares weights evaluates whole copies of them, after a step and next to its parts.
+    """
+    parts = (needs.held + _BYTES * needs.trained + needs.encoders) / shards + needs.fixed
+    gathered = _GATHERED * needs.gathered_bytes * needs.trained if shards > 1 else 0.0
+    copies = needs.evaluated + needs.encoders if shards > 1 and needs.evaluated else 0
+    largest = max(0, int((MARGIN * cluster.memory - parts - gathered) // needs.sample))
     inside, between = _traffic(needs, cluster, shards)
-    seconds = inside / cluster.inside + between / cluster.between
-    return ShardedStep(shards, resident + batch_size * needs.sample, largest, inside + between, seconds)
+    return ShardedStep(
+        shards=shards,
+        memory=parts + gathered + batch_size * needs.sample,
+        evaluation=parts + copies if needs.evaluated else 0.0,
+        largest_batch=largest,
+        traffic=inside + between,
+        seconds=inside / cluster.assumed.inside + between / cluster.assumed.between,
+    )
 
 
 def _traffic(needs: Needs, cluster: Cluster, shards: int) -> tuple[float, float]:
     """Return the bytes that a GPU sends inside its machine and between machines.
 
-    Gathering weights twice and reducing gradients takes (s - 1) / s of their bytes each in a ring of s GPUs; replicas
-    then add up their shards, which takes twice as much.
+    Gathering weights twice and reducing gradients takes (s - 1) / s of their bytes each in a ring of s GPUs, and frozen
+    text encoders are gathered once; replicas then add up their shards, which takes twice as much.
     """
     replicas = cluster.gpus // shards
-    sharing = (shards - 1) / shards * needs.trained * (2 * needs.gathered_bytes + _BYTES)
+    shared = needs.trained * (2 * needs.gathered_bytes + _BYTES) + needs.encoders
+    sharing = (shards - 1) / shards * shared
     adding = 2 * (replicas - 1) / replicas * _BYTES * needs.trained / shards
     alone = cluster.nodes == 1
     inside = (sharing if shards <= cluster.per_node else 0) + (adding if alone else 0)

@@ -50,6 +50,8 @@ class StepMemory:
     """Weights, optimizer state and averages, which stay between steps."""
     tensors: int
     """Most memory of all tensors at a time."""
+    weights: int
+    """Weights, those that train and those that an adapter changes."""
 
     @property
     def peak(self) -> int:
@@ -86,8 +88,9 @@ def estimate_step(config: Config, encoders: Encoders, *, batch_size: int, accumu
         optimizer.zero_grad(set_to_none=True)
         trained = sum(parameter.numel() for parameter in trains)
         held = ledger.live
+        weights = sum(parameter.nbytes for parameter in denoiser.parameters())
         del averages
-        return StepMemory(trained, held, ledger.peak)
+        return StepMemory(trained, held, ledger.peak, weights)
 
 
 def _materialise(module: nn.Module) -> None:

@@ -9,6 +9,7 @@ from dit_run.assembly.parts import encoder_shapes
 from dit_run.planning.batch_choice import fits
 from dit_run.planning.measurements import interpolate
 from dit_run.planning.memory_estimate import estimate_step
+from dit_run.planning.text_weights import TextWeights, live_size
 from dit_run.settings import Config
 
 __all__ = ["EstimatedSplit", "SplitEstimate", "estimate_splits"]
@@ -50,7 +51,8 @@ def estimate_splits(config: Config) -> SplitEstimate:
         size: estimate_step(config, encoders, batch_size=size, accumulates=size < effective)
         for size in sorted({1, own, max(1, effective // 2), effective})
     }
-    points = [(size, float(memory.peak)) for size, memory in found.items()]
+    live = live_size(TextWeights.of(config, encoders))
+    points = [(size, float(memory.peak + live)) for size, memory in found.items()]
     splits = [
         EstimatedSplit(size, effective // size, interpolate(points, size))
         for size in range(effective, 0, -1)

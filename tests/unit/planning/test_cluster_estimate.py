@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dit_run.planning.batch_choice import MARGIN
@@ -21,6 +23,25 @@ def test_weights_are_shared_by_none_by_a_machine_or_by_all() -> None:
 def test_shards_divide_all_but_activations_and_gathered_weights() -> None:
     assert sharded_step(NEEDS, ONE_NODE, 1, 4).memory == 20e9 + 0.5e9 + 4e9
     assert sharded_step(NEEDS, ONE_NODE, 8, 4).memory == 20e9 / 8 + 0.5e9 + 0.2e9 + 4e9
+
+
+def test_a_text_encoder_that_works_in_the_step_is_shared_and_gathered_in_it() -> None:
+    needs = replace(NEEDS, encoders=8 * 10**9)
+    plain, step = (sharded_step(each, ONE_NODE, 8, 4) for each in (NEEDS, needs))
+    assert step.memory - plain.memory == pytest.approx(1e9)
+    assert step.traffic - plain.traffic == pytest.approx(7e9)
+    whole = sharded_step(needs, ONE_NODE, 1, 4)
+    assert (whole.memory, whole.traffic) == (20e9 + 0.5e9 + 4e9 + 8e9, sharded_step(NEEDS, ONE_NODE, 1, 4).traffic)
+
+
+def test_shards_are_evaluated_by_whole_copies() -> None:
+    needs = replace(NEEDS, encoders=8 * 10**9, evaluated=70 * 10**9)
+    assert sharded_step(NEEDS, ONE_NODE, 8, 4).evaluation == 0
+    assert sharded_step(needs, ONE_NODE, 1, 4).evaluation == 20e9 + 8e9 + 0.5e9
+    step = sharded_step(needs, ONE_NODE, 8, 4)
+    assert step.evaluation == (20e9 + 8e9) / 8 + 0.5e9 + 70e9 + 8e9
+    assert step.memory < 9e9 and not step.fits(ONE_NODE)
+    assert sharded_step(replace(needs, evaluated=0), ONE_NODE, 8, 4).fits(ONE_NODE)
 
 
 @pytest.mark.parametrize("shards", [1, 8])
