@@ -37,7 +37,7 @@ def state_bytes(prepared: Prepared, processes: Processes) -> int:
     if sharding is not None:
         sharding.apply(parts.step_loss())
         for average in parts.averages.values():
-            average.shard(sharding.apply)
+            average.shard(sharding)
     optimizer = build_optimizer(config, parts.denoiser, processes.device)
     for parameter in parts.denoiser.parameters():
         parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None

@@ -61,6 +61,7 @@ DIT_RUN_CONTRACT = 1
 MODEL_RULES = ("dit_run_plugins.models.dit.rules:heads_divide", "dit_run_plugins.models.dit.rules:channels_agree")
 SAMPLER_RULE = "dit_run_plugins.schedulers.shared_rules:sampler_fits"
 WHOLE_WEIGHTS_RULE = "dit_run_plugins.optimizers.whole_weights:not_sharded"
+EXACT_SHARES_RULE = "dit_run_plugins.optimizers.whole_weights:shares_exactly"
 WARMUP_RULE = "dit_run_plugins.lr_schedulers.warmup:warmup_fits"
 DECAY_RULE = "dit_run_plugins.lr_schedulers.decay:ends_below_peak"
 
@@ -101,12 +102,12 @@ def dit_run_components() -> list[Component]:
         _component(Kind.SCHEDULER, "flow_matching", FlowMatching, ".flow_process:build", SAMPLER_RULE),
         _component(Kind.OPTIMIZER, "adamw", AdamW, ":build"),
         _component(Kind.OPTIMIZER, "adamw_8bit", AdamW8bit, ":build", WHOLE_WEIGHTS_RULE),
-        _component(Kind.OPTIMIZER, "muon", Muon, ":build"),
+        _component(Kind.OPTIMIZER, "muon", Muon, ":build", EXACT_SHARES_RULE),
         _component(Kind.OPTIMIZER, "prodigy", Prodigy, ":build", ":rate_is_a_factor", WHOLE_WEIGHTS_RULE),
         _component(
             Kind.OPTIMIZER, "schedule_free_adamw", ScheduleFreeAdamW, ":build", ":needs_no_decay", ":needs_no_average"
         ),
-        _component(Kind.OPTIMIZER, "torch", TorchClass, ":build", ":class_fits"),
+        _component(Kind.OPTIMIZER, "torch", TorchClass, ":build", ":class_fits", ":shards_fit"),
         _component(Kind.LR_SCHEDULER, "constant", Constant, ":build", WARMUP_RULE),
         _component(Kind.LR_SCHEDULER, "cosine", Cosine, ":build", ":cycles_fit", DECAY_RULE),
         _component(Kind.LR_SCHEDULER, "linear", Linear, ":build", WARMUP_RULE, DECAY_RULE),

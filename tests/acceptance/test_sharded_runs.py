@@ -13,6 +13,7 @@ from dit_run.runs.checkpoint.weights import load_weights
 
 SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")
 ENCODER = Path(__file__).with_name("noting_encoder.py")
+EXACT = "training.elastic_exact=true"
 WATCHED = ("sampling.every_n_steps=3", "averages=[{type: power, length: 0.2}]")
 
 
@@ -56,6 +57,22 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
 
 
 @pytest.mark.slow
+def test_any_shards_learn_the_bytes_of_one_process(config: Path, command: Command, forks: Forks) -> None:
+    """Four processes in two replicas, then four that share one, then one alone; against one process."""
+    words = (config, EXACT, *WATCHED, "optimizer.type=muon", "training.device=cpu", "training.max_grad_norm=0.1")
+    one = command(*words, "training.output_dir=one", "training.gradient_accumulation_steps=4")
+    assert one.status == 0, one.words
+    assert 0 not in forks.run(*words, *stopping(2), "training.shard=2", processes=4).statuses
+    assert 0 not in forks.run(*words, *stopping(4), "training.shard=4", processes=4).statuses
+    last = command(*words)
+    assert last.status == 0, last.words
+    assert "training.shard: 4 -> 1: the weights stay those of an uninterrupted run" in last.words
+    assert Run(Path("run")).learnt() == Run(Path("one")).learnt()
+    for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
+        assert Run(Path("run")).values(name) == Run(Path("one")).values(name), name
+
+
+@pytest.mark.slow
 def test_two_processes_share_a_frozen_text_encoder_that_works_in_the_step(config: Path, forks: Forks) -> None:
     """Its states are those that whole weights put into a cache, though the processes call it not equally often."""
     words = (config, f"plugins=[{ENCODER}]", "text_encoder.type=noting", "training.shard=2", "training.max_steps=3")
@@ -81,11 +98,12 @@ def test_two_processes_share_a_frozen_text_encoder_that_works_in_the_step(config
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["training.elastic_exact=true"], "training.elastic_exact is true, which sharded weights (training.shard"),
         (["training.mixed_precision=fp16"], "training.mixed_precision is fp16, which sharded weights"),
         (["training.compile_model=whole"], "training.compile_model is whole, which sharded weights"),
         (["optimizer.type=prodigy"], "training.shard is 2, but the optimizer prodigy needs whole weights"),
         (["optimizer.type=adamw_8bit"], "the optimizer adamw_8bit needs whole weights in each process"),
+        ([EXACT, "optimizer.type=muon"], "the optimizer muon updates matrices of one shape together on a GPU"),
+        ([EXACT, "optimizer={type: torch, name: Adafactor}"], "but optimizer.name Adafactor keeps sums over the rows"),
     ],
 )  # fmt: skip
 def test_what_sharded_weights_do_not_allow_is_refused(

@@ -22,7 +22,15 @@ from .forge import ONE_THREAD
 from .parts import Case, Workshop
 from .scenario import WORKERS, differences, metrics, newest, overrides, stopped_after
 
-__all__ = ["corrupted_items", "elastic_chain", "other_processes", "processes", "sharded", "stops"]
+__all__ = [
+    "corrupted_items",
+    "elastic_chain",
+    "other_processes",
+    "processes",
+    "sharded",
+    "sharded_elastic_chains",
+    "stops",
+]
 
 STEPS = {"max_steps": 13, "save_steps": 5}
 
@@ -53,13 +61,13 @@ def _words(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any])
     return [str(workshop.config_file), *overrides(path, **values), *stopped_after(stop)]
 
 
-def _here(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> int:
+def _here(workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any], more: Sequence[str] = ()) -> int:
     """The command line in this process."""
     from dit_run.cli.main import main
 
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        return main(_words(workshop, path, stop, values))
+        return main([*_words(workshop, path, stop, values), *more])
 
 
 PAIRWISE = ((1, 0, 1, 3), (1, 1, 2, 8), (1, 0, 4, 8), (2, 1, 1, 8), (2, 0, 2, 3), (2, 1, 4, 3), (4, 0, 1, 3))
@@ -136,24 +144,47 @@ def _unfitting(workshop: Workshop) -> list[str]:
 
 def elastic_chain(workshop: Workshop, chain: tuple[int, ...] = (1, 4, 2, 1)) -> Iterator[Case]:
     """Continued with other numbers of processes under ``elastic_exact``: the bytes of the uninterrupted run."""
-    yield " to ".join(map(str, chain)), partial(_elastic, workshop, chain)
+    yield " to ".join(map(str, chain)), partial(_elastic, workshop, [(count, 1) for count in chain])
 
 
-def _elastic(workshop: Workshop, chain: tuple[int, ...]) -> list[str]:
+SHARDED_CHAINS = (
+    (4, ((1, 1), (4, 4), (2, 2), (1, 1))),
+    (4, ((4, 2), (4, 4), (2, 1), (1, 1))),
+    (8, ((2, 2), (4, 2), (4, 1), (1, 1))),
+)
+"""Micro-batches of a step, and the processes and shards that continue one another; the last one writes whole files."""
+
+
+def sharded_elastic_chains(workshop: Workshop) -> Iterator[Case]:
+    """Continued with other numbers of processes and shards under ``elastic_exact``: the bytes of one process."""
+    for optimizer in ("adamw", "muon"):
+        for micro_batches, chain in SHARDED_CHAINS:
+            links = " to ".join(f"{count} by {shards}" for count, shards in chain)
+            more = (f"optimizer.type={optimizer}", "training.device=cpu", "averages=[{type: power, length: 0.2}]")
+            name = f"{optimizer}, {micro_batches} micro-batches, {links}"
+            yield name, partial(_elastic, workshop, chain, micro_batches, more)
+
+
+def _elastic(
+    workshop: Workshop, chain: Sequence[tuple[int, int]], micro_batches: int = 4, more: Sequence[str] = ()
+) -> list[str]:
     values = {**STEPS, "elastic_exact": True}
     reference, path = workshop.fresh("elastic-reference"), workshop.fresh("elastic")
-    faults = _by(1, workshop, reference, 0, {**values, "gradient_accumulation_steps": 4})
-    for index, count in enumerate(chain):
+    faults = _by(1, workshop, reference, 0, {**values, "gradient_accumulation_steps": micro_batches}, more)
+    for index, (count, shards) in enumerate(chain):
         stop = 0 if index == len(chain) - 1 else 3 * (index + 1)
-        faults += _by(count, workshop, path, stop, {**values, "gradient_accumulation_steps": 4 // chain[0]})
+        accumulation = {"gradient_accumulation_steps": micro_batches // chain[0][0]}
+        faults += _by(count, workshop, path, stop, {**values, **accumulation, "shard": shards}, more)
     return faults or differences(reference, path)
 
 
-def _by(count: int, workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any]) -> list[str]:
+def _by(
+    count: int, workshop: Workshop, path: Path, stop: int, values: Mapping[str, Any], more: Sequence[str] = ()
+) -> list[str]:
     """Under torchrun, or in this process where it is to be one."""
     if count > 1:
-        return _launch(workshop, path, stop, values, count)
-    status = _here(workshop, path, stop, values)
+        return _launch(workshop, path, stop, values, count, more)
+    status = _here(workshop, path, stop, values, more)
     return [] if status == (143 if stop else 0) else [f"status {status}"]
 
 

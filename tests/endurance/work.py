@@ -52,6 +52,7 @@ PARTS = (
     Part("stop with sharded weights", grid.sharded, 2),
     Part("continued by other processes", grid.other_processes),
     Part("elastic_exact over 1, 4, 2, 1 processes", grid.elastic_chain),
+    Part("elastic_exact with sharded weights", grid.sharded_elastic_chains, 3),
     Part("a killed or frozen process ends the job", jobs.lost_processes, alone=True),
     Part("each saved item corrupted shows", grid.corrupted_items),
 )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dit_run.compute.distributed import Processes, continued_accumulation
+from dit_run.compute.sharding import shard_count
 from dit_run.settings import Config
 
 __all__ = ["Layout"]
@@ -19,6 +20,9 @@ class Layout:
     accumulation: int
     processes: int = 1
     rank: int = 0
+    stride: int = 1
+    """Processes, one after another, that take turns with the micro-batches that they have together; 1 gives each
+    process consecutive ones."""
 
     @classmethod
     def of(cls, config: Config, processes: Processes | None = None, *, global_batch: int | None = None) -> Layout:
@@ -31,7 +35,10 @@ class Layout:
         accumulation = training.gradient_accumulation_steps
         if global_batch is not None:
             accumulation = continued_accumulation(global_batch, training.batch_size, processes.count)
-        return cls(training.batch_size, accumulation, processes.count, processes.rank)
+        # The shards of the weights add the gradients of a micro-batch each, which are neighbours in the tree.
+        shards = shard_count(training.shard, processes) if training.elastic_exact else 1
+        stride = 1 if processes.count % shards else shards  # a run refuses what does not divide
+        return cls(training.batch_size, accumulation, processes.count, processes.rank, stride)
 
     @property
     def global_batch(self) -> int:
@@ -40,12 +47,14 @@ class Layout:
 
     @property
     def first_micro_batch(self) -> int:
-        """Global index of this process's first micro-batch of a step."""
-        return self.rank * self.accumulation
+        """Global index of this process's first micro-batch of a step. The others follow at :attr:`stride`."""
+        group, place = divmod(self.rank, self.stride)
+        return group * self.stride * self.accumulation + place
 
     def micro_batches(self, first_step: int, end_step: int) -> Iterator[list[int]]:
         """Yield the positions of this process's micro-batches, in order, of steps first_step to end_step - 1."""
         for step in range(first_step, end_step):
-            for micro_batch in range(self.first_micro_batch, self.first_micro_batch + self.accumulation):
+            for index in range(self.accumulation):
+                micro_batch = self.first_micro_batch + index * self.stride
                 start = step * self.global_batch + micro_batch * self.batch_size
                 yield list(range(start, start + self.batch_size))

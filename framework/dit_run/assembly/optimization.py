@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dit_run.assembly.rate_groups import RateGroups
 from dit_run.assembly.trained_parameters import by_factor
 from dit_run.compute.sharding import take_parts
+from dit_run.compute.whole_updates import WholeUpdates, without_memory
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.protocols import LearningRateFactor
 from dit_run.registry.factories import make
@@ -16,12 +17,18 @@ from dit_run.settings import Config
 __all__ = ["build_learning_rate_factor", "build_optimizer"]
 
 
-def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -> torch.optim.Optimizer:
+def build_optimizer(
+    config: Config, denoiser: nn.Module, device: torch.device, *, whole: bool = False
+) -> torch.optim.Optimizer:
     """Return the optimizer over all trainable parameters, at the peak learning rates.
 
+    With ``whole`` it is built for whole parameters, and updates sharded ones as such: see :class:`WholeUpdates`.
     Raises InputError for a factor on the learning rate of no parameter.
     """
-    groups = by_factor(trainable_parameters(denoiser), config.training.learning_rate_factors)
+    named = trainable_parameters(denoiser)
+    given = [(name, without_memory(each, device)) for name, each in named] if whole else named
+    sharded: dict[Tensor, Tensor] = {other: each for (_, other), (_, each) in zip(given, named, strict=True)}
+    groups = by_factor(given, config.training.learning_rate_factors)
     optimizers: dict[float, torch.optim.Optimizer] = {
         factor: make(
             config.optimizer.component,
@@ -35,6 +42,8 @@ def build_optimizer(config: Config, denoiser: nn.Module, device: torch.device) -
     }
     for each in optimizers.values():
         each.register_load_state_dict_pre_hook(take_parts)
+        if whole:
+            WholeUpdates(each, sharded)
     optimizer = RateGroups(optimizers) if len(optimizers) > 1 else next(iter(optimizers.values()))
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])

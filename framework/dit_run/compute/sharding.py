@@ -6,7 +6,7 @@ bring whole tensors of a checkpoint and such parts together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ __all__ = [
     "is_sharded",
     "local",
     "local_parts",
-    "of_whole",
     "part_of",
+    "shard_count",
     "take_parts",
     "whole_tensor",
 ]
@@ -45,14 +45,18 @@ class Sharding:
     """Dtype in which the weights of blocks that train are gathered; None for their own."""
     processes: Processes
     """All processes of the run."""
+    exact: bool = False
+    """True if results are the bits of processes that have all weights (``training.elastic_exact``)."""
 
     @classmethod
-    def of(cls, wanted: int | str, processes: Processes, precision: Precision) -> Sharding | None:
+    def of(
+        cls, wanted: int | str, processes: Processes, precision: Precision, *, exact: bool = False
+    ) -> Sharding | None:
         """Return the shards of ``training.shard``, a number or ``node``; None where each process has all weights.
 
         Raises InputError for a number that does not divide the number of processes.
         """
-        count = processes.local_count if wanted == "node" else int(wanted)
+        count = shard_count(wanted, processes)
         if processes.largest(count) != -processes.largest(-count):
             raise InputError("training.shard is node, and the machines of this run have different numbers of processes")
         if processes.count % count:
@@ -66,11 +70,12 @@ class Sharding:
         from torch.distributed.device_mesh import init_device_mesh
 
         kind, replicas = processes.device.type, processes.count // count
+        dtype = None if exact else _gathered_dtype(kind, precision)
         if replicas == 1:
             mesh = init_device_mesh(kind, (count,), mesh_dim_names=("shard",))
         else:
             mesh = init_device_mesh(kind, (replicas, count), mesh_dim_names=("replica", "shard"))
-        return cls(mesh, _gathered_dtype(kind, precision), processes)
+        return cls(mesh, dtype, processes, exact)
 
     @property
     def count(self) -> int:
@@ -98,9 +103,10 @@ class Sharding:
             if parameter.ndim == 0:
                 raise InputError(f"the parameter {name} has no dimensions and cannot be sharded; use training.shard: 1")
         policy = MixedPrecisionPolicy(self.dtype, torch.float32, cast_forward_inputs=False)
+        mesh = self.mesh["shard"] if self.exact else self.mesh  # the replicas are added afterwards, in the same tree
         for block in blocks(module):
-            fully_shard(block, mesh=self.mesh, mp_policy=policy)
-        fully_shard(module, mesh=self.mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+            fully_shard(block, mesh=mesh, mp_policy=policy)
+        fully_shard(module, mesh=mesh, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
 
     def apply_frozen(self, module: nn.Module) -> None:
         """Shard a module that never trains, in place, each of its blocks by itself, and move it to the device.
@@ -133,6 +139,11 @@ def _gathered_dtype(device: str, precision: Precision) -> torch.dtype | None:
     On a CPU some layers refuse weights of another dtype than their input.
     """
     return None if device == "cpu" else precision.dtype
+
+
+def shard_count(wanted: int | str, processes: Processes) -> int:
+    """Return the number of processes that share weights, of ``training.shard``."""
+    return processes.local_count if wanted == "node" else int(wanted)
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:
@@ -174,25 +185,6 @@ def part_of(tensor: Tensor, like: Tensor) -> Tensor:
 def copy_into(target: Tensor, source: Tensor) -> None:
     """Copy a tensor into one that may be sharded."""
     target.copy_(part_of(source, target))
-
-
-def of_whole(function: Callable[[Tensor], Tensor], parts: Tensor, like: Tensor) -> Tensor:
-    """Apply a function of n tensors [n, ...] to whole ones, and return this process's parts of the results, [n, ...].
-
-    ``parts`` are this process's parts of tensors that are sharded as ``like``; the processes share out the whole ones.
-    """
-    if not is_sharded(like):
-        return function(parts)
-    from torch.distributed.tensor import DTensor, Shard
-
-    assert isinstance(like, DTensor)
-    mesh, shape = like.device_mesh, torch.Size((len(parts), *like.shape))
-    stride = (like.numel(), *like.stride())
-    split = [Shard(each.dim + 1) if isinstance(each, Shard) else each for each in like.placements]
-    shared = [Shard(0) if isinstance(each, Shard) else each for each in like.placements]
-    whole = DTensor.from_local(parts, mesh, split, shape=shape, stride=stride).redistribute(mesh, shared)
-    done = DTensor.from_local(function(whole.to_local()), mesh, shared, shape=shape, stride=stride)
-    return done.redistribute(mesh, split).to_local()
 
 
 def local_parts(value: Any) -> Any:

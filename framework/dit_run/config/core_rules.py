@@ -16,7 +16,6 @@ RuleResult = Problem | Adjustment
 
 
 _NOT_SHARDED = (
-    ("elastic_exact", True, "false"),
     ("mixed_precision", "fp16", "bf16"),
     ("compile_model", "whole", "true"),
 )

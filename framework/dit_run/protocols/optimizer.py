@@ -31,6 +31,11 @@ class Optimizer(Protocol):
     With ``training.learning_rate_factors`` the factory is called once for each factor, with the parameters of that
     factor and the peak rate times it: each of these optimizers has a state of its own.
 
+    With ``training.shard`` parameters, gradients and states are DTensors, of which this process has a part. Under
+    ``training.elastic_exact`` the optimizer is built for whole parameters and updates whole ones instead, some in each
+    process; the others have no rows. Its states are then plain values, or tensors without dimensions or of the shape of
+    the parameter.
+
     ``step()`` is called without a closure, after clipping (``training.max_grad_norm``). The ``grad`` of a parameter
     that took no part is None. A step whose loss or gradient is not finite is skipped. The state_dict holds only tensors
     and plain values, and training continues from it bit for bit.

@@ -100,8 +100,8 @@ class TrainingOptions:
     deterministic: Annotated[bool, Adjustable] = False
     """Use deterministic algorithms only, so that a GPU run repeats bit for bit."""
     elastic_exact: Annotated[bool, Adjustable] = False
-    """Add up gradients in a fixed binary tree, so that 1, 2 and 4 processes give the same weights bit for bit.
-    `num_threads` is then 1 by default."""
+    """Add up gradients in a fixed binary tree, so that 1, 2 and 4 processes give the same weights bit for bit, also
+    where they share weights (`shard`). `num_threads` is then 1 by default."""
     shard: Annotated[PositiveInt | Annotated[str, bounds(pattern=r"^node$")], Adjustable] = 1
     """Processes that share weights, gradients, optimizer state and averages, each holding a part of them, so that
     larger models fit: a number that divides the processes of the run, or `node` for those of a machine. 1 gives each

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dit_run.compute.sharding import local
+from dit_run.compute.sharding import Sharding, local
+from dit_run.compute.whole_tensors import update_whole
 from dit_run.protocols import AverageShare
 
 __all__ = ["Average"]
@@ -31,19 +32,22 @@ class Average(Generic[M]):
     def __init__(self, live: M, share: AverageShare) -> None:
         self._live = live
         self._share = share
+        self._whole = False
         frozen = {id(weight): weight for weight in live.parameters() if not weight.requires_grad}
         self.module = copy.deepcopy(live, dict(frozen)).float().eval().requires_grad_(False)
         self._pairs = self._paired()
 
     @torch.no_grad()
     def _paired(self) -> list[tuple[Tensor, Tensor]]:
-        """Return this process's part of each weight that trains, with that of its average."""
+        """Return each weight that trains, with its average: this process's parts, or sharded ones to update whole."""
         pairs = zip(self._live.parameters(), self.module.parameters(), strict=True)
-        return [(local(weight), local(average)) for weight, average in pairs if weight.requires_grad]
+        trained: list[tuple[Tensor, Tensor]] = [pair for pair in pairs if pair[0].requires_grad]
+        return trained if self._whole else [(local(weight), local(average)) for weight, average in trained]
 
-    def shard(self, apply: Callable[[nn.Module], None]) -> None:
-        """Shard the averages, after the live weights, by a function that replaces the parameters of a module."""
-        apply(self.module)
+    def shard(self, sharding: Sharding) -> None:
+        """Shard the averages, after the live weights."""
+        sharding.apply(self.module)
+        self._whole = sharding.exact
         self._pairs = self._paired()
 
     @torch.no_grad()
@@ -51,6 +55,9 @@ class Average(Generic[M]):
         """Add the weights after optimizer step ``step``, counted from 0. Buffers are copied."""
         averages: list[Tensor] = [average for _, average in self._pairs]
         weights = [weight.to(average.dtype) for weight, average in self._pairs]
-        torch._foreach_lerp_(averages, weights, self._share(step))
+        if self._whole:
+            update_whole(partial(torch._foreach_lerp_, weight=self._share(step)), averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, self._share(step))
         for average, buffer in zip(self.module.buffers(), self._live.buffers(), strict=True):
             average.copy_(buffer)

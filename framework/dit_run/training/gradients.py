@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dit_run.compute.distributed import Processes
+from dit_run.compute.gradient_sums import sum_gradients
 from dit_run.compute.sharding import Sharding
 from dit_run.model.denoiser import trainable_parameters
+from dit_run.training.sharded_tree import ShardedTreeReducer
 from dit_run.training.step import Gradients
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.tree_reduction import TreeReducer
@@ -41,14 +43,9 @@ class ShardedGradients(Gradients):
     """The mean over processes by ``fully_shard``, with each micro-batch, so that no process holds whole gradients."""
 
     def __init__(self, sharded: nn.Module, micro_batches_total: int, sharding: Sharding) -> None:
-        from torch.distributed.fsdp import FSDPModule
-
         super().__init__(micro_batches_total)
         self._sharding = sharding
-        for module in sharded.modules():
-            if isinstance(module, FSDPModule):
-                module.set_gradient_divide_factor(1.0)  # the loss of each micro-batch is divided instead
-                module.set_force_sum_reduction_for_comms(True)  # gloo has no other reduction
+        sum_gradients(sharded)
 
     def mean(self, values: Sequence[Tensor]) -> Tensor:
         return _mean(values)
@@ -71,6 +68,8 @@ def distribute(
     ``sharding`` is that of the loss. ``exact`` adds gradients in a binary tree that is the same for any number of
     processes.
     """
+    if sharding is not None and exact:
+        return loss, ShardedTreeReducer(loss, accumulation * processes.count, processes, sharding)
     if sharding is not None:
         return loss, ShardedGradients(loss, accumulation * processes.count, sharding)
     if exact:

@@ -120,8 +120,8 @@ class Loop:
         with self._interrupted_loading():
             micro_batches = list(islice(batches, accumulation)) if accumulation > 1 else [next(batches)]
         with self._given_up_if_saved():
-            first = self.layout.first_micro_batch
-            result = self.step.run(state.step, micro_batches, count=accumulation, first_index=first)
+            first, stride = self.layout.first_micro_batch, self.layout.stride
+            result = self.step.run(state.step, micro_batches, count=accumulation, first_index=first, stride=stride)
         state.nonfinite.add(state.step + 1, result, micro_batches)
         if state.averages:
             # After a skipped update, too: the weights have not changed, and asking would wait for the device.

@@ -130,7 +130,7 @@ def _sharded(parts: RunParts, loss: StepLoss) -> StepLoss:
     if parts.sharding is not None:
         parts.sharding.apply(loss)
         for average in parts.averages.values():
-            average.shard(parts.sharding.apply)
+            average.shard(parts.sharding)
     return loss
 
 

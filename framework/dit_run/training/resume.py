@@ -124,7 +124,12 @@ class Start:
         refuse_changed_inputs(lines, self.folder, arguments)
         objectives = any(each.type != Kind.OBJECTIVE.default_type for each in config.chosen("objective"))
         said = notes(
-            self.changes, self.step, buckets=config.has_buckets, adapted=bool(self.base), objectives=objectives
+            self.changes,
+            self.step,
+            buckets=config.has_buckets,
+            adapted=bool(self.base),
+            objectives=objectives,
+            exact=config.training.elastic_exact,
         )
         if total_steps == self.total_steps:
             return said

@@ -44,6 +44,7 @@ _COMPARED_TEXT = (
 _VALIDATION_TEXT = "validation losses from here on cannot be compared with earlier ones, so the best one is forgotten"
 _INITIAL: tuple[KeyPath, ...] = (("training", "init_from"), ("training", "init_rename"))
 _BASE_TEXT = "the weights that the adapter changes are the same as before"
+_EXACT_TEXT = "the weights stay those of an uninterrupted run (training.elastic_exact)"
 _BITS_TEXT = "the weights may differ in their last bits from those of an uninterrupted run"
 _CONSEQUENCES: Mapping[KeyPath, str] = {
     **dict.fromkeys(_SPLIT, _SPLIT_TEXT),
@@ -98,18 +99,25 @@ def refuse_other_global_batch(
 
 
 def notes(
-    changes: Changes, step: int, *, buckets: bool = False, adapted: bool = False, objectives: bool = False
+    changes: Changes,
+    step: int,
+    *,
+    buckets: bool = False,
+    adapted: bool = False,
+    objectives: bool = False,
+    exact: bool = False,
 ) -> list[str]:
     """Return a line for each consequence of the changes, except for changes of the length.
 
     ``buckets`` is True for a run with ``data.buckets``, whose order depends on the size of micro-batches, ``adapted``
     for one with an adapter, which reads its base again, ``objectives`` for one with other objectives than the default,
-    which may compare the samples of a micro-batch.
+    which may compare the samples of a micro-batch, ``exact`` for one with ``training.elastic_exact``.
     """
     consequences = dict(_CONSEQUENCES)
     consequences |= dict.fromkeys(_SPLIT, _COMPARED_TEXT) if objectives else {}
     consequences |= dict.fromkeys(_SPLIT, _BUCKET_TEXT) if buckets else {}
     consequences |= dict.fromkeys(_INITIAL, _BASE_TEXT) if adapted else {}
+    consequences |= {("training", "shard"): _EXACT_TEXT} if exact else {}
     default = f"the new value holds from step {step + 1} on, so the weights are not those of an uninterrupted run"
     grouped: dict[str, list[Difference]] = {}
     for change in changes.without(*LENGTH):

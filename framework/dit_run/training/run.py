@@ -85,7 +85,10 @@ def train(
                 ),
                 arguments=arguments,
                 sharding=Sharding.of(
-                    config.training.shard, processes, Precision.of(config.training.mixed_precision, processes.device)
+                    config.training.shard,
+                    processes,
+                    Precision.of(config.training.mixed_precision, processes.device),
+                    exact=config.training.elastic_exact,
                 ),
             )
             return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)

@@ -196,7 +196,9 @@ class RunParts:
         return TrainingStep(
             forward=forward or self.step_loss(),
             scheduler_of=self.scheduler_of,
-            optimizer=build_optimizer(self.config, self.denoiser, self.device),
+            optimizer=build_optimizer(
+                self.config, self.denoiser, self.device, whole=self.sharding is not None and self.sharding.exact
+            ),
             learning_rate_factor=learning_rate_factor,
             precision=self.precision,
             max_grad_norm=self.config.training.max_grad_norm or None,

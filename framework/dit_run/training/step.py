@@ -135,12 +135,17 @@ class TrainingStep:
         """Return the learning rate of update ``step`` for the first parameter group."""
         return float(self._peak_rates[0] * self._factor(step))
 
-    def run(self, step: int, micro_batches: Iterable[EncodedBatch], *, count: int, first_index: int = 0) -> StepResult:
-        """Do update ``step`` (from 0) with ``count`` micro-batches; ``first_index`` is the first one's global index."""
+    def run(
+        self, step: int, micro_batches: Iterable[EncodedBatch], *, count: int, first_index: int = 0, stride: int = 1
+    ) -> StepResult:
+        """Do update ``step`` (from 0) with ``count`` micro-batches.
+
+        ``first_index`` is the first one's global index, ``stride`` the distance of each from the one before.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         for index, examples in enumerate(micro_batches):
-            seed_dropout(self._seed, step, first_index + index, examples.latents.device)
+            seed_dropout(self._seed, step, first_index + index * stride, examples.latents.device)
             with self._gradients.micro_batch(index, last=index == count - 1):
                 with self._timer.phase("forward"):
                     scheduler = self.scheduler_of(examples.shape)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.distributed import Processes
+from dit_run.compute.sharding import local
 from dit_run.problems import InputError
 from dit_run.training.step import Gradients
 
@@ -17,7 +18,8 @@ __all__ = ["TreeReducer"]
 Leaf = list[Tensor]
 """A gradient for each parameter, and last, on the host, the number of micro-batches below that gave each a gradient.
 
-The host reads these numbers in each step. On the device it would wait for them.
+Those of sharded parameters are sharded. The host reads these numbers in each step. On the device it would wait for
+them.
 """
 
 
@@ -28,6 +30,9 @@ class TreeReducer(Gradients):
     subtree; the levels above it are added by recursive doubling: partners add the same two numbers, so all processes
     end with the same bits.
     """
+
+    _added = 1
+    """Processes, one after another, whose leaves are added already when a micro-batch ends."""
 
     def __init__(self, parameters: Sequence[nn.Parameter], micro_batches_total: int, processes: Processes) -> None:
         """Raise InputError unless both numbers are powers of two and each process has a micro-batch."""
@@ -57,7 +62,7 @@ class TreeReducer(Gradients):
     def finish(self, parameters: Sequence[nn.Parameter]) -> None:
         """Give every parameter the sum over all micro-batches of all processes; None if no micro-batch gave it one."""
         (_, node), self._pending = self._pending[0], []
-        node = self._combine(node)
+        node = self._combine(node, self._added, self._processes.count)
         for parameter, gradient, given in zip(self._parameters, node[:-1], node[-1].tolist(), strict=True):
             parameter.grad = gradient if given else None
 
@@ -66,12 +71,11 @@ class TreeReducer(Gradients):
         nodes = list(values)
         while len(nodes) > 1:
             nodes = [left + right for left, right in zip(nodes[::2], nodes[1::2], strict=True)]
-        return self._combine(nodes)[0] / self.divisor
+        return self._combine(nodes, self._added, self._processes.count)[0] / self.divisor
 
-    def _combine(self, node: Leaf) -> Leaf:
-        """Return the sum of the node with those of all other processes."""
-        distance = 1
-        while distance < self._processes.count:
+    def _combine(self, node: Leaf, distance: int, end: int) -> Leaf:
+        """Return the sum of the node with those of other processes: of every ``distance``-th one of ``end``."""
+        while distance < end:
             node = _add(node, self._swap(node, self._processes.rank ^ distance))
             distance *= 2
         return node
@@ -90,22 +94,22 @@ class TreeReducer(Gradients):
         received: Leaf = []
         groups = _alike(node)
         for indices in groups:
-            own = torch.cat([node[index].reshape(-1) for index in indices])
+            own = torch.cat([local(node[index]).reshape(-1) for index in indices])
             other = torch.empty_like(own)
             works = dist.batch_isend_irecv(
                 [dist.P2POp(dist.isend, own, partner), dist.P2POp(dist.irecv, other, partner)]
             )
             for work in works:
                 work.wait()
-            received += torch.split(other, [node[index].numel() for index in indices])
+            received += torch.split(other, [local(node[index]).numel() for index in indices])
         places = [index for indices in groups for index in indices]
         ordered = dict(zip(places, received, strict=True))
-        return [ordered[index].view_as(value) for index, value in enumerate(node)]
+        return [ordered[index].view_as(local(value)) for index, value in enumerate(node)]
 
 
 def _add(left: Leaf, right: Leaf) -> Leaf:
     for indices in _alike(left):
-        torch._foreach_add_([left[index] for index in indices], [right[index] for index in indices])
+        torch._foreach_add_([local(left[index]) for index in indices], [local(right[index]) for index in indices])
     return left
 
 

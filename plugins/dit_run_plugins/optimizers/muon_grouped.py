@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dit_run.compute.sharding import local, of_whole
+from dit_run.compute.sharding import local
+from dit_run.compute.whole_tensors import of_whole
 
 __all__ = ["GroupedMuon"]
 

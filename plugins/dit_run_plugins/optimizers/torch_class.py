@@ -15,7 +15,7 @@ from dit_run_plugins.optimizers.torch_signatures import Signature, class_names, 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchClass", "build", "class_fits"]
+__all__ = ["TorchClass", "build", "class_fits", "shards_fit"]
 
 Scalar = int | float | bool | str
 Argument = Scalar | tuple[Scalar, ...] | None
@@ -75,6 +75,20 @@ def class_fits(context: RuleContext) -> Iterator[Problem]:
             _try(context.options)
         except InputError as error:
             yield Problem("torch-optimizer", str(error), (*context.path, "arguments"))
+
+
+def shards_fit(context: RuleContext) -> Iterator[Problem]:
+    """Refuse a class with sums over rows and columns, which sharded weights would add in another order."""
+    training, name = context.config.training, context.options.name
+    if name == "Adafactor" and training.elastic_exact and training.shard != 1:
+        yield Problem(
+            "not-sharded",
+            f"training.elastic_exact is true and training.shard is {training.shard}, but optimizer.name {name} keeps "
+            "sums over the rows and columns of a matrix, which processes that share it do not have",
+            (*context.path, "name"),
+            related=(("training", "elastic_exact"), ("training", "shard")),
+            help=("choose another class, or set training.shard: 1 or elastic_exact: false",),
+        )
 
 
 Fault = tuple[tuple[str, ...], str, tuple[str, ...]]

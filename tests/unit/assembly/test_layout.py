@@ -26,11 +26,23 @@ def test_processes_share_out_consecutive_micro_batches() -> None:
     assert [first.first_micro_batch, second.first_micro_batch] == [0, 2]
 
 
-@given(batch_size=SMALL, accumulation=SMALL, processes=SMALL, first=SMALL, steps=SMALL)
+def test_processes_that_share_weights_take_turns_with_micro_batches() -> None:
+    layouts = [Layout(1, 2, processes=4, rank=rank, stride=2) for rank in range(4)]
+    assert [list(each.micro_batches(1, 2)) for each in layouts] == [
+        [[8], [10]],
+        [[9], [11]],
+        [[12], [14]],
+        [[13], [15]],
+    ]
+    assert [each.first_micro_batch for each in layouts] == [0, 1, 4, 5]
+
+
+@given(batch_size=SMALL, accumulation=SMALL, replicas=SMALL, stride=SMALL, first=SMALL, steps=SMALL)
 def test_all_processes_together_visit_each_position_once(
-    batch_size: int, accumulation: int, processes: int, first: int, steps: int
+    batch_size: int, accumulation: int, replicas: int, stride: int, first: int, steps: int
 ) -> None:
-    layouts = [Layout(batch_size, accumulation, processes, rank) for rank in range(processes)]
+    processes = replicas * stride
+    layouts = [Layout(batch_size, accumulation, processes, rank, stride) for rank in range(processes)]
     visited = sorted(
         p for layout in layouts for positions in layout.micro_batches(first, first + steps) for p in positions
     )
@@ -45,6 +57,11 @@ def test_a_layout_is_that_of_the_config_and_the_processes(tmp_path: Path) -> Non
     assert Layout.of(config) == Layout(4, 2)
     assert Layout.of(config, Processes(1, 3)) == Layout(4, 2, processes=3, rank=1)
     assert Layout.of(config, Processes(1, 2), global_batch=32) == Layout(4, 4, processes=2, rank=1)
+    shared = load_config(path, "training.shard=2")
+    assert Layout.of(shared, Processes(1, 4)) == Layout(4, 1, processes=4, rank=1)
+    exact = load_config(path, "training.shard=2", "training.elastic_exact=true")
+    assert Layout.of(exact, Processes(1, 4)) == Layout(4, 1, processes=4, rank=1, stride=2)
+    assert Layout.of(exact) == Layout(4, 1)
 
 
 def test_accumulation_is_part_of_the_length_of_a_run(tmp_path: Path) -> None:

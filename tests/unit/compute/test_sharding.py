@@ -20,11 +20,12 @@ from dit_run.compute.sharding import (
     is_sharded,
     local,
     local_parts,
-    of_whole,
     part_of,
     take_parts,
     whole_tensor,
 )
+from dit_run.compute.whole_tensors import of_whole
+from dit_run.compute.whole_updates import WholeUpdates, without_memory
 from dit_run.model.average_profiles import ema_share
 from dit_run.problems import InputError
 from dit_run.training.average import Average
@@ -131,7 +132,7 @@ def test_the_average_of_sharded_weights_is_that_of_whole_ones(sharding: Sharding
     whole, sharded = layered(), layered()
     averages = [Average(module, partial(ema_share, decay=0.5, power=0)) for module in (whole, sharded)]
     sharding.apply(sharded)
-    averages[1].shard(sharding.apply)
+    averages[1].shard(sharding)
     with torch.no_grad():
         for module in (whole, sharded):
             for parameter in module.parameters():
@@ -178,3 +179,15 @@ def whole_like(sharding: Sharding, tensor: Tensor) -> Tensor:
     from torch.distributed.tensor import Shard, distribute_tensor
 
     return distribute_tensor(tensor, sharding.mesh, [Shard(0)])
+
+
+def test_a_state_of_another_shape_than_its_parameter_is_refused(sharding: Sharding) -> None:
+    module = layered()
+    sharding.apply(module)
+    parameters = list(module.parameters())
+    given = [without_memory(each, torch.device("cpu")) for each in parameters]
+    optimizer = torch.optim.Adafactor(given)
+    WholeUpdates(optimizer, dict(zip(given, parameters, strict=True)))
+    module(torch.ones(2, 3)).sum().backward()
+    with pytest.raises(InputError, match=r"the optimizer keeps row_var of another shape than its parameter, which"):
+        optimizer.step()
