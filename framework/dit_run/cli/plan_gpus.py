@@ -1,4 +1,4 @@
-"""``dit-run plan --gpus``: ways to share a model over many GPUs that are not at hand."""
+"""``dit-run plan CONFIG --gpus N --gpu-memory 80GB``: ways to share a model over many GPUs that are not at hand."""
 
 from __future__ import annotations
 
