@@ -70,7 +70,7 @@ def _timm(weights: Pretrained) -> Any:
 
 @dataclass(frozen=True)
 class TimmInput:
-    """How timm prepares images for a model; for square images its modes of cropping are one."""
+    """Preparation of images for a model of timm; for square images all its modes of cropping are one."""
 
     side: int
     """Side (pixels) of the images that the model takes."""

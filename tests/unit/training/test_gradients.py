@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_processes import run_script
 
 SHARED = """
-import os, socket
 import torch
 from torch import nn
+from forked_processes import fork_processes
 from dit_run.compute.distributed import join_processes
 from dit_run.training.gradients import distribute
 
@@ -42,16 +41,7 @@ def train():
     all.leave()
 
 torch.set_num_threads(1)
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-os.environ.update(WORLD_SIZE="4", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-for rank in range(4):
-    if os.fork() == 0:  # what is imported is imported once
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-        train()
-        os._exit(0)
-assert all(os.wait()[1] == 0 for _ in range(4))
+fork_processes(4, train)
 """
 
 
@@ -60,7 +50,7 @@ def test_four_processes_add_the_gradients_of_every_step_in_one_order(tmp_path: P
     """A continued run begins in the middle: its first step must give the bytes of any other."""
     import torch
 
-    subprocess.run([sys.executable, "-c", SHARED], cwd=tmp_path, check=True, timeout=120)
+    run_script(SHARED, tmp_path)
     steps = [torch.load(tmp_path / f"{rank}-{step}.pt") for rank in range(4) for step in range(3)]
     for idle, *used in steps:
         assert idle is None

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked_processes import run_script
 
 SHARED = """
-import hashlib, json, os, socket
+import hashlib, json
 from functools import partial
 from importlib.util import find_spec
 import torch
 from torch import nn
+from forked_processes import fork_processes
 from dit_run.assembly.layout import Layout
 from dit_run.compute.distributed import join_processes
 from dit_run.compute.precision import Precision
@@ -106,22 +106,13 @@ def train(shard):
 
 torch.set_num_threads(1)
 for count, shard in ((1, 1), (2, 2), (4, 2)):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    for rank in range(count):
-        if os.fork() == 0:  # what is imported is imported once
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            train(shard)
-            os._exit(0)
-    assert all(os.wait()[1] == 0 for _ in range(count)), (count, shard)
+    fork_processes(count, partial(train, shard))
 """
 
 
 @pytest.mark.slow
 def test_all_shards_learn_the_bytes_of_one_process(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", SHARED], cwd=tmp_path, check=True, timeout=120)
+    run_script(SHARED, tmp_path)
     found = {path.name: json.loads(path.read_text()) for path in tmp_path.iterdir()}
     assert len(found) == 7 and len(set(found["1-1-0"].values())) == len(found["1-1-0"]) >= 3
     assert {name for name, digests in found.items() if digests != found["1-1-0"]} == set()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from forked_processes import run_script
 
 from dit_run.compute.distributed import Processes
 from dit_run.problems import InputError
@@ -64,8 +63,9 @@ def test_shapes_that_make_no_tree_are_refused(micro_batches: int, count: int, me
 
 
 SHARED = """
-import hashlib, os, socket
+import hashlib
 import torch
+from forked_processes import fork_processes
 from dit_run.compute.distributed import join_processes
 from dit_run.training.tree_reduction import TreeReducer
 
@@ -91,22 +91,13 @@ def train():
 
 torch.set_num_threads(1)
 for count in (1, 2, 4):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    for rank in range(count):
-        if os.fork() == 0:  # what is imported is imported once
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            train()
-            os._exit(0)
-    assert all(os.wait()[1] == 0 for _ in range(count)), count
+    fork_processes(count, train)
 """
 
 
 @pytest.mark.slow
 def test_one_two_and_four_processes_reach_the_same_bytes(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", SHARED], cwd=tmp_path, check=True, timeout=120)
+    run_script(SHARED, tmp_path)
     alone = (tmp_path / "1-0").read_text()
     assert len(set(alone.splitlines())) == 3
     shared = [(tmp_path / f"{count}-{rank}").read_text() for count in (2, 4) for rank in range(count)]
