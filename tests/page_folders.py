@@ -52,12 +52,10 @@ metrics: [{type: clip_score, count: 2}]
 """A config of the user's own."""
 
 _LORA = ("adapter={type: lora, rank: 2}", "training.init_from=../runs/of photos")
-_LONG = ("training.max_steps=501", "training.save_steps=500", "training.logging_steps=500")
 RUNS = {
     "of photos": ("own.yaml", ()),
     "of shapes": ("configs/quickstart.yaml", ("training.use_ema=true",)),
     "of scores": ("own.yaml", ("data.dataset_path=scores", "model.scalars=[aesthetic_score,original_width]")),
-    "of 500 steps": ("own.yaml", _LONG),
     "of LoRA": ("own.yaml", _LORA),
 }
 """Runs by their names: the config, and what differs from it."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -10,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from forks import Ended, Forks
-from page_folders import EXPORT, PageFolders, write_hub
+from page_folders import EXPORT, RUNS, PageFolders, write_hub
 from pages import PAGES, ROOT, Block, blocks, mentioned
 from shells import Shell
 
 from dit_run import load_config
+from dit_run.cli.commands import COMMANDS, command_parser
 
 EXCEPTIONS: Mapping[str, str] = {
     ".venv-test/bin/*": "checks of the project, which .ci/run calls",
@@ -55,7 +59,7 @@ GIVEN: Mapping[str, Mapping[str, str]] = {
     "docs/data.md": {"DATA": "photos", "RUN": "of scores"},
     "docs/export.md": {"outputs/shapes": "of shapes"},
     "docs/gpu.md": {"my.yaml": "own.yaml"},
-    "docs/guidance.md": {"RUN": "of 500 steps"},
+    "docs/guidance.md": {"RUN": "of photos"},
     "docs/metrics.md": {"outputs/mine": "of photos"},
     "docs/optimizers.md": {"config.yaml": "own.yaml"},
     "docs/sampling.md": {"outputs/mine": "of photos"},
@@ -97,6 +101,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "[FOLDER…]": "outputs",
     "check lion": "check muon",
     "count: 200": "count: 4",
+    "guidance.checkpoint=500": "guidance.checkpoint=2",
     "image_size=512": "image_size=64",
     "key=value": "training.learning_rate=0.001",
     "max_steps=20000": "max_steps=8",
@@ -157,6 +162,47 @@ def filled(command: str) -> str:
     return command
 
 
+def kind(word: str) -> str:
+    """Return the kind of an argument: a word of its own, the key of a value, a run, a config, or else nothing."""
+    source = {**NAMED, **EXAMPLES}.get(word, word)
+    if source in RUNS or source.startswith(("outputs/", "runs/")):
+        return "a run"
+    if source.endswith(".yaml"):
+        return "a config"
+    return source.partition("=")[0] if re.fullmatch(r"[a-z-]+|[\w.]+=.*", source) else ""
+
+
+def form(command: str) -> tuple[str, ...]:
+    """Return the options, keys and kinds of files that a command names; commands of a form differ in values only."""
+    words = shlex.split(filled(command).removeprefix(".venv/bin/"))
+    if words[0] == "torchrun" and "dit_run" in words:
+        return ("torchrun", *form(shlex.join(["dit-run", *words[words.index("dit_run") + 1 :]])))
+    if words[0] != "dit-run":
+        return (command,)
+    name = words[1] if words[1] in COMMANDS else "train"
+    parser = command_parser(name)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            given = vars(parser.parse_intermixed_args(words[1 + (words[1] in COMMANDS) :]))
+    except SystemExit:
+        return (command,)  # which shows that it is refused, when it is run
+    used = {option: value for option, value in given.items() if value != parser.get_default(option)}
+    values = {option: value if isinstance(value, list) else [value] for option, value in used.items()}
+    return (name, *(f"{option} {' '.join(kind(str(v)) for v in values[option])}" for option in sorted(values)))
+
+
+def first_of_each_form(commands: Iterable[str], shown: Iterable[str]) -> list[str]:
+    """Return the commands that are run, of each form the first, and none whose form is shown elsewhere."""
+    seen = {form(command) for command in shown}
+    firsts = {form(command): command for command in reversed([each for each in commands if reason(each) is None])}
+    return sorted(command for each, command in firsts.items() if each not in seen)
+
+
+IN_BLOCKS = [each for shown in SHOWN.values() for block in shown for each in block.commands if reason(each) is None]
+IN_REFERENCE = first_of_each_form([each for block in REFERENCE for each in block.commands], IN_BLOCKS)
+IN_SENTENCES = first_of_each_form(SENTENCES, [*IN_BLOCKS, *IN_REFERENCE])
+
+
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """A warm process that finds tiny models under names on the hub."""
@@ -214,7 +260,7 @@ def test_the_blocks_of_a_page_work_in_order(page: str, shell: Shell, folders: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [each for block in REFERENCE for each in block.commands if reason(each) is None])
+@pytest.mark.parametrize("command", IN_REFERENCE)
 def test_an_example_of_a_command_works(command: str, shell: Shell, folders: PageFolders, tmp_path: Path) -> None:
     given = {name: source for name, source in EXAMPLES.items() if f"-o {name}" not in command}
     ended = typed(shell, command, prepared(folders, shell, tmp_path / "here", given))
@@ -222,7 +268,7 @@ def test_an_example_of_a_command_works(command: str, shell: Shell, folders: Page
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [command for command in SENTENCES if reason(command) is None])
+@pytest.mark.parametrize("command", IN_SENTENCES)
 def test_a_command_in_a_sentence_works(command: str, shell: Shell, folders: PageFolders, tmp_path: Path) -> None:
     ended = typed(shell, command, folders.make(tmp_path / "here", NAMED))
     assert ended.statuses == (0,), ended.output
