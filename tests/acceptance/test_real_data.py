@@ -97,10 +97,13 @@ def trains_stops_continues_and_samples(
 # --------------------------------------------------------------------------------------------------------- real data
 
 REAL = {
-    "coco": (["type=coco", "dataset_path={}/coco_subset"], 128),
-    "coco in buckets": (["type=coco", "dataset_path={}/coco_subset", "subsets=[train2017]", "buckets=auto"], 64),
-    "cub": (["type=cub", "dataset_path={}/cub_subset", "num_samples=60"], 64),
-    "custom": (["type=custom", "dataset_path={}/emoji", "num_samples=120", "alpha_background=gray"], 64),
+    "coco": (["type=coco", "dataset_path={}/coco_subset", "num_samples=40"], 64),
+    "coco in buckets": (
+        ["type=coco", "dataset_path={}/coco_subset", "subsets=[train2017]", "num_samples=40", "buckets=auto"],
+        64,
+    ),
+    "cub": (["type=cub", "dataset_path={}/cub_subset", "num_samples=40"], 64),
+    "custom": (["type=custom", "dataset_path={}/emoji", "num_samples=40", "alpha_background=gray"], 64),
 }
 
 
@@ -123,8 +126,8 @@ def test_real_data(
 
 
 IN_BUCKETS = {
-    "coco": "type: coco, dataset_path: {}/coco_subset, subsets: [train2017], buckets: auto",
-    "cub": "type: cub, dataset_path: {}/cub_subset, num_samples: 60, buckets: auto",
+    "coco": "type: coco, dataset_path: {}/coco_subset, subsets: [train2017], num_samples: 40, buckets: auto",
+    "cub": "type: cub, dataset_path: {}/cub_subset, num_samples: 40, buckets: auto",
 }
 TINY = """
 data: {{{data}, image_size: 32, random_flip: true}}
@@ -254,7 +257,7 @@ def test_real_emoji_in_parquet_continue_byte_for_byte_with_any_workers(
     command: Command, tmp_path: Path, tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
     pytest.importorskip("pyarrow")
-    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
+    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:40]
     for number in range(3):
         rows = [json.loads(line) for line in lines[number::3]]
         images = [(shared_data / "emoji" / row["file_name"]).read_bytes() for row in rows]
@@ -298,7 +301,7 @@ def test_a_stopped_run_from_a_table_ends_like_one_that_was_not(
 def test_real_emoji_in_shards_continue_byte_for_byte_with_any_workers(
     command: Command, tmp_path: Path, tiny_run: Callable[[str], Path], shared_data: Path
 ) -> None:
-    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:120]
+    lines = (shared_data / "emoji" / "metadata.jsonl").read_text().splitlines()[:40]
     rows = list(map(json.loads, lines))
     write_shards(tmp_path, [(shared_data / "emoji" / row["file_name"], [row["text"]]) for row in rows], 3)
     config = tiny_run(f"type: webdataset, dataset_path: '{tmp_path}/*.tar', alpha_background: gray")
