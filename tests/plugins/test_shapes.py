@@ -15,6 +15,7 @@ from dit_run.problems import InputError
 from dit_run_plugins.datasets.shapes import Shapes
 from dit_run_plugins.datasets.shapes.dataset import build, paint, paint_scene
 from dit_run_plugins.datasets.shapes.scenes import (
+    BACKGROUNDS,
     COLOURS,
     SHAPES,
     Figure,
@@ -160,9 +161,17 @@ def test_a_ragged_blob_has_no_shape():
     assert [placed.figure for placed in read_scene(Image.fromarray(blob)).figures] == [Figure("red", "unknown")]
 
 
+def test_the_error_of_a_background_leaves_figures_and_their_edges_out():
+    image = np.asarray(painted(100, seed=0, size=32)).astype(np.int16)
+    background = np.array(BACKGROUNDS[scene_at(100, 0).background])
+    lighter = np.where(image == background, image + (4 if background.max() < 128 else -4), image).astype(np.uint8)
+    assert read_scene(Image.fromarray(lighter)).background_error == 4.0
+
+
 def test_an_empty_picture_has_its_background_and_nothing_else():
     reading = read_scene(Image.new("RGB", (32, 32), (250, 240, 250)))
-    assert reading.background == "white" and reading.figures == ()
+    off = np.abs(np.subtract(BACKGROUNDS["white"], (250, 240, 250))).mean()
+    assert (reading.background, reading.figures, reading.background_error) == ("white", (), pytest.approx(off))
 
 
 PAIR = Scene("black", (Figure("red", "circle"), Figure("blue", "cross")), relation="above")
@@ -200,7 +209,8 @@ def test_scores_of_true_pictures_are_one():
     images = [painted(index, seed=0, size=32) for index in range(100, 104)]
     assert scored.prompts(4) == [caption(index, 0) for index in range(100, 104)]
     names = ("wholly_right", "attributes_right", "above_chance")
-    expected = {name: 1.0 for name in names} | {f"{name}/standard_error": 0.0 for name in names}
+    expected = {name: 1.0 for name in names} | {"background_error": 0.0}
+    expected |= {f"{name}/standard_error": 0.0 for name in expected}
     assert scored.score(images, scored.prompts(4)) == expected
 
 
@@ -216,17 +226,14 @@ def test_scores_of_other_pictures_are_about_chance():
 
 def test_held_out_pairs_are_asked_for_and_scored_apart():
     options = Shapes(seed=5, held_out_pairs=0.1, size=50)
-    scored = metric.build(ShapesScore(count=6), config=SimpleNamespace(data=SimpleNamespace(options=options)))
+    scored = metric.build(ShapesScore(count=12), config=SimpleNamespace(data=SimpleNamespace(options=options)))
     held_out = held_out_pairs(0.1, 5)
     prompts = scored.prompts(scored.count)
-    assert [held_out.isdisjoint(Scene.parse(prompt).figures) for prompt in prompts] == [True, False] * 6
-    scores = scored.score([Image.new("RGB", (32, 32))] * 12, prompts)
-    assert set(scores) == {
-        name + score + error
-        for name in ("", "held_out_")
-        for score in ("wholly_right", "attributes_right", "above_chance")
-        for error in ("", "/standard_error")
-    }
+    assert [held_out.isdisjoint(Scene.parse(prompt).figures) for prompt in prompts] == [True, False] * 12
+    scores = scored.score([Image.new("RGB", (32, 32))] * 24, prompts)
+    shares = ("wholly_right", "attributes_right", "above_chance")
+    named = {name + score for name in ("", "held_out_") for score in shares} | {"background_error"}
+    assert set(scores) == named | {f"{name}/standard_error" for name in named}
 
 
 def _verdict(index: int, image: Image.Image) -> Verdict:

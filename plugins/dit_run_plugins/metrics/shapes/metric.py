@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, islice, permutations
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from dit_run_plugins.datasets.shapes import Shapes
@@ -112,17 +113,22 @@ class ShapesMetric:
     def score(self, images: Sequence[Image.Image], prompts: Sequence[str]) -> Mapping[str, float]:
         """Return ``wholly_right`` and ``attributes_right``, the shares of images and of attributes that are right.
 
-        ``above_chance`` is the latter, rescaled so that chance is 0. Each has its standard error. Scores of held-out
-        pairs start with ``held_out_``.
+        ``above_chance`` is the latter, rescaled so that chance is 0. ``background_error`` is the mean absolute
+        difference (0 to 255) of the backgrounds that are right from their true, flat colour. Each has its standard
+        error. Scores of held-out pairs start with ``held_out_``.
         Raises ValueError for a prompt that is not a caption of this dataset.
         """
         seen: list[Verdict] = []
         held: list[Verdict] = []
+        errors: list[float] = []
         for image, prompt in zip(images, prompts, strict=True):
-            shown = read_scene(image)
-            verdict = judge(Scene.parse(prompt), shown.background, shown.figures)
+            scene, shown = Scene.parse(prompt), read_scene(image)
+            verdict = judge(scene, shown.background, shown.figures)
             (held if self._shows_held_out(prompt) else seen).append(verdict)
-        return _scores(seen) | {f"held_out_{name}": value for name, value in _scores(held).items()}
+            if shown.background == scene.background and isfinite(shown.background_error):
+                errors.append(shown.background_error)
+        flat = named({"background_error": mean_with_error(errors)}) if errors else {}
+        return _scores(seen) | flat | {f"held_out_{name}": value for name, value in _scores(held).items()}
 
 
 def _scores(verdicts: Sequence[Verdict]) -> dict[str, float]:

@@ -46,6 +46,9 @@ class ShownScene:
 
     background: str
     figures: tuple[Placed, ...]
+    background_error: float
+    """Mean absolute difference (0 to 255) of the background's pixels from its true colour, edges of figures left out;
+    nan without such pixels."""
 
 
 def read_scene(image: Image.Image) -> ShownScene:
@@ -56,9 +59,11 @@ def read_scene(image: Image.Image) -> ShownScene:
     labels, opacity = _label(pixels, background)
     regions = [region for region in _regions(labels) if region.mean() >= _SMALLEST_AREA]
     regions.sort(key=lambda region: -int(region.sum()))
+    name = _nearest(BACKGROUNDS, background)
     return ShownScene(
-        _nearest(BACKGROUNDS, background),
+        name,
         tuple(_figure(region, labels, opacity[labels[region][0]]) for region in regions),
+        _error(pixels[~_grown(_grown(labels >= 0))], BACKGROUNDS[name]),
     )
 
 
@@ -73,6 +78,11 @@ def _pixels(image: Image.Image) -> Floats:
 
 def _nearest(palette: dict[str, tuple[int, int, int]], colour: Floats) -> str:
     return min(palette, key=lambda name: float(np.sum((colour - np.array(palette[name])) ** 2)))
+
+
+def _error(pixels: Floats, colour: tuple[int, int, int]) -> float:
+    """Return the mean absolute difference of pixels [n, 3] from a colour; nan for no pixels."""
+    return float(np.abs(pixels - np.array(colour)).mean()) if len(pixels) else float("nan")
 
 
 def _label(pixels: Floats, background: Floats) -> tuple[NDArray[np.int64], Floats]:
