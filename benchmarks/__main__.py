@@ -40,9 +40,9 @@ MINUTES = {
     "view": 4.0,
 }
 """Scripts in their order, with the minutes that each takes on two cores."""
-PAGES = {"time_to_quality": 65.0, "ablation": 85.0}
+PAGES = {"time_to_quality": 65.0, "ablation": 85.0, "recipe": 75.0}
 """Long trainings that store finished parts and write their own page, with their minutes."""
-ALL = {**MINUTES, **PAGES, "emoji": 20.0}
+ALL = {**MINUTES, **PAGES, "emoji": 20.0, "choices": 60.0}
 
 
 def main() -> int:

@@ -58,9 +58,13 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
     "no warm-up": ("lr_scheduler={type: linear, warmup_steps: 0}",),
     "rmsnorm and swiglu, as large models have": ("model.norm=rmsnorm", "model.mlp=swiglu"),
     WITH_QK_NORM: ("model.qk_norm=true",),
+    "blocks that start at random": ("model.zero_outputs=false",),
+    "one learning rate": ("optimizer.adamw_rate=1",),
+    "batches of 64": ("training.batch_size=64",),
+    "guidance 3": ("sampling.guidance_scale=3",),
 }
 """Changes to the quickstart, by name."""
-LENGTH = 1200
+LENGTH = 2000
 """Steps of the quickstart."""
 JUDGED = (WHOLE, NO_ROTARY, WITH_QK_NORM)
 """Recipes that are trained at full length with every seed."""
