@@ -23,9 +23,15 @@ from fnmatch import fnmatch
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from measuring import in_turn, medians, surroundings
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from dit_run.sampling.load_run import LoadedRun
+    from dit_run.sampling.sampling_request import SamplingRequest
 
 __all__ = [
     "Cell",
@@ -39,6 +45,7 @@ __all__ = [
     "parameters",
     "perform",
     "perform_all",
+    "scores_of",
     "steps_within",
 ]
 
@@ -291,10 +298,7 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     """Score a checkpoint on held-out prompts."""
     import torch
 
-    from dit_run.assembly.prepare import build_data
-    from dit_run.reporting import Silent
     from dit_run.sampling.load_run import load_run
-    from dit_run.training.scoring import build_metrics, score
 
     torch.set_num_threads(1)
     changes = [
@@ -305,12 +309,25 @@ def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
         f"sampling.guidance_scale={guidance:g}",
     ]
     trained = load_run(run, *changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
-    data = build_data(trained.config)
-    found = score(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent())
+    found = scores_of(trained)
     names = ("above_chance", "attributes_right", "wholly_right")
     return Score(
         step, guidance, averaged and trained.config.training.use_ema, *(found[f"shapes/{name}"] for name in names)
     )
+
+
+def scores_of(trained: LoadedRun) -> dict[str, float]:
+    """Return the scores of the metrics of a loaded run, as `dit-run eval` does."""
+    from dit_run.assembly.prepare import build_data
+    from dit_run.reporting import Silent
+    from dit_run.training.scoring import build_metrics, score
+
+    data = build_data(trained.config)
+
+    def sample(request: SamplingRequest, name: str) -> list[Image]:
+        return trained.pipeline.generate(request, Silent())
+
+    return score(build_metrics(trained.config, data), trained.config, data, sample)
 
 
 def _train(cell: Cell, run: Path) -> None:

@@ -1,8 +1,8 @@
 """The quickstart's recipe and the one before it, at full length: scores of three seeds at equal processor time.
 
 Each run is ``configs/quickstart.yaml`` as it stands, or with the changes that lead back to the recipe before, trained
-on one thread. The prompts are captions of 300 unseen images, and of 300 with a pair of colour and shape that no image of
-the training data has (held out). Samples come from dpm-solver++ with 12 steps. The error of backgrounds is the mean
+on one thread. The prompts are captions of 300 unseen images, and of 300 with a pair of colour and shape that no image
+of the training data has (held out). Samples come from dpm-solver++ with 12 steps. The error of backgrounds is the mean
 absolute difference, on a scale of 255, from the true flat colour.
 
 Run it alone: ``python benchmarks/recipe.py [--jobs 2] [--report]``. It resumes after an interrupt, and writes RECIPE.md
@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cells import HERE, QUICKSTART, SAMPLING_STEPS, document
+from cells import HERE, QUICKSTART, SAMPLING_STEPS, document, scores_of
 from measuring import Report, Table, markdown
 
 PROMPTS = 300
@@ -90,11 +90,7 @@ def score(run: Path) -> dict[str, float]:
     """Score the last checkpoint of a run on prompts that it has not seen."""
     import torch
 
-    from dit_run.assembly.prepare import build_data
-    from dit_run.reporting import Silent
     from dit_run.sampling.load_run import load_run
-    from dit_run.training.scoring import build_metrics
-    from dit_run.training.scoring import score as scores
 
     torch.set_num_threads(1)
     changes = [
@@ -103,9 +99,7 @@ def score(run: Path) -> dict[str, float]:
         "sampling.sampler=dpm-solver++",
         f"sampling.steps={SAMPLING_STEPS}",
     ]
-    trained = load_run(run, *changes, allow_plugins=True)
-    data = build_data(trained.config)
-    return dict(scores(build_metrics(trained.config, data), trained.config, data, trained.pipeline, Silent()))
+    return scores_of(load_run(run, *changes, allow_plugins=True))
 
 
 def table(found: Mapping[tuple[str, int], Mapping[str, float]]) -> Table:
