@@ -61,7 +61,11 @@ def main() -> int:
         with ThreadPoolExecutor(chosen.jobs) as pool:
             list(pool.map(lambda key: perform(*key, runs[key]), runs))
     found = {key: json.loads(_scores_of(run).read_text()) for key, run in runs.items() if _scores_of(run).exists()}
-    text = markdown(Report("", [table(found)]))
+    missing = [f"{name} with seed {seed}" for name, seed in runs if (name, seed) not in found]
+    notes = (
+        [f"Not measured: {', '.join(missing)}. ABLATION.md has three seeds of the recipe before."] if missing else []
+    )
+    text = markdown(Report("", [table(found)], notes=notes))
     print(text)
     (HERE / "RECIPE.md").write_text(document(__doc__ or "", Path(__file__).name, [text]))
     return 0
