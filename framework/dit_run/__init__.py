@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dit_run.settings import Config
     from dit_run.training.run import RunResult
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Component",
     "Config",

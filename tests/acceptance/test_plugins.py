@@ -7,11 +7,16 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from distributions import GOOD, distribution, plugin_text
 from runs import CONFIG, Command, Run
+
+from dit_run import __version__
+
+VERSION = version("dit-run")
 
 MOMENTUM = '''
 from dataclasses import dataclass
@@ -105,7 +110,7 @@ def test_the_listing_says_who_offers_what(command: Command, site: Path) -> None:
     distribution(site)
     lines = command("plugins").out.splitlines()
     assert lines[0].split() == ["plugin", "version", "contract", "from", "components", "state"]
-    assert lines[1].startswith("builtin  0.1.0    1         dit-run, built in        ")
+    assert lines[1].startswith(f"builtin  {VERSION}    1         dit-run, built in        ")
     assert lines[-1].split() == ["lion", "0.2.0", "-", "dit-run-lion,", "installed", "optimizer.lion", "ok"]
 
 
@@ -128,8 +133,8 @@ def test_a_plugin_of_a_later_contract_is_refused_with_what_to_upgrade(command: C
     distribution(site, modules={"dit_run_lion.py": GOOD + "DIT_RUN_CONTRACT = 7\n"})
     result = command("plugins")
     assert result.out.splitlines()[-3] == (
-        "plugin lion (dit-run-lion 0.2.0) did not load: it was written for contract 7 of plugins, and dit-run 0.1.0 "
-        "has contract 1; upgrade dit-run: pip install --upgrade dit-run"
+        "plugin lion (dit-run-lion 0.2.0) did not load: it was written for contract 7 of plugins, and "
+        f"dit-run {__version__} has contract 1; upgrade dit-run: pip install --upgrade dit-run"
     )
     refused = command("validate", written("optimizer: {type: lion}\n"))
     assert refused.status == 2 and "upgrade dit-run: pip install --upgrade dit-run" in refused.words
@@ -196,7 +201,7 @@ def test_show_takes_a_type_that_one_kind_has(command: Command, site: Path) -> No
 
 def test_show_tells_what_it_shadows(command: Command, site: Path) -> None:
     distribution(site, modules={"dit_run_lion.py": plugin_text("adamw")})
-    assert "shadows   that of builtin (dit-run 0.1.0)\n" in command("plugins", "show", "optimizer.adamw").out
+    assert f"shadows   that of builtin (dit-run {VERSION})\n" in command("plugins", "show", "optimizer.adamw").out
 
 
 @pytest.mark.parametrize(
@@ -393,7 +398,7 @@ def test_shadowing_is_in_the_provenance(command: Command, site: Path) -> None:
     used = json.loads(Path("run/provenance.json").read_text())["plugins"]
     (optimizer,) = [plugin for plugin in used if plugin["section"] == "optimizer"]
     assert (optimizer["distribution"], optimizer["version"]) == ("dit-run-lion", "0.2.0")
-    assert optimizer["shadows"] == ["builtin (dit-run 0.1.0)"]
+    assert optimizer["shadows"] == [f"builtin (dit-run {VERSION})"]
 
 
 @pytest.mark.parametrize("words", [("validate",), ("train",)])
@@ -405,7 +410,7 @@ def test_a_replaced_type_is_reported_each_time(command: Command, site: Path, wor
         assert result.status == 0, result.words
         assert (
             "optimizer.adamw is that of plugin lion (dit-run-lion 0.2.0), which replaces that of "
-            "builtin (dit-run 0.1.0)"
+            f"builtin (dit-run {VERSION})"
         ) in result.words
         assert "to use the other one: --no-plugin lion" in result.words
     assert "replaces" not in command("validate", config, "--no-plugin", "lion").words
