@@ -3,7 +3,7 @@
 A score is the mean share of correct attributes on 500 new prompts, above chance. AdamW has its own learning rate, 3e-3,
 which was not tuned. The row with averaged weights is the training of the whole recipe, sampled with averaged weights.
 
-First table: every recipe trains for the same CPU time of 2 minutes, with a complete learning-rate schedule; cells.py
+First table: every recipe trains for the same CPU time of 2 minutes, with a complete learning-rate schedule; budgets.py
 explains the budget. The noise of a difference is the standard deviation of a score over seeds, pooled over all recipes
 with several seeds; the whole recipe has three. A recipe whose difference is below twice its standard error is trained
 with more seeds, up to three.
@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from budgets import costs, steps_within
 from cells import (
     HERE,
     QUICKSTART,
@@ -34,11 +35,9 @@ from cells import (
     Results,
     Score,
     arguments,
-    costs,
     document,
     expected_seconds,
     perform_all,
-    steps_within,
 )
 from measuring import Report, Table, markdown
 
@@ -77,11 +76,11 @@ def recipes() -> dict[str, Recipe]:
 
 
 def measured() -> dict[str, Recipe]:
-    """Return the recipes whose step times are measured: the whole one, and those with another model or optimizer."""
+    """Return the recipes whose step times are measured: the whole one, and those with other work in a step."""
     others = {
         name: recipe
         for name, recipe in recipes().items()
-        if any(change.startswith(("model", "optimizer")) for change in recipe.changes)
+        if any(change.startswith(("model", "optimizer", "training.batch_size")) for change in recipe.changes)
     }
     return {WHOLE: recipes()[WHOLE]} | others
 

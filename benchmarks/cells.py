@@ -1,9 +1,6 @@
 """Cells: trainings that are run, scored and stored one by one, for comparisons of recipes.
 
-A budget is the CPU time of a process with one thread. It includes making the images and excludes start-up and scoring.
-Unlike wall time it does not depend on other work on the machine. The step of each recipe is timed first, all recipes in
-turns, so that load affects all of them alike; a budget then becomes a number of steps, and a cell repeats bit for bit.
-Training is `dit-run train`; scoring is `dit-run eval`.
+Training is `dit-run train` on one thread; scoring is that of `dit-run eval`.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -23,15 +20,10 @@ from fnmatch import fnmatch
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from measuring import in_turn, medians, surroundings
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    from dit_run.sampling.load_run import LoadedRun
-    from dit_run.sampling.sampling_request import SamplingRequest
+from measuring import surroundings
+from run_scores import SAMPLING_STEPS, score_run
 
 __all__ = [
     "Cell",
@@ -39,25 +31,22 @@ __all__ = [
     "Results",
     "Score",
     "arguments",
-    "costs",
     "document",
     "expected_seconds",
-    "parameters",
     "perform",
     "perform_all",
-    "scores_of",
-    "steps_within",
+    "train_alone",
 ]
 
 HERE = Path(__file__).resolve().parent
 QUICKSTART = HERE.parent / "configs" / "quickstart.yaml"
 PROMPTS = 500
-SAMPLING_STEPS = 12
-"""Steps of dpm-solver++, for all cells."""
+ALONE = (
+    "training.num_threads=1", "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]",
+)  # fmt: skip
+"""Overrides of a run that only trains and saves."""
 MARKS = 10
 """Checkpoints per cell; some of them are scored."""
-ROUNDS, TURN, WARM_UP = 5, 2, 1
-"""Timing of steps: rounds, steps per turn, and rounds before the measured ones."""
 START_UP = 8.0
 """CPU time to start a training process (seconds)."""
 
@@ -143,99 +132,10 @@ class Results:
         return None if kept is None else [Score(**score) for score in kept[what]]
 
 
-# ------------------------------------------------------------------------------------------------------------- budgets
-
-
-def steps_within(seconds: float, cost: float) -> int:
-    """Return the largest multiple of MARKS of steps that fits into ``seconds`` at ``cost`` seconds per step."""
-    return max(1, int(seconds / cost / MARKS)) * MARKS
-
-
 def expected_seconds(cell: Cell, cost: float) -> float:
     """Return the CPU seconds of a cell. A sampling step costs a third of a training step per image."""
     scores = len(cell.marks) - 1 + max(1, len(cell.guidances)) * (1 + cell.live)
     return START_UP + cell.steps * cost + scores * 2 * PROMPTS / 64 * SAMPLING_STEPS * cost / 3
-
-
-def costs(recipes: Mapping[str, Recipe], results: Results) -> dict[str, float]:
-    """Return the CPU seconds of a step of each recipe: medians over turns."""
-    identity = {name: recipe.arguments[1:] for name, recipe in recipes.items()}
-    kept: dict[str, float] | None = results.read("costs", identity)
-    if kept is None:
-        _tell("measuring a step of each recipe, in turns")
-        kept = _measure(recipes)
-        results.write("costs", identity, kept)
-    return kept
-
-
-def _measure(recipes: Mapping[str, Recipe]) -> dict[str, float]:
-    import torch
-
-    torch.set_num_threads(1)
-    turns = {name: partial(_turn, _training(recipe)) for name, recipe in recipes.items()}
-    taken = medians(in_turn(turns, ROUNDS, warm_up=WARM_UP, clock=time.process_time))
-    return {name: seconds / TURN for name, seconds in taken.items()}
-
-
-def _turn(training: Iterator[int]) -> None:
-    for _ in range(TURN):
-        next(training)
-
-
-def _training(recipe: Recipe) -> Iterator[int]:
-    """Train this recipe; each ``next`` runs one step as `dit-run train` does."""
-    import torch
-
-    from dit_run.assembly.averages import build_average_shares
-    from dit_run.assembly.layout import Layout
-    from dit_run.assembly.objectives import build_objectives
-    from dit_run.assembly.optimization import build_optimizer
-    from dit_run.assembly.parts import build_denoiser, build_schedulers
-    from dit_run.assembly.prepare import prepare
-    from dit_run.compute.precision import Precision
-    from dit_run.config.resolve import resolve
-    from dit_run.training.average import Average
-    from dit_run.training.batches import Loading, Visits, batches
-    from dit_run.training.encoding import BatchEncoder
-    from dit_run.training.step import Gradients, TrainingStep
-    from dit_run.training.step_loss import StepLoss
-
-    resolution = resolve(recipe.config, [*recipe.changes, "data.num_samples=2000", "data.held_out_pairs=0"])
-    device, training = torch.device("cpu"), resolution.config.training
-    config, data, encoders = prepare(resolution.config, device=device)
-    visits = Visits.of(config, data.train, encoders)
-    layout, files = Layout(training.batch_size, 1), resolution.registry.files
-    loaded = batches(visits, layout.micro_batches(0, 10**9), Loading(plugins=files))
-    denoiser = build_denoiser(config, encoders, device).train()
-    averages = [Average(denoiser, share) for share in build_average_shares(config).values()]
-    precision = Precision.of(training.mixed_precision, device)
-    step = TrainingStep(
-        forward=StepLoss(denoiser, build_objectives(config, denoiser, device, total_steps=1), precision),
-        scheduler_of=build_schedulers(config, encoders),
-        optimizer=build_optimizer(config, denoiser, device),
-        learning_rate_factor=lambda number: 1.0,
-        precision=precision,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        gradients=Gradients(1),
-    )
-    for number, examples in enumerate(map(BatchEncoder(encoders, device), loaded)):
-        step.run(number, [examples], count=1)
-        for average in averages:
-            average.update(number)
-        yield number
-
-
-def parameters(recipe: Recipe) -> int:
-    """Return the number of parameters of the model, without the text encoder."""
-    import torch
-
-    from dit_run.assembly.parts import build_denoiser, build_encoders
-    from dit_run.config.resolve import resolve
-
-    config = resolve(recipe.config, recipe.changes).config
-    model = build_denoiser(config, build_encoders(config, torch.device("cpu")), torch.device("cpu")).model
-    return sum(parameter.numel() for parameter in model.parameters())
 
 
 # --------------------------------------------------------------------------------------------------------------- cells
@@ -253,7 +153,7 @@ def perform(cell: Cell, results: Results) -> None:
     """Train a cell or continue it, score it, and store only the scores."""
     run = results.folder / "runs" / cell.name.replace("/", "-")
     began = time.time()
-    _train(cell, run)
+    train_alone([*cell.recipe.arguments, *_training_changes(cell, run)])
     ways = product(_scales(cell), (True, False) if cell.live else (True,))
     tried = [_score(run, cell.steps, guidance, averaged=averaged) for guidance, averaged in ways]
     last = max(tried, key=lambda score: score.above_chance)
@@ -287,53 +187,31 @@ def _training_changes(cell: Cell, run: Path) -> list[str]:
         f"training.max_steps={cell.steps}",
         f"training.save_steps={cell.steps // MARKS}",
         "training.save_total_limit=null",
-        "training.num_threads=1",
-        "validation.every_n_steps=null",
-        "sampling.every_n_steps=null",
-        "metrics=[]",
+        *ALONE,
     ]
 
 
 def _score(run: Path, step: int, guidance: float, *, averaged: bool) -> Score:
     """Score a checkpoint on held-out prompts."""
-    import torch
-
-    from dit_run.sampling.load_run import load_run
-
-    torch.set_num_threads(1)
-    changes = [
-        f"metrics=[{{type: shapes, count: {PROMPTS}}}]",
-        "data.num_samples=100",  # none of them is used
-        "sampling.sampler=dpm-solver++",
-        f"sampling.steps={SAMPLING_STEPS}",
-        f"sampling.guidance_scale={guidance:g}",
-    ]
-    trained = load_run(run, *changes, checkpoint=f"step-{step:08d}", ema=averaged, allow_plugins=True)
-    found = scores_of(trained)
-    names = ("above_chance", "attributes_right", "wholly_right")
-    return Score(
-        step, guidance, averaged and trained.config.training.use_ema, *(found[f"shapes/{name}"] for name in names)
+    found, of_averages = score_run(
+        run, PROMPTS, f"sampling.guidance_scale={guidance:g}", checkpoint=f"step-{step:08d}", averaged=averaged
     )
+    names = ("above_chance", "attributes_right", "wholly_right")
+    return Score(step, guidance, of_averages, *(found[f"shapes/{name}"] for name in names))
 
 
-def scores_of(trained: LoadedRun) -> dict[str, float]:
-    """Return the scores of the metrics of a loaded run, as `dit-run eval` does."""
-    from dit_run.assembly.prepare import build_data
-    from dit_run.reporting import Silent
-    from dit_run.training.scoring import build_metrics, score
+def train_alone(words: Sequence[str]) -> float:
+    """Run `dit-run train` with these words on one thread, without anything else; return its CPU seconds.
 
-    data = build_data(trained.config)
-
-    def sample(request: SamplingRequest, name: str) -> list[Image]:
-        return trained.pipeline.generate(request, Silent())
-
-    return score(build_metrics(trained.config, data), trained.config, data, sample)
-
-
-def _train(cell: Cell, run: Path) -> None:
-    """Run `dit-run train` with one thread. Raise CalledProcessError if it fails."""
-    command = [sys.executable, "-m", "dit_run", "train", *cell.recipe.arguments, *_training_changes(cell, run)]
-    subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL, check=True)
+    Raises CalledProcessError if it fails.
+    """
+    command = [sys.executable, "-m", "dit_run", "train", *words, *ALONE]
+    with subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return used.ru_utime + used.ru_stime
 
 
 # -------------------------------------------------------------------------------------------------------------- report

@@ -1,4 +1,4 @@
-"""The quickstart's recipe and the one before it, at full length: scores of three seeds at equal processor time.
+"""The quickstart's recipe and the one before it, at full length: scores of three seeds.
 
 Each run is ``configs/quickstart.yaml`` as it stands, or with the changes that lead back to the recipe before, trained
 on one thread. The prompts are captions of 300 unseen images, and of 300 with a pair of colour and shape that no image
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,8 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from cells import HERE, QUICKSTART, SAMPLING_STEPS, document, scores_of
+from cells import HERE, QUICKSTART, document, train_alone
 from measuring import Report, Table, markdown
+from run_scores import score_run
 
 PROMPTS = 300
 """Prompts of each kind: seen and held out."""
@@ -62,9 +60,7 @@ def main() -> int:
             list(pool.map(lambda key: perform(*key, runs[key]), runs))
     found = {key: json.loads(_scores_of(run).read_text()) for key, run in runs.items() if _scores_of(run).exists()}
     missing = [f"{name} with seed {seed}" for name, seed in runs if (name, seed) not in found]
-    notes = (
-        [f"Not measured: {', '.join(missing)}. ABLATION.md has three seeds of the recipe before."] if missing else []
-    )
+    notes = [f"Not measured: {', '.join(missing)}."] if missing else []
     text = markdown(Report("", [table(found)], notes=notes))
     print(text)
     (HERE / "RECIPE.md").write_text(document(__doc__ or "", Path(__file__).name, [text]))
@@ -72,38 +68,14 @@ def main() -> int:
 
 
 def perform(name: str, seed: int, run: Path) -> None:
-    """Train and score in a process of its own, so that its processor time is known."""
-    if not _scores_of(run).exists():
-        command = [sys.executable, "-c", f"import recipe; recipe.measure({name!r}, {seed}, {str(run)!r})"]
-        subprocess.run(command, cwd=HERE, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-
-
-def measure(name: str, seed: int, folder: str) -> None:
     """Train a run, score its last checkpoint, and store the scores in the run folder."""
-    run = Path(folder)
+    if _scores_of(run).exists():
+        return
     words = [str(QUICKSTART), *CHANGES[name], f"training.seed={seed}", f"training.output_dir={run}"]
-    words += ["training.num_threads=1", "validation.every_n_steps=null", "sampling.every_n_steps=null", "metrics=[]"]
-    subprocess.run([sys.executable, "-m", "dit_run", "train", *words], stdout=subprocess.DEVNULL, check=True)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    scores = score(run)
+    seconds = train_alone(words)
     steps = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
-    _scores_of(run).write_text(json.dumps({"seconds": used.ru_utime + used.ru_stime, "steps": steps, **scores}))
-
-
-def score(run: Path) -> dict[str, float]:
-    """Score the last checkpoint of a run on prompts that it has not seen."""
-    import torch
-
-    from dit_run.sampling.load_run import load_run
-
-    torch.set_num_threads(1)
-    changes = [
-        f"metrics=[{{type: shapes, count: {PROMPTS}}}]",
-        "data.num_samples=100",  # none of them is used
-        "sampling.sampler=dpm-solver++",
-        f"sampling.steps={SAMPLING_STEPS}",
-    ]
-    return scores_of(load_run(run, *changes, allow_plugins=True))
+    scores, _ = score_run(run, PROMPTS)
+    _scores_of(run).write_text(json.dumps({"seconds": seconds, "steps": steps, **scores}))
 
 
 def table(found: Mapping[tuple[str, int], Mapping[str, float]]) -> Table:

@@ -12,7 +12,7 @@ Each of the others uses the best of four learning rates, found in 2 minutes with
 caption dropout and also gets the best of three guidance scales, and of averaged and live weights, at the end of each
 race. Ours uses its config unchanged.
 
-Time is the CPU time of a process with one thread, so that other work on the machine does not matter; see cells.py. A
+Time is the CPU time of a process with one thread, so that other work on the machine does not matter; see budgets.py. A
 score is the mean share of correct attributes on 500 prompts of held-out images, above chance: 0 is the score of true
 images of other prompts, and images without recognisable objects score below 0. All samples take 12 steps of
 dpm-solver++.
@@ -35,6 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from budgets import costs, parameters, steps_within
 from cells import (
     HERE,
     MARKS,
@@ -45,12 +46,9 @@ from cells import (
     Results,
     Score,
     arguments,
-    costs,
     document,
     expected_seconds,
-    parameters,
     perform_all,
-    steps_within,
 )
 from measuring import Report, Table, markdown
 

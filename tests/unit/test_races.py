@@ -29,7 +29,7 @@ def score(step: int, above_chance: float) -> Any:
 
 @pytest.mark.parametrize(("seconds", "cost", "steps"), [(120, 0.5, 240), (120, 0.51, 230), (1, 0.5, 10)])
 def test_a_budget_is_whole_tenths_of_steps_that_fit(seconds: float, cost: float, steps: int) -> None:
-    from cells import steps_within
+    from budgets import steps_within
 
     assert steps_within(seconds, cost) == steps
 
