@@ -17,8 +17,9 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_a_run_does_not_need_its_output(config: Path) -> None:
-    ended = shell("$dit_run tiny.yaml >&-", config.parent)
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-"])
+def test_a_run_does_not_need_its_output(config: Path, closed: str) -> None:
+    ended = shell(f"$dit_run tiny.yaml {closed}", config.parent)
     assert ended.stderr == "note: cannot write the output (Bad file descriptor); continuing without it\n"
     assert ended.returncode == 0
     run = Run(config.parent / "run")

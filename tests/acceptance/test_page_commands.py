@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
-import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -13,12 +10,11 @@ from pathlib import Path
 
 import pytest
 from forks import Ended, Forks
-from page_folders import EXPORT, RUNS, PageFolders, write_hub
+from page_folders import EXPORT, PageFolders, write_hub
 from pages import PAGES, ROOT, Block, blocks, mentioned
 from shells import Shell
 
 from dit_run import load_config
-from dit_run.cli.commands import COMMANDS, command_parser
 
 EXCEPTIONS: Mapping[str, str] = {
     ".venv-test/bin/*": "checks of the project, which .ci/run calls",
@@ -162,45 +158,16 @@ def filled(command: str) -> str:
     return command
 
 
-def kind(word: str) -> str:
-    """Return the kind of an argument: a word of its own, the key of a value, a run, a config, or else nothing."""
-    source = {**NAMED, **EXAMPLES}.get(word, word)
-    if source in RUNS or source.startswith(("outputs/", "runs/")):
-        return "a run"
-    if source.endswith(".yaml"):
-        return "a config"
-    return source.partition("=")[0] if re.fullmatch(r"[a-z-]+|[\w.]+=.*", source) else ""
+def once(commands: Iterable[str], elsewhere: Iterable[str] = ()) -> list[str]:
+    """Return each command that is run, once, and none that is run elsewhere."""
+    others = {filled(command) for command in elsewhere}
+    found = {filled(command): command for command in commands if reason(command) is None}
+    return sorted(command for words, command in found.items() if words not in others)
 
 
-def form(command: str) -> tuple[str, ...]:
-    """Return the options, keys and kinds of files that a command names; commands of a form differ in values only."""
-    words = shlex.split(filled(command).removeprefix(".venv/bin/"))
-    if words[0] == "torchrun" and "dit_run" in words:
-        return ("torchrun", *form(shlex.join(["dit-run", *words[words.index("dit_run") + 1 :]])))
-    if words[0] != "dit-run":
-        return (command,)
-    name = words[1] if words[1] in COMMANDS else "train"
-    parser = command_parser(name)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            given = vars(parser.parse_intermixed_args(words[1 + (words[1] in COMMANDS) :]))
-    except SystemExit:
-        return (command,)  # which shows that it is refused, when it is run
-    used = {option: value for option, value in given.items() if value != parser.get_default(option)}
-    values = {option: value if isinstance(value, list) else [value] for option, value in used.items()}
-    return (name, *(f"{option} {' '.join(kind(str(v)) for v in values[option])}" for option in sorted(values)))
-
-
-def first_of_each_form(commands: Iterable[str], shown: Iterable[str]) -> list[str]:
-    """Return the commands that are run, of each form the first, and none whose form is shown elsewhere."""
-    seen = {form(command) for command in shown}
-    firsts = {form(command): command for command in reversed([each for each in commands if reason(each) is None])}
-    return sorted(command for each, command in firsts.items() if each not in seen)
-
-
-IN_BLOCKS = [each for shown in SHOWN.values() for block in shown for each in block.commands if reason(each) is None]
-IN_REFERENCE = first_of_each_form([each for block in REFERENCE for each in block.commands], IN_BLOCKS)
-IN_SENTENCES = first_of_each_form(SENTENCES, [*IN_BLOCKS, *IN_REFERENCE])
+IN_BLOCKS = once(each for shown in SHOWN.values() for block in shown for each in block.commands)
+IN_REFERENCE = once((each for block in REFERENCE for each in block.commands), IN_BLOCKS)
+IN_SENTENCES = once(SENTENCES, [*IN_BLOCKS, *IN_REFERENCE])
 
 
 @pytest.fixture(scope="module")

@@ -121,8 +121,9 @@ def test_what_hardly_fits_is_too_large_in_the_table_as_it_is_for_the_proposal(
 
 
 @pytest.mark.slow
-def test_sizes_are_powers_of_1000_or_1024(command: Command, config: Path) -> None:
-    assert ", 25.77 GB, of which" in command("plan", config, "--memory", "24GiB").words
+@pytest.mark.parametrize(("written", "shown"), [("24GB", "24.00 GB"), ("24GiB", "25.77 GB"), ("800m", "800 MB")])
+def test_sizes_are_powers_of_1000_or_1024(command: Command, config: Path, written: str, shown: str) -> None:
+    assert f", {shown}, of which" in command("plan", config, "--memory", written).words
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 import pytest
-from endurance import grid, parts, signals
+from endurance import grid, jobs, parts, signals
 from endurance.forge import Forge
 from endurance.parts import Case, Workshop
 
@@ -70,3 +70,7 @@ def test_stopped_under_torchrun_it_continues_alone_to_the_same_bytes(workshop: W
 
 def test_a_changed_weight_moment_or_state_shows(workshop: Workshop) -> None:
     assert failures(islice(grid.corrupted_items(workshop), 0, None, 3)) == {}
+
+
+def test_a_lost_process_ends_the_job_and_leaves_nothing(workshop: Workshop) -> None:
+    assert failures(case for case in jobs.lost_processes(workshop) if case[0] == "killed rank") == {}

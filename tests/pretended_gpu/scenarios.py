@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from pretended_cuda import Ledger, Wait, pretended_cuda  # first, because it mus
 
 import numpy as np  # isort: skip
 from builders import tiny_autoencoder_kl, tiny_clip, tiny_clip_pair, tiny_dinov2  # isort: skip
+from forked_processes import fork_processes  # isort: skip
 from PIL import Image  # isort: skip
 
 import dit_run  # isort: skip
@@ -190,17 +190,7 @@ def record(name: str, which: str) -> dict[str, object]:
 
 def record_ranks(name: str, which: str) -> None:
     """Do one stage of a scenario in forks of this process, as torchrun would start them; each writes its record."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    os.environ.update(WORLD_SIZE=str(RANKS), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    for rank in range(RANKS):
-        if os.fork() == 0:
-            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
-            write(f"{name}-{which}-{rank}", record(name, which))
-            os._exit(0)
-    for _ in range(RANKS):
-        os.wait()
+    fork_processes(RANKS, lambda: write(f"{name}-{which}-{os.environ['RANK']}", record(name, which)))
     del os.environ["WORLD_SIZE"]
 
 

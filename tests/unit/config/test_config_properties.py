@@ -24,7 +24,7 @@ from dit_run.settings import put
 SMALL = Registry((plugin("small", *COMPONENTS),))
 REGISTRIES = {"small": SMALL, "built-in": discover(third_party=False)}
 VALUES = {name: strategies.configs(registry) for name, registry in REGISTRIES.items()}
-EXAMPLES = settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+EXAMPLES = settings(max_examples=60, suppress_health_check=list(HealthCheck), derandomize=True)
 
 pytestmark = pytest.mark.slow
 
@@ -130,7 +130,7 @@ WORDS = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=400, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(content=st.binary(max_size=200) | st.lists(WORDS, max_size=60).map(lambda words: "".join(words).encode()))
 def test_any_bytes_give_a_config_or_problems_with_places(path: Path, content: bytes) -> None:
     path.write_bytes(content)
