@@ -190,3 +190,5 @@ def test_a_folder_without_a_run_is_refused(command: Command, config: Path) -> No
     result = command("train", "empty")
     assert result.status == 2
     assert "cannot read empty/config.yaml: the file does not exist" in result.words
+    written = "write a config for them: dit-run init empty -o mine.yaml"
+    assert f"empty is not a run folder; if it has images, {written}" in result.words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -195,9 +196,15 @@ def _packaged_notice(name: str, file: Path) -> Problem:
 
 
 def _nearby(path: Path, chain: tuple[Path, ...]) -> tuple[str, ...]:
-    """Return a line of help with the config files in the folder of a missing one, without those that extend it."""
+    """Return a line of help with the config files in the folder of a missing one, without those that extend it.
+
+    A folder that has none may hold images.
+    """
     if not path.parent.is_dir():
         return ()
     names = sorted(file.name for file in path.parent.glob("*.y*ml") if _real(file) not in chain)
+    if path.name == RUN_CONFIG and not names:
+        init = shlex.join(["dit-run", "init", str(path.parent), "-o", "mine.yaml"])
+        return (f"{path.parent} is not a run folder; if it has images, write a config for them: {init}",)
     listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
     return did_you_mean(path.name, names) or ((f"config files in {path.parent}: {listed}",) if names else ())
