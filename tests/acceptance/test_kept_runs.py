@@ -1,7 +1,7 @@
 """Runs that earlier versions wrote: each format of a checkpoint is continued and sampled by this version.
 
-An archive in ``kept/`` holds the folder ``run`` of a finished run of two steps. A new format adds an archive, and none
-is removed.
+An archive in ``kept/`` holds the folder ``run`` of a finished run of two steps, by one process or, in format 2, by two.
+A new format adds an archive, and none is removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def test_a_run_of_an_earlier_version_continues_and_is_sampled(
     before = Path("run/metrics.jsonl").read_text().splitlines()
     manifest = json.loads(Path("run/checkpoints/step-00000002/MANIFEST.json").read_text())
     assert archive.name == f"format-{manifest['format']}.tar.xz"
-    more = ("training.max_steps=4", "--allow-changed-plugins")
+    more = ("training.max_steps=4", "training.shard=1", "--allow-changed-plugins")
     result = command("train", "run", *more)
     assert result.status == 0, result.words
     run = Run(Path("run"))
@@ -41,4 +41,4 @@ def test_a_run_of_an_earlier_version_continues_and_is_sampled(
 
 
 def test_there_is_a_run_of_each_format() -> None:
-    assert [path.name for path in KEPT] == ["format-1.tar.xz"]
+    assert [path.name for path in KEPT] == ["format-1.tar.xz", "format-2.tar.xz"]
