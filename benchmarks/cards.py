@@ -34,8 +34,8 @@ class Card:
 
 
 CARDS: Mapping[str, tuple[Card, ...]] = {
-    "small": (Card("RTX 4060", 8, 30e12), Card("RTX 4090", 24, 165e12)),
-    "medium": (Card("RTX 4090", 24, 165e12), Card("A100", 80, 312e12)),
+    "small": (Card("RTX 4060", 8, 30e12), Card("RTX 3080", 10, 60e12), Card("RTX 4090", 24, 165e12)),
+    "medium": (Card("RTX 4090", 24, 165e12), Card("RTX A6000", 48, 155e12), Card("A100", 80, 312e12)),
     "train_config": (Card("RTX 4090", 24, 165e12), Card("A100", 80, 312e12)),
     "large": (Card("A100", 80, 312e12), Card("H100", 80, 989e12)),
 }
