@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from torch.distributed import HashStore
 
 from dit_run.compute.distributed import Processes
-from dit_run.compute.progress import Progress
+from dit_run.compute.process_progress import ProcessProgress
 
 __all__ = ["in_threads"]
 
@@ -49,7 +49,7 @@ def in_threads(count: int, work: Callable[[Processes], T]) -> list[T | Exception
 
     def call(rank: int) -> T | Exception:
         try:
-            return work(_Thread(rank, count, progress=Progress(store, rank, count), meeting=meeting))
+            return work(_Thread(rank, count, progress=ProcessProgress(store, rank, count), meeting=meeting))
         except Exception as error:  # noqa: BLE001  the test looks at it
             return error
 

@@ -22,7 +22,7 @@ __all__ = ["TimmInput", "build_timm", "is_timm", "load_timm"]
 
 _SIZE, _SHARE, _INTERPOLATION = (3, 224, 224), 0.875, "bicubic"
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""What timm takes for a value that its config.json lacks."""
+"""Values that timm takes where its config.json lacks them."""
 
 
 def is_timm(config: Mapping[str, Any]) -> bool:

@@ -33,7 +33,7 @@ _LEAST_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class _Source:
+class _FoundWeights:
     """Weights, and what is known of the model that they belong to."""
 
     where: Path
@@ -71,7 +71,7 @@ def initialise(denoiser: Denoiser, config: Config) -> list[str]:
     return [*source.notices, *lines]
 
 
-def _resized(denoiser: Denoiser, source: _Source, name: str, value: Tensor, initial: Tensor) -> Tensor | None:
+def _resized(denoiser: Denoiser, source: _FoundWeights, name: str, value: Tensor, initial: Tensor) -> Tensor | None:
     """Ask the model first, which knows its layers, then resize what has the same form in all models."""
     of_model = getattr(denoiser.model, "resized", None)
     found: Tensor | None = of_model(name, value, dict(source.model)) if of_model is not None and source.model else None
@@ -90,7 +90,7 @@ def _misfit(where: Path, fitting: Fitting, expected: Mapping[str, Tensor], given
     return f"the weights in {where} ({_KEY}) do not fit the model of this config: {fitting.summary}{lines}{help_}"
 
 
-def _read(path: Path) -> _Source:
+def _read(path: Path) -> _FoundWeights:
     if path.is_file():
         return _of_file(path)
     if (path / MANIFEST).exists():
@@ -103,30 +103,30 @@ def _read(path: Path) -> _Source:
     return _of_folder(path)
 
 
-def _of_checkpoint(path: Path, notices: tuple[str, ...] = ()) -> _Source:
+def _of_checkpoint(path: Path, notices: tuple[str, ...] = ()) -> _FoundWeights:
     config = read_object(path / "config.json") if (path / "config.json").exists() else {}
     _refuse_adapter(path, config)
-    return _Source(path, load_weights(path, average=FIRST), config.get("model", {}), notices)
+    return _FoundWeights(path, load_weights(path, average=FIRST), config.get("model", {}), notices)
 
 
-def _of_file(path: Path) -> _Source:
+def _of_file(path: Path) -> _FoundWeights:
     try:
-        return _Source(path, read_tensors(path))
+        return _FoundWeights(path, read_tensors(path))
     except InputError as error:
         raise InputError(f"{_KEY}: {error}") from error
 
 
-def _of_folder(path: Path) -> _Source:
+def _of_folder(path: Path) -> _FoundWeights:
     """Read an exported folder, or one that the libraries transformers and diffusers save."""
     if (path / WEIGHTS_FILE).is_file():
         config = _exported_config(path / "config.yaml")
         _refuse_adapter(path, config)
-        return _Source(path, read_tensors(path / WEIGHTS_FILE), _section(config, "model"))
+        return _FoundWeights(path, read_tensors(path / WEIGHTS_FILE), _section(config, "model"))
     folders = ("", "transformer/")
     for library in (TRANSFORMERS, DIFFUSERS) if path.is_dir() else ():
         if any(True for folder in folders for _ in (path / folder).glob(f"{library.safetensors}.*")):
             files = Pretrained(str(path), _KEY).weight_files(library, folders)
-            return _Source(path, files.tensors(), _section(_exported_config(path / "config.yaml"), "model"))
+            return _FoundWeights(path, files.tensors(), _section(_exported_config(path / "config.yaml"), "model"))
     raise InputError(
         f"{_KEY} is {path}, which is neither a run folder with a checkpoint, a checkpoint, an exported folder, nor a "
         "file of weights"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 
 from dit_run.compute.launchers import find_launch
-from dit_run.compute.progress import ProcessLost, Progress
+from dit_run.compute.process_progress import ProcessLost, ProcessProgress
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
 
@@ -46,7 +46,7 @@ class Processes:
     rank: int = 0
     count: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    progress: Progress | None = field(default=None, compare=False)
+    progress: ProcessProgress | None = field(default=None, compare=False)
     """Progress that the processes show each other; None for a single process."""
     local_count: int = 1
     """Number of processes of this machine."""
@@ -187,7 +187,7 @@ def join_processes(device: str) -> Processes:
     timeout = timedelta(seconds=timeout_seconds())
     store, rank, count = next(rendezvous(launch.address, launch.rank, launch.count, timeout=timeout))
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
-    progress = Progress(PrefixStore("dit-run", store), rank, count)
+    progress = ProcessProgress(PrefixStore("dit-run", store), rank, count)
     return Processes(rank, count, chosen, progress, launch.local_count)
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dit_run.compute.distributed import Processes
 from dit_run.compute.mailbox import Mailbox
-from dit_run.compute.progress import ProcessLost, wait_until
+from dit_run.compute.process_progress import ProcessLost, wait_until
 from dit_run.problems import DitRunError, InputError
 
 __all__ = ["SharedWork", "Show"]

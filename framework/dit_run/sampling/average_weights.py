@@ -46,7 +46,7 @@ class AverageWeights:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _KeptAverage:
     """An average in a checkpoint."""
 
     path: Path
@@ -115,16 +115,16 @@ def _refuse_unknown_shares(folder: RunFolder, checkpoint: Path) -> None:
         )
 
 
-def _sources(folder: RunFolder, last: Path, config: Config) -> Sequence[_Source]:
+def _sources(folder: RunFolder, last: Path, config: Config) -> Sequence[_KeptAverage]:
     """Return the averages in the whole checkpoints up to ``last``, oldest first."""
-    shares, found = build_average_shares(config), list[_Source]()
+    shares, found = build_average_shares(config), list[_KeptAverage]()
     for path in Checkpoints(folder.checkpoints, folder.run_id()).paths():
         if path.name > last.name or find_damage(path, only={"state.json"}):
             continue
         step = int(load_state(path)["step"])
         for name in kept_averages(path):
             if name in shares and not weight_damages(path, average=name):
-                found.append(_Source(path, name, profile(_decay(shares[name]), step)))
+                found.append(_KeptAverage(path, name, profile(_decay(shares[name]), step)))
     return found
 
 
@@ -132,7 +132,7 @@ def _decay(share: AverageShare) -> Callable[[int], float]:
     return lambda step: 1 - share(step)
 
 
-def _mixed(sources: Sequence[_Source], found: AverageMixture) -> Mapping[str, Tensor]:
+def _mixed(sources: Sequence[_KeptAverage], found: AverageMixture) -> Mapping[str, Tensor]:
     """Return the mixture of averages; tensors that are the same in all of them stay so."""
     newest = read_weights(sources[-1].path, average=sources[-1].name)
     sums = {name: value.double() for name, value in newest.items()}

@@ -82,16 +82,16 @@ class Pipeline:
         scalars = {**(scalar_means or {}), **config.sampling.scalar_values()}
         weaker = getattr(config.guidance.options, "weaker", None)
         return cls(
-            denoiser,
-            encoders.conditions,
-            encoders.vae,
-            scheduler_of,
-            guidance,
-            device,
-            precision,
-            scalars,
-            other,
-            weaker if isinstance(weaker, Routed) else None,
+            denoiser=denoiser,
+            conditions=encoders.conditions,
+            vae=encoders.vae,
+            scheduler_of=scheduler_of,
+            guidance=guidance,
+            device=device,
+            precision=precision,
+            scalars=scalars,
+            other=other,
+            routed=weaker if isinstance(weaker, Routed) else None,
         )
 
     @property

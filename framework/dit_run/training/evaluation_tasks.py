@@ -61,7 +61,7 @@ class ImageTask:
 
     request: SamplingRequest
     work: str
-    """What needs the images, for an error of a device without memory: "sampling previews"."""
+    """The work that needs the images, for an error of a device without memory: "sampling previews"."""
     remedy: str
     """Advice in such an error."""
     guided: bool

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dit_run.compute.distributed import Processes, translate_lost_process
 from dit_run.compute.mailbox import Mailbox
-from dit_run.compute.progress import Progress
+from dit_run.compute.process_progress import ProcessProgress
 from dit_run.problems import DitRunError
 from dit_run.system.signals import Interrupted
 
@@ -60,7 +60,7 @@ class SharedTasks(Generic[P]):
     """The tasks of a run: process r of n computes items r, r + n, r + 2n and so on, and the first gathers them."""
 
     parts: P
-    """What tasks work on."""
+    """The input of tasks."""
     processes: Processes
     check: Callable[[], None]
     """Called often in every process; it raises Interrupted where a stop was requested, which ends the task."""
@@ -121,7 +121,7 @@ class SharedTasks(Generic[P]):
         mailbox.put(self._keys[-1], task)
         mailbox.store.add(_GIVEN, 1)
 
-    def _take(self, number: int, progress: Progress) -> Any:
+    def _take(self, number: int, progress: ProcessProgress) -> Any:
         """Return the result of an item of another process, and free its memory."""
         mailbox, key = Mailbox(progress.store), self._key(number)
 

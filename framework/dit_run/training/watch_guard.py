@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dit_run.compute.progress import ProcessLost
+from dit_run.compute.process_progress import ProcessLost
 from dit_run.problems import DitRunError
 from dit_run.registry.fault_attribution import plugin_fault
 from dit_run.reporting import Reporter

@@ -175,16 +175,16 @@ def build(options: HuggingFace, *, on_bad_sample: str = "error", scalars: Sequen
             bare.append(row)
     _check(options, len(rows), bare, skip=on_bad_sample == "skip")
     return TableRows(
-        table,
-        loaded._fingerprint,
-        _first_file(loaded, options.dataset_path),
-        columns.image,
-        np.array(rows, dtype=np.int64),
-        Texts.of(files),
-        PackedCaptions.of(captions),
-        _identity(loaded, columns),
-        (LeftOut("row without a caption", len(bare), f"row {bare[0]}"),) if bare else (),
-        numbers.table(row_name(options.dataset_path, row) for row in rows),
+        table=table,
+        fingerprint=loaded._fingerprint,
+        path=_first_file(loaded, options.dataset_path),
+        column=columns.image,
+        rows=np.array(rows, dtype=np.int64),
+        files=Texts.of(files),
+        captions=PackedCaptions.of(captions),
+        identity=_identity(loaded, columns),
+        left_out=(LeftOut("row without a caption", len(bare), f"row {bare[0]}"),) if bare else (),
+        scalars=numbers.table(row_name(options.dataset_path, row) for row in rows),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 SHARED = """
 import os, socket, sys, time
 from dit_run.compute.distributed import join_processes
-from dit_run.compute.progress import ProcessLost
+from dit_run.compute.process_progress import ProcessLost
 
 def work(processes, seconds, shows):
     end = time.monotonic() + seconds

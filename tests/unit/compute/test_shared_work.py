@@ -9,7 +9,7 @@ import pytest
 from joint_threads import in_threads
 
 from dit_run.compute.distributed import Processes
-from dit_run.compute.progress import ProcessLost
+from dit_run.compute.process_progress import ProcessLost
 from dit_run.compute.shared_work import SharedWork
 from dit_run.problems import ConfigError, DitRunError, InputError, Problem
 

@@ -12,7 +12,7 @@ import pytest
 from torch.distributed import HashStore
 
 from dit_run.compute.distributed import Processes
-from dit_run.compute.progress import ProcessLost, Progress
+from dit_run.compute.process_progress import ProcessLost, ProcessProgress
 from dit_run.problems import DitRunError
 from dit_run.system.signals import Interrupted
 from dit_run.training.shared_tasks import SharedTasks
@@ -66,7 +66,7 @@ class Group:
         self.works = [self.work(rank, count) for rank in range(count)]
 
     def work(self, rank: int, count: int) -> SharedTasks[Parts]:
-        progress = Progress(self.store, rank, count) if count > 1 else None
+        progress = ProcessProgress(self.store, rank, count) if count > 1 else None
         work = SharedTasks(self.parts[rank], Processes(rank, count, progress=progress), lambda: None, str)
         self.parts[rank].poll = work.poll
         return work

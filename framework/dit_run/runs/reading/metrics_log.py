@@ -46,6 +46,20 @@ class _Column:
     values: array[float] = field(default_factory=lambda: array("f"))
 
 
+@dataclass
+class _Known:
+    """The lines of a file that were read so far, and the place in it."""
+
+    offset: int = 0
+    rest: bytes = b""
+    """Beginning of a line whose end is not there yet."""
+    skipping: bool = False
+    """True in a line that is too long."""
+    steps: array[float] = field(default_factory=lambda: array("d"))
+    times: array[float] = field(default_factory=lambda: array("d"))
+    columns: dict[str, _Column] = field(default_factory=dict)
+
+
 class MetricsLog:
     """A ``metrics.jsonl``, of which each call of :meth:`read` reads what is new.
 
@@ -59,29 +73,21 @@ class MetricsLog:
         """Size of the file (bytes)."""
         self._lock = threading.Lock()
         self._file: tuple[int, int] | None = None
-        self._clear()
-
-    def _clear(self) -> None:
-        self._offset = 0
-        self._rest = b""
-        self._skipping = False
-        self._steps = array("d")
-        self._times = array("d")
-        self._columns: dict[str, _Column] = {}
+        self._known = _Known()
 
     @property
     def names(self) -> list[str]:
-        return list(self._columns)
+        return list(self._known.columns)
 
     @property
     def nbytes(self) -> int:
         """Memory of the columns (bytes)."""
-        return 16 * len(self._steps) + sum(8 * len(column.rows) for column in self._columns.values())
+        return 16 * len(self._known.steps) + sum(8 * len(column.rows) for column in self._known.columns.values())
 
     @property
     def progress(self) -> float:
         """Share of the file that was read."""
-        return self._offset / self.total if self.total else 1.0
+        return self._known.offset / self.total if self.total else 1.0
 
     def read(self, seconds: float = math.inf, *, now: Callable[[], float] = time.monotonic) -> bool:
         """Read on to the end, or until the time is over; return True if all was read."""
@@ -90,45 +96,45 @@ class MetricsLog:
             try:
                 with self.path.open("rb") as file:
                     self._follow(file)
-                    while self._offset < self.total and now() < until:
+                    while self._known.offset < self.total and now() < until:
                         self._add(file.read(_CHUNK))
             except OSError:
-                self._clear()
+                self._known = _Known()
                 self.total = 0
-            return self._offset >= self.total
+            return self._known.offset >= self.total
 
     def series(self, name: str) -> Series:
         """Return the values of a name so far; empty for an unknown one."""
         with self._lock:
-            column = self._columns.get(name)
+            column = self._known.columns.get(name)
             if column is None:
                 return Series(np.empty(0), np.empty(0), np.empty(0, np.float32))
             rows = np.array(column.rows, dtype=np.int64)
-            steps, times = np.frombuffer(self._steps)[rows], np.frombuffer(self._times)[rows]
+            steps, times = np.frombuffer(self._known.steps)[rows], np.frombuffer(self._known.times)[rows]
             return Series(steps, times, np.array(column.values, dtype=np.float32))
 
     def _follow(self, file: IO[bytes]) -> None:
         """Set the size and the place in the file; begin again if it is another file or shorter."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
-        if identity != self._file or status.st_size < self._offset:
-            self._clear()
+        if identity != self._file or status.st_size < self._known.offset:
+            self._known = _Known()
         self._file, self.total = identity, status.st_size
-        file.seek(self._offset)
+        file.seek(self._known.offset)
 
     def _add(self, chunk: bytes) -> None:
         if not chunk:
-            self.total = self._offset
+            self.total = self._known.offset
             return
-        self._offset += len(chunk)
-        whole, newline, rest = (self._rest + chunk).rpartition(b"\n")
-        self._rest = rest
+        self._known.offset += len(chunk)
+        whole, newline, rest = (self._known.rest + chunk).rpartition(b"\n")
+        self._known.rest = rest
         if newline:
             lines = whole.split(b"\n")
-            self._add_lines(lines[1:] if self._skipping else lines)
-            self._skipping = False
-        if len(self._rest) > _LONGEST:
-            self._rest, self._skipping = b"", True
+            self._add_lines(lines[1:] if self._known.skipping else lines)
+            self._known.skipping = False
+        if len(self._known.rest) > _LONGEST:
+            self._known.rest, self._known.skipping = b"", True
 
     def _add_lines(self, lines: list[bytes]) -> None:
         for row in _rows(lines):
@@ -139,9 +145,9 @@ class MetricsLog:
         step, when = row.pop("step", None), row.pop("time", None)
         if step.__class__ not in (int, float) or not -(2.0**53) < step < 2.0**53:
             return
-        place, columns = len(self._steps), self._columns
-        self._steps.append(step)
-        self._times.append(when if when.__class__ in (int, float) and abs(when) < 1e300 else math.nan)
+        place, columns = len(self._known.steps), self._known.columns
+        self._known.steps.append(step)
+        self._known.times.append(when if when.__class__ in (int, float) and abs(when) < 1e300 else math.nan)
         for name, value in row.items():
             if value.__class__ is float or value.__class__ is int:
                 column = columns.get(name)

@@ -95,8 +95,8 @@ class WandbTracker:
         """Log an image with its prompts as its caption; the values of the step complete it."""
         run = self._opened()
         if step > self._shown:
-            picture = self._wandb.Image(image, caption=image.info.get("prompts"))
-            run.log({name: picture}, step=step, commit=False)
+            shown = self._wandb.Image(image, caption=image.info.get("prompts"))
+            run.log({name: shown}, step=step, commit=False)
 
     def text(self, step: int, name: str, text: str) -> None:
         """Open the run, which has the config."""

@@ -16,7 +16,7 @@ from dit_run.system.signals import timeout_seconds
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["ProcessLost", "Progress", "wait_until"]
+__all__ = ["ProcessLost", "ProcessProgress", "wait_until"]
 
 _SHORTEST_WAIT = 0.001
 """Time between the first two questions to the store (seconds)."""
@@ -29,7 +29,7 @@ class ProcessLost(DitRunError):
 
 
 @dataclass
-class Progress:
+class ProcessProgress:
     """The progress of all processes of a run, of which there are several."""
 
     store: Store
