@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 
 from dit_run import load_config
 from dit_run.config.rule_checks import check_rules
@@ -30,6 +33,13 @@ def test_a_few_images_are_enough(name: str, samples: int) -> None:
     steps = min(-(-epochs * samples // batch) if epochs else 10**9, most or 10**9)
     config = check_rules(config, Facts(total_steps=steps, samples=samples))
     assert config.lr_scheduler.options.warmup_length(steps) <= max(steps // 10, 500 if steps > 500 else 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_editor_finds_nothing_wrong_in_the_file_alone(name: str) -> None:
+    schema = json.loads((FOLDER.parent / "schemas/dit-run.schema.json").read_text())
+    errors = jsonschema.Draft202012Validator(schema).iter_errors(yaml.safe_load((FOLDER / name).read_text()))
+    assert [error.message for error in errors] == []
 
 
 @pytest.mark.parametrize("name", NAMES)
