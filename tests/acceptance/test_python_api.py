@@ -223,7 +223,7 @@ def test_a_loaded_run_knows_its_config_checkpoint_and_prompts(trained: Path) -> 
     ("words", "settings"),
     [
         ((), {}),
-        (("--steps", 3, "--seed", 7, "--guidance-scale", 3), {"steps": 3, "seed": 7, "guidance_scale": 3.0}),
+        (("--steps", 3, "--seed", 7, "--guidance-scale", 3), {"steps": 3, "seed": 7, "guidance_scale": 3}),
         (
             ("--sampler", "heun", "--size", "8x24", "--negative-prompt", "blue"),
             {"sampler": "heun", "size": (8, 24), "negative_prompt": "blue"},

@@ -119,7 +119,7 @@ def guided(
     Inside the interval (Kynkäänniemi et al. 2024) ``both`` predictions are made, outside of it the ``plain`` one alone.
     """
     calls, memory = count(), dict[str, Tensor]()
-    scales = torch.tensor(settings.scales).view(-1, 1, 1, 1)
+    scales = torch.tensor(settings.scales, dtype=torch.float32).view(-1, 1, 1, 1)
     mixed = 1.0 in settings.scales
 
     def predict(noisy: Tensor, timesteps: Tensor) -> Tensor:
