@@ -18,10 +18,14 @@ from runs import CONFIG, Command, Run, stopped_on_two_processes, stopping
 
 import dit_run
 
-pytest.importorskip("peft")
-
 STOPPED = stopping(4)
 LORA = "adapter={type: lora, rank: 2, dropout: 0.2}"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def peft() -> None:
+    """Skip these tests without peft. The import is slow, so that no process that only collects them has it."""
+    pytest.importorskip("peft")
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,10 @@ import logging
 from pathlib import Path
 from typing import Any, cast
 
+import diffusers
 import pytest
 import torch
 from builders import save_original_vae, tiny_autoencoder_kl, tiny_clip, tiny_flux2_vae, tiny_pipeline
-from diffusers import AutoencoderKL, AutoencoderKLFlux2
-from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 from safetensors.torch import load_file, save_file
 
 from dit_run import hub
@@ -31,7 +30,7 @@ def images(count: int = 2, side: int = 32) -> torch.Tensor:
 def test_latents_are_the_scaled_posterior_of_diffusers(tmp_path: Path) -> None:
     vae = opened(tiny_autoencoder_kl(tmp_path, shift_factor=0.25))
     with torch.no_grad():
-        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+        posterior = diffusers.AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
     mean, std = vae.encode(images())
     torch.testing.assert_close(mean, (posterior.mean - 0.25) * 0.5)
     torch.testing.assert_close(std, posterior.std * 0.5)
@@ -41,7 +40,7 @@ def test_decoding_undoes_scale_and_shift_and_clamps(tmp_path: Path) -> None:
     vae = opened(tiny_autoencoder_kl(tmp_path, shift_factor=0.25))
     latents = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = AutoencoderKL.from_pretrained(tmp_path).decode(latents / 0.5 + 0.25).sample.clamp(-1, 1)
+        expected = diffusers.AutoencoderKL.from_pretrained(tmp_path).decode(latents / 0.5 + 0.25).sample.clamp(-1, 1)
     torch.testing.assert_close(vae.decode(latents), expected)
 
 
@@ -49,7 +48,7 @@ def test_latents_with_a_mean_and_deviation_per_channel_are_normalised_by_them(tm
     mean, std = [0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0]
     vae = opened(tiny_autoencoder_kl(tmp_path, latents_mean=mean, latents_std=std))
     with torch.no_grad():
-        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+        posterior = diffusers.AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
     shift, scale = torch.tensor(mean).view(1, 4, 1, 1), 0.5 / torch.tensor(std).view(1, 4, 1, 1)
     torch.testing.assert_close(vae.encode(images())[0], (posterior.mean - shift) * scale)
 
@@ -58,7 +57,7 @@ def test_latents_with_a_mean_and_deviation_per_channel_are_normalised_by_them(tm
 def test_a_factor_of_null_changes_nothing(tmp_path: Path, factors: dict[str, object], scale: float) -> None:
     vae = opened(tiny_autoencoder_kl(tmp_path, **factors))
     with torch.no_grad():
-        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+        posterior = diffusers.AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
     torch.testing.assert_close(vae.encode(images())[0], posterior.mean * scale)
 
 
@@ -89,7 +88,7 @@ def test_values_that_are_no_numbers_are_refused_by_name(tmp_path: Path, key: str
 def test_shards_and_variants_of_the_weights_are_found(
     tmp_path: Path, shards: str, variant: str | None, safe: bool
 ) -> None:
-    model = AutoencoderKL.from_pretrained(tiny_autoencoder_kl(tmp_path / "whole"))
+    model = diffusers.AutoencoderKL.from_pretrained(tiny_autoencoder_kl(tmp_path / "whole"))
     folder = tmp_path / "shards"
     model.save_pretrained(folder, max_shard_size=shards, variant=variant, safe_serialization=safe)
     assert (len(list(folder.glob("*-of-*"))) > 1) is (shards == "20KB")
@@ -134,7 +133,7 @@ def test_latents_of_any_number_of_channels_are_those_of_diffusers(tmp_path: Path
     convolutions = {"use_quant_conv": channels == 4, "use_post_quant_conv": channels == 4}
     vae = opened(tiny_autoencoder_kl(tmp_path, latent_channels=channels, **convolutions))
     with torch.no_grad():
-        posterior = AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
+        posterior = diffusers.AutoencoderKL.from_pretrained(tmp_path).encode(images()).latent_dist
     assert vae.latent_channels == channels
     torch.testing.assert_close(vae.encode(images())[0], posterior.mean * 0.5)
 
@@ -148,7 +147,7 @@ def _patches(latents: torch.Tensor) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", ["diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin"])
 def test_latents_of_flux2_are_normalised_by_the_statistics_of_its_patches(tmp_path: Path, file: str) -> None:
-    reference = AutoencoderKLFlux2.from_pretrained(tiny_flux2_vae(tmp_path))
+    reference = diffusers.AutoencoderKLFlux2.from_pretrained(tiny_flux2_vae(tmp_path))
     if file.endswith("bin"):
         (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
         torch.save(reference.state_dict(), tmp_path / file)
@@ -211,7 +210,7 @@ def test_a_single_file_of_16_channels_gives_the_latents_of_its_family(
     folder = tiny_autoencoder_kl(tmp_path / "vae", latent_channels=16, **options)
     monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "flux", json.loads((folder / "config.json").read_text()))
     file = save_original_vae(
-        tmp_path / "ae.sft.safetensors", AutoencoderKL.from_pretrained(folder).state_dict(), levels=3
+        tmp_path / "ae.sft.safetensors", diffusers.AutoencoderKL.from_pretrained(folder).state_dict(), levels=3
     )
     assert torch.equal(opened(file, family="flux").encode(images())[0], opened(folder).encode(images())[0])
 
@@ -220,10 +219,12 @@ def test_a_single_file_of_16_channels_gives_the_latents_of_its_family(
 def test_a_single_file_of_flux2_gives_the_latents_of_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
+
     folder = tiny_flux2_vae(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
     monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "flux2", config)
-    current = AutoencoderKLFlux2.from_pretrained(folder).state_dict()
+    current = diffusers.AutoencoderKLFlux2.from_pretrained(folder).state_dict()
     original = load_file(save_original_vae(tmp_path / "plain.safetensors", current, levels=3))
     halves = {"quant_conv": "encoder.", "post_quant_conv": "decoder."}  # Flux.2's file has them inside
     own = {halves.get(name.split(".")[0], "") + name: value for name, value in original.items()}
@@ -266,7 +267,7 @@ def test_slicing_passes_one_image_at_a_time(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_weight_of_the_original_layout_finds_its_place(tmp_path: Path) -> None:
     with torch.device("meta"):
-        model = AutoencoderKL.from_config(dict(FAMILIES["sd"]))
+        model = diffusers.AutoencoderKL.from_config(dict(FAMILIES["sd"]))
     expected = {name: torch.zeros(value.shape, dtype=torch.int8) for name, value in model.state_dict().items()}
     path = save_original_vae(tmp_path / "vae.safetensors", dict(expected), levels=4)
     original = load_file(path)
@@ -295,7 +296,7 @@ def test_a_single_file_in_the_original_layout_gives_the_same_latents(
     folder = tiny_autoencoder_kl(tmp_path / "vae")
     config = json.loads((folder / "config.json").read_text())
     monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "sd", config)
-    file = save_original_vae(tmp_path / name, AutoencoderKL.from_pretrained(folder).state_dict(), levels=3)
+    file = save_original_vae(tmp_path / name, diffusers.AutoencoderKL.from_pretrained(folder).state_dict(), levels=3)
     assert torch.equal(opened(file).encode(images())[0], opened(folder).encode(images())[0])
     latents = torch.ones(1, 4, 8, 8)
     assert torch.equal(opened(file).decode(latents), opened(folder).decode(latents))
@@ -307,7 +308,7 @@ def test_a_folder_with_nothing_but_such_a_file_is_that_file(tmp_path: Path, monk
     config = json.loads((folder / "config.json").read_text())
     monkeypatch.setitem(cast(dict[str, Any], FAMILIES), "sd", config)
     (tmp_path / "original").mkdir()
-    tensors = AutoencoderKL.from_pretrained(folder).state_dict()
+    tensors = diffusers.AutoencoderKL.from_pretrained(folder).state_dict()
     for kind in ("ckpt", "safetensors"):
         save_original_vae(tmp_path / "original" / f"vae.{kind}", tensors, levels=3)
     assert torch.equal(opened(tmp_path / "original").encode(images())[0], opened(folder).encode(images())[0])

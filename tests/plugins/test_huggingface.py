@@ -15,7 +15,11 @@ from dit_run.data.images import read_image
 from dit_run.problems import InputError
 from dit_run_plugins.datasets.huggingface import HuggingFace, build
 
-datasets = pytest.importorskip("datasets")
+
+@pytest.fixture(autouse=True, scope="module")
+def package() -> None:
+    """Skip these tests without datasets. The import is slow, so that no process that only collects them has it."""
+    pytest.importorskip("datasets")
 
 
 def image(number: int) -> bytes:
@@ -77,6 +81,8 @@ def test_what_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_is_loaded_from_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
     asked: list[Any] = []
 
     def load_dataset(path: str, **words: Any) -> Any:

@@ -11,11 +11,15 @@ from PIL import Image
 
 from dit_run.protocols import LoggedStep, RunEnd
 from dit_run_plugins.trackers.mlflow import Mlflow
+from dit_run_plugins.trackers.mlflow.tracker import MlflowTracker, build
 
-mlflow = pytest.importorskip("mlflow", exc_type=ImportError)
 pytestmark = pytest.mark.slow
 
-from dit_run_plugins.trackers.mlflow.tracker import MlflowTracker, build  # noqa: E402
+
+@pytest.fixture(autouse=True, scope="module")
+def package() -> None:
+    """Skip these tests without mlflow. The import is slow, so that no process that only collects them has it."""
+    pytest.importorskip("mlflow", exc_type=ImportError)
 
 
 class Config:
@@ -42,6 +46,8 @@ def tracker(
 
 def read(folder: Path) -> tuple[Any, Any]:
     """The client, and the run."""
+    import mlflow
+
     record = json.loads((folder / "mlflow.json").read_text())
     client = mlflow.MlflowClient(tracking_uri=record["tracking_uri"])
     return client, client.get_run(record["run_id"])

@@ -13,12 +13,10 @@ from PIL import Image
 from dit_run.problems import InputError
 from dit_run.protocols import LoggedStep, RunEnd
 from dit_run_plugins.trackers.wandb import Wandb
+from dit_run_plugins.trackers.wandb.offline_files import last_step, records
+from dit_run_plugins.trackers.wandb.tracker import WandbTracker, build
 
-wandb = pytest.importorskip("wandb")
 pytestmark = pytest.mark.slow
-
-from dit_run_plugins.trackers.wandb.offline_files import last_step, records  # noqa: E402
-from dit_run_plugins.trackers.wandb.tracker import WandbTracker, build  # noqa: E402
 
 
 class Config:
@@ -53,6 +51,8 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(autouse=True)
 def _no_service_left() -> Iterator[None]:
+    """Skip a test without wandb. The import is slow, so that no process that only collects the tests has it."""
+    wandb = pytest.importorskip("wandb")
     yield
     wandb.teardown()
 

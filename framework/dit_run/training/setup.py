@@ -53,11 +53,18 @@ def _determinism(deterministic: bool, device: torch.device) -> Iterator[None]:
     with _restored_environment("CUBLAS_WORKSPACE_CONFIG"):
         if deterministic:
             prepare_determinism(device)
-        torch.use_deterministic_algorithms(deterministic)
+        _set_determinism(deterministic, warn_only=False)
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            _set_determinism(before[0], warn_only=before[1])
+
+
+def _set_determinism(deterministic: bool, *, warn_only: bool) -> None:
+    """Set what torch does, if it does not do it yet: the call imports torch's compiler, which takes two seconds."""
+    now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if now != (deterministic, warn_only):
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
 
 
 @contextlib.contextmanager
