@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from hashlib import sha256
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from dit_run_plugins.datasets.shapes.dataset import build, paint, paint_scene
 from dit_run_plugins.datasets.shapes.scenes import (
     BACKGROUNDS,
     COLOURS,
+    SCENES_VERSION,
     SHAPES,
     Figure,
     Placed,
@@ -124,6 +126,22 @@ def test_held_out_pairs_are_in_no_picture():
     shown = {figure for sample in dataset for figure in Scene.parse(sample.captions[0]).figures}
     assert len(held_out) == 3
     assert len(shown) == 29 and shown.isdisjoint(held_out)
+
+
+def test_the_identity_is_that_of_the_scenes():
+    def of(image_size: int = 8, **options: object) -> str:
+        return build(Shapes(**{"size": 50, **options}), image_size=image_size).identity
+
+    assert of() == of(image_size=16)
+    assert len({of(), of(size=51), of(seed=1), of(held_out_pairs=0.1)}) == 4
+    dataset = build(Shapes(size=50, seed=3), image_size=8)
+    assert list(dataset.keys()) == [sample.key for sample in dataset]
+
+
+def test_other_scenes_have_another_version():
+    dataset = build(Shapes(size=1000, held_out_pairs=0.1), image_size=8)
+    captions = "\n".join(sample.captions[0] for sample in dataset)
+    assert (SCENES_VERSION, sha256(captions.encode()).hexdigest()[:16]) == (1, "57fea0eec26b22d6")
 
 
 def test_holding_out_all_pairs_is_refused():

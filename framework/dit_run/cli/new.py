@@ -155,7 +155,7 @@ def _config(kind: Kind, name: str, plugins: Mapping[str, Any]) -> str:
 
 
 _BASE: Mapping[str, Any] = {
-    "data": {"type": "shapes", "image_size": 32, "num_samples": 2000},
+    "data": {"type": "shapes", "image_size": 32, "size": 2000},
     "model": {"hidden_size": 64, "num_layers": 2, "num_heads": 2, "patch_size": 4, "in_channels": 3, "out_channels": 3},
     "vae": {"type": "identity"},
     "text_encoder": {"type": "words", "width": 64},

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 
 from PIL import Image, ImageDraw
 
+from dit_run.digests import combined
 from dit_run.problems import InputError
 from dit_run.protocols import Sample
 from dit_run_plugins.datasets.shapes import Shapes
-from dit_run_plugins.datasets.shapes.scenes import BACKGROUNDS, COLOURS, Placed, Scene, held_out_pairs, place, scene_at
+from dit_run_plugins.datasets.shapes.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    SCENES_VERSION,
+    Placed,
+    Scene,
+    held_out_pairs,
+    place,
+    scene_at,
+)
 
 __all__ = ["ShapesDataset", "build", "paint", "paint_scene"]
 
@@ -33,7 +44,20 @@ class ShapesDataset:
         seed = self._options.seed
         scene = scene_at(index, seed, self._held_out)
         image = partial(paint_scene, scene, index, seed=seed, size=self._image_size)
-        return Sample(key=f"shapes/{seed}/{index}", captions=(scene.caption,), image=image)
+        return Sample(key=self._key(index), captions=(scene.caption,), image=image)
+
+    @property
+    def identity(self) -> str:
+        """Digest of all that decides the scenes, so that a start after the first makes none of them."""
+        options = self._options
+        return combined(["shapes", SCENES_VERSION, options.seed, options.size, options.held_out_pairs])
+
+    def keys(self) -> Iterator[str]:
+        """Return the keys of all samples, for which no scene is made."""
+        return map(self._key, range(len(self)))
+
+    def _key(self, index: int) -> str:
+        return f"shapes/{self._options.seed}/{index}"
 
 
 def build(options: Shapes, *, image_size: int) -> ShapesDataset:

@@ -30,6 +30,8 @@ PAIR_SIDE = 0.38
 RELATIONS = {"to the left of": (-1, 0), "to the right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """Direction (x to the right, y downwards) from the second figure to the first."""
 
+SCENES_VERSION = 1
+"""Version of the scenes and captions, raised when an index has another one."""
 _JITTER_ONE, _JITTER_PAIR = 0.12, 0.03
 """Largest random shift of a figure's centre, for one figure and for two."""
 _OFFSET = 0.23
