@@ -38,12 +38,11 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
 
     Raises InputError as the run would.
     """
-    processes = join_processes(config.training.device)
-    try:
-        with translate_lost_process(processes, "with the missing records"):
-            return _filled(config, registry, reporter, processes)
-    finally:
-        processes.leave()
+    with (
+        join_processes(config.training.device) as processes,
+        translate_lost_process(processes, "with the missing records"),
+    ):
+        return _filled(config, registry, reporter, processes)
 
 
 def _filled(config: Config, registry: Registry, reporter: Reporter, processes: Processes) -> FilledCache:

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import torch
 
 from dit_run.compute.launchers import find_launch
-from dit_run.compute.process_progress import ProcessLost, ProcessProgress
+from dit_run.compute.liveness import Liveness
+from dit_run.compute.process_progress import ProcessLost, ProcessProgress, unreachable
 from dit_run.problems import DitRunError, InputError
 from dit_run.system.signals import timeout_seconds
 
@@ -34,6 +35,8 @@ T = TypeVar("T")
 
 _LOST = ("gloo", "NCCL", "pair closure", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 """Parts of the texts of errors that mean a lost process; gloo does not always name itself."""
+_NAMED_WITHIN = 2.0
+"""Time after such an error in which it is known which process has ended (seconds)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Processes:
     """Number of processes of this machine."""
     group: ProcessGroup | None = field(default=None, compare=False)
     """The connection of the collective operations; None for the default one."""
+
+    def __enter__(self) -> Self:
+        """Begin the work of a process that leaves the others at its end."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        self.leave(failed=kind is not None)
 
     @property
     def first(self) -> bool:
@@ -157,12 +167,31 @@ class Processes:
         if self.progress is not None:
             self.progress.show()
 
+    def require_all(self) -> None:
+        """Raise ProcessLost if another process has ended; call it often in work that is useless without the others."""
+        if self.progress is not None and (lost := self.progress.lost()):
+            raise self.progress.without(lost)
+
+    def missing_connections(self) -> str:
+        """Return, in every process, why the end of some of them is not known at once; empty where it is."""
+        if self.progress is None or self.progress.liveness is None:
+            return ""
+        missing = [reason for reason in self.gather(self.progress.liveness.missing) if reason]
+        if not missing:
+            return ""
+        return (
+            f"if a process is killed or fails, the others may notice it only after {timeout_seconds():g} seconds, "
+            f"because {len(missing)} of {self.count} processes have no connection for that: {missing[0]}"
+        )
+
     def at_work(self) -> contextlib.AbstractContextManager[object]:
         """Return a context that shows progress all the time, for work that never calls :meth:`show_progress`."""
         return contextlib.nullcontext() if self.progress is None else self.progress.shown()
 
-    def leave(self) -> None:
-        """Close the connection to the other processes."""
+    def leave(self, *, failed: bool = False) -> None:
+        """Close the connection to the other processes, which take this one for lost if it has ``failed``."""
+        if self.progress is not None and self.progress.liveness is not None:
+            self.progress.liveness.close(failed=failed)
         if self.count > 1:
             import torch.distributed as dist
 
@@ -187,7 +216,8 @@ def join_processes(device: str) -> Processes:
     timeout = timedelta(seconds=timeout_seconds())
     store, rank, count = next(rendezvous(launch.address, launch.rank, launch.count, timeout=timeout))
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
-    progress = ProcessProgress(PrefixStore("dit-run", store), rank, count)
+    own = PrefixStore("dit-run", store)
+    progress = ProcessProgress(own, rank, count, Liveness.join(own, rank, count, launch.host))
     return Processes(rank, count, chosen, progress, launch.local_count)
 
 
@@ -203,10 +233,10 @@ def translate_lost_process(processes: Processes, continues: str = "from the last
         reason = str(error)
         if processes.count == 1 or not any(sign in reason for sign in _LOST):
             raise
-        raise ProcessLost(
-            f"process {processes.rank} cannot reach another process of this run, which was killed, failed or froze "
-            f"({reason.splitlines()[0][-120:]}). Its output says why; the same command continues {continues}"
-        ) from error
+        if processes.progress is not None and (lost := processes.progress.lost(_NAMED_WITHIN)):
+            raise processes.progress.without(lost, continues) from error
+        said = f", which was killed, failed or froze ({reason.splitlines()[0][-120:]})"
+        raise unreachable(processes.rank, said, continues) from error
 
 
 def choose_device(name: str, *, local_rank: int = 0, local_count: int = 1) -> torch.device:

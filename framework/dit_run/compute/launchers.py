@@ -23,6 +23,8 @@ class Launch:
     """Number of processes of this machine."""
     address: str = "env://"
     """Address at which the processes meet, as torch.distributed's ``init_method``."""
+    host: str = ""
+    """The machine of that address; empty for a process without a launcher."""
 
 
 def find_launch(environment: Mapping[str, str]) -> Launch:
@@ -44,6 +46,7 @@ def find_launch(environment: Mapping[str, str]) -> Launch:
         count,
         int(environment.get("LOCAL_RANK", "0")),
         int(local_count) if local_count.isdecimal() else count,
+        host=environment.get("MASTER_ADDR", ""),
     )
 
 
@@ -83,7 +86,7 @@ def _by_slurm(environment: Mapping[str, str]) -> Launch:
     step = int(found.group()) if (found := re.match(r"\d+", environment.get("SLURM_STEP_ID", ""))) else 0
     port = environment.get("MASTER_PORT") or str(20_000 + (job * 7 + step) % 20_000)
     local_count = int(of_machine.group()) if of_machine else count
-    return Launch(rank, count, local_rank, local_count, f"tcp://{host}:{port}")
+    return Launch(rank, count, local_rank, local_count, f"tcp://{host}:{port}", host)
 
 
 def _first_host(nodes: str) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from dit_run.compute.liveness import Liveness
 from dit_run.problems import DitRunError
 from dit_run.system.signals import timeout_seconds
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
 
-__all__ = ["ProcessLost", "ProcessProgress", "wait_until"]
+__all__ = ["ProcessLost", "ProcessProgress", "unreachable"]
 
 _SHORTEST_WAIT = 0.001
 """Time between the first two questions to the store (seconds)."""
@@ -28,6 +29,17 @@ class ProcessLost(DitRunError):
     """Another process of the run was killed, failed or froze."""
 
 
+def unreachable(rank: int, reason: str, continues: str) -> ProcessLost:
+    """Return the error of process ``rank``; ``reason`` follows "another process of this run".
+
+    ``continues`` is how the same command continues.
+    """
+    return ProcessLost(
+        f"process {rank} cannot reach another process of this run{reason}. Its output says why; the same command "
+        f"continues {continues}"
+    )
+
+
 @dataclass
 class ProcessProgress:
     """The progress of all processes of a run, of which there are several."""
@@ -37,7 +49,17 @@ class ProcessProgress:
     rank: int
     count: int
     """Number of processes."""
+    liveness: Liveness | None = None
+    """Connections that show which process has ended; None for processes that are threads of one."""
     _shown: float = 0.0
+
+    def lost(self, patience: float = 0.0) -> str:
+        """Return the name of a process that has ended: see :meth:`Liveness.lost`."""
+        return "" if self.liveness is None else self.liveness.lost(patience)
+
+    def without(self, lost: str, continues: str = "from the last checkpoint") -> ProcessLost:
+        """Return the error of this process when a process, given by name, has ended."""
+        return unreachable(self.rank, f": {lost} was killed or failed", continues)
 
     def show(self) -> None:
         """Let the other processes see that this one works; call it often in work for which they wait."""
@@ -65,9 +87,10 @@ class ProcessProgress:
     def wait_for(self, rank: int, ready: Callable[[], bool]) -> None:
         """Wait until ``ready`` returns True, which is called again and again.
 
-        Raises ProcessLost once process ``rank`` has shown no progress for :func:`timeout_seconds`.
+        Raises ProcessLost once any process has ended, or process ``rank`` has shown no progress for
+        :func:`timeout_seconds`.
         """
-        wait_until(
+        self.wait_until(
             ready,
             partial(self._of, rank),
             lambda: f"process {self.rank} waits for process {rank}, which has",
@@ -78,23 +101,33 @@ class ProcessProgress:
     def _of(self, rank: int) -> int:
         return self.store.add(f"progress/{rank}", 0)
 
+    def wait_until(
+        self,
+        ready: Callable[[], bool],
+        signs: Callable[[], object],
+        waits: Callable[[], str],
+        continues: str,
+        *,
+        longest: float,
+    ) -> None:
+        """Wait until ``ready`` returns True, which is called again and again, ``longest`` seconds apart at most.
 
-def wait_until(
-    ready: Callable[[], bool], signs: Callable[[], object], waits: Callable[[], str], continues: str, *, longest: float
-) -> None:
-    """Wait until ``ready`` returns True, which is called again and again, after pauses of at most ``longest`` seconds.
-
-    Raises ProcessLost once the ``signs`` of progress have been the same for :func:`timeout_seconds`; ``waits`` returns
-    who waits for whom, ``continues`` is how the same command continues.
-    """
-    pause, seen, since = _SHORTEST_WAIT, signs(), time.monotonic()
-    while not ready():
-        time.sleep(pause)
-        pause = min(2 * pause, longest)
-        if seen != (seen := signs()):
-            since = time.monotonic()
-        if time.monotonic() - since > timeout_seconds():
-            raise ProcessLost(
-                f"{waits()} shown no progress for {timeout_seconds():g} seconds. Its output says why; the same command "
-                f"continues {continues}"
-            )
+        Raises ProcessLost once a process has ended, or the ``signs`` of progress have been the same for
+        :func:`timeout_seconds`; ``waits`` returns who waits for whom, ``continues`` is how the same command continues.
+        """
+        pause, seen, since = _SHORTEST_WAIT, signs(), time.monotonic()
+        while True:
+            lost = self.lost()  # first: a process may leave in the store what is waited for, and end
+            if ready():
+                return
+            if lost:
+                raise self.without(lost, continues)
+            time.sleep(pause)
+            pause = min(2 * pause, longest)
+            if seen != (seen := signs()):
+                since = time.monotonic()
+            if time.monotonic() - since > timeout_seconds():
+                raise ProcessLost(
+                    f"{waits()} shown no progress for {timeout_seconds():g} seconds. Its output says why; the same "
+                    f"command continues {continues}"
+                )

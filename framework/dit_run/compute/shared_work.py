@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dit_run.compute.distributed import Processes
 from dit_run.compute.mailbox import Mailbox
-from dit_run.compute.process_progress import ProcessLost, wait_until
+from dit_run.compute.process_progress import ProcessLost
 from dit_run.problems import DitRunError, InputError
 
 __all__ = ["SharedWork", "Show"]
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 Show = Callable[[int, int], None]
 """Called with the number of finished items and their total, of all processes."""
+_CONTINUES = "with the missing records"
+"""How the same command continues."""
 _TOLD_EVERY = 1.0
 """Least time between two reports of a process at work to the others (seconds)."""
 _MOST_REPORTS = 300
@@ -83,8 +85,9 @@ class SharedWork:
 
     def _wait(self) -> None:
         self._count("ready", 1)
-        wait_until(
-            self._all_ready, lambda: self._seen, self._waits, "with the missing records", longest=self._pause / 2
+        assert self.processes.progress is not None
+        self.processes.progress.wait_until(
+            self._all_ready, lambda: self._seen, self._waits, _CONTINUES, longest=self._pause / 2
         )
 
     def _all_ready(self) -> bool:
@@ -97,8 +100,9 @@ class SharedWork:
 
     def _look(self) -> None:
         """Look at the progress of all processes, and show it. Raises the error of another process."""
-        assert self.processes.store is not None
-        mailbox = Mailbox(self.processes.store)
+        assert self.processes.progress is not None
+        progress = self.processes.progress
+        mailbox, lost = Mailbox(progress.store), progress.lost()  # first: a process leaves its error there, and ends
         if mailbox.has(self._failed):
             raise mailbox.get(self._failed)
         ready = self._count("ready", 0)  # first: then the numbers of items are complete when all are ready
@@ -107,6 +111,8 @@ class SharedWork:
             self._shown = items
             self._show(*items)
         self._seen = ready, items[0], self._count("waits", 0)
+        if lost and ready < self.processes.count:
+            raise progress.without(lost, _CONTINUES)
 
     @property
     def _failed(self) -> str:

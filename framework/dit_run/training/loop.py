@@ -231,6 +231,7 @@ class Loop:
     def _poll(self) -> None:
         """Answer requests before each call of the model while the run is watched."""
         self.processes.show_progress()
+        self.processes.require_all()
         if self.whole is None and self.stop.take_save_request():
             with self.stop.uninterrupted():
                 self._save()

@@ -63,37 +63,32 @@ def train(
     Raises InputError for a mistake of the user, before anything is written if it can be known then.
     """
     check_machine(config)
-    processes = join_processes(config.training.device)
     folder = RunFolder(Path(config.training.output_dir))
-    try:
-        with (
-            translate_plugin_fault(),
-            translate_disk_failure(folder.path),
-            translate_lost_process(processes),
-            StopRequest() as signals,
-            _owned(folder, processes),
-        ):
-            run = RunContext(
-                config=config,
-                registry=registry,
-                processes=processes,
-                folder=folder,
-                checkpoints=Checkpoints(folder.checkpoints, processes.on_first(folder.run_id)),
-                reporter=KeptNotices(reporter, folder.notices) if processes.first else reporter,
-                stop=StopSwitch(
-                    signals, stop, config.training.max_hours, os.getppid() if processes.count > 1 else None
-                ),
-                arguments=arguments,
-                sharding=Sharding.of(
-                    config.training.shard,
-                    processes,
-                    Precision.of(config.training.mixed_precision, processes.device),
-                    exact=config.training.elastic_exact,
-                ),
-            )
-            return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)
-    finally:
-        processes.leave()
+    with (
+        join_processes(config.training.device) as processes,
+        translate_plugin_fault(),
+        translate_disk_failure(folder.path),
+        translate_lost_process(processes),
+        StopRequest() as signals,
+        _owned(folder, processes),
+    ):
+        run = RunContext(
+            config=config,
+            registry=registry,
+            processes=processes,
+            folder=folder,
+            checkpoints=Checkpoints(folder.checkpoints, processes.on_first(folder.run_id)),
+            reporter=KeptNotices(reporter, folder.notices) if processes.first else reporter,
+            stop=StopSwitch(signals, stop, config.training.max_hours, os.getppid() if processes.count > 1 else None),
+            arguments=arguments,
+            sharding=Sharding.of(
+                config.training.shard,
+                processes,
+                Precision.of(config.training.mixed_precision, processes.device),
+                exact=config.training.elastic_exact,
+            ),
+        )
+        return _execute(run, fork_from, profile=profile, allow_changed_plugins=allow_changed_plugins)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,9 @@ class Prepared:
 
 
 def report_machine(run: RunContext, start: Start | None) -> None:
-    """Report a slow precision, and a machine that differs from the one that the run began on."""
+    """Report processes without a connection, a slow precision, and another machine than the run began on."""
+    if missing := run.processes.missing_connections():
+        run.reporter.notice(missing)
     if run.config.training.mixed_precision == "bf16" and emulates_bfloat16(run.device):
         name, faster = ("GPU", "fp16") if run.device.type == "cuda" else ("processor", "no")
         run.reporter.notice(f"this {name} only emulates bfloat16, slowly; training.mixed_precision={faster} is faster")

@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from dit_run.compute.distributed import Processes, translate_lost_process
 from dit_run.compute.mailbox import Mailbox
-from dit_run.compute.process_progress import ProcessProgress
+from dit_run.compute.process_progress import ProcessLost, ProcessProgress
 from dit_run.problems import DitRunError
 from dit_run.system.signals import Interrupted
 
@@ -145,8 +145,12 @@ class SharedTasks(Generic[P]):
     # ----------------------------------------------------------------------------------------------------------- others
 
     def poll(self) -> None:
-        """Show progress, and end the items of this process at a stop and where the task is over; called often."""
+        """Show progress, and end the items of this process at a stop and where the task is over; called often.
+
+        Raises ProcessLost if another process has ended.
+        """
         self.processes.show_progress()
+        self.processes.require_all()
         self.check()
         if time.monotonic() - self._asked > _ASKED_EVERY:
             self._asked = time.monotonic()
@@ -176,6 +180,8 @@ class SharedTasks(Generic[P]):
             except Interrupted:
                 if left:
                     mailbox.put(self._key(left[0]), _Failure(None))
+            except ProcessLost:
+                raise
             except Exception as error:
                 if not left:
                     raise

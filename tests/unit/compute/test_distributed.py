@@ -94,9 +94,13 @@ try:
     refused = ""
 except InputError as error:
     refused = str(error)
+connected = all.missing_connections()
+if all.rank:
+    all.progress.liveness.missing = "its port is closed"
 said = str([
     all.any(all.rank == 1), all.any(False),
     all.broadcast({"rank": all.rank, "text": "ä"}), all.on_first(lambda: all.rank), refused,
+    connected, all.missing_connections(),
 ])
 with open(f"{os.environ['OUT']}/{all.rank}", "w") as file:
     file.write(said)
@@ -114,6 +118,8 @@ def test_two_processes_agree(tmp_path: Path) -> None:
     )  # fmt: skip
     expected = str([
         True, False, {"rank": 0, "text": "ä"}, 0, "the folder is in use",
+        "", "if a process is killed or fails, the others may notice it only after 1800 seconds, because 1 of 2 "
+        "processes have no connection for that: its port is closed",
     ])  # fmt: skip
     assert [(tmp_path / rank).read_text() for rank in "01"] == [expected, expected]
 

@@ -22,12 +22,12 @@ def test_without_a_launcher_a_process_is_alone() -> None:
 
 
 def test_torchrun_gives_ranks_and_its_own_meeting_point() -> None:
-    assert find_launch(TORCHRUN) == Launch(4, 6, 1, 3, "env://")
-    assert find_launch(TORCHRUN | SLURM) == Launch(4, 6, 1, 3, "env://")  # srun started torchrun on each machine
+    assert find_launch(TORCHRUN) == Launch(4, 6, 1, 3, "env://", "a")
+    assert find_launch(TORCHRUN | SLURM) == Launch(4, 6, 1, 3, "env://", "a")  # srun started torchrun on each machine
 
 
 def test_a_task_of_srun_meets_the_others_on_the_first_machine() -> None:
-    assert find_launch(SLURM) == Launch(5, 8, 1, 4, "tcp://gpu-a03:27003")
+    assert find_launch(SLURM) == Launch(5, 8, 1, 4, "tcp://gpu-a03:27003", "gpu-a03")
     assert find_launch(SLURM | {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "99"}).address == "tcp://10.0.0.1:99"
 
 
