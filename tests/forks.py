@@ -6,11 +6,10 @@ import importlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -79,29 +78,13 @@ def _serve() -> None:
 
 
 def _run(request: dict[str, Any]) -> tuple[list[int], str]:
-    count, port = int(request["processes"]), _free_port()
+    from endurance.launching import launches, wait_for_all
+
     with tempfile.TemporaryFile() as output:
-        ranks = [_fork(request, _launched(rank, count, port), output.fileno()) for rank in range(count)]
-        statuses = _wait(ranks)
+        ranks = [_fork(request, launch, output.fileno()) for launch in launches(int(request["processes"]))]
+        statuses = wait_for_all(ranks)
         output.seek(0)
         return statuses, output.read().decode(errors="replace")
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _launched(rank: int, count: int, port: int) -> dict[str, str]:
-    """Return the variables with which torchrun starts a process; those of one alone are none."""
-    if count == 1:
-        return {}
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-    return {name: str(value) for name, value in ranks.items()} | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
 
 
 def _fork(request: dict[str, Any], launched: dict[str, str], output: int) -> int:
@@ -121,18 +104,6 @@ def _fork(request: dict[str, Any], launched: dict[str, str], output: int) -> int
         entry()
     exec(compile(request["program"], "program", "exec"), {"__name__": "__main__"})
     sys.exit()
-
-
-def _wait(ranks: Sequence[int]) -> list[int]:
-    """Return the statuses of all; once a process fails, the others are asked to stop, as torchrun asks them."""
-    ended: dict[int, int] = {}
-    while len(ended) < len(ranks):
-        pid, status = os.wait()
-        ended[pid] = os.waitstatus_to_exitcode(status)
-        if status:
-            for other in set(ranks) - ended.keys():
-                os.kill(other, signal.SIGTERM)
-    return [ended[pid] for pid in ranks]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs of the scenario as forks of a warm process, with a fault at a chosen system call."""
+"""Runs of the scenario as forks of a warm process, with a fault at a chosen system call of one process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -32,17 +32,21 @@ class Fault(IntEnum):
     TEAR = 2
     FAIL_ONCE = 3
     FAIL_FROM = 4
+    STOP = 5
 
 
 @dataclass(frozen=True)
 class Ended:
     """How a run ended."""
 
-    status: int
-    """Exit status, or minus the signal."""
-    points: int
-    """System calls under the run folder; 0 where it was killed."""
+    statuses: tuple[int, ...]
+    """Exit status of each process, or minus the signal, by rank."""
     output: str
+
+    @property
+    def status(self) -> int:
+        """That of the first process."""
+        return self.statuses[0]
 
 
 def build_shim(folder: Path) -> Path:
@@ -65,8 +69,8 @@ class Forge:
         shim = build_shim(folder)
         environment = {**os.environ, **ONE_THREAD, "LD_PRELOAD": str(shim), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "warm.py"), str(shim)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            [sys.executable, "-m", "endurance.warm", str(shim)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=HERE.parent,
         )  # fmt: skip
         assert self._process.stdout is not None and self._process.stdin is not None
         self._answers, self._requests = self._process.stdout, self._process.stdin
@@ -83,19 +87,25 @@ class Forge:
     def start(
         self,
         arguments: list[str],
-        run_folder: Path,
+        folder: Path,
         fault: Fault = Fault.NONE,
         point: int = 0,
         *,
         error: int = errno.ENOSPC,
-        log: Path | None = None,
+        rank: int = 0,
+        logs: Sequence[Path] = (),
+        processes: int = 1,
     ) -> Running:
-        """Begin ``dit-run ARGUMENTS`` with a fault at the given call under ``run_folder``."""
+        """Begin ``dit-run ARGUMENTS`` with a fault at the given call of process ``rank`` under ``folder``.
+
+        The calls of each process are written to one of the ``logs``. Where one process fails, the others get SIGTERM.
+        """
         output = self.folder / "output.txt"
         output.unlink(missing_ok=True)
         request = {
-            "arguments": arguments, "folder": str(run_folder), "mode": int(fault), "point": point, "error": error,
-            "log": str(log or ""), "output": str(output), "directory": str(self.folder),
+            "arguments": arguments, "folder": str(folder), "mode": int(fault), "point": point, "error": error,
+            "rank": rank, "logs": [*map(str, logs)], "processes": processes, "output": str(output),
+            "directory": str(self.folder),
         }  # fmt: skip
         self._requests.write(json.dumps(request) + "\n")
         self._requests.flush()
@@ -104,36 +114,36 @@ class Forge:
 
 @dataclass(frozen=True)
 class Running:
-    """A run that began: a process that leads a session."""
+    """A run that began: its first process, which leads a group of them."""
 
     pid: int
     output: Path
     answers: IO[str]
 
     def wait(self) -> Ended:
-        waited, points = json.loads(self.answers.readline())
-        return Ended(os.waitstatus_to_exitcode(waited), points, self.output.read_text(errors="replace"))
+        statuses = json.loads(self.answers.readline())
+        return Ended(tuple(statuses), self.output.read_text(errors="replace"))
 
     def left(self, seconds: float) -> list[int]:
-        """Processes of its session that are there after so many seconds, in which this process ran as well."""
+        """Processes of its group that are there after so many seconds, in which this process ran as well."""
         for _ in range(round(seconds / _PAUSE)):
-            if not self._session():
+            if not self._group():
                 return []
             time.sleep(_PAUSE)
-        return self._session()
+        return self._group()
 
-    def _session(self) -> list[int]:
-        return [pid for pid in _pids() if _session(pid) == self.pid]
+    def _group(self) -> list[int]:
+        return [pid for pid in _pids() if _group_of(pid) == self.pid]
 
 
 def _pids() -> Iterator[int]:
     return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
 
 
-def _session(pid: int) -> int | None:
+def _group_of(pid: int) -> int | None:
     """None for a process that ended, whether it was waited for or not."""
     try:
-        state, _, _, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+        state, _, group = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:3]
     except OSError:
         return None
-    return None if state in "ZX" else int(session)
+    return None if state in "ZX" else int(group)

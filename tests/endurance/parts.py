@@ -20,19 +20,22 @@ from .power import Tree, images, read_log
 from .scenario import CONFIG, differences, newest, overrides, stopped_after
 
 __all__ = [
+    "ASYNC",
+    "ROOMLESS",
     "Case",
     "Workshop",
     "async_disk_faults",
     "disk_faults",
     "kill_points",
     "kills_of_async_saves",
+    "litter",
     "power_losses",
     "refused_stops",
     "torn_writes",
 ]
 
 ASYNC = ("training.async_save=true",)
-_ROOMLESS = ("rename", "truncate", "unlink")
+ROOMLESS = ("rename", "truncate", "unlink")
 """Calls that a full disk does not hinder."""
 
 Case = tuple[str, Callable[[], list[str]]]
@@ -64,7 +67,7 @@ class Workshop:
         """The uninterrupted run."""
         path = self.folder / "reference"
         shutil.rmtree(path, ignore_errors=True)
-        ended = self.run(path, log=self.log)
+        ended = self.run(path, logs=[self.log])
         if ended.status != 0:
             raise RuntimeError(f"the uninterrupted run ended with status {ended.status}:\n{ended.output}")
         return path
@@ -87,18 +90,18 @@ class Workshop:
         point: int = 0,
         *,
         error: int = 0,
-        log: Path | None = None,
+        logs: Sequence[Path] = (),
         words: Sequence[str] = (),
     ) -> Ended:
         words = [str(self.config_file), *overrides(path), *words]
-        return self.forge.start(words, path, fault, point, error=error, log=log).wait()
+        return self.forge.start(words, path, fault, point, error=error, logs=logs).wait()
 
     def finished(self, path: Path) -> list[str]:
         """Run to the end by the same command; how it then differs from the reference."""
         ended = self.run(path)
         if ended.status != 0:
             return [f"the continued run ended with status {ended.status}: {ended.output[-2000:]}"]
-        return differences(self.reference, path) + _litter(path)
+        return differences(self.reference, path) + litter(path)
 
 
 def kill_points(workshop: Workshop, every: int = 1) -> Iterator[Case]:
@@ -137,7 +140,7 @@ def _killed(workshop: Workshop, fault: Fault, point: int, words: Sequence[str] =
 def disk_faults(workshop: Workshop, every: int = 1) -> Iterator[Case]:
     """ENOSPC and EIO at each call that may fail so, once and from then on; then the same command with a mended disk."""
     for error in (errno.ENOSPC, errno.EIO):
-        points = [point for point, name in enumerate(workshop.calls, 1) if error == errno.EIO or name not in _ROOMLESS]
+        points = [point for point, name in enumerate(workshop.calls, 1) if error == errno.EIO or name not in ROOMLESS]
         for fault in (Fault.FAIL_ONCE, Fault.FAIL_FROM):
             for point in points[::every]:
                 name = f"{errno.errorcode[error]} {fault.name.lower()} {point}"
@@ -150,14 +153,14 @@ def _starved(workshop: Workshop, fault: Fault, point: int, error: int, words: Se
     if ended.status not in (0, 1, 2) or "Traceback" in ended.output:
         return [f"status {ended.status}: {ended.output[-2000:]}"]
     if ended.status == 0:
-        return differences(workshop.reference, path) + _litter(path)
+        return differences(workshop.reference, path) + litter(path)
     return workshop.finished(path)
 
 
 def refused_stops(workshop: Workshop, every: int = 1) -> Iterator[Case]:
     """SIGTERM at a step whose checkpoint the disk refuses, once, at each call: it is saved all the same."""
     path, log = workshop.fresh("refused"), workshop.folder / "stopped.log"
-    workshop.run(path, log=log, words=stopped_after(4))
+    workshop.run(path, logs=[log], words=stopped_after(4))
     calls = read_log(log, path)
     saving = [point for point, call in enumerate(calls, start=1) if "step-00000004" in f"{call.path} {call.other}"]
     for point in saving[::every]:
@@ -172,7 +175,7 @@ def _refused(workshop: Workshop, point: int) -> list[str]:
     return workshop.finished(path)
 
 
-def _litter(path: Path) -> list[str]:
+def litter(path: Path) -> list[str]:
     """Temporary files that a finished run left."""
     return [f"litter {file.relative_to(path)}" for file in path.rglob(".*")]
 

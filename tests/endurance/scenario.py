@@ -107,7 +107,7 @@ def _state(run: Path, ignore: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _samples(run: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((run / "samples").iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((run / "samples").glob("*"))}
 
 
 def _events(run: Path) -> dict[str, Any]:

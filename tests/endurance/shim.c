@@ -1,8 +1,8 @@
 /* Faults at chosen system calls: preloaded with LD_PRELOAD, armed through ctypes.
  *
  * Every call that changes files under a folder is a point, counted from 1 after arming. At the chosen point the
- * process is killed (before the call, or in the middle of a write), or the call fails with an error: once, or from
- * then on. With a log, each call is written down with its data, for the simulation of a power loss.
+ * process is killed (before the call, or in the middle of a write), its group is asked to stop, or the call fails with an
+ * error: once, or from then on. With a log, each call is written down with its data, for the simulation of a power loss.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT = 0, KILL = 1, TEAR = 2, FAIL_ONCE = 3, FAIL_FROM = 4 };
+enum { COUNT = 0, KILL = 1, TEAR = 2, FAIL_ONCE = 3, FAIL_FROM = 4, STOP = 5 };
 
 static char folder[PATH_MAX];
 static int mode, armed, failure, log_file = -1;
@@ -40,7 +40,6 @@ void shim_log(const char *path) {
 }
 
 void shim_disarm(void) { armed = 0; }
-long shim_count(void) { return count; }
 
 static int inside(const char *path) {
     size_t length = strlen(folder);
@@ -84,6 +83,7 @@ static void note(const char *call, const char *path, const char *other, long off
 static int reached(int allocates) {
     count++;
     if (mode == KILL && count == point) kill(getpid(), SIGKILL);
+    if (mode == STOP && count == point) kill(0, SIGTERM);
     if (mode == TEAR && count == point) return 2;
     if ((mode == FAIL_ONCE && count == point) || (mode == FAIL_FROM && count >= point)) {
         if (failure != ENOSPC || allocates) {

@@ -17,7 +17,7 @@ from .forge import Ended, Running
 from .parts import Case, Workshop
 from .scenario import WORKERS, differences, metrics, newest, overrides
 
-__all__ = ["random_kills", "random_stops"]
+__all__ = ["random_kills", "random_stops", "wrong_stop"]
 
 STEPS = {"max_steps": 60, "save_steps": 7}
 RARELY = ("validation.every_n_steps=14", "sampling.every_n_steps=20")
@@ -91,7 +91,7 @@ def _chain(
         ended = running.wait()
         arrived += ended.status != 0
         faults += [f"process {pid} is left" for pid in running.left(LEAVING + long.workshop.busy)]
-        faults += _wrong_stop(path, ended) if number == signal.SIGTERM else []
+        faults += wrong_stop(path, ended) if number == signal.SIGTERM else []
         if ended.status == 0:
             faults += differences(long.reference, path)
             path = long.workshop.fresh("signalled")
@@ -100,7 +100,7 @@ def _chain(
     return long.finish(path, workers)
 
 
-def _wrong_stop(path: Path, ended: Ended) -> list[str]:
+def wrong_stop(path: Path, ended: Ended) -> list[str]:
     """What is wrong with how a run that got SIGTERM ended; before training began it may just go."""
     if ended.status not in (143, 0, -signal.SIGTERM):
         return [f"status {ended.status}: {ended.output[-2000:]}"]

@@ -1,7 +1,7 @@
 """A warm parent: everything imported, nothing computed, one thread; each run is a fork of it under the shim.
 
-Reads one JSON request a line and answers each with the run's process id at once and, when it has ended, with
-``[wait status, points reached]``. Each run is a session of its own.
+Reads one JSON request a line and answers each with the id of the run's first process at once and, when all its
+processes have ended, with their exit statuses. Each run is a process group of its own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import threading
 import traceback
 from typing import Any
 
+from .launching import launches, wait_for_all
+
 
 def main() -> None:
     shim = ctypes.CDLL(sys.argv[1])
-    shim.shim_count.restype = ctypes.c_long
     shim.shim_arm.argtypes = [ctypes.c_char_p, ctypes.c_int, ctypes.c_long, ctypes.c_int]
     import_all()
     # A run starts no more loading processes than there are cores, and some are to have four.
@@ -28,7 +29,10 @@ def main() -> None:
     assert threading.active_count() == 1
     print("ready", flush=True)
     for line in sys.stdin:
-        _fork(shim, json.loads(line))
+        request = json.loads(line)
+        ranks = _forked(shim, request)
+        print(ranks[0], flush=True)
+        print(json.dumps(wait_for_all(ranks)), flush=True)
 
 
 def import_all() -> None:
@@ -48,32 +52,30 @@ def import_all() -> None:
     gc.freeze()  # else each fork copies the memory that its first collection walks through
 
 
-def _fork(shim: ctypes.CDLL, request: dict[str, Any]) -> None:
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _run(shim, request, writing)
-    print(child, flush=True)
-    os.close(writing)
-    status = os.waitpid(child, 0)[1]
-    with os.fdopen(reading, "rb") as answer:
-        os.set_blocking(reading, False)
-        text = answer.read()
-    print(json.dumps([status, int(text or 0)]), flush=True)
+def _forked(shim: ctypes.CDLL, request: dict[str, Any]) -> list[int]:
+    """Fork the processes of a run; their ids, by rank."""
+    ranks: list[int] = []
+    for rank, launch in enumerate(launches(request["processes"])):
+        child = os.fork()
+        if child == 0:
+            os.environ.update(launch)
+            _run(shim, request, rank)
+        ranks.append(child)
+        os.setpgid(child, ranks[0])
+    return ranks
 
 
-def _run(shim: ctypes.CDLL, request: dict[str, Any], writing: int) -> None:
+def _run(shim: ctypes.CDLL, request: dict[str, Any], rank: int) -> None:
     from dit_run.cli.main import main as command
 
-    os.setsid()
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.chdir(request["directory"])
-    if request["log"]:
-        shim.shim_log(request["log"].encode())
-    shim.shim_arm(request["folder"].encode(), request["mode"], request["point"], request["error"])
+    if request["logs"]:
+        shim.shim_log(request["logs"][rank].encode())
+    mode = request["mode"] if rank == request["rank"] else 0
+    shim.shim_arm(request["folder"].encode(), mode, request["point"], request["error"])
     status = 70
     try:
         status = command(request["arguments"])
@@ -84,7 +86,6 @@ def _run(shim: ctypes.CDLL, request: dict[str, Any], writing: int) -> None:
         shim.shim_disarm()
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(writing, str(shim.shim_count()).encode())
         os._exit(status)
 
 

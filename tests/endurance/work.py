@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from . import grid, jobs, parts, signals
+from . import grid, jobs, machines, parts, sharded, signals
 from .forge import ONE_THREAD, Forge
 from .parts import Case, Workshop
 from .results import Ledger, Results
@@ -50,10 +50,16 @@ PARTS = (
     Part("stop at each step, in one process", grid.stops, 6),
     Part("stop under torchrun", grid.processes, 3),
     Part("stop with sharded weights", grid.sharded, 2),
+    Part("kill of a process at every call of a sharded save", sharded.kills, 12),
+    Part("full and failing disk of one process, sharded", sharded.disk_faults, 20),
+    Part("stop at every call of a sharded save in threads", sharded.stops, 10),
+    Part("flipped byte in every file of a sharded save", sharded.flipped_bytes, 6),
     Part("continued by other processes", grid.other_processes),
     Part("elastic_exact over 1, 4, 2, 1 processes", grid.elastic_chain),
     Part("elastic_exact with sharded weights", grid.sharded_elastic_chains, 3),
     Part("a killed or frozen process ends the job", jobs.lost_processes, alone=True),
+    Part("a killed machine or lone process is told in 10 s", machines.lost_machines, 2, alone=True),
+    Part("machines with folders of their own are refused", machines.separate_folders),
     Part("each saved item corrupted shows", grid.corrupted_items),
 )
 
