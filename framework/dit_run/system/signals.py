@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterator
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from queue import SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -60,7 +61,8 @@ class StopRequest:
         self._patience: float | None = None
         self._deadline: float | None = None
         self._main = threading.main_thread().ident or 0
-        self._arrived, self._over = threading.Event(), threading.Event()
+        self._arrived = SimpleQueue[None]()  # no lock, for which a handler might wait where it interrupts its owner
+        self._over = threading.Event()
         self._reminder = threading.Thread(target=self._remind, daemon=True)
 
     def __enter__(self) -> StopRequest:
@@ -74,7 +76,7 @@ class StopRequest:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._patience = None
         self._over.set()
-        self._arrived.set()
+        self._arrived.put(None)
         if self._reminder.is_alive():
             self._reminder.join()
         for number, handler in self._before.items():
@@ -112,7 +114,7 @@ class StopRequest:
             self.save_requested = True
             return
         self.signal = self.signal or signal.Signals(number)
-        self._arrived.set()
+        self._arrived.put(None)
         if number == signal.SIGINT:
             self._interrupt(time.monotonic())
         self._raise_if_due()
@@ -128,7 +130,7 @@ class StopRequest:
 
     def _remind(self) -> None:
         """Send the signal again while the main thread is in a context that has to end."""
-        self._arrived.wait()
+        self._arrived.get()
         while not self._over.wait(_REMINDED_EVERY):
             deadline = self._deadline
             if self._patience is not None and deadline is not None and time.monotonic() >= deadline:

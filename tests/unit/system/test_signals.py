@@ -134,6 +134,24 @@ def test_sigterm_may_be_repeated() -> None:
         assert stop.status == 143
 
 
+_AT_ANY_TIME = """
+import signal, sys
+from dit_run.system.signals import StopRequest
+def trace(frame, event, argument):
+    if frame.f_code.co_name == "notify_all":  # called while its lock is held
+        signal.raise_signal(signal.SIGTERM)
+with StopRequest() as stop:
+    sys.settrace(trace)
+sys.settrace(None)
+print(stop.status)
+"""
+
+
+def test_a_signal_may_arrive_at_any_time() -> None:
+    done = subprocess.run([sys.executable, "-c", _AT_ANY_TIME], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.stdout, done.stderr) == ("143\n", "")
+
+
 def test_a_second_sigint_ends_the_process_at_once() -> None:
     code = (
         "import os, signal; from dit_run.system.signals import StopRequest\n"
