@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["cache_home", "combined", "file_digest"]
+__all__ = ["cache_home", "combined", "file_digest", "is_settled"]
 
 _REMEMBERED_BYTES = 8 << 20
 _SETTLED_NS = 2_000_000_000
@@ -53,6 +53,14 @@ def file_stat(path: Path) -> Stat:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
+def is_settled(stat: Stat, now: int) -> bool:
+    """Return True if a file did not change for two seconds before ``now`` (ns since the epoch).
+
+    Every write after ``now`` then changes its stat, although file systems round times.
+    """
+    return now - max(stat[1], stat[2]) > _SETTLED_NS
+
+
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, stat: Stat) -> str:
     if stat[0] < _REMEMBERED_BYTES:
@@ -62,7 +70,7 @@ def _digest(path: Path, stat: Stat) -> str:
         return _hash(path)
     memory = home / "digests" / f"{combined([str(path)])[:32]}.json"
     digest = _recall(memory, stat) or _hash(path)
-    if time.time_ns() - max(stat[1], stat[2]) > _SETTLED_NS:
+    if is_settled(stat, time.time_ns()):
         _remember(memory, stat, digest)
     return digest
 

@@ -14,6 +14,7 @@ from dit_run.cache.maintenance import spaces
 from dit_run.cache.shards import Shard
 
 ENCODERS = Path(__file__).parent / "frozen_encoders.py"
+NOTED = Path(__file__).parent / "noted_images.py"
 COUNT = 23
 
 pytestmark = pytest.mark.slow
@@ -29,8 +30,8 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Path("tiny.yaml").write_text(CONFIG)
     return [
         "tiny.yaml",
-        f"plugins=[{ENCODERS}]",
-        "data={type: custom, dataset_path: images, buckets: [16x16, 16x32], random_flip: true, train_split: 0.8}",
+        f"plugins=[{ENCODERS}, {NOTED}]",
+        "data={type: noted, dataset_path: images, buckets: [16x16, 16x32], random_flip: true, train_split: 0.8}",
         "vae={type: frozen_pixels}",
         "text_encoder={type: frozen_words, width: 8, num_layers: 1, num_heads: 2, buckets: 64}",
         "training.device=cpu",
@@ -55,6 +56,12 @@ def test_a_cache_of_several_processes_is_that_of_one(forks: Forks, command: Comm
     assert ended.output.count(f"latents of {COUNT + 1} samples") == 1
     alone = kept("by1")
     assert len(alone) == 2 * COUNT + COUNT + 1  # each image twice, each caption, and the empty one
+    assert kept("by4") == alone
+    assert sorted(set(map(int, Path("reads").read_text().split()))) == list(range(COUNT + 1))
+    Path("reads").unlink()
+    ended = forks.run("cache", *words, "--dir", "by4", processes=2)
+    assert ended.statuses == (0, 0), ended.output
+    assert not Path("reads").exists()  # a complete cache of data that are known is opened without a look at a sample
     assert kept("by4") == alone
 
 

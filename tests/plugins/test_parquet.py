@@ -188,6 +188,7 @@ def test_an_empty_cell_is_a_bad_image(tmp_path: Path) -> None:
             read_image(dataset[number].image, (8, 8))
 
 
+@pytest.mark.usefixtures("old_files")
 def test_a_known_file_is_not_read_again_and_a_changed_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
     before = contents(made(folder))
@@ -199,6 +200,7 @@ def test_a_known_file_is_not_read_again_and_a_changed_one_is(folder: Path, monke
     assert list(contents(made(folder)).values())[5:] == [("new",)]
 
 
+@pytest.mark.usefixtures("old_files")
 def test_sizes_of_upright_images_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     images = [encoded(Image.new("RGB", (30 + n, 20)), form) for n, form in enumerate(["JPEG", "PNG", "WEBP"])]

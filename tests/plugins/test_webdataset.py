@@ -242,6 +242,7 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         made(tmp_path)
 
 
+@pytest.mark.usefixtures("old_files")
 def test_a_known_shard_is_not_read_again_and_a_changed_one_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
     before = [made(folder)[n] for n in range(5)]
@@ -255,6 +256,7 @@ def test_a_known_shard_is_not_read_again_and_a_changed_one_is(folder: Path, monk
     assert len(made(folder)) == 7
 
 
+@pytest.mark.usefixtures("old_files")
 def test_it_travels_to_other_processes_as_the_path_of_its_index(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))
     write_tar(folder / "b.tar", [("1.png", png(1)), ("1.txt", b"long " * 20_000)])
@@ -268,6 +270,7 @@ def test_it_travels_to_other_processes_as_the_path_of_its_index(folder: Path, mo
         pickle.loads(content)
 
 
+@pytest.mark.usefixtures("old_files")
 def test_indexing_continues_with_the_shards_that_are_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a kill: the index of a finished shard is kept although the next shard was not indexed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "home"))

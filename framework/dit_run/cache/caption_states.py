@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from dit_run.cache.builder import Build, cache_bytes
 from dit_run.cache.lookup import CaptionCache, caption_key
-from dit_run.cache.records import CurrentRecords
+from dit_run.cache.records import CurrentRecords, Records
 from dit_run.cache.space import Space, Writer
 from dit_run.cache.space_index import keys_array
 from dit_run.compute.devices import encoding_chunks
@@ -21,7 +22,7 @@ from dit_run.model.conditioning import BUCKET, CaptionStates
 from dit_run.model.state_format import StateFormat
 from dit_run.protocols import TextEncoder
 
-__all__ = ["CaptionWork", "kept_tokens", "state_bytes"]
+__all__ = ["CaptionWork", "caption_cache", "caption_space", "kept_tokens", "state_bytes"]
 
 _COUNTED = 10_000
 """Number of captions whose tokens are counted, spread over all; it gives the mean with an error of about 1 %."""
@@ -58,7 +59,7 @@ class CaptionWork:
     ) -> CaptionWork:
         """Collect these captions and the empty one. ``code`` is the digest of the encoder's plugin."""
         form = form.computed_in(build.dtype)
-        space = build.space("captions", encoder, code, _settings(build, encoder, form))
+        space = caption_space(build, encoder, code, form)
         distinct = list(dict.fromkeys(("", *captions)))
         keys = keys_array([caption_key(caption) for caption in distinct])
         return cls(build, encoder, space, distinct, keys, form, CurrentRecords(space))
@@ -74,15 +75,7 @@ class CaptionWork:
             with self.build.alone(self.space):  # another run may have encoded them in the meantime
                 self._encode(self._missing())
         self.records.announce(self.build.by_leader(self.records.store_index))
-        return CaptionCache(
-            self.records(),
-            self.encoder.width,
-            self.encoder.pooled_width,
-            self.encoder.max_length,
-            self.form,
-            self._states,
-            len(self.captions),
-        )
+        return caption_cache(self.build, self.encoder, self.form, self.records(), len(self.captions))
 
     def _missing(self) -> list[str]:
         return [self.captions[place] for place in self.build.by_leader(self._absent)]
@@ -93,7 +86,7 @@ class CaptionWork:
         return found
 
     def _states(self, captions: Sequence[str]) -> list[CaptionStates]:
-        return encode_captions(self.encoder, captions, self.build.dtype, self.form, to=torch.device("cpu"))
+        return _encoded(self.build, self.encoder, self.form, captions)
 
     def _mean_tokens(self, captions: Sequence[str]) -> float:
         shown = captions[:: max(1, len(captions) // _COUNTED)]
@@ -119,6 +112,21 @@ class CaptionWork:
                     writer.add(caption_key(caption), form.record(states))
                 build.done(_ENCODING, start + len(chunk), len(captions))
         return writer.names
+
+
+def caption_space(build: Build, encoder: TextEncoder, code: str, form: StateFormat) -> Space:
+    """Return the space of an encoder's states in a format. ``code`` is the digest of the encoder's plugin."""
+    return build.space("captions", encoder, code, _settings(build, encoder, form))
+
+
+def caption_cache(build: Build, encoder: TextEncoder, form: StateFormat, records: Records, count: int) -> CaptionCache:
+    """Return the cache of a space that has the states of ``count`` captions of a run."""
+    live = partial(_encoded, build, encoder, form)
+    return CaptionCache(records, encoder.width, encoder.pooled_width, encoder.max_length, form, live, count)
+
+
+def _encoded(build: Build, encoder: TextEncoder, form: StateFormat, captions: Sequence[str]) -> list[CaptionStates]:
+    return encode_captions(encoder, captions, build.dtype, form, to=torch.device("cpu"))
 
 
 def state_bytes(encoder: TextEncoder, form: StateFormat, *, captions: int, tokens: float) -> int:

@@ -29,7 +29,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import ImageEncoder
 from dit_run.registry.kind_options import DatasetCommon
 
-__all__ = ["LatentWork", "examined"]
+__all__ = ["LatentWork", "examined", "spaces_of"]
 
 _ROUNDS = 3
 _REPORTED_AFTER = 1.0
@@ -41,7 +41,7 @@ def examined(
     build: Build,
     vae: ImageEncoder,
     reader: ImageReader,
-    indices: Sequence[int],
+    indices: Sequence[int] | NDArray[np.int64],
     size: Size,
     code: str = "",
     kind: str = "latents",
@@ -52,10 +52,8 @@ def examined(
     builds, no other run does the same work until the context ends. ``code`` is the digest of the encoder's plugin,
     ``kind`` that of the spaces. Raises InputError for an unreadable image, unless the data skips those, and Stopped.
     """
-    common = reader.parts.common(indices[0])
-    flips = (False, True) if common.random_flip else (False,)
-    settings = _pixel_settings(common, size)
-    spaces = tuple(build.space(kind, vae, code, {**settings, "mirrored": flip}) for flip in flips)
+    common = reader.parts.common(int(indices[0]))
+    spaces = spaces_of(build, vae, common, size, code, kind)
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(FileDigests(build.root / "files.sqlite"))
         work = LatentWork(build, vae, reader, common, size, spaces, tuple(map(CurrentRecords, spaces)), files)
@@ -68,6 +66,15 @@ def examined(
         if not alone and incomplete:
             held.enter_context(build.alone(spaces[0]))
         yield work
+
+
+def spaces_of(
+    build: Build, vae: ImageEncoder, common: DatasetCommon, size: Size, code: str, kind: str
+) -> tuple[Space, ...]:
+    """Return the space of images of a size with these options and, if the options mirror them, of mirrored images."""
+    flips = (False, True) if common.random_flip else (False,)
+    settings = _pixel_settings(common, size)
+    return tuple(build.space(kind, vae, code, {**settings, "mirrored": flip}) for flip in flips)
 
 
 def _pixel_settings(common: DatasetCommon, size: Size) -> dict[str, Any]:
@@ -102,10 +109,10 @@ class LatentWork:
     bad: dict[int, str] = field(default_factory=dict)
     """Reason why a sample cannot be read, by index."""
 
-    def examine(self, indices: Sequence[int]) -> None:
+    def examine(self, indices: Sequence[int] | NDArray[np.int64]) -> None:
         """Determine the content of these samples; report progress only if it takes long."""
-        mine = self.build.team.part(indices)
-        found = self.build.together(_EXAMINING, lambda: self._examined(mine))
+        mine = self.build.team.part(np.asarray(indices, dtype=np.int64))
+        found = self.build.together(_EXAMINING, lambda: self._examined(mine.tolist()))
         self.known = Contents.joined([self.known, *(contents for contents, _ in self.build.team.values(found))])
         for _, bad in found:
             self.bad.update(bad)

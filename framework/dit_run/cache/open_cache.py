@@ -9,32 +9,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import torch
 
 from dit_run.cache.builder import Build
-from dit_run.cache.caption_states import CaptionWork
+from dit_run.cache.encoder_outputs import LATENTS, ImageOutputs, opened_states
 from dit_run.cache.image_reader import ImageReader
-from dit_run.cache.latents import LatentWork, examined
-from dit_run.cache.lookup import CaptionCache, Group, GroupedLatentCache, LatentCache
+from dit_run.cache.lookup import CaptionCache, GroupedLatentCache, LatentCache
 from dit_run.cache.team import Team
 from dit_run.compute.distributed import Processes
 from dit_run.compute.shared_work import SharedWork
 from dit_run.data.samples import Samples
 from dit_run.digests import cache_home
-from dit_run.model.state_format import StateFormat
 from dit_run.problems import InputError
 from dit_run.protocols import VAE, ImageEncoder, TextEncoder
-from dit_run.registry.plugin_code import code_digest
 from dit_run.reporting import Reporter
-from dit_run.settings import CacheOptions, Choice, Config
+from dit_run.settings import CacheOptions, Config
 from dit_run.system.cores import usable_cores
 from dit_run.system.durable import make_folder
 
-__all__ = ["Cacheable", "Cached", "cache_folder", "cacheable", "default_folder", "open_cache", "release"]
-
-
-_LATENTS = "latents"
+__all__ = ["Cacheable", "Cached", "cache_folder", "cacheable", "default_folder", "open_cache"]
 
 
 @dataclass(frozen=True)
@@ -107,77 +100,27 @@ def open_cache(
     shared, root = SharedWork(processes), _made(cache_folder(config.cache))
     team = Team.of(root, shared.processes)
     build = Build(root, dtype, reporter.phase, reporter.notice, stopped, shared, team)
-    indices = np.unique(np.concatenate([each.indices for each in samples])).tolist()
-    states: list[CaptionWork | None] = []
-    images: dict[str, dict[Group, LatentWork]] = {}
     with contextlib.ExitStack() as stack:
-        encoders = {**({_LATENTS: vae} if keeps.latents else {}), **features}
-        if encoders:
-            workers = min(config.cache.num_workers, usable_cores())
-            reader = ImageReader(samples[0].dataset, samples[0].parts, workers, first, build.check_stopped)
-            stack.enter_context(reader)
-        for name, encoder in encoders.items():
-            kind, wanted = (_LATENTS, samples) if name == _LATENTS else ("features", samples[:1])
-            factory = config.vae.component.factory if name == _LATENTS else type(encoder)
-            code = code_digest(factory, encoder)
-            images[name] = {
-                group: stack.enter_context(examined(build, encoder, reader, chosen, group[0], code, kind))
-                for group, chosen in _indices_by_group(wanted).items()
-            }
-        if any(keeps.captions):
-            shown = (caption for index in indices for caption in samples[0].texts(index))
-            states = _caption_work(config, build, texts, keeps.captions, list(dict.fromkeys((*prompts, *shown))))
-        latent_bytes = sum(work.missing_bytes() for each in images.values() for work in each.values())
-        state_bytes = sum(work.missing_bytes() for work in states if work is not None)
+        encoders = {**({LATENTS: vae} if keeps.latents else {}), **features}
+        reader = ImageReader(
+            samples[0].dataset,
+            samples[0].parts,
+            min(config.cache.num_workers, usable_cores()),
+            first,
+            build.check_stopped,
+        )
+        stack.enter_context(reader)
+        images = [
+            ImageOutputs.opened(stack, config, build, reader, samples, name, encoder)
+            for name, encoder in encoders.items()
+        ]
+        states = opened_states(config, build, texts, keeps.captions, samples, tuple(prompts))
+        latent_bytes = sum(work.missing_bytes() for each in images for work in each.work.values())
+        state_bytes = sum(each.work.missing_bytes() for each in states if each is not None and each.work is not None)
         build.by_leader(lambda: build.check_room(latents=latent_bytes, states=state_bytes))
-        captions = tuple(None if work is None else _kept(work) for work in states)
-        kept: dict[str, LatentCache | GroupedLatentCache] = {}
-        for name, encoder in encoders.items():
-            kept[name] = _of_groups({group: work.keep() for group, work in images[name].items()})
-            release(encoder)
-    return Cached(kept.pop(_LATENTS, None), captions, kept)
-
-
-def _caption_work(
-    config: Config, build: Build, texts: Sequence[TextEncoder], kept: Sequence[bool], captions: Sequence[str]
-) -> list[CaptionWork | None]:
-    """Return the work of each text encoder; None for one whose states are not cached."""
-    codes = [code_digest(choice.component.factory, text) for choice, text in _with_choices(config, texts)]
-    form = StateFormat.named(config.cache.text_dtype, config.cache.max_tokens)
-    return [
-        CaptionWork.of(build, text, captions, code, form) if keep else None
-        for text, code, keep in zip(texts, codes, kept, strict=True)
-    ]
-
-
-def _kept(work: CaptionWork) -> CaptionCache:
-    """Return the cache of an encoder's states, and let the encoder give back its memory."""
-    cache = work.keep()
-    release(work.encoder)
-    return cache
-
-
-def _with_choices(config: Config, texts: Sequence[TextEncoder]) -> Iterable[tuple[Choice, TextEncoder]]:
-    return zip(config.chosen("text_encoder"), texts, strict=True)
-
-
-def _indices_by_group(samples: Sequence[Samples]) -> dict[Group, list[int]]:
-    """Return the indices of all samples of each size and part.
-
-    They are in one order for all runs: builders lock the space of a size and background in this order.
-    """
-    found: dict[Group, set[int]] = {}
-    for each in samples:
-        for group, indices in each.indices_by_size().items():
-            found.setdefault(group, set()).update(indices)
-    parts = samples[0].parts.parts
-    ordered = sorted(found, key=lambda group: (group[0], parts[group[1]].common.alpha_background, group[1]))
-    return {group: sorted(found[group]) for group in ordered}
-
-
-def _of_groups(caches: dict[Group, LatentCache]) -> LatentCache | GroupedLatentCache:
-    """Return the only cache of a run with squares, else all of them as one."""
-    return GroupedLatentCache(caches) if len(caches) > 1 else next(iter(caches.values()))
+        captions = tuple(None if each is None else each.keep() for each in states)
+        kept = {each.name: each.keep() for each in images}
+    return Cached(kept.pop(LATENTS, None), captions, kept)
 
 
 def cacheable(config: Config, texts: Sequence[TextEncoder], vae: VAE) -> Cacheable:
@@ -185,11 +128,12 @@ def cacheable(config: Config, texts: Sequence[TextEncoder], vae: VAE) -> Cacheab
     mode = config.cache.mode
     if mode == "off":
         return Cacheable((False,) * len(texts), False)
+    choices = zip(config.chosen("text_encoder"), texts, strict=True)
     commons = [choice.common for _, choice in config.datasets()]
     crops = any(common.crop == "random" for common in commons)
     varied = any(common.varies_captions for common in commons)
     reasons = {
-        **{f"text encoder {choice.type} is trained": text.trainable for choice, text in _with_choices(config, texts)},
+        **{f"text encoder {choice.type} is trained": text.trainable for choice, text in choices},
         f"VAE {config.vae.type} needs no cache": not vae.cacheable,
         "data.crop is random, so each visit has another crop": crops,
         "data.shuffle_tags or data.tag_dropout gives a caption another text in each visit": varied,
@@ -209,10 +153,3 @@ def _made(folder: Path) -> Path:
             f"the cache folder {folder} cannot be created: {error}; set cache.dir to another folder"
         ) from error
     return folder
-
-
-def release(encoder: object) -> None:
-    """Let an encoder give back its memory, if it can."""
-    method = getattr(encoder, "release", None)
-    if method is not None:
-        method()

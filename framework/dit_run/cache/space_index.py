@@ -19,7 +19,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from dit_run.cache.shards import KEY_BYTES, Shard
-from dit_run.data.column_files import Columns
+from dit_run.data.column_files import Columns, array_digest
 from dit_run.system.durable import sync_folder
 
 __all__ = ["Keys", "Places", "SpaceIndex", "first_bytes", "indexes", "keys_array", "row_of", "shard_number"]
@@ -127,6 +127,13 @@ class SpaceIndex:
     def sizes(self) -> dict[str, int]:
         """Size of each shard (bytes)."""
         return dict(zip(self.names, self.columns["sizes"].tolist(), strict=True))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all keys, places and shards; indexes in a file and in memory do not share theirs."""
+        if self.path is not None:
+            return self.path.stem  # compared with the content when it was read
+        return xxhash.xxh3_128_hexdigest("".join(array_digest(array) for array in self.columns.values()).encode())
 
     def __len__(self) -> int:
         return len(self.columns["places"])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dit_run.data.grouping import Grouping
 from dit_run.registry.kind_options import AUTO, DatasetCommon
 
 __all__ = ["BucketedSizes", "Buckets", "Size", "cropped_share", "preset_sizes", "size_name"]
@@ -25,6 +26,8 @@ Floats = NDArray[np.float64]
 _MAX_ASPECT = 2.0
 _STEPS_PER_SIDE = 16
 _LEAST_STEP = 8
+_AT_ONCE = 65536
+"""Images that are compared with all sizes at a time (number)."""
 
 
 def size_name(size: Size) -> str:
@@ -79,7 +82,13 @@ class Buckets:
         Of several sizes with the same aspect ratio, an image takes the largest one that it covers without being
         enlarged, or the smallest of them.
         """
-        high, wide = (np.atleast_1d(np.asarray(each, dtype=np.float64)) for each in (heights, widths))
+        high, wide = np.atleast_1d(np.asarray(heights)), np.atleast_1d(np.asarray(widths))
+        starts = range(0, len(high), _AT_ONCE)
+        blocks = [self._nearest(high[start : start + _AT_ONCE], wide[start : start + _AT_ONCE]) for start in starts]
+        return np.concatenate([np.empty(0, np.int64), *blocks])
+
+    def _nearest(self, heights: NDArray[Any], widths: NDArray[Any]) -> Ints:
+        high, wide = heights.astype(np.float64), widths.astype(np.float64)
         bucket_high, bucket_wide = np.asarray(self.sizes, dtype=np.float64).T
         distance = np.abs(np.log(wide / high)[:, None] - np.log(bucket_wide / bucket_high))
         near = distance <= distance.min(axis=1, keepdims=True) + 1e-9
@@ -115,6 +124,8 @@ class BucketedSizes:
     sizes: tuple[Size, ...]
     of_sample: NDArray[np.int64]
     """Number of the size of each sample, in the order of the samples."""
+    grouping: Grouping | None = None
+    """The samples by their sizes and parts, where that is known already."""
 
     def __getitem__(self, chosen: NDArray[Any]) -> BucketedSizes:
         """Return the sizes of some of the samples, chosen by numpy's rules for an index."""

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dit_run.data.grouping import Grouping
 from dit_run.data.order import Order
 from dit_run.data.permutation import order_keys, permute
 from dit_run.data.shard_windows import Row
@@ -32,8 +33,8 @@ Ints = NDArray[np.int64]
 class BucketOrder(Order):
     """The endless sequence of visits to ``size`` samples whose micro-batches hold one bucket each."""
 
-    buckets: Ints
-    """Number of the bucket of each sample, int64 [size]."""
+    grouping: Grouping
+    """The samples by bucket."""
     batch_size: int
     """Positions per micro-batch."""
     _members: tuple[Ints, ...] = field(init=False, repr=False)
@@ -42,9 +43,7 @@ class BucketOrder(Order):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = np.bincount(self.buckets)
-        members = np.split(np.argsort(self.buckets, kind="stable"), np.cumsum(counts)[:-1])
-        members = [each for each in members if len(each)]
+        members = list(self.grouping.members().values())
         object.__setattr__(self, "_members", tuple(members))
         object.__setattr__(self, "_rows", tuple(self.row(each, bucket) for bucket, each in enumerate(members)))
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from dit_run.data.aspect_buckets import BucketedSizes, Buckets, Size, size_name
 from dit_run.data.dimensions import sizes_of
+from dit_run.data.fitted_sizes import FittedSizes, kept_sizes
+from dit_run.data.grouping import Grouping
 from dit_run.data.samples import Samples
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut
@@ -61,40 +63,49 @@ def fit(samples: Samples, *, unit: int, batch_size: int | None) -> tuple[Samples
     Raises InputError for an image whose size cannot be read, unless the config skips those: they keep their place, so
     that they are reported when they are read; and if no sample of a part of the data is left.
     """
-    groups = _parts(samples, unit)
-    for group in groups:
-        group.refuse_empty()
-    return _joined(samples, groups, batch_size)
+    fitted = kept_sizes(samples, unit, lambda: _fitted(samples, unit, all_parts=True), "train")
+    return _with_sizes(samples, fitted, batch_size), _report(fitted)
 
 
 def fit_held_out(samples: Samples, *, unit: int) -> tuple[Samples | None, Fit]:
     """Do the same with samples that are held out, of which none may be left."""
-    groups = _parts(samples, unit)
-    if any(group.kept.any() for group in groups):
-        return _joined(samples, groups, None)
-    return None, Fit({}, 0.0, _left_out_of(groups))
+    fitted = kept_sizes(samples, unit, lambda: _fitted(samples, unit, all_parts=False), "held out")
+    return _with_sizes(samples, fitted, None) if len(fitted.indices) else None, _report(fitted)
 
 
-def _joined(samples: Samples, groups: Sequence[_Part], batch_size: int | None) -> tuple[Samples, Fit]:
-    sizes = Buckets.joined([group.buckets for group in groups]).sizes
-    order = np.argsort(np.concatenate([group.places for group in groups]), kind="stable")
-    kept = np.concatenate([group.kept for group in groups])[order]
-    of_sample = np.concatenate([group.of_sample(sizes) for group in groups])[order][kept]
-    counts = np.bincount(of_sample, minlength=len(sizes)).tolist()
-    sized = any(part.common.buckets is not None for part in samples.parts.parts)
-    fitted = replace(
-        samples,
-        indices=samples.indices[kept],
-        sizes=BucketedSizes(sizes, of_sample) if sized else None,
-        batch_size=batch_size if sized else None,
+def _with_sizes(samples: Samples, fitted: FittedSizes, batch_size: int | None) -> Samples:
+    if all(part.common.buckets is None for part in samples.parts.parts):
+        return replace(samples, indices=fitted.indices, sizes=None, batch_size=None)
+    sizes = BucketedSizes(fitted.sizes, fitted.of_sample, fitted.grouping)
+    return replace(samples, indices=fitted.indices, sizes=sizes, batch_size=batch_size)
+
+
+def _report(fitted: FittedSizes) -> Fit:
+    counts = fitted.grouping.counts.sum(axis=1).tolist()
+    by_size = {size: count for size, count in zip(fitted.sizes, counts, strict=False) if count}
+    return Fit(by_size, fitted.cropped, _by_reason(fitted.left_out))
+
+
+def _fitted(samples: Samples, unit: int, *, all_parts: bool) -> FittedSizes:
+    """Return the sizes of samples. With ``all_parts``, raise InputError for a part of which none is left."""
+    parts = _parts(samples, unit)
+    for part in parts if all_parts else ():
+        part.refuse_empty()
+    sizes = Buckets.joined([part.buckets for part in parts]).sizes
+    order = np.argsort(np.concatenate([part.places for part in parts]), kind="stable")
+    kept = np.concatenate([part.kept for part in parts])[order]
+    of_sample = np.concatenate([part.of_sample(sizes) for part in parts])[order][kept]
+    cropped = np.concatenate([part.cropped for part in parts])[order][kept]
+    indices = samples.indices[kept]
+    return FittedSizes(
+        indices,
+        sizes,
+        of_sample,
+        Grouping.of(of_sample, samples.parts.number(indices)),
+        float(cropped.mean()) if len(cropped) else 0.0,
+        tuple(row for part in parts for row in part.left_out),
+        measured=all(part.measured for part in parts),
     )
-    cropped = np.concatenate([group.cropped for group in groups])[order][kept]
-    by_size = {size: count for size, count in zip(sizes, counts, strict=True) if count}
-    return fitted, Fit(by_size, float(cropped.mean()), _left_out_of(groups))
-
-
-def _left_out_of(groups: Sequence[_Part]) -> tuple[LeftOut, ...]:
-    return _by_reason([row for group in groups for row in group.left_out])
 
 
 def _by_reason(rows: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
@@ -119,6 +130,8 @@ class _Part:
     cropped: NDArray[np.float64]
     kept: _Bools
     left_out: tuple[LeftOut, ...]
+    measured: bool
+    """False if the size of some image cannot be read."""
 
     def of_sample(self, sizes: tuple[Size, ...]) -> NDArray[np.int64]:
         """Return the number of each sample's size among all sizes."""
@@ -142,7 +155,10 @@ def _part(samples: Samples, number: int, places: NDArray[np.int64], unit: int) -
     part = samples.parts.parts[number]
     common, indices = part.common, samples.indices[places]
     buckets = Buckets.of(common, unit)
-    heights, widths = _measured(samples, indices, common)
+    dimensions = _measured(samples, indices, common)
+    measured = bool(dimensions.all())
+    dimensions[dimensions[:, 0] == 0] = common.image_size  # those are skipped later
+    heights, widths = dimensions.T
     of_sample = buckets.nearest(heights, widths)
     cropped = buckets.cropped(heights, widths, of_sample)
     out = _excluded(common, np.minimum(heights, widths), cropped, buckets.enlarged(heights, widths, of_sample))
@@ -152,13 +168,11 @@ def _part(samples: Samples, number: int, places: NDArray[np.int64], unit: int) -
         for reason, chosen in out.items()
         if chosen.any()
     )
-    return _Part(part.name, places, buckets, of_sample, cropped, kept, left_out)
+    return _Part(part.name, places, buckets, of_sample, cropped, kept, left_out, measured)
 
 
-def _measured(
-    samples: Samples, indices: NDArray[np.int64], common: DatasetCommon
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return heights and widths of the images; those of a square for an unreadable one that is skipped later."""
+def _measured(samples: Samples, indices: NDArray[np.int64], common: DatasetCommon) -> NDArray[np.int64]:
+    """Return heights and widths of the images, [n, 2]; 0 for an unreadable one that the config skips."""
 
     def refuse(place: int, error: InputError) -> None:
         if common.on_bad_sample == "error":
@@ -166,9 +180,7 @@ def _measured(
                 f"{error}\nRepair or remove it, or set data.on_bad_sample: skip to leave out such samples"
             ) from error
 
-    sizes = sizes_of(samples.dataset, indices, refuse)
-    sizes[sizes[:, 0] == 0] = common.image_size
-    return sizes[:, 0], sizes[:, 1]
+    return sizes_of(samples.dataset, indices, refuse)
 
 
 def _excluded(

@@ -27,6 +27,8 @@ class Inventory:
         """Return the inventory of a run with these samples of one dataset."""
         dataset, parts = chosen[0].dataset, chosen[0].parts
         reported = tuple(dataset.left_out) if isinstance(dataset, LeavesOut) else ()
+        if sum(map(len, chosen)) == len(dataset):  # each is chosen once at most
+            return cls(len(dataset), len(dataset), reported)
         unused = np.ones(len(dataset), dtype=np.bool_)
         for samples in chosen:
             unused[samples.indices] = False

@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dit_run.data.grouping import Grouping
 from dit_run.data.order import Order
 from dit_run.data.shard_windows import Row
 from dit_run.data.shares import Shares
@@ -45,12 +46,10 @@ class _OfSize:
 class MixtureOrder(Order):
     """The endless sequence of visits to ``size`` samples in the shares of their parts."""
 
-    parts: Ints
-    """Number of the part of each sample, int64 [size]."""
+    grouping: Grouping
+    """The samples by bucket, of which there is one where micro-batches do not depend on sizes, and part."""
     weights: tuple[Fraction, ...]
     """Weight of each part."""
-    buckets: Ints | None = None
-    """Number of the bucket of each sample, int64 [size]; None: micro-batches do not depend on sizes."""
     batch_size: int = 1
     """Positions per micro-batch, which share a bucket."""
     _of_sizes: tuple[_OfSize, ...] = field(init=False, repr=False)
@@ -59,20 +58,17 @@ class MixtureOrder(Order):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        counts = np.bincount(self.parts, minlength=len(self.weights)).tolist()
-        of_sample = [weight / count if count else None for weight, count in zip(self.weights, counts, strict=True)]
-        buckets = np.zeros_like(self.parts) if self.buckets is None else self.buckets
+        counts = self.grouping.counts.sum(axis=0).tolist()
+        of_sample = [weight / count if count else None for weight, count in zip(self.weights, counts, strict=False)]
+        by_bucket: dict[int, dict[int, Ints]] = {}
+        for (bucket, part), members in self.grouping.members().items():
+            by_bucket.setdefault(bucket, {})[part] = members
         of_sizes, shares = [], []
-        for bucket in np.unique(buckets).tolist():
-            here = np.flatnonzero(buckets == bucket)
-            present = np.unique(self.parts[here]).tolist()
-            members = tuple(here[self.parts[here] == part] for part in present)
-            weights = tuple(
-                len(each) * (of_sample[part] or Fraction(0)) for part, each in zip(present, members, strict=True)
-            )
+        for bucket, by_part in by_bucket.items():
+            weights = tuple(len(each) * (of_sample[part] or Fraction(0)) for part, each in by_part.items())
             choices = tuple(
                 _Choice(each, self.row(each, bucket * len(self.weights) + part, part=part))
-                for part, each in zip(present, members, strict=True)
+                for part, each in by_part.items()
             )
             of_sizes.append(_OfSize(Shares(weights), choices))
             shares.append(sum(weights, Fraction(0)))

@@ -7,20 +7,18 @@ samples were added, removed or changed. The bytes of images are not part of it: 
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_128_hexdigest
 
-from dit_run.data.column_files import Columns
-from dit_run.data.kept_columns import kept
+from dit_run.data.column_files import Columns, array_digest
+from dit_run.data.kept_columns import is_large, kept
 from dit_run.data.samples import Samples
-from dit_run.data.splits import KEPT_FROM
 from dit_run.protocols import Identified
+from dit_run.system.durable import replacing
 
 __all__ = ["IndexChanges", "SampleIndex"]
 
@@ -61,10 +59,10 @@ class SampleIndex:
         The index of many samples of a dataset with an identity is kept for the next start.
         """
         identity = samples.dataset.identity if isinstance(samples.dataset, Identified) else None
-        if identity is None or len(samples) < KEPT_FROM:
+        if identity is None or not is_large(len(samples)):
             return cls(_hashes(samples))
-        chosen = xxh3_128_hexdigest(np.ascontiguousarray(samples.indices).data)
-        columns = kept(["samples", _VERSION, identity, chosen], lambda: _kept(samples))
+        parts = ["samples", _VERSION, identity, array_digest(samples.indices)]
+        columns = kept(parts, lambda: _kept(samples), verified=True)
         return cls(columns["hashes"].reshape(-1, 2), columns["digest"].tobytes().decode())
 
     @classmethod
@@ -85,17 +83,25 @@ class SampleIndex:
         """Hexadecimal digest of all hashes: equal for equal samples, in any order."""
         return self.kept_digest or hashlib.sha256(self.hashes.astype("<u8").tobytes()).hexdigest()
 
-    def to_bytes(self) -> bytes:
-        """Return the content of a file for :meth:`read`: 16 bytes per sample."""
-        data = io.BytesIO()
-        np.save(data, self.hashes)
-        return data.getvalue()
+    def store(self, path: Path) -> None:
+        """Write a file for :meth:`read`, of 16 bytes per sample, unless it holds this index. Raises OSError."""
+        if self.read(path) is None or _digest_of_file(path) != self.digest:
+            with replacing(path, path.with_name(f".{path.name}.partial")) as file:
+                np.save(file, self.hashes)
 
     def changes_to(self, now: SampleIndex) -> IndexChanges:
         """Return the changes that lead from this index to another."""
         common, before, after = np.intersect1d(self.hashes[:, 0], now.hashes[:, 0], return_indices=True)
         changed = int((self.hashes[before, 1] != now.hashes[after, 1]).sum())
         return IndexChanges(len(now) - len(common), len(self) - len(common), changed)
+
+
+def _digest_of_file(path: Path) -> str:
+    """Return the digest of the index in a file, which is read and not mapped."""
+    with path.open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _kept(samples: Samples) -> Columns:

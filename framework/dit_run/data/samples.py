@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from dit_run.data.bad_samples import BadSample
 from dit_run.data.bucket_order import BucketOrder
 from dit_run.data.captions import plain_text, text_at
 from dit_run.data.dataset_parts import Parts
+from dit_run.data.grouping import Grouping
 from dit_run.data.images import read_image
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 from dit_run.data.order import Order
@@ -58,16 +59,27 @@ class Samples:
         object.__setattr__(self, "parts", Parts.of(self.dataset, self.common))
         object.__setattr__(self, "order", self._order())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave out the order, which follows from the rest: mapped arrays then travel as their place in a file."""
+        return Samples, tuple(getattr(self, each.name) for each in fields(self) if each.init)
+
     def _order(self) -> Order:
         size, sized = len(self.indices), self.sizes if self.batch_size is not None else None
         if self.parts.mixed:
             weights = weights_of(part.weight for part in self.parts.parts)
-            buckets, batch_size = None if sized is None else sized.of_sample, self.batch_size or 1
-            numbers = self.part_of_sample
-            return MixtureOrder(size, self.seed, numbers, weights, buckets, batch_size, shards=self._shards())
+            grouping = sized.grouping if sized is not None else None
+            if grouping is None:
+                grouping = Grouping.of(*self._numbers(sized))
+            return MixtureOrder(size, self.seed, grouping, weights, self.batch_size or 1, shards=self._shards())
         if sized is not None and self.batch_size is not None:
-            return BucketOrder(size, self.seed, sized.of_sample, self.batch_size, shards=self._shards())
+            grouping = sized.grouping or Grouping.of(*self._numbers(sized))
+            return BucketOrder(size, self.seed, grouping, self.batch_size, shards=self._shards())
         return Order(size, self.seed, shards=self._shards())
+
+    def _numbers(self, sizes: BucketedSizes | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the numbers of the size and of the part of each sample."""
+        parts = self.part_of_sample
+        return np.zeros_like(parts) if sizes is None else sizes.of_sample, parts
 
     def _shards(self) -> SampleShards | None:
         """Return where the samples lie if they are read in windows of shards."""
@@ -89,15 +101,21 @@ class Samples:
             return self.common.image_size, self.common.image_size
         return self.sizes.sizes[int(self.sizes.of_sample[place])]
 
-    def indices_by_size(self) -> dict[tuple[Size, int], list[int]]:
+    def indices_by_size(self) -> dict[tuple[Size, int], NDArray[np.int64]]:
         """Return the dataset's indices of the samples of each size and part (number)."""
-        parts = self.part_of_sample
-        buckets = np.zeros_like(parts) if self.sizes is None else self.sizes.of_sample
-        groups = buckets * len(self.parts.parts) + parts
-        firsts = np.unique(groups, return_index=True)[1].tolist()
-        return {
-            (self.size_of(first), int(parts[first])): self.indices[groups == groups[first]].tolist() for first in firsts
-        }
+        side = self.common.image_size
+        sizes = ((side, side),) if self.sizes is None else self.sizes.sizes
+        if self.sizes is None and not self.parts.mixed:
+            return {(sizes[0], 0): self.indices}
+        grouping = (self.sizes.grouping if self.sizes else None) or Grouping.of(*self._numbers(self.sizes))
+        return {(sizes[size], part): self.indices[members] for (size, part), members in grouping.members().items()}
+
+    def sizes_and_parts(self) -> list[tuple[Size, int]]:
+        """Return the sizes, each with the number of a part, that some samples have."""
+        kept = self.sizes.grouping if self.sizes is not None else None
+        if kept is None or self.sizes is None:
+            return list(self.indices_by_size())
+        return [(self.sizes.sizes[size], part) for size, part in kept.present]
 
     def mirrored_too(self) -> int:
         """Return the number of the samples, each twice if its part mirrors images."""
@@ -246,12 +264,18 @@ def choose(dataset: Dataset, common: DatasetCommon, seed: int) -> tuple[Samples,
         )
         for part in parts.parts
     ]
-    starts = [parts.start(number) for number in range(len(chosen))]
-    train = np.concatenate([each.train + start for each, start in zip(chosen, starts, strict=True)])
-    held_out = np.concatenate([each.validation + start for each, start in zip(chosen, starts, strict=True)])
+    train = _joined(parts, [each.train for each in chosen])
+    held_out = _joined(parts, [each.validation for each in chosen])
     validation = Samples(dataset, held_out, common, seed) if len(held_out) else None
     windowed = any(part.common.shuffle_window is not None for part in parts.parts)
     return Samples(dataset, train, common, seed, windowed=windowed), validation
+
+
+def _joined(parts: Parts, indices: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return indices in the dataset of samples of each part, given by their indices in the part."""
+    if not parts.mixed:
+        return indices[0]
+    return np.concatenate([own + parts.start(number) for number, own in enumerate(indices)])
 
 
 def _check_window(part: DatasetPart) -> None:

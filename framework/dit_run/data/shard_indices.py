@@ -40,6 +40,11 @@ class IndexedShard(Protocol):
         """Plain values that name the shard, its state and all that decides the index."""
         ...
 
+    @property
+    def settled(self) -> bool:
+        """False if a later write of the shard may not change its identity; its index is then not kept."""
+        ...
+
     def build(self) -> Columns:
         """Read the shard. Raises InputError."""
         ...
@@ -59,7 +64,7 @@ def indices_of(shards: Sequence[IndexedShard], *, workers: int | None = None) ->
 
 
 def _build(shard: IndexedShard) -> Columns:
-    return kept(shard.identity, shard.build)
+    return kept(shard.identity, shard.build, lasting=lambda columns: shard.settled)
 
 
 def _mapped(shards: Sequence[IndexedShard], workers: int | None) -> list[Columns]:

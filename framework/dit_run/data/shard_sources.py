@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
@@ -24,6 +24,8 @@ class LocalShard:
 
     path: Path
     status: Stat
+    settled: bool = field(compare=False)
+    """True if every later write of the file changes its status."""
 
     def __str__(self) -> str:
         return str(self.path)
@@ -85,6 +87,11 @@ class RemoteShard:
     def bytes(self) -> int:
         """Size."""
         return self.remote.bytes
+
+    @property
+    def settled(self) -> bool:
+        """True if the server names the version of the file."""
+        return bool(self.remote.version)
 
     @property
     def path(self) -> Path:

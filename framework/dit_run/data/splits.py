@@ -11,14 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dit_run.data.column_files import Columns
-from dit_run.data.kept_columns import kept
+from dit_run.data.kept_columns import is_large, kept
 from dit_run.problems import InputError
 from dit_run.protocols import Dataset, Identified
 
-__all__ = ["KEPT_FROM", "Split", "dataset_split", "split"]
+__all__ = ["Split", "dataset_split", "split"]
 
-KEPT_FROM = 10_000
-"""Size of datasets from which on results about all samples are kept (samples)."""
 _VERSION = 1
 """Version of the hashes, raised when other samples would be chosen."""
 
@@ -42,10 +40,10 @@ def dataset_split(
     """
     identity = dataset.identity if isinstance(dataset, Identified) else None
     found = partial(_found, dataset, seed, num_samples, train_split, ascending)
-    if identity is None or len(dataset) < KEPT_FROM:
+    if identity is None or not is_large(len(dataset)):
         return found()
     parts = ["split", _VERSION, identity, seed, num_samples, train_split, ascending]
-    columns = kept(parts, lambda: Columns(found()._asdict()))
+    columns = kept(parts, lambda: Columns(found()._asdict()), verified=True)
     return Split(columns["train"], columns["validation"])
 
 

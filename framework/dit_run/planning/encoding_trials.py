@@ -15,7 +15,8 @@ from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data
 from dit_run.cache.builder import cache_bytes
 from dit_run.cache.caption_states import kept_tokens, state_bytes
-from dit_run.cache.open_cache import Cached, cacheable, release
+from dit_run.cache.encoder_outputs import release
+from dit_run.cache.open_cache import Cached, cacheable
 from dit_run.compute.devices import encoding_chunks
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.timing import Clock, seconds_of

@@ -22,6 +22,7 @@ __all__ = [
     "FilePart",
     "FileRange",
     "Identified",
+    "IdentifiedImages",
     "LeavesOut",
     "LeftOut",
     "Measured",
@@ -98,6 +99,21 @@ class Identified(Protocol):
 
     def keys(self) -> Iterable[str]:
         """Return the keys of all samples, in their order."""
+        ...
+
+
+@runtime_checkable
+class IdentifiedImages(Protocol):
+    """A dataset that names the content of its images; optional. No image is then looked at while nothing changes."""
+
+    @property
+    def images_identity(self) -> str | None:
+        """Digest that is another one after any change of the images: of their bytes, order or number; None: not known.
+
+        Sizes of images, and the places of their latents in the cache, are kept by it: a digest that stays the same
+        while an image changes gives wrong latents. The state of the files that hold them (size, times, inode) is enough
+        if no file was written in the last two seconds.
+        """
         ...
 
 

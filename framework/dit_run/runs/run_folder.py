@@ -120,11 +120,6 @@ class RunFolder:
             return list(starts[-1]["plugins"])
         return []
 
-    def write_sample_index(self, content: bytes) -> None:
-        """Write ``samples.npy``, the hashes of the training samples, by which a changed dataset is described."""
-        if not self.sample_index.exists() or self.sample_index.read_bytes() != content:
-            write_atomic(self.sample_index, content)
-
     def write_status(
         self, state: RunState, *, step: int, reason: str = "", record: Mapping[str, Any] | None = None
     ) -> None:

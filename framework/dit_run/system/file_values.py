@@ -13,12 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dit_run.digests import Stat
+from dit_run.digests import Stat, is_settled
 from dit_run.system.file_ranges import FilePart, state_of
 
 __all__ = ["FileValues", "Stored"]
 
-_SETTLED_NS = 2_000_000_000
 _READERS = 8
 _BATCH = 1024
 
@@ -105,11 +104,11 @@ class FileValues:
 
     def _remember(self, fresh: Iterable[tuple[str, tuple[Stat, bytes]]]) -> None:
         """Store values of files unchanged for two seconds, so that a later write changes their times."""
-        latest = time.time_ns() - _SETTLED_NS
+        now = time.time_ns()
         rows = [
             (path, *state, value)
             for path, (state, value) in fresh
-            if max(state[1:3]) < latest and len(value) == self._size
+            if is_settled(state, now) and len(value) == self._size
         ]
         if self._connection is None or not rows:
             return

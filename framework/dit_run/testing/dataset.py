@@ -12,7 +12,7 @@ from typing import Any
 from dit_run.data.images import read_image
 from dit_run.data.scalar_columns import is_scalar
 from dit_run.problems import InputError
-from dit_run.protocols import Dataset, Identified, LeavesOut, LeftOut, Mixed, Sample, Sharded
+from dit_run.protocols import Dataset, Identified, IdentifiedImages, LeavesOut, LeftOut, Mixed, Sample, Sharded
 from dit_run.registry.components import Component, Kind
 from dit_run.system.file_ranges import FilePart
 from dit_run.testing.contract_error import Check, Subject, check_all
@@ -180,6 +180,21 @@ def names_its_content(subject: Subject) -> None:
     subject.expect(keys == own, f"keys() begins with {keys[:3]}, and the keys of its samples with {own[:3]}")
 
 
+def names_its_images(subject: Subject) -> None:
+    """Check the attribute ``images_identity``, if it has one."""
+    dataset = _make(subject)
+    if not isinstance(dataset, IdentifiedImages):
+        return
+    again, identity = _make(subject), dataset.images_identity
+    subject.expect(
+        identity is None or isinstance(identity, str), f"its images_identity is {identity!r}; use a digest or None"
+    )
+    subject.expect(
+        isinstance(again, IdentifiedImages) and again.images_identity in (identity, None),
+        "its images_identity is another one after a second build; make it of what decides the images alone",
+    )
+
+
 def has_its_samples_in_shards(subject: Subject) -> None:
     """Check the attribute ``shard_starts``, if it has one."""
     dataset = _make(subject)
@@ -253,5 +268,6 @@ CHECKS: tuple[Check, ...] = (
     reports_what_it_leaves_out,
     joins_its_parts,
     names_its_content,
+    names_its_images,
     has_its_samples_in_shards,
 )

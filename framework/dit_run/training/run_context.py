@@ -15,6 +15,7 @@ from dit_run.compute.sharding import Sharding
 from dit_run.config.dump import run_config
 from dit_run.config.explanation import origins
 from dit_run.config.keys import key_name
+from dit_run.data.sample_index import SampleIndex
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
 from dit_run.runs.checkpoint.commit import clean
@@ -59,17 +60,18 @@ class RunContext:
         return tuple({name: record[name] for name in PLUGIN_FACTS} for record in records)
 
     def write_record(
-        self, step: int, record: WatchRecord, sample_index: bytes, origin: Mapping[str, Any] | None
+        self, step: int, record: WatchRecord, index: SampleIndex, origin: Mapping[str, Any] | None
     ) -> None:
         """Write config, provenance and status of a run that begins after ``step``; drop the metrics of unwatched steps.
 
-        ``origin`` names the checkpoint that a fork begins with. Raises DiskFailed where the folder cannot be written.
+        ``index`` is that of the training samples, by which a changed dataset is described. ``origin`` names the
+        checkpoint that a fork begins with. Raises DiskFailed where the folder cannot be written.
         """
         with translate_disk_failure(self.folder.path):
             make_folder(self.checkpoints.folder)
             clean(self.checkpoints.folder)
             self.folder.write_config(run_config(self.config, plugins=self._kept_plugins()))
-            self.folder.write_sample_index(sample_index)
+            index.store(self.folder.sample_index)
             self.folder.write_provenance(self._provenance(), run_id=self.checkpoints.run_id, origin=origin)
             self.folder.metrics.rewind(record.watched)
             self.folder.write_status("running", step=step, record=record.to_dict())

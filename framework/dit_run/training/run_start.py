@@ -155,7 +155,7 @@ def begin_run(prepared: Prepared, loop: Loop, origin: Mapping[str, Any] | None) 
     run, record = prepared.run, loop.watching.record
     with translate_disk_failure(run.folder.path):
         commands = loop.watching.observer.open(record.watched, run_config(run.config))
-        run.write_record(loop.state.step, record, prepared.index.to_bytes(), origin)
+        run.write_record(loop.state.step, record, prepared.index, origin)
         loop.watching.begin()
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)
         for command in commands:

@@ -96,6 +96,15 @@ class MixtureDataset:
         known = [(name, part.identity if isinstance(part, Identified) else None) for name, part in parts]
         return None if any(identity is None for _, identity in known) else combined(known)
 
+    @property
+    def images_identity(self) -> str | None:
+        """Digest of everything that decides the images; None if a part does not name its own."""
+        from dit_run.protocols import IdentifiedImages
+
+        parts = [part.dataset for part in self.mixed_parts]
+        known = [part.images_identity if isinstance(part, IdentifiedImages) else None for part in parts]
+        return None if None in known else combined(known)
+
     def keys(self) -> Iterator[str]:
         """Yield the keys of all samples."""
         return (self[index].key for index in range(len(self)))

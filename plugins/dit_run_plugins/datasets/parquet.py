@@ -9,12 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from dit_run.digests import Stat, combined
+from dit_run.digests import Stat
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import FilePart, LeftOut, Recognised, Sample
 from dit_run_plugins.datasets.shard_files import recognised, shard_files, shards_of
-from dit_run_plugins.datasets.sharded_samples import ShardedSamples, starts_of
+from dit_run_plugins.datasets.sharded_samples import ShardedSamples, identity_of, starts_of
 from dit_run_plugins.extras import import_extra
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def build(
     )
     _check(options, int(starts[-1]), bare, count, skip=on_bad_sample == "skip")
     left_out = (LeftOut("row without a caption", count, bare),) if count else ()
-    return ParquetRows(sources, starts, left_out, combined(file.identity for file in files), indices)
+    return ParquetRows(sources, starts, left_out, identity_of(files), indices)
 
 
 def _has_images(folder: str, options: Parquet) -> bool:

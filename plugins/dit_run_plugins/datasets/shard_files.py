@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from glob import glob, has_magic
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from dit_run.data.downloads import matching, remote_files
 from dit_run.data.shard_cache import ShardCache
 from dit_run.data.shard_sources import LocalShard, RemoteShard, ShardSource
-from dit_run.digests import Stat, file_stat
+from dit_run.digests import file_stat, is_settled
 from dit_run.problems import InputError
 from dit_run.protocols import Recognised
 from dit_run.system.urls import is_url
@@ -39,7 +40,7 @@ def shards_of(written: str, suffix: str, cache: ShardCache | None) -> tuple[Shar
             cache.refuse_too_large(remote)
         shards = tuple(RemoteShard(remote, cache) for remote in remotes)
     else:
-        shards = tuple(LocalShard(path, _status(path)) for path in shard_files(local, suffix))
+        shards = tuple(_local_shard(path) for path in shard_files(local, suffix))
     names = [shard.name for shard in shards]
     repeated = next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None
     if repeated is not None:
@@ -85,9 +86,11 @@ def _is_shard(url: str, suffix: str) -> bool:
     return url.partition("?")[0].endswith(suffix)
 
 
-def _status(shard: Path) -> Stat:
+def _local_shard(shard: Path) -> LocalShard:
+    now = time.time_ns()
     try:
-        return file_stat(shard)
+        stat = file_stat(shard)
+        return LocalShard(shard, stat, is_settled(stat, now))
     except OSError as error:
         raise InputError(f"cannot read the shard {shard}: {error.strerror}") from error
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from dit_run.digests import combined
 from dit_run.protocols import LeftOut
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from dit_run.data.shard_sources import ShardSource
 
-__all__ = ["ShardToIndex", "ShardedSamples", "starts_of"]
+__all__ = ["ShardToIndex", "ShardedSamples", "identity_of", "starts_of"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,16 @@ class ShardToIndex:
         """False for a shard that is downloaded first."""
         return self.source.is_local
 
+    @property
+    def settled(self) -> bool:
+        """False for a local shard that was written just now: a later write may not change its identity."""
+        return self.source.settled or not self.source.is_local
+
+    @property
+    def identity(self) -> list[Any]:
+        """Everything that decides the index."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, eq=False)
 class ShardedSamples:
@@ -42,8 +53,13 @@ class ShardedSamples:
     shard_starts: NDArray[np.int64]
     """Index of the first sample of each shard, then the number of samples."""
     left_out: tuple[LeftOut, ...]
-    identity: str
-    """Digest of everything that decides the samples."""
+    identity: str | None
+    """Digest of everything that decides the samples; None if a local shard was written just now."""
+
+    @property
+    def images_identity(self) -> str | None:
+        """The identity, which has the state of each shard; None if a server does not name the version of one."""
+        return self.identity if all(shard.settled for shard in self.shards) else None
 
     def __len__(self) -> int:
         return int(self.shard_starts[-1])
@@ -64,6 +80,11 @@ class ShardedSamples:
         for at in np.flatnonzero(np.diff(ends)).tolist():
             chosen = order[ends[at] : ends[at + 1]]
             yield at, chosen, indices[chosen] - self.shard_starts[at]
+
+
+def identity_of(shards: Sequence[ShardToIndex]) -> str | None:
+    """Return a digest of all that decides the samples of shards; None if a local one was written just now."""
+    return combined(shard.identity for shard in shards) if all(shard.settled for shard in shards) else None
 
 
 def starts_of(parts: Sequence[Sized]) -> NDArray[np.int64]:

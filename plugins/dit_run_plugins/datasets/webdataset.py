@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from dit_run.digests import combined
 from dit_run.options import LocalPath
 from dit_run.problems import InputError
 from dit_run.protocols import LeftOut, Recognised, Sample
 from dit_run_plugins.datasets.shard_files import recognised, shards_of
-from dit_run_plugins.datasets.sharded_samples import ShardedSamples, ShardToIndex, starts_of
+from dit_run_plugins.datasets.sharded_samples import ShardedSamples, ShardToIndex, identity_of, starts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,4 +128,4 @@ def build(
     alone = [name for index in indices for name in index.without_image]
     reasons = (("image without a caption", bare), ("caption without an image", alone))
     left_out = tuple(LeftOut(reason, len(names), names[0]) for reason, names in reasons if names)
-    return TarShards(sources, starts, left_out, combined(shard.identity for shard in shards), indices)
+    return TarShards(sources, starts, left_out, identity_of(shards), indices)

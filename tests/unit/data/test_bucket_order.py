@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from groupings import size_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dit_run.assembly.layout import Layout
 from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.bucket_order import TURN, BucketOrder
+from dit_run.data.grouping import Grouping
 
 COUNTS = st.lists(st.integers(0, 60), min_size=1, max_size=6).filter(any)
 few = settings(max_examples=25)
@@ -23,7 +25,7 @@ BATCHES = st.integers(1, 9)
 def order(counts: list[int], seed: int = 1, batch_size: int = 4) -> BucketOrder:
     """Return the order of buckets with these numbers of samples, the samples in no order of buckets."""
     buckets = np.random.default_rng(0).permutation(np.repeat(np.arange(len(counts)), counts))
-    return BucketOrder(len(buckets), seed, buckets, batch_size)
+    return BucketOrder(len(buckets), seed, Grouping.of(buckets), batch_size)
 
 
 def batches_of(made: BucketOrder, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -32,7 +34,7 @@ def batches_of(made: BucketOrder, count: int) -> Iterator[tuple[np.ndarray, np.n
 
 
 def test_golden_order() -> None:
-    made = BucketOrder(5, 42, np.array([0, 1, 0, 1, 1]), 2)
+    made = BucketOrder(5, 42, Grouping.of(np.array([0, 1, 0, 1, 1])), 2)
     assert [made.block(batch) for batch in range(6)] == [(0, 0), (1, 0), (1, 1), (1, 2), (1, 3), (0, 1)]
     epochs, indices = made.visits(range(12))
     assert epochs.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 1, 1]
@@ -45,7 +47,7 @@ def test_golden_order() -> None:
 def test_a_micro_batch_has_one_bucket(counts: list[int], seed: int, batch_size: int) -> None:
     made = order(counts, seed, batch_size)
     for _, indices in batches_of(made, 40):
-        assert len(set(made.buckets[indices])) == 1
+        assert len(set(size_numbers(made.grouping)[indices])) == 1
 
 
 @few
@@ -58,7 +60,7 @@ def test_no_visit_is_dropped_or_repeated(counts: list[int], seed: int, batch_siz
         for epoch, index in zip(epochs.tolist(), indices.tolist(), strict=True):
             assert seen[index] == epoch
             seen[index] += 1
-            others = seen[made.buckets == made.buckets[index]]
+            others = seen[size_numbers(made.grouping) == size_numbers(made.grouping)[index]]
             assert others.max() - others.min() <= 1
 
 
@@ -115,7 +117,7 @@ def test_one_two_and_four_processes_take_the_same_micro_batches(counts: list[int
 def test_replacements_are_the_other_samples_of_the_bucket(counts: list[int], seed: int, position: int) -> None:
     made = order(counts, seed)
     (first,) = made.visits([position])[1]
-    members = np.flatnonzero(made.buckets == made.buckets[first])
+    members = np.flatnonzero(size_numbers(made.grouping) == size_numbers(made.grouping)[first])
     assert sorted(int(made.visits([position], attempt)[1][0]) for attempt in range(len(members))) == members.tolist()
 
 
@@ -127,7 +129,7 @@ def test_another_seed_gives_another_order_of_buckets_and_samples() -> None:
 def test_a_distant_micro_batch_takes_no_walk() -> None:
     made = order([10**5, 3 * 10**5, 7, 0, 5], batch_size=16)
     _, indices = made.visits(range(16 * 10**11, 16 * 10**11 + 16))
-    assert len(set(made.buckets[indices])) == 1
+    assert len(set(size_numbers(made.grouping)[indices])) == 1
 
 
 def test_every_order_of_a_turn_differs() -> None:
@@ -138,4 +140,4 @@ def test_every_order_of_a_turn_differs() -> None:
 
 def test_an_order_without_samples_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one sample"):
-        BucketOrder(0, 0, np.zeros(0, dtype=np.int64), 4)
+        BucketOrder(0, 0, Grouping.of(np.zeros(0, dtype=np.int64)), 4)

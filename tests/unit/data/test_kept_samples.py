@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dit_run.data import sample_index, splits
+from dit_run.data.kept_columns import KEPT_FROM
 from dit_run.data.sample_index import SampleIndex
 from dit_run.data.samples import choose
 from dit_run.protocols import Sample
 from dit_run.registry.kind_options import DatasetCommon
 
-COUNT = splits.KEPT_FROM + 500
+COUNT = KEPT_FROM + 500
 COMMON = DatasetCommon(num_samples=None, train_split=0.99)
 
 
@@ -78,4 +78,3 @@ def test_results_about_few_samples_are_not_kept(home: Path) -> None:
     before = sorted(home.rglob("*.index"))
     SampleIndex.of(train)
     assert sorted(home.rglob("*.index")) == before
-    assert sample_index.KEPT_FROM == splits.KEPT_FROM

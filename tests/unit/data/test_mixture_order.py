@@ -6,10 +6,12 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
+from groupings import part_numbers, size_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dit_run.compute.random_streams import MAX_SEED
+from dit_run.data.grouping import Grouping
 from dit_run.data.mixture_order import MixtureOrder, weights_of
 
 few = settings(max_examples=25)
@@ -27,8 +29,13 @@ class Mix(NamedTuple):
         mixed = np.random.default_rng(0).permutation(len(parts))
         weights = tuple(map(Fraction, self.weights))
         if not batch_size:
-            return MixtureOrder(len(parts), seed, parts[mixed], weights)
-        return MixtureOrder(len(parts), seed, parts[mixed], weights, sizes[mixed], batch_size)
+            return MixtureOrder(len(parts), seed, of_parts(parts[mixed]), weights)
+        return MixtureOrder(len(parts), seed, Grouping.of(sizes[mixed], parts[mixed]), weights, batch_size)
+
+
+def of_parts(parts: np.ndarray) -> Grouping:
+    """Return the grouping of samples of one size."""
+    return Grouping.of(np.zeros_like(parts), parts)
 
 
 PART = st.tuples(st.integers(0, 20), st.integers(0, 20)).filter(any)
@@ -38,9 +45,9 @@ MIXES = st.lists(st.tuples(PART, st.integers(1, 9)), min_size=1, max_size=4).map
 
 
 def test_golden_order() -> None:
-    made = MixtureOrder(5, 42, np.array([0, 0, 0, 1, 1]), (Fraction(2), Fraction(1)))
+    made = MixtureOrder(5, 42, of_parts(np.array([0, 0, 0, 1, 1])), (Fraction(2), Fraction(1)))
     epochs, indices = made.visits(range(12))
-    assert made.parts[indices].tolist() == [1, 0, 0] * 4
+    assert part_numbers(made.grouping)[indices].tolist() == [1, 0, 0] * 4
     assert epochs.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2, 2]
     assert indices.tolist() == [3, 1, 2, 4, 0, 1, 4, 0, 2, 3, 2, 1]
     assert [int(each[0]) for each in made.visits([10**15])] == [222222222222222, 2]
@@ -51,7 +58,7 @@ def test_golden_order() -> None:
 def test_without_sizes_every_window_of_1000_has_the_shares(mix: Mix, seed: int, first: int) -> None:
     made = mix.order(seed)
     _, indices = made.visits(range(first, first + 1000))
-    counts = np.bincount(made.parts[indices], minlength=len(mix.weights))
+    counts = np.bincount(part_numbers(made.grouping)[indices], minlength=len(mix.weights))
     for count, weight in zip(counts.tolist(), mix.weights, strict=True):
         assert abs(count - 1000 * weight / sum(mix.weights)) < 3
 
@@ -63,7 +70,7 @@ def test_with_sizes_a_window_is_a_few_micro_batches_away_at_most(
 ) -> None:
     made = mix.order(seed, batch_size)
     _, indices = made.visits(range(first, first + 1000))
-    counts = np.bincount(made.parts[indices], minlength=len(mix.weights))
+    counts = np.bincount(part_numbers(made.grouping)[indices], minlength=len(mix.weights))
     for count, weight in zip(counts.tolist(), mix.weights, strict=True):
         assert abs(count - 1000 * weight / sum(mix.weights)) < 2 * batch_size + 3
 
@@ -72,17 +79,16 @@ def test_with_sizes_a_window_is_a_few_micro_batches_away_at_most(
 @given(MIXES, SEEDS, st.integers(1, 9))
 def test_a_micro_batch_has_one_size(mix: Mix, seed: int, batch_size: int) -> None:
     made = mix.order(seed, batch_size)
-    assert made.buckets is not None
     for batch in range(60):
         _, indices = made.visits(range(batch * batch_size, (batch + 1) * batch_size))
-        assert len(set(made.buckets[indices].tolist())) == 1
+        assert len(set(size_numbers(made.grouping)[indices].tolist())) == 1
 
 
 @few
 @given(MIXES, SEEDS, st.integers(0, 9))
 def test_each_sample_of_a_part_and_size_is_visited_before_one_repeats(mix: Mix, seed: int, batch_size: int) -> None:
     made = mix.order(seed, batch_size)
-    rows = made.parts if made.buckets is None else made.parts * 2 + made.buckets
+    rows = part_numbers(made.grouping) * 2 + size_numbers(made.grouping)
     seen = np.zeros(made.size, dtype=np.int64)
     for epoch, index in zip(*(each.tolist() for each in made.visits(range(5 * made.size))), strict=True):
         assert seen[index] == epoch
@@ -107,8 +113,8 @@ def test_a_position_is_the_same_alone_and_in_company(
 @given(MIXES, SEEDS, st.integers(0, 10**6))
 def test_replacements_are_the_other_samples_of_the_part(mix: Mix, seed: int, position: int) -> None:
     made = mix.order(seed)
-    part = int(made.parts[made.visits([position])[1]][0])
-    members = np.flatnonzero(made.parts == part)
+    part = int(part_numbers(made.grouping)[made.visits([position])[1]][0])
+    members = np.flatnonzero(part_numbers(made.grouping) == part)
     found = [int(made.visits([position], attempt)[1][0]) for attempt in range(len(members))]
     assert sorted(found) == members.tolist()
 
@@ -119,7 +125,7 @@ def test_another_seed_gives_another_order() -> None:
 
 
 def test_a_part_without_samples_here_takes_no_share() -> None:
-    made = MixtureOrder(3, 0, np.array([0, 0, 2]), weights_of([1.0, 8.0, 1.0]))
+    made = MixtureOrder(3, 0, of_parts(np.array([0, 0, 2])), weights_of([1.0, 8.0, 1.0]))
     _, indices = made.visits(range(10))
     assert sorted(set(indices.tolist())) == [0, 1, 2]
 

@@ -49,7 +49,7 @@ def test_numbers_of_changes(now: dict[str, tuple[str, ...]], changes: IndexChang
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     path, index = tmp_path / "samples.npy", index_of(BEFORE)
-    path.write_bytes(index.to_bytes())
+    index.store(path)
     again = SampleIndex.read(path)
     assert again is not None
     assert again.digest == index.digest
@@ -59,5 +59,18 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_or_damaged_is_no_index(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "samples.npy"
     if content is not None:
-        path.write_bytes(index_of(BEFORE).to_bytes()[:-5] if content == b"cut" else content)
+        index_of(BEFORE).store(path)
+        path.write_bytes(path.read_bytes()[:-5] if content == b"cut" else content)
     assert SampleIndex.read(path) is None
+
+
+def test_a_file_is_written_again_only_for_another_index(tmp_path: Path) -> None:
+    path, index = tmp_path / "samples.npy", index_of(BEFORE)
+    index.store(path)
+    inode = path.stat().st_ino
+    index.store(path)
+    assert path.stat().st_ino == inode
+    other = index_of({"another": ("caption",)})
+    other.store(path)
+    again = SampleIndex.read(path)
+    assert again is not None and again.digest == other.digest != index.digest

@@ -32,6 +32,10 @@ class Shard:
     def identity(self) -> list[str]:
         return ["test", self.name]
 
+    @property
+    def settled(self) -> bool:
+        return self.name != "fresh"
+
     def build(self) -> Columns:
         if self.name == "broken":
             raise InputError("broken is damaged")
@@ -54,6 +58,15 @@ def test_each_shard_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for _ in range(2):
         assert names([last, first, second]) == ["last", "first", "second"]
     assert sorted(notes.read_text().split()) == ["first", "last", "second"]
+
+
+def test_the_index_of_a_shard_that_was_written_just_now_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    shards = [Shard("fresh", tmp_path / "notes"), Shard("last", tmp_path / "notes")]
+    assert names(shards) == names(shards) == ["fresh", "last"]
+    assert (tmp_path / "notes").read_text().split() == ["fresh", "last", "fresh"]
 
 
 def test_remote_shards_are_built_side_by_side(tmp_path: Path) -> None:

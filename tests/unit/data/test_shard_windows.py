@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dit_run.compute.random_streams import MAX_SEED
 from dit_run.data.bucket_order import TURN, BucketOrder
+from dit_run.data.grouping import Grouping
 from dit_run.data.mixture_order import MixtureOrder
 from dit_run.data.order import Order
 from dit_run.data.samples import choose
@@ -88,7 +89,7 @@ def test_buckets_are_visited_once_per_epoch_each(
 ) -> None:
     size = sum(counts)
     buckets = np.random.default_rng(0).integers(0, kinds, size)
-    made = BucketOrder(size, seed, buckets, batch_size, shards=shards(counts, window))
+    made = BucketOrder(size, seed, Grouping.of(buckets), batch_size, shards=shards(counts, window))
     epochs, indices = made.visits(range((3 * size + 2 * TURN) * batch_size))
     for bucket in np.unique(buckets).tolist():
         first = indices[(buckets[indices] == bucket) & (epochs == 0)]
@@ -98,7 +99,7 @@ def test_buckets_are_visited_once_per_epoch_each(
 def test_buckets_read_the_same_shards_at_the_same_time() -> None:
     counts, window = [1000] * 16, 4
     buckets = np.random.default_rng(0).choice(8, sum(counts), p=[0.3, 0.2, 0.15, 0.1, 0.1, 0.05, 0.05, 0.05])
-    made = BucketOrder(sum(counts), 5, buckets, 4, shards=shards(counts, window))
+    made = BucketOrder(sum(counts), 5, Grouping.of(buckets), 4, shards=shards(counts, window))
     _, indices = made.visits(range(sum(counts)))
     reads = [len(set(shard_of(counts, part).tolist())) for part in np.split(indices, 16)]
     assert np.mean(reads) <= 1.6 * window  # a window, and at its end the next one
@@ -110,8 +111,9 @@ def test_parts_of_a_mixture_have_their_own_windows() -> None:
     windows = (ShardWindows(2, starts(counts)), None)
     indices = np.concatenate([np.arange(1000), 1000 + np.random.default_rng(0).permutation(1000)])
     weights = (Fraction(1), Fraction(3))
-    made = MixtureOrder(2000, 5, parts, weights, shards=SampleShards(indices, windows))
-    plain = MixtureOrder(2000, 5, parts, weights)
+    grouping = Grouping.of(np.zeros_like(parts), parts)
+    made = MixtureOrder(2000, 5, grouping, weights, shards=SampleShards(indices, windows))
+    plain = MixtureOrder(2000, 5, grouping, weights)
     places = made.visits(range(4000))[1]
     assert sorted(places[places < 1000]) == list(range(1000))
     assert np.array_equal(places[places >= 1000], plain.visits(range(4000))[1][places >= 1000])

@@ -191,9 +191,10 @@ def test_a_length_that_lies() -> None:
 class Identified(list[Sample]):
     """A dataset that names its content and its shards."""
 
-    def __init__(self, identity: object, first: int, starts: list[int]) -> None:
+    def __init__(self, identity: object, first: int, starts: list[int], images: object = None) -> None:
         super().__init__(SAMPLES)
         self.identity = identity
+        self.images_identity = images
         self.first = first
         self.shard_starts = starts
 
@@ -201,7 +202,7 @@ class Identified(list[Sample]):
         return [sample.key for sample in SAMPLES[self.first :]]
 
     def __reduce__(self) -> Any:
-        return Identified, (self.identity, self.first, self.shard_starts)
+        return Identified, (self.identity, self.first, self.shard_starts, self.images_identity)
 
 
 IDENTITIES = itertools.count()
@@ -214,6 +215,11 @@ IDENTITIES = itertools.count()
         (lambda options: Identified(str(next(IDENTITIES)), 0, [0, 5]), "its identity is another one after a second"),
         (lambda options: Identified("a", 1, [0, 5]), "keys() begins with ['key 1', 'key 2', 'key 3'], and"),
         (lambda options: Identified("a", 0, [0, 3]), "its shard_starts are [0, 3]; use the index of the first"),
+        (lambda options: Identified("a", 0, [0, 5], 3), "its images_identity is 3; use a digest or None"),
+        (
+            lambda options: Identified("a", 0, [0, 5], str(next(IDENTITIES))),
+            "its images_identity is another one after a second build; make it of what decides the images alone",
+        ),
     ],
 )
 def test_wrong_content_and_shards(make: Callable[..., Any], message: str) -> None:
@@ -221,4 +227,4 @@ def test_wrong_content_and_shards(make: Callable[..., Any], message: str) -> Non
 
 
 def test_content_and_shards_may_be_named() -> None:
-    keep(KIND, lambda options: Identified("a", 0, [0, 2, 5]))
+    keep(KIND, lambda options: Identified("a", 0, [0, 2, 5], "b"))
