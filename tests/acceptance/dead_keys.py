@@ -41,7 +41,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "dataset.webdataset": ("data={type: webdataset, dataset_path: tars}",),
     "dataset.huggingface": ("data={type: huggingface, dataset_path: hf}",),
     "dataset.parquet": ("data={type: parquet, dataset_path: parquet}",),
-    "dataset.mixture": ("data={type: mixture, parts: [{type: shapes}]}",),
+    "dataset.mixture": ("data={type: mixture, parts: [{type: shapes, size: 60}]}",),
     "dataset.cub": ("data={type: cub, dataset_path: cub}",),
     "text_encoder.words": (),
     "text_encoder.clip": ("text_encoder={type: clip, pretrained_model_name: clip}",),
@@ -153,7 +153,9 @@ CHANGES: Mapping[str, Change] = {
     "data.shuffle_tags": _change("data.shuffle_tags=true", *TAGS),
     "data.tag_dropout": _change("data.tag_dropout=0.5", *TAGS),
     "data.keep_tags": _change("data.keep_tags=1", *TAGS, "data.shuffle_tags=true"),
-    "dataset.mixture.parts": _change("data.parts=[{type: shapes, weight: 2}, {type: shapes, name: more, seed: 1}]"),
+    "dataset.mixture.parts": _change(
+        "data.parts=[{type: shapes, size: 60, weight: 2}, {type: shapes, size: 60, name: more, seed: 1}]"
+    ),
     "dataset.shapes.seed": _change("data.seed=1"),
     "dataset.shapes.size": _change("data.size=50"),
     "dataset.shapes.held_out_pairs": _change("data.held_out_pairs=0.5"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dit_run.config.dump import run_config
 from dit_run.protocols import Callback, LoggedStep, Metric, Progress, RunEnd, Tracker
 from dit_run.registry.factories import make
 from dit_run.reporting import Reporter
@@ -46,7 +47,7 @@ class Observer:
     _sheet: Image.Image | None = None
     """The last grid, until the trackers have it."""
 
-    def open(self, start_step: int, config_text: str) -> list[str]:
+    def open(self, start_step: int) -> list[str]:
         """Build metrics, trackers and callbacks. Returns the commands that show the trackers' output."""
         config, run_dir, history = self.parts.config, self.folder.path, partial(self._history, start_step)
         self.metrics = build_metrics(config, self.parts.data)
@@ -60,7 +61,8 @@ class Observer:
         for choice in config.callbacks:
             callback = make(choice.component, choice.options, run_dir=run_dir)
             self.callbacks.append((f"callback {choice.type}", callback))
-        if start_step == 0:
+        if start_step == 0 and self.trackers:
+            config_text = run_config(config)
             self._tell(lambda tracker: tracker.text(0, "config", config_text))
         return [tracker.command for _, tracker, _ in self.trackers if tracker.command]
 

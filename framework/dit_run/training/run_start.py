@@ -16,7 +16,6 @@ from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import CACHE_PATIENCE
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16
-from dit_run.config.dump import run_config
 from dit_run.data.sample_index import SampleIndex
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.system.durable import translate_disk_failure
@@ -154,7 +153,7 @@ def begin_run(prepared: Prepared, loop: Loop, origin: Mapping[str, Any] | None) 
     """
     run, record = prepared.run, loop.watching.record
     with translate_disk_failure(run.folder.path):
-        commands = loop.watching.observer.open(record.watched, run_config(run.config))
+        commands = loop.watching.observer.open(record.watched)
         run.write_record(loop.state.step, record, prepared.index, origin)
         loop.watching.begin()
         loop.saver.warn_of_full_disk(loop.state, loop.schedule)

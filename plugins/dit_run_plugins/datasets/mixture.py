@@ -106,8 +106,13 @@ class MixtureDataset:
         return None if None in known else combined(known)
 
     def keys(self) -> Iterator[str]:
-        """Yield the keys of all samples."""
-        return (self[index].key for index in range(len(self)))
+        """Yield the keys of all samples; a part that knows its own makes no samples."""
+        from dit_run.protocols import Identified
+
+        for part in self.mixed_parts:
+            data = part.dataset
+            keys = data.keys() if isinstance(data, Identified) else (data[index].key for index in range(len(data)))
+            yield from (f"{part.name}/{key}" for key in keys)
 
     def __len__(self) -> int:
         return self.ends[-1]
