@@ -80,7 +80,7 @@ def memory_of(name: str) -> int:
 
 def operations_of(config: Any) -> float:
     """Return the operations of training on an image: forward, and twice as many backward."""
-    from dit_run.planning.model_cost import cost_of
+    from dit_run.assembly.model_cost import cost_of
 
     return 3.0 * sum(part.flops for part in cost_of(config, encoders_of(config)).parts)
 

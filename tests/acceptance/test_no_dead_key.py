@@ -33,7 +33,7 @@ from dit_run.settings import SECTIONS
 ROOT = Path(__file__).resolve().parent.parent.parent
 EARLIER = ("training.seed=5", "training.output_dir=earlier")
 """A run whose weights others begin with."""
-TIMES = ("time", "images_per_second", "memory_gb")
+TIMES = ("time", "images_per_second", "tokens_per_second", "memory_gb")
 
 
 def every_option() -> Iterator[str]:

@@ -19,7 +19,7 @@ WORDS = (
     "sampling={every_n_steps: 2, num_images: 35, steps: 2, guidance_scale: 2.0}",
     "metrics=[{type: shapes, count: 80}]",
 )
-TIMES = ("time", "images_per_second", "memory_gb")
+TIMES = ("time", "images_per_second", "tokens_per_second", "memory_gb")
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ WORDS = (
     "sampling.every_n_steps=2",
     "training.save_steps=5",
 )
-TIMES = ("time", "images_per_second", "memory_gb")
+TIMES = ("time", "images_per_second", "tokens_per_second", "memory_gb")
 
 
 def logged(run: Run) -> list[dict[str, Any]]:

@@ -33,7 +33,8 @@ def test_loss_and_rate_are_logged(train: Train) -> None:
     run = train("training.logging_steps=2")
     assert [line["step"] for line in run.metrics] == [2, 3, 4, 6]
     assert set(run.metrics[0]) == {
-        "step", "epoch", "loss", "learning_rate", "grad_norm", "memory_gb", "images_per_second", "time"
+        "step", "epoch", "loss", "learning_rate", "grad_norm", "memory_gb", "images_per_second",
+        "tokens_per_second", "time",
     }  # fmt: skip
     assert len(run.values("validation/loss")) == len(run.values("validation/loss_ema")) == 2
     assert len(run.values("probe/loss")) == 2

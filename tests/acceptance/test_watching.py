@@ -13,6 +13,7 @@ from runs import Command, Run, Train, as_if_killed_after_saving
 
 PLUGIN = f"plugins=[{Path(__file__).with_name('faulty.py')}]"
 DRAWN = "sampling.every_n_steps=3"
+TIMES = ("time", "images_per_second", "tokens_per_second", "memory_gb")
 
 
 def faulty(section: str, words: str = "error: ValueError") -> tuple[str, str]:
@@ -21,9 +22,7 @@ def faulty(section: str, words: str = "error: ValueError") -> tuple[str, str]:
 
 def logged(run: Run) -> list[dict[str, Any]]:
     """What was logged, without times."""
-    return [
-        {k: v for k, v in line.items() if k not in ("time", "images_per_second", "memory_gb")} for line in run.metrics
-    ]
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in run.metrics]
 
 
 def failures(run: Run) -> list[tuple[str, int, int, int]]:

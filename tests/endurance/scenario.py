@@ -42,6 +42,7 @@ WORKERS = (0, 1, 4)
 _NOT_LEARNT = (
     "time",
     "images_per_second",
+    "tokens_per_second",
     "memory_gb",
     "processes/step_seconds_slowest",
     "processes/step_seconds_median",

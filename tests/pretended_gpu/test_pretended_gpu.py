@@ -153,3 +153,12 @@ def test_fp16_and_muon_learn(stages: Stages) -> None:
     first, last = (load_file(checkpoints / f"step-0000000{step}" / "model.safetensors") for step in (2, 4))
     assert all(value.isfinite().all() for value in last.values())
     assert any((first[name] != value).any() for name, value in last.items())
+
+
+@pytest.mark.parametrize("run", ["cached-whole", "pixels-whole", "ranks-shared"])
+def test_the_share_of_the_devices_peak_is_logged(stages: Stages, run: str) -> None:
+    folder = stages(f"{run}-0" if run == "ranks-shared" else run).folder
+    rows = [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
+    shares = [row["share_of_peak"] for row in rows if "tokens_per_second" in row]
+    assert shares
+    assert all(0 < share < 1 for share in shares)

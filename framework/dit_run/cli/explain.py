@@ -66,7 +66,7 @@ def _explain_codes(words: Sequence[str], codes: Mapping[str, str], form: str) ->
 
 
 def _explain_cost(config: Config, keys: Sequence[str], form: str) -> int:
-    from dit_run.planning.model_cost import cost_of
+    from dit_run.assembly.model_cost import cost_of
 
     if keys:
         raise InputError(f"--cost takes no key, not {', '.join(keys)}; explain keys in another call")

@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from dit_run.assembly.model_cost import META
 from dit_run.assembly.objectives import build_objectives, features_of
 from dit_run.assembly.optimization import build_optimizer
 from dit_run.assembly.parts import Encoders, build_denoiser, build_schedulers
@@ -22,7 +23,6 @@ from dit_run.hub import deferred_weights
 from dit_run.model.codec import LatentShape
 from dit_run.model.conditioning import TextIds
 from dit_run.planning.device_kernels import device_kernels
-from dit_run.planning.model_cost import META
 from dit_run.protocols import TextEncoder, TextStates
 from dit_run.settings import Config
 from dit_run.training.step import EncodedBatch

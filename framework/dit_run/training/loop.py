@@ -27,6 +27,7 @@ from dit_run.training.shared_tasks import SharedTasks
 from dit_run.training.state import TrainState
 from dit_run.training.step import EncodedBatch, StepResult, TrainingStep
 from dit_run.training.step_timer import StepTimer
+from dit_run.training.throughput import Throughput
 from dit_run.training.watching import Watching
 from dit_run.training.whole_copies import WholeCopies
 
@@ -54,6 +55,7 @@ class Loop:
     stop: StopSwitch
     """Asked in every process after a step, and in the first one while it watches."""
     memory: MemoryMeter
+    throughput: Throughput
     shared: SharedTasks[EvaluationParts]
     """Evaluation that all processes share."""
     whole: WholeCopies | None = None
@@ -131,6 +133,7 @@ class Loop:
         state.step += 1
         self.step.updating = False
         state.meters.add(result)
+        self.throughput.add(micro_batches)
         self.timer.step(state.step)
         return result
 
@@ -173,6 +176,7 @@ class Loop:
             **self._logged_values(self.state.meters.read),
             "memory_gb": self.memory.peak / 1e9,
             "images_per_second": (self.state.step - step) * self.layout.global_batch / max(now - since, 1e-9),
+            **self.throughput.read(now - since),
             **self.timer.read(now - since),
         }
 

@@ -31,6 +31,7 @@ from dit_run.training.state import TrainState
 from dit_run.training.step import TrainingStep
 from dit_run.training.step_loss import StepLoss
 from dit_run.training.step_timer import StepTimer
+from dit_run.training.throughput import build_throughput
 from dit_run.training.watch_guard import WatchGuard, describe_failure
 from dit_run.training.watch_record import WatchRecord
 from dit_run.training.watching import Watching
@@ -85,6 +86,7 @@ def build_loop(
         timer=timer,
         stop=run.stop,
         memory=memory,
+        throughput=build_throughput(parts, run.processes.count, run.reporter),
         shared=shared,
         whole=parts.whole,
     )

@@ -12,10 +12,10 @@ from builders import hub_repository, tiny_autoencoder_kl, tiny_clip
 from image_transformers import tiny_transformer
 from runs import CONFIG
 
+from dit_run.assembly.model_cost import cost_of
 from dit_run.assembly.prepare import prepare
 from dit_run.config.resolve import resolve
 from dit_run.hub import DIFFUSERS, Pretrained, deferred_weights
-from dit_run.planning.model_cost import cost_of
 from dit_run.problems import ConfigError, InputError
 
 VAE = "vae={type: autoencoder_kl, pretrained_model_name: tiny/kl}"

@@ -2,9 +2,9 @@
 
 import { t } from "./words.js";
 
-const ORDER = ["loss", "validation", "scores", "timesteps", "gradient_norm", "learning_rate", "images_per_second", "profile", "memory", "loss_parts", "validation_parts", "probe_timesteps", "other"];
+const ORDER = ["loss", "validation", "scores", "timesteps", "gradient_norm", "learning_rate", "images_per_second", "tokens_per_second", "share_of_peak", "profile", "memory", "loss_parts", "validation_parts", "probe_timesteps", "other"];
 const WITH_ERRORS = /^(validation|probe)\/loss(_ema)?$/;
-const SINGLE = { loss: "loss", grad_norm: "gradient_norm", learning_rate: "learning_rate", images_per_second: "images_per_second" };
+const SINGLE = { loss: "loss", grad_norm: "gradient_norm", learning_rate: "learning_rate", images_per_second: "images_per_second", tokens_per_second: "tokens_per_second", share_of_peak: "share_of_peak" };
 
 // Returns [group, label], or null for a value that has no line of its own.
 export function placed(name) {

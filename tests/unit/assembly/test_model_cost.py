@@ -6,7 +6,7 @@ import pytest
 from tests.tiny_parts import CONFIG
 
 from dit_run import load_config
-from dit_run.planning.model_cost import ModelPart, cost_of
+from dit_run.assembly.model_cost import ModelPart, cost_of
 
 PATCHES, TOKENS, WIDTH, CHANNELS, TEXT, GATED = 16, 77, 16, 3 * 4 * 4, 8, 40
 """Of the tiny model: patches of an image, tokens of the longest caption, widths."""

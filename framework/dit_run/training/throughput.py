@@ -1,0 +1,72 @@
+"""Throughput: tokens per second since the last reading, and the share of the device's peak that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dit_run.assembly.model_cost import cost_of
+from dit_run.compute.timing import gemm_peak
+from dit_run.reporting import Reporter
+from dit_run.training.run_parts import RunParts
+from dit_run.training.step import EncodedBatch
+
+__all__ = ["Throughput", "build_throughput"]
+
+
+@dataclass
+class Throughput:
+    """Counts the tokens of a run, which are the patches of its images; those of captions are not counted."""
+
+    patch_size: int
+    """Side of a patch in latent pixels."""
+    processes: int
+    """Number of processes; each has as many images in a step as this one."""
+    flops_per_token: float = 0.0
+    """Floating-point operations of a training step for a token."""
+    peak: float = 0.0
+    """Peak of matrix products on one device (operations per second); 0 where it was not measured."""
+    _tokens: int = 0
+    """Tokens of this process since the last reading."""
+
+    def add(self, batches: Sequence[EncodedBatch]) -> None:
+        """Add the micro-batches of a step."""
+        for batch in batches:
+            _, height, width = batch.shape
+            self._tokens += len(batch.latents) * (height // self.patch_size) * (width // self.patch_size)
+
+    def read(self, seconds: float) -> dict[str, float]:
+        """Return the values to log about the steps since the last reading, which took this long, and start again.
+
+        ``tokens_per_second`` is that of all processes. ``share_of_peak``, where the peak is known, is the mean over
+        their devices.
+        """
+        rate = self._tokens / max(seconds, 1e-9)
+        self._tokens = 0
+        share = {"share_of_peak": rate * self.flops_per_token / self.peak} if self.peak else {}
+        return {"tokens_per_second": rate * self.processes, **share}
+
+
+def build_throughput(parts: RunParts, processes: int, reporter: Reporter) -> Throughput:
+    """Return the counter of a run, with the peak of its device.
+
+    The peak of a processor is not measured: that takes seconds, and depends on what else the machine does. A model
+    whose operations cannot be counted without its weights trains all the same, with a notice.
+    """
+    patch_size: int = parts.denoiser.model.patch_size  # type: ignore[assignment]
+    if parts.device.type == "cpu":
+        return Throughput(patch_size, processes)
+    try:
+        cost = cost_of(parts.config, parts.encoders)
+    except Exception as error:  # noqa: BLE001 (the code of plugins fails in many ways, and the run can do without)
+        reporter.notice(f"share_of_peak is not logged: the model's operations cannot be counted: {error}")
+        return Throughput(patch_size, processes)
+    _, height, width = cost.latents
+    tokens = (height // patch_size) * (width // patch_size)
+    # A backward pass takes twice the operations of a forward pass (Kaplan et al. 2020).
+    flops = 3 * sum(part.training_flops for part in cost.parts)
+    return Throughput(
+        patch_size, processes, flops / tokens, gemm_peak(parts.device, parts.precision.dtype or torch.float32)
+    )
