@@ -59,7 +59,7 @@ def build_throughput(parts: RunParts, processes: int, reporter: Reporter) -> Thr
     if parts.device.type == "cpu":
         return Throughput(patch_size, processes)
     try:
-        cost = cost_of(parts.config, parts.encoders)
+        cost = cost_of(parts.config)  # with shapes of its own: building a model takes over encoders that train
     except Exception as error:  # noqa: BLE001 (the code of plugins fails in many ways, and the run can do without)
         reporter.notice(f"share_of_peak is not logged: the model's operations cannot be counted: {error}")
         return Throughput(patch_size, processes)
