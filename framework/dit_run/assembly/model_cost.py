@@ -50,7 +50,8 @@ class ModelCost:
 def cost_of(config: Config, encoders: Encoders | None = None) -> ModelCost:
     """Count without memory for weights, so that the largest model takes seconds. No data are read.
 
-    Raises InputError where files with the sizes of the encoders are missing, unless these are given.
+    ``encoders`` are shapes without weights: the model that is built takes over those that train. Raises InputError
+    where files with the sizes of the encoders are missing, unless these are given.
     """
     encoders = encoders or encoder_shapes(config)
     with META:

@@ -49,6 +49,7 @@ def build_loop(
 ) -> Loop:
     """Build the loop with a new state, at step 0 with initial weights."""
     memory = MemoryMeter(run.device)
+    throughput = build_throughput(parts, run.processes, run.reporter, profiled=timer is not None)
     timer = timer or _timer(run, memory)
     step = _distributed_step(run, parts, layout, timer)
     state, schedule = _new_state(run, parts, step), Schedule(run.config, parts.data.run_length)
@@ -86,7 +87,7 @@ def build_loop(
         timer=timer,
         stop=run.stop,
         memory=memory,
-        throughput=build_throughput(parts, run.processes.count, run.reporter),
+        throughput=throughput,
         shared=shared,
         whole=parts.whole,
     )
