@@ -67,19 +67,18 @@ class Samples:
         size, sized = len(self.indices), self.sizes if self.batch_size is not None else None
         if self.parts.mixed:
             weights = weights_of(part.weight for part in self.parts.parts)
-            grouping = sized.grouping if sized is not None else None
-            if grouping is None:
-                grouping = Grouping.of(*self._numbers(sized))
+            grouping = self._grouping(sized)
             return MixtureOrder(size, self.seed, grouping, weights, self.batch_size or 1, shards=self._shards())
         if sized is not None and self.batch_size is not None:
-            grouping = sized.grouping or Grouping.of(*self._numbers(sized))
-            return BucketOrder(size, self.seed, grouping, self.batch_size, shards=self._shards())
+            return BucketOrder(size, self.seed, self._grouping(sized), self.batch_size, shards=self._shards())
         return Order(size, self.seed, shards=self._shards())
 
-    def _numbers(self, sizes: BucketedSizes | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the numbers of the size and of the part of each sample."""
+    def _grouping(self, sizes: BucketedSizes | None) -> Grouping:
+        """Return the samples by size, of which there is one without ``sizes``, and part."""
+        if sizes is not None and sizes.grouping is not None:
+            return sizes.grouping
         parts = self.part_of_sample
-        return np.zeros_like(parts) if sizes is None else sizes.of_sample, parts
+        return Grouping.of(np.zeros_like(parts) if sizes is None else sizes.of_sample, parts)
 
     def _shards(self) -> SampleShards | None:
         """Return where the samples lie if they are read in windows of shards."""
@@ -107,15 +106,14 @@ class Samples:
         sizes = ((side, side),) if self.sizes is None else self.sizes.sizes
         if self.sizes is None and not self.parts.mixed:
             return {(sizes[0], 0): self.indices}
-        grouping = (self.sizes.grouping if self.sizes else None) or Grouping.of(*self._numbers(self.sizes))
-        return {(sizes[size], part): self.indices[members] for (size, part), members in grouping.members().items()}
+        members = self._grouping(self.sizes).members()
+        return {(sizes[size], part): self.indices[places] for (size, part), places in members.items()}
 
     def sizes_and_parts(self) -> list[tuple[Size, int]]:
         """Return the sizes, each with the number of a part, that some samples have."""
-        kept = self.sizes.grouping if self.sizes is not None else None
-        if kept is None or self.sizes is None:
+        if self.sizes is None or self.sizes.grouping is None:
             return list(self.indices_by_size())
-        return [(self.sizes.sizes[size], part) for size, part in kept.present]
+        return [(self.sizes.sizes[size], part) for size, part in self.sizes.grouping.present]
 
     def mirrored_too(self) -> int:
         """Return the number of the samples, each twice if its part mirrors images."""
