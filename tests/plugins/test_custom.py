@@ -223,15 +223,17 @@ def test_images_without_a_caption_are_left_out_if_bad_samples_are_skipped(texts)
 
 
 def test_all_images_without_a_caption_are_an_error_though_bad_samples_are_skipped(root):
-    with pytest.raises(InputError, match="3 of 3 images have no caption"):
+    with pytest.raises(InputError, match="3 of 3 images have no caption") as refused:
         dataset(root, on_bad_sample="skip")
+    assert "skip" not in str(refused.value)  # it would leave out all of them
 
 
 def test_several_images_without_a_caption_are_named(texts):
     (texts / "a.txt").unlink()
     (texts / "b" / "c.txt").write_text("")
     with pytest.raises(
-        InputError, match=r"(?s)a\.png has no caption.*2 of 3 images have no.*c\.txt: expected a caption"
+        InputError,
+        match=r"(?s)a\.png has no caption.*on_bad_sample: skip.*2 of 3 images have no.*c\.txt: expected a caption",
     ):
         dataset(texts)
 

@@ -201,6 +201,5 @@ def _check(options: Parquet, count: int, bare: str, bare_count: int, *, skip: bo
         raise InputError(f"data.dataset_path: the parquet files of {options.dataset_path} have no row")
     if bare and not (skip and count):
         others = f"; {bare_count:,} of {count + bare_count:,} rows have none" if bare_count > 1 else ""
-        raise InputError(
-            f"{bare} has no caption: write one there, or set data.on_bad_sample: skip to leave out such rows{others}"
-        )
+        skipping = ", or set data.on_bad_sample: skip to leave out such rows" if count else ""
+        raise InputError(f"{bare} has no caption: write one there{skipping}{others}")

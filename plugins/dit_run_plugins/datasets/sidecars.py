@@ -36,9 +36,9 @@ def sidecar_captions(root: Path, images: Sequence[str], *, whole: bool, skip: bo
     if problems and not (skip and captions):
         count = f"; {len(problems)} of {len(images)} images have no caption" if len(problems) > 1 else ""
         others = "".join(f"\n  {problem}" for problem in problems[1:_NAMED])
+        skipping = ", or set data.on_bad_sample: skip to leave out such images" if captions else ""
         raise InputError(
-            f"{problems[0]}, or add one of {', '.join(METADATA_NAMES)} to data.dataset_path, or set "
-            f"data.on_bad_sample: skip to leave out such images{count}{others}"
+            f"{problems[0]}, or add one of {', '.join(METADATA_NAMES)} to data.dataset_path{skipping}{count}{others}"
         )
     return captions
 

@@ -119,9 +119,9 @@ def build(
     bare = [name for index in indices for name in index.without_caption]
     if bare and (on_bad_sample == "error" or not starts[-1]):
         count = f"; {len(bare):,} of {len(bare) + starts[-1]:,} images have none" if len(bare) > 1 else ""
+        skipping = ", or set data.on_bad_sample: skip to leave out such images" if starts[-1] else ""
         raise InputError(
-            f"{bare[0]} has no caption: add a .txt or .json member of the same name next to it, or set "
-            f"data.on_bad_sample: skip to leave out such images{count}"
+            f"{bare[0]} has no caption: add a .txt or .json member of the same name next to it{skipping}{count}"
         )
     if not starts[-1]:
         raise InputError(f"data.dataset_path: the {len(shards)} shards of {options.dataset_path} hold no image")
