@@ -7,22 +7,20 @@ model as a run does, makes one update and prints a JSON object such as ``{"1": [
 from __future__ import annotations
 
 import json
-import os
-import socket
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 
 import torch
 import torch.distributed.fsdp
+from forked import in_processes
 from torch import Tensor
 
 import dit_run
 from dit_run.assembly.optimization import build_optimizer
 from dit_run.assembly.parts import Encoders
 from dit_run.assembly.prepare import Data, prepare
-from dit_run.compute.distributed import Processes, join_processes
+from dit_run.compute.distributed import Processes
 from dit_run.compute.sharding import Sharding, local
 from dit_run.training.run_parts import RunParts
 
@@ -55,35 +53,10 @@ def _tensors(parts: RunParts, optimizer: torch.optim.Optimizer) -> Iterator[Tens
     yield from (value for average in parts.averages.values() for value in average.module.parameters())
 
 
-def measure(prepared: Prepared, count: int) -> list[int]:
-    """Return the bytes of each of ``count`` processes."""
-    with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        children = [_fork(prepared, rank, count, port, Path(folder)) for rank in range(count)]
-        if any(os.waitpid(child, 0)[1] for child in children):
-            raise SystemExit("a process failed")
-        return [int((Path(folder) / str(rank)).read_text()) for rank in range(count)]
-
-
-def _fork(prepared: Prepared, rank: int, count: int, port: int, folder: Path) -> int:
-    if child := os.fork():
-        return child
-    if count > 1:
-        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), LOCAL_WORLD_SIZE=str(count))
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    processes = join_processes("cpu")
-    (folder / str(rank)).write_text(str(state_bytes(prepared, processes)))
-    processes.barrier()
-    processes.leave()
-    os._exit(0)
-
-
 def main() -> None:
     torch.set_num_threads(1)
     prepared = prepare(dit_run.load_config(sys.argv[1]), device=torch.device("cpu"))
-    print(json.dumps({count: measure(prepared, int(count)) for count in sys.argv[2:]}))
+    print(json.dumps({count: in_processes(int(count), partial(state_bytes, prepared)) for count in sys.argv[2:]}))
 
 
 if __name__ == "__main__":

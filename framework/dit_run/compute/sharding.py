@@ -1,7 +1,7 @@
 """Sharding: each process holds a part of every weight, of its gradient and of its optimizer state.
 
 torch's ``fully_shard`` does the work. Parameters become DTensors, of which this process has a part; the functions here
-bring whole tensors of a checkpoint and such parts together.
+bring the tensors of a checkpoint and such parts together.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dit_run.compute.distributed import Processes
 from dit_run.compute.nested_tensors import map_tensors
 from dit_run.compute.precision import Precision
+from dit_run.compute.split_tensor import StoredTensor, join, rows_of
 from dit_run.problems import InputError
 
 if TYPE_CHECKING:
@@ -172,17 +173,25 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     return whole
 
 
-def part_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """Return a tensor, whole in every process, sharded as another one of its shape is, without communication."""
-    if not is_sharded(like) or is_sharded(tensor):
+def part_of(tensor: StoredTensor, like: Tensor) -> Tensor:
+    """Return a tensor that every process can read, sharded as another one of its shape is, without communication.
+
+    Of those rows alone that are this process's a copy is made. A tensor like one that is not sharded is joined.
+    """
+    if not is_sharded(like):
+        return join(tensor)
+    if isinstance(tensor, Tensor) and is_sharded(tensor):
         return tensor
-    from torch.distributed.tensor import DTensor, distribute_tensor
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(like, DTensor)
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
+    own = rows_of(tensor, _first_row(like), len(local(like))).to(like.device)
+    return DTensor.from_local(
+        own, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
 
 
-def copy_into(target: Tensor, source: Tensor) -> None:
+def copy_into(target: Tensor, source: StoredTensor) -> None:
     """Copy a tensor into one that may be sharded."""
     target.copy_(part_of(source, target))
 
@@ -208,9 +217,10 @@ def _first_row(tensor: Tensor) -> int:
 
 
 def take_parts(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
-    """Return the state that an optimizer is about to load, sharded as its parameters are.
+    """Return the state that an optimizer is about to load, sharded as its parameters are, in memory of its own.
 
-    A hook of torch's optimizers: see ``Optimizer.register_load_state_dict_pre_hook``.
+    torch would keep the tensors of the state, and with them the files that these are views of. A hook of torch's
+    optimizers: see ``Optimizer.register_load_state_dict_pre_hook``.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
@@ -220,9 +230,10 @@ def take_parts(optimizer: torch.optim.Optimizer, state_dict: dict[str, Any]) -> 
 
 
 def _parts(values: Any, parameter: Tensor | None) -> Any:
-    if parameter is None or not isinstance(values, Mapping):
+    if isinstance(values, Mapping):
+        return {name: _parts(value, parameter) for name, value in values.items()}
+    if not isinstance(values, StoredTensor):
         return values
-    return {
-        name: part_of(value, parameter) if isinstance(value, Tensor) and value.shape == parameter.shape else value
-        for name, value in values.items()
-    }
+    if parameter is None or values.shape != parameter.shape or not is_sharded(parameter):
+        return join(values).clone()
+    return part_of(values, parameter)

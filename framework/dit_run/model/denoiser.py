@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.sharding import copy_into
+from dit_run.compute.split_tensor import StoredTensor
 from dit_run.model.conditioning import Text, TextIds, joined
 from dit_run.model.latent_normalization import LATENT_PREFIX, LatentNormalization
 from dit_run.problems import InputError
@@ -159,7 +160,7 @@ class Denoiser(nn.Module):
                 named |= {prefix + name: value for name, value in part.state_dict().items()}
         return named
 
-    def load_tensors(self, tensors: Mapping[str, Tensor], *, where: str) -> None:
+    def load_tensors(self, tensors: Mapping[str, StoredTensor], *, where: str) -> None:
         """Load tensors that :meth:`tensors` returned; without objectives, those of objectives are left out.
 
         Raises InputError with the names that are missing, unknown or of another shape, and then changes nothing.
@@ -200,7 +201,7 @@ def model_keywords(texts: Sequence[TextEncoder], vae: VAE) -> dict[str, Any]:
     }
 
 
-def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], *, where: str) -> None:
+def check_tensors(expected: Mapping[str, Tensor], got: Mapping[str, StoredTensor], *, where: str) -> None:
     """Raise InputError where names or shapes differ."""
     faults = [f"{name} is missing" for name in sorted(set(expected) - set(got))]
     faults += [f"{name} is not in the model" for name in sorted(set(got) - set(expected))]

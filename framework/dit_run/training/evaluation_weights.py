@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dit_run.compute.sharding import copy_into
+from dit_run.compute.split_tensor import StoredTensor
 from dit_run.model.denoiser import trainable_parameters
 from dit_run.problems import InputError
 
@@ -58,7 +59,7 @@ class EvaluationWeights:
             self._kept = None
 
     @torch.no_grad()
-    def restore(self, kept: Mapping[str, Tensor] | None) -> None:
+    def restore(self, kept: Mapping[str, StoredTensor] | None) -> None:
         """Begin to train, with the weights of :attr:`kept`; with None, those that the module has, or were evaluated.
 
         Raises InputError for weights of other names or shapes.

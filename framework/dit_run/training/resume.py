@@ -18,7 +18,7 @@ from dit_run.problems import InputError
 from dit_run.protocols import Facts
 from dit_run.registry.kinds import Kind
 from dit_run.reporting import Reporter
-from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
+from dit_run.runs.checkpoint.checkpoint_files import StoredCheckpoint, load_checkpoint
 from dit_run.runs.checkpoint.store import Checkpoints
 from dit_run.settings import Config
 from dit_run.training.resume_checks import changed_inputs, refuse_changed_inputs
@@ -33,7 +33,7 @@ __all__ = ["Start", "find_start"]
 class Start:
     """The checkpoint that a run begins with."""
 
-    contents: CheckpointContents
+    contents: StoredCheckpoint
     path: Path
     forked: bool
     """True for the checkpoint of another run, whose config may differ."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from dit_run.compute.split_tensor import StoredTensor
 from dit_run.model.denoiser import Denoiser
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.weights import EMA, average_stem
@@ -92,7 +92,7 @@ class TrainState:
         self.step = values["step"]
 
     def load_weights(
-        self, weights: Mapping[str, Tensor], averages: Mapping[str, Mapping[str, Tensor]], *, where: str
+        self, weights: Mapping[str, StoredTensor], averages: Mapping[str, Mapping[str, StoredTensor]], *, where: str
     ) -> None:
         """Take over weights and their averages. Raises InputError where they do not fit."""
         self.denoiser.load_tensors(weights, where=where)

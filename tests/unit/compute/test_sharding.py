@@ -24,6 +24,7 @@ from dit_run.compute.sharding import (
     take_parts,
     whole_tensor,
 )
+from dit_run.compute.split_tensor import SplitTensor
 from dit_run.compute.whole_tensors import of_whole
 from dit_run.compute.whole_updates import WholeUpdates, without_memory
 from dit_run.model.average_profiles import ema_share
@@ -191,3 +192,28 @@ def test_a_state_of_another_shape_than_its_parameter_is_refused(sharding: Shardi
     module(torch.ones(2, 3)).sum().backward()
     with pytest.raises(InputError, match=r"the optimizer keeps row_var of another shape than its parameter, which"):
         optimizer.step()
+
+
+def test_a_tensor_in_pieces_becomes_a_part_and_joins_without_shards(sharding: Sharding) -> None:
+    stored = SplitTensor((torch.arange(2.0), torch.arange(2.0, 4.0)))
+    part = part_of(stored, whole_like(sharding, torch.zeros(4)))
+    assert is_sharded(part) and local(part).tolist() == [0, 1, 2, 3]
+    target = torch.zeros(4)
+    copy_into(target, stored)
+    assert target.tolist() == [0, 1, 2, 3]
+
+
+def test_an_optimizer_keeps_no_tensor_of_the_state_that_it_loads() -> None:
+    parameter = nn.Parameter(torch.zeros(4))
+    saved = {
+        "step": torch.tensor(3.0),
+        "exp_avg": SplitTensor((torch.ones(2), torch.ones(2))),
+        "exp_avg_sq": torch.ones(4),
+    }
+    optimizer = torch.optim.AdamW([parameter])
+    optimizer.register_load_state_dict_pre_hook(take_parts)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": {0: saved}})
+    saved["exp_avg_sq"].zero_()  # type: ignore[union-attr]
+    saved["step"].zero_()  # type: ignore[union-attr]
+    state = optimizer.state[parameter]
+    assert (state["step"].item(), state["exp_avg"].tolist(), state["exp_avg_sq"].tolist()) == (3, [1.0] * 4, [1.0] * 4)

@@ -12,14 +12,22 @@ from torch import Tensor
 
 from dit_run.compute.host_copies import host_copy
 from dit_run.compute.sharding import first_rows, local_parts
+from dit_run.compute.split_tensor import StoredTensor
 from dit_run.runs.checkpoint.commit import find_damage
 from dit_run.runs.checkpoint.optimizer_state import join_state, split_state
-from dit_run.runs.checkpoint.part_files import OPTIMIZER, WEIGHTS, Part, read_tensors, write_tensors
+from dit_run.runs.checkpoint.part_files import OPTIMIZER, WEIGHTS, Part, map_parts, write_tensors
 from dit_run.runs.checkpoint.safetensors_file import tensor_bytes
 from dit_run.runs.checkpoint.weights import EMA, average_stem, kept_averages, refuse_damage
 from dit_run.system.json_files import read_object
 
-__all__ = ["CheckpointContents", "load_checkpoint", "load_state", "needed_bytes", "write_checkpoint"]
+__all__ = [
+    "CheckpointContents",
+    "StoredCheckpoint",
+    "load_checkpoint",
+    "load_state",
+    "needed_bytes",
+    "write_checkpoint",
+]
 
 _ALLOWANCE = 1 << 20
 """Space for JSON, headers and the file system (bytes)."""
@@ -27,7 +35,7 @@ _ALLOWANCE = 1 << 20
 
 @dataclass(frozen=True)
 class CheckpointContents:
-    """Contents of a checkpoint. Tensors may be on any device; loaded ones are on the CPU."""
+    """Contents of a checkpoint to write. Tensors may be on any device."""
 
     model: Mapping[str, Tensor]
     """Parameters and buffers of everything that trains."""
@@ -79,20 +87,32 @@ def write_checkpoint(folder: Path, contents: CheckpointContents, **state: int | 
     return paths
 
 
-def load_checkpoint(path: Path, *, verified: bool = False) -> CheckpointContents:
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """Contents of a checkpoint's files. Tensors are views of these: their values are read when they are used."""
+
+    model: Mapping[str, StoredTensor]
+    optimizer: Mapping[str, Any]
+    """The state_dict of the optimizer, with tensors as stored."""
+    state: Mapping[str, Any]
+    config: Mapping[str, Any]
+    averages: Mapping[str, Mapping[str, StoredTensor]]
+
+
+def load_checkpoint(path: Path, *, verified: bool = False) -> StoredCheckpoint:
     """Return the contents of a complete checkpoint, which may be ``verified`` already.
 
     Raises InputError with the damage.
     """
     if not verified:
         refuse_damage(path, find_damage(path))
-    tensors, texts = read_tensors(path, OPTIMIZER)
-    return CheckpointContents(
-        model=read_tensors(path, WEIGHTS)[0],
+    tensors, texts = map_parts(path, OPTIMIZER)
+    return StoredCheckpoint(
+        model=map_parts(path, WEIGHTS)[0],
         optimizer=join_state(tensors, texts.get("skeleton", "null"), where=str(path)),
         state=read_object(path / "state.json"),
         config=read_object(path / "config.json"),
-        averages={name: read_tensors(path, average_stem(name))[0] for name in kept_averages(path)},
+        averages={name: map_parts(path, average_stem(name))[0] for name in kept_averages(path)},
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dit_run.compute.split_tensor import StoredTensor
 from dit_run.problems import InputError
 
 __all__ = ["join_state", "split_state"]
@@ -26,7 +27,7 @@ def split_state(value: Any) -> tuple[dict[str, Tensor], str]:
     return tensors, json.dumps(_pack(value, "", tensors), allow_nan=False, separators=(",", ":"))
 
 
-def join_state(tensors: Mapping[str, Tensor], skeleton: str, *, where: str) -> Any:
+def join_state(tensors: Mapping[str, StoredTensor], skeleton: str, *, where: str) -> Any:
     """Return the value that :func:`split_state` took apart. Raises InputError if the parts do not belong together."""
     try:
         return _unpack(json.loads(skeleton), tensors)
@@ -66,7 +67,7 @@ def _pack_mapping(value: Mapping[Any, Any], path: str, tensors: dict[str, Tensor
     return {"$items": pairs}
 
 
-def _unpack(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _unpack(value: Any, tensors: Mapping[str, StoredTensor]) -> Any:
     if isinstance(value, list):
         return [_unpack(item, tensors) for item in value]
     if not isinstance(value, dict):

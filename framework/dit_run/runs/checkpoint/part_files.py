@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from dit_run.compute.split_tensor import SplitTensor, StoredTensor, join
 from dit_run.problems import InputError
 from dit_run.runs.checkpoint.commit import committed_files
 from dit_run.runs.checkpoint.safetensors_file import read_safetensors, write_safetensors
 
-__all__ = ["OPTIMIZER", "WEIGHTS", "Part", "read_tensors", "tensor_files", "write_tensors"]
+__all__ = ["OPTIMIZER", "WEIGHTS", "Part", "map_parts", "read_tensors", "tensor_files", "write_tensors"]
 
 WEIGHTS, OPTIMIZER = "model", "optimizer"
 """First words of the names of the files."""
@@ -73,14 +73,25 @@ def tensor_files(folder: Path, stem: str) -> list[str]:
     return sorted(name for name in committed_files(folder) if known.fullmatch(name))
 
 
-def read_tensors(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the whole tensors of a committed checkpoint and the texts of their first file. Raises InputError."""
+def read_tensors(folder: Path, stem: str) -> dict[str, Tensor]:
+    """Return the whole tensors of a committed checkpoint. Raises InputError."""
+    return {name: join(tensor) for name, tensor in map_parts(folder, stem)[0].items()}
+
+
+def map_parts(folder: Path, stem: str) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """Return the tensors of a committed checkpoint, as they are in its files, and the texts of the first file.
+
+    They are views of the mapped files: their values are read when they are used. Raises InputError.
+    """
     files = [folder / name for name in tensor_files(folder, stem)] or [folder / f"{stem}.safetensors"]
-    return read_safetensors(files[0]) if len(files) == 1 else _joined(files)
+    if len(files) == 1:
+        tensors, texts = read_safetensors(files[0])
+        return dict(tensors), texts
+    return _split(files)
 
 
-def _joined(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors of all parts, joined one at a time, and the texts of the first part."""
+def _split(files: Sequence[Path]) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """Return the tensors of all parts, and the texts of the first part."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -90,11 +101,11 @@ def _joined(files: Sequence[Path]) -> tuple[dict[str, Tensor], dict[str, str]]:
             for part in parts:
                 for name, place in json.loads(part.metadata()[_ROWS]).items():
                     places.setdefault(name, []).append((place["saved_offsets"], part))
-            return {name: _whole(name, found) for name, found in places.items()}, dict(parts[0].metadata())
+            return {name: _pieces(name, found) for name, found in places.items()}, dict(parts[0].metadata())
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{files[0]} and its other parts cannot be read as safetensors: {error!r}") from error
 
 
-def _whole(name: str, places: Sequence[tuple[list[int], Any]]) -> Tensor:
-    parts = [part.get_tensor(name) for _, part in sorted(places, key=lambda place: place[0])]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _pieces(name: str, places: Sequence[tuple[list[int], Any]]) -> StoredTensor:
+    pieces = [part.get_tensor(name) for _, part in sorted(places, key=lambda place: place[0])]
+    return pieces[0] if len(pieces) == 1 else SplitTensor(pieces)

@@ -78,7 +78,7 @@ def load_weights(path: Path, *, average: str | None) -> dict[str, Tensor]:
 
 def read_weights(path: Path, *, average: str | None) -> dict[str, Tensor]:
     """Return what :func:`load_weights` returns, of weights that were verified before. Raises InputError."""
-    return read_tensors(path, _stem(path, average))[0]
+    return read_tensors(path, _stem(path, average))
 
 
 def weight_damages(path: Path, *, average: str | None) -> list[Damage]:

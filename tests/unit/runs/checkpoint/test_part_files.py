@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dit_run.compute.distributed import Processes
+from dit_run.compute.split_tensor import SplitTensor, StoredTensor, join
 from dit_run.problems import DitRunError, InputError
 from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
 from dit_run.runs.checkpoint.commit import MANIFEST, committing, entry_of, find_damage
@@ -97,9 +98,10 @@ def saved_at(folder: Path) -> list[Saved | DitRunError]:
     return together(lambda each: Checkpoints(folder, "one").save_together(4, contents(each.rank), each, limit=2))
 
 
-def equal(found: dict[str, Tensor]) -> bool:
-    return found.keys() == WHOLE.keys() and all(
-        torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in WHOLE.items()
+def equal(found: Mapping[str, StoredTensor]) -> bool:
+    joined = {name: join(value) for name, value in found.items()}
+    return joined.keys() == WHOLE.keys() and all(
+        torch.equal(joined[name], value) and joined[name].dtype == value.dtype for name, value in WHOLE.items()
     )
 
 
@@ -110,7 +112,8 @@ def test_parts_are_one_checkpoint_of_format_2_and_read_as_a_whole(tmp_path: Path
     assert tensor_files(path, OPTIMIZER) == [f"optimizer-0000{number}-of-00002.safetensors" for number in (1, 2)]
     assert find_damage(path) == []
     loaded = load_checkpoint(path)
-    assert equal(dict(loaded.model)) and equal(dict(loaded.averages["ema"])) and equal(loaded.optimizer["state"][0])
+    assert equal(loaded.model) and equal(loaded.averages["ema"]) and equal(loaded.optimizer["state"][0])
+    assert isinstance(loaded.model["matrix"], SplitTensor) and loaded.model["matrix"].shape == (5, 2)
     assert (loaded.state["step"], loaded.state["run_id"]) == (4, "one")
     assert kept_averages(path) == ("ema",)
     assert equal(load_weights(path, average=FIRST)) and equal(load_weights(path, average=None))
