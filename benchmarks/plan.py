@@ -85,7 +85,7 @@ def resolved(name: str, folder: Path) -> Resolution:
 
 def predicted(name: str, folder: Path) -> dict[str, float]:
     """Return the predictions of the plan."""
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.planning.forecast import forecast
     from dit_run.planning.probe import probe
     from dit_run.reporting import Silent
@@ -98,7 +98,7 @@ def predicted(name: str, folder: Path) -> dict[str, float]:
 
 def measured(name: str, folder: Path) -> dict[str, float]:
     """Return what the run took."""
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.compute.memory_meter import MemoryMeter
     from dit_run.reporting import Silent
     from dit_run.training.run import train

@@ -45,7 +45,7 @@ Parts = Mapping[str, Part]
 
 
 def choose_device() -> torch.device:
-    from dit_run.compute.distributed import choose_device as chosen
+    from dit_run.compute.devices import choose_device as chosen
 
     return chosen("auto")
 

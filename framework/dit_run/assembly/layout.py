@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dit_run.compute.distributed import Processes, continued_accumulation
+from dit_run.compute.distributed import Processes
 from dit_run.compute.sharding import shard_count
+from dit_run.problems import InputError
 from dit_run.settings import Config
 
-__all__ = ["Layout"]
+__all__ = ["Layout", "continued_accumulation"]
 
 
 @dataclass(frozen=True)
@@ -58,3 +59,21 @@ class Layout:
                 micro_batch = self.first_micro_batch + index * self.stride
                 start = step * self.global_batch + micro_batch * self.batch_size
                 yield list(range(start, start + self.batch_size))
+
+
+def continued_accumulation(global_batch: int, batch_size: int, processes: int) -> int:
+    """Return the accumulation steps that keep the global batch of a run with another number of processes.
+
+    Raises InputError, with the numbers of processes that fit, if the result is not whole.
+    """
+    accumulation, rest = divmod(global_batch, batch_size * processes)
+    if rest:
+        micro_batches = global_batch // batch_size
+        fitting = [str(count) for count in range(1, micro_batches + 1) if global_batch % (batch_size * count) == 0]
+        smaller = next((size for size in range(batch_size, 0, -1) if global_batch % (size * processes) == 0), None)
+        other = "" if smaller is None else f"; with training.batch_size={smaller} the {processes} processes fit"
+        raise InputError(
+            f"this run's global batch is {global_batch}; {processes} processes of batch_size {batch_size} cannot share "
+            f"it evenly. Numbers of processes that fit: {', '.join(fitting) or 'none at this batch_size'}{other}"
+        )
+    return accumulation

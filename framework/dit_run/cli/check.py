@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check(config: Config, sheet: Path, arguments: argparse.Namespace) -> int:
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.training.sanity_check import sanity_check
 
     report = sanity_check(config, device=choose_device(config.training.device), sheet=sheet)
@@ -54,7 +54,7 @@ def _check(config: Config, sheet: Path, arguments: argparse.Namespace) -> int:
 
 def _find_rate(config: Config, plot: Path, arguments: argparse.Namespace) -> int:
     from dit_run.cli.progress import progress_on_stderr
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.training.rate_plot import write_plot
     from dit_run.training.rate_sweep import sweep_rates
 

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     if output.exists() and not arguments.force:
         raise InputError(f"{output} exists already; name another file with -o FILE, or replace it with --force")
     from dit_run.cli.progress import progress_on_stderr
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.survey.starting import given_values, start
     from dit_run.system.durable import write_atomic
 

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         per_node = _PER_NODE if arguments.gpus_per_node is None else arguments.gpus_per_node
         return run_for_gpus(config, arguments.gpus, arguments.gpu_memory, per_node, arguments.assume or [])
     from dit_run.cli.progress import progress_on_stderr
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run.planning.batch_choice import best_split, splits
     from dit_run.planning.forecast import forecast, shortages
     from dit_run.planning.probe import probe

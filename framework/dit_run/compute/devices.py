@@ -7,9 +7,12 @@ import os
 import torch
 from torch import Tensor
 
+from dit_run.problems import InputError
+
 __all__ = [
     "Flag",
     "answers_at_once",
+    "choose_device",
     "emulates_bfloat16",
     "encoding_chunks",
     "fuses_optimizers",
@@ -20,6 +23,39 @@ __all__ = [
     "seed_generators",
     "summing_dtype",
 ]
+
+
+def choose_device(name: str, *, local_rank: int = 0, local_count: int = 1) -> torch.device:
+    """Return the device of ``training.device``; ``auto`` takes a GPU per process if the machine has one.
+
+    A CUDA device becomes torch's current device, because events and synchronisation use that one. Raises InputError for
+    a device that is missing, and for one GPU of ``local_count`` processes on this machine.
+    """
+    device = _meant(name, local_rank, local_count)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _meant(name: str, local_rank: int, local_count: int) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank % torch.cuda.device_count())
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= there:
+            raise InputError(f"training.device is {name}, but torch sees {there} CUDA devices; use auto or cpu")
+        if device.index is not None and local_count > 1:
+            raise InputError(
+                f"training.device is {name}, so all {local_count} processes of this machine would use one GPU; use "
+                "cuda, which gives each process its own"
+            )
+        return torch.device("cuda", local_rank % there if device.index is None else device.index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("training.device is mps, which torch does not find on this machine; use auto or cpu")
+    return device
 
 
 def fuses_optimizers(device: torch.device) -> bool:

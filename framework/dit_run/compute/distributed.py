@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import torch
 
+from dit_run.compute.devices import choose_device
 from dit_run.compute.launchers import find_launch
 from dit_run.compute.liveness import Liveness
 from dit_run.compute.process_progress import ProcessLost, ProcessProgress, unreachable
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ProcessLost",
     "Processes",
-    "choose_device",
-    "continued_accumulation",
     "join_processes",
     "translate_lost_process",
 ]
@@ -237,54 +236,3 @@ def translate_lost_process(processes: Processes, continues: str = "from the last
             raise processes.progress.without(lost, continues) from error
         said = f", which was killed, failed or froze ({reason.splitlines()[0][-120:]})"
         raise unreachable(processes.rank, said, continues) from error
-
-
-def choose_device(name: str, *, local_rank: int = 0, local_count: int = 1) -> torch.device:
-    """Return the device of ``training.device``; ``auto`` takes a GPU per process if the machine has one.
-
-    A CUDA device becomes torch's current device, because events and synchronisation use that one. Raises InputError for
-    a device that is missing, and for one GPU of ``local_count`` processes on this machine.
-    """
-    device = _meant(name, local_rank, local_count)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
-def _meant(name: str, local_rank: int, local_count: int) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", local_rank % torch.cuda.device_count())
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda":
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= there:
-            raise InputError(f"training.device is {name}, but torch sees {there} CUDA devices; use auto or cpu")
-        if device.index is not None and local_count > 1:
-            raise InputError(
-                f"training.device is {name}, so all {local_count} processes of this machine would use one GPU; use "
-                "cuda, which gives each process its own"
-            )
-        return torch.device("cuda", local_rank % there if device.index is None else device.index)
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("training.device is mps, which torch does not find on this machine; use auto or cpu")
-    return device
-
-
-def continued_accumulation(global_batch: int, batch_size: int, processes: int) -> int:
-    """Return the accumulation steps that keep the global batch of a run with another number of processes.
-
-    Raises InputError, with the numbers of processes that fit, if the result is not whole.
-    """
-    accumulation, rest = divmod(global_batch, batch_size * processes)
-    if rest:
-        micro_batches = global_batch // batch_size
-        fitting = [str(count) for count in range(1, micro_batches + 1) if global_batch % (batch_size * count) == 0]
-        smaller = next((size for size in range(batch_size, 0, -1) if global_batch % (size * processes) == 0), None)
-        other = "" if smaller is None else f"; with training.batch_size={smaller} the {processes} processes fit"
-        raise InputError(
-            f"this run's global batch is {global_batch}; {processes} processes of batch_size {batch_size} cannot share "
-            f"it evenly. Numbers of processes that fit: {', '.join(fitting) or 'none at this batch_size'}{other}"
-        )
-    return accumulation

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dit_run import __version__
 from dit_run.assembly.parts import build_encoders, build_guidance, build_schedulers
-from dit_run.compute.distributed import choose_device
+from dit_run.compute.devices import choose_device
 from dit_run.compute.out_of_memory import translate_sampling
 from dit_run.config.weaker_predictions import weaker_prediction
 from dit_run.data.aspect_buckets import Size

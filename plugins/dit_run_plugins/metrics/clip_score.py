@@ -62,7 +62,7 @@ def build(options: ClipScore, *, config: Config) -> ClipScoreMetric:
 
     Raises InputError if the files are missing or do not belong to a CLIP.
     """
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run_plugins.metrics.vision_models import ClipModel
 
     weights = Pretrained(options.pretrained_model_name, "metrics (clip_score).pretrained_model_name", options.revision)

@@ -52,7 +52,7 @@ class FeatureDistanceMetric:
         Raises InputError if the files are missing or do not belong to a vision model, or if there are too few images to
         compare with.
         """
-        from dit_run.compute.distributed import choose_device
+        from dit_run.compute.devices import choose_device
         from dit_run_plugins.metrics.vision_models import VisionModel
 
         weights = Pretrained(options.pretrained_model_name, f"metrics ({kind}).pretrained_model_name", options.revision)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from tiny_parts import CONFIG, CPU
 
 from dit_run import load_config
-from dit_run.assembly.layout import Layout
+from dit_run.assembly.layout import Layout, continued_accumulation
 from dit_run.assembly.prepare import prepare
 from dit_run.compute.distributed import Processes
-from dit_run.problems import ConfigError
+from dit_run.problems import ConfigError, InputError
 
 SMALL = st.integers(1, 5)
 
@@ -81,3 +81,25 @@ def test_a_tree_of_gradients_needs_a_power_of_two_of_micro_batches(tmp_path: Pat
     ):
         load_config(path, words[0], f"{words[1]}=3")
     assert load_config(path, words[0], f"{words[1]}=4").training.gradient_accumulation_steps == 4
+
+
+@pytest.mark.parametrize(("stored", "batch", "processes", "expected"), [(8, 2, 1, 4), (8, 2, 2, 2), (8, 2, 4, 1)])
+def test_accumulation_keeps_the_global_batch(stored: int, batch: int, processes: int, expected: int) -> None:
+    assert continued_accumulation(stored, batch, processes) == expected
+
+
+@pytest.mark.parametrize(
+    ("stored", "batch", "processes", "fitting"),
+    [
+        (12, 2, 4, "1, 2, 3, 6; with training.batch_size=1 the 4 processes fit"),
+        (8, 2, 8, "1, 2, 4; with training.batch_size=1"),
+        (16, 16, 2, "1; with training.batch_size=8 the 2 processes fit"),
+        (8, 3, 1, "none at this batch_size; with training.batch_size=2"),
+        (4, 8, 3, "none at this batch_size$"),
+    ],
+)
+def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, processes: int, fitting: str) -> None:
+    with pytest.raises(
+        InputError, match=f"this run's global batch is {stored}.*Numbers of processes that fit: {fitting}"
+    ):
+        continued_accumulation(stored, batch, processes)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dit_run.compute.devices import Flag, graphics_card, move, seed_generators, summing_dtype
+from dit_run.compute.devices import Flag, choose_device, graphics_card, move, seed_generators, summing_dtype
+from dit_run.problems import InputError
 
 CPU = torch.device("cpu")
 
@@ -52,3 +53,27 @@ def test_a_flag_does_not_wait_for_what_comes_after() -> None:
     assert flag.late
     assert bool(flag)
     assert not late.query()
+
+
+def test_a_gpu_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; use auto"):
+        choose_device("cuda:63")
+
+
+@pytest.mark.parametrize(("name", "rank", "index"), [("auto", 0, 0), ("auto", 1, 1), ("cuda", 3, 1), ("cuda:1", 0, 1)])
+def test_the_chosen_gpu_becomes_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, rank: int, index: int
+) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    assert choose_device(name, local_rank=rank) == torch.device("cuda", index)
+    assert current == [torch.device("cuda", index)]
+
+
+def test_one_gpu_for_all_processes_of_a_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError, match="is cuda:1, so all 2 processes of this machine would use one GPU; use cuda,"):
+        choose_device("cuda:1", local_rank=1, local_count=2)

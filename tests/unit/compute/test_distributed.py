@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from dit_run.compute.distributed import (
     Processes,
     ProcessLost,
-    choose_device,
-    continued_accumulation,
     join_processes,
     translate_lost_process,
 )
@@ -34,52 +31,6 @@ def test_alone_every_agreement_is_immediate() -> None:
 def test_without_a_launcher_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     assert join_processes("cpu") == Processes(0, 1)
-
-
-def test_a_gpu_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InputError, match=r"training\.device is cuda:63, but torch sees \d+ CUDA devices; use auto"):
-        choose_device("cuda:63")
-
-
-@pytest.mark.parametrize(("name", "rank", "index"), [("auto", 0, 0), ("auto", 1, 1), ("cuda", 3, 1), ("cuda:1", 0, 1)])
-def test_the_chosen_gpu_becomes_the_current_one(
-    monkeypatch: pytest.MonkeyPatch, name: str, rank: int, index: int
-) -> None:
-    current: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", current.append)
-    assert choose_device(name, local_rank=rank) == torch.device("cuda", index)
-    assert current == [torch.device("cuda", index)]
-
-
-def test_one_gpu_for_all_processes_of_a_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(InputError, match="is cuda:1, so all 2 processes of this machine would use one GPU; use cuda,"):
-        choose_device("cuda:1", local_rank=1, local_count=2)
-
-
-@pytest.mark.parametrize(("stored", "batch", "processes", "expected"), [(8, 2, 1, 4), (8, 2, 2, 2), (8, 2, 4, 1)])
-def test_accumulation_keeps_the_global_batch(stored: int, batch: int, processes: int, expected: int) -> None:
-    assert continued_accumulation(stored, batch, processes) == expected
-
-
-@pytest.mark.parametrize(
-    ("stored", "batch", "processes", "fitting"),
-    [
-        (12, 2, 4, "1, 2, 3, 6; with training.batch_size=1 the 4 processes fit"),
-        (8, 2, 8, "1, 2, 4; with training.batch_size=1"),
-        (16, 16, 2, "1; with training.batch_size=8 the 2 processes fit"),
-        (8, 3, 1, "none at this batch_size; with training.batch_size=2"),
-        (4, 8, 3, "none at this batch_size$"),
-    ],
-)
-def test_processes_that_do_not_fit_are_told_which_do(stored: int, batch: int, processes: int, fitting: str) -> None:
-    with pytest.raises(
-        InputError, match=f"this run's global batch is {stored}.*Numbers of processes that fit: {fitting}"
-    ):
-        continued_accumulation(stored, batch, processes)
 
 
 TOGETHER = """

@@ -60,7 +60,7 @@ def build(options: Objects, *, config: Config) -> ObjectsMetric:
 
     Raises InputError if the files are missing or do not belong to a detector.
     """
-    from dit_run.compute.distributed import choose_device
+    from dit_run.compute.devices import choose_device
     from dit_run_plugins.metrics.objects.detector import Detector
 
     weights = Pretrained(options.pretrained_model_name, "metrics (objects).pretrained_model_name", options.revision)
