@@ -86,7 +86,9 @@ def dit_run_components() -> list[Component]:
         _component(Kind.VAE, "diffusers_autoencoder", DiffusersAutoencoder, ".vae:build", ":channels_fit"),
         _component(Kind.VAE, "identity", Identity, ".vae:build", ":pixels_fit"),
         _component(Kind.MODEL, "diffusers_transformer", DiffusersTransformer, ".network:build", ".rules:class_fits"),
-        _component(Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES, ".rules:route_fits"),
+        _component(
+            Kind.MODEL, "dit", Dit, ".network:build", *MODEL_RULES, ".rules:route_fits", ".rules:convolution_has_a_grid"
+        ),
         _component(
             Kind.MODEL,
             "pixart",

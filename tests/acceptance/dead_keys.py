@@ -218,6 +218,7 @@ CHANGES: Mapping[str, Change] = {
     "model.dit.dropout": _change("model.dropout=0.4"),
     "model.dit.norm": _change("model.norm=layernorm"),
     "model.dit.qk_norm": _change("model.qk_norm=false"),
+    "model.dit.attention_convolution": _change("model.attention_convolution=true"),
     "model.dit.mlp": _change("model.mlp=gelu"),
     "model.dit.positions": _change("model.positions=sincos"),
     "model.dit.modulation": _change("model.modulation=adaln_zero"),

@@ -15,11 +15,11 @@ from dit_run.testing import check_model
 from dit_run_plugins.models.dit import Dit, mlp_width, routed_range
 from dit_run_plugins.models.dit.attention import join_heads, split_heads
 from dit_run_plugins.models.dit.kernels import RmsNormOnce, attend_by_products, attend_with_channel
-from dit_run_plugins.models.dit.layers import make_mlp, make_norm, make_part_norm, modulate
+from dit_run_plugins.models.dit.layers import PatchConvolution, make_mlp, make_norm, make_part_norm, modulate
 from dit_run_plugins.models.dit.network import build
 from dit_run_plugins.models.dit.positions import rotate, rotations, sincos
 from dit_run_plugins.models.dit.routing import Route
-from dit_run_plugins.models.dit.rules import channels_agree, heads_divide, route_fits
+from dit_run_plugins.models.dit.rules import channels_agree, convolution_has_a_grid, heads_divide, route_fits
 
 SMALL = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "in_channels": 3, "out_channels": 3, "dropout": 0.0}
 CHOICES = [
@@ -27,6 +27,7 @@ CHOICES = [
     {"norm": "layernorm", "qk_norm": False, "mlp": "gelu", "positions": "sincos", "modulation": "adaln_zero"},
     {"positions": "rope", "null_condition": "encoded", "pooled_text": False, "gradient_checkpointing": True},
     {"zero_outputs": True},
+    {"attention_convolution": True, "modulation": "adaln_zero"},
 ]
 
 
@@ -70,7 +71,7 @@ def test_blocks_with_zero_outputs_first_pass_their_input_on(modulation):
     condition = torch.randn((2, 6, 32) if modulation == "adaln_single" else (2, 32))
     mask = torch.ones(2, 1, 1, 5, dtype=torch.bool)
     for block in model.blocks:
-        assert torch.equal(block(x, condition, torch.randn(2, 5, 32), mask, None), x)
+        assert torch.equal(block(x, condition, torch.randn(2, 5, 32), mask, None, (4, 4)), x)
         assert block.mlp.down.weight.any() == (modulation == "adaln_zero")  # its gate is zero: both would stay so
 
 
@@ -472,8 +473,8 @@ def test_patches_that_are_kept_attend_where_they_stand(positions):
     assert torch.equal(after[~kept], whole[~kept])
     assert torch.equal(after[kept].view_as(before), model.blocks[1](*inside))
     if positions == "rope":
-        turn = given[0][-1]
-        assert torch.equal(inside[-1][0][0, 0], turn[0][kept[0]])
+        turn = given[0][-2]
+        assert torch.equal(inside[-2][0][0, 0], turn[0][kept[0]])
 
 
 @pytest.mark.parametrize("checkpointing", [True, "attention", 2])
@@ -550,3 +551,43 @@ def test_a_range_of_no_blocks_is_refused(blocks):
     assert problem.path == ("model", "routed_blocks")
     assert f"names no range of the {layers} blocks" in problem.message
     assert not list(route_fits(SimpleNamespace(path=("model",), options=Dit(num_layers=4, routed_share=0.5))))
+
+
+def test_a_convolution_weighs_the_patches_around_each_patch():
+    """Against the sum written out, on a grid that is not square."""
+    rows, columns, width = 2, 3, 4
+    x, layer = torch.randn(2, rows * columns, width), PatchConvolution(width)
+    expected = torch.zeros_like(x).unflatten(1, (rows, columns))
+    grid = x.unflatten(1, (rows, columns))
+    for row in range(rows):
+        for column in range(columns):
+            for above, left in ((a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
+                if 0 <= row + above < rows and 0 <= column + left < columns:
+                    weight = layer.weight[:, 0, above + 1, left + 1]
+                    expected[:, row, column] += weight * grid[:, row + above, column + left]
+    torch.testing.assert_close(layer(x, (rows, columns)), expected.flatten(1, 2))
+
+
+def test_the_convolution_changes_nothing_at_first_and_learns():
+    model = awake(attention_convolution=True)
+    weights = [block.convolution.weight for block in model.blocks]
+    with torch.no_grad():
+        changed = model(latents(), TIMES, text())
+        for weight in weights:
+            weight.zero_()
+    plain = model(latents(), TIMES, text())
+    assert not torch.equal(plain, changed)
+    model.train()
+    model(latents(), TIMES, text()).square().mean().backward()
+    assert all(weight.grad.any() for weight in weights)
+    fresh = make(attention_convolution=True, zero_outputs=True)
+    assert not any(block.convolution.weight.any() for block in fresh.blocks)
+
+
+def test_a_convolution_and_patches_that_skip_blocks_are_refused():
+    options = Dit(attention_convolution=True, routed_share=0.5)
+    (problem,) = convolution_has_a_grid(SimpleNamespace(path=("model",), options=options))
+    assert problem.code == "convolution-without-grid" and problem.path == ("model", "attention_convolution")
+    assert "model.routed_share is 0.5" in problem.message
+    for allowed in (Dit(attention_convolution=True), Dit(routed_share=0.5)):
+        assert not list(convolution_has_a_grid(SimpleNamespace(path=("model",), options=allowed)))

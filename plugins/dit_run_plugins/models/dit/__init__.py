@@ -38,6 +38,10 @@ class Dit:
     CPUs."""
     qk_norm: bool = True
     """Normalise queries and keys, which keeps attention stable at high learning rates."""
+    attention_convolution: bool = False
+    """Add to each self-attention a depthwise convolution of its input over the eight patches around each patch, which
+    starts at zero: neighbours share details without attention (CSWin, Dong et al. 2022, has one of the values). It
+    needs all patches, and so `routed_share: 0`."""
     mlp: Literal["swiglu", "gelu"] = "swiglu"
     """The MLP of a block: gated (Shazeer 2020) or plain."""
     positions: Literal["rope", "sincos", "rope_sincos"] = "rope_sincos"

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 
 from dit_run_plugins.models.dit import Dit, mlp_width
 from dit_run_plugins.models.dit.attention import CrossAttention, SelfAttention
-from dit_run_plugins.models.dit.layers import make_mlp, make_norm, modulate
+from dit_run_plugins.models.dit.layers import PatchConvolution, make_mlp, make_norm, modulate
 
 __all__ = ["Block"]
 
@@ -27,6 +27,7 @@ class Block(nn.Module):
         qk_norm = norm if options.qk_norm else None
         self.self_norm = make_norm(norm, width, affine=False)
         self.self_attention = SelfAttention(width, options.num_heads, qk_norm=qk_norm)
+        self.convolution = PatchConvolution(width) if options.attention_convolution else None
         self.cross_norm = make_norm(norm, width, affine=True)
         self.cross_attention = CrossAttention(width, options.num_heads, qk_norm=qk_norm)
         self.mlp_norm = make_norm(norm, width, affine=False)
@@ -48,14 +49,21 @@ class Block(nn.Module):
             nn.init.zeros_(self.mlp.down.weight)
 
     def forward(
-        self, x: Tensor, condition: Tensor, text: Tensor, mask: Tensor, turn: tuple[Tensor, Tensor] | None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        turn: tuple[Tensor, Tensor] | None,
+        grid: tuple[int, int],
     ) -> Tensor:
         """Return the new states of the patches, [n, patches, d].
 
-        ``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d].
+        ``x`` [n, patches, d]; ``condition`` [n, 6, d] or, for adaln_zero, [n, d]; ``text`` [n, l, d]; ``grid`` has the
+        rows and columns of all patches, some of which may be missing without a convolution.
         """
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self._modulations(condition, x.dtype)
-        states = (x, shift, scale, gate, text, mask, turn)
+        states = (x, shift, scale, gate, text, mask, turn, grid)
         if self._attends_again and self.training and torch.is_grad_enabled():
             x = checkpoint(self._attended, *states, use_reentrant=False)
         else:
@@ -73,9 +81,13 @@ class Block(nn.Module):
         text: Tensor,
         mask: Tensor,
         turn: tuple[Tensor, Tensor] | None,
+        grid: tuple[int, int],
     ) -> Tensor:
         """Return the states of the patches after both kinds of attention."""
-        change = self.self_attention(modulate(self.self_norm(x), shift, scale), turn)
+        inner = modulate(self.self_norm(x), shift, scale)
+        change = self.self_attention(inner, turn)
+        if self.convolution is not None:
+            change = change + self.convolution(inner, grid)
         x = x + gate * self.dropout(change)
         out: Tensor = x + self.dropout(self.cross_attention(self.cross_norm(x), text, mask))
         return out

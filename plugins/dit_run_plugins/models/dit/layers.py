@@ -12,7 +12,18 @@ from torch.utils.checkpoint import checkpoint
 
 from dit_run_plugins.models.dit.kernels import rms_norm
 
-__all__ = ["LayerNorm", "Mlp", "PartNorm", "RmsNorm", "SwiGlu", "make_mlp", "make_norm", "make_part_norm", "modulate"]
+__all__ = [
+    "LayerNorm",
+    "Mlp",
+    "PartNorm",
+    "PatchConvolution",
+    "RmsNorm",
+    "SwiGlu",
+    "make_mlp",
+    "make_norm",
+    "make_part_norm",
+    "modulate",
+]
 
 EPSILON = 1e-6
 
@@ -76,6 +87,19 @@ def _no_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Return x (1 + scale) + shift for x [n, patches, d], shift and scale [n, 1, d] (Peebles and Xie 2023)."""
     return x * (1 + scale) + shift
+
+
+class PatchConvolution(nn.Conv2d):
+    """Depthwise convolution of each patch with the eight around it; zeros lie around the grid."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, width, 3, padding=1, groups=width, bias=False)
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:  # type: ignore[override]
+        """Return [n, patches, d] for ``x`` [n, patches, d], whose patches have ``grid`` rows and columns."""
+        # A view in the layout channels_last, of which torch makes no copy.
+        maps = x.transpose(1, 2).view(x.shape[0], x.shape[2], *grid)
+        return super().forward(maps).flatten(2).transpose(1, 2)
 
 
 class Mlp(nn.Module):

@@ -94,7 +94,7 @@ class Network(nn.Module):
         for index, block in enumerate(self.blocks):
             if route is not None and index == self._routed[0]:
                 whole, x, turned = x, route.enter(x), route.turned(turn)
-            x = self._run(block, index, x, shared, tokens, mask, turned)
+            x = self._run(block, index, x, shared, tokens, mask, turned, (rows, columns))
             if route is not None and index == self._routed[-1]:
                 x, turned = route.leave(whole, x), turn
             if (name := f"blocks.{index}") in taps:
@@ -126,7 +126,7 @@ class Network(nn.Module):
         added: Tensor = self.second_time_code(timesteps if second is None else second)
         return added
 
-    def _run(self, block: nn.Module, index: int, *states: Tensor | tuple[Tensor, Tensor] | None) -> Tensor:
+    def _run(self, block: nn.Module, index: int, *states: Tensor | tuple[Any, ...] | None) -> Tensor:
         if self.training and torch.is_grad_enabled() and self._computes_again(index):
             out: Tensor = checkpoint(block, *states, use_reentrant=False)
         else:
@@ -168,6 +168,8 @@ class Network(nn.Module):
             if isinstance(block, Block):
                 if block.modulation is not None:
                     nn.init.zeros_(block.modulation.weight)
+                if block.convolution is not None:
+                    nn.init.zeros_(block.convolution.weight)
                 if self.options.zero_outputs:
                     block.zero_outputs()
 

@@ -8,7 +8,7 @@ from dit_run.problems import InputError, Problem
 from dit_run.protocols import Adjustment, RuleContext
 from dit_run_plugins.models.dit import Dit, routed_range
 
-__all__ = ["channels_agree", "check_channels", "heads_divide", "route_fits"]
+__all__ = ["channels_agree", "check_channels", "convolution_has_a_grid", "heads_divide", "route_fits"]
 
 
 def heads_divide(context: RuleContext) -> Iterator[Problem]:
@@ -73,6 +73,20 @@ def route_fits(context: RuleContext) -> Iterator[Problem]:
         related=((*context.path, "routed_share"), (*context.path, "num_layers")),
         help=(f"write the first and the last block, from 0 to {options.num_layers - 1}, or routed_share: 0",),
     )
+
+
+def convolution_has_a_grid(context: RuleContext) -> Iterator[Problem]:
+    """Check that no patch skips a block whose attention has a convolution over the patches around it."""
+    options: Dit = context.options
+    if options.attention_convolution and options.routed_share:
+        yield Problem(
+            "convolution-without-grid",
+            f"model.attention_convolution is true, and model.routed_share is {options.routed_share:g}: a convolution "
+            "needs the patches around each patch, of which this share skips blocks",
+            (*context.path, "attention_convolution"),
+            related=((*context.path, "routed_share"),),
+            help=("write attention_convolution: false, or routed_share: 0",),
+        )
 
 
 def check_channels(in_channels: int, latent_channels: int) -> None:
