@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from dit_run.compute.split_tensor import StoredTensor, join
 from dit_run.runs.checkpoint.checkpoint_files import CheckpointContents, load_checkpoint
 from dit_run.runs.checkpoint.store import Checkpoints
 
@@ -221,13 +222,29 @@ def _shows(workshop: Workshop, change: Callable[[CheckpointContents], Checkpoint
     path = workshop.fresh("corrupted")
     _here(workshop, path, 7, values)
     checkpoint = newest(path)
-    contents = load_checkpoint(checkpoint)
+    contents = _contents(checkpoint)
     for file in checkpoint.iterdir():
         file.unlink()
     store = Checkpoints(checkpoint.parent, contents.state["run_id"])
     store.save(contents.state["step"], change(contents), limit=None)
     _here(workshop, path, 0, values)
     return [] if differences(reference, path) else ["the change does not show"]
+
+
+def _contents(checkpoint: Path) -> CheckpointContents:
+    """What a run that is not sharded saved, to be saved again."""
+    stored = load_checkpoint(checkpoint)
+    return CheckpointContents(
+        model=_joined(stored.model),
+        optimizer=stored.optimizer,
+        state=stored.state,
+        config=stored.config,
+        averages={name: _joined(each) for name, each in stored.averages.items()},
+    )
+
+
+def _joined(tensors: Mapping[str, StoredTensor]) -> dict[str, torch.Tensor]:
+    return {name: join(tensor) for name, tensor in tensors.items()}
 
 
 def _nudged(tensors: Mapping[str, torch.Tensor], by: float) -> dict[str, torch.Tensor]:
