@@ -234,6 +234,9 @@ def _parts(values: Any, parameter: Tensor | None) -> Any:
         return {name: _parts(value, parameter) for name, value in values.items()}
     if not isinstance(values, StoredTensor):
         return values
-    if parameter is None or values.shape != parameter.shape or not is_sharded(parameter):
-        return join(values).clone()
-    return part_of(values, parameter)
+    like = parameter if parameter is not None and values.shape == parameter.shape else None
+    if like is not None and is_sharded(like):
+        return part_of(values, like)
+    whole = join(values)
+    moved = like is not None and like.device != whole.device  # torch copies it to that device
+    return whole if moved or whole is not values else whole.clone()

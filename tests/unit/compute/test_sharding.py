@@ -217,3 +217,10 @@ def test_an_optimizer_keeps_no_tensor_of_the_state_that_it_loads() -> None:
     saved["step"].zero_()  # type: ignore[union-attr]
     state = optimizer.state[parameter]
     assert (state["step"].item(), state["exp_avg"].tolist(), state["exp_avg_sq"].tolist()) == (3, [1.0] * 4, [1.0] * 4)
+
+
+def test_a_state_for_another_device_is_not_copied_in_main_memory_first() -> None:
+    """``meta`` stands for a GPU, to which torch copies it."""
+    optimizer, moment = torch.optim.AdamW([nn.Parameter(torch.zeros(4, device="meta"))]), torch.ones(4)
+    state = take_parts(optimizer, {**optimizer.state_dict(), "state": {0: {"exp_avg": moment}}})["state"]
+    assert state[0]["exp_avg"] is moment

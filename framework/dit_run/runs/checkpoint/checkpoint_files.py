@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -29,15 +29,15 @@ __all__ = [
     "write_checkpoint",
 ]
 
+T = TypeVar("T")
+
 _ALLOWANCE = 1 << 20
 """Space for JSON, headers and the file system (bytes)."""
 
 
 @dataclass(frozen=True)
-class CheckpointContents:
-    """Contents of a checkpoint to write. Tensors may be on any device."""
-
-    model: Mapping[str, Tensor]
+class _Contents(Generic[T]):
+    model: Mapping[str, T]
     """Parameters and buffers of everything that trains."""
     optimizer: Mapping[str, Any]
     """The state_dict of the optimizer."""
@@ -45,8 +45,19 @@ class CheckpointContents:
     """Plain JSON values with finite floats; ``step`` and ``run_id`` are added when saving."""
     config: Mapping[str, Any]
     """The resolved config as plain values."""
-    averages: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    averages: Mapping[str, Mapping[str, T]] = field(default_factory=dict)
     """Averages of the model by name, in the order of the config."""
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint(_Contents[StoredTensor]):
+    """Contents of a checkpoint's files. Tensors are views of these: their values are read when they are used."""
+
+
+@dataclass(frozen=True)
+class CheckpointContents(_Contents[Tensor]):
+    """Contents of a checkpoint to write. Tensors may be on any device."""
+
     part: Part | None = None
     """The part of sharded tensors that these are; None for whole ones."""
     first_rows: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -85,18 +96,6 @@ def write_checkpoint(folder: Path, contents: CheckpointContents, **state: int | 
         _write_json(folder / "state.json", {**contents.state, **named, **state})
         _write_json(folder / "config.json", contents.config)
     return paths
-
-
-@dataclass(frozen=True)
-class StoredCheckpoint:
-    """Contents of a checkpoint's files. Tensors are views of these: their values are read when they are used."""
-
-    model: Mapping[str, StoredTensor]
-    optimizer: Mapping[str, Any]
-    """The state_dict of the optimizer, with tensors as stored."""
-    state: Mapping[str, Any]
-    config: Mapping[str, Any]
-    averages: Mapping[str, Mapping[str, StoredTensor]]
 
 
 def load_checkpoint(path: Path, *, verified: bool = False) -> StoredCheckpoint:
