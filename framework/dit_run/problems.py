@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["ConfigError", "DitRunError", "InputError", "KeyPath", "NotInDiffusers", "Place", "Problem"]
+__all__ = ["ConfigError", "DitRunError", "InputError", "KeyPath", "NotInDiffusers", "Place", "Problem", "portable"]
 
 KeyPath = tuple[str | int, ...]
 """Path of a key in a config: ``("training", "batch_size")``, ``("trackers", 0, "type")``."""
@@ -69,3 +69,10 @@ class ConfigError(InputError):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(f"{p.place}: {p.message}" if p.place else p.message for p in self.problems))
+
+
+def portable(error: DitRunError) -> DitRunError:
+    """Return an error of the same text and exit status that another process can unpickle."""
+    if type(error).__init__ is DitRunError.__init__ and "<locals>" not in type(error).__qualname__:
+        return type(error)(str(error))
+    return (InputError if error.exit_status == InputError.exit_status else DitRunError)(str(error))

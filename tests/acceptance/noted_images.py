@@ -1,4 +1,7 @@
-"""A plugin file: a folder of images that never change, each read of which is noted in the file ``reads``."""
+"""A plugin file: a folder of images that never change.
+
+Each read of a sample is noted in the file ``reads``, and each listing of the folder in the file ``listings``.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +49,8 @@ class NotedImages:
 
 def build(options: Noted) -> NotedImages:
     folder = str(Path(options.dataset_path).absolute())
+    with Path("listings").open("a") as listings:
+        listings.write(f"{folder}\n")
     return NotedImages(custom.build(custom.Custom(dataset_path=folder)), folder)
 
 

@@ -57,6 +57,7 @@ def test_a_cache_of_several_processes_is_that_of_one(forks: Forks, command: Comm
     alone = kept("by1")
     assert len(alone) == 2 * COUNT + COUNT + 1  # each image twice, each caption, and the empty one
     assert kept("by4") == alone
+    assert len(Path("listings").read_text().splitlines()) == 2  # one for each command
     assert sorted(set(map(int, Path("reads").read_text().split()))) == list(range(COUNT + 1))
     Path("reads").unlink()
     ended = forks.run("cache", *words, "--dir", "by4", processes=2)
@@ -82,4 +83,5 @@ def test_a_run_of_two_processes_learns_the_same_from_a_cold_and_from_a_warm_cach
         ended = forks.run(*words, "cache.dir=cache", f"training.output_dir={name}", processes=2)
         assert ended.statuses == (0, 0), ended.output
         assert ("encoding images" in ended.output) == (name == "cold")
+    assert len(Path("listings").read_text().splitlines()) == 2  # the first process of each run lists the folder
     assert Run(Path("cold")).learnt() == Run(Path("warm")).learnt()

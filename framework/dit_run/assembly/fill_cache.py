@@ -13,6 +13,7 @@ from dit_run.assembly.prepare import prepare
 from dit_run.cache.builder import CACHE_PATIENCE, Stopped
 from dit_run.cache.open_cache import Cached, cache_folder, open_cache
 from dit_run.compute.distributed import Processes, join_processes, translate_lost_process
+from dit_run.compute.neighbours import Neighbours
 from dit_run.protocols import Dataset
 from dit_run.registry.registry import Registry
 from dit_run.reporting import Reporter
@@ -47,7 +48,7 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
 
 def _filled(config: Config, registry: Registry, reporter: Reporter, processes: Processes) -> FilledCache:
     device = processes.device
-    config, data, encoders = prepare(config, device=device)
+    config, data, encoders = prepare(config, device=device, neighbours=Neighbours.of(processes))
     with torch.device("meta"):  # only its sizes count
         denoiser = build_denoiser(config, encoders, torch.device("meta"))
     objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)

@@ -13,6 +13,8 @@ import torch
 from dit_run.assembly.layout import Layout
 from dit_run.assembly.parts import Encoders, build_encoders, try_model
 from dit_run.cache.open_cache import cacheable
+from dit_run.compute.distributed import Processes
+from dit_run.compute.neighbours import Neighbours
 from dit_run.config.rule_checks import check_rules, encoder_problems, patch_size, refuse
 from dit_run.data.fitting import Fit, fit, fit_held_out, is_fitted
 from dit_run.data.inventory import Inventory
@@ -46,25 +48,30 @@ class Data:
     """Mean over the training samples of each number from the data that the model takes."""
 
 
-def prepare(config: Config, *, device: torch.device, layout: Layout | None = None) -> tuple[Config, Data, Encoders]:
+def prepare(
+    config: Config, *, device: torch.device, layout: Layout | None = None, neighbours: Neighbours | None = None
+) -> tuple[Config, Data, Encoders]:
     """Index the data and load the encoders at the same time, then check what depends on them.
 
-    Missing data are reported while weights are still being downloaded. ``layout`` is by default that of one process.
+    Missing data are reported while weights are still being downloaded. ``layout`` is by default that of one process;
+    of the ``neighbours`` of a run, by default this process alone, the first looks at the data for the others.
     Runs, checks, plans and `dit-run cache` all begin here, so that each refuses the configs that the others refuse.
 
     Returns the config with adjusted defaults. Raises ConfigError or InputError.
     """
     encoders = run_in_thread(partial(_fitting_encoders, config, device))
-    data = build_data(config, layout)
+    neighbours = neighbours or Neighbours(Processes())
+    data = neighbours.share(partial(build_data, config, layout))
     check_rules(config, _facts(data))  # before weights that may still be downloaded
     built = encoders.result()
     checked = check_rules(config, _facts(data, built.vae))
     if any(is_fitted(choice.common) for _, choice in config.datasets()):
-        data = fit_data(config, data, unit=built.vae.factor * patch_size(config), layout=layout)
+        unit = built.vae.factor * patch_size(config)
+        data = neighbours.share(partial(fit_data, config, data, unit=unit, layout=layout))
         checked = check_rules(config, _facts(data, built.vae))
     config = checked
     if names := config.scalar_names:
-        data = with_scalars(data, names)
+        data = neighbours.share(partial(with_scalars, data, names))
     for index, text in enumerate(built.texts):
         if text.trainable:
             refuse(config, encoder_problems(config, "text_encoder", because="it is trained", index=index))

@@ -15,7 +15,7 @@ from dit_run.compute.devices import choose_device
 from dit_run.compute.launchers import find_launch
 from dit_run.compute.liveness import Liveness
 from dit_run.compute.process_progress import ProcessLost, ProcessProgress, unreachable
-from dit_run.problems import DitRunError, InputError
+from dit_run.problems import DitRunError, portable
 from dit_run.system.signals import timeout_seconds
 
 if TYPE_CHECKING:
@@ -125,12 +125,12 @@ class Processes:
             try:
                 value = work()
             except DitRunError as error:
-                own, failure = error, (str(error), error.exit_status)
+                own, failure = error, portable(error)
         value, failure = self.broadcast((value, failure))
         if own is not None:
             raise own
         if failure is not None:
-            raise (InputError if failure[1] == InputError.exit_status else DitRunError)(failure[0])
+            raise failure
         return cast(T, value)
 
     def barrier(self) -> None:

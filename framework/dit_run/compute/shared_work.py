@@ -14,7 +14,7 @@ from typing import TypeVar
 from dit_run.compute.distributed import Processes
 from dit_run.compute.mailbox import Mailbox
 from dit_run.compute.process_progress import ProcessLost
-from dit_run.problems import DitRunError, InputError
+from dit_run.problems import DitRunError, portable
 
 __all__ = ["SharedWork", "Show"]
 
@@ -128,9 +128,7 @@ class SharedWork:
         """Return an error that the other processes can unpickle."""
         if not isinstance(error, DitRunError):
             return ProcessLost(f"process {self.processes.rank} of this run failed. Its output says why")
-        if type(error).__init__ is DitRunError.__init__:
-            return type(error)(str(error))
-        return (InputError if isinstance(error, InputError) else DitRunError)(str(error))
+        return portable(error)
 
 
 def _show_nothing(done: int, total: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import CACHE_PATIENCE
 from dit_run.cache.open_cache import open_cache
 from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.neighbours import Neighbours
 from dit_run.data.sample_index import SampleIndex
 from dit_run.model.latent_normalization import LatentNormalization
 from dit_run.system.durable import translate_disk_failure
@@ -65,9 +67,10 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
 
     Raises InputError where data, encoders or length do not continue the run that ``start`` belongs to.
     """
+    neighbours = Neighbours.of(run.processes)
     with run.stop.interrupting():
-        config, data, encoders = prepare(run.config, device=run.device, layout=layout)
-        index = SampleIndex.of(data.train)
+        config, data, encoders = prepare(run.config, device=run.device, layout=layout, neighbours=neighbours)
+        index = neighbours.share(partial(SampleIndex.of, data.train))
         given = inputs(index, encoders)
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))
