@@ -33,9 +33,12 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     NOW: (),
     BEFORE: (
         "model.zero_outputs=false",
+        "model.modulation=adaln_single",
+        "model.attention_convolution=false",
         "optimizer.adamw_rate=1",
         "training.batch_size=64",
         "training.max_steps=1200",
+        "training.mixed_precision=no",
         "sampling.guidance_scale=3",
     ),
 }

@@ -30,7 +30,7 @@ from measuring import Bar, Report, Table, child_process, finish, in_turn, parser
 from peer_models import pixart_forward, pixart_model, pixart_step
 from products import seconds_of_products
 
-from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.devices import multiplies_bfloat16
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.compute.precision import Precision
 from dit_run.compute.timing import gemm_peak, operations, synchronise
@@ -229,7 +229,7 @@ def _arguments() -> argparse.Namespace:
     options = parser(__doc__)
     options.add_argument("--rounds", type=int, default=3, help="measured steps of each model")
     options.add_argument("--only", nargs="*", choices=GROUPS, help="groups to measure; the default is both")
-    usual = "no" if emulates_bfloat16(choose_device()) else "bf16"
+    usual = "bf16" if multiplies_bfloat16(choose_device()) else "no"
     options.add_argument("--precision", choices=DTYPES, default=usual, help=f"precision (default here: {usual})")
     options.add_argument("--width", type=int, default=768)
     options.add_argument("--layers", type=int, default=16)

@@ -20,7 +20,7 @@ from PIL import Image
 from runs import Command, Run, stopped_on_two_processes, stopped_twice, stopping
 from tar_shards import write_shards
 
-from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.devices import multiplies_bfloat16
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -40,7 +40,7 @@ trackers: [{type: tensorboard}]
 """
 
 
-PRECISION = "no" if emulates_bfloat16(torch.device("cpu")) else "bf16"
+PRECISION = "bf16" if multiplies_bfloat16(torch.device("cpu")) else "no"
 """Emulated, bfloat16 takes minutes here."""
 
 

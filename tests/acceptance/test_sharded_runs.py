@@ -34,12 +34,14 @@ def test_two_processes_share_weights(config: Path, command: Command, forks: Fork
     assert not Path("refused").exists()
     whole, replicas, stopped = (Run(Path(name)) for name in ("whole", "replicas", "stopped"))
     assert stopped.learnt() == whole.learnt()
+    # Muon in bfloat16 makes more of a difference in the last bits of a gradient.
+    rough = multiplies_bfloat16(torch.device("cpu"))
     joined = load_weights(whole.file("", 6), average="power")
     for name, value in replicas.tensors("average-power").items():
-        torch.testing.assert_close(joined[name], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(joined[name], value, rtol=1e-3, atol=2e-3 if rough else 1e-5)
     for name in ("loss", "grad_norm", "validation/loss", "validation/loss_ema"):
         assert stopped.values(name) == whole.values(name)
-        assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-5)
+        assert whole.values(name) == pytest.approx(replicas.values(name), rel=1e-3 if rough else 1e-5)
     parts = [f"{stem}-0000{number}-of-00002" for stem in ("average-power", "ema") for number in (1, 2)]
     assert sorted(whole.learnt())[:4] == parts
     image = "samples/step-00000006.png"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.devices import multiplies_bfloat16
 from dit_run.model.denoiser import parameter_roles, trainable_parameters
 from dit_run.training.step import update_where
 from dit_run_plugins.optimizers import adamw, muon
@@ -71,7 +71,7 @@ def test_the_update_of_a_matrix_is_that_of_torch(net):
     train(net, make(net), range(3))
     matrices = [layer.weight for layer in other.blocks]
     rest = [p for p in other.parameters() if all(p is not matrix for matrix in matrices)]
-    reference = MuonFp32 if emulates_bfloat16(torch.device("cpu")) else torch.optim.Muon
+    reference = torch.optim.Muon if multiplies_bfloat16(torch.device("cpu")) else MuonFp32
     ours = reference(matrices, lr=0.01, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     theirs = torch.optim.AdamW(rest, lr=0.01, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     theirs.param_groups[0]["params"] = [p for p in rest if p is not other.input.weight]

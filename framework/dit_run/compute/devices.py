@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 
 import torch
 from torch import Tensor
@@ -13,11 +14,11 @@ __all__ = [
     "Flag",
     "answers_at_once",
     "choose_device",
-    "emulates_bfloat16",
     "encoding_chunks",
     "fuses_optimizers",
     "graphics_card",
     "move",
+    "multiplies_bfloat16",
     "pins_memory",
     "prepare_determinism",
     "seed_generators",
@@ -78,15 +79,21 @@ def summing_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def emulates_bfloat16(device: torch.device) -> bool:
-    """Return True if the device only emulates bfloat16: NVIDIA GPUs before Ampere, and CPUs without AVX-512.
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return True if products of matrices take less time in bfloat16 than in fp32.
 
-    Such a GPU is slow at it; on such a CPU products of matrices take tens of times as long as in fp32.
+    NVIDIA GPUs before Ampere only emulate bfloat16. On x86 processors it needs AMX: with the older instructions of
+    AVX-512 products take up to four times as long as in fp32, and without them tens of times. A GPU that is not at
+    hand counts as a newer one.
     """
     if device.type == "cpu":
-        has_library: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        return has_library and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+        if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+            return False
+        is_x86 = platform.machine().lower() in ("x86_64", "amd64")
+        supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return supported and (not is_x86 or torch.cpu._is_amx_tile_supported())
+    has_card = device.type == "cuda" and torch.cuda.is_available()
+    return not has_card or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def prepare_determinism(device: torch.device) -> None:

@@ -78,7 +78,8 @@ def estimate_step(config: Config, encoders: Encoders, *, batch_size: int, accumu
         optimizer = build_optimizer(config, denoiser, GPU)
         batch = _batch(config, replace(encoders, features=features_of(objectives)), batch_size)
         scheduler = build_schedulers(config, encoders)(batch.shape)
-        loss = StepLoss(denoiser, objectives, Precision.of(training.mixed_precision, CPU))
+        precision = Precision(CPU.type, Precision.of(training.mixed_precision, GPU).dtype)
+        loss = StepLoss(denoiser, objectives, precision)
         for parameter in trains:
             parameter.grad = torch.empty_like(parameter)
         optimizer.step()

@@ -60,8 +60,9 @@ class TrainingOptions:
     always waited for. `auto` does it on a GPU. Checkpoints are the same with and without it."""
     logging_steps: Annotated[PositiveInt, Operational] = 50
     """Optimizer steps between two logged lines."""
-    mixed_precision: Annotated[Literal["no", "fp16", "bf16"], Adjustable] = "bf16"
-    """Precision of the forward and backward pass; weights, optimizer and averages stay in fp32."""
+    mixed_precision: Annotated[Literal["no", "fp16", "bf16", "auto"], Adjustable] = "bf16"
+    """Precision of the forward and backward pass; weights, optimizer and averages stay in fp32. `auto` is bf16 where
+    the device multiplies it faster than fp32 (GPUs since Ampere, processors with AMX), and `no` elsewhere."""
     max_grad_norm: Annotated[NonNegativeFloat | None, Adjustable] = 1.0
     """Largest norm of the gradient; a larger gradient is scaled down to it. 0 or null turns clipping off."""
     use_ema: bool = False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.devices import multiplies_bfloat16
 from dit_run.compute.memory_meter import MemoryMeter
 from dit_run.system.cores import usable_cores
 
@@ -39,6 +39,6 @@ class Machine:
             name=torch.cuda.get_device_name(device) if cuda else device.type,
             memory=MemoryMeter(device).total,
             cores=usable_cores(),
-            has_bfloat16=not emulates_bfloat16(device),
+            has_bfloat16=multiplies_bfloat16(device),
             free=shutil.disk_usage(Path.cwd()).free,
         )

@@ -16,7 +16,7 @@ from dit_run.assembly.parts import Encoders, build_denoiser
 from dit_run.assembly.prepare import Data, prepare
 from dit_run.cache.builder import CACHE_PATIENCE
 from dit_run.cache.open_cache import open_cache
-from dit_run.compute.devices import emulates_bfloat16
+from dit_run.compute.devices import multiplies_bfloat16
 from dit_run.compute.neighbours import Neighbours
 from dit_run.data.sample_index import SampleIndex
 from dit_run.model.latent_normalization import LatentNormalization
@@ -54,9 +54,9 @@ def report_machine(run: RunContext, start: Start | None) -> None:
     """Report processes without a connection, a slow precision, and another machine than the run began on."""
     if missing := run.processes.missing_connections():
         run.reporter.notice(missing)
-    if run.config.training.mixed_precision == "bf16" and emulates_bfloat16(run.device):
+    if run.config.training.mixed_precision == "bf16" and not multiplies_bfloat16(run.device):
         name, faster = ("GPU", "fp16") if run.device.type == "cuda" else ("processor", "no")
-        run.reporter.notice(f"this {name} only emulates bfloat16, slowly; training.mixed_precision={faster} is faster")
+        run.reporter.notice(f"this {name} is slow in bfloat16; training.mixed_precision={faster} is faster")
     if start is not None:
         for line in changed_machine(start.state["machine"], machine(torch.get_num_threads(), run.device)):
             run.reporter.notice(line)

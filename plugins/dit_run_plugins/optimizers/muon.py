@@ -82,12 +82,12 @@ def _matrix_optimizer(device: torch.device, matrices: Sequence[Tensor]) -> Calla
     """Return the optimizer of these matrices on this device; all have the same state."""
     import torch
 
-    from dit_run.compute.devices import answers_at_once, emulates_bfloat16
+    from dit_run.compute.devices import answers_at_once, multiplies_bfloat16
     from dit_run.compute.sharding import is_sharded
     from dit_run_plugins.optimizers.muon_fp32 import MuonFp32
     from dit_run_plugins.optimizers.muon_grouped import GroupedMuon
 
-    emulated = emulates_bfloat16(device)
+    fast = multiplies_bfloat16(device)
     if not answers_at_once(device) or any(map(is_sharded, matrices)):
-        return partial(GroupedMuon, dtype=torch.float32 if emulated else torch.bfloat16)
-    return MuonFp32 if emulated else torch.optim.Muon
+        return partial(GroupedMuon, dtype=torch.bfloat16 if fast else torch.float32)
+    return torch.optim.Muon if fast else MuonFp32

@@ -1,4 +1,4 @@
-"""Muon in fp32, for devices that only emulate bfloat16."""
+"""Muon in fp32, for processors that are slow in bfloat16."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ __all__ = ["MuonFp32"]
 class MuonFp32(torch.optim.Muon):
     """torch.optim.Muon with ``adjust_lr_fn="match_rms_adamw"``, orthogonalised in fp32 instead of bfloat16.
 
-    torch computes the Newton-Schulz iterations in bfloat16. Where a processor only emulates it, they take tens of times
-    as long as in fp32. State and param groups are those of torch, so that a run can continue on another device.
+    torch computes the Newton-Schulz iterations in bfloat16, which on most processors takes longer than fp32. State and
+    param groups are those of torch, so that a run can continue on another device.
     """
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ Problems = Callable[..., list[Problem]]
         ("training:\n  ema_decay: 1\n", "2:14",
          "training.ema_decay takes a number of at least 0 and below 1, not 1"),
         ("training:\n  mixed_precision: fp8\n", "2:20",
-         "training.mixed_precision takes 'no', 'fp16' or 'bf16', not the string 'fp8'"),
+         "training.mixed_precision takes 'no', 'fp16', 'bf16' or 'auto', not the string 'fp8'"),
         ("data:\n  image_size: 250\n", "2:15",
          "data.image_size (coco) takes a whole number of at least 8, a multiple of 8, not 250"),
         ("optimizer:\n  betas: [0.9]\n", "2:10",
