@@ -58,12 +58,15 @@ CHANGED: Mapping[str, tuple[str, ...]] = {
     "rmsnorm and swiglu, as large models have": ("model.norm=rmsnorm", "model.mlp=swiglu"),
     WITH_QK_NORM: ("model.qk_norm=true",),
     "blocks that start at random": ("model.zero_outputs=false",),
+    "one modulation for all blocks": ("model.modulation=adaln_single",),
+    "no convolution next to attention": ("model.attention_convolution=false",),
+    "full precision": ("training.mixed_precision=no",),
     "one learning rate": ("optimizer.adamw_rate=1",),
     "batches of 64": ("training.batch_size=64",),
     "guidance 3": ("sampling.guidance_scale=3",),
 }
 """Changes to the quickstart, by name."""
-LENGTH = 2000
+LENGTH = 3000
 """Steps of the quickstart."""
 JUDGED = (WHOLE, NO_ROTARY, WITH_QK_NORM)
 """Recipes that are trained at full length with every seed."""

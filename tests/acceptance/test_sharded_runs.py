@@ -9,6 +9,7 @@ import torch
 from forks import Ended, Forks
 from runs import Command, Run, stopping
 
+from dit_run.compute.devices import multiplies_bfloat16
 from dit_run.runs.checkpoint.weights import load_weights
 
 SHARDED = ("training.shard=2", "training.gradient_accumulation_steps=3", "training.batch_size=2", "optimizer.type=muon")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 
 from dit_run.compute.devices import Flag, choose_device, graphics_card, move, seed_generators, summing_dtype
+from dit_run.compute.precision import Precision
 from dit_run.problems import InputError
 
 CPU = torch.device("cpu")
@@ -16,6 +19,34 @@ def test_generators_are_seeded_as_torch_does() -> None:
     expected = torch.rand(3)
     seed_generators(CPU, 12345)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_automatic_precision_is_that_in_which_a_card_is_faster(
+    monkeypatch: pytest.MonkeyPatch, supported: bool
+) -> None:
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **words: asked.append(words) or supported)
+    card = torch.device("cuda", 1)
+    assert Precision.of("auto", card).dtype is (torch.bfloat16 if supported else None)
+    assert Precision.of("bf16", card).dtype is torch.bfloat16
+    assert Precision.of("no", card).dtype is None
+    assert asked == [{"including_emulation": False}]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "AMD64"])
+def test_automatic_precision_of_a_processor_needs_its_matrix_unit(
+    monkeypatch: pytest.MonkeyPatch, machine: str
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert Precision.of("auto", CPU).dtype is None
+
+
+def test_automatic_precision_of_a_card_that_is_not_at_hand_is_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Precision.of("auto", torch.device("cuda")).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("value", [True, False])
