@@ -28,9 +28,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None
 
     ``mask``, bool [n, 1, 1, k], is True for visible keys. On a CPU that multiplies bfloat16 matrices in hardware (AMX),
     separate products are several times as fast as torch's fused kernel, which takes no advantage of it; on other CPUs
-    they are 40 times as slow.
+    they are 40 times as slow. A tensor of another class, without numbers, may stand for one of another device.
     """
-    if query.device.type == "cpu" and query.dtype is torch.bfloat16 and HAS_AMX:
+    if query.device.type == "cpu" and query.dtype is torch.bfloat16 and HAS_AMX and type(query) is Tensor:
         return attend_by_products(query, key, value, mask)
     if mask is not None and query.device.type == "cuda" and query.dtype in (torch.float16, torch.bfloat16):
         return attend_with_channel(query, key, value, mask)
