@@ -19,12 +19,14 @@ from dit_run.cli.main import main
 from dit_run.settings import CacheOptions
 
 
-def losses(run: Path) -> list[float]:
-    return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+def losses(run: Path) -> list[tuple[float, float]]:
+    """The loss and the norm of the gradient of each step."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(row["loss"], row["grad_norm"]) for row in rows]
 
 
-def trained(config: Path, run: Path, *overrides: str) -> list[float]:
-    """The losses of a new run."""
+def trained(config: Path, run: Path, *overrides: str) -> list[tuple[float, float]]:
+    """The losses of a new run, with the norms of their gradients."""
     arguments = [f"training.output_dir={run}", "training.logging_steps=1", *overrides]
     assert main(["train", str(config), *arguments]) == 0
     return losses(run)
@@ -81,7 +83,7 @@ def test_a_preview_with_a_warm_cache_loads_the_decoder_alone(config: Path, tmp_p
 def test_with_a_random_crop_captions_are_kept_and_pictures_are_not(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.effect_noise((24, 16), 90).save(tmp_path / "pictures" / "0.png")
+    Image.linear_gradient("L").rotate(90).resize((48, 16)).save(tmp_path / "pictures" / "0.png")  # from black to white
     cached = trained(config, tmp_path / "cached", "data.crop=random")
     assert "note: data.crop is random: images are encoded in every step" in capsys.readouterr().out
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["captions"]
