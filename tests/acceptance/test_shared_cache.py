@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The words of a config of images of two sizes, two of them alike, with frozen encoders."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dit_run.data.kept_columns.KEPT_FROM", 2)  # as the plugin sets it, and not for other tests
     write_images(tmp_path / "images", COUNT, [(16, 16), (32, 16)])
     for suffix in ("png", "txt"):
         shutil.copy(tmp_path / "images" / f"2.{suffix}", tmp_path / "images" / f"{COUNT}.{suffix}")
