@@ -218,7 +218,7 @@ def test_explain_what_the_model_costs(run: Run) -> None:
     status, out, _ = run("explain", str(ROOT / "configs" / "quickstart.yaml"), "--cost")
     assert status == 0
     assert [" ".join(line.split()) for line in out.splitlines()] == [
-        "model 1,805,616 parameters 0.239 GFLOPs per sample",
+        "model 2,303,280 parameters 0.241 GFLOPs per sample",
         "text_encoder 1,452,416 parameters 0.067 GFLOPs per sample",
         "forward pass for latents 3 x 32 x 32 and 77 text tokens; a training step takes three times as many",
     ]
@@ -228,7 +228,7 @@ def test_explain_what_the_model_costs(run: Run) -> None:
 def test_explain_the_cost_as_json(run: Run) -> None:
     _, out, _ = run("explain", str(ROOT / "configs" / "quickstart.yaml"), "--cost", "--format=json")
     model, _ = json.loads(out)["parts"]
-    assert (model["name"], model["parameters"]) == ("model", 1_805_616)
+    assert (model["name"], model["parameters"]) == ("model", 2_303_280)
 
 
 def test_explain_keys_or_the_cost(run: Run) -> None:

@@ -26,7 +26,7 @@ class Machine:
     """Memory of the device (bytes)."""
     cores: int
     has_bfloat16: bool
-    """True if the device computes in bfloat16 without emulation."""
+    """True if the device multiplies bfloat16 faster than fp32."""
     free: int
     """Free disk space of the current folder (bytes)."""
 

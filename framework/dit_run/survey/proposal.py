@@ -182,9 +182,10 @@ class Proposal:
         )
 
     def _precision(self) -> tuple[str, str]:
-        if self.machine.device == "cpu":
-            return "no", "a processor"
-        return ("bf16", "the GPU computes in it") if self.machine.has_bfloat16 else ("fp16", "the GPU has no bfloat16")
+        on_cpu = self.machine.device == "cpu"
+        if self.machine.has_bfloat16:
+            return "bf16", f"the {'processor' if on_cpu else 'GPU'} is fastest in it"
+        return ("no", "a processor without AMX") if on_cpu else ("fp16", "the GPU has no bfloat16")
 
     def _cache_text(self) -> str:
         if not (self.plan and self.plan.cache):

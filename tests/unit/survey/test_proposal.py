@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,14 @@ def test_buckets_follow_from_the_size_that_was_chosen() -> None:
 def test_length_follows_from_the_number_of_images(count: int, samples: int, steps: int) -> None:
     proposal = proposed(count, (64, 64), CPU)
     assert (proposal.samples_per_step, proposal.steps) == (samples, steps)
+
+
+@pytest.mark.parametrize(
+    ("machine", "precision"),
+    [(CPU, "no"), (replace(CPU, has_bfloat16=True), "bf16"), (GPU, "bf16"), (replace(GPU, has_bfloat16=False), "fp16")],
+)
+def test_precision_is_the_fastest_of_the_device(machine: Machine, precision: str) -> None:
+    assert values(proposed(600, (64, 64), machine))["training.mixed_precision"] == precision
 
 
 def test_the_split_of_the_batch_is_that_of_the_plan() -> None:
