@@ -48,13 +48,14 @@ def fill(config: Config, registry: Registry, reporter: Reporter) -> FilledCache:
 
 def _filled(config: Config, registry: Registry, reporter: Reporter, processes: Processes) -> FilledCache:
     device = processes.device
-    config, data, encoders = prepare(config, device=device, neighbours=Neighbours.of(processes))
-    with torch.device("meta"):  # only its sizes count
-        denoiser = build_denoiser(config, encoders, torch.device("meta"))
-    objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
-    samples = [data.train] + ([data.validation] if data.validation is not None else [])
     with StopRequest() as stop:
         try:
+            with stop.interrupting():
+                config, data, encoders = prepare(config, device=device, neighbours=Neighbours.of(processes))
+            with torch.device("meta"):  # only its sizes count
+                denoiser = build_denoiser(config, encoders, torch.device("meta"))
+            objectives = build_objectives(config, denoiser, device, latent_factor=encoders.vae.factor)
+            samples = [data.train] + ([data.validation] if data.validation is not None else [])
             with stop.interrupting(after=CACHE_PATIENCE):
                 cached = open_cache(
                     config,

@@ -32,7 +32,10 @@ __all__ = [
 T = TypeVar("T")
 
 
-_LOST = ("gloo", "NCCL", "pair closure", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
+_LOST = (
+    "gloo", "NCCL", "pair closure", "Connection closed by peer", "Connection reset by peer", "Broken pipe",
+    "Failed to recv",
+)  # fmt: skip
 """Parts of the texts of errors that mean a lost process; gloo does not always name itself."""
 _NAMED_WITHIN = 2.0
 """Time after such an error in which it is known which process has ended (seconds)."""
@@ -189,8 +192,10 @@ class Processes:
 
     def leave(self, *, failed: bool = False) -> None:
         """Close the connection to the other processes, which take this one for lost if it has ``failed``."""
-        if self.progress is not None and self.progress.liveness is not None:
-            self.progress.liveness.close(failed=failed)
+        if self.progress is not None:
+            self.progress.leave()
+            if self.progress.liveness is not None:
+                self.progress.liveness.close(failed=failed)
         if self.count > 1:
             import torch.distributed as dist
 

@@ -7,12 +7,15 @@ it may hold the captions of millions of samples.
 from __future__ import annotations
 
 import contextlib
+import logging
 import pickle
 import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -26,10 +29,12 @@ __all__ = ["Neighbours"]
 
 T = TypeVar("T")
 
-_CONTINUES = "with the same data"
-"""How the same command continues."""
-_LONGEST_WAIT = 0.05
-"""Time between two looks whether all neighbours have read a value (seconds)."""
+_LOGGER = logging.getLogger("dit_run")
+
+_LAST_WORDS = 5.0
+"""Time that the first process gives its neighbours to read its error, before it ends (seconds)."""
+_PAUSE = 0.02
+"""Time between two looks whether they have (seconds)."""
 
 
 @dataclass
@@ -56,8 +61,8 @@ class Neighbours:
     def share(self, find: Callable[[], T]) -> T:
         """Return the picklable value of ``find``, which the first neighbour alone calls; the others wait for any time.
 
-        A value that cannot be pickled or written is found by each by itself. Raises the DitRunError of the first;
-        ProcessLost where that failed otherwise.
+        A value that cannot be pickled, written or read is found by each by itself. Raises the DitRunError of the first;
+        ProcessLost where that failed otherwise or stopped.
         """
         progress = self.processes.progress
         if len(self.ranks) == 1 or progress is None:
@@ -73,44 +78,62 @@ class Neighbours:
     def _found(self, progress: ProcessProgress, key: str, find: Callable[[], T]) -> T:
         """Find the value, and wait until the others have read it."""
         mailbox = Mailbox(progress.store)
+
+        def has_read(rank: int) -> bool:
+            return bool(progress.store.check([f"{key}/read/{rank}"]))
+
         try:
             with progress.shown():
                 value = find()
         except DitRunError as error:
             mailbox.put(key, portable(error))
+            until = time.monotonic() + _LAST_WORDS
+            while not all(map(has_read, self.ranks[1:])) and not progress.lost() and time.monotonic() < until:
+                time.sleep(_PAUSE)
             raise
-        with _written(value) as path, progress.shown():
+        with progress.shown(), _written(value) as path:
             mailbox.put(key, path)
-            progress.wait_until(
-                lambda: progress.store.add(f"{key}/read", 0) == len(self.ranks) - 1,
-                lambda: progress.store.add(f"{key}/read", 0),
-                lambda: f"process {progress.rank} waits for its neighbours, which have",
-                _CONTINUES,
-                longest=_LONGEST_WAIT,
-            )
+            for rank in self.ranks[1:]:
+                progress.wait_for(rank, partial(has_read, rank))
         return value
 
     def _received(
         self, progress: ProcessProgress, key: str, message: DitRunError | Path | None, find: Callable[[], T]
     ) -> T:
         """Read the value, or find it where there is none to read."""
-        if isinstance(message, DitRunError):
-            raise message
-        try:
-            content = None if message is None else message.read_bytes()
-        except OSError:  # a machine of the same name
-            content = None
-        progress.store.add(f"{key}/read", 1)
-        return find() if content is None else cast(T, pickle.loads(content))
+        with progress.shown():
+            read = _read(message) if isinstance(message, Path) else None
+            progress.store.set(f"{key}/read/{progress.rank}", "")
+            if isinstance(message, DitRunError):
+                raise message
+            return find() if read is None else cast(T, read[0])
 
 
 @contextlib.contextmanager
 def _written(value: object) -> Iterator[Path | None]:
     """Write a value to a file that is removed at the end; None if that is not possible."""
     with contextlib.ExitStack() as stack:
-        path = None
-        with contextlib.suppress(OSError, pickle.PicklingError, TypeError, AttributeError):
-            content = pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dit-run-"))) / "value"
-            path.write_bytes(content)
-        yield path
+        yield _write(value, stack)
+
+
+def _write(value: object, stack: contextlib.ExitStack) -> Path | None:
+    with contextlib.ExitStack() as failing:
+        try:
+            file = Path(failing.enter_context(tempfile.TemporaryDirectory(prefix="dit-run-"))) / "value"
+            with file.open("wb") as opened:
+                pickle.dump(value, opened, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001  a dataset of a plugin may fail in any way, and the disk may be full
+            _LOGGER.debug("what the first process found cannot be handed to the others: %s", error)
+            return None
+        stack.push(failing.pop_all())
+        return file
+
+
+def _read(path: Path) -> tuple[object] | None:
+    """Return the value in a file; None if it cannot be read."""
+    try:
+        with path.open("rb") as opened:
+            return (pickle.load(opened),)
+    except Exception as error:  # noqa: BLE001  as above; and another machine may have the same name
+        _LOGGER.debug("what the first process found cannot be read: %s", error)
+        return None

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessLost", "ProcessProgress", "unreachable"]
 
+_FROM_CHECKPOINT = "from the last checkpoint"
+"""How the same command usually continues."""
 _SHORTEST_WAIT = 0.001
 """Time between the first two questions to the store (seconds)."""
 _MOST_QUESTIONS = 2000
@@ -57,7 +59,7 @@ class ProcessProgress:
         """Return the name of a process that has ended: see :meth:`Liveness.lost`."""
         return "" if self.liveness is None else self.liveness.lost(patience)
 
-    def without(self, lost: str, continues: str = "from the last checkpoint") -> ProcessLost:
+    def without(self, lost: str, continues: str = _FROM_CHECKPOINT) -> ProcessLost:
         """Return the error of this process when a process, given by name, has ended."""
         return unreachable(self.rank, f": {lost} was killed or failed", continues)
 
@@ -66,6 +68,11 @@ class ProcessProgress:
         if time.monotonic() - self._shown > timeout_seconds() / 8:
             self._shown = time.monotonic()
             self.store.add(f"progress/{self.rank}", 1)
+
+    def leave(self) -> None:
+        """Let the processes that wait for this one know that it has left."""
+        with contextlib.suppress(RuntimeError):  # the store is lost, as it is after the first process has left
+            self.store.set(f"left/{self.rank}", "")
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[None]:
@@ -87,14 +94,23 @@ class ProcessProgress:
     def wait_for(self, rank: int, ready: Callable[[], bool]) -> None:
         """Wait until ``ready`` returns True, which is called again and again.
 
-        Raises ProcessLost once any process has ended, or process ``rank`` has shown no progress for
+        Raises ProcessLost once any process has ended, process ``rank`` has left, or it has shown no progress for
         :func:`timeout_seconds`.
         """
+
+        def arrived() -> bool:
+            left = self.store.check([f"left/{rank}"])  # first: a process may do what is waited for, and leave
+            if ready():
+                return True
+            if left:
+                raise unreachable(self.rank, f": process {rank} has stopped", _FROM_CHECKPOINT)
+            return False
+
         self.wait_until(
-            ready,
+            arrived,
             partial(self._of, rank),
             lambda: f"process {self.rank} waits for process {rank}, which has",
-            "from the last checkpoint",
+            _FROM_CHECKPOINT,
             longest=max(0.02, self.count / _MOST_QUESTIONS),
         )
 

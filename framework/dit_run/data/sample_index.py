@@ -58,12 +58,16 @@ class SampleIndex:
 
         The index of many samples of a dataset with an identity is kept for the next start.
         """
-        identity = samples.dataset.identity if isinstance(samples.dataset, Identified) else None
-        if identity is None or not is_large(len(samples)):
+        if not cls.is_kept(samples):
             return cls(_hashes(samples))
-        parts = ["samples", _VERSION, identity, array_digest(samples.indices)]
+        parts = ["samples", _VERSION, _identity(samples), array_digest(samples.indices)]
         columns = kept(parts, lambda: _kept(samples), verified=True)
         return cls(columns["hashes"].reshape(-1, 2), columns["digest"].tobytes().decode())
+
+    @staticmethod
+    def is_kept(samples: Samples) -> bool:
+        """Return True if the index of these samples is kept in a file, which all processes of a machine map."""
+        return _identity(samples) is not None and is_large(len(samples))
 
     @classmethod
     def read(cls, path: Path) -> SampleIndex | None:
@@ -94,6 +98,10 @@ class SampleIndex:
         common, before, after = np.intersect1d(self.hashes[:, 0], now.hashes[:, 0], return_indices=True)
         changed = int((self.hashes[before, 1] != now.hashes[after, 1]).sum())
         return IndexChanges(len(now) - len(common), len(self) - len(common), changed)
+
+
+def _identity(samples: Samples) -> str | None:
+    return samples.dataset.identity if isinstance(samples.dataset, Identified) else None
 
 
 def _digest_of_file(path: Path) -> str:

@@ -70,7 +70,8 @@ def prepare_run(run: RunContext, layout: Layout, start: Start | None) -> Prepare
     neighbours = Neighbours.of(run.processes)
     with run.stop.interrupting():
         config, data, encoders = prepare(run.config, device=run.device, layout=layout, neighbours=neighbours)
-        index = neighbours.share(partial(SampleIndex.of, data.train))
+        find_index = partial(SampleIndex.of, data.train)
+        index = find_index() if SampleIndex.is_kept(data.train) else neighbours.share(find_index)
         given = inputs(index, encoders)
     for notice in config.notices:
         run.reporter.notice(notice.message + "".join(f" ({line})" for line in notice.help))

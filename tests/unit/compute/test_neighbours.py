@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,70 @@ def test_a_value_that_cannot_be_pickled_is_found_by_each(temporary_files: Path) 
 def test_without_a_place_for_files_each_finds_the_value(temporary_files: Path) -> None:
     temporary_files.rmdir()
     assert in_threads(2, lambda processes: Neighbours.of(processes).share(lambda: processes.rank)) == [0, 1]
+
+
+class Unwritable:
+    """It fails when a part of it is in the file already."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise RuntimeError("locks are only shared by inheritance")
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no number",)
+
+
+@pytest.mark.parametrize("kind", [Unwritable, Unreadable])
+def test_a_value_that_cannot_be_handed_over_is_found_by_each(temporary_files: Path, kind: type) -> None:
+    values = in_threads(3, lambda processes: Neighbours.of(processes).share(lambda: (processes.rank, kind()))[0])
+    assert values == [0, 1, 2]
+    assert list(temporary_files.iterdir()) == []
+
+
+def test_a_full_disk_lets_each_find_the_value(temporary_files: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        found = in_threads(
+            2, lambda processes: Neighbours.of(processes).share(lambda: bytes(10_000) + b"%d" % processes.rank)
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert found == [bytes(10_000) + b"0", bytes(10_000) + b"1"]
+    assert list(temporary_files.iterdir()) == []
+
+
+def test_those_who_find_a_value_themselves_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIT_RUN_TIMEOUT", "0.2")
+
+    def work(processes: Processes) -> tuple[int, str]:
+        neighbours = Neighbours.of(processes)
+
+        def find() -> tuple[int, Unreadable]:
+            time.sleep(0.6 * processes.rank)
+            return processes.rank, Unreadable()
+
+        return neighbours.share(find)[0], neighbours.share(lambda: "next")
+
+    assert in_threads(3, work) == [(0, "next"), (1, "next"), (2, "next")]
+
+
+@pytest.mark.parametrize("leaving", [0, 1])
+def test_a_process_that_has_stopped_is_not_waited_for(leaving: int) -> None:
+    def work(processes: Processes) -> None:
+        neighbours = Neighbours.of(processes)
+        if processes.rank == leaving:
+            assert processes.progress is not None
+            processes.progress.leave()
+        else:
+            neighbours.share(lambda: None)
+
+    waiting = in_threads(2, work)[1 - leaving]
+    assert isinstance(waiting, ProcessLost)
+    assert f"process {1 - leaving} cannot reach another process of this run: process {leaving} has stopped" in str(
+        waiting
+    )
 
 
 def test_each_machine_finds_its_own_values() -> None:
